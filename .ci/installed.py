@@ -1,0 +1,58 @@
+"""What must hold for the installed wheel, away from the checkout.
+
+``python -I installed.py base`` needs only the base install; ``window`` also needs a Qt binding.
+"""
+
+import subprocess
+import sys
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from npe2 import PluginManifest
+
+import napari_graphflow
+
+PACKAGE = Path(napari_graphflow.__file__).parent
+PROGRAM = Path(sys.executable).parent / "napari-graphflow"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False)
+
+
+def base() -> None:
+    assert PACKAGE.is_relative_to(sys.prefix), f"{PACKAGE} is not the installed package"
+
+    names = {distribution.name.lower() for distribution in distributions()}
+    unasked = names & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
+    assert not unasked, f"the base install brought {unasked}"
+
+    helped = run("--help")
+    assert helped.returncode == 0, helped.stderr
+    assert "segment" in helped.stdout, helped.stdout
+
+    samples = list(PACKAGE.glob("sample_data/**/dataset.json"))
+    assert samples, "the wheel has no sample data"
+    image = next(samples[0].parent.glob("imagesTs/*"))
+    refused = run("segment", str(image), "--model", ".", "--out", "masks")
+    said = (refused.stdout + refused.stderr).strip()
+    assert refused.returncode == 2, (refused.returncode, said)
+    assert "[train]" in said, said
+    assert "Traceback" not in said, said
+    print("base install: no Qt binding, no torch; samples found; segment says:", said)
+
+
+def window() -> None:
+    manifest = PluginManifest.from_distribution("napari-graphflow")
+    commands = manifest.contributions.commands
+    assert commands, "the manifest has no commands"
+    manifest.validate_imports()
+    loaded = {"torch", "monai", "lightning_fabric"} & set(sys.modules)
+    assert not loaded, f"the plugin's commands loaded {loaded}"
+    assert find_spec("torch") is None
+    print(f"window: {len(commands)} commands of the manifest import without torch")
+
+
+if __name__ == "__main__":
+    {"base": base, "window": window}[sys.argv[1]]()

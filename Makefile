@@ -1,0 +1,91 @@
+# One word per chore. Every chore does the set-up first, which costs nothing once it is done.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.PHONY: setup test test-slow lint format demo bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# What Qt and OpenGL need on a machine without a desktop, and a virtual screen for the tests.
+DEBIAN_PACKAGES := python3-venv xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libdbus-1-3 \
+	libfontconfig1 fonts-dejavu-core libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 \
+	libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xfixes0 libxcb-xinerama0 \
+	libxcb-xkb1
+
+# Without an NVIDIA GPU the CPU build saves gigabytes: first from wherever pip is set up to look,
+# then from PyTorch's own index.
+TORCH := torch>=2.6
+TORCH_CPU := torch==2.13.0+cpu
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+# Expanded after the set-up, which may have installed it.
+SCREEN = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run -a))
+PYTEST = $(SCREEN) $(BIN)/python -m pytest
+
+setup: $(READY)
+
+$(READY): pyproject.toml Makefile
+	missing=()
+	if command -v apt-get >/dev/null; then
+		for package in $(DEBIAN_PACKAGES); do
+			dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing+=($$package)
+		done
+	fi
+	if [ $${#missing[@]} -gt 0 ]; then
+		if [ "$$(id -u)" = 0 ]; then root=(env)
+		elif sudo -n true 2>/dev/null; then root=(sudo env)
+		else root=(); fi
+		if [ $${#root[@]} -gt 0 ]; then
+			echo "Installing Debian packages: $${missing[*]}"
+			apt=("$${root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0)
+			"$${apt[@]}" update >/dev/null
+			"$${apt[@]}" install -y --no-install-recommends "$${missing[@]}" >/dev/null
+		else
+			echo "If a window or the tests fail to start, run: sudo apt-get install $${missing[*]}"
+		fi
+	fi
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	pip() { $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$@"; }
+	if ! $(BIN)/python -c 'import torch' 2>/dev/null; then
+		echo "Installing PyTorch"
+		if [ "$$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then
+			pip '$(TORCH)'
+		else
+			pip '$(TORCH_CPU)' 2>/dev/null || pip '$(TORCH)' --index-url $(TORCH_CPU_INDEX) || pip '$(TORCH)'
+		fi
+	fi
+	echo "Installing napari-graphflow and what it needs"
+	pip --editable '.[train,pyqt5,pyqt6,dev]'
+	touch $(READY)
+
+test: setup
+	$(PYTEST) -m "not slow" --ignore=tests/plugin
+	for binding in pyqt5 pyqt6; do
+		echo "The window with $$binding"
+		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) -m "not slow" tests/plugin
+	done
+
+test-slow: setup
+	$(PYTEST) -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+demo: setup
+	$(BIN)/napari-graphflow demo
+
+bench: setup
+	for benchmark in benchmarks/*.py; do $(SCREEN) $(BIN)/python "$$benchmark"; done
+
+clean:
+	rm -rf build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

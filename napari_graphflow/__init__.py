@@ -1,0 +1,3 @@
+"""Distil large segmentation networks into small ones, inside napari."""
+
+__version__ = "0.1.0"

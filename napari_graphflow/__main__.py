@@ -1,0 +1,4 @@
+from napari_graphflow.cli import main
+
+if __name__ == "__main__":
+    main()

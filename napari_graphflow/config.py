@@ -1,0 +1,245 @@
+"""The one definition of a run: command line, form, ``job.json``, entry in the saved model.
+
+Nothing here imports torch, so that the window can show and check a run before it starts one.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_graphflow.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Effort = Literal["quick", "overnight", "best"]
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(_Frozen):
+    """From a volume as stored to the array that a network sees; kept inside the saved model.
+
+    Parameters
+    ----------
+    spacing
+        Voxel size in mm, in the order of the array's axes (z, y, x or y, x), to which every
+        image is resampled; 0 keeps that axis, None keeps the spacing of each image.
+    intensity
+        ``ct_window`` clips to `window` and scales to 0..1, with the same bounds for every
+        patient; ``percentile`` scales the 0.5 and 99.5 percentile of each case to 0..1;
+        ``zscore`` gives each case mean 0 and standard deviation 1, after clipping to the same
+        percentiles; ``range`` divides by the largest value of the stored integer type
+        (photographs).
+    window
+        Lower and upper bound in HU for ``ct_window``.
+    size
+        In-plane size (y, x) in pixels to which 2D pictures are resized; None keeps their size.
+    """
+
+    spacing: tuple[float, ...] | None = None
+    intensity: Literal["ct_window", "percentile", "zscore", "range"] = "zscore"
+    window: tuple[float, float] = (-160.0, 240.0)
+    size: tuple[int, int] | None = None
+
+
+class TrainingConfig(_Frozen):
+    """A supervised training run.
+
+    Parameters
+    ----------
+    dataset
+        Folder of a dataset in the nnU-Net v2 raw layout.
+    network
+        Name of the network to train, one of those listed by ``napari-graphflow networks``.
+    dims
+        2 trains on slices, 3 on volumes.
+    width
+        Channels of the first stage; None takes the published width of the network.
+    labelled
+        Use the masks of only so many training cases, drawn with `seed`; the others count as
+        unlabelled. None uses all.
+    steps
+        Number of optimiser steps.
+    mirror
+        Axes along which patches are mirrored at random; None means y and x for pictures and
+        no axis for volumes, whose left and right differ.
+    batch_size
+        Labelled patches in a step. A distillation adds as many unlabelled ones, so that a
+        student with and without distillation sees the same number of labelled patches.
+    patch_size
+        Patch side in voxels along (z, y, x) or (y, x) after preprocessing; empty means chosen
+        from the data.
+    learning_rate
+        Peak of the one-cycle schedule.
+    weight_decay
+        Decoupled weight decay of AdamW.
+    validate_every
+        Steps between two validations; the best one is kept.
+    seed
+        Seeds weights, sampling, augmentation and the choice of labelled cases.
+    device
+        Where to compute.
+    precision
+        Number format of Lightning Fabric, ``32-true`` or ``bf16-mixed`` or ``16-mixed``.
+    threads
+        Processor threads; 0 leaves one core to the windows on the screen.
+    preprocessing
+        Spacing and intensity; None chooses them from the data.
+    name
+        Name of the model that comes out; empty makes one from network and dataset.
+    """
+
+    dataset: Path
+    network: str = "unet"
+    dims: Literal[2, 3] = 3
+    width: Annotated[int, Field(ge=4, le=512)] | None = None
+    labelled: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 2
+    patch_size: tuple[int, ...] = ()
+    mirror: tuple[Literal["z", "y", "x"], ...] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
+    validate_every: Annotated[int, Field(ge=1)] = 100
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Device = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    preprocessing: Preprocessing | None = None
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _patch_matches_dims(self) -> Self:
+        if self.patch_size and len(self.patch_size) != self.dims:
+            raise ValueError(
+                f"patch_size has {len(self.patch_size)} numbers but dims is {self.dims}; "
+                "give one number per axis"
+            )
+        return self
+
+
+class GraphFlowOptions(_Frozen):
+    """Options of Graph Flow, with the weights of the dimensionless form of its loss.
+
+    Parameters
+    ----------
+    patch
+        Side p of the salient patch in feature pixels, odd; one number or one per axis.
+    vertex_weight, edge_weight
+        Weights of the vertex and the edge term.
+    salience
+        Whether a channel's peak is its largest value or its largest magnitude.
+    normalise
+        ``teacher`` divides both networks' patches by the teacher's energy (faithful to the
+        published loss up to a constant); ``each`` divides each network's patches by its own.
+    reduction
+        ``dimensionless`` or the sums of the paper, whose weights are of the order of 1e-5 and 1e-9.
+    paraphraser_steps
+        Steps of training for the auto-encoders that compress the teacher's taps.
+    tap_pairs
+        How many encoder-decoder tap pairs are compared, where both networks have them.
+    """
+
+    patch: tuple[int, ...] = (3,)
+    vertex_weight: Annotated[float, Field(ge=0)] = 0.1
+    edge_weight: Annotated[float, Field(ge=0)] = 0.1
+    salience: Literal["max", "abs"] = "max"
+    normalise: Literal["teacher", "each"] = "teacher"
+    reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
+    paraphraser_steps: Annotated[int, Field(ge=1)] = 300
+    tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1
+
+
+class DistillationConfig(TrainingConfig):
+    """A distillation run: a frozen teacher, a student, labelled and unlabelled cases.
+
+    Parameters
+    ----------
+    teacher
+        Folder of a saved model.
+    method
+        Name of the distillation method.
+    unlabelled
+        Whether unlabelled cases are used, in half of every batch.
+    logits_weight
+        Weight of the logits distillation.
+    temperature
+        Temperature of the logits distillation.
+    warmup
+        Steps over which the weights of all distillation terms grow from 0.
+    graph_flow
+        Options of the method Graph Flow.
+    """
+
+    teacher: Path
+    network: str = "enet"
+    method: str = "graph_flow"
+    unlabelled: bool = True
+    logits_weight: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+    graph_flow: GraphFlowOptions = GraphFlowOptions()
+
+
+class ModelCard(_Frozen):
+    """``model.json`` of a saved model: all that is needed to rebuild and to run it.
+
+    `taps` maps the names that distillation uses (``encoder``, ``decoder``, and with more tap
+    pairs ``encoder_2``, ...) to module paths where the network does not name its taps itself.
+    """
+
+    name: str
+    role: Literal["teacher", "student"]
+    network: str
+    dims: Literal[2, 3]
+    in_channels: Annotated[int, Field(ge=1)]
+    classes: dict[str, int]
+    width: int | None = None
+    arguments: dict[str, Any] = {}
+    taps: dict[str, str] = {}
+    patch_size: tuple[int, ...]
+    preprocessing: Preprocessing
+    parameters: int = 0
+    provenance: dict[str, Any] = {}
+
+
+#: Steps and validation interval of the three presets of the *Distil* window.
+PRESETS: dict[Effort, dict[str, int]] = {
+    "quick": {"steps": 300, "validate_every": 100},
+    "overnight": {"steps": 10_000, "validate_every": 500},
+    "best": {"steps": 50_000, "validate_every": 1000},
+}
+
+
+def read_config(kind: type[T], path: Path) -> T:
+    """Read a configuration from a JSON file, with a sentence instead of a validation report."""
+    try:
+        return kind.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.", "Check the path.") from None
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {first_problem(error)}.") from None
+
+
+def first_problem(error: Exception) -> str:
+    """Say the first problem of a validation error in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    return str(error)
+
+
+def read_model_card(folder: Path) -> ModelCard:
+    """Read ``model.json`` of a saved model without loading torch."""
+    path = Path(folder) / "model.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is not a saved model: it holds no model.json.",
+            "Choose a folder that was written by a training or a distillation.",
+        )
+    return read_config(ModelCard, path)

@@ -1,0 +1,400 @@
+"""Graph Flow: salience graphs, the variation graph, and the loss between two of them.
+
+Zou, Qi, Zhou, Sun, Sun, Shan, "Graph Flow: Cross-layer Graph Flow Distillation for Dual
+Efficient Medical Image Segmentation", IEEE TMI 2022, DOI 10.1109/TMI.2022.3224459.
+
+The authors never published the file with this loss. What follows is a **reconstruction** from
+the abstract, the framework figure, the calling code and the published weights; docstrings say
+*reconstruction* where a step is inferred and *design choice* where nothing is known.
+
+Notation: batch B, channels C, n = 2 or 3 spatial axes, patch side p, patch length m = p^n.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from napari_graphflow.errors import UserError
+
+Salience = Literal["max", "abs"]
+Edge = Literal["inner", "gram_of_variation", "pearson", "cosine"]
+Vertex = Literal["vector", "scalar"]
+Reduction = Literal["dimensionless", "paper_sum"]
+Normalise = Literal["teacher", "each"]
+
+#: Lower bound of the student's energy beside the teacher's where each is divided by its own.
+SMALLEST_ENERGY_RATIO = 1e-6
+
+
+class VariationGraph(NamedTuple):
+    """How the salient patches of a network's channels change from encoder to decoder.
+
+    Parameters
+    ----------
+    vertices
+        Change of each channel's salient patch, (B, C, m); (B, C) for scalar vertices.
+    edges
+        Change of the correlations between channels, (B, C, C).
+    encoder_patches, decoder_patches
+        Salient patches of the two taps, (B, C, m).
+    encoder_index, decoder_index
+        Their peaks as flat indices into the spatial axes of the taps, (B, C).
+    encoder_size, decoder_size
+        Spatial sizes of the two taps.
+    patch
+        Patch side along each spatial axis, in feature pixels.
+    edge, vertex
+        Kinds of edges and vertices, which decide how they scale with the features.
+    """
+
+    vertices: Tensor
+    edges: Tensor
+    encoder_patches: Tensor
+    decoder_patches: Tensor
+    encoder_index: Tensor
+    decoder_index: Tensor
+    encoder_size: tuple[int, ...]
+    decoder_size: tuple[int, ...]
+    patch: tuple[int, ...]
+    edge: Edge
+    vertex: Vertex
+
+
+def salience(
+    features: Tensor, patch: int | Sequence[int], mode: Salience = "max"
+) -> tuple[Tensor, Tensor]:
+    """Cut the patch around the peak of every channel (reconstruction).
+
+    ``P_c = X[c, m_c + delta]`` with ``m_c = argmax_u X[c, u]``; the first peak wins on ties.
+    Gradients flow through the values of the patch, never through its location.
+
+    Parameters
+    ----------
+    features
+        One tap, (B, C, H, W) or (B, C, D, H, W).
+    patch
+        Side p in feature pixels, odd; one number, or one per spatial axis.
+    mode
+        ``max`` looks for the largest value (reconstruction), ``abs`` for the largest magnitude
+        (design choice, for taps without an activation).
+
+    Returns
+    -------
+    patches
+        (B, C, m), at least float32. Entries outside the map are 0 (design choice: the peak stays
+        in the centre and m constant).
+    index
+        Flat spatial index of the peaks, (B, C).
+
+    Raises
+    ------
+    UserError
+        If the patch side is even or does not fit the number of axes.
+    """
+    size = tuple(features.shape[2:])
+    sides = patch_sides(patch, len(size))
+    index = _peaks(features.detach(), mode)
+    positions, inside = patch_positions(index, size, sides)
+    patches = features.flatten(2).gather(2, positions)
+    patches = patches.to(torch.promote_types(features.dtype, torch.float32))
+    return patches.masked_fill(~inside, 0), index
+
+
+def patch_sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """Give the odd patch side along each of `dims` (2 or 3) spatial axes."""
+    sides = (patch,) if isinstance(patch, int) else tuple(patch)
+    sides = sides * dims if len(sides) == 1 else sides
+    if dims not in (2, 3) or len(sides) != dims:
+        raise UserError(
+            f"A patch with {len(sides)} sides does not fit features with {dims} spatial axes.",
+            "Give one odd number, or one for each of the 2 or 3 spatial axes.",
+        )
+    if any(side < 1 or side % 2 == 0 for side in sides):
+        raise UserError(
+            f"The patch side {' x '.join(map(str, sides))} has no centre.",
+            "Choose odd numbers, such as 3 or 9.",
+        )
+    return sides
+
+
+def patch_positions(
+    index: Tensor, size: Sequence[int], patch: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Locate every entry of the patches around `index` in a map of spatial `size`.
+
+    Returns
+    -------
+    positions
+        Flat spatial indices, (B, C, m), in row-major order of the patch; clamped to the map.
+    inside
+        Whether the entry lies inside the map, (B, C, m).
+    """
+    positions = index.new_zeros(*index.shape, 1)
+    inside = torch.ones_like(positions, dtype=torch.bool)
+    for axis, (length, side) in enumerate(zip(size, patch, strict=True)):
+        peak = index // prod(size[axis + 1 :]) % length
+        at = peak[..., None] + torch.arange(side, device=index.device) - side // 2
+        within = (at >= 0) & (at < length)
+        at = at.clamp(0, length - 1)
+        positions = (positions[..., None] * length + at[..., None, :]).flatten(2)
+        inside = (inside[..., None] & within[..., None, :]).flatten(2)
+    return positions, inside
+
+
+def _peaks(features: Tensor, mode: Salience) -> Tensor:
+    strength = features.abs() if mode == "abs" else features
+    # The best row first, then the best column in it: the same peak as argmax over the whole map
+    # (the first one in row-major order), but 2.5 times as fast, since amax is vectorised.
+    row = strength.amax(-1).flatten(2).argmax(-1)
+    width = strength.shape[-1]
+    line = row[..., None, None].expand(-1, -1, 1, width)
+    column = strength.flatten(2, -2).gather(2, line).squeeze(2).argmax(-1)
+    return row * width + column
+
+
+def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
+    """Correlate the salient patches of all pairs of channels: ``A = P P^T``.
+
+    Un-normalised inner products are a reconstruction: with cosine edges the published weights
+    of 1e-9 could have no effect.
+
+    Parameters
+    ----------
+    patches
+        (B, C, m).
+    edge
+        ``inner`` and ``gram_of_variation`` take the patches as they are, ``pearson`` and
+        ``cosine`` (design choices) centre and scale, or only scale, each patch to length 1.
+
+    Returns
+    -------
+    Tensor
+        (B, C, C), symmetric.
+    """
+    with torch.autocast(patches.device.type, enabled=False):
+        prepared = _prepared(patches, edge)
+        return prepared @ prepared.mT
+
+
+def _prepared(patches: Tensor, edge: Edge) -> Tensor:
+    if edge in ("inner", "gram_of_variation"):
+        return patches
+    squared = patches.square().sum(-1, keepdim=True)
+    if edge == "pearson":
+        patches = patches - patches.mean(-1, keepdim=True)
+    length = patches.square().sum(-1, keepdim=True)
+    # A dead or flat patch has no direction: what centring leaves of it is rounding noise.
+    alive = length > squared * (10 * torch.finfo(patches.dtype).eps) ** 2
+    return torch.where(alive, patches * torch.where(alive, length, 1).rsqrt(), 0)
+
+
+def variation_graph(
+    encoder_features: Tensor,
+    decoder_features: Tensor,
+    patch: int | Sequence[int],
+    mode: Salience = "max",
+    edge: Edge = "inner",
+    vertex: Vertex = "vector",
+) -> VariationGraph:
+    """Build the graph of changes from an encoder tap to a decoder tap (reconstruction).
+
+    ``dP = P_d - P_e`` and ``dA = A_d - A_e``, with patches P of :func:`salience` and edges A of
+    :func:`edges`. Computed in float32 inside autocast; float64 stays float64.
+
+    Parameters
+    ----------
+    encoder_features, decoder_features
+        Taps of one network, (B, C, H, W) or (B, C, D, H, W), with equal B and C; their spatial
+        sizes may differ.
+    patch
+        Side p in feature pixels, odd; one number, or one per spatial axis.
+    mode
+        Kind of peak, see :func:`salience`.
+    edge
+        ``inner`` gives ``dA`` from inner products (reconstruction). ``gram_of_variation`` gives
+        ``dP dP^T`` instead, a less likely reading of the paper. ``pearson`` and ``cosine`` give
+        ``dA`` from normalised patches (design choices).
+    vertex
+        ``vector`` gives ``dP`` (reconstruction), ``scalar`` gives ``|dP_c|^2``, a less likely
+        reading.
+
+    Raises
+    ------
+    UserError
+        If batch, channels or axes of the two taps differ, or the patch does not fit them.
+    """
+    _check_taps(encoder_features, decoder_features)
+    encoder, encoder_index = salience(encoder_features, patch, mode)
+    decoder, decoder_index = salience(decoder_features, patch, mode)
+    variation = decoder - encoder
+    with torch.autocast(variation.device.type, enabled=False):
+        if edge == "gram_of_variation":
+            change = variation @ variation.mT
+        else:
+            start, end = _prepared(encoder, edge), _prepared(decoder, edge)
+            # A_d - A_e as a symmetrised product: one matmul, and no difference of two large
+            # Gram matrices, which low-precision matmul modes would round away.
+            change = (end + start) @ (end - start).mT
+            change = (change + change.mT) / 2
+    return VariationGraph(
+        vertices=variation if vertex == "vector" else variation.square().sum(-1),
+        edges=change,
+        encoder_patches=encoder,
+        decoder_patches=decoder,
+        encoder_index=encoder_index,
+        decoder_index=decoder_index,
+        encoder_size=tuple(encoder_features.shape[2:]),
+        decoder_size=tuple(decoder_features.shape[2:]),
+        patch=patch_sides(patch, encoder_features.ndim - 2),
+        edge=edge,
+        vertex=vertex,
+    )
+
+
+def patch_energy(graph: VariationGraph) -> Tensor:
+    """Mean square s^2 of the patch entries of both taps, a scalar.
+
+    Averaged over the training set for the frozen teacher, it makes the loss dimensionless.
+    """
+    return (graph.encoder_patches.square().mean() + graph.decoder_patches.square().mean()) / 2
+
+
+def graph_flow_loss(
+    student_graph: VariationGraph,
+    teacher_graph: VariationGraph,
+    reduction: Reduction = "dimensionless",
+    energy: float | Tensor | None = None,
+    normalise: Normalise = "teacher",
+) -> tuple[Tensor, Tensor]:
+    """Compare the variation graphs of student and teacher.
+
+    ``paper_sum`` (reconstruction): ``L_V = sum (dP_T - dP_S)^2`` and ``L_E = sum (dA_T - dA_S)^2``
+    over batch, channels and entries, meant for the published weights 1e-5 and 1e-9.
+
+    ``dimensionless`` (design choice): ``L_V = mean (dP_T - dP_S)^2 / s^2`` and
+    ``L_E = mean (dA_T - dA_S)^2 / (m s^2)^2``, which does not depend on batch, channels, patch or
+    feature scale. It is the same loss: weights mu of this form equal weights lambda of the paper
+    at ``mu_V = lambda_V B C m s^2`` and ``mu_E = lambda_E B C^2 (m s^2)^2``.
+
+    Parameters
+    ----------
+    student_graph, teacher_graph
+        Graphs of the same kind, patch and number of channels. Gradients reach the student only.
+    reduction
+        See above.
+    energy
+        The teacher's s^2 over its training set, see :func:`patch_energy`; None takes that of
+        this batch.
+    normalise
+        ``teacher`` compares the patches as they are. ``each`` (design choice) first divides each
+        network's patches by the root of its own energy, so that only their pattern counts. The
+        student's energy is that of the batch and carries its gradient: the loss then cannot be
+        changed by scaling the student's features, and neither does its gradient try to, whereas
+        a detached energy would shrink imperfectly matching features at every step.
+
+    Returns
+    -------
+    vertex_loss, edge_loss
+        Two scalars, to be weighted by the caller; add those of several tap pairs.
+
+    Raises
+    ------
+    UserError
+        If the two graphs cannot be compared.
+    """
+    graphs = student_graph, teacher_graph
+    per_vertex, per_edge = graph_flow_attributions(*graphs, reduction, energy, normalise)
+    return per_vertex.sum(), per_edge.sum()
+
+
+def graph_flow_attributions(
+    student_graph: VariationGraph,
+    teacher_graph: VariationGraph,
+    reduction: Reduction = "dimensionless",
+    energy: float | Tensor | None = None,
+    normalise: Normalise = "teacher",
+) -> tuple[Tensor, Tensor]:
+    """Split :func:`graph_flow_loss` into the share of every vertex and of every edge.
+
+    Returns
+    -------
+    per_vertex
+        ``e_c``, (B, C), whose sum is the vertex loss.
+    per_edge
+        ``epsilon_ij``, (B, C, C), whose sum is the edge loss.
+    """
+    _check_graphs(student_graph, teacher_graph)
+    vertex_degree = 1 if teacher_graph.vertex == "vector" else 2
+    edge_degree = 2 if teacher_graph.edge in ("inner", "gram_of_variation") else 0
+    graphs = student_graph, teacher_graph
+    student_scale, teacher_scale = _scales(*graphs, reduction, energy, normalise)
+
+    def squared(student: Tensor, teacher: Tensor, degree: int) -> Tensor:
+        difference = teacher.detach() / teacher_scale**degree - student / student_scale**degree
+        difference = difference.square()
+        if reduction == "dimensionless":
+            length = student_graph.encoder_patches.shape[-1]
+            # A quantity of the second degree is a sum over the m entries of a patch.
+            difference = difference / (difference.numel() * (length if degree == 2 else 1) ** 2)
+        return difference
+
+    per_vertex = squared(student_graph.vertices, teacher_graph.vertices, vertex_degree)
+    per_edge = squared(student_graph.edges, teacher_graph.edges, edge_degree)
+    return per_vertex.flatten(2).sum(-1) if per_vertex.ndim == 3 else per_vertex, per_edge
+
+
+def _scales(
+    student: VariationGraph,
+    teacher: VariationGraph,
+    reduction: Reduction,
+    energy: float | Tensor | None,
+    normalise: Normalise,
+) -> tuple[Tensor, Tensor]:
+    patches = teacher.encoder_patches
+    if reduction == "paper_sum" and normalise == "teacher":
+        return patches.new_ones(()), patches.new_ones(())
+    if energy is None:
+        energy = patch_energy(teacher).detach()
+    of_teacher = torch.as_tensor(energy, dtype=patches.dtype, device=patches.device)
+    of_teacher = of_teacher.clamp_min(torch.finfo(patches.dtype).tiny)
+    if normalise == "teacher":
+        return of_teacher.sqrt(), of_teacher.sqrt()
+    of_student = patch_energy(student).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher)
+    return of_student.sqrt(), of_teacher.sqrt()
+
+
+def _check_taps(encoder: Tensor, decoder: Tensor) -> None:
+    cures = {
+        "spatial axes": "Choose two taps of the same network.",
+        "images": "Take both taps from the same forward pass.",
+        "channels": "Choose two taps with equally many channels, or bring both to the same "
+        "number: a teacher's by paraphrasers, a student's by 1x1 adapters.",
+    }
+    facts = [(features.ndim - 2, *features.shape[:2]) for features in (encoder, decoder)]
+    _must_agree("The encoder and the decoder tap", facts, cures)
+
+
+def _check_graphs(student: VariationGraph, teacher: VariationGraph) -> None:
+    cures = {
+        "spatial axes": "Choose two 2D networks or two 3D networks.",
+        "images": "Give both networks the same batch.",
+        "channels": f"Compress the teacher's taps to {student.edges.shape[1]} channels with "
+        "paraphrasers, or give the student 1x1 adapters.",
+        "patch sides": "Choose the same patch for both.",
+        "edges": "Choose the same kind of edges for both.",
+        "vertices": "Choose the same kind of vertices for both.",
+    }
+    facts = [
+        (len(graph.patch), *graph.edges.shape[:2], graph.patch, graph.edge, graph.vertex)
+        for graph in (student, teacher)
+    ]
+    _must_agree("The student's and the teacher's graph", facts, cures)
+
+
+def _must_agree(pair: str, facts: Sequence[Sequence[object]], cures: dict[str, str]) -> None:
+    for (what, cure), one, other in zip(cures.items(), *facts, strict=True):
+        if one != other:
+            raise UserError(f"{pair} differ in {what}: {one} and {other}.", cure)

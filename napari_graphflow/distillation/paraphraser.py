@@ -1,0 +1,95 @@
+"""Paraphraser: an auto-encoder that compresses a teacher's tap to the student's width.
+
+Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+NeurIPS 2018; Graph Flow puts one on each of the teacher's taps.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+
+class Paraphraser(nn.Module):
+    """Three 3x3 convolutions down to `out_channels` and three transposed ones back.
+
+    Every layer, the last one included, is followed by LeakyReLU(0.1); there is no batch norm.
+    It is trained without labels to reconstruct the frozen teacher's tap, then frozen; only
+    :meth:`encode` is used afterwards.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the teacher's tap.
+    out_channels
+        Channels of the student's tap.
+    dims
+        2 or 3 spatial axes; 3x3x3 kernels in 3D.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dims: int = 2) -> None:
+        super().__init__()
+        if dims not in (2, 3):
+            raise ValueError(f"dims is 2 or 3, not {dims}")
+        self.in_channels, self.out_channels, self.dims = in_channels, out_channels, dims
+        down = nn.Conv2d if dims == 2 else nn.Conv3d
+        up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
+        wide, narrow = in_channels, out_channels
+        self.encoder = _chain(down, [wide, wide, narrow, narrow])
+        self.decoder = _chain(up, [narrow, narrow, wide, wide])
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Compress a tap (B, in_channels, *spatial) to (B, out_channels, *spatial)."""
+        codes: Tensor = self.encoder(features)
+        return codes
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compress and reconstruct a tap, (B, in_channels, *spatial)."""
+        reconstruction: Tensor = self.decoder(self.encode(features))
+        return reconstruction
+
+    def loss(self, features: Tensor) -> Tensor:
+        """Mean squared error of the reconstruction, in at least float32.
+
+        The squared norm is a reconstruction: Graph Flow's own criterion was never published,
+        and the two projects it borrows from use the squared and the absolute error.
+        """
+        reconstruction = self(features.detach())
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        return mse_loss(reconstruction.to(dtype), features.detach().to(dtype))
+
+    @torch.no_grad()
+    def r_squared(self, features: Tensor | Iterable[Tensor]) -> float:
+        """Share of the features' variance that the reconstruction keeps, best on held-out cases.
+
+        ``R^2 = 1 - sum (F' - F)^2 / sum (F - mean_c)^2`` over all channels together, where
+        ``mean_c`` is the mean of channel c over cases and pixels. 1 is perfect, 0 no better than
+        the mean of each channel.
+
+        Parameters
+        ----------
+        features
+            One batch (B, in_channels, *spatial), or any number of them.
+        """
+        count, errors = 0, 0.0
+        total = torch.zeros(self.in_channels, dtype=torch.float64)
+        squares = torch.zeros(self.in_channels, dtype=torch.float64)
+        for batch in [features] if isinstance(features, Tensor) else features:
+            exact = batch.double()
+            errors += float((self(batch).double() - exact).square().sum())
+            count += exact.numel() // self.in_channels
+            axes = [0, *range(2, exact.ndim)]
+            total += exact.sum(axes).cpu()
+            squares += exact.square().sum(axes).cpu()
+        variation = float((squares - total.square() / max(count, 1)).sum())
+        return 1.0 - errors / variation if variation > 0 else float("nan")
+
+
+def _chain(layer: type[nn.Module], channels: list[int]) -> nn.Sequential:
+    chain = nn.Sequential()
+    for before, after in pairwise(channels):
+        chain.append(layer(before, after, kernel_size=3, padding=1))
+        chain.append(nn.LeakyReLU(0.1))
+    return chain

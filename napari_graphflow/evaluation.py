@@ -1,0 +1,150 @@
+"""Score a model or a folder of masks against a dataset, case by case and class by class."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.errors import UserError
+from napari_graphflow.inference import segment
+from napari_graphflow.metrics import evaluate_case, finite_or_none, summarise
+from napari_graphflow.model import Model, load_model, resolve_device
+from napari_graphflow.volume import Volume, read_labels
+
+Scores = dict[str, Any]
+Predict = Callable[[Case, Volume], NDArray[np.integer]]
+
+
+def evaluate_split(
+    folder: Path,
+    split: str = "test",
+    *,
+    model: Path | None = None,
+    predictions: Path | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score a saved model, or a folder of masks named after the cases, on a split of a dataset.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    split
+        ``train``, ``val`` or ``test``; its labelled cases are scored.
+    model, predictions
+        Exactly one of them.
+    device
+        Where the model runs.
+    progress
+        Called with the cases done and their total.
+
+    Returns
+    -------
+    dict
+        ``cases``: name -> class -> metrics; ``summary``: see
+        :func:`napari_graphflow.metrics.summarise`; and what was scored on what.
+
+    Raises
+    ------
+    UserError
+        If the split has no labelled case, a mask is missing or of another size, or the model was
+        made for other images or classes.
+    """
+    if (model is None) == (predictions is None):
+        raise UserError("Either a model or a folder of predictions is scored.", "Give one of them.")
+    dataset = Dataset.open(folder)
+    if split not in ("train", "val", "test"):
+        raise UserError(f"There is no split {split}.", "Choose train, val or test.")
+    cases = dataset.labelled(split)
+    if not cases:
+        raise UserError(
+            f"The split {split} of {dataset.name} has no labelled case.", "Choose another split."
+        )
+    if model is not None:
+        loaded = load_model(model, resolve_device(device))
+        _check_classes(loaded, dataset)
+        predict = _from_model(loaded)
+        title = loaded.card.name
+    else:
+        assert predictions is not None
+        predict = _from_folder(predictions, dataset)
+        title = predictions.name
+    scored = evaluate(dataset, cases, predict, progress)
+    return {"dataset": dataset.name, "split": split, "scored": title, **scored}
+
+
+def evaluate(
+    dataset: Dataset,
+    cases: Iterable[Case],
+    predict: Predict,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Compare a mask for each case, in the grid of its image, with the reference."""
+    cases = list(cases)
+    scored: dict[str, Any] = {}
+    for done, case in enumerate(cases, start=1):
+        image = read_case(case)
+        reference = read_case_labels(dataset, case, image)
+        labels = predict(case, image)
+        scored[case.name] = evaluate_case(labels, reference.array, dataset.classes, image.spacing)
+        if progress is not None:
+            progress(done, len(cases))
+    return {"cases": scored, "summary": summarise(scored.values())}
+
+
+def write_scores(scores: Scores, path: Path) -> list[Path]:
+    """Write ``path`` with the suffix .json (all) and .csv (a row for each case and class)."""
+    table = [
+        {"case": case, "class": name, **metrics}
+        for case, classes in finite_or_none(scores["cases"]).items()
+        for name, metrics in classes.items()
+    ]
+    json_path, csv_path = (path.with_name(path.name + suffix) for suffix in (".json", ".csv"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(json.dumps(finite_or_none(scores), indent=1) + "\n", "utf-8")
+    aside.replace(json_path)
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    aside.replace(csv_path)
+    return [json_path, csv_path]
+
+
+def _from_model(model: Model) -> Predict:
+    return lambda case, image: segment(model, image).labels.array
+
+
+def _from_folder(folder: Path, dataset: Dataset) -> Predict:
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.", "Check the path.")
+    # "CASE.nii.gz" has two suffixes, and a case's name may hold dots of its own.
+    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+
+    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
+        path = files.get(case.name + dataset.file_ending) or next(
+            (files[name] for name in sorted(files) if name.startswith(f"{case.name}.")), None
+        )
+        if path is None:
+            raise UserError(
+                f"{folder} holds no mask for the case {case.name}.", "Segment that case first."
+            )
+        return read_labels(path, image).array
+
+    return predict
+
+
+def _check_classes(model: Model, dataset: Dataset) -> None:
+    if model.card.classes != dataset.classes:
+        raise UserError(
+            f"The model {model.card.name} knows {', '.join(model.card.classes)}, but the dataset "
+            f"{dataset.name} has {', '.join(dataset.classes)}.",
+            "Choose a model that was trained on these classes.",
+        )

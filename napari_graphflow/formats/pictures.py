@@ -1,0 +1,209 @@
+"""Pictures: PNG, JPEG, GIF, BMP, WebP by Pillow, TIFF by tifffile.
+
+Pixels are taken as they are stored. A rotation mark (EXIF) is told but not obeyed, so that an
+image and its mask are treated alike; a resolution in dots per inch says how large to print, not
+how large the pixels are, and is ignored.
+"""
+
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.formats.voxels import AGAIN, check_memory
+
+_EXIF_ORIENTATION = 274
+_TRANSPARENCY = "The picture is partly transparent; its transparency is left out."
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels (y, x) or (pages, y, x), with a last axis of channels if `channels` is True."""
+
+    array: NDArray[Any]
+    channels: bool = False
+    spacing: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_picture(path: Path, kind: str, *, indices: bool = False) -> Picture:
+    """Read a picture; the frames of an animation and the pages of a TIFF become slices.
+
+    Parameters
+    ----------
+    path, kind
+        The file, and what its first bytes say it is.
+    indices
+        Give the indices of a palette rather than its colours: the labels of a mask.
+    """
+    reader = _read_tiff if kind == "TIFF" else _read_pillow
+    try:
+        return reader(path, indices)
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"{path.name} announces more pixels than can be shown.", AGAIN) from None
+    except (OSError, ValueError, EOFError, SyntaxError, UnidentifiedImageError, KeyError, TypeError,
+            IndexError, RuntimeError):  # fmt: skip
+        raise UserError(f"{path.name} is damaged: it is cut off or altered.", AGAIN) from None
+
+
+def _read_pillow(path: Path, indices: bool) -> Picture:
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures; memory is checked here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(path)
+    with image:
+        frames = getattr(image, "n_frames", 1)
+        shape = (frames, image.height, image.width)
+        check_memory(path.name, shape, frames * image.height * image.width * 4)
+        said = []
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            said.append(
+                "The picture carries a rotation mark (EXIF), which is ignored: it is shown as "
+                "stored, like its mask."
+            )
+        if frames > 1:
+            said.append(f"The picture is animated; its {frames} frames are shown as slices.")
+        pages = []
+        for index in range(frames):
+            image.seek(index)
+            pages.append(_page(path, image, indices, said))
+    array = pages[0] if frames == 1 else np.stack(pages)
+    return Picture(array, array.ndim - (frames > 1) == 3, warnings=tuple(dict.fromkeys(said)))
+
+
+def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDArray[Any]:
+    if _is_deep_png(path):
+        return _without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), said)
+    image.load()
+    mode = image.mode
+    if mode in ("P", "PA"):
+        if indices:
+            return np.asarray(image.getchannel(0) if mode == "PA" else image).copy()
+        return np.asarray(image.convert("RGB")).copy()
+    if mode in ("1", "L", "I", "F", "RGB") or mode.startswith("I;16"):
+        array = np.array(image.convert("L") if mode == "1" else image)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if mode in ("LA", "La", "RGBA", "RGBa"):
+        plain = "LA" if mode.startswith("L") else "RGBA"
+        return _without_alpha(np.array(image.convert(plain)), said)
+    said.append(f"The picture is stored as {mode} and was converted to RGB.")
+    return np.array(image.convert("RGB"))
+
+
+def _is_deep_png(path: Path) -> bool:
+    """16-bit PNGs of several channels, which Pillow would cut down to 8 bits."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    return start.startswith(b"\x89PNG") and start[24] == 16 and start[25] in (2, 4, 6)
+
+
+def _without_alpha(array: NDArray[Any], said: list[str]) -> NDArray[Any]:
+    if array.shape[-1] not in (2, 4):
+        return array
+    alpha = array[..., -1]
+    if alpha.size and alpha.min() != alpha.max():
+        said.append(_TRANSPARENCY)
+    return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 2 else array[..., :3])
+
+
+def _read_tiff(path: Path, indices: bool) -> Picture:
+    said: list[str] = []
+    with tifffile.TiffFile(path) as tiff:
+        series = tiff.series[0]
+        page = series.keyframe
+        check_memory(path.name, series.shape, series.size * series.dtype.itemsize)
+        if len(tiff.series) > 1:
+            said.append(
+                f"The file holds {len(tiff.series)} sets of pages of different kinds; the first "
+                "is shown."
+            )
+        try:
+            array, axes = series.asarray(), series.axes
+        except (ValueError, ImportError):
+            if len(series.pages) > 1:
+                raise
+            # A compression that tifffile knows only with imagecodecs, and SimpleITK by itself.
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            axes = "YXS" if array.ndim == 3 else "YX"
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
+            array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
+        array, axes = _channels_last(path, array, axes)
+        palette = page.colormap
+        if palette is not None and not indices:
+            array = np.moveaxis((palette[:, array] >> 8).astype(np.uint8), 0, -1)
+            axes += "S"
+        spacing = _tiff_spacing(tiff, page, len(axes) - axes.endswith("S"))
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if axes.endswith("S") and page.extrasamples and array.shape[-1] in (2, 4):
+        array = _without_alpha(array, said)
+    channels = array.ndim == len(axes) and axes.endswith("S")
+    if len(axes) - axes.endswith("S") == 3:
+        said.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
+    return Picture(np.ascontiguousarray(array), channels, spacing, tuple(said))
+
+
+def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
+    """Bring axes as tifffile names them to (Z)YX(S); drop those of length one."""
+    kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
+    array = array.reshape([array.shape[i] for i in kept])
+    axes = "".join("S" if axes[i] == "C" and "S" not in axes else axes[i] for i in kept)
+    if axes.count("S") == 1:
+        array = np.moveaxis(array, axes.index("S"), -1)
+        axes = axes.replace("S", "") + "S"
+    spatial = axes.removesuffix("S")
+    if len(spatial) > 3 or not spatial.endswith("YX") or axes.count("S") > 1:
+        raise UserError(
+            f"{path.name} has more axes than can be shown ({' x '.join(map(str, array.shape))}).",
+            "Export one stack of it.",
+        )
+    return array, axes
+
+
+def _tiff_spacing(tiff: tifffile.TiffFile, page: Any, ndim: int) -> tuple[float, ...]:
+    """Pixel size in mm where a scientific program stored one (centimetres, or ImageJ's unit)."""
+    extra = tiff.imagej_metadata or {}
+    unit = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00B5m": 1e-3}.get(
+        str(extra.get("unit", ""))
+    )
+    if page.resolutionunit == tifffile.RESUNIT.CENTIMETER and unit is None:
+        unit = 10.0
+    with suppress(KeyError, ZeroDivisionError, ValueError):
+        if unit is not None:
+            x, y = (_per_pixel(page.tags[name].value) * unit for name in ("XResolution", "YResolution"))
+            z = float(extra.get("spacing", 0)) * unit or 1.0
+            return (z, y, x)[-ndim:]
+    return (1.0,) * ndim
+
+
+def _per_pixel(resolution: tuple[int, int]) -> float:
+    if not resolution[1]:
+        raise ZeroDivisionError
+    return resolution[1] / resolution[0]
+
+
+def write_picture(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) -> None:
+    """Write pixels (y, x), (pages, y, x) or (..., 3) without loss as PNG or TIFF."""
+    if path.suffix.lower() == ".png":
+        Image.fromarray(array).save(path)
+        return
+    colour = array.shape[-1] in (3, 4) and array.ndim > len(spacing)
+    tifffile.imwrite(
+        path,
+        array,
+        photometric="rgb" if colour else "minisblack",
+        compression="zlib",
+        resolution=(10 / spacing[-1], 10 / spacing[-2]),
+        resolutionunit="CENTIMETER",
+        metadata=None,
+    )

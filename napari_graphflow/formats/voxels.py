@@ -1,0 +1,232 @@
+"""Voxels from a file: read once, checked to their end, straight into one array."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import psutil
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+
+AGAIN = "Copy or export the file again."
+_BLOCK = 1 << 20
+#: Deflate cannot make anything smaller than this.
+_LARGEST_RATIO = 1032
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a grid lies, as SimpleITK tells it: x first, mm, LPS."""
+
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a header says about the voxels that follow it.
+
+    Attributes
+    ----------
+    path
+        The file that holds the voxels.
+    start
+        Where their stream begins in the file.
+    skip
+        Bytes of that stream, after decompression, before the first voxel.
+    deflated
+        Whether the stream is compressed (gzip or zlib).
+    dtype
+        Stored type, with its byte order.
+    shape
+        As stored, slowest axis first.
+    channel_axis
+        The axis of `shape` that is none of space.
+    scale
+        Slope and intercept from stored to true values.
+    """
+
+    format: str
+    path: Path
+    start: int
+    skip: int
+    deflated: bool
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    channel_axis: int | None
+    geometry: Geometry
+    scale: tuple[float, float] = (1.0, 0.0)
+    warnings: tuple[str, ...] = ()
+
+
+def itk_header(path: Path, io: str) -> tuple[tuple[int, ...], int, Geometry]:
+    """Ask SimpleITK for size (x first), number of components and geometry of a file."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(io)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise UserError(
+            f"The header of {path.name} describes no valid image: sizes, voxel size or axes are "
+            "missing, zero or not at right angles.",
+            AGAIN,
+        ) from None
+    geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    return reader.GetSize(), reader.GetNumberOfComponents(), spatial(geometry)
+
+
+def spatial(geometry: Geometry) -> Geometry:
+    """Leave out the fourth axis, which is time or another count."""
+    if len(geometry.spacing) <= 3:
+        return geometry
+    count = len(geometry.spacing)
+    rows = np.array(geometry.direction).reshape(count, count)[:3, :3]
+    return Geometry(geometry.spacing[:3], geometry.origin[:3], tuple(rows.ravel().tolist()))
+
+
+def read_voxels(stored: Stored) -> NDArray[Any]:
+    """Read the array, spatial axes first, channels last, in native byte order.
+
+    Raises
+    ------
+    UserError
+        If the file is cut off or damaged, or if its voxels do not fit into memory.
+    """
+    check_size(stored)
+    array = np.empty(stored.shape, stored.dtype)
+    target = memoryview(array.reshape(-1).view(np.uint8))
+    try:
+        with stored.path.open("rb", buffering=0) as file:
+            file.seek(stored.start)
+            filled = _inflate(file, target, stored.skip) if stored.deflated else _copy(
+                file, target, stored.start + stored.skip
+            )
+    except (zlib.error, EOFError):
+        raise UserError(
+            f"{stored.path.name} is damaged: its compressed data are cut off or altered.", AGAIN
+        ) from None
+    if filled < len(target):
+        raise _cut(stored, filled)
+    if not array.dtype.isnative:
+        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
+    if stored.channel_axis is not None:
+        array = np.moveaxis(array, stored.channel_axis, -1)
+    return _scaled(array, *stored.scale)
+
+
+def check_size(stored: Stored) -> None:
+    """Refuse, before any memory is taken, what the file or the memory cannot hold."""
+    needed = math.prod(stored.shape) * stored.dtype.itemsize
+    if needed <= 0:
+        raise UserError(f"{stored.path.name} holds no voxels.", AGAIN)
+    present = stored.path.stat().st_size - stored.start
+    if needed > present * _LARGEST_RATIO if stored.deflated else needed + stored.skip > present:
+        raise _cut(stored, present)
+    check_memory(stored.path.name, stored.shape, needed)
+
+
+def check_memory(name: str, shape: tuple[int, ...], needed: int) -> None:
+    """Refuse what is larger than the free memory of this computer."""
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"{name} needs {in_bytes(needed)} of memory for {in_voxels(shape)}, "
+            f"but only {in_bytes(free)} are free.",
+            "Close other programs, or crop the image first.",
+        )
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes in words."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000  # type: ignore[assignment]
+    return f"{count:.3g} TB"
+
+
+def in_voxels(shape: tuple[int, ...]) -> str:
+    """A shape in words."""
+    return " x ".join(str(size) for size in shape) + " voxels"
+
+
+def _cut(stored: Stored, present: int) -> UserError:
+    needed = math.prod(stored.shape) * stored.dtype.itemsize
+    return UserError(
+        f"{stored.path.name} is cut off or its header is wrong: it announces "
+        f"{in_voxels(stored.shape)} ({in_bytes(needed)}), but holds {in_bytes(max(0, present))}"
+        f"{' of compressed data' if stored.deflated else ''}.",
+        AGAIN,
+    )
+
+
+def _copy(file: BinaryIO, target: memoryview, offset: int) -> int:
+    file.seek(offset)
+    filled = 0
+    while filled < len(target) and (count := file.readinto(target[filled : filled + (64 << 20)])):
+        filled += count
+    return filled
+
+
+def _inflate(file: BinaryIO, target: memoryview, skip: int) -> int:
+    """Decompress into `target`, and go on to the end of the stream, where its checksum is."""
+    position = -skip
+    for block in _inflated(file):
+        begin = max(0, -position)
+        part = block[begin : begin + max(0, len(target) - max(position, 0))]
+        target[max(position, 0) : max(position, 0) + len(part)] = part
+        position += len(block)
+    return min(position, len(target))
+
+
+def _inflated(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what a zlib or gzip stream of one or several members holds; verify its checksums.
+
+    Raises
+    ------
+    zlib.error, EOFError
+        If a checksum disagrees or the stream ends early.
+    """
+    decoder = zlib.decompressobj(wbits=47)
+    block = b""
+    while block := block or file.read(_BLOCK):
+        if decoder.eof:
+            block += file.read(_BLOCK) if len(block) < 2 else b""
+            if not block.startswith(b"\x1f\x8b"):
+                return
+            decoder = zlib.decompressobj(wbits=47)
+        yield decoder.decompress(block, 4 * _BLOCK)
+        block = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    yield decoder.flush()
+    if not decoder.eof:
+        raise EOFError
+
+
+def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Apply slope and intercept; whole numbers stay whole numbers where both are."""
+    if (slope, intercept) == (1.0, 0.0):
+        return array
+    if array.dtype.kind in "iu" and slope == 1.0 and intercept.is_integer():
+        low, high = (int(end) + int(intercept) for end in (array.min(), array.max()))
+        return np.add(array, int(intercept), dtype=smallest_type(low, high), casting="unsafe")
+    kind = np.float32 if array.dtype.itemsize <= 2 or array.dtype == np.float32 else np.float64
+    scaled = array.astype(kind)
+    scaled *= slope
+    scaled += intercept
+    return scaled
+
+
+def smallest_type(low: int, high: int) -> np.dtype[Any]:
+    """The smallest integer type of at least 16 bits, or uint8, that holds both numbers."""
+    for kind in (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    raise UserError("The image holds numbers that are too large.", AGAIN)

@@ -1,0 +1,185 @@
+"""Run a network over a volume, window by window, and bring the result to the volume's own grid."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from monai.inferers.utils import sliding_window_inference
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_graphflow.model import Model, device_title
+from napari_graphflow.preprocessing import check_fits, prepare, restore_labels, restore_maps
+from napari_graphflow.volume import Volume
+
+OVERLAP = 0.5
+#: A volume of at most so many patches is seen at once: faster, and without seams.
+WHOLE = 4
+SLICES_AT_ONCE = 8
+
+Progress = Callable[[int, int], None]
+Cancelled = Callable[[], bool]
+
+
+class InferenceCancelled(Exception):
+    """Raised between two windows once the caller has asked to stop."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A mask in the image's own grid, and what it cost.
+
+    Attributes
+    ----------
+    labels
+        Class indices in the grid of the image.
+    probabilities
+        (\\*grid, K) with channels last, float32, or None if not asked for.
+    seconds
+        Wall time without loading the model.
+    peak_bytes
+        Peak memory: of the GPU where one was used, otherwise of the process.
+    device
+        In words.
+    """
+
+    labels: Volume
+    probabilities: Volume | None
+    seconds: float
+    peak_bytes: int
+    device: str
+
+
+def segment(
+    model: Model,
+    volume: Volume,
+    *,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+    probabilities: bool = False,
+) -> Prediction:
+    """Segment a volume.
+
+    Parameters
+    ----------
+    model
+        A loaded model; its device is used.
+    volume
+        An image as it was stored; the mask comes back in the same grid.
+    progress
+        Called with the windows done and their total.
+    cancelled
+        Asked between windows; True ends with :class:`InferenceCancelled`.
+    probabilities
+        Whether class probabilities are wanted as well.
+
+    Raises
+    ------
+    UserError
+        If the image does not fit the model.
+    """
+    started = time.perf_counter()
+    check_fits(volume, model.card)
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+    prepared = prepare(volume, model.card.preprocessing)
+    soft = predict(
+        model.module,
+        prepared.array,
+        model.card.dims,
+        model.card.patch_size,
+        progress=progress,
+        cancelled=cancelled,
+    )
+    labels = restore_labels(soft, prepared)
+    return Prediction(
+        labels=labels,
+        probabilities=restore_maps(soft, prepared) if probabilities else None,
+        seconds=time.perf_counter() - started,
+        peak_bytes=peak_memory(model.device),
+        device=device_title(model.device),
+    )
+
+
+@torch.inference_mode()
+def predict(
+    module: nn.Module,
+    array: NDArray[np.float32],
+    dims: int,
+    patch_size: tuple[int, ...],
+    *,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities (K, \\*spatial) of a prepared array (C, \\*spatial).
+
+    A 2D network runs over the slices of a volume, several at a time.
+    """
+    device = next(module.parameters()).device
+    image = torch.from_numpy(np.ascontiguousarray(array))
+    if array.ndim - 1 == dims:
+        batches, join = [image[None]], lambda parts: parts[0][0]
+    else:
+        slices = image.movedim(1, 0)
+        batches = list(slices.split(SLICES_AT_ONCE))
+        join = lambda parts: torch.cat(parts).movedim(0, 1)  # noqa: E731
+    window = window_size(tuple(batches[0].shape[2:]), patch_size)
+    total = sum(_count_windows(batch, window) for batch in batches)
+    done = 0
+
+    def predictor(windows: Tensor) -> Tensor:
+        nonlocal done
+        if cancelled is not None and cancelled():
+            raise InferenceCancelled
+        logits = module(windows).logits.float()
+        done += len(windows)
+        if progress is not None:
+            progress(min(done, total), total)
+        return logits
+
+    parts = [
+        sliding_window_inference(
+            batch,
+            window,
+            sw_batch_size=2 if dims == 3 else SLICES_AT_ONCE,
+            predictor=predictor,
+            overlap=OVERLAP,
+            mode="gaussian",
+            sw_device=device,
+            device="cpu",
+        ).softmax(1)
+        for batch in batches
+    ]
+    return join(parts).numpy()
+
+
+def window_size(shape: tuple[int, ...], patch_size: tuple[int, ...]) -> tuple[int, ...]:
+    """The window for an image: the whole of a small one, otherwise the patch of the training."""
+    if math.prod(shape) <= WHOLE * math.prod(patch_size):
+        return shape
+    return patch_size
+
+
+def _count_windows(batch: Tensor, window: tuple[int, ...]) -> int:
+    per_axis = (
+        1 if size <= side else math.ceil((size - side) / max(1, int(side * (1 - OVERLAP)))) + 1
+        for size, side in zip(batch.shape[2:], window, strict=True)
+    )
+    return len(batch) * math.prod(per_axis)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak bytes of the GPU, or of this process where there is none."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,161 @@
+"""A job is a folder, and the folder is the whole truth about it.
+
+::
+
+    job.json      what was asked; never rewritten
+    events.jsonl  what happened, one JSON object a line; only ever appended to
+    status.json   the last state and a heartbeat; replaced as a whole
+    control/      ``cancel``, ``pause``: files that anyone may create
+    checkpoints/  artifacts/  log.txt
+
+The job process writes, everybody else reads and leaves wishes in ``control``. Whoever writes holds
+the lock on the file ``lock``, so two windows cannot start the same job. Nothing here loads torch.
+"""
+
+import itertools
+import json
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import platformdirs
+
+from napari_graphflow import __version__
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.failures import in_words
+from napari_graphflow.jobs.job import Job, Kind
+from napari_graphflow.jobs.records import TRANSITIONS, State, Status
+from napari_graphflow.system import replace_file
+
+__all__ = [
+    "TRANSITIONS",
+    "Job",
+    "Kind",
+    "State",
+    "Status",
+    "create",
+    "data_root",
+    "find_job",
+    "jobs_root",
+    "list_jobs",
+    "models_root",
+]
+
+
+def data_root() -> Path:
+    """The folder of this user's jobs and models.
+
+    ``$GRAPHFLOW_HOME``, or where the system keeps the data of programs.
+    """
+    home = os.environ.get("GRAPHFLOW_HOME")
+    return Path(home) if home else platformdirs.user_data_path("napari-graphflow", appauthor=False)
+
+
+def jobs_root() -> Path:
+    """The folder of this user's jobs."""
+    return data_root() / "jobs"
+
+
+def models_root() -> Path:
+    """The folder of this user's models."""
+    return data_root() / "models"
+
+
+def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
+    """Make the folder of a new job; nothing runs yet.
+
+    Parameters
+    ----------
+    kind
+        ``train``, or ``distill`` with a `DistillationConfig`.
+    config
+        What to do. Relative paths are taken from the working directory and stored absolute.
+    root
+        Folder in which the job's folder is made; the user's own where None.
+    """
+    # Absolute, because other processes read the folder, from elsewhere.
+    paths = {
+        name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
+    }
+    config = config.model_copy(update=paths)
+    title = _title(config)
+    now = datetime.now(UTC)
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
+    spec = {
+        "kind": kind,
+        "title": title,
+        "created": now.isoformat(),
+        "config": config.model_dump(mode="json"),
+        "versions": _versions(),
+    }
+    root = jobs_root() if root is None else Path(root)
+    with in_words():
+        folder = _new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}")
+        for name in ("control", "checkpoints", "artifacts"):
+            (folder / name).mkdir()
+        # Last, because a folder counts as a job as soon as it has this file.
+        replace_file(folder / "job.json", json.dumps(spec, indent=1).encode())
+    return Job(folder)
+
+
+def list_jobs(root: Path | None = None) -> list[Job]:
+    """All jobs in a folder, the newest first; what is no job is passed over."""
+    root = jobs_root() if root is None else Path(root)
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name.startswith("."):
+            continue
+        try:
+            found.append(Job(folder))
+        except UserError:
+            continue
+    return sorted(found, key=lambda job: (job.created, job.name), reverse=True)
+
+
+def find_job(name: str, root: Path | None = None) -> Job:
+    """Find a job by its folder, its name, or an unambiguous part of its name."""
+    if (Path(name) / "job.json").is_file():
+        return Job(Path(name))
+    found = [job for job in list_jobs(root) if name in job.name]
+    exact = [job for job in found if job.name == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    raise UserError(
+        f"{len(found)} jobs are called {name}." if found else f"There is no job {name}.",
+        "Take one from the list of jobs.",
+    )
+
+
+def _title(config: TrainingConfig) -> str:
+    if config.name:
+        return config.name
+    if isinstance(config, DistillationConfig):
+        method = config.method.replace("_", " ")
+        return f"{method}: {config.teacher.name} to {config.network} on {config.dataset.name}"
+    return f"{config.network} on {config.dataset.name}"
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
+
+
+def _versions() -> dict[str, str]:
+    found = {"napari-graphflow": __version__, "python": platform.python_version()}
+    for package in ("torch", "monai", "lightning-fabric"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,110 @@
+"""From the values of a mask as other programs write it to labels: background 0, classes 1, 2, ..."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+
+#: More grey levels than this in a picture are the blur of a compression, not classes.
+_CLASSES_IN_A_PICTURE = 16
+_INVERTED = 0.85
+
+
+def as_labels(
+    array: NDArray[Any], *, name: str, channels: bool = False, picture: bool = False,
+    lossy: bool = False,
+) -> tuple[NDArray[Any], tuple[str, ...]]:  # fmt: skip
+    """Turn the stored values of a mask into labels of the smallest unsigned type.
+
+    Parameters
+    ----------
+    array
+        Spatial axes first; a last axis of channels if `channels` is True.
+    name
+        Name of the file, for the sentences.
+    picture, lossy
+        Whether the mask is a picture, and one whose compression alters values (JPEG).
+
+    Returns
+    -------
+    labels, warnings
+
+    Raises
+    ------
+    UserError
+        If the values cannot be taken for labels without guessing.
+    """
+    said: list[str] = []
+    if channels:
+        array = _from_colours(array, name) if picture else _from_one_hot(array, name, said)
+    array = _whole(array, name)
+    values = np.unique(array)
+    if values[0] < 0:
+        raise UserError(
+            f"The mask {name} holds negative values (down to {values[0]}), which name no class.",
+            "Give voxels to be ignored the value 255.",
+        )
+    if picture and (lossy or len(values) > _CLASSES_IN_A_PICTURE):
+        array = _threshold(array, name, said)
+    elif values.tolist() in ([0, 255], [255]):
+        array = array > 0
+    largest = int(array.max())
+    if largest > np.iinfo(np.uint32).max:
+        raise UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
+    labels = array.astype(np.min_scalar_type(largest), copy=False)
+    share = np.count_nonzero(labels) / labels.size
+    if share > _INVERTED:
+        said.append(
+            f"{share:.0%} of the mask are foreground; check that foreground and background are "
+            "not swapped."
+        )
+    return labels, tuple(said)
+
+
+def _from_colours(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if (array == array[..., :1]).all():
+        return array[..., 0]
+    raise UserError(
+        f"The mask {name} is a picture in colours, which do not say which class is which.",
+        "Save it as grey values 0, 1, 2, ... or with a palette.",
+    )
+
+
+def _from_one_hot(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
+    total = array.sum(axis=-1)
+    if np.isin(array, (0, 1)).all() and (total == 1).all():
+        said.append(f"The mask holds one volume for each of {array.shape[-1]} classes; they are joined.")
+        return np.argmax(array, axis=-1)
+    raise UserError(
+        f"The mask {name} holds {array.shape[-1]} values per voxel, which are not one class each.",
+        "Save one volume of labels 0, 1, 2, ...",
+    )
+
+
+def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if array.dtype.kind in "iub":
+        return array
+    if not np.isfinite(array).all():
+        raise UserError(f"The mask {name} holds voxels that are no numbers.", "Save it as integers.")
+    rounded = np.rint(array)
+    if np.abs(array - rounded).max() > 0.01:
+        odd = array[np.abs(array - rounded) > 0.01][0]
+        raise UserError(
+            f"The mask {name} holds fractions such as {odd:.3g}, as probabilities or interpolated "
+            "masks do.",
+            "Save it as labels 0, 1, 2, ...",
+        )
+    return rounded.astype(np.int64)
+
+
+def _threshold(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
+    near = (array < 64) | (array > 191)
+    if array.max() > 255 or near.mean() < 0.95:
+        raise UserError(
+            f"The mask {name} has {len(np.unique(array))} grey levels, which are no classes.",
+            "Save it without loss, as PNG with the values 0, 1, 2, ...",
+        )
+    said.append("The mask has blurred grey levels; those above 127 are taken for foreground.")
+    return array > 127

@@ -1,0 +1,123 @@
+"""Teachers and students: one file per architecture, one line per network in `NETWORKS`.
+
+Importing this package loads neither torch nor MONAI, so that windows and ``--help`` can list the
+networks; they are loaded with the first network that is built.
+
+To add a network, write ``<name>.py`` with ``network(in_channels, classes, dims, width=None,
+**arguments) -> TapAdapter`` and add its line below. A network whose file is missing here can
+still be used: any class of `monai.networks.nets` as ``monai:<class>``, any other module by
+wrapping it in `TapAdapter`.
+"""
+
+import inspect
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from napari_graphflow.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_graphflow.networks.taps import LogitsOnly as LogitsOnly
+    from napari_graphflow.networks.taps import Output as Output
+    from napari_graphflow.networks.taps import TapAdapter as TapAdapter
+
+
+class NetworkInfo(NamedTuple):
+    """What a list of networks shows: the usual role, and a line of text."""
+
+    role: Literal["teacher", "student"]
+    text: str
+
+
+NETWORKS: dict[str, NetworkInfo] = {
+    "unet": NetworkInfo("teacher", "U-Net (MONAI), five levels"),
+    "unetpp": NetworkInfo("teacher", "UNet++ (MONAI), a nested U-Net"),
+    "fanet": NetworkInfo(
+        "teacher", "FANet: selective kernels, strip-pooling attention; 38 M in 2D"
+    ),
+    "swin_unetr": NetworkInfo("teacher", "Swin UNETR (MONAI): windowed self-attention"),
+    "trans_unet": NetworkInfo(
+        "teacher", "TransUNet: ResNet-50 and a vision transformer; 105 M in 2D"
+    ),
+    "mobile_unet": NetworkInfo("student", "Mobile U-Net: MobileNetV2 encoder, inverted residuals"),
+    "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
+    "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
+}
+
+
+def build(
+    name: str,
+    in_channels: int,
+    classes: int,
+    dims: int,
+    width: int | None = None,
+    *,
+    taps: Mapping[str, str] | None = None,
+    **arguments: Any,
+) -> "TapAdapter":
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    name
+        A key of `NETWORKS`, or ``monai:<class>`` for a class of `monai.networks.nets`.
+    in_channels, classes
+        Channels of the image, and number of classes with the background.
+    dims
+        2 for slices and pictures, 3 for volumes.
+    width
+        Channels of the first stage; None takes the published width (a smaller one in 3D, said
+        in each file).
+    taps
+        Module paths that replace or extend the network's own taps, for example
+        ``{"encoder": "down_layers.2", "decoder": "up_layers.0"}``.
+    arguments
+        Further arguments of the network.
+
+    Returns
+    -------
+    TapAdapter
+        ``network(x)`` returns `Output`: logits ``(B, classes, *spatial)`` for an image
+        ``(B, in_channels, *spatial)`` of any size, and the taps.
+
+    Raises
+    ------
+    UserError
+        If the name, an argument or a tap does not exist, or a number makes no sense.
+    """
+    if dims not in (2, 3):
+        raise UserError(f"A network works in 2 or 3 dimensions, not in {dims}.", "Choose 2 or 3.")
+    if in_channels < 1 or classes < 1 or (width is not None and width < 4):
+        raise UserError(
+            f"No network has {in_channels} input channels, {classes} classes and width {width}.",
+            "Give at least 1 channel, 1 class and, if any, a width of 4.",
+        )
+    family, _, class_name = name.partition(":")
+    if family == "monai" and class_name:
+        arguments |= {"class_name": class_name}
+    elif name not in NETWORKS:
+        near = get_close_matches(name, NETWORKS, cutoff=0.4)
+        raise UserError(
+            f"There is no network called {name!r}.",
+            f"Choose {' or '.join(near or NETWORKS)}, or monai:<class>.",
+        )
+    make = import_module(f"{__name__}.{'foreign' if class_name else name}").network
+    known = inspect.signature(make).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for argument in arguments.keys() - known.keys():
+            options = [key for key in known if key not in {"in_channels", "classes", "dims"}]
+            raise UserError(
+                f"The network {name} has no argument {argument!r}.",
+                f"It knows {', '.join(options)}.",
+            )
+    network: TapAdapter = make(in_channels, classes, dims, width, **arguments)
+    if taps:
+        network.use_taps({**network.taps, **taps})
+    return network
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"LogitsOnly", "Output", "TapAdapter"}:
+        return getattr(import_module(f"{__name__}.taps"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

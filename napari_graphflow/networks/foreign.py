@@ -1,0 +1,81 @@
+"""Networks of MONAI that have no file here: ``build("monai:SegResNet", ...)``.
+
+The class must be one of `monai.networks.nets`, so that a model card from a stranger can name no
+other code.
+"""
+
+import inspect
+from difflib import get_close_matches
+from typing import Any
+
+from monai.networks import nets
+from torch import nn
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.networks.taps import TapAdapter
+
+
+def network(
+    in_channels: int,
+    classes: int,
+    dims: int,
+    width: int | None = None,
+    *,
+    class_name: str,
+    multiple: int = 32,
+    **arguments: Any,
+) -> TapAdapter:
+    """Build a class of `monai.networks.nets`, as yet without taps.
+
+    Parameters
+    ----------
+    width
+        Must be None: each class has its own argument for it.
+    class_name
+        Name of the class.
+    multiple
+        What the image's size must be a multiple of for this class; images are padded to it.
+    arguments
+        Further arguments of the class, plain values as in JSON. Nothing is downloaded: an argument
+        ``pretrained`` must be False.
+    """
+    classes_by_name = {
+        key: value
+        for key, value in vars(nets).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module)
+    }
+    if class_name not in classes_by_name:
+        near = get_close_matches(class_name, classes_by_name, cutoff=0.4)
+        raise UserError(
+            f"MONAI has no network called {class_name!r}.",
+            f"Near it are {', '.join(near)}." if near else "Choose a class of monai.networks.nets.",
+        )
+    if width is not None:
+        raise UserError(
+            f"The width of MONAI's {class_name} is not set by the option width.",
+            "Set it by an argument of the class, such as init_filters or features.",
+        )
+    cls = classes_by_name[class_name]
+    known = inspect.signature(cls).parameters
+    outputs = next((key for key in ("out_channels", "num_classes") if key in known), None)
+    if "in_channels" not in known or outputs is None:
+        raise UserError(
+            f"MONAI's {class_name} does not segment images.",
+            "Choose a class with arguments in_channels and out_channels.",
+        )
+    if arguments.get("pretrained"):
+        raise UserError(
+            f"MONAI's {class_name} would download weights from the internet.",
+            "Set pretrained to false and load the weights from a file.",
+        )
+    given = {"in_channels": in_channels, outputs: classes}
+    given |= {"spatial_dims": dims} if "spatial_dims" in known else {}
+    given |= {"pretrained": False} if "pretrained" in known else {}
+    try:
+        module = cls(**arguments, **given)
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"MONAI's {class_name} cannot be built: {error}.",
+            f"Its arguments are {', '.join(known)}.",
+        ) from error
+    return TapAdapter(module, {}, multiple)

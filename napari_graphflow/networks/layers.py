@@ -1,0 +1,107 @@
+"""Layers of torch chosen by the number of spatial axes, with the paddings that keep a size."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_BATCH_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_DROPOUTS = {2: nn.Dropout2d, 3: nn.Dropout3d}
+_ADAPTIVE_POOLS: dict[int, Callable[..., Tensor]] = {
+    2: functional.adaptive_avg_pool2d,
+    3: functional.adaptive_avg_pool3d,
+}
+_MAX_POOLS = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+#: Name that `torch.nn.functional.interpolate` gives to the linear mode.
+LINEAR = {2: "bilinear", 3: "trilinear"}
+
+
+def convolution(
+    dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: int | Sequence[int] = 3,
+    *,
+    stride: int = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Module:
+    """Convolution with odd kernels centred; an even kernel (2, stride 2) gets no padding."""
+    kernels = [kernel] * dims if isinstance(kernel, int) else kernel
+    dilations = [dilation] * dims if isinstance(dilation, int) else dilation
+    padding = tuple(d * (k - 1) // 2 for k, d in zip(kernels, dilations, strict=True))
+    return _CONVOLUTIONS[dims](
+        inputs,
+        outputs,
+        tuple(kernels),
+        stride=stride,
+        padding=padding,
+        dilation=tuple(dilations),
+        groups=groups,
+        bias=bias,
+    )
+
+
+def doubling(
+    dims: int, inputs: int, outputs: int, kernel: int = 2, *, bias: bool = False
+) -> nn.Module:
+    """Transposed convolution of stride 2 that doubles the size exactly (kernel 2, 3 or 4)."""
+    return _TRANSPOSED[dims](
+        inputs,
+        outputs,
+        kernel,
+        stride=2,
+        padding=(kernel - 1) // 2,
+        output_padding=kernel % 2,
+        bias=bias,
+    )
+
+
+class PooledNorm(_BatchNorm):
+    """Batch normalisation of maps of one cell, in any number of dimensions.
+
+    A batch of one gives it a single value per channel, from which nothing can be learnt about a
+    spread; the running statistics are used then, as in evaluation.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Any number of axes will do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, ...)``."""
+        if self.training and x.numel() == self.num_features:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
+def batch_norm(dims: int, channels: int) -> nn.Module:
+    """Batch normalisation."""
+    return _BATCH_NORMS[dims](channels)
+
+
+def channel_dropout(dims: int, probability: float) -> nn.Module:
+    """Dropout of whole channels."""
+    return _DROPOUTS[dims](probability)
+
+
+def max_pool(dims: int) -> nn.Module:
+    """Max pooling that halves the size."""
+    return _MAX_POOLS[dims](2)
+
+
+def pool_to(x: Tensor, cells: int) -> Tensor:
+    """Average to `cells` along each axis, or fewer where the map has fewer."""
+    size = tuple(min(cells, n) for n in x.shape[2:])
+    pooled: Tensor = _ADAPTIVE_POOLS[len(size)](x, size)
+    return pooled
+
+
+def along(axis: int, size: int, dims: int) -> tuple[int, ...]:
+    """Kernel (or dilation) of `size` along one axis and 1 along the others."""
+    return tuple(size if i == axis else 1 for i in range(dims))

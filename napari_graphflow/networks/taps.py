@@ -1,0 +1,263 @@
+"""Logits and named feature maps from any network, for images of any size.
+
+Every network of this package is a plain `torch.nn.Module` that turns an image into logits;
+`TapAdapter` adds what distillation needs without touching it.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_graphflow.errors import UserError
+
+
+class Output(NamedTuple):
+    """What a network returns.
+
+    Parameters
+    ----------
+    logits
+        ``(B, classes, *spatial)``, with exactly the spatial size of the image.
+    taps
+        Feature maps by name. ``encoder`` and ``decoder`` are the main pair (stride 4),
+        ``encoder_2`` and ``decoder_2`` the second (stride 2), ``encoder_3`` and ``decoder_3`` the
+        third (stride 8) where a network has them; ``bottleneck`` is the deepest map. A tap of
+        stride s has ``ceil(size / s)`` cells along an axis, and cell i is centred on the image
+        coordinate ``(i + 0.5) s - 0.5``.
+    """
+
+    logits: Tensor
+    taps: dict[str, Tensor]
+
+
+class TapAdapter(nn.Module):
+    """Wrap any segmentation network so that it returns `Output`.
+
+    The image is padded at its far ends to a multiple of the network's total stride (edge values
+    repeated) and to at least two cells in the deepest map, without which normalisation layers
+    cannot be trained on a batch of one; logits and taps are cropped back.
+
+    The wrapper leaves no trace in the weights: `state_dict` and `load_state_dict` use the keys of
+    `module`, so that a plain checkpoint of the module fits, and the other way round.
+
+    Parameters
+    ----------
+    module
+        Returns logits ``(B, classes, *spatial)``. With deep supervision (a tuple, a list, a
+        mapping, or heads stacked along axis 1) the first element is taken.
+    taps
+        Tap name to path of a submodule, as in ``module.named_modules()``. Its output, or the first
+        element of it, must be a feature map ``(B, C, *cells)``.
+    multiple
+        What the image's size must be a multiple of: one number, or one per axis.
+
+    Raises
+    ------
+    UserError
+        If a path does not exist, was not reached, or does not give a usable feature map.
+    """
+
+    def __init__(
+        self, module: nn.Module, taps: Mapping[str, str], multiple: int | Sequence[int] = 1
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.multiple = multiple if isinstance(multiple, int) else tuple(multiple)
+        self.taps: dict[str, str] = {}
+        self.use_taps(taps)
+        self.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
+
+    def use_taps(self, taps: Mapping[str, str]) -> None:
+        """Replace the taps, after checking that their paths exist."""
+        paths = [path for path, _ in self.module.named_modules() if path]
+        for name, path in taps.items():
+            if path not in paths:
+                near = get_close_matches(path, paths, n=4, cutoff=0.4) or paths[:8]
+                raise UserError(
+                    f"{type(self.module).__name__} has no layer {path!r} for the tap {name!r}.",
+                    f"Near it are {', '.join(near)}.",
+                )
+        self.taps = dict(taps)
+
+    def forward(self, x: Tensor) -> Output:
+        """Run the network on an image ``(B, C, *spatial)``."""
+        found: dict[str, tuple[Any, int]] = {}
+        # Hooks live for one call: a deep copy or a pickle never holds those of another network.
+        handles = [
+            self.module.get_submodule(path).register_forward_hook(partial(_keep, found, name))
+            for name, path in self.taps.items()
+        ]
+        try:
+            padded = pad(x, self.multiple)
+            logits = self._logits(padded, x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        taps = {name: self._tap(name, found.get(name), x, padded) for name in self.taps}
+        return Output(logits, taps)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Run the network without collecting its taps."""
+        return self._logits(pad(x, self.multiple), x)
+
+    def _logits(self, padded: Tensor, x: Tensor) -> Tensor:
+        logits = _first(self.module(padded))
+        if logits.ndim == x.ndim + 1:
+            logits = logits[:, 0]
+        if logits.shape[2:] != padded.shape[2:]:
+            raise UserError(
+                f"{type(self.module).__name__} makes logits of size {_size(logits)} from an image "
+                f"of size {_size(padded)}.",
+                "Use a network whose output is as large as its input.",
+            )
+        return crop(logits, x.shape[2:])
+
+    def _tap(self, name: str, found: tuple[Any, int] | None, x: Tensor, padded: Tensor) -> Tensor:
+        path = self.taps[name]
+        if found is None:
+            raise UserError(
+                f"The layer {path!r} of the tap {name!r} takes no part in the network's output.",
+                "Choose a layer that does.",
+            )
+        tensor, version = found
+        if not isinstance(tensor, Tensor) or tensor.ndim != x.ndim:
+            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise UserError(
+                f"The layer {path!r} of the tap {name!r} gives {shape}, which is no feature map.",
+                "Choose a layer whose output has the axes (batch, channel, *cells).",
+            )
+        if _version(tensor) != version:
+            raise UserError(
+                f"What the layer {path!r} of the tap {name!r} gives is overwritten by the next.",
+                "Choose the activation after it.",
+            )
+        pairs = zip(x.shape[2:], tensor.shape[2:], padded.shape[2:], strict=True)
+        return crop(tensor, [-(-size * cells // whole) for size, cells, whole in pairs])
+
+
+class TapSite(NamedTuple):
+    """A layer that can be a tap: its path, channels, and stride along each axis."""
+
+    path: str
+    channels: int
+    stride: tuple[int, ...]
+
+
+def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]:
+    """List the layers that can be taps, in the order in which they run.
+
+    Parameters
+    ----------
+    network
+        The network; of a foreign one, ``TapAdapter(module, {}, multiple)``.
+    in_channels, dims
+        Channels and spatial axes of its images.
+
+    Returns
+    -------
+    list of TapSite
+        One for each layer whose output is a feature map with a whole number as stride.
+    """
+    size = padded_size([64] * dims, network.multiple)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        tensor = _first(output)
+        if isinstance(tensor, Tensor) and tensor.ndim == dims + 2:
+            shapes[path] = tuple(tensor.shape)
+
+    training = network.training
+    handles = [
+        layer.register_forward_hook(partial(note, path))
+        for path, layer in network.module.named_modules()
+        if path
+    ]
+    try:
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            network.eval().logits(torch.zeros(1, in_channels, *size, device=device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return [
+        TapSite(path, shape[1], tuple(n // cells for n, cells in zip(size, shape[2:], strict=True)))
+        for path, shape in shapes.items()
+        if all(n % cells == 0 for n, cells in zip(size, shape[2:], strict=True))
+    ]
+
+
+class LogitsOnly(nn.Module):
+    """The network as an exporter wants it: a tensor in, the logits out."""
+
+    def __init__(self, network: TapAdapter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn an image ``(B, C, *spatial)`` into logits ``(B, classes, *spatial)``."""
+        return self.network.logits(x)
+
+
+def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int, ...]:
+    """Size that an image of `size` is padded to inside a network."""
+    multiples = [multiple] * len(size) if isinstance(multiple, int) else list(multiple)
+    target = [-(-n // m) * m for n, m in zip(size, multiples, strict=True)]
+    if target == multiples and max(multiples) > 1:
+        target[-1] *= 2
+    return tuple(target)
+
+
+def pad(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
+    """Repeat the edge at the far end of each spatial axis up to `padded_size`."""
+    target = padded_size(x.shape[2:], multiple)
+    extra = [t - n for t, n in zip(target, x.shape[2:], strict=True)]
+    if not any(extra):
+        return x
+    return functional.pad(x, [n for e in reversed(extra) for n in (0, e)], mode="replicate")
+
+
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Keep the first `size` cells of each spatial axis."""
+    for axis, n in enumerate(size, start=2):
+        if x.shape[axis] != n:
+            x = x.narrow(axis, 0, n)
+    return x
+
+
+def _keep(
+    found: dict[str, tuple[Any, int]], name: str, module: nn.Module, inputs: Any, output: Any
+) -> None:
+    tensor = _first(output)
+    found[name] = tensor, _version(tensor)
+
+
+def _version(tensor: Any) -> int:
+    untracked = torch.compiler.is_compiling() or not isinstance(tensor, Tensor)
+    return 0 if untracked or tensor.is_inference() else tensor._version  # noqa: SLF001
+
+
+def _first(output: Any) -> Any:
+    while isinstance(output, (tuple, list, Mapping)):
+        output = next(iter(output.values() if isinstance(output, Mapping) else output))
+    return output
+
+
+def _size(x: Tensor) -> str:
+    return " x ".join(map(str, x.shape[2:]))
+
+
+def _without_prefix(module: nn.Module, state: dict[str, Any], prefix: str, local: Any) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}module.")]:
+        state[prefix + key.removeprefix(f"{prefix}module.")] = state.pop(key)
+
+
+def _with_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[f"{prefix}module.{key.removeprefix(prefix)}"] = state.pop(key)

@@ -1,0 +1,1 @@
+"""The napari part: the only place that knows napari and Qt, and that never loads torch."""

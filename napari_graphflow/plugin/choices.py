@@ -1,0 +1,67 @@
+"""What *Distil* offers, in words: networks with their size, methods, efforts.
+
+The sizes are written down because counting parameters needs torch; a test builds the networks and
+compares.
+"""
+
+import re
+from typing import NamedTuple
+
+from napari_graphflow.config import Effort
+from napari_graphflow.networks import NETWORKS
+
+
+class Words(NamedTuple):
+    """A name for the window, and a line below it."""
+
+    title: str
+    text: str
+
+
+#: Parameters of each network at its published width, one channel and two classes, by dimension.
+PARAMETERS: dict[str, dict[int, int]] = {
+    "unet": {2: 7_782_882, 3: 5_658_898},
+    "unetpp": {2: 36_450_632, 3: 6_598_776},
+    "fanet": {2: 38_292_290, 3: 4_032_434},
+    "swin_unetr": {2: 6_302_228, 3: 15_703_004},
+    "trans_unet": {2: 105_269_794, 3: 8_321_962},
+    "mobile_unet": {2: 4_682_323, 3: 1_030_383},
+    "erfnet": {2: 2_062_872, 3: 824_422},
+    "enet": {2: 348_996, 3: 161_110},
+}
+
+METHODS: dict[str, Words] = {
+    "graph_flow": Words(
+        "Graph Flow",
+        "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
+    ),
+    "logits": Words(
+        "Soft answers",
+        "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
+    ),
+}
+METHOD_TIPS = {
+    "graph_flow": "Cross-layer variation graphs: vertex and edge distillation (Graph Flow, IEEE TMI "
+    "2022), with logits distillation.",
+    "logits": "Logits distillation with a temperature (Hinton et al., 2015).",
+}
+EFFORTS: dict[Effort, Words] = {
+    "quick": Words("quick look", "to see whether it works at all"),
+    "overnight": Words("overnight", "a student worth using"),
+    "best": Words("best", "until nothing more is gained"),
+}
+
+
+def network_title(name: str) -> str:
+    """The name of a network as its paper writes it."""
+    return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if name in NETWORKS else name
+
+
+def students() -> list[str]:
+    """Networks that can be trained, those meant as students first."""
+    return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "student")
+
+
+def teachers() -> list[str]:
+    """Networks that can be trained, those meant as teachers first."""
+    return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "teacher")

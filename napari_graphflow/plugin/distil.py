@@ -1,0 +1,248 @@
+"""*Distil*: from a dataset and a teacher to a small student, as a job that outlives the window."""
+
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from pydantic import ValidationError
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QRadioButton,
+    QWidget,
+)
+
+from napari_graphflow.config import PRESETS, DistillationConfig, Effort, TrainingConfig, first_problem
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import create
+from napari_graphflow.plugin.choices import (
+    EFFORTS,
+    METHOD_TIPS,
+    METHODS,
+    PARAMETERS,
+    network_title,
+    students,
+    teachers,
+)
+from napari_graphflow.plugin.commands import job_command
+from napari_graphflow.plugin.data_check import DatasetPicker
+from napari_graphflow.plugin.forms import ConfigForm
+from napari_graphflow.plugin.jobs_view import JobsView
+from napari_graphflow.plugin.models import ModelPicker
+from napari_graphflow.plugin.widgets import (
+    NOT_A_DEVICE,
+    Panel,
+    PrimaryButton,
+    copy_text,
+    count_text,
+    folded,
+    form,
+    hint,
+    row,
+    shrinkable,
+)
+
+TRAIN_FIRST = "train a teacher first"
+#: Fields that the window asks for by itself, and one that is kept as it is.
+ASKED = {"dataset", "teacher", "network", "method", "dims", "preprocessing"}
+
+
+class DistilWidget(Panel):
+    """Gathers what a distillation needs, starts it and watches it.
+
+    Without a teacher it trains one on the labelled cases, which is the first step anyway.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.dataset = DatasetPicker(self)
+        self.teacher = ModelPicker(self, optional=TRAIN_FIRST, empty=TRAIN_FIRST, prefer="teacher")
+        self.network = QComboBox()
+        shrinkable(self.network)
+        self.network_label = QLabel()
+        self.method = QComboBox()
+        self.method_label = QLabel("Method")
+        self.method_text = hint()
+        self.effort = QButtonGroup(self)
+        self.effort_text = hint()
+        self.forms: dict[str, ConfigForm[Any]] = {
+            "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
+            "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
+        }
+        self.command = QPushButton("Copy")
+        self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
+        self.button = PrimaryButton("Start distillation", self)
+        self.jobs = JobsView(self, self._use_model)
+
+        for name, words in METHODS.items():
+            self.method.addItem(words.title, name)
+        efforts = []
+        for effort, words in EFFORTS.items():
+            choice = QRadioButton(words.title)
+            choice.setToolTip(f"{PRESETS[effort]['steps']:,} steps: {words.text}")
+            choice.setProperty("effort", effort)
+            self.effort.addButton(choice)
+            efforts.append(choice)
+        efforts[0].setChecked(True)
+
+        rows = form()
+        rows.addRow("Dataset", self.dataset)
+        rows.addRow("Teacher", self.teacher)
+        rows.addRow(self.network_label, self.network)
+        rows.addRow(self.method_label, self.method)
+        rows.addRow("", self.method_text)
+        rows.addRow("Effort", row(*efforts, stretch=-1))
+        rows.addRow("", self.effort_text)
+        self.column.addLayout(rows)
+        self.advanced = folded("Advanced", *(one.native for one in self.forms.values()))
+        self.column.addWidget(self.advanced)
+        self.column.addWidget(folded("Copy as command", self.command))
+        self.column.addWidget(self.button)
+        self.column.addWidget(self.status)
+        self.column.addWidget(_rule())
+        self.column.addWidget(self.jobs)
+        self.column.addStretch(1)
+        self.column.addWidget(hint(NOT_A_DEVICE))
+
+        self.dataset.dataset_changed.connect(self._update)
+        self.teacher.model_changed.connect(self._teacher_changed)
+        self.method.currentIndexChanged.connect(self._update)
+        self.effort.buttonClicked.connect(self._effort_changed)
+        self.command.clicked.connect(self._copy)
+        self.button.clicked.connect(self.start)
+        self._effort_changed()
+        self._teacher_changed()
+
+    @property
+    def kind(self) -> str:
+        """``train`` while there is no teacher, otherwise ``distill``."""
+        return "train" if self.teacher.folder() is None else "distill"
+
+    def config(self) -> TrainingConfig:
+        """What the window asks for now.
+
+        Raises
+        ------
+        UserError
+            If something is missing, or an entry is not allowed.
+        """
+        folder, card = self.dataset.folder(), self.teacher.card()
+        if folder is None:
+            raise UserError("There is no dataset yet.", "Choose the folder of a dataset.")
+        asked = self.forms[self.kind].config()
+        network = str(self.network.currentData())
+        changes: dict[str, Any] = {"dataset": folder, "network": network}
+        if card is None:
+            changes["dims"] = self.dataset.dims()
+            name = f"{network_title(network)} on {self.dataset.name()}"
+        else:
+            changes |= {
+                "dims": card.dims,
+                "teacher": self.teacher.folder(),
+                "method": str(self.method.currentData()),
+            }
+            name = f"{network_title(network)} from {card.name}"
+        changes["name"] = asked.name or name
+        try:
+            return type(asked).model_validate(dict(asked) | changes)
+        except ValidationError as error:
+            raise UserError(f"{first_problem(error)}.", "Change it under Advanced.") from None
+
+    def start(self) -> None:
+        """Start the job and show it in the list."""
+        try:
+            config = self.config()
+            job = create("train" if self.kind == "train" else "distill", config)
+            job.start()
+        except UserError as error:
+            self.fail(error)
+            return
+        self.status.done("Started. It goes on when napari is closed and is found again here.")
+        self.jobs.choose(job)
+
+    def _teacher_changed(self) -> None:
+        training = self.kind == "train"
+        self.network_label.setText("Network" if training else "Student")
+        self.network_label.setToolTip(
+            "The large network that is trained on the labelled cases."
+            if training
+            else "The small network that learns from the teacher."
+        )
+        card = self.teacher.card()
+        dims = self.dataset.dims() if card is None else card.dims
+        chosen = self.network.currentData()
+        self.network.clear()
+        for name in teachers() if training else students():
+            size = PARAMETERS.get(name, {}).get(dims)
+            self.network.addItem(
+                f"{network_title(name)}   {count_text(size) if size else ''}".rstrip(), name
+            )
+        index = self.network.findData(chosen)
+        if index >= 0 and self.network.property("kind") == self.kind:
+            self.network.setCurrentIndex(index)
+        self.network.setProperty("kind", self.kind)
+        for widget in (self.method, self.method_label, self.method_text):
+            widget.setVisible(not training)
+        for kind, one in self.forms.items():
+            one.visible = kind == self.kind
+        self.button.setText("Start training the teacher" if training else "Start distillation")
+        self._update()
+
+    def _effort_changed(self) -> None:
+        effort: Effort = self.effort.checkedButton().property("effort")
+        preset = PRESETS[effort]
+        for one in self.forms.values():
+            one.put_fields(**preset)
+        self.effort_text.setText(f"{EFFORTS[effort].text} · {preset['steps']:,} steps")
+
+    def _update(self) -> None:
+        method = str(self.method.currentData())
+        self.method_text.setText(METHODS[method].text)
+        self.method_text.setToolTip(METHOD_TIPS[method])
+        self.method.setToolTip(METHOD_TIPS[method])
+        self.forms["distill"].show_part(method)
+        ready = self.dataset.ready()
+        self.button.setEnabled(ready)
+        if self.dataset.folder() is None:
+            self.status.say(
+                "Choose a dataset first: a folder of images, some of them with masks, as "
+                "“napari-graphflow datasets import” writes it."
+            )
+        elif not ready:
+            self.status.say(self.dataset.obstacle())
+        else:
+            self.status.say("")
+
+    def _copy(self) -> None:
+        try:
+            copy_text(job_command(self.config()))
+        except UserError as error:
+            self.fail(error)
+
+    def _use_model(self, folder: Path) -> None:
+        if self.teacher.choose(folder) and self.teacher.card().role == "teacher":
+            self.status.done("Chosen as the teacher. Now start the distillation.")
+            return
+        self.teacher.refresh()
+        _, segment = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+        segment.model.choose(folder)
+
+
+def _start(kind: type[Any]) -> Any:
+    # The paths are asked for by the window; the form needs a whole configuration to begin with.
+    teacher = {"teacher": Path()} if kind is DistillationConfig else {}
+    return kind(dataset=Path(), **teacher)
+
+
+def _shown_fields(kind: type[Any]) -> list[str]:
+    return [name for name in kind.model_fields if name not in ASKED]
+
+
+def _rule() -> QWidget:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setStyleSheet("color: #555555;")
+    return line

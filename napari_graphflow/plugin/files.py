@@ -1,0 +1,164 @@
+"""File > Open and File > Save: readers and writers that keep geometry.
+
+A failure is told by a notification and an empty answer, not by an exception: napari would answer
+an exception by offering its own reader, which drops the geometry without a word.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.types import LayerDataTuple
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtWidgets import QApplication, QInputDialog
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.layers import (
+    image_layers,
+    image_volume,
+    labels_layer,
+    labels_volume,
+)
+from napari_graphflow.volume import (
+    Volume,
+    read_labels,
+    read_volume,
+    write_labels,
+    write_volume,
+)
+
+SUFFIXES = (
+    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg",
+    ".tif", ".tiff", ".bmp",
+)  # fmt: skip
+#: A picture with more grey levels than this is an image, with fewer it is a mask.
+MOST_CLASSES = 16
+NOTHING: list[Any] = [(None,)]
+
+
+def get_reader(path: str | Sequence[str]) -> Any:
+    """Offer to read files whose suffix we know, and folders with DICOM files inside."""
+    paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
+    if all(_is_ours(one) for one in paths):
+        return read
+    return None
+
+
+def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
+    """Read one file, several files or a DICOM folder into layers."""
+    paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
+    try:
+        layers = [layer for one in paths for layer in read_layers(one)]
+    except UserError as error:
+        show_error(str(error))
+        return NOTHING
+    return layers
+
+
+def read_layers(path: Path) -> list[LayerDataTuple]:
+    """Read a file or a DICOM folder into an image layer or, if it is a mask, a Labels layer.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    volume = read_volume(path)
+    for warning in volume.warnings:
+        show_warning(warning)
+    name = stem(path)
+    if is_mask(volume):
+        return [labels_layer(read_labels(path), name, path=path)]
+    return image_layers(volume, name, path)
+
+
+def is_mask(volume: Volume) -> bool:
+    """Whether a volume holds a few whole numbers from 0 on, as masks do and scans do not."""
+    array = volume.array
+    if volume.channels or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
+        return False
+    step = tuple(slice(None, None, max(1, size // 48)) for size in array.shape)
+    if np.unique(array[step]).size > MOST_CLASSES:
+        return False
+    return bool(array.min() == 0) and np.unique(array).size <= MOST_CLASSES
+
+
+def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer with its true geometry."""
+    layer = Image(data, **_constructor(attributes, ("rgb",)))
+    return _write(Path(path), lambda: write_volume(Path(path), image_volume(layer)))
+
+
+def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a Labels layer with the geometry of its image, for a layer made by hand as well."""
+    layer = Labels(data, **_constructor(attributes, ()))
+    viewer = napari.current_viewer()
+
+    def write() -> None:
+        volume = labels_volume(layer, list(viewer.layers) if viewer else [], ask_for_image)
+        write_labels(Path(path), volume.array, volume)
+
+    return _write(Path(path), write)
+
+
+def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
+    """Ask on which of several images of one grid a mask was painted."""
+    names = [f"{index + 1}: {image.name}" for index, image in enumerate(fitting)]
+    chosen, accepted = QInputDialog.getItem(
+        QApplication.activeWindow(),
+        "Which image?",
+        f"{layer.name} fits several images that lie differently in space.\n"
+        "On which one was it painted?",
+        names,
+        0,
+        False,
+    )
+    return fitting[names.index(chosen)] if accepted else None
+
+
+def stem(path: Path) -> str:
+    """The name of a file without any of our suffixes."""
+    lower = path.name.lower()
+    for suffix in SUFFIXES:
+        if lower.endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return holds_dicom(path)
+    return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether one of the first files below a folder is DICOM; cheap, since every drop asks this."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return any(_is_dicom(path) for path in islice(files, 20))
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _constructor(attributes: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    common = ("name", "scale", "translate", "units", "metadata", *names)
+    return {name: attributes[name] for name in common if name in attributes}
+
+
+def _write(path: Path, write: Any) -> list[str]:
+    try:
+        write()
+    except UserError as error:
+        show_error(str(error))
+        return []
+    show_info(f"Saved {path.name}: read back and compared.")
+    return [str(path)]

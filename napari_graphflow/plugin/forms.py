@@ -1,0 +1,173 @@
+"""A form made from a configuration of ``config.py``, so that options are written down only once.
+
+Each field becomes a magicgui widget with the field's description as its tooltip. Numbers with a
+fraction are typed as text, because a spin box shows 3e-4 as 0.0.
+"""
+
+import inspect
+import types
+from collections.abc import Collection
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+import docstring_parser
+from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets.bases import ValueWidget
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from napari_graphflow.config import first_problem
+from napari_graphflow.errors import UserError
+
+T = TypeVar("T", bound=BaseModel)
+LARGEST = 2**31 - 1
+
+
+class ConfigForm(Container, Generic[T]):
+    """A form for the named fields of a configuration; the other fields keep their value.
+
+    Parameters
+    ----------
+    config
+        What the form shows at first.
+    fields
+        Names of the fields that are shown, in this order. A field that is itself a configuration
+        becomes a form of its own.
+    """
+
+    def __init__(self, config: T, fields: Collection[str]) -> None:
+        self._config = config
+        self._forms: dict[str, ConfigForm[Any]] = {}
+        self._fields: dict[str, ValueWidget] = {}
+        descriptions = field_descriptions(type(config))
+        widgets = []
+        for name in fields:
+            value = getattr(config, name)
+            if isinstance(value, BaseModel):
+                form = ConfigForm(value, list(type(value).model_fields))
+                form.label = _words(name)
+                self._forms[name] = form
+                widgets.append(form)
+            else:
+                field = _field_widget(name, type(config).model_fields[name], value)
+                field.tooltip = descriptions.get(name, "")
+                self._fields[name] = field
+                widgets.append(field)
+        super().__init__(widgets=widgets, labels=True)
+        self.margins = (0, 0, 0, 0)
+
+    def put(self, config: T) -> None:
+        """Show another configuration."""
+        self._config = config
+        for name, form in self._forms.items():
+            form.put(getattr(config, name))
+        for name, field in self._fields.items():
+            field.value = _shown(field, getattr(config, name))
+
+    def config(self) -> T:
+        """Return the configuration as the form shows it.
+
+        Raises
+        ------
+        UserError
+            If an entry cannot be read or is not allowed.
+        """
+        changes: dict[str, Any] = {name: form.config() for name, form in self._forms.items()}
+        for name, field in self._fields.items():
+            annotation = type(self._config).model_fields[name].annotation
+            changes[name] = _entered(name, annotation, field.value)
+        try:
+            return type(self._config).model_validate(dict(self._config) | changes)
+        except ValidationError as error:
+            raise UserError(f"{first_problem(error)}.", "Change it under Advanced.") from None
+
+    def put_fields(self, **values: Any) -> None:
+        """Show other values for some fields, the rest stays as it was entered."""
+        for name, value in values.items():
+            self._fields[name].value = _shown(self._fields[name], value)
+
+    def show_part(self, name: str) -> None:
+        """Of the fields that are themselves configurations, show only the one called `name`."""
+        for one, form in self._forms.items():
+            form.visible = one == name
+
+
+def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
+    """Read what each field means from the numpy docstrings of a configuration and its parents."""
+    found: dict[str, str] = {}
+    for parent in kind.__mro__:
+        text = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
+        for parameter in docstring_parser.parse(text, docstring_parser.DocstringStyle.NUMPYDOC).params:
+            for name in parameter.arg_name.split(","):
+                words = " ".join((parameter.description or "").split()).replace("`", "")
+                found.setdefault(name.strip(), words)
+    return found
+
+
+def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
+    annotation = _without_none(field.annotation)
+    keywords: dict[str, Any] = {"name": name, "label": _words(name)}
+    if get_origin(annotation) is Literal:
+        return ComboBox(choices=get_args(annotation), value=value, **keywords)
+    if annotation is bool:
+        return CheckBox(value=value, **keywords)
+    if annotation is int and not _optional(field.annotation):
+        low, high = _bounds(field)
+        return SpinBox(value=value, min=low, max=high, **keywords)
+    widget = LineEdit(value="", **keywords)
+    widget.value = _shown(widget, value)
+    if _optional(field.annotation) or get_origin(annotation) is tuple:
+        widget.native.setPlaceholderText("automatic")
+    return widget
+
+
+def _shown(widget: ValueWidget, value: Any) -> Any:
+    if not isinstance(widget, LineEdit):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return str(value)
+
+
+def _entered(name: str, annotation: Any, value: Any) -> Any:
+    if not isinstance(value, str) or get_origin(_without_none(annotation)) is Literal:
+        return value
+    text = value.strip()
+    if not text and _optional(annotation):
+        return None
+    wanted = _without_none(annotation)
+    try:
+        if get_origin(wanted) is tuple:
+            item = get_args(wanted)[0] if get_args(wanted)[0] in (int, float) else str
+            return tuple(item(part) for part in text.replace(",", " ").split())
+        return wanted(text)
+    except ValueError:
+        kind = "whole numbers" if wanted is int or get_origin(wanted) is tuple else "a number"
+        raise UserError(
+            f"{text!r} cannot be read as {_words(name)}.", f"Enter {kind} under Advanced."
+        ) from None
+
+
+def _bounds(field: FieldInfo) -> tuple[int, int]:
+    low, high = 0, LARGEST
+    for constraint in field.metadata:
+        low = getattr(constraint, "ge", low)
+        high = getattr(constraint, "le", high)
+    return low, high
+
+
+def _optional(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def _without_none(annotation: Any) -> Any:
+    if not _optional(annotation):
+        return annotation
+    inner = next(part for part in get_args(annotation) if part is not type(None))
+    # `Annotated[int, Field(ge=1)] | None` keeps its inner annotation.
+    return getattr(inner, "__origin__", inner) if hasattr(inner, "__metadata__") else inner
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

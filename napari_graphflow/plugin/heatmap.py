@@ -1,0 +1,151 @@
+"""The variation maps of *Compare*: what the distillation loss looks at, as image layers."""
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.engine import Reply, Request, engine
+from napari_graphflow.plugin.layers import DERIVED, KEY, ORDER, image_volume, is_image
+from napari_graphflow.plugin.models import ModelPicker
+from napari_graphflow.plugin.widgets import (
+    LayerCombo,
+    Panel,
+    PrimaryButton,
+    ProgressRow,
+    form,
+    hint,
+)
+from napari_graphflow.volume import Volume
+
+CAPTION = "Internal features of the network, not tissue properties."
+
+
+class HeatmapSection(QWidget):
+    """Asks the worker for the variation maps of a student and its teacher on one image."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__()
+        self._panel = panel
+        self._request: Request | None = None
+        self.image = LayerCombo(panel.viewer, is_image, empty="no image is open")
+        self.student = ModelPicker(panel, prefer="student")
+        self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
+        self.button = PrimaryButton("Show variation maps", panel)
+        self.button.setToolTip(
+            "The variation graph of Graph Flow: where features change most between the encoder "
+            "and the decoder."
+        )
+        self.progress = ProgressRow()
+        rows = form()
+        rows.addRow("Image", self.image)
+        rows.addRow("Student", self.student)
+        rows.addRow("Teacher", self.teacher)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(rows)
+        column.addWidget(self.button)
+        column.addWidget(self.progress)
+        column.addWidget(hint(CAPTION))
+        self.button.clicked.connect(self.show_maps)
+        self.progress.cancelled.connect(self._cancel)
+        self.image.layer_changed.connect(self._update)
+        self.student.model_changed.connect(self._update)
+        self._update()
+
+    def show_maps(self) -> None:
+        """Compute the maps and show them as layers in the grid of the image."""
+        layer, student = self.image.layer(), self.student.folder()
+        if not isinstance(layer, Image) or student is None:
+            return
+        teacher = self.teacher.folder()
+        try:
+            volume = image_volume(layer)
+        except UserError as error:
+            self._panel.fail(error)
+            return
+        self.progress.wait("starting")
+        self._request = engine().ask(
+            "heatmap",
+            Request(
+                progress=self._advance,
+                done=lambda maps: self._show(layer, maps),
+                failed=self._failed,
+                cancelled=self._ended,
+                finish=lambda reply: _maps(reply, volume),
+            ),
+            image=volume,
+            student=str(student),
+            teacher=None if teacher is None else str(teacher),
+        )
+        self._update()
+
+    def _advance(self, reply: Reply) -> None:
+        if reply.get("total"):
+            self.progress.advance(reply["done"], reply["total"], reply.get("eta_s"))
+        else:
+            self.progress.wait(reply.get("phase", ""))
+
+    def _show(self, layer: Image, maps: dict[str, NDArray[Any]]) -> None:
+        self._ended()
+        shared = [maps[name] for name in ("student", "teacher") if name in maps]
+        # One range for both, so that equal colours mean equal values.
+        limits = (0.0, max(max(float(np.nanmax(one)) for one in shared), 1e-6))
+        for name, array in maps.items():
+            title = f"variation ({name})"
+            for old in [one for one in self._panel.viewer.layers if _is_map(one, title, layer)]:
+                self._panel.viewer.layers.remove(old)
+            difference = name == "difference"
+            reach = max(float(np.nanmax(np.abs(array))), 1e-6)
+            self._panel.viewer.add_image(
+                array,
+                name=title,
+                scale=layer.scale,
+                translate=layer.translate,
+                units=layer.units,
+                axis_labels=layer.axis_labels,
+                colormap="coolwarm" if difference else "magma",
+                contrast_limits=(-reach, reach) if difference else limits,
+                blending="translucent" if difference else "additive",
+                opacity=0.7,
+                visible=not difference,
+                metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
+            )
+        self._panel.status.done(f"Variation maps are shown. {CAPTION}")
+
+    def _failed(self, error: Exception) -> None:
+        self._ended()
+        self._panel.fail(error)
+
+    def _ended(self) -> None:
+        self._request = None
+        self.progress.hide()
+        self._update()
+
+    def _cancel(self) -> None:
+        if self._request is not None:
+            self.progress.wait("cancelling …")
+            engine().cancel(self._request)
+
+    def _update(self, layer: Layer | None = None) -> None:
+        self.button.setEnabled(
+            self._request is None
+            and self.image.layer() is not None
+            and self.student.folder() is not None
+        )
+
+
+def _maps(reply: Reply, volume: Volume) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.ascontiguousarray(volume.with_array(reply[name]).oriented(ORDER).array)
+        for name in ("teacher", "student", "difference")
+        if isinstance(reply.get(name), np.ndarray)
+    }
+
+
+def _is_map(layer: Layer, title: str, image: Layer) -> bool:
+    return layer.name == title and layer.metadata.get(DERIVED) == image.name

@@ -1,0 +1,311 @@
+"""The list of trainings and distillations, with the bar, the curves and the buttons of one."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QHeaderView,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs
+from napari_graphflow.plugin.curves import Curves
+from napari_graphflow.plugin.widgets import (
+    Panel,
+    ProgressRow,
+    StatusLine,
+    enabled,
+    hint,
+    progress_text,
+    row,
+)
+
+INTERVAL_MS = 500
+SETTLED_S = 3.0
+SHOWN_ROWS = 4
+LOG_BYTES = 200_000
+#: Sign and colour of each state.
+MARKS = {
+    "created": ("○", "#9a9ea6"),
+    "queued": ("○", "#9a9ea6"),
+    "running": ("●", "#4fb3ff"),
+    "paused": ("‖", "#d9a514"),
+    "done": ("✓", "#5fbf6a"),
+    "failed": ("✕", "#f0716c"),
+    "cancelled": ("–", "#9a9ea6"),
+    "lost": ("?", "#f0716c"),
+}
+
+
+class JobsView(QWidget):
+    """Watches the folder of jobs; everything it shows is read from there.
+
+    Parameters
+    ----------
+    panel
+        The widget in which it lies, which shows failures.
+    use_model
+        Called with the folder of a finished model that the user wants to segment with.
+    """
+
+    def __init__(self, panel: Panel, use_model: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._panel, self._use_model = panel, use_model
+        self._jobs: list[Job] = []
+        self._statuses: dict[Job, Status] = {}
+        self._cancelling: dict[Job, Iterator[Status]] = {}
+        self._listed: float | None = None
+        self._shown: Job | None = None
+        self._offset = 0
+
+        self.table = _table()
+        self.empty = hint("No jobs yet. A job goes on when napari is closed and is found here again.")
+        self.progress = ProgressRow()
+        self.progress.cancel.hide()
+        self.status = StatusLine()
+        self.curves = Curves()
+        self.pause = QPushButton("Pause")
+        self.pause.setToolTip("Write a checkpoint and end, which frees memory; Resume goes on from there.")
+        self.cancel = QPushButton("Cancel")
+        self.log = QPushButton("Log")
+        self.use = QPushButton("Use this model")
+        self._details = QWidget()
+
+        details = QVBoxLayout(self._details)
+        details.setContentsMargins(0, 0, 0, 0)
+        details.setSpacing(6)
+        details.addWidget(self.progress)
+        details.addWidget(self.status)
+        details.addWidget(self.curves)
+        details.addLayout(row(self.pause, self.cancel, self.log, self.use, stretch=-1))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        title = QLabel("Jobs")
+        title.setStyleSheet("font-weight: bold;")
+        column.addWidget(title)
+        column.addWidget(self.empty)
+        column.addWidget(self.table)
+        column.addWidget(self._details)
+
+        self.table.itemSelectionChanged.connect(self._select)
+        self.pause.clicked.connect(self._pause_or_resume)
+        self.cancel.clicked.connect(self._cancel)
+        self.log.clicked.connect(self._show_log)
+        self.use.clicked.connect(self._use)
+        self._timer = QTimer(self)
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.timeout.connect(self.refresh)
+        self._timer.start()
+        self.refresh()
+
+    def jobs(self) -> list[Job]:
+        """The jobs listed, the newest first."""
+        return list(self._jobs)
+
+    def choose(self, job: Job) -> None:
+        """Show a job's details."""
+        self._listed = None
+        self.refresh()
+        self.table.selectRow(self._jobs.index(job))
+
+    def selected(self) -> Job | None:
+        """The job whose details are shown."""
+        return self._shown
+
+    def refresh(self) -> None:
+        """Look at the folder of jobs, at the active jobs and at the new events of the shown one."""
+        self._list_again_if_changed()
+        for job, steps in list(self._cancelling.items()):
+            if next(steps, None) is None:
+                del self._cancelling[job]
+        for index, job in enumerate(self._jobs):
+            before = self._statuses.get(job)
+            if before is None or before.active or job is self._shown:
+                status = job.status()
+                self._statuses[job] = status
+                if status != before:
+                    self._fill_row(index, job, status)
+                if before is not None and before.active and not status.active:
+                    self._tell(job, status)
+        self._refresh_details()
+
+    def _list_again_if_changed(self) -> None:
+        root = jobs_root()
+        changed = root.stat().st_mtime if root.is_dir() else 0.0
+        # A folder that another process made becomes a job a moment later.
+        if changed == self._listed and time.time() - changed > SETTLED_S:
+            return
+        self._listed = changed
+        self._jobs = list_jobs()
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(self._jobs))
+        for index, job in enumerate(self._jobs):
+            self._fill_row(index, job, self._statuses.setdefault(job, job.status()))
+        if self._shown in self._jobs:
+            self.table.selectRow(self._jobs.index(self._shown))
+        self.table.blockSignals(False)
+        self.empty.setVisible(not self._jobs)
+        self.table.setVisible(bool(self._jobs))
+        rows = min(max(len(self._jobs), 1), SHOWN_ROWS)
+        self.table.setFixedHeight(rows * self.table.verticalHeader().defaultSectionSize() + 4)
+        if self._shown not in self._jobs:
+            self._shown = None
+            if self._jobs:
+                self.table.selectRow(0)
+            self._select()
+
+    def _fill_row(self, index: int, job: Job, status: Status) -> None:
+        mark, colour = MARKS[status.state]
+        left = QTableWidgetItem(f"{mark}  {job.title}")
+        left.setForeground(QColor(colour))
+        left.setToolTip(f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}")
+        right = QTableWidgetItem(_summary(status))
+        right.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+        self.table.setItem(index, 0, left)
+        self.table.setItem(index, 1, right)
+
+    def _select(self) -> None:
+        chosen = {item.row() for item in self.table.selectedItems()}
+        job = self._jobs[min(chosen)] if chosen else None
+        if job != self._shown or job is None:
+            self._shown, self._offset = job, 0
+            self.curves.clear()
+        self._refresh_details()
+
+    def _refresh_details(self) -> None:
+        job = self._shown
+        self._details.setVisible(job is not None)
+        if job is None:
+            return
+        events, self._offset = job.events(self._offset)
+        self.curves.add(events)
+        status = self._statuses.get(job) or job.status()
+        running = status.active
+        if running and status.total:
+            self.progress.advance(status.step, status.total, status.eta_s)
+        elif running:
+            self.progress.wait(status.phase or "starting")
+        else:
+            self.progress.hide()
+        self._say(job, status)
+        self.curves.setVisible(bool(self.curves.series("dice")[0] or events or self._offset))
+        self.pause.setText("Pause" if running or not status.resumable else "Resume")
+        self.pause.setEnabled(
+            job not in self._cancelling and (status.state == "running" or status.resumable)
+        )
+        self.cancel.setEnabled(running and job not in self._cancelling)
+        self.log.setEnabled(job.log.is_file())
+        self.use.setVisible(bool(status.model))
+
+    def _say(self, job: Job, status: Status) -> None:
+        if job in self._cancelling and status.active:
+            self.status.say("Cancelling …")
+            return
+        best = "" if status.best is None else f" Best Dice {status.best:.3f}."
+        if status.state in ("failed", "lost"):
+            self.status.fail(" ".join(part for part in (status.text, status.hint) if part))
+        elif status.state == "done":
+            self.status.done(f"Done.{best}")
+        elif status.active:
+            phase = f"{status.phase[:1].upper()}{status.phase[1:]}." if status.phase else "Starting."
+            silent = f" {status.text}" if status.text else ""
+            self.status.say(f"{phase}{best}{silent}")
+        else:
+            self.status.say(f"{status.state.capitalize()}.{best}")
+
+    def _tell(self, job: Job, status: Status) -> None:
+        if status.state in ("failed", "lost"):
+            show_error(f"{job.title}: {status.text} {status.hint}".strip())
+        elif status.state == "done":
+            show_info(f"{job.title} is done.")
+
+    def _pause_or_resume(self) -> None:
+        job = self._shown
+        if job is None:
+            return
+        try:
+            if self._statuses[job].active:
+                job.pause()
+                enabled(False, (self.pause, self.cancel))
+            else:
+                job.resume()
+        except UserError as error:
+            self._panel.fail(error)
+        self._statuses.pop(job, None)
+        self.refresh()
+
+    def _cancel(self) -> None:
+        job = self._shown
+        if job is None:
+            return
+        try:
+            self._cancelling[job] = job.begin_cancel()
+        except UserError as error:
+            self._panel.fail(error)
+        self.refresh()
+
+    def _show_log(self) -> None:
+        if self._shown is not None:
+            LogDialog(self._shown.title, self._shown.log, self).show()
+
+    def _use(self) -> None:
+        if self._shown is not None:
+            self._use_model(self._shown.folder / self._statuses[self._shown].model)
+
+
+class LogDialog(QDialog):
+    """The end of a job's log, for whoever wants to know more than the sentence."""
+
+    def __init__(self, title: str, path: Path, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"Log: {title}")
+        self.resize(760, 420)
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            content = file.read().decode("utf-8", "replace")
+        text = QPlainTextEdit(content or "The log is empty.")
+        text.setReadOnly(True)
+        text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        QVBoxLayout(self).addWidget(text)
+        text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
+
+
+def _summary(status: Status) -> str:
+    if status.active and status.total:
+        return progress_text(status.step, status.total, None)
+    if status.state == "done" and status.best is not None:
+        return f"Dice {status.best:.3f}"
+    return status.state
+
+
+def _table() -> QTableWidget:
+    table: Any = QTableWidget(0, 2)
+    table.horizontalHeader().hide()
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(24)
+    table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setShowGrid(False)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return table
+
+

@@ -1,0 +1,61 @@
+"""File > Open Sample: what this project draws itself, a phantom of the abdomen and pictures."""
+
+from pathlib import Path
+
+from napari.types import LayerDataTuple
+from napari.utils.notifications import show_error
+
+import napari_graphflow
+from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.layers import image_layers, labels_layer
+
+PACKAGE = Path(napari_graphflow.__file__).parent
+#: Inside the package of a wheel, beside it in a checkout.
+PLACES = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
+NOTHING = [(None,)]
+
+
+def sample_dataset(name: str = "abdomen") -> Path | None:
+    """Folder of a sample dataset, or None where the samples were left out of an installation."""
+    found = (file.parent for place in PLACES for file in place.glob(f"*{name}*/dataset.json"))
+    return next(found, None)
+
+
+def abdomen_labelled() -> list[LayerDataTuple]:
+    """Open a phantom of the abdomen with its mask."""
+    return _open("abdomen", labelled=True)
+
+
+def abdomen_unlabelled() -> list[LayerDataTuple]:
+    """Open a phantom of the abdomen without a mask."""
+    return _open("abdomen", labelled=False)
+
+
+def picture() -> list[LayerDataTuple]:
+    """Open a picture with its mask."""
+    return _open("picture", labelled=True)
+
+
+def _open(name: str, labelled: bool) -> list[LayerDataTuple]:
+    try:
+        folder = sample_dataset(name)
+        if folder is None:
+            raise UserError("The samples are not part of this installation.", "Install it again.")
+        dataset = Dataset.open(folder)
+        cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
+        return _layers(dataset, cases[0])
+    except UserError as error:
+        show_error(str(error))
+        return NOTHING
+
+
+def _layers(dataset: Dataset, case: Case) -> list[LayerDataTuple]:
+    image = read_case(case)
+    layers = image_layers(image, case.name, case.images[0])
+    if case.label is not None:
+        labels = read_case_labels(dataset, case, image)
+        layers.append(
+            labels_layer(labels, f"{case.name} mask", classes=dataset.classes, path=case.label)
+        )
+    return layers

@@ -1,0 +1,375 @@
+"""Small pieces that every widget of ours is made of."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_graphflow.errors import UserError
+
+WIDTH = 340
+NOT_A_DEVICE = "For research. Not a medical device: never the only basis of a diagnosis or treatment."
+
+
+class Panel(QScrollArea):
+    """A dock's content: a column as wide as the dock, which scrolls when the screen is low.
+
+    Subclasses fill `self.column` and say everything through `self.status`.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # Expanding, so that napari adds no stretch of its own below.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(WIDTH)
+        body = QWidget()
+        self.column = QVBoxLayout(body)
+        self.column.setContentsMargins(10, 8, 10, 8)
+        self.column.setSpacing(8)
+        self.setWidget(body)
+        self.status = StatusLine()
+        self.background = Background(self)
+
+    def sizeHint(self) -> QSize:
+        """Ask for the width of the sketches and for the height that all rows need."""
+        return QSize(WIDTH, self.widget().sizeHint().height())
+
+    def fail(self, error: Exception) -> None:
+        """Show what the user can mend as a sentence; let napari report anything else."""
+        if not isinstance(error, UserError):
+            raise error
+        self.status.fail(str(error))
+        show_error(str(error))
+
+    def colour(self, name: str) -> str:
+        """A colour of napari's current theme, such as ``current`` or ``text``."""
+        return str(getattr(get_theme(self.viewer.theme), name).as_hex())
+
+
+class StatusLine(QLabel):
+    """The line in which a widget says what it does, what to do next, or what went wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.say("")
+
+    def say(self, text: str) -> None:
+        """State something plainly."""
+        self._show(text, "")
+
+    def done(self, text: str) -> None:
+        """State that something the user asked for has been done."""
+        self._show(f"✓ {text}", "color: #5fbf6a;")
+
+    def warn(self, text: str, *, notify: bool = False) -> None:
+        """State something to be aware of."""
+        self._show(f"⚠ {text}", "color: #d9a514;")
+        if notify:
+            show_warning(text)
+
+    def fail(self, text: str) -> None:
+        """State a failure."""
+        self._show(f"✕ {text}", "color: #f0716c;")
+
+    def _show(self, text: str, style: str) -> None:
+        self.setText(text)
+        self.setStyleSheet(style)
+        self.setVisible(bool(text))
+
+
+class Background(QObject):
+    """Runs functions that touch neither Qt nor napari beside the window, one after the other.
+
+    Results come back in the window's own thread, by a timer that runs only while there is work.
+    A plain pool rather than napari's workers: those hold up closing the window.
+    """
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="graphflow")
+        self._waiting: list[
+            tuple[Future[Any], Callable[[Any], None], Callable[[Exception], None]]
+        ] = []
+        self._timer = QTimer(self)
+        self._timer.setInterval(20)
+        self._timer.timeout.connect(self._poll)
+
+    def run(
+        self,
+        function: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Call `function`, then `done` with its result or `failed` with its exception."""
+        self._waiting.append((self._pool.submit(_quietly, function), done, failed))
+        self._timer.start()
+
+    def busy(self) -> bool:
+        """Whether anything is still being computed."""
+        return bool(self._waiting)
+
+    def _poll(self) -> None:
+        finished = [entry for entry in self._waiting if entry[0].done()]
+        self._waiting = [entry for entry in self._waiting if not entry[0].done()]
+        if not self._waiting:
+            self._timer.stop()
+        for future, done, failed in finished:
+            error = future.exception()
+            if error is None:
+                done(future.result())
+            elif isinstance(error, Exception):
+                failed(error)
+
+
+def _quietly(function: Callable[[], Any]) -> Any:
+    # A numpy warning raised beside the window would be shown by napari from the wrong thread.
+    with np.errstate(all="ignore"):
+        return function()
+
+
+class LayerCombo(QComboBox):
+    """Lists the layers of the viewer that `accept` lets through, by object and not by name."""
+
+    layer_changed = Signal(object)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        accept: Callable[[Layer], bool],
+        *,
+        empty: str,
+        optional: str = "",
+    ) -> None:
+        super().__init__()
+        self._viewer, self._accept, self._empty, self._optional = viewer, accept, empty, optional
+        shrinkable(self)
+        self._shown: Layer | None = None
+        for event in (
+            viewer.layers.events.inserted,
+            viewer.layers.events.removed,
+            viewer.layers.events.reordered,
+        ):
+            event.connect(self.refresh)
+        self.currentIndexChanged.connect(self._announce)
+        self.refresh()
+
+    def layer(self) -> Layer | None:
+        """The chosen layer, or None."""
+        found = self.currentData()
+        return found if isinstance(found, Layer) else None
+
+    def choose(self, layer: Layer) -> None:
+        """Choose a layer that is listed."""
+        for index in range(self.count()):
+            if self.itemData(index) is layer:
+                self.setCurrentIndex(index)
+
+    def refresh(self, event: Any = None) -> None:
+        chosen = self.layer()
+        layers = [layer for layer in reversed(list(self._viewer.layers)) if self._accept(layer)]
+        for layer in layers:
+            layer.events.name.connect(self._rename)
+        self.blockSignals(True)
+        self.clear()
+        if self._optional or not layers:
+            self.addItem(self._optional if layers else self._empty, None)
+        for layer in layers:
+            self.addItem(layer.name, layer)
+        self.setEnabled(bool(layers))
+        self.blockSignals(False)
+        if chosen is not None and chosen in layers:
+            self.blockSignals(True)
+            self.choose(chosen)
+            self.blockSignals(False)
+        self._announce()
+
+    def _rename(self, event: Any) -> None:
+        for index in range(self.count()):
+            layer = self.itemData(index)
+            if isinstance(layer, Layer):
+                self.setItemText(index, layer.name)
+
+    def _announce(self) -> None:
+        if self.layer() is not self._shown:
+            self._shown = self.layer()
+            self.layer_changed.emit(self._shown)
+
+
+class ProgressRow(QWidget):
+    """A bar, the time left and a button that cancels."""
+
+    cancelled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setFixedHeight(18)
+        self.cancel = QToolButton()
+        self.cancel.setText("✕")
+        self.cancel.setToolTip("Cancel")
+        self.cancel.clicked.connect(self.cancelled)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.cancel)
+        self.hide()
+
+    def wait(self, text: str) -> None:
+        """Show that something without known steps goes on."""
+        self.bar.setRange(0, 0)
+        self.bar.setFormat(text)
+        self.setToolTip(text)
+        self.show()
+
+    def advance(self, done: int, total: int, eta_s: float | None) -> None:
+        """Show how many of the known steps are done."""
+        self.bar.setRange(0, max(total, 1))
+        self.bar.setValue(done)
+        self.bar.setFormat(progress_text(done, total, eta_s))
+        self.show()
+
+
+def progress_text(done: int, total: int, eta_s: float | None) -> str:
+    """Say progress in a few characters, such as ``62 % · 0:14 left``."""
+    share = f"{100 * done // max(total, 1)} %"
+    return share if eta_s is None else f"{share} · {duration(eta_s)} left"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as 0:14, 3:20 or 2 h 05 min."""
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
+
+
+def count_text(number: int) -> str:
+    """Write a number of parameters as 38 M, 0.35 M or 12 k."""
+    if number >= 10_000_000:
+        return f"{number / 1e6:.0f} M"
+    if number >= 1_000_000:
+        return f"{number / 1e6:.1f} M"
+    if number >= 100_000:
+        return f"{number / 1e6:.2f} M"
+    return f"{number / 1e3:.0f} k" if number >= 1000 else str(number)
+
+
+class PrimaryButton(QPushButton):
+    """The one button of a widget that stands out."""
+
+    def __init__(self, text: str, panel: Panel) -> None:
+        super().__init__(text)
+        self._panel = panel
+        self.setMinimumHeight(30)
+        panel.viewer.events.theme.connect(self._paint)
+        self._paint()
+
+    def _paint(self, event: Any = None) -> None:
+        self.setStyleSheet(
+            f"QPushButton:enabled {{ background-color: {self._panel.colour('current')};"
+            " font-weight: bold; }"
+        )
+
+
+def form() -> QFormLayout:
+    """Make a layout of labelled rows with one left edge."""
+    rows = QFormLayout()
+    rows.setContentsMargins(0, 0, 0, 0)
+    rows.setHorizontalSpacing(8)
+    rows.setVerticalSpacing(6)
+    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    return rows
+
+
+def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
+    """Set widgets beside each other; the one at `stretch` grows."""
+    line = QHBoxLayout()
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(6)
+    for index, widget in enumerate(widgets):
+        line.addWidget(widget, int(index == stretch))
+    return line
+
+
+def hint(text: str = "") -> QLabel:
+    """Make a small grey line below a field."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setStyleSheet("color: #9a9ea6; font-size: 9pt;")
+    return label
+
+
+def swatch(text: str, colour: str) -> QLabel:
+    """Make a label with the colour in which something is drawn."""
+    label = QLabel(f'<span style="color:{colour}">■</span> {text}')
+    label.setTextFormat(Qt.TextFormat.RichText)
+    return label
+
+
+def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
+    """Fold contents away under a title."""
+    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    inner = section.content().layout()
+    inner.setContentsMargins(8, 4, 0, 4)
+    inner.setSpacing(6)
+    for content in contents:
+        if isinstance(content, QLayout):
+            holder = QWidget()
+            holder.setLayout(content)
+            content.setContentsMargins(0, 0, 0, 0)
+            content = holder
+        section.addWidget(content)
+    return section
+
+
+def shrinkable(combo: QComboBox) -> None:
+    """Let long entries be cut instead of widening the dock."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
+def copy_text(text: str) -> None:
+    """Put text on the clipboard and say so."""
+    QApplication.clipboard().setText(text)
+    show_info("Copied.")
+
+
+def enabled(flag: bool, widgets: Iterable[QWidget]) -> None:
+    """Switch several widgets on or off together."""
+    for widget in widgets:
+        widget.setEnabled(flag)

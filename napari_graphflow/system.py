@@ -1,0 +1,142 @@
+"""What operating systems do each in their own way: processes, locks, replacing a file."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+#: For child processes of a window without a console, which Windows would open for them.
+NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of our processes: threads sleep while they wait, crashes leave a trace."""
+    return {
+        **os.environ,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUTF8": "1",
+    }
+
+
+def start_detached(
+    command: Sequence[str | Path], folder: Path, log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives ours and the terminal.
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    folder
+        Its working directory, so that no file lying in ours is imported by mistake.
+    log
+        Receives what it prints.
+    """
+    apart: dict[str, Any]
+    if sys.platform == "win32":
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        apart = {"creationflags": flags}
+    else:
+        apart = {"start_new_session": True}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(argument) for argument in command],
+            cwd=folder,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **apart,
+        )
+
+
+def process_start(pid: int | None) -> str:
+    """Tell a process from a later one with the same number; empty if there is none.
+
+    On Linux by ticks since booting, which setting the clock does not move.
+    """
+    if not pid:
+        return ""
+    try:
+        if sys.platform == "linux":
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            return "" if fields[0] in "ZX" else f"{_boot()}/{fields[19]}"
+        else:  # noqa: RET505, so that mypy reads one branch on each system
+            process = psutil.Process(pid)
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return "" if ended else repr(process.create_time())
+    except (OSError, psutil.Error):
+        return ""
+
+
+@cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def end_process_tree(pid: int, *, kill: bool) -> None:
+    """Ask a process to end, or kill it with all its descendants."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)] if kill else [process]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            if kill:
+                member.kill()
+            else:
+                member.terminate()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def try_lock(file: IO[bytes]) -> bool:
+    """Lock an open file for this process until it is closed or the process ends.
+
+    True as well on file systems that know no locks.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            # Unlike flock not inherited by forked children, who may outlive a killed process.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file aside, down to the disk, and move it into place: never seen half."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        for attempt in range(20):
+            try:
+                aside.replace(path)
+                return
+            except PermissionError:  # Windows, while somebody reads the old one
+                if attempt == 19:
+                    raise
+                time.sleep(0.01)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)

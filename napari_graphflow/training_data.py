@@ -1,0 +1,182 @@
+"""What a training run needs to know of its data before the first step."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_graphflow.batches import TrainingCase, load_case
+from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
+from napari_graphflow.dataset import Case, Dataset, fingerprint
+from napari_graphflow.errors import UserError
+
+Record = dict[str, Any]
+
+#: Patch sides are multiples of this, which every network can halve four times.
+MULTIPLE = 16
+LARGEST_SIDE = {2: 256, 3: 96}
+#: Spacings that differ by less than this ratio are left alone.
+SPACING_TOLERANCE = 1.05
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Preprocessed cases and the numbers that follow from them."""
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    patch_size: tuple[int, ...]
+    labelled: list[TrainingCase]
+    unlabelled: list[TrainingCase]
+    validation: list[TrainingCase]
+
+    @property
+    def channels(self) -> int:
+        return int(self.labelled[0].image.shape[0])
+
+    @property
+    def axes(self) -> int:
+        """Spatial axes of the images, which a 2D network may see slice by slice."""
+        return self.labelled[0].image.ndim - 1
+
+
+def read_training_data(
+    config: TrainingConfig,
+    folder: Path,
+    preprocessing: Preprocessing | None,
+    *,
+    patch_size: tuple[int, ...] = (),
+    unlabelled: bool = False,
+) -> Iterator[Record]:
+    """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
+
+    Parameters
+    ----------
+    config
+        The run.
+    folder
+        The job's folder; preprocessed cases are kept in ``cache`` until the end of the run.
+    preprocessing
+        None chooses it from the data.
+    patch_size
+        Taken where the configuration names none; empty chooses it from the data.
+    unlabelled
+        Whether unlabelled cases are wanted.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to train on.
+    """
+    yield {"event": "phase", "name": "reading the data"}
+    dataset = Dataset.open(config.dataset)
+    labelled = dataset.labelled("train")
+    if not labelled:
+        raise UserError(
+            f"The dataset {dataset.name} has no labelled training case.",
+            "Annotate at least one case, or import masks with it.",
+        )
+    chosen = choose_labelled(labelled, config.labelled, config.seed)
+    hidden = [case for case in labelled if case not in chosen]
+    rest = dataset.unlabelled("train") + hidden if unlabelled else []
+    validation = dataset.labelled("val")
+    _note_cases(folder, labelled=chosen, unlabelled=rest, validation=validation)
+
+    if preprocessing is None:
+        preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
+    cache = folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
+    total, done = len(chosen) + len(rest) + len(validation), 0
+    for kind, cases in (("labelled", chosen), ("unlabelled", rest), ("validation", validation)):
+        for case in cases:
+            read[kind].append(
+                load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
+            )
+            done += 1
+            yield {"event": "progress", "step": done, "total": total}
+    shapes = [case.image.shape[1:] for case in read["labelled"]]
+    size = config.patch_size or patch_size or choose_patch_size(shapes, config.dims)
+    if not read["validation"]:
+        yield {
+            "event": "warning",
+            "text": "No validation case has a mask, so the last network is kept, not the best.",
+        }
+    return TrainingData(dataset, preprocessing, size, **read)
+
+
+def choose_labelled(cases: Sequence[Case], count: int | None, seed: int) -> list[Case]:
+    """Draw `count` of the labelled cases with a seed; None takes all."""
+    if count is None:
+        return list(cases)
+    if count > len(cases):
+        raise UserError(
+            f"{count} labelled cases are asked for, but only {len(cases)} training cases have a mask.",
+            f"Ask for at most {len(cases)}.",
+        )
+    order = np.random.default_rng(seed).permutation(len(cases))[:count]
+    return [cases[index] for index in sorted(order)]
+
+
+def choose_preprocessing(facts: dict[str, Any]) -> Preprocessing:
+    """Choose spacing and intensity from the facts of :func:`napari_graphflow.dataset.fingerprint`."""
+    if facts["ndim"] == 2:
+        spacing = None
+    else:
+        spread = np.array(facts["spacing_max"]) / np.array(facts["spacing_min"])
+        same = bool((spread < SPACING_TOLERANCE).all())
+        spacing = None if same else tuple(facts["median_spacing"])
+    if facts["modality"] == "CT":
+        return Preprocessing(spacing=spacing, intensity="ct_window")
+    if facts["ndim"] == 2:
+        return Preprocessing(intensity="range")
+    return Preprocessing(spacing=spacing, intensity="zscore")
+
+
+def choose_patch_size(shapes: Sequence[tuple[int, ...]], dims: int) -> tuple[int, ...]:
+    """The largest multiple of 16 within the median image along each axis, up to a limit."""
+    median = np.median(np.array(shapes), axis=0)[-dims:]
+    sides = (int(side) // MULTIPLE * MULTIPLE for side in median)
+    return tuple(min(max(side, MULTIPLE), LARGEST_SIDE[dims]) for side in sides)
+
+
+def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
+    """Spatial axes of a patch along which it may be mirrored."""
+    names = ("z", "y", "x")[-config.dims :]
+    wanted = config.mirror
+    if wanted is None:
+        wanted = ("y", "x") if data.axes == 2 else ()
+    return [names.index(name) for name in wanted if name in names]
+
+
+def make_card(config: TrainingConfig, data: TrainingData, role: str) -> ModelCard:
+    """Describe the model that a run will leave."""
+    dataset = data.dataset
+    return ModelCard(
+        name=config.name or f"{dataset.name} {config.network} {role}",
+        role=role,
+        network=config.network,
+        dims=config.dims,
+        width=config.width,
+        in_channels=data.channels,
+        classes=dataset.classes,
+        patch_size=data.patch_size,
+        preprocessing=data.preprocessing,
+        provenance={
+            "dataset": dataset.name,
+            "labelled_cases": len(data.labelled),
+            "unlabelled_cases": len(data.unlabelled),
+            "run": json.loads(config.model_dump_json()),
+        },
+    )
+
+
+def _note_cases(folder: Path, **cases: list[Case]) -> None:
+    """Keep the names of the cases beside the run, not in the model, which may be handed on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {kind: [case.name for case in group] for kind, group in cases.items()}
+    (folder / "cases.json").write_text(json.dumps(names, indent=1), "utf-8")

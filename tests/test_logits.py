@@ -1,0 +1,132 @@
+"""Logits distillation against a slow loop, and its properties."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_graphflow.distillation.logits import logits_loss
+from napari_graphflow.errors import UserError
+
+SIZES = [pytest.param((3, 4), id="2d"), pytest.param((2, 3, 4), id="3d")]
+
+
+def logits(size, seed, batch=2, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(batch, classes, *size, generator=generator, dtype=torch.float64)
+
+
+def slow_loss(student, teacher, temperature, mask):
+    def softmax(values):
+        values = [math.exp(v / temperature) for v in values]
+        return [v / sum(values) for v in values]
+
+    total, count = 0.0, 0
+    for at in product(*map(range, mask.shape)):
+        if mask[at]:
+            p = softmax(teacher[(at[0], slice(None), *at[1:])].tolist())
+            q = softmax(student[(at[0], slice(None), *at[1:])].tolist())
+            total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+            count += 1
+    return temperature**2 * total / count
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_agrees_with_a_slow_loop(size, temperature):
+    student, teacher = logits(size, 0), logits(size, 1)
+    whole = torch.ones(2, *size, dtype=torch.bool)
+    expected = slow_loss(student, teacher, temperature, whole)
+    assert logits_loss(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-10)
+    part = torch.rand(2, *size, generator=torch.Generator().manual_seed(2)) < 0.5
+    assert 0 < part.sum() < part.numel()
+    expected = slow_loss(student, teacher, temperature, part)
+    masked = logits_loss(student, teacher, temperature, part)
+    assert masked.item() == pytest.approx(expected, rel=1e-10)
+
+
+@given(seed=st.integers(0, 1000), dims=st.integers(2, 3), temperature=st.floats(0.5, 10))
+def test_zero_if_and_only_if_equal_up_to_a_constant_per_pixel(seed, dims, temperature):
+    size = (3, 4, 2)[:dims]
+    teacher = logits(size, seed) / 3
+    constant = logits(size, seed + 1, classes=1)
+    assert abs(logits_loss(teacher + constant, teacher, temperature).item()) < 1e-12
+    changed = teacher.clone()
+    changed[(0, 1, *[0] * dims)] += 1.0
+    assert logits_loss(changed, teacher, temperature).item() > 1e-9
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_mean_over_pixels_and_not_a_sum(size):
+    student, teacher = logits(size, 3), logits(size, 4)
+    tiles = (1, 1, *[2] * len(size))
+    once = logits_loss(student, teacher)
+    tiled = logits_loss(student.tile(tiles), teacher.tile(tiles))
+    assert tiled.item() == pytest.approx(once.item(), rel=1e-12)
+    doubled = logits_loss(torch.cat([student] * 2), torch.cat([teacher] * 2))
+    assert doubled.item() == pytest.approx(once.item(), rel=1e-12)
+
+
+def test_masked_pixels_and_the_teacher_receive_no_gradient():
+    student, teacher = logits((4, 4), 5).requires_grad_(), logits((4, 4), 6).requires_grad_()
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[:, :2] = True
+    logits_loss(student, teacher, mask=mask).backward()
+    assert teacher.grad is None
+    assert not student.grad[:, :, 2:].any()
+    assert student.grad[:, :, :2].all()
+
+
+def test_an_empty_mask_gives_zero():
+    student, teacher = logits((4, 4), 7).requires_grad_(), logits((4, 4), 8)
+    loss = logits_loss(student, teacher, mask=torch.zeros(2, 4, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert not student.grad.any()
+
+
+def test_gradients_agree_with_finite_differences():
+    teacher = logits((2, 2), 9)
+    assert torch.autograd.gradcheck(
+        lambda student: logits_loss(student, teacher), logits((2, 2), 10).requires_grad_()
+    )
+
+
+def test_large_temperatures_match_centred_logits():
+    # tau^2 KL tends to the mean of (centred difference)^2 / (2 K): tau^2 keeps gradients alive.
+    student, teacher = logits((5, 5), 11), logits((5, 5), 12)
+    difference = (student - student.mean(1, True)) - (teacher - teacher.mean(1, True))
+    limit = difference.square().sum(1).mean() / (2 * 3)
+    assert logits_loss(student, teacher, 1000.0).item() == pytest.approx(limit.item(), rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    student, teacher = (1000 * logits((4, 4), seed).to(dtype) for seed in (13, 14))
+    student.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = logits_loss(student, teacher, 1.0)
+    assert loss.dtype == torch.float32
+    expected = logits_loss(student.double(), teacher.double(), 1.0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    assert student.grad.isfinite().all()
+
+
+def test_a_teacher_under_inference_mode_is_accepted():
+    student = logits((4, 4), 15).requires_grad_()
+    with torch.inference_mode():
+        teacher = logits((4, 4), 16) * 1
+    logits_loss(student, teacher).backward()
+    assert student.grad.any()
+
+
+def test_wrong_pairs_are_refused():
+    with pytest.raises(UserError, match="2 classes, the teacher 3") as caught:
+        logits_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
+    assert "same classes" in caught.value.remedy
+    with pytest.raises(UserError, match="shape"):
+        logits_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 5))
