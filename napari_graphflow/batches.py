@@ -30,7 +30,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.preprocessing import prepare, prepare_labels
 
-
 FOREGROUND_PROBABILITY = 0.5
 FOREGROUND_SAMPLES = 10_000
 
@@ -42,9 +41,9 @@ class TrainingCase:
     Attributes
     ----------
     image
-        (C, \\*spatial), float32, memory-mapped.
+        (C, *spatial), float32, memory-mapped.
     labels
-        (\\*spatial), class indices, or None where the case counts as unlabelled.
+        (*spatial), class indices, or None where the case counts as unlabelled.
     foreground
         (N, dims) voxel positions in the foreground, at most `FOREGROUND_SAMPLES` of them.
     """
@@ -62,9 +61,9 @@ class Batch:
     Attributes
     ----------
     images
-        (B, C, \\*patch), float32.
+        (B, C, *patch), float32.
     labels
-        (L, \\*patch), int64, of the first L <= B patches, with `IGNORE` outside the image.
+        (L, *patch), int64, of the first L <= B patches, with `IGNORE` outside the image.
     """
 
     images: Tensor
@@ -149,7 +148,7 @@ class Batches:
     def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
         # zlib.crc32 because hash() of a string differs from one process to the next.
         random = np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
-        case = cases[random.integers(len(cases))]
+        case = cases[int(random.integers(len(cases)))]
         image, labels = cut_patch(case, self.patch_size, random)
         sample = {"image": torch.from_numpy(image)}
         if labels is not None:
@@ -229,4 +228,5 @@ def augmentation(dims: int, mirror: Sequence[int]) -> Compose:
 def _stored(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
-    return np.load(path, mmap_mode="r")
+    stored: NDArray[Any] = np.load(path, mmap_mode="r")
+    return stored

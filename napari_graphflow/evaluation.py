@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import segment
-from napari_graphflow.metrics import evaluate_case, finite_or_none, summarise
+from napari_graphflow.metrics import evaluate_case, summarise
 from napari_graphflow.model import Model, load_model, resolve_device
 from napari_graphflow.volume import Volume, read_labels
 
@@ -95,7 +96,7 @@ def evaluate(
         scored[case.name] = evaluate_case(labels, reference.array, dataset.classes, image.spacing)
         if progress is not None:
             progress(done, len(cases))
-    return {"cases": scored, "summary": summarise(scored.values())}
+    return {"cases": scored, "summary": summarise(scored)}
 
 
 def write_scores(scores: Scores, path: Path) -> list[Path]:
@@ -116,6 +117,15 @@ def write_scores(scores: Scores, path: Path) -> list[Path]:
         writer.writerows(table)
     aside.replace(csv_path)
     return [json_path, csv_path]
+
+
+def finite_or_none(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not know, by None in nested dictionaries."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _from_model(model: Model) -> Predict:

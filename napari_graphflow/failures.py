@@ -206,16 +206,7 @@ def _recognise(error: BaseException, lighter: str) -> Failure | None:
             "Start again with a lower learning rate, or with the precision 32-true.",
         )
     if isinstance(error, ModuleNotFoundError):
-        missing = (error.name or "").partition(".")[0]
-        if missing in _PYTORCH:
-            return _failure(
-                "not_installed",
-                "PyTorch and what belongs to it are not installed here.",
-                'Run: pip install "napari-graphflow[train]"',
-            )
-        return _failure(
-            "not_installed", f"The package {missing} is not installed here.", "Install it."
-        )
+        return _not_installed((error.name or "").partition(".")[0])
     if any(words in said for words in _SAYS_GPU):
         return _failure(
             "gpu",
@@ -223,6 +214,18 @@ def _recognise(error: BaseException, lighter: str) -> Failure | None:
             "Choose the CPU as device, or update the driver of the card.",
         )
     return None
+
+
+def _not_installed(package: str) -> Failure | None:
+    if package in _PYTORCH:
+        return _failure(
+            "not_installed",
+            "PyTorch and what belongs to it are not installed here.",
+            'Run: pip install "napari-graphflow[train]"',
+        )
+    if package == "napari_graphflow":
+        return None
+    return _failure("not_installed", f"The package {package} is not installed.", "Install it.")
 
 
 def _out_of_memory(kind: str, said: str, lighter: str) -> Failure:
@@ -273,7 +276,7 @@ def _signal(returncode: int) -> int:
 def _name(returncode: int) -> str:
     number = _signal(returncode)
     if not number:
-        return f"{returncode:#010X}"
+        return f"0x{returncode:08X}"
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -39,7 +39,7 @@ class Prediction:
     labels
         Class indices in the grid of the image.
     probabilities
-        (\\*grid, K) with channels last, float32, or None if not asked for.
+        (*grid, K) with channels last, float32, or None if not asked for.
     seconds
         Wall time without loading the model.
     peak_bytes
@@ -106,7 +106,6 @@ def segment(
     )
 
 
-@torch.inference_mode()
 def predict(
     module: nn.Module,
     array: NDArray[np.float32],
@@ -116,46 +115,68 @@ def predict(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
-    """Class probabilities (K, \\*spatial) of a prepared array (C, \\*spatial).
+    """Class probabilities (K, *spatial) of a prepared array (C, *spatial)."""
+    logits = over_windows(
+        lambda windows: module(windows).logits,
+        array,
+        dims,
+        patch_size,
+        device=next(module.parameters()).device,
+        overlap=OVERLAP,
+        progress=progress,
+        cancelled=cancelled,
+    )
+    return logits.softmax(0).numpy()
 
-    A 2D network runs over the slices of a volume, several at a time.
+
+@torch.inference_mode()
+def over_windows(
+    compute: Callable[[Tensor], Tensor],
+    array: NDArray[np.float32],
+    dims: int,
+    patch_size: tuple[int, ...],
+    *,
+    device: torch.device,
+    overlap: float,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> Tensor:
+    """Compute (n, M, *window) for windows (n, C, *window) and join them to (M, *spatial).
+
+    With `dims` 2 the windows of a volume lie in its slices. Windows that overlap are weighted by
+    a Gaussian, so that no seam is seen.
     """
-    device = next(module.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(array))
-    if array.ndim - 1 == dims:
-        batches, join = [image[None]], lambda parts: parts[0][0]
-    else:
-        slices = image.movedim(1, 0)
-        batches = list(slices.split(SLICES_AT_ONCE))
-        join = lambda parts: torch.cat(parts).movedim(0, 1)  # noqa: E731
+    volumetric = image.ndim - 1 > dims
+    batches = list(image.movedim(1, 0).split(SLICES_AT_ONCE)) if volumetric else [image[None]]
     window = window_size(tuple(batches[0].shape[2:]), patch_size)
-    total = sum(_count_windows(batch, window) for batch in batches)
+    total = sum(_count_windows(batch, window, overlap) for batch in batches)
     done = 0
 
     def predictor(windows: Tensor) -> Tensor:
         nonlocal done
         if cancelled is not None and cancelled():
             raise InferenceCancelled
-        logits = module(windows).logits.float()
+        result = compute(windows).float()
         done += len(windows)
         if progress is not None:
             progress(min(done, total), total)
-        return logits
+        return result
 
     parts = [
         sliding_window_inference(
             batch,
             window,
-            sw_batch_size=2 if dims == 3 else SLICES_AT_ONCE,
+            sw_batch_size=SLICES_AT_ONCE if dims == 2 else 2,
             predictor=predictor,
-            overlap=OVERLAP,
-            mode="gaussian",
+            overlap=overlap,
+            mode="gaussian" if overlap else "constant",
             sw_device=device,
             device="cpu",
-        ).softmax(1)
+        )
         for batch in batches
     ]
-    return join(parts).numpy()
+    return torch.cat(parts).movedim(0, 1) if volumetric else parts[0][0]
 
 
 def window_size(shape: tuple[int, ...], patch_size: tuple[int, ...]) -> tuple[int, ...]:
@@ -165,9 +186,9 @@ def window_size(shape: tuple[int, ...], patch_size: tuple[int, ...]) -> tuple[in
     return patch_size
 
 
-def _count_windows(batch: Tensor, window: tuple[int, ...]) -> int:
+def _count_windows(batch: Tensor, window: tuple[int, ...], overlap: float) -> int:
     per_axis = (
-        1 if size <= side else math.ceil((size - side) / max(1, int(side * (1 - OVERLAP)))) + 1
+        1 if size <= side else math.ceil((size - side) / max(1, int(side * (1 - overlap)))) + 1
         for size, side in zip(batch.shape[2:], window, strict=True)
     )
     return len(batch) * math.prod(per_axis)

@@ -1,4 +1,4 @@
-"""From the values of a mask as other programs write it to labels: background 0, classes 1, 2, ..."""
+"""From the values of a mask, as any program writes it, to labels: 0 is background."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 
-#: More grey levels than this in a picture are the blur of a compression, not classes.
+#: More different greys than this between dark and light are the blur of edges, not classes.
 _CLASSES_IN_A_PICTURE = 16
 _INVERTED = 0.85
 
@@ -37,16 +37,18 @@ def as_labels(
         If the values cannot be taken for labels without guessing.
     """
     said: list[str] = []
-    if channels:
-        array = _from_colours(array, name) if picture else _from_one_hot(array, name, said)
+    if channels and picture:
+        array = _from_colours(array, name, 24 if lossy else 0)
+    elif channels:
+        array = _from_one_hot(array, name, said)
     array = _whole(array, name)
-    values = np.unique(array)
+    values = values_of(array)
     if values[0] < 0:
         raise UserError(
             f"The mask {name} holds negative values (down to {values[0]}), which name no class.",
             "Give voxels to be ignored the value 255.",
         )
-    if picture and (lossy or len(values) > _CLASSES_IN_A_PICTURE):
+    if lossy or (picture and _is_blurred(values)):
         array = _threshold(array, name, said)
     elif values.tolist() in ([0, 255], [255]):
         array = array > 0
@@ -63,9 +65,9 @@ def as_labels(
     return labels, tuple(said)
 
 
-def _from_colours(array: NDArray[Any], name: str) -> NDArray[Any]:
-    if (array == array[..., :1]).all():
-        return array[..., 0]
+def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any]:
+    if np.ptp(array, axis=-1).max() <= tolerance:
+        return array[..., 1]
     raise UserError(
         f"The mask {name} is a picture in colours, which do not say which class is which.",
         "Save it as grey values 0, 1, 2, ... or with a palette.",
@@ -75,8 +77,11 @@ def _from_colours(array: NDArray[Any], name: str) -> NDArray[Any]:
 def _from_one_hot(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
     total = array.sum(axis=-1)
     if np.isin(array, (0, 1)).all() and (total == 1).all():
-        said.append(f"The mask holds one volume for each of {array.shape[-1]} classes; they are joined.")
-        return np.argmax(array, axis=-1)
+        said.append(
+            f"The mask holds one volume for each of {array.shape[-1]} classes; they are joined."
+        )
+        labels: NDArray[Any] = np.argmax(array, axis=-1)
+        return labels
     raise UserError(
         f"The mask {name} holds {array.shape[-1]} values per voxel, which are not one class each.",
         "Save one volume of labels 0, 1, 2, ...",
@@ -87,7 +92,9 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype.kind in "iub":
         return array
     if not np.isfinite(array).all():
-        raise UserError(f"The mask {name} holds voxels that are no numbers.", "Save it as integers.")
+        raise UserError(
+            f"The mask {name} holds voxels that are no numbers.", "Save it as integers."
+        )
     rounded = np.rint(array)
     if np.abs(array - rounded).max() > 0.01:
         odd = array[np.abs(array - rounded) > 0.01][0]
@@ -96,12 +103,29 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
             "masks do.",
             "Save it as labels 0, 1, 2, ...",
         )
-    return rounded.astype(np.int64)
+    whole: NDArray[Any] = rounded.astype(np.int64)
+    return whole
+
+
+def values_of(array: NDArray[Any]) -> NDArray[Any]:
+    """The different values of an integer array, sorted, without sorting the array."""
+    low, high = int(array.min()), int(array.max())
+    if high - low > 1 << 20:
+        return np.unique(array)
+    found = np.zeros(high - low + 1, bool)
+    for part in array.reshape(len(array), -1):
+        found[part.astype(np.int64) - low] = True
+    return np.flatnonzero(found) + low
+
+
+def _is_blurred(values: NDArray[Any]) -> bool:
+    """Whether values fill the range from black to white, as smoothing at the edges does."""
+    between = np.count_nonzero((values > 63) & (values < 192))
+    return bool(between > _CLASSES_IN_A_PICTURE and values[-1] > 191 and values[-1] < 256)
 
 
 def _threshold(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
-    near = (array < 64) | (array > 191)
-    if array.max() > 255 or near.mean() < 0.95:
+    if array.max() > 255 or np.mean((array < 64) | (array > 191)) < 0.95:
         raise UserError(
             f"The mask {name} has {len(np.unique(array))} grey levels, which are no classes.",
             "Save it without loss, as PNG with the values 0, 1, 2, ...",

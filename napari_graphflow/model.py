@@ -20,6 +20,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.networks import build
 
 WEIGHTS = "weights.safetensors"
+#: The modules of the distillation that made a student, such as paraphrasers.
+METHOD = "method.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def save_model(
     module
         The network.
     extras
-        Further modules, such as the paraphrasers of a distillation, each in a file of its own.
+        Further modules by file name, such as `METHOD`.
     """
     folder = Path(folder)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
@@ -67,7 +69,7 @@ def save_model(
     try:
         save_weights(module, aside / WEIGHTS)
         for name, extra in (extras or {}).items():
-            save_weights(extra, aside / f"{name}.safetensors")
+            save_weights(extra, aside / name)
         (aside / "model.json").write_text(card.model_dump_json(indent=2), "utf-8")
         if folder.exists():
             old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
@@ -97,7 +99,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
 
 
 def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
-    """Make a saved model of any network and its checkpoint (safetensors, or a tensor-only ``.pt``)."""
+    """Make a saved model of any network and its checkpoint, safetensors or tensor-only ``.pt``."""
     module = build_network(card)
     load_weights(module, weights)
     count = sum(p.numel() for p in module.parameters())

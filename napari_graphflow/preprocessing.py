@@ -5,6 +5,7 @@ that inference cannot disagree with training.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -62,11 +63,12 @@ def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.i
     """Bring a mask to the grid of the prepared image, by nearest neighbour."""
     oriented = labels.oriented(ORIENTATION) if labels.ndim == 3 else labels
     shape = target_shape(oriented, preprocessing)
-    return _resize(oriented.array[None], shape, sitk.sitkNearestNeighbor)[0]
+    resized: NDArray[np.integer] = _resize(oriented.array[None], shape, sitk.sitkNearestNeighbor)
+    return resized[0]
 
 
 def restore_labels(probabilities: NDArray[np.floating], prepared: Prepared) -> Volume:
-    """Turn class probabilities (K, \\*prepared grid) into a mask in the source's own grid.
+    """Turn class probabilities (K, *prepared grid) into a mask in the source's own grid.
 
     Probabilities are interpolated class by class before the largest one is taken, which gives
     smoother edges than resampling a mask and needs memory for two classes only.
@@ -87,7 +89,7 @@ def restore_labels(probabilities: NDArray[np.floating], prepared: Prepared) -> V
 
 
 def restore_maps(maps: NDArray[np.floating], prepared: Prepared, *, smooth: bool = True) -> Volume:
-    """Bring maps (M, \\*prepared grid) to the source's own grid, channels last."""
+    """Bring maps (M, *prepared grid) to the source's own grid, channels last."""
     method = sitk.sitkLinear if smooth else sitk.sitkNearestNeighbor
     restored = _resize(np.asarray(maps, np.float32), prepared.oriented.shape, method)
     stacked = prepared.oriented.with_array(np.moveaxis(restored, 0, -1), channels=True)
@@ -109,7 +111,7 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
         return oriented.shape
     if len(spacing) != oriented.ndim:
         raise UserError(
-            f"The image has {oriented.ndim} axes, but a spacing of {len(spacing)} numbers is asked for.",
+            f"The image has {oriented.ndim} axes, but its spacing is to be {len(spacing)} numbers.",
             "Choose a model that was trained on images of this kind.",
         )
     return tuple(
@@ -119,24 +121,25 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
 
 
 def scale_intensity(
-    array: NDArray[np.float32], preprocessing: Preprocessing, dtype: np.dtype
+    array: NDArray[np.float32], preprocessing: Preprocessing, dtype: np.dtype[Any]
 ) -> NDArray[np.float32]:
-    """Scale the intensities of (C, \\*spatial), each channel by itself; `dtype` is the stored type."""
+    """Scale the intensities of (C, *spatial), each channel by itself; `dtype` is as stored."""
     kind = preprocessing.intensity
+    axes = tuple(range(1, array.ndim))
     if kind == "ct_window":
         low, high = preprocessing.window
-        return (np.clip(array, low, high) - low) / np.float32(high - low)
-    if kind == "range":
+        scaled = (np.clip(array, low, high) - low) / (high - low)
+    elif kind == "range":
         largest = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else array.max(initial=0)
-        return array / np.float32(largest or 1)
-    axes = tuple(range(1, array.ndim))
-    low, high = np.percentile(array, (0.5, 99.5), axis=axes, keepdims=True).astype(np.float32)
-    clipped = np.clip(array, low, high)
-    if kind == "percentile":
-        return (clipped - low) / np.maximum(high - low, np.float32(1e-6))
-    mean = clipped.mean(axis=axes, keepdims=True)
-    deviation = clipped.std(axis=axes, keepdims=True)
-    return (clipped - mean) / np.maximum(deviation, np.float32(1e-6))
+        scaled = array / (largest or 1)
+    else:
+        low, high = np.percentile(array, (0.5, 99.5), axis=axes, keepdims=True)
+        clipped = np.clip(array, low, high)
+        if kind == "zscore":
+            low = clipped.mean(axis=axes, keepdims=True)
+            high = low + clipped.std(axis=axes, keepdims=True)
+        scaled = (clipped - low) / np.maximum(high - low, 1e-6)
+    return np.asarray(scaled, np.float32)
 
 
 def check_fits(volume: Volume, card: ModelCard) -> None:
@@ -161,8 +164,8 @@ def check_fits(volume: Volume, card: ModelCard) -> None:
         )
 
 
-def _resize(array: NDArray, shape: tuple[int, ...], interpolator: int) -> NDArray:
-    """Resize (C, \\*spatial) to the same extent in `shape` voxels; edges are extended."""
+def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:
+    """Resize (C, *spatial) to the same extent in `shape` voxels; edges are extended."""
     if array.shape[1:] == shape:
         return array
     old = np.array(array.shape[:0:-1], float)
@@ -178,5 +181,5 @@ def _resize(array: NDArray, shape: tuple[int, ...], interpolator: int) -> NDArra
     out = np.empty((len(array), *shape), array.dtype)
     for index, channel in enumerate(array):
         image = sitk.GetImageFromArray(np.ascontiguousarray(channel))
-        out[index] = sitk.GetArrayViewFromImage(resampler.Execute(image))
+        out[index] = sitk.GetArrayFromImage(resampler.Execute(image))
     return out

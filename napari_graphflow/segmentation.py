@@ -8,7 +8,7 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import segment
 from napari_graphflow.model import load_model, resolve_device
-from napari_graphflow.volume import Volume, read_volume, write_labels, write_volume
+from napari_graphflow.volume import read_volume, write_labels, write_volume
 
 #: Endings that are tried in a folder, longest first because ``.nii`` is part of ``.nii.gz``.
 ENDINGS = (
@@ -136,7 +136,7 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
     doubled = {target for target in targets if targets.count(target) > 1}
     if doubled:
         raise UserError(
-            f"Several images would be written to {sorted(doubled)[0]}.", "Segment them separately."
+            f"Several images would be written to {min(doubled)}.", "Segment them separately."
         )
     return targets
 

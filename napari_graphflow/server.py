@@ -26,10 +26,10 @@ from napari_graphflow import __version__
 from napari_graphflow.config import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain
-from napari_graphflow.volume import Volume
 
 if TYPE_CHECKING:
     from napari_graphflow.model import Model
+    from napari_graphflow.volume import Volume
 
 IDLE_SECONDS = 600.0
 #: Seconds that a running request may take to stop after the window is gone.
@@ -137,11 +137,12 @@ class _Server:
         self._writing = threading.Lock()
 
     def listen(self, requests: Iterable[str]) -> None:
-        for line in requests:
-            fields = json.loads(line)
-            if fields["op"] == "shutdown":
-                break
-            self._take(fields)
+        with suppress(ValueError):  # the torn line of a window that was killed
+            for line in requests:
+                fields = json.loads(line)
+                if fields["op"] == "shutdown":
+                    break
+                self._take(fields)
         for request in list(self.known.values()):
             request.cancel()
         self.waiting.put(None)
@@ -222,10 +223,36 @@ def _segment(request: Request) -> dict[str, Any]:
     }
 
 
-HANDLERS: dict[str, Handler] = {"ping": _ping, "segment": _segment}
+def _heatmap(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    device = fields.get("device", "auto")
+    student = _load(request, fields["student"], device)
+    teacher = _load(request, fields["teacher"], device) if fields.get("teacher") else None
+    from napari_graphflow.heatmaps import variation_maps
+
+    volume = _read_volume(fields)
+    request.phase("drawing the variation maps")
+    maps = variation_maps(
+        student,
+        volume,
+        teacher,
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    out = Path(fields["out"])
+    result: dict[str, Any] = {"notes": maps.notes}
+    for name in ("student", "teacher", "difference"):
+        drawn: Volume | None = getattr(maps, name)
+        result[name] = _write(out / f"{name}.npy", drawn.array) if drawn else None
+    return result
 
 
-def _read_volume(fields: dict[str, Any]) -> Volume:
+HANDLERS: dict[str, Handler] = {"ping": _ping, "segment": _segment, "heatmap": _heatmap}
+
+
+def _read_volume(fields: dict[str, Any]) -> "Volume":
+    from napari_graphflow.volume import Volume
+
     return Volume(
         np.load(fields["image"], mmap_mode="r"),
         tuple(fields["spacing"]),

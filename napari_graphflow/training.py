@@ -26,6 +26,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.inference import peak_memory, predict
 from napari_graphflow.metrics import IGNORE, dice_score
 from napari_graphflow.model import (
+    METHOD,
     Model,
     build_network,
     load_model,
@@ -234,9 +235,9 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     logits
-        (B, K, \\*spatial).
+        (B, K, *spatial).
     labels
-        (B, \\*spatial), class indices or `IGNORE`.
+        (B, *spatial), class indices or `IGNORE`.
     """
     valid = labels != IGNORE
     cross_entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
@@ -245,7 +246,8 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     dice = DiceLoss(include_background=False, batch=True)(
         logits.softmax(1) * mask, target.movedim(-1, 1) * mask
     )
-    return cross_entropy / valid.sum().clamp_min(1) + dice
+    loss: Tensor = cross_entropy / valid.sum().clamp_min(1) + dice
+    return loss
 
 
 @torch.no_grad()
@@ -276,7 +278,7 @@ def _validate(run: _Run, student: nn.Module) -> Iterator[Record]:
         labels = np.where(case.labels == IGNORE, IGNORE, labels)
         for name, values in scores.items():
             values.append(dice_score(labels, case.labels, run.card.classes[name]))
-        yield {"event": "alive"}
+        yield {"event": "alive"}  # so that a wish to cancel is heard between two cases
     student.train()
     run.scores = {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
     if not run.scores:
@@ -332,7 +334,7 @@ def _save_result(run: _Run, network: nn.Module) -> Record:
         provenance["teacher"] = run.teacher.card.name
         provenance["teacher_sha256"] = weights_hash(run.teacher.folder)
         if any(True for _ in run.method.parameters()):
-            extras["method"] = run.method
+            extras[METHOD] = run.method
     card = run.card.model_copy(
         update={
             "parameters": sum(p.numel() for p in network.parameters()),

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def read_training_data(
     *,
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 
     Parameters
@@ -115,7 +115,7 @@ def choose_labelled(cases: Sequence[Case], count: int | None, seed: int) -> list
         return list(cases)
     if count > len(cases):
         raise UserError(
-            f"{count} labelled cases are asked for, but only {len(cases)} training cases have a mask.",
+            f"{count} labelled cases are asked for, but only {len(cases)} have a mask.",
             f"Ask for at most {len(cases)}.",
         )
     order = np.random.default_rng(seed).permutation(len(cases))[:count]
@@ -123,7 +123,7 @@ def choose_labelled(cases: Sequence[Case], count: int | None, seed: int) -> list
 
 
 def choose_preprocessing(facts: dict[str, Any]) -> Preprocessing:
-    """Choose spacing and intensity from the facts of :func:`napari_graphflow.dataset.fingerprint`."""
+    """Choose spacing and intensity from the fingerprint of a dataset."""
     if facts["ndim"] == 2:
         spacing = None
     else:
@@ -147,13 +147,15 @@ def choose_patch_size(shapes: Sequence[tuple[int, ...]], dims: int) -> tuple[int
 def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     """Spatial axes of a patch along which it may be mirrored."""
     names = ("z", "y", "x")[-config.dims :]
-    wanted = config.mirror
-    if wanted is None:
-        wanted = ("y", "x") if data.axes == 2 else ()
+    wanted: Sequence[str] = ("y", "x") if data.axes == 2 else ()
+    if config.mirror is not None:
+        wanted = config.mirror
     return [names.index(name) for name in wanted if name in names]
 
 
-def make_card(config: TrainingConfig, data: TrainingData, role: str) -> ModelCard:
+def make_card(
+    config: TrainingConfig, data: TrainingData, role: Literal["teacher", "student"]
+) -> ModelCard:
     """Describe the model that a run will leave."""
     dataset = data.dataset
     return ModelCard(

@@ -4,22 +4,25 @@ Conventions, named once: arrays are indexed z, y, x (or y, x); `spacing` follows
 `origin` and `direction` are SimpleITK's, world coordinates x, y, z in mm, LPS.
 """
 
-import gzip
-import math
 import os
-import tempfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from napari_graphflow import dicom
 from napari_graphflow.errors import UserError
+from napari_graphflow.formats import PICTURES, load, sniff
+from napari_graphflow.formats.voxels import AGAIN, Geometry, Loaded, looked_at
+from napari_graphflow.formats.writing import write
+from napari_graphflow.masks import as_labels
 
+Pathlike = str | os.PathLike[str]
 #: World axis and sign of an orientation letter: the way in which the index grows.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
@@ -128,112 +131,271 @@ class Volume:
         """World positions of the corner voxels, shape (2^n, n)."""
         ends = np.array(np.meshgrid(*([0, size - 1] for size in self.shape[::-1])))
         steps = self.matrix * self.spacing[::-1]
-        return ends.reshape(self.ndim, -1).T @ steps.T + np.array(self.origin)
+        places: NDArray[np.float64] = ends.reshape(self.ndim, -1).T @ steps.T + self.origin
+        return places
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read an image file or a DICOM folder.
+def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> Volume:
+    """Read an image: a file of any supported format, or a folder that holds a DICOM series.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    series
+        Description of the DICOM series to read, where a folder holds several.
+    resample
+        Whether DICOM slices that do not make a box may be resampled, where that is sound.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged or of a kind that cannot be shown rightly.
+        If there is nothing to read, if it is damaged, or if it cannot be shown rightly.
+    """
+    path = _existing(path)
+    with _speaking(path):
+        if path.is_dir() or sniff(path) == "DICOM":
+            return _read_dicom(path, series, resample)
+        kind = sniff(path)
+        return _volume(looked_at(load(path, kind)))
+
+
+def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
+    """Read one of the series that :func:`napari_graphflow.dicom.list_series` found.
+
+    Raises
+    ------
+    UserError
+        With the problem of the series, if it has one and may not be or cannot be resampled.
+    """
+    with _speaking(series.files[0]):
+        return _volume(looked_at(dicom.load(series, resampled=resample)))
+
+
+def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> None:
+    """Write a volume with its geometry: first beside its place, then read back, compared, renamed.
+
+    Raises
+    ------
+    UserError
+        If the format cannot keep the voxels and the geometry without loss, or the disk or the
+        folder refuses. Whatever was there before is then untouched.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"There is no file {path}.", "Check the path.")
-    if path.is_dir():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
-        if not names:
-            raise UserError(f"The folder {path.name} holds no DICOM series.", "Choose another folder.")
-        return _from_image(sitk.ReadImage(names))
-    _check_gzip(path)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
-        raise UserError(
-            f"{path.name} cannot be read: it is damaged or of an unknown format.",
-            "Export the file again, as NIfTI, NRRD or MetaImage.",
-        ) from None
-    return _from_image(image)
+    if path.exists() and not overwrite:
+        raise UserError(f"There is already a file {path.name}.", "Choose another name.")
+    with _speaking(path, writing=True):
+        geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
+        write(path, Loaded(volume.array, geometry, volume.channels))
 
 
-def _check_gzip(path: Path) -> None:
-    if path.suffix != ".gz":
-        return
-    try:
-        with gzip.open(path) as stream:
-            while stream.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error):
-        raise UserError(f"{path.name} is cut off or damaged.", "Copy or export the file again.") from None
+def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
+    """Read a mask as labels of the smallest unsigned type, whatever program it comes from.
 
+    Parameters
+    ----------
+    path
+        The file.
+    like
+        The image that the mask belongs to. A mask stored in another order of axes is brought to
+        the image's; a picture takes over its geometry.
 
-def _from_image(image: sitk.Image) -> Volume:
-    channels = image.GetNumberOfComponentsPerPixel() > 1
-    return Volume(
-        sitk.GetArrayFromImage(image),
-        image.GetSpacing()[::-1],
-        image.GetOrigin(),
-        image.GetDirection(),
-        channels,
-    )
-
-
-def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
-    """Write a volume beside its final place, read it back, compare, then rename."""
-    path = Path(path)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array), isVector=volume.channels)
-    image.SetSpacing(volume.spacing[::-1])
-    image.SetOrigin(volume.origin)
-    image.SetDirection(volume.direction)
-    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        sitk.WriteImage(image, name, useCompression=True)
-        back = read_volume(temporary)
-        if not (np.array_equal(back.array, volume.array) and back.same_grid(volume)):
-            raise UserError(f"{path.name} could not be stored without loss.", "Choose another format.")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_labels(path: str | os.PathLike[str], like: Volume | None = None) -> Volume:
-    """Read a mask as unsigned integers, on the grid of `like` if given."""
-    volume = read_volume(path)
-    array = np.rint(volume.array)
-    values = np.unique(array)
-    if like is not None and volume.shape != like.shape:
-        raise UserError(
-            f"The mask {Path(path).name} has shape {volume.shape} but its image {like.shape}.",
-            "Choose the mask that belongs to this image.",
+    Raises
+    ------
+    UserError
+        If the values cannot be taken for labels, or the mask lies on another grid than `like`.
+    """
+    path = _existing(path)
+    with _speaking(path):
+        kind = "DICOM" if path.is_dir() else sniff(path)
+        if kind == "DICOM":
+            volume = replace(_read_dicom(path, "", False), warnings=())
+        else:
+            volume = _volume(load(path, kind, indices=True))
+        picture = kind in PICTURES
+        if like is not None:
+            volume = _fitted(volume, like, path.name, picture)
+        labels, said = as_labels(
+            volume.array,
+            name=path.name,
+            channels=volume.channels,
+            picture=picture,
+            lossy=kind == "JPEG",
         )
-    if values.tolist() in ([0, 255], [255]):
-        array = array > 0
-    largest = int(values.max(initial=0))
-    return volume.with_array(array.astype(np.min_scalar_type(max(largest, 1))))
+    return replace(volume.with_array(labels), warnings=(*volume.warnings, *said))
 
 
-def write_labels(path: str | os.PathLike[str], labels: NDArray[Any], like: Volume) -> None:
-    """Write a mask with the geometry of `like`, in the smallest unsigned integer type."""
-    largest = int(labels.max(initial=0))
-    write_volume(path, like.with_array(labels.astype(np.min_scalar_type(max(largest, 1)))))
+def write_labels(
+    path: Pathlike, labels: NDArray[Any], like: Volume, *, overwrite: bool = True
+) -> None:
+    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does."""
+    if labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
+        raise ValueError("labels must be whole numbers from 0 on")
+    dtype = np.min_scalar_type(int(labels.max(initial=0)))
+    write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Tell what a file is, for ``volumes info``."""
-    volume = read_volume(path)
-    finite = volume.array[np.isfinite(volume.array)] if volume.array.size else volume.array
+def describe(path: Pathlike) -> dict[str, Any]:
+    """Tell what a file or a folder holds, as plain data for ``volumes info``.
+
+    Returns
+    -------
+    dict
+        ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
+        ``type``, ``channels``, ``range`` (smallest and largest number, None if there is none),
+        ``warnings`` and, for DICOM, ``series``. A folder of several series has the first five of
+        its only readable series, or None.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    path = _existing(path)
+    with _speaking(path):
+        kind = "DICOM" if path.is_dir() else sniff(path)
+        found = dicom.list_series(path) if kind == "DICOM" else []
+    if kind == "DICOM" and not found:
+        raise _nothing(path)
+    images = [one for one in found if not one.is_segmentation] or found
+    told: dict[str, Any] = {"format": kind or "other"}
+    if kind != "DICOM":
+        told |= _told(read_volume(path))
+    elif len(images) == 1 and not images[0].problem:
+        told |= _told(read_series(images[0]))
+    elif len(images) == 1:
+        told |= _UNKNOWN | _header(images[0])
+    else:
+        said = f"The folder holds {len(images)} series; choose one of them."
+        told |= _UNKNOWN | {"warnings": [said]}
+    if found:
+        told["series"] = [_header(one) for one in found]
+    return told
+
+
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
+)
+
+
+def _told(volume: Volume) -> dict[str, Any]:
+    array = volume.array
+    finite = array if array.dtype.kind in "iub" else array[np.isfinite(array)]
     return {
         "shape": list(volume.shape),
         "spacing": list(volume.spacing),
         "origin": list(volume.origin),
         "direction": list(volume.direction),
         "orientation": volume.orientation,
-        "type": str(volume.array.dtype),
-        "range": [float(finite.min()), float(finite.max())] if finite.size else [math.nan] * 2,
+        "type": str(array.dtype),
+        "channels": array.shape[-1] if volume.channels else 1,
+        "range": [finite.min().item(), finite.max().item()] if finite.size else None,
         "warnings": list(volume.warnings),
     }
+
+
+def _header(series: dicom.Series) -> dict[str, Any]:
+    return {
+        "description": series.description,
+        "modality": series.modality,
+        "date": series.date,
+        "count": series.count,
+        "shape": list(series.shape),
+        "spacing": list(series.spacing),
+        "readable": not series.problem,
+        "resamplable": series.resamplable,
+        "warnings": list(series.warnings),
+    }
+
+
+def _existing(path: Pathlike) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no file or folder {path}.", "Check the path.")
+    return path
+
+
+@contextmanager
+def _speaking(path: Path, writing: bool = False) -> Iterator[None]:
+    """Turn what the system refuses into one sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise UserError(
+            f"The memory of this computer does not suffice for {path.name}.",
+            "Close other programs, or crop the image first.",
+        ) from None
+    except PermissionError:
+        what = (
+            f"The folder {path.parent} cannot be written to"
+            if writing
+            else f"{path} may not be read"
+        )
+        raise UserError(f"{what}: permission is denied.", "Choose another place.") from None
+    except OSError as error:
+        reason = (error.strerror or "the system refuses").lower()
+        verb = "written" if writing else "read"
+        raise UserError(
+            f"{path.name} cannot be {verb}: {reason}.",
+            "Free some space or choose another disk." if writing else "Check the disk.",
+        ) from None
+
+
+def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
+    found = dicom.list_series(path)
+    if not found:
+        raise _nothing(path)
+    volume = read_series(chosen := dicom.choose(found, name), resample=resample)
+    if path.is_file() and volume.ndim == 3 and chosen.count == 1:
+        volume = replace(volume, warnings=(*volume.warnings, _ONE_SLICE))
+    return volume
+
+
+_ONE_SLICE = "This is one slice; open its folder to see the whole series."
+
+
+def _nothing(path: Path) -> UserError:
+    if path.is_dir():
+        return UserError(f"The folder {path.name} holds no DICOM images.", "Choose another folder.")
+    return UserError(f"{path.name} is no DICOM image, or is damaged.", AGAIN)
+
+
+def _volume(loaded: Loaded) -> Volume:
+    geometry = loaded.geometry
+    return Volume(
+        loaded.array,
+        tuple(geometry.spacing[::-1]),
+        tuple(geometry.origin),
+        tuple(geometry.direction),
+        loaded.channels,
+        loaded.warnings,
+    )
+
+
+def _fitted(labels: Volume, like: Volume, name: str, picture: bool) -> Volume:
+    """Bring a mask to the grid of its image, if that needs no interpolation."""
+    if labels.ndim == like.ndim == 3 and not picture and labels.orientation != like.orientation:
+        turned = labels.oriented(like.orientation)
+        if turned.shape == like.shape and _close(turned, like):
+            labels = replace(turned, array=np.ascontiguousarray(turned.array))
+    if labels.shape != like.shape:
+        raise UserError(
+            f"The mask {name} has the shape {_size(labels)}, but its image {_size(like)}.",
+            "Choose the mask that was drawn on this image.",
+        )
+    if not picture and not _close(labels, like):
+        apart = np.linalg.norm(labels.corners() - like.corners(), axis=1).max()
+        raise UserError(
+            f"The mask {name} lies elsewhere than its image: up to {apart:.3g} mm apart.",
+            "Choose the mask that was drawn on this image, or resample it to the image.",
+        )
+    return replace(like.with_array(labels.array, labels.channels), warnings=labels.warnings)
+
+
+def _close(labels: Volume, like: Volume) -> bool:
+    """Programs round what they write: a tenth of a voxel is no other place."""
+    return labels.same_grid(like, tolerance=0.1 * min(like.spacing))
+
+
+def _size(volume: Volume) -> str:
+    return " x ".join(map(str, volume.shape))

@@ -186,7 +186,7 @@ class InferenceWorker:
             self._remove_folder()
 
     def _send_all(self) -> None:
-        for call in iter(self._outbox.get, None):
+        while (call := self._outbox.get()) is not None:
             try:
                 self._send(call)
             except Exception as error:  # a thread must answer, whatever happened
@@ -194,6 +194,7 @@ class InferenceWorker:
                     traceback.print_exc()
                 why = explain(error, self._log, LIGHTER)
                 self._fail(call, why.code, why.text, why.hint)
+            del call  # or its volume would live until the next one
 
     def _send(self, call: _Call) -> None:
         with self._lock:
@@ -218,17 +219,33 @@ class InferenceWorker:
         with self._lock:
             if call.id not in self._calls:
                 return
-            if self._process is None or self._process.poll() is not None:
-                self._process = self._start()
-            process = call.process = self._process
-        self._write(process, message)
+            if self.pid is not None:
+                call.process = self._process
+        if call.process is None:
+            self._start_for(call)
+        if call.process is not None:
+            self._write(call.process, message)
+
+    def _start_for(self, call: _Call) -> None:
+        process = self._start()
+        with self._lock:
+            if self._closed:
+                process.kill()
+            else:
+                self._process = process
+                if call.id in self._calls:
+                    call.process = process
+        # Only now, so that this thread finds the call if the process is dead already.
+        threading.Thread(
+            target=self._receive_all, args=(process,), name="from worker", daemon=True
+        ).start()
 
     def _start(self) -> "subprocess.Popen[str]":
         self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             self._log.replace(self._log.with_name(f"{self._log.name}.1"))
         with self._log.open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -238,10 +255,6 @@ class InferenceWorker:
                 env=child_environment(),
                 creationflags=NO_CONSOLE,
             )
-        threading.Thread(
-            target=self._receive_all, args=(process,), name="from worker", daemon=True
-        ).start()
-        return process
 
     def _write(self, process: "subprocess.Popen[str]", message: dict[str, Any]) -> None:
         line = json.dumps(message, default=str) + "\n"

@@ -341,6 +341,16 @@ def test_dead_and_flat_channels_have_finite_losses_and_gradients(normalise, edge
         assert all(gradient.abs().max() < 1e5 for gradient in gradients)
 
 
+def test_flat_patches_correlate_with_nothing():
+    values = torch.linspace(0.1, 0.9, 33)[None, :, None]
+    flat = values.expand(1, 33, 9)
+    assert (flat - flat.mean(-1, keepdim=True)).any(), "centring leaves no rounding noise here"
+    patches = torch.cat([flat, torch.randn(1, 2, 9)], 1)
+    matrix = edges(patches, "pearson")[0]
+    assert matrix[:33].abs().max() < 1e-5
+    assert matrix.diagonal()[33:].tolist() == pytest.approx([1, 1])
+
+
 def test_all_features_zero_is_finite():
     student = [torch.zeros(1, 2, 4, 4, requires_grad=True) for _ in range(2)]
     graphs = [variation_graph(*student, 3), variation_graph(*[torch.zeros(1, 2, 4, 4)] * 2, 3)]

@@ -188,7 +188,7 @@ def _prepared(patches: Tensor, edge: Edge) -> Tensor:
     length = patches.square().sum(-1, keepdim=True)
     # A dead or flat patch has no direction: what centring leaves of it is rounding noise.
     alive = length > squared * (10 * torch.finfo(patches.dtype).eps) ** 2
-    return torch.where(alive, patches * torch.where(alive, length, 1).rsqrt(), 0)
+    return patches * torch.where(alive, length, 1).rsqrt()
 
 
 def variation_graph(

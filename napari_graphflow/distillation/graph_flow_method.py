@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +64,7 @@ class GraphFlow(Method):
         total = self.options.paraphraser_steps
         for step, output in enumerate(islice(outputs, total), start=1):
             losses = {
-                tap: paraphraser.loss(output.taps[tap])
-                for tap, paraphraser in self.paraphrasers.items()
+                tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
             }
             optimiser.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
@@ -100,17 +100,18 @@ class GraphFlow(Method):
             for role, output in (("student", student), ("teacher", teacher)):
                 if missing := set(pair) - set(output.taps):
                     raise UserError(
-                        f"The {role} has no tap {sorted(missing)[0]}.",
+                        f"The {role} has no tap {min(missing)}.",
                         f"It has {', '.join(output.taps)}; use fewer tap pairs or name its taps.",
                     )
         return pairs
 
     @torch.no_grad()
     def _paraphrase(self, teacher: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
-        first, second = (
-            self.paraphrasers[tap].encode(teacher.taps[tap]) for tap in (encoder, decoder)
-        )
-        return first, second
+        first, second = self._paraphraser(encoder), self._paraphraser(decoder)
+        return first.encode(teacher.taps[encoder]), second.encode(teacher.taps[decoder])
+
+    def _paraphraser(self, tap: str) -> Paraphraser:
+        return cast(Paraphraser, self.paraphrasers[tap])
 
     def _graph(self, encoder: Tensor, decoder: Tensor) -> VariationGraph:
         return variation_graph(encoder, decoder, self.options.patch, mode=self.options.salience)
@@ -118,8 +119,8 @@ class GraphFlow(Method):
     @torch.no_grad()
     def _measure(self, held_out: list[Output], step: int) -> Iterator[Record]:
         """Reconstruction of each tap and patch energy, on batches that were not trained on."""
-        for tap, paraphraser in self.paraphrasers.items():
-            r_squared = paraphraser.r_squared(output.taps[tap] for output in held_out)
+        for tap in self.paraphrasers:
+            r_squared = self._paraphraser(tap).r_squared(output.taps[tap] for output in held_out)
             yield _metric(f"paraphraser/r2_{tap}", r_squared, step)
         for encoder in [name for name in self.paraphrasers if name.startswith("encoder")]:
             decoder = encoder.replace("encoder", "decoder")

@@ -1,9 +1,17 @@
 """File formats: what the first bytes of a file say it is, and who reads its header."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from napari_graphflow.formats.nifti import is_header, peek
+import numpy as np
+import SimpleITK as sitk
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.formats.headers import read_metaimage, read_nrrd
+from napari_graphflow.formats.nifti import is_header, peek, read_header
+from napari_graphflow.formats.pictures import read_picture
+from napari_graphflow.formats.voxels import AGAIN, Geometry, Loaded, Stored, read_voxels, spatial
 
 #: Endings under which a format is known; the first is the one that is proposed.
 SUFFIXES = {
@@ -19,6 +27,7 @@ SUFFIXES = {
     "WebP": (".webp",),
 }
 PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WebP")
+_HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
 _STARTS = (
     ("NRRD", rb"NRRD000"),
     ("MetaImage", rb"\s*(ObjectType|ObjectSubType|Comment|NDims)\s*="),
@@ -47,3 +56,56 @@ def suffix(path: Path) -> str:
     """The ending of a file's name in lower case, ``.nii.gz`` as one."""
     endings = [part.lower() for part in path.suffixes[-2:]]
     return "".join(endings) if endings[-1:] == [".gz"] else "".join(endings[-1:])
+
+
+def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
+    """Read a file of a known kind, other than DICOM.
+
+    Parameters
+    ----------
+    path, kind
+        The file, and what :func:`sniff` says of it.
+    indices
+        Give the indices of a palette rather than its colours.
+    """
+    if kind in PICTURES:
+        loaded = read_picture(path, kind, indices=indices)
+    else:
+        stored = _read_header(path, kind)
+        loaded = _load_by_itk(path) if stored is None else read_voxels(stored)
+    return replace(loaded, warnings=(*_misnamed(path, kind), *loaded.warnings))
+
+
+def _read_header(path: Path, kind: str) -> Stored | None:
+    try:
+        return _HEADERS[kind](path) if kind in _HEADERS else None
+    except (ValueError, KeyError, OverflowError):
+        raise UserError(f"The header of {path.name} is damaged.", AGAIN) from None
+
+
+def _misnamed(path: Path, kind: str) -> tuple[str, ...]:
+    """Tell of a name that promises another format."""
+    ending = suffix(path)
+    promised = [name for name, endings in SUFFIXES.items() if ending in endings]
+    if not kind or not promised or kind in promised:
+        return ()
+    return (f"The file is named {ending} but holds {kind}.",)
+
+
+def _load_by_itk(path: Path) -> Loaded:
+    """Whatever else SimpleITK knows, and rare kinds of the formats above."""
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise UserError(
+            f"{path.name} cannot be read: it is damaged or of an unknown format.",
+            "Export it as NIfTI, NRRD or MetaImage.",
+        ) from None
+    array = sitk.GetArrayFromImage(image)
+    channels = image.GetNumberOfComponentsPerPixel() > 1
+    if image.GetDimension() == 4 and not channels:
+        array, channels = np.moveaxis(array, 0, -1), True
+    elif image.GetDimension() > 3 or image.GetDimension() < 2:
+        raise UserError(f"{path.name} has more axes than can be shown.", "Export one volume of it.")
+    geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return Loaded(array, spatial(geometry), channels)

@@ -4,6 +4,7 @@ Geometry is SimpleITK's. A header with something rarer than one plain or compres
 voxels gives None: SimpleITK then reads the whole file.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.formats.voxels import Stored, itk_header
+from napari_graphflow.formats.voxels import AGAIN, Stored, itk_header
 
 _NRRD_TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -30,80 +31,92 @@ _META_TYPES = {
     "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _LONGEST = 1 << 20
 
 
 def read_nrrd(path: Path) -> Stored | None:
     """Read the header of an NRRD or NHDR file."""
-    with path.open("rb") as file:
-        start = file.read(_LONGEST)
-    text, separator, _ = re.split(rb"(\r?\n\r?\n)", start, maxsplit=1) if re.search(
-        rb"\r?\n\r?\n", start
-    ) else (start, b"", b"")
-    fields = dict(re.findall(r"^([^#:\n]+): *([^\r\n]*)", text.decode("utf-8", "replace"), re.M))
-    fields = {key.strip().lower().replace(" ", ""): value.strip() for key, value in fields.items()}
-    kind = next(
-        (code for code, names in _NRRD_TYPES.items() if fields.get("type") in names.split("|")), None
-    )
+    start = _start(path)
+    # An attached header ends with an empty line, a detached one may end with the file.
+    end = re.search(rb"\r?\n\r?\n", start)
+    text = start[: end.start() if end else None].decode("utf-8", "replace")
+    found = re.findall(r"^([^#:\n]+): *([^\r\n]*)", text, re.MULTILINE)
+    fields = {key.lower().replace(" ", ""): value.strip() for key, value in found}
     encoding = fields.get("encoding", "").lower()
-    if kind is None or encoding not in ("raw", "gzip", "gz") or int(fields.get("lineskip", 0)):
+    name = fields.get("type", "").lower()
+    kind = next((code for code, names in _NRRD_TYPES.items() if name in names.split("|")), "")
+    if not kind or encoding not in ("raw", "gzip", "gz") or int(fields.get("lineskip", 0)):
         return None
-    data, offset = path, len(text) + len(separator)
-    if "datafile" in fields:
-        data, offset = _beside(path, fields["datafile"]), 0
-        if data is None:
-            return None
-    skip = int(fields.get("byteskip", 0))
-    sizes = tuple(int(size) for size in fields.get("sizes", "").split())
-    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
-    return _stored("NRRD", "NrrdImageIO", path, data, offset, skip, encoding != "raw", order + kind, sizes)
+    return _stored(
+        "NRRD",
+        path,
+        fields.get("datafile", ""),
+        end.end() if end else len(start),
+        skip=int(fields.get("byteskip", 0)),
+        deflated=encoding != "raw",
+        dtype=(">" if fields.get("endian", "").lower() == "big" else "<") + kind,
+        sizes=tuple(int(size) for size in fields["sizes"].split()),
+    )
 
 
 def read_metaimage(path: Path) -> Stored | None:
     """Read the header of an MHA or MHD file."""
-    with path.open("rb") as file:
-        start = file.read(_LONGEST)
-    match = re.search(rb"^ElementDataFile\s*=[^\n]*\n?", start, re.M)
-    if match is None:
-        raise UserError(f"{path.name} is no complete MetaImage header.", "Export the file again.")
-    lines = start[: match.end()].decode("utf-8", "replace").splitlines()
-    fields = dict([part.strip() for part in line.split("=", 1)] for line in lines if "=" in line)
-    kind = _META_TYPES.get(fields.get("ElementType", ""))
-    if kind is None or fields.get("BinaryData", "True") == "False":
+    start = _start(path)
+    end = re.search(rb"^ElementDataFile\s*=[^\n]*\n?", start, re.MULTILINE)
+    if end is None:
+        raise UserError(f"{path.name} is no complete MetaImage header.", AGAIN)
+    lines = start[: end.end()].decode("utf-8", "replace").splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in lines)}
+    kind = _META_TYPES.get(fields["ElementType"], "")
+    if not kind or not _true(fields.get("BinaryData", "True")):
         return None
-    data, offset = path, match.end()
-    if fields["ElementDataFile"].upper() != "LOCAL":
-        data, offset = _beside(path, fields["ElementDataFile"]), 0
-        if data is None:
-            return None
-    sizes = tuple(int(size) for size in fields.get("DimSize", "").split())
+    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
+    sizes = tuple(int(size) for size in fields["DimSize"].split())
     channels = int(fields.get("ElementNumberOfChannels", 1))
-    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
-    order = ">" if big.lower() in ("true", "1") else "<"
-    deflated = fields.get("CompressedData", "False").lower() in ("true", "1")
-    skip = int(fields.get("HeaderSize", 0))
-    sizes = (channels, *sizes) if channels > 1 else sizes
-    return _stored("MetaImage", "MetaImageIO", path, data, offset, skip, deflated, order + kind, sizes)
+    name = fields["ElementDataFile"]
+    return _stored(
+        "MetaImage",
+        path,
+        "" if name.upper() == "LOCAL" else name,
+        end.end(),
+        skip=int(fields.get("HeaderSize", 0)),
+        deflated=_true(fields.get("CompressedData", "")),
+        dtype=(">" if _true(big) else "<") + kind,
+        sizes=(channels, *sizes) if channels > 1 else sizes,
+    )
 
 
-def _beside(path: Path, name: str) -> Path | None:
-    if name.upper().startswith("LIST") or "%" in name:
-        return None
-    data = path.parent / name
-    if not data.is_file():
-        raise UserError(
-            f"The voxels of {path.name} lie in another file, {name}, which is missing.",
-            "Put both files into one folder.",
-        )
-    return data
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
+
+
+def _true(text: str) -> bool:
+    return text.lower() in ("true", "t", "1")
 
 
 def _stored(
-    label: str, io: str, path: Path, data: Path, offset: int, skip: int, deflated: bool,
-    dtype: str, sizes: tuple[int, ...],
-) -> Stored | None:  # fmt: skip
+    label: str,
+    path: Path,
+    data_name: str,
+    offset: int,
+    *,
+    skip: int,
+    deflated: bool,
+    dtype: str,
+    sizes: tuple[int, ...],
+) -> Stored | None:
     """Compare the sizes (fastest axis first) with SimpleITK's understanding of the header."""
-    size, components, geometry = itk_header(path, io)
+    if data_name.upper().startswith("LIST") or "%" in data_name:
+        return None
+    data = path.parent / data_name if data_name else path
+    if not data.is_file():
+        raise UserError(
+            f"The voxels of {path.name} lie in another file, {data_name}, which is missing.",
+            "Put both files into one folder.",
+        )
+    size, components, geometry = itk_header(path, _IO[label], path.name)
     if sizes == size and components == 1 and len(size) <= 4:
         channel_axis = 0 if len(size) == 4 else None
     elif sizes == (components, *size) and len(size) <= 3:
@@ -111,10 +124,10 @@ def _stored(
     else:
         return None
     kind: np.dtype[Any] = np.dtype(dtype)
+    start = 0 if data_name else offset
     if skip < 0:
-        # By both formats' rules the voxels are the last bytes of the file.
-        skip = data.stat().st_size - offset - int(np.prod(sizes, dtype=object)) * kind.itemsize
-        if skip < 0:
-            skip = 0
-    start, skip = (offset + skip, 0) if deflated else (offset, skip)
-    return Stored(label, data, start, skip, deflated, kind, sizes[::-1], channel_axis, geometry)
+        # By the rules of both formats the voxels are then the last bytes of the file.
+        start = max(0, data.stat().st_size - math.prod(sizes) * kind.itemsize)
+    else:
+        start += skip
+    return Stored(label, data, start, 0, deflated, kind, sizes[::-1], channel_axis, geometry)

@@ -7,7 +7,7 @@ it means, is left to SimpleITK, so that a file opens where every ITK program sho
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,8 @@ _FIELDS = {
     "size": ("i4", 0), "dim": ("8i2", 40), "intent": ("i2", 68), "datatype": ("i2", 70),
     "bitpix": ("i2", 72), "pixdim": ("8f4", 76), "offset": ("f4", 108), "slope": ("f4", 112),
     "intercept": ("f4", 116), "units": ("i1", 123), "qform": ("i2", 252), "sform": ("i2", 254),
-    "quaternion": ("3f4", 256), "shift": ("3f4", 268), "rows": ("(3,4)f4", 280), "magic": ("S4", 344),
+    "quaternion": ("3f4", 256), "shift": ("3f4", 268), "rows": ("(3,4)f4", 280),
+    "magic": ("S4", 344),
 }  # fmt: skip
 _FIELDS_2 = {
     "size": ("i4", 0), "magic": ("S4", 4), "datatype": ("i2", 12), "dim": ("8i8", 16),
@@ -35,10 +36,20 @@ _TYPES = {
 def _record(fields: dict[str, tuple[str, int]], size: int) -> np.dtype[Any]:
     formats, offsets = zip(*fields.values(), strict=True)
     return np.dtype(
-        {"names": list(fields), "formats": list(formats), "offsets": list(offsets), "itemsize": size}
+        {
+            "names": list(fields),
+            "formats": list(formats),
+            "offsets": list(offsets),
+            "itemsize": size,
+        }
     )
 
 
+_NOWHERE = (
+    "The file does not say how the patient lies (qform and sform are both unset), so left and "
+    "right may be swapped."
+)
+_ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 HEADER = _record(_FIELDS, 348)
 HEADER_2 = _record(_FIELDS_2, 540)
 
@@ -51,10 +62,10 @@ def is_header(start: bytes) -> bool:
 def read_header(path: Path) -> Stored:
     """Read the header of a NIfTI file, of one file or of a pair, compressed or not."""
     path = _header_of(path)
-    start = peek(path)
-    header = _parse(start)
-    if header is None:
+    parsed = _parse(peek(path))
+    if parsed is None:
         raise UserError(f"{path.name} is no NIfTI file.", AGAIN)
+    header, order = parsed
     if header["datatype"] not in _TYPES:
         raise UserError(
             f"{path.name} stores its voxels as a type that is not supported "
@@ -62,9 +73,8 @@ def read_header(path: Path) -> Stored:
             "Convert it to a common type, such as 16-bit integers or 32-bit floats.",
         )
     sizes, channel_axis = _sizes(path, header)
-    single = header["magic"][:3] == b"n+1" or header["magic"][:3] == b"n+2"
-    data = path if single else _voxels_of(path)
-    deflated = data.open("rb").read(2) == b"\x1f\x8b"
+    data = path if header["magic"][:2] == b"n+" else _voxels_of(path)
+    deflated = is_gzip(data)
     dtype = np.dtype(_TYPES[int(header["datatype"])])
     shape = tuple(reversed(sizes)) + dtype.shape
     geometry, warnings = _geometry(path, header, len(sizes) - (channel_axis is not None))
@@ -72,12 +82,12 @@ def read_header(path: Path) -> Stored:
         channel_axis = -1
     scale, scale_warnings = _scale(header, dtype)
     return Stored(
-        "NIfTI" if header["magic"] else "Analyze",
+        "NIfTI" if _is_nifti(header) else "Analyze",
         data,
         0,
         max(0, int(header["offset"])),
         deflated,
-        dtype.base.newbyteorder(header.dtype["dim"].base.byteorder),
+        dtype.base.newbyteorder(order),
         shape,
         channel_axis,
         geometry,
@@ -98,14 +108,20 @@ def peek(path: Path, count: int = 1024) -> bytes:
             raise UserError(f"{path.name} is damaged: it cannot be decompressed.", AGAIN) from None
 
 
-def _parse(start: bytes) -> Any:
-    for order in "<>":
-        for record, size in ((HEADER, 348), (HEADER_2, 540)):
-            if len(start) < size:
-                continue
-            header = np.frombuffer(start, record.newbyteorder(order), 1)[0]
-            if header["size"] == size and 0 < header["dim"][0] < 8:
-                return header
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file is compressed, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _parse(start: bytes) -> tuple[Any, Literal["<", ">"]] | None:
+    """The fields of a header and its byte order."""
+    for record, size in ((HEADER, 348), (HEADER_2, 540)):
+        for order in _ORDERS:
+            if len(start) >= size:
+                header = np.frombuffer(start, record.newbyteorder(order), 1)[0]
+                if header["size"] == size and 0 < header["dim"][0] < 8:
+                    return header, order
     return None
 
 
@@ -142,21 +158,23 @@ def _sizes(path: Path, header: Any) -> tuple[tuple[int, ...], int | None]:
     extra = [size for size in sizes[3:] if size > 1]
     if len(extra) > 1:
         raise UserError(
-            f"{path.name} has {count} axes ({' x '.join(map(str, sizes))}), more than can be shown.",
+            f"{path.name} has {count} axes ({' x '.join(map(str, sizes))}), too many to be shown.",
             "Export one volume of it.",
         )
     if not extra:
         return tuple(sizes[:3]), None
-    return (*sizes[:3], *extra), 0
+    # SimpleITK writes pictures of several channels so; a vector image of one slice is the same.
+    space = sizes[:2] if count == 5 and sizes[2] == 1 else sizes[:3]
+    return (*space, *extra), 0
 
 
 def _geometry(path: Path, header: Any, ndim: int) -> tuple[Geometry, tuple[str, ...]]:
     patched, warnings = _plain(header, ndim)
     with tempfile.TemporaryDirectory() as folder:
-        # SimpleITK, asked for a.nii.gz, reads the voxels of an a.nii beside it: it gets neither.
-        copy = Path(folder) / path.with_suffix("").with_suffix(".nii").name
+        # SimpleITK itself, asked for a.nii.gz, would read the voxels of an a.nii beside it.
+        copy = Path(folder) / "header.nii"
         copy.write_bytes(patched.tobytes() + bytes(4))
-        geometry = itk_header(copy, "NiftiImageIO")[2]
+        geometry = itk_header(copy, "NiftiImageIO", path.name)[2]
     return geometry, warnings + _conflict(patched, geometry)
 
 
@@ -164,53 +182,50 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
     """The same geometry in a NIfTI-1 header of a scalar image."""
     plain = np.zeros((), HEADER)
     for name in ("units", "qform", "sform", "quaternion", "shift", "rows"):
-        plain[name] = header[name] if header["magic"] else 0
+        plain[name] = header[name] if _is_nifti(header) else 0
     plain["size"], plain["magic"], plain["offset"] = 348, b"n+1", 352
     plain["datatype"], plain["bitpix"] = 2, 8
     plain["dim"] = [ndim, *np.minimum(header["dim"][1 : ndim + 1], 32767), *[1] * (7 - ndim)]
-    pixdim = np.array(header["pixdim"], float)
-    unusable = ~(np.isfinite(pixdim) & (pixdim > 0))[1 : ndim + 1]
-    pixdim[1 : ndim + 1][unusable] = 1
-    plain["pixdim"] = [*pixdim[: ndim + 1], *[1] * (7 - ndim)]
-    if header["sform"] > 0 and header["qform"] <= 0:
-        unusable[:] = False
-    axes = [
-        "xyz"[i] for i in range(ndim) if unusable[i] and header["dim"][i + 1] > 1
-    ]
-    return plain, assumed(axes)
-
-
-def assumed(axes: list[str]) -> tuple[str, ...]:
-    """The sentence for axes along which a header gives no voxel size."""
-    if not axes:
-        return ()
-    return (
+    size = np.abs(np.array(header["pixdim"][1 : ndim + 1], float))
+    missing = ~(np.isfinite(size) & (size > 0))
+    plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
+    if plain["sform"] > 0 and plain["qform"] <= 0:
+        return plain, ()
+    axes = ["xyz"[i] for i in np.flatnonzero(missing) if header["dim"][i + 1] > 1]
+    said = (
         f"The header gives no voxel size along {' and '.join(axes)}; 1 mm is assumed, so distances "
-        "and volumes are not to be trusted.",
+        "and volumes are not to be trusted."
     )
+    return plain, (said,) if axes else ()
+
+
+def _is_nifti(header: Any) -> bool:
+    """Whether a header is more than one of Analyze 7.5, which has no transforms."""
+    return bool(header["magic"][:2] in (b"n+", b"ni"))
 
 
 def _conflict(header: Any, geometry: Geometry) -> tuple[str, ...]:
     if header["qform"] <= 0 and header["sform"] <= 0:
-        return (
-            "The file does not say how the patient lies (qform and sform are both unset), so "
-            "left and right may be swapped.",
-        )
+        return (_NOWHERE,)
     if header["qform"] <= 0 or header["sform"] <= 0 or header["dim"][0] < 3:
         return ()
     ends = np.array(np.meshgrid(*([0.0, size - 1.0] for size in header["dim"][1:4]))).reshape(3, -1)
     ends = np.vstack([ends, np.ones(8)])
-    places = {name: matrix @ ends for name, matrix in (("qform", _qform(header)), ("sform", np.array(header["rows"], float)))}
+    places = {
+        name: matrix @ ends
+        for name, matrix in (("qform", _qform(header)), ("sform", np.array(header["rows"], float)))
+    }
     apart = np.linalg.norm(places["qform"] - places["sform"], axis=0).max()
     if apart < 0.1 * min(geometry.spacing):
         return ()
     matrix = np.array(geometry.direction).reshape(3, 3) * geometry.spacing
     used = np.diag([-1, -1, 1]) @ np.column_stack([matrix, geometry.origin]) @ ends
     errors = {name: np.abs(place - used).max() for name, place in places.items()}
-    return (
+    said = (
         f"The file gives two positions that disagree by {apart:.3g} mm (qform and sform); the "
-        f"{min(errors, key=lambda name: errors[name])} is used.",
+        f"{min(errors, key=lambda name: errors[name])} is used."
     )
+    return (said,)
 
 
 def _qform(header: Any) -> Any:
@@ -228,7 +243,7 @@ def _qform(header: Any) -> Any:
 
 def _scale(header: Any, dtype: np.dtype[Any]) -> tuple[tuple[float, float], tuple[str, ...]]:
     slope, intercept = float(header["slope"]), float(header["intercept"])
-    if slope == 0 or dtype.shape:
+    if slope == 0 or dtype.shape or not _is_nifti(header):
         return (1.0, 0.0), ()
     if not (np.isfinite(slope) and np.isfinite(intercept)):
         return (1.0, 0.0), ("The header's scale is not a number; the values are shown as stored.",)

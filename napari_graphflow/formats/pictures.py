@@ -7,7 +7,6 @@ how large the pixels are, and is ignored.
 
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.formats.voxels import AGAIN, check_memory
+from napari_graphflow.formats.voxels import AGAIN, Loaded, check_memory, pixel_grid
 
 _EXIF_ORIENTATION = 274
 _TRANSPARENCY = "The picture is partly transparent; its transparency is left out."
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Pixels (y, x) or (pages, y, x), with a last axis of channels if `channels` is True."""
-
-    array: NDArray[Any]
-    channels: bool = False
-    spacing: tuple[float, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def read_picture(path: Path, kind: str, *, indices: bool = False) -> Picture:
+def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     """Read a picture; the frames of an animation and the pages of a TIFF become slices.
 
     Parameters
@@ -56,7 +45,7 @@ def read_picture(path: Path, kind: str, *, indices: bool = False) -> Picture:
         raise UserError(f"{path.name} is damaged: it is cut off or altered.", AGAIN) from None
 
 
-def _read_pillow(path: Path, indices: bool) -> Picture:
+def _read_pillow(path: Path, indices: bool) -> Loaded:
     with warnings.catch_warnings():
         # Pillow warns of large pictures; memory is checked here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -78,7 +67,9 @@ def _read_pillow(path: Path, indices: bool) -> Picture:
             image.seek(index)
             pages.append(_page(path, image, indices, said))
     array = pages[0] if frames == 1 else np.stack(pages)
-    return Picture(array, array.ndim - (frames > 1) == 3, warnings=tuple(dict.fromkeys(said)))
+    channels = pages[0].ndim == 3
+    grid = pixel_grid((1.0,) * (array.ndim - channels))
+    return Loaded(array, grid, channels, tuple(dict.fromkeys(said)))
 
 
 def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDArray[Any]:
@@ -116,7 +107,7 @@ def _without_alpha(array: NDArray[Any], said: list[str]) -> NDArray[Any]:
     return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 2 else array[..., :3])
 
 
-def _read_tiff(path: Path, indices: bool) -> Picture:
+def _read_tiff(path: Path, indices: bool) -> Loaded:
     said: list[str] = []
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
@@ -150,7 +141,7 @@ def _read_tiff(path: Path, indices: bool) -> Picture:
     channels = array.ndim == len(axes) and axes.endswith("S")
     if len(axes) - axes.endswith("S") == 3:
         said.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
-    return Picture(np.ascontiguousarray(array), channels, spacing, tuple(said))
+    return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(said))
 
 
 def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
@@ -180,7 +171,9 @@ def _tiff_spacing(tiff: tifffile.TiffFile, page: Any, ndim: int) -> tuple[float,
         unit = 10.0
     with suppress(KeyError, ZeroDivisionError, ValueError):
         if unit is not None:
-            x, y = (_per_pixel(page.tags[name].value) * unit for name in ("XResolution", "YResolution"))
+            x, y = (
+                _per_pixel(page.tags[name].value) * unit for name in ("XResolution", "YResolution")
+            )
             z = float(extra.get("spacing", 0)) * unit or 1.0
             return (z, y, x)[-ndim:]
     return (1.0,) * ndim

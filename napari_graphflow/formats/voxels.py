@@ -2,10 +2,11 @@
 
 import math
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import psutil
@@ -27,6 +28,16 @@ class Geometry:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An array, spatial axes first in the order z, y, x, channels last, and where it lies."""
+
+    array: NDArray[Any]
+    geometry: Geometry
+    channels: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,16 @@ class Stored:
     warnings: tuple[str, ...] = ()
 
 
-def itk_header(path: Path, io: str) -> tuple[tuple[int, ...], int, Geometry]:
-    """Ask SimpleITK for size (x first), number of components and geometry of a file."""
+def itk_header(path: Path, io: str, name: str) -> tuple[tuple[int, ...], int, Geometry]:
+    """Ask SimpleITK for size (x first), number of components and geometry of a file.
+
+    Parameters
+    ----------
+    path, io
+        The file, and SimpleITK's name of its format.
+    name
+        What to call the file in a sentence.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(io)
@@ -75,12 +94,18 @@ def itk_header(path: Path, io: str) -> tuple[tuple[int, ...], int, Geometry]:
         reader.ReadImageInformation()
     except RuntimeError:
         raise UserError(
-            f"The header of {path.name} describes no valid image: sizes, voxel size or axes are "
+            f"The header of {name} describes no valid image: sizes, voxel size or axes are "
             "missing, zero or not at right angles.",
             AGAIN,
         ) from None
     geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
     return reader.GetSize(), reader.GetNumberOfComponents(), spatial(geometry)
+
+
+def pixel_grid(spacing: Sequence[float]) -> Geometry:
+    """The geometry of a picture, which lies nowhere; `spacing` in the order of the array's axes."""
+    count = len(spacing)
+    return Geometry(tuple(spacing[::-1]), (0.0,) * count, tuple(np.eye(count).ravel().tolist()))
 
 
 def spatial(geometry: Geometry) -> Geometry:
@@ -92,8 +117,8 @@ def spatial(geometry: Geometry) -> Geometry:
     return Geometry(geometry.spacing[:3], geometry.origin[:3], tuple(rows.ravel().tolist()))
 
 
-def read_voxels(stored: Stored) -> NDArray[Any]:
-    """Read the array, spatial axes first, channels last, in native byte order.
+def read_voxels(stored: Stored) -> Loaded:
+    """Read the array, in native byte order, with its scale applied.
 
     Raises
     ------
@@ -102,12 +127,14 @@ def read_voxels(stored: Stored) -> NDArray[Any]:
     """
     check_size(stored)
     array = np.empty(stored.shape, stored.dtype)
-    target = memoryview(array.reshape(-1).view(np.uint8))
+    target = array.reshape(-1).view(np.uint8).data
     try:
         with stored.path.open("rb", buffering=0) as file:
             file.seek(stored.start)
-            filled = _inflate(file, target, stored.skip) if stored.deflated else _copy(
-                file, target, stored.start + stored.skip
+            filled = (
+                _inflate(file, target, stored.skip)
+                if stored.deflated
+                else _copy(file, target, stored.start + stored.skip)
             )
     except (zlib.error, EOFError):
         raise UserError(
@@ -119,7 +146,26 @@ def read_voxels(stored: Stored) -> NDArray[Any]:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if stored.channel_axis is not None:
         array = np.moveaxis(array, stored.channel_axis, -1)
-    return _scaled(array, *stored.scale)
+    said = stored.warnings
+    if stored.channel_axis == 0:
+        said = (*said, f"The file holds {array.shape[-1]} volumes (4D), kept as channels.")
+    channels = stored.channel_axis is not None
+    return Loaded(_scaled(array, *stored.scale), stored.geometry, channels, said)
+
+
+def looked_at(loaded: Loaded) -> Loaded:
+    """Look at the values of an image: complex ones become magnitudes, odd ones are told."""
+    array, said = loaded.array, list(loaded.warnings)
+    if array.dtype.kind == "c":
+        array = np.abs(array)
+        said.append("The voxels are complex numbers; their magnitude is shown.")
+    low, high = array.min(), array.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        share = 1 - np.isfinite(array).mean()
+        said.append(f"{share:.2%} of the voxels are no finite numbers (NaN or infinite).")
+    elif low == high and array.size > 1:
+        said.append(f"All voxels have the same value, {low}.")
+    return replace(loaded, array=array, warnings=tuple(said))
 
 
 def check_size(stored: Stored) -> None:
@@ -144,12 +190,12 @@ def check_memory(name: str, shape: tuple[int, ...], needed: int) -> None:
         )
 
 
-def in_bytes(count: int) -> str:
+def in_bytes(count: float) -> str:
     """A number of bytes in words."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
-        count /= 1000  # type: ignore[assignment]
+        count /= 1000
     return f"{count:.3g} TB"
 
 
@@ -168,7 +214,7 @@ def _cut(stored: Stored, present: int) -> UserError:
     )
 
 
-def _copy(file: BinaryIO, target: memoryview, offset: int) -> int:
+def _copy(file: FileIO, target: memoryview, offset: int) -> int:
     file.seek(offset)
     filled = 0
     while filled < len(target) and (count := file.readinto(target[filled : filled + (64 << 20)])):
@@ -176,7 +222,7 @@ def _copy(file: BinaryIO, target: memoryview, offset: int) -> int:
     return filled
 
 
-def _inflate(file: BinaryIO, target: memoryview, skip: int) -> int:
+def _inflate(file: FileIO, target: memoryview, skip: int) -> int:
     """Decompress into `target`, and go on to the end of the stream, where its checksum is."""
     position = -skip
     for block in _inflated(file):
@@ -187,7 +233,7 @@ def _inflate(file: BinaryIO, target: memoryview, skip: int) -> int:
     return min(position, len(target))
 
 
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
+def _inflated(file: FileIO) -> Iterator[bytes]:
     """Yield what a zlib or gzip stream of one or several members holds; verify its checksums.
 
     Raises
@@ -216,11 +262,13 @@ def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
         return array
     if array.dtype.kind in "iu" and slope == 1.0 and intercept.is_integer():
         low, high = (int(end) + int(intercept) for end in (array.min(), array.max()))
-        return np.add(array, int(intercept), dtype=smallest_type(low, high), casting="unsafe")
-    kind = np.float32 if array.dtype.itemsize <= 2 or array.dtype == np.float32 else np.float64
-    scaled = array.astype(kind)
-    scaled *= slope
-    scaled += intercept
+        whole: NDArray[Any] = array.astype(smallest_type(low, high))
+        whole += whole.dtype.type(int(intercept))
+        return whole
+    narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
+    scaled: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
+    np.multiply(scaled, slope, out=scaled)
+    np.add(scaled, intercept, out=scaled)
     return scaled
 
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,8 +43,10 @@ _CONFIGS: dict[Kind, type[TrainingConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
 }
-#: By folder, the start and the process of the jobs that this process started: they must be reaped,
-#: and only we learn how they ended.
+#: Seconds to wait for the right to write.
+PATIENCE = 2.0
+#: By folder, the start and the process of the jobs that this process started: only we learn how
+#: they ended.
 _children: dict[Path, tuple[float, "subprocess.Popen[bytes]"]] = {}
 
 
@@ -179,6 +182,7 @@ class Job:
             If the job is active or done.
         """
         launched = time.time()
+        self._require(self.status(), "queued", "started")  # at once, before waiting for the lock
         with self.writing():
             status = self.status()
             self._require(status, "queued", "started")
@@ -194,6 +198,8 @@ class Job:
             why = explain(error, self.log)
             self._settle("failed", **asdict(why))
             raise UserError(why.text, why.hint) from None
+        # Reaped as soon as it ends, whether or not anybody looks at the job.
+        threading.Thread(target=child.wait, name=f"job {child.pid}", daemon=True).start()
         _children[self.folder] = launched, child
         return self
 
@@ -240,9 +246,16 @@ class Job:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write into the folder; `UserError` if another process has it."""
+        """Hold the right to write into the folder; `UserError` if another process has it.
+
+        Waits a little, because a process lets go only after its last word.
+        """
         with in_words(), (self.folder / "lock").open("ab") as file:
-            if not try_lock(file):
+            end = time.monotonic() + PATIENCE
+            while not try_lock(file):
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
                 raise UserError(
                     f"The job {self.title} is being run by another process.",
                     "Wait for it, or cancel it.",
@@ -254,10 +267,13 @@ class Job:
         replace_file(self.status_file, status.model_dump_json(indent=1).encode())
 
     def write_state(self, status: Status) -> None:
-        """Replace ``status.json`` and append its state to the events; only within `writing`."""
-        self.write_status(status)
-        with open_events(self.events_file) as file:
-            file.write(event_line({"event": "state", "state": status.state}))
+        """Append the state to the events and replace ``status.json``; only within `writing`."""
+        # In this order: whoever sees in the status that a job has ended finds all its events.
+        try:
+            with open_events(self.events_file) as file:
+                file.write(event_line({"event": "state", "state": status.state}))
+        finally:
+            self.write_status(status)
 
     def wishes(self) -> set[str]:
         """What the files in ``control`` ask for."""

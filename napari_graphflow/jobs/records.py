@@ -93,6 +93,11 @@ class Status(BaseModel):
         """Whether it ran and no longer does; a paused job has ended, too, until it is resumed."""
         return not self.active and self.state != "created"
 
+    @property
+    def resumable(self) -> bool:
+        """Whether it ended before it was done, so that `Job.resume` goes on with it."""
+        return self.ended and self.may_become("queued")
+
     def with_silence(self) -> Self:
         """The same, with a sentence if a running job has given no sign of life for long."""
         silent = time.time() - (self.heartbeat or time.time())

@@ -8,6 +8,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from napari_graphflow.networks.taps import evaluating
+
 
 def count_parameters(module: nn.Module, *, batch_norm: bool = True) -> int:
     """Count the weights of a network.
@@ -37,16 +39,11 @@ def count_macs(module: nn.Module, shape: Sequence[int]) -> int:
     shape
         Shape of the input ``(B, C, *spatial)``.
     """
-    training = module.training
     state = {
         name: tensor.to("meta")
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
     }
     counter = FlopCounterMode(display=False)
-    try:
-        module.eval()
-        with counter, torch.no_grad():
-            functional_call(module, state, torch.empty(tuple(shape), device="meta"))
-    finally:
-        module.train(training)
+    with evaluating(module), counter, torch.no_grad():
+        functional_call(module, state, torch.empty(tuple(shape), device="meta"))
     return counter.get_total_flops() // 2

@@ -4,7 +4,8 @@ Every network of this package is a plain `torch.nn.Module` that turns an image i
 `TapAdapter` adds what distillation needs without touching it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, NamedTuple
@@ -172,7 +173,6 @@ def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]
         if isinstance(tensor, Tensor) and tensor.ndim == dims + 2:
             shapes[path] = tuple(tensor.shape)
 
-    training = network.training
     handles = [
         layer.register_forward_hook(partial(note, path))
         for path, layer in network.module.named_modules()
@@ -180,10 +180,9 @@ def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]
     ]
     try:
         device = next(network.parameters()).device
-        with torch.no_grad():
-            network.eval().logits(torch.zeros(1, in_channels, *size, device=device))
+        with evaluating(network), torch.no_grad():
+            network.logits(torch.zeros(1, in_channels, *size, device=device))
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
     return [
@@ -203,6 +202,18 @@ class LogitsOnly(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Turn an image ``(B, C, *spatial)`` into logits ``(B, classes, *spatial)``."""
         return self.network.logits(x)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while, then each layer back into its own."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int, ...]:

@@ -24,8 +24,8 @@ def network(
     Parameters
     ----------
     width
-        Channels w of the levels w, 2w, 4w, 8w, 16w; by default 32 in 2D (7.9 M parameters) and
-        16 in 3D (5.6 M).
+        Channels w of the levels w, 2w, 4w, 8w, 16w; by default 32 in 2D (7.8 M parameters) and
+        16 in 3D (5.7 M).
     dropout
         Probability of dropout in each convolution.
     """

@@ -41,8 +41,8 @@ METHODS: dict[str, Words] = {
     ),
 }
 METHOD_TIPS = {
-    "graph_flow": "Cross-layer variation graphs: vertex and edge distillation (Graph Flow, IEEE TMI "
-    "2022), with logits distillation.",
+    "graph_flow": "Cross-layer variation graphs, with vertex and edge distillation and logits "
+    "distillation (Graph Flow, IEEE TMI 2022).",
     "logits": "Logits distillation with a temperature (Hinton et al., 2015).",
 }
 EFFORTS: dict[Effort, Words] = {

@@ -53,7 +53,9 @@ class CompareWidget(Panel):
         self.contours = QCheckBox("Outlines")
         self.contours.setToolTip("Show the borders of both masks instead of filled areas.")
         self.disagreement = QCheckBox("Disagreement")
-        self.disagreement.setToolTip("Show where the masks differ: only in A, only in B, another class.")
+        self.disagreement.setToolTip(
+            "Show where the masks differ: only in A, only in B, another class."
+        )
         self.disagreement.setChecked(True)
         self.button = PrimaryButton("Compare", self)
         self.table = _table()
@@ -136,7 +138,13 @@ class CompareWidget(Panel):
         )
 
     def _add_view(
-        self, data: NDArray[Any], name: str, colours: list[str], like: Labels, **keywords: Any
+        self,
+        data: NDArray[Any],
+        name: str,
+        colours: list[str],
+        like: Labels,
+        contour: int = 0,
+        features: dict[str, list[Any]] | None = None,
     ) -> Labels:
         layer = Labels(
             data,
@@ -149,10 +157,9 @@ class CompareWidget(Panel):
             metadata={DERIVED: like.name},
             opacity=0.9,
             visible=False,
-            **keywords,
+            features=features,
         )
-        if "contour" in keywords:
-            layer.contour = keywords["contour"]
+        layer.contour = contour
         layer.editable = False
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
@@ -244,7 +251,9 @@ def _check(a: Labels, b: Labels) -> None:
             "Choose two masks of the same scan.",
         )
     if not (np.allclose(a.scale, b.scale) and np.allclose(a.translate, b.translate)):
-        show_warning(f"{a.name} and {b.name} lie differently in space; voxels are compared one by one.")
+        show_warning(
+            f"{a.name} and {b.name} lie differently in space; voxels are compared one by one."
+        )
 
 
 def _table() -> QTableWidget:

@@ -96,12 +96,11 @@ class Curves(QWidget):
             line.setSymbolPen(None)
             (self._loss if loss else self._dice).addItem(line)
             self._lines[name] = line
-            self._legend.setText(
-                "&nbsp;&nbsp; ".join(
-                    f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{_title(key)}'
-                    for key, one in self._lines.items()
-                )
+            entries = (
+                f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{_title(key)}'
+                for key, one in self._lines.items()
             )
+            self._legend.setText("&nbsp;&nbsp; ".join(entries))
         return self._lines[name]
 
 

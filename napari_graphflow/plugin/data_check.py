@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QProcess, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 
 from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.recent import recent, remember
 from napari_graphflow.plugin.sample_data import sample_dataset
-from napari_graphflow.plugin.widgets import Panel, folded, hint, shrinkable
+from napari_graphflow.plugin.widgets import Panel, browse_button, folded, hint, shrinkable
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
@@ -24,6 +24,11 @@ class DatasetPicker(QWidget):
 
     The check reads every image. SimpleITK holds Python's lock while it reads, so a thread of
     this process would make the window stutter.
+
+    Attributes
+    ----------
+    counts, details
+        A line with the counts, and the folded findings, to be set below.
     """
 
     dataset_changed = Signal()
@@ -35,9 +40,7 @@ class DatasetPicker(QWidget):
         self._findings: list[dict[str, Any]] | None = None
         self.combo = QComboBox()
         shrinkable(self.combo)
-        self.browse = QToolButton()
-        self.browse.setText("…")
-        self.browse.setToolTip("Choose the folder of a dataset")
+        self.browse = browse_button("Choose the folder of a dataset")
         self.counts = hint()
         self.findings = QLabel()
         self.findings.setWordWrap(True)
@@ -48,12 +51,8 @@ class DatasetPicker(QWidget):
         line.setSpacing(4)
         line.addWidget(self.combo, 1)
         line.addWidget(self.browse)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addLayout(line)
-        column.addWidget(self.counts)
-        column.addWidget(self.details)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(line)
         self._check = QProcess(self)
         self._check.finished.connect(self._checked)
         self.destroyed.connect(self._check.kill)
@@ -83,7 +82,7 @@ class DatasetPicker(QWidget):
         return self._findings is not None
 
     def ready(self) -> bool:
-        """Whether a training may start: the dataset opens, has labelled cases and no known error."""
+        """Whether a training may start: there are labelled cases and no known error."""
         return (
             self._dataset is not None
             and bool(self._dataset.labelled("train"))

@@ -15,7 +15,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_graphflow.config import PRESETS, DistillationConfig, Effort, TrainingConfig, first_problem
+from napari_graphflow.config import (
+    PRESETS,
+    DistillationConfig,
+    Effort,
+    TrainingConfig,
+    first_problem,
+)
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import create
 from napari_graphflow.plugin.choices import (
@@ -90,13 +96,16 @@ class DistilWidget(Panel):
 
         rows = form()
         rows.addRow("Dataset", self.dataset)
+        rows.addRow("", self.dataset.counts)
         rows.addRow("Teacher", self.teacher)
+        rows.addRow("", self.teacher.about)
         rows.addRow(self.network_label, self.network)
         rows.addRow(self.method_label, self.method)
         rows.addRow("", self.method_text)
         rows.addRow("Effort", row(*efforts, stretch=-1))
         rows.addRow("", self.effort_text)
         self.column.addLayout(rows)
+        self.column.addWidget(self.dataset.details)
         self.advanced = folded("Advanced", *(one.native for one in self.forms.values()))
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))

@@ -72,10 +72,16 @@ class Engine(QObject):
         if self._worker is not None:
             self._worker.cancel(request.number)
 
+    def forget(self) -> None:
+        """Drop all requests; nobody is answered any more."""
+        for request in self._requests.values():
+            self.cancel(request)
+        self._requests = {}
+        self._timer.stop()
+
     def close(self) -> None:
         """End the worker; what is outstanding is not answered."""
-        self._timer.stop()
-        self._requests = {}
+        self.forget()
         if self._worker is not None:
             self._worker.close()
             self._worker = None

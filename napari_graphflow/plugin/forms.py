@@ -20,6 +20,8 @@ from napari_graphflow.errors import UserError
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
+#: Entered for no item at all where an empty field leaves the choice to the program.
+NOTHING = "none"
 
 
 class ConfigForm(Container, Generic[T]):
@@ -61,7 +63,7 @@ class ConfigForm(Container, Generic[T]):
         for name, form in self._forms.items():
             form.put(getattr(config, name))
         for name, field in self._fields.items():
-            field.value = _shown(field, getattr(config, name))
+            field.value = self._text(name, getattr(config, name))
 
     def config(self) -> T:
         """Return the configuration as the form shows it.
@@ -83,7 +85,7 @@ class ConfigForm(Container, Generic[T]):
     def put_fields(self, **values: Any) -> None:
         """Show other values for some fields, the rest stays as it was entered."""
         for name, value in values.items():
-            self._fields[name].value = _shown(self._fields[name], value)
+            self._fields[name].value = self._text(name, value)
 
     def show_part(self, name: str) -> None:
         """Of the fields that are themselves configurations, show only the one called `name`."""
@@ -91,12 +93,18 @@ class ConfigForm(Container, Generic[T]):
             form.visible = one == name
 
 
+    def _text(self, name: str, value: Any) -> Any:
+        return _shown(value, type(self._config).model_fields[name].annotation, self._fields[name])
+
+
 def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
     """Read what each field means from the numpy docstrings of a configuration and its parents."""
     found: dict[str, str] = {}
     for parent in kind.__mro__:
         text = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
-        for parameter in docstring_parser.parse(text, docstring_parser.DocstringStyle.NUMPYDOC).params:
+        for parameter in docstring_parser.parse(
+            text, docstring_parser.DocstringStyle.NUMPYDOC
+        ).params:
             for name in parameter.arg_name.split(","):
                 words = " ".join((parameter.description or "").split()).replace("`", "")
                 found.setdefault(name.strip(), words)
@@ -114,38 +122,44 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
         low, high = _bounds(field)
         return SpinBox(value=value, min=low, max=high, **keywords)
     widget = LineEdit(value="", **keywords)
-    widget.value = _shown(widget, value)
+    widget.value = _shown(value, field.annotation, widget)
     if _optional(field.annotation) or get_origin(annotation) is tuple:
         widget.native.setPlaceholderText("automatic")
     return widget
 
 
-def _shown(widget: ValueWidget, value: Any) -> Any:
+def _shown(value: Any, annotation: Any, widget: ValueWidget) -> Any:
     if not isinstance(widget, LineEdit):
         return value
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return " ".join(str(item) for item in value)
+        # Nothing entered means None where that is allowed, so an empty tuple needs a word.
+        return " ".join(str(item) for item in value) or (NOTHING if _optional(annotation) else "")
     return str(value)
 
 
 def _entered(name: str, annotation: Any, value: Any) -> Any:
-    if not isinstance(value, str) or get_origin(_without_none(annotation)) is Literal:
+    wanted = _without_none(annotation)
+    if not isinstance(value, str) or get_origin(wanted) is Literal:
         return value
     text = value.strip()
     if not text and _optional(annotation):
         return None
-    wanted = _without_none(annotation)
+    if get_origin(wanted) is tuple:
+        items = [] if text == NOTHING else text.replace(",", " ").split()
+        kind = get_args(wanted)[0]
+        return tuple(_number(name, item, kind) if kind in (int, float) else item for item in items)
+    return _number(name, text, wanted) if wanted in (int, float) else text
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
     try:
-        if get_origin(wanted) is tuple:
-            item = get_args(wanted)[0] if get_args(wanted)[0] in (int, float) else str
-            return tuple(item(part) for part in text.replace(",", " ").split())
-        return wanted(text)
+        return kind(text)
     except ValueError:
-        kind = "whole numbers" if wanted is int or get_origin(wanted) is tuple else "a number"
+        what = "a whole number" if kind is int else "a number"
         raise UserError(
-            f"{text!r} cannot be read as {_words(name)}.", f"Enter {kind} under Advanced."
+            f"{text!r} cannot be read as {_words(name)}.", f"Enter {what} under Advanced."
         ) from None
 
 

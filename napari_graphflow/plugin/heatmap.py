@@ -40,6 +40,7 @@ class HeatmapSection(QWidget):
             "and the decoder."
         )
         self.progress = ProgressRow()
+        self.notes = hint(CAPTION)
         rows = form()
         rows.addRow("Image", self.image)
         rows.addRow("Student", self.student)
@@ -50,7 +51,7 @@ class HeatmapSection(QWidget):
         column.addLayout(rows)
         column.addWidget(self.button)
         column.addWidget(self.progress)
-        column.addWidget(hint(CAPTION))
+        column.addWidget(self.notes)
         self.button.clicked.connect(self.show_maps)
         self.progress.cancelled.connect(self._cancel)
         self.image.layer_changed.connect(self._update)
@@ -73,7 +74,7 @@ class HeatmapSection(QWidget):
             "heatmap",
             Request(
                 progress=self._advance,
-                done=lambda maps: self._show(layer, maps),
+                done=lambda found: self._show(layer, *found),
                 failed=self._failed,
                 cancelled=self._ended,
                 finish=lambda reply: _maps(reply, volume),
@@ -90,17 +91,18 @@ class HeatmapSection(QWidget):
         else:
             self.progress.wait(reply.get("phase", ""))
 
-    def _show(self, layer: Image, maps: dict[str, NDArray[Any]]) -> None:
+    def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
         self._ended()
+        self.notes.setText(" ".join(notes))
         shared = [maps[name] for name in ("student", "teacher") if name in maps]
         # One range for both, so that equal colours mean equal values.
-        limits = (0.0, max(max(float(np.nanmax(one)) for one in shared), 1e-6))
+        limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))
         for name, array in maps.items():
             title = f"variation ({name})"
             for old in [one for one in self._panel.viewer.layers if _is_map(one, title, layer)]:
                 self._panel.viewer.layers.remove(old)
             difference = name == "difference"
-            reach = max(float(np.nanmax(np.abs(array))), 1e-6)
+            reach = float(max(1e-6, np.nanmax(np.abs(array))))
             self._panel.viewer.add_image(
                 array,
                 name=title,
@@ -115,7 +117,7 @@ class HeatmapSection(QWidget):
                 visible=not difference,
                 metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
             )
-        self._panel.status.done(f"Variation maps are shown. {CAPTION}")
+        self._panel.status.done("The variation maps are shown as layers.")
 
     def _failed(self, error: Exception) -> None:
         self._ended()
@@ -139,12 +141,13 @@ class HeatmapSection(QWidget):
         )
 
 
-def _maps(reply: Reply, volume: Volume) -> dict[str, NDArray[Any]]:
-    return {
+def _maps(reply: Reply, volume: Volume) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    maps = {
         name: np.ascontiguousarray(volume.with_array(reply[name]).oriented(ORDER).array)
         for name in ("teacher", "student", "difference")
         if isinstance(reply.get(name), np.ndarray)
     }
+    return maps, reply.get("notes", [CAPTION])
 
 
 def _is_map(layer: Layer, title: str, image: Layer) -> bool:

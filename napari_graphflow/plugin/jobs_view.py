@@ -73,13 +73,17 @@ class JobsView(QWidget):
         self._offset = 0
 
         self.table = _table()
-        self.empty = hint("No jobs yet. A job goes on when napari is closed and is found here again.")
+        self.empty = hint(
+            "No jobs yet. A job goes on when napari is closed and is found here again."
+        )
         self.progress = ProgressRow()
         self.progress.cancel.hide()
         self.status = StatusLine()
         self.curves = Curves()
         self.pause = QPushButton("Pause")
-        self.pause.setToolTip("Write a checkpoint and end, which frees memory; Resume goes on from there.")
+        self.pause.setToolTip(
+            "Write a checkpoint and end, which frees memory; Resume goes on from there."
+        )
         self.cancel = QPushButton("Cancel")
         self.log = QPushButton("Log")
         self.use = QPushButton("Use this model")
@@ -222,7 +226,9 @@ class JobsView(QWidget):
         elif status.state == "done":
             self.status.done(f"Done.{best}")
         elif status.active:
-            phase = f"{status.phase[:1].upper()}{status.phase[1:]}." if status.phase else "Starting."
+            phase = (
+                f"{status.phase[:1].upper()}{status.phase[1:]}." if status.phase else "Starting."
+            )
             silent = f" {status.text}" if status.text else ""
             self.status.say(f"{phase}{best}{silent}")
         else:
@@ -307,5 +313,3 @@ def _table() -> QTableWidget:
     table.setShowGrid(False)
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     return table
-
-

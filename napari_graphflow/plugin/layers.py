@@ -77,7 +77,7 @@ def labels_layer(
 
 
 def class_table(classes: Mapping[str, int]) -> dict[str, list[Any]]:
-    """Arrange class names as a table for ``Labels.features``, where napari's status bar finds them."""
+    """Arrange class names for ``Labels.features``, where napari's status bar finds them."""
     ordered = sorted(classes.items(), key=lambda item: item[1])
     return {"index": [value for _, value in ordered], "name": [name for name, _ in ordered]}
 
@@ -87,7 +87,9 @@ def class_names(layer: Labels) -> dict[int, str]:
     table = layer.features
     if "index" not in table or "name" not in table:
         return {}
-    return {int(value): str(name) for value, name in zip(table["index"], table["name"], strict=True)}
+    return {
+        int(value): str(name) for value, name in zip(table["index"], table["name"], strict=True)
+    }
 
 
 def class_colours() -> CyclicLabelColormap:
@@ -129,9 +131,7 @@ def image_volume(layer: Image) -> Volume:
     return _stored(np.asarray(layer.data), geometry(layer) or _plain_geometry(layer), layer.rgb)
 
 
-def labels_volume(
-    layer: Labels, images: Iterable[Layer], choose: Choose | None = None
-) -> Volume:
+def labels_volume(layer: Labels, images: Iterable[Layer], choose: Choose | None = None) -> Volume:
     """Turn a Labels layer into a volume with true geometry, in the order of the image's file.
 
     A layer that the user made by hand carries no geometry; it is taken from the image of the
@@ -227,7 +227,9 @@ def _geometry_of_grid(
     fitting = [
         other
         for other in layers
-        if isinstance(other, Image) and same_shape(layer, other) and np.allclose(layer.scale, other.scale)
+        if isinstance(other, Image)
+        and same_shape(layer, other)
+        and np.allclose(layer.scale, other.scale)
     ]
     if not fitting:
         raise UserError(

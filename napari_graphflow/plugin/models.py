@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 
 from napari_graphflow.config import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import jobs_root, models_root
 from napari_graphflow.plugin.recent import recent, remember
-from napari_graphflow.plugin.widgets import Panel, count_text, hint, shrinkable
+from napari_graphflow.plugin.widgets import Panel, browse_button, count_text, hint, shrinkable
 
 
 class ModelPicker(QWidget):
@@ -25,6 +25,11 @@ class ModelPicker(QWidget):
         Entry for choosing none, or empty if a model must be chosen.
     prefer
         The role that is offered first.
+
+    Attributes
+    ----------
+    about
+        A line about the chosen model, to be set below.
     """
 
     model_changed = Signal()
@@ -41,19 +46,14 @@ class ModelPicker(QWidget):
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
         self.combo = _Combo(self.refresh)
-        self.browse = QToolButton()
-        self.browse.setText("…")
-        self.browse.setToolTip("Open the folder of a saved model")
+        self.browse = browse_button("Open the folder of a saved model")
         self.about = hint()
         line = QHBoxLayout()
         line.setSpacing(4)
         line.addWidget(self.combo, 1)
         line.addWidget(self.browse)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addLayout(line)
-        column.addWidget(self.about)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(line)
         self.browse.clicked.connect(self._browse)
         self.combo.currentIndexChanged.connect(self._changed)
         self.refresh()
@@ -111,18 +111,20 @@ class ModelPicker(QWidget):
             return
         trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
         score = card.provenance.get("best_validation_dice")
-        parts = [card.role, f"{card.dims}D", f"trained {trained:%d %b %Y}"]
+        parts = [card.role, f"{card.dims}D", f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
         self.about.setText(" · ".join(parts))
         self.about.setToolTip(
-            f"{card.network}, {card.parameters:,} parameters\n"
+            f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
             f"Finds: {', '.join(name for name, value in card.classes.items() if value)}\n"
             f"Images of {card.in_channels} channel{'s' * (card.in_channels > 1)}\n{folder}"
         )
         self.about.show()
 
     def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of a saved model", str(models_root()))
+        folder = QFileDialog.getExistingDirectory(
+            self, "Folder of a saved model", str(models_root())
+        )
         if folder:
             self.choose(Path(folder))
 
@@ -135,7 +137,7 @@ class _Combo(QComboBox):
         self._refresh = refresh
         shrinkable(self)
 
-    def showPopup(self) -> None:  # noqa: N802 Qt's name
+    def showPopup(self) -> None:
         self._refresh()
         super().showPopup()
 

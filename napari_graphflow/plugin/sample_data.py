@@ -33,8 +33,8 @@ def abdomen_unlabelled() -> list[LayerDataTuple]:
 
 
 def picture() -> list[LayerDataTuple]:
-    """Open a picture with its mask."""
-    return _open("picture", labelled=True)
+    """Open a picture of cells with its mask."""
+    return _open("cells", labelled=True)
 
 
 def _open(name: str, labelled: bool) -> list[LayerDataTuple]:

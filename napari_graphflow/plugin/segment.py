@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QRadioButton,
-    QToolButton,
 )
 
 from napari_graphflow.config import ModelCard
@@ -43,6 +42,7 @@ from napari_graphflow.plugin.widgets import (
     Panel,
     PrimaryButton,
     ProgressRow,
+    browse_button,
     copy_text,
     enabled,
     folded,
@@ -101,9 +101,7 @@ class SegmentWidget(Panel):
         super().__init__(napari_viewer)
         self._request: Request | None = None
         self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
-        self.open = QToolButton()
-        self.open.setText("…")
-        self.open.setToolTip("Open a scan with its geometry")
+        self.open = browse_button("Open a scan with its geometry")
         self.model = ModelPicker(self)
         self.whole = QRadioButton("whole volume")
         self.slice = QRadioButton("this slice")
@@ -115,7 +113,9 @@ class SegmentWidget(Panel):
         self.button = PrimaryButton("Segment", self)
         self.progress = ProgressRow()
         self.save = QPushButton("Save mask …")
-        self.save.setToolTip("Save with the geometry of the image; the file is read back and compared.")
+        self.save.setToolTip(
+            "Save with the geometry of the image; the file is read back and compared."
+        )
         self.probability = QCheckBox("probability of each class")
         self.uncertainty = QCheckBox("uncertainty")
         self.uncertainty.setToolTip("Entropy of the class probabilities: 0 is sure, 1 is a guess.")
@@ -132,6 +132,7 @@ class SegmentWidget(Panel):
         rows = form()
         rows.addRow("Image", row(self.image, self.open))
         rows.addRow("Model", self.model)
+        rows.addRow("", self.model.about)
         rows.addRow("Region", row(self.whole, self.slice, stretch=1))
         rows.addRow("Result", self.mask)
         rows.addRow("Device", self.device)
@@ -156,6 +157,11 @@ class SegmentWidget(Panel):
         self.save.clicked.connect(self._save)
         self.copy.clicked.connect(lambda: copy_text(self.command.text()))
         self._update()
+
+    @property
+    def running(self) -> bool:
+        """Whether the worker is at work for this widget."""
+        return self._request is not None
 
     def segment(self) -> None:
         """Ask the worker for a mask; returns at once."""
@@ -263,7 +269,7 @@ class SegmentWidget(Panel):
 
     def _add_mask(self, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
         image = task.image
-        name = f"{image.name} · {task.card.name}"
+        name = f"{task.card.name} · {image.name}"
         array, keywords, _ = labels_layer(labels, name, classes=classes)
         # What napari shows of the image holds for its mask, an image of another reader included.
         keywords |= {
@@ -278,7 +284,9 @@ class SegmentWidget(Panel):
 
     def _add_map(self, image: Image, name: str, array: NDArray[Any]) -> None:
         title = f"{name} · {image.name}"
-        for old in [one for one in self.viewer.layers if one.name == title and DERIVED in one.metadata]:
+        for old in [
+            one for one in self.viewer.layers if one.name == title and DERIVED in one.metadata
+        ]:
             self.viewer.layers.remove(old)
         active = self.viewer.layers.selection.active
         self.viewer.add_image(
@@ -353,7 +361,10 @@ class SegmentWidget(Panel):
             return ""
         known = geometry(image) or {}
         return segment_command(
-            known.get("path", ""), folder, str(self.device.currentData()), self.probability.isChecked()
+            known.get("path", ""),
+            folder,
+            str(self.device.currentData()),
+            self.probability.isChecked(),
         )
 
     def _open(self) -> None:

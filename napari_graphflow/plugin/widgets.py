@@ -9,7 +9,8 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, QPoint, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -22,7 +23,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -31,7 +31,11 @@ from superqt import QCollapsible
 from napari_graphflow.errors import UserError
 
 WIDTH = 340
-NOT_A_DEVICE = "For research. Not a medical device: never the only basis of a diagnosis or treatment."
+#: Reads on napari's dark and on its light theme.
+GREY = "#8f949c"
+NOT_A_DEVICE = (
+    "For research. Not a medical device: never the only basis of a diagnosis or treatment."
+)
 
 
 class Panel(QScrollArea):
@@ -234,8 +238,8 @@ class ProgressRow(QWidget):
         super().__init__()
         self.bar = QProgressBar()
         self.bar.setFixedHeight(18)
-        self.cancel = QToolButton()
-        self.cancel.setText("✕")
+        self.cancel = QPushButton("✕")
+        self.cancel.setFixedSize(24, 22)
         self.cancel.setToolTip("Cancel")
         self.cancel.clicked.connect(self.cancelled)
         row = QHBoxLayout(self)
@@ -327,7 +331,7 @@ def hint(text: str = "") -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
     label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setStyleSheet("color: #9a9ea6; font-size: 9pt;")
+    label.setStyleSheet(f"color: {GREY}; font-size: 9pt;")
     return label
 
 
@@ -340,20 +344,47 @@ def swatch(text: str, colour: str) -> QLabel:
 
 def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
     """Fold contents away under a title."""
-    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    section = QCollapsible(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
     section.setDuration(0)
     section.layout().setContentsMargins(0, 0, 0, 0)
+    section.layout().setSpacing(0)
+    section.toggleButton().setStyleSheet(
+        "text-align: left; border: none; background: transparent; padding: 3px 0px;"
+    )
     inner = section.content().layout()
-    inner.setContentsMargins(8, 4, 0, 4)
+    inner.setContentsMargins(18, 4, 0, 4)
     inner.setSpacing(6)
     for content in contents:
-        if isinstance(content, QLayout):
-            holder = QWidget()
-            holder.setLayout(content)
-            content.setContentsMargins(0, 0, 0, 0)
-            content = holder
-        section.addWidget(content)
+        section.addWidget(_holder(content) if isinstance(content, QLayout) else content)
     return section
+
+
+def _holder(layout: QLayout) -> QWidget:
+    widget = QWidget()
+    layout.setContentsMargins(0, 0, 0, 0)
+    widget.setLayout(layout)
+    return widget
+
+
+def _arrow(*, down: bool) -> QIcon:
+    # Drawn here in a grey for light and dark themes; superqt draws it black on black.
+    pixmap = QPixmap(24, 24)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(QColor(GREY), 3))
+    corners = [(5, 9), (12, 16), (19, 9)] if down else [(9, 5), (16, 12), (9, 19)]
+    painter.drawPolyline(QPolygon([QPoint(x, y) for x, y in corners]))
+    painter.end()
+    return QIcon(pixmap)
+
+
+def browse_button(tip: str) -> QPushButton:
+    """Make the small button beside a field that opens a file dialog."""
+    button = QPushButton("…")
+    button.setFixedWidth(28)
+    button.setToolTip(tip)
+    return button
 
 
 def shrinkable(combo: QComboBox) -> None:
@@ -361,6 +392,7 @@ def shrinkable(combo: QComboBox) -> None:
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(12)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    combo.currentTextChanged.connect(combo.setToolTip)
 
 
 def copy_text(text: str) -> None:

@@ -17,7 +17,7 @@ FINE = 2 * SIDE
 def make_picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one picture: RGB (128, 128, 3) and labels (128, 128), both uint8."""
     # The stream of RandomState is frozen; that of Generator may change between numpy releases.
-    random = np.random.RandomState(seed)  # noqa: NPY002
+    random = np.random.RandomState(seed)
     y, x = np.mgrid[:FINE, :FINE].astype(float)
     eosin = np.array([0.93, 0.62, 0.78]) + random.uniform(-0.05, 0.05, 3)
     flow = np.deg2rad(90 * _field(random, (50, 50)) + random.uniform(0, 360))

@@ -2,10 +2,11 @@
 
 A patient is a list of soft solids in body coordinates: u to the left, v to the back, w to the
 head, in mm of a body 300 mm wide and 210 mm deep. They are painted one over the other, later ones
-winning, on three thin slices for each thick one, whose mean gives the partial volume effect along z.
+winning, on three thin slices for each thick one, whose mean gives the partial volume effect.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -27,7 +28,7 @@ class Scan:
     direction: tuple[float, ...]
 
 
-def make_scan(seed: int, *, oblique: bool = False, feet_first: bool = False) -> Scan:
+def make_scan(seed: int, *, oblique: bool = False, flipped: bool = False) -> Scan:
     """Draw one patient.
 
     Parameters
@@ -36,35 +37,48 @@ def make_scan(seed: int, *, oblique: bool = False, feet_first: bool = False) -> 
         Everything random follows from it, on every machine.
     oblique
         Whether the slices are tilted against the body.
-    feet_first
+    flipped
         Whether rows and columns run to the right and to the front, as in many NIfTI files.
     """
     # The stream of RandomState is frozen; that of Generator may change between numpy releases.
-    random = np.random.RandomState(seed)  # noqa: NPY002
+    random = np.random.RandomState(seed)
     half_width, half_depth = random.uniform(135, 168), random.uniform(92, 116)
     pixel = round(float((2 * half_width + 34) / 84), 2)
     spacing = np.array([pixel, pixel, round(float(random.uniform(7.0, 8.5)), 1)])
     size = np.array([84, 64, round(180 / spacing[2])])
-    direction = np.diag([-1.0, -1.0, 1.0]) if feet_first else np.eye(3)
+    direction = np.diag([-1.0, -1.0, 1.0]) if flipped else np.eye(3)
     if oblique:
         direction = _rotation("x", 13.0) @ _rotation("z", -8.0) @ _rotation("y", 5.0)
-    centre = random.uniform(-25, 25, 3) + [0, 0, -350]
+    centre = random.uniform(-25, 25, 3) - np.array([0, 0, 350])
     origin = np.round(centre - direction @ (spacing * (size - 1) / 2), 3)
 
     thin = np.arange(size[2] * THIN) / THIN - (THIN - 1) / (2 * THIN)
     index = (np.arange(size[0]), np.arange(size[1]), thin)
-    patient = _Patient(random, origin - centre, direction * spacing, index, (half_width, half_depth))
+    patient = _Patient(
+        random, origin - centre, direction * spacing, index, (half_width, half_depth)
+    )
     patient.draw()
     hu = patient.hu.reshape(size[2], THIN, size[1], size[0]).mean(1)
-    labels = patient.labels[THIN // 2 :: THIN]
+    labels = _without_crumbs(patient.labels[THIN // 2 :: THIN])
     image = _scanner(random, hu, spacing)
     return Scan(
         np.clip(np.rint(image), -1024, 3071).astype(np.int16),
-        np.ascontiguousarray(labels),
+        labels,
         tuple(spacing.tolist()),
         tuple(origin.tolist()),
         tuple(direction.ravel().tolist()),
     )
+
+
+def _without_crumbs(labels: np.ndarray, smallest: int = 12) -> np.ndarray:
+    """Give specks that the cutting of one solid by another left over to what surrounds them."""
+    labels = labels.copy()
+    for label in (LESION, LIVER, SPLEEN, LEFT_KIDNEY):
+        parts, count = ndimage.label(labels == label)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        crumbs = (sizes < smallest)[parts] & (parts > 0)
+        labels[crumbs] = LIVER if label == LESION else 0
+    return labels
 
 
 class _Patient:
@@ -123,7 +137,7 @@ class _Patient:
         """Distance to a chain of rods through `points`."""
         best = np.inf
         p = (self.u, self.v, self.w)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             way = np.subtract(end, start, dtype=float)
             along = sum((a - s) * d for a, s, d in zip(p, start, way, strict=True)) / (way**2).sum()
             along = np.clip(along, 0, 1)
@@ -208,13 +222,10 @@ class _Patient:
         solid = _melt(_melt(right, left, 14), under, -10)
         solid = np.maximum(solid + 2.0 * self.texture(20), self.cavity + 2)
         solid = np.maximum(solid, 37 - np.hypot(self.u - 2, self.v - 50))
-        self.dome = (
-            np.maximum(
-                80 - 52 * ((self.u + 62) / 75) ** 2 - 40 * ((self.v + 6) / 85) ** 2,
-                68 - 50 * ((self.u - 66) / 72) ** 2 - 40 * ((self.v + 2) / 85) ** 2,
-            )
-            + self.near(0, 4)
-        )
+        self.dome = np.maximum(
+            80 - 52 * ((self.u + 62) / 75) ** 2 - 40 * ((self.v + 6) / 85) ** 2,
+            68 - 50 * ((self.u - 66) / 72) ** 2 - 40 * ((self.v + 2) / 85) ** 2,
+        ) + self.near(0, 4)
         solid = np.maximum(solid, (self.w - self.dome + 4) * 0.8)
         fatty = random.uniform(18, 38) if random.uniform() < 0.25 else 0.0
         tissue = 57 + 50 * c - fatty + self.near(0, 5)
@@ -224,7 +235,9 @@ class _Patient:
         vessel = np.maximum((branches - 0.32) * 14, solid + 7)
         self.paint(vessel, tissue + (6 + 38 * c), LIVER)
         self.paint(
-            np.maximum(self.tube([(-8, 8, -4), (-30, -4, 18), (-62, 0, 26)], 6.5), solid), tissue + 35 * c, LIVER
+            np.maximum(self.tube([(-8, 8, -4), (-30, -4, 18), (-62, 0, 26)], 6.5), solid),
+            tissue + 35 * c,
+            LIVER,
         )
         for _ in range(random.randint(0, 3)):
             centre = (random.uniform(-110, -35), random.uniform(-45, 45), random.uniform(-5, 50))
@@ -233,7 +246,9 @@ class _Patient:
         for _ in range(random.choice([0, 1, 1, 1, 2, 2, 3])):
             self.lesion(solid, inside, tissue)
         bladder = self.ellipsoid(
-            (self.near(-46, 5), self.near(-38, 5), self.near(-14, 6)), (13, 15, self.near(24, 4)), turn=25
+            (self.near(-46, 5), self.near(-38, 5), self.near(-14, 6)),
+            (13, 15, self.near(24, 4)),
+            turn=25,
         )
         self.paint(bladder - 1.5, 45 + 25 * c)
         self.paint(bladder, self.near(9, 4))
@@ -247,7 +262,9 @@ class _Patient:
         at = place[random.randint(place.size)]
         centre = [axis.ravel()[at] for axis in (self.u, self.v, self.w)]
         radius = random.uniform(10, 21)
-        shape = self.ellipsoid(centre, radius * random.uniform(0.85, 1.15, 3), random.uniform(0, 180))
+        shape = self.ellipsoid(
+            centre, radius * random.uniform(0.85, 1.15, 3), random.uniform(0, 180)
+        )
         shape = np.maximum(shape + 0.13 * radius * self.texture(radius), solid + 3)
         dark = tissue - random.uniform(30, 52)
         self.paint(shape, dark + 5 * self.texture(9), LESION, edge=6.0)
@@ -255,10 +272,14 @@ class _Patient:
 
     def stomach_and_spleen(self) -> None:
         random, c = self.random, self.contrast
-        pancreas = self.tube([(-24, -4, -14), (-4, -12, 2), (34, 0, 14), (72, 22, 26)], self.near(9, 1))
+        pancreas = self.tube(
+            [(-24, -4, -14), (-4, -12, 2), (34, 0, 14), (72, 22, 26)], self.near(9, 1)
+        )
         self.paint(pancreas + 2.2 * self.texture(8), 45 + 48 * c + 7 * self.texture(7))
         stomach = _melt(
-            self.ellipsoid((self.near(50, 5), -28, self.near(42, 5)), (self.near(38, 5), self.near(36, 5), 34)),
+            self.ellipsoid(
+                (self.near(50, 5), -28, self.near(42, 5)), (self.near(38, 5), self.near(36, 5), 34)
+            ),
             self.tube([(45, -40, 20), (15, -52, 2), (-18, -42, -6)], 15),
             10,
         )
@@ -301,7 +322,9 @@ class _Patient:
             process = np.maximum(np.abs(v - 76 - 0.1 * np.abs(u)) - 4, np.abs(u - side * 26) - 14)
             self.paint(np.maximum(process, 6 * np.cos(pitch)), self.near(230, 30))
         self.paint(np.hypot(u - self.near(11, 3), v - 27) - self.near(10.5, 1), blood + 12 * c)
-        self.paint(np.hypot((u + self.near(22, 3)) / 1.25, v - 25) - self.near(9.5, 1), blood - 14 * c)
+        self.paint(
+            np.hypot((u + self.near(22, 3)) / 1.25, v - 25) - self.near(9.5, 1), blood - 14 * c
+        )
         mesenteric = self.tube([(6, 14, 16), (4, -2, -20), (0, -6, -110)], 4.5)
         self.paint(mesenteric, blood)
         self.paint(self.tube([(-10, 8, -5), (-9, -4, -30), (-10, -8, -110)], 6), blood - 8)
@@ -366,7 +389,12 @@ def _scanner(random, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
                for a, n in enumerate(hu.shape))  # fmt: skip
     bias = drift[0] * z + drift[1] * y + drift[2] * x - shade * depth
     body = np.where(tissue > 0, 1.0, 0.12)
-    return hu + tissue * (bias - 0.35 * hardening) + body * (noise * grain) + 5 * tissue * depth * streaks
+    return (
+        hu
+        + tissue * (bias - 0.35 * hardening)
+        + body * (noise * grain)
+        + 5 * tissue * depth * streaks
+    )
 
 
 def _rotation(axis: str, degrees: float) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""The command line: everything that a window does, on a machine without a screen.
+
+Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked for, 130 interrupted.
+"""
+
+import sys
+from typing import NoReturn
+
+from cyclopts import App, Parameter
+
+from napari_graphflow import __version__
+from napari_graphflow.cli.data import datasets
+from napari_graphflow.cli.jobs import jobs
+from napari_graphflow.cli.networks import models, networks
+from napari_graphflow.cli.runs import distill, evaluate, segment, train
+from napari_graphflow.cli.terminal import console, fail, output
+from napari_graphflow.errors import UserError
+
+app = App(
+    name="napari-graphflow",
+    help="Segment volumes with a teacher or a student network, and distil one into the other.",
+    version=__version__,
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+)
+for command in (datasets, networks, models, train, distill, segment, evaluate, jobs):
+    app.command(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        result = app(arguments, console=output, error_console=console, result_action="return_value")
+    except UserError as error:
+        fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in {
+            "torch", "monai", "lightning_fabric", "safetensors",
+        }:  # fmt: skip
+            raise
+        fail(f"{error.name} is not installed. Run: pip install 'napari-graphflow[train]'")
+    except KeyboardInterrupt:
+        console.print("Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+@app.command(show=False)
+def worker() -> int:
+    """Serve segmentations on standard input and output; used by the windows."""
+    from napari_graphflow import server
+
+    return server.main()

@@ -1,0 +1,123 @@
+"""``jobs``: trainings and distillations, running and past."""
+
+from pathlib import Path
+
+from cyclopts import App
+from rich.table import Table
+
+from napari_graphflow.cli.terminal import Flag, Json, output, print_json
+from napari_graphflow.cli.terminal import follow as follow_job
+from napari_graphflow.jobs import Job, find_job, list_jobs
+
+jobs = App(name="jobs", help="Trainings and distillations, running and past.")
+
+
+@jobs.command(name="list")
+def list_(*, root: Path | None = None, json: Json = False) -> None:
+    """List jobs, newest first.
+
+    Parameters
+    ----------
+    root
+        Folder of jobs; the user's own where left out.
+    json
+        Print them as JSON.
+    """
+    found = [(job, job.status()) for job in list_jobs(root)]
+    if json:
+        print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
+        return
+    table = Table("job", "state", "step", "best Dice", "what", box=None)
+    for job, status in found:
+        best = "" if status.best is None else f"{status.best:.3f}"
+        steps = f"{status.step or 0}/{status.total or '?'}"
+        table.add_row(job.folder.name, status.state, steps, best, job.title)
+    output.print(table)
+
+
+@jobs.command
+def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
+    """Show the state of a job, its settings and its newest scores.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    follow
+        Stay until it ends.
+    json
+        Print as JSON.
+    """
+    found = find_job(job)
+    if follow:
+        return follow_job(found)
+    status = found.status()
+    if json:
+        config = found.config.model_dump(mode="json")
+        print_json({"folder": found.folder, **status.as_dict(), "config": config})
+        return 0
+    output.print(f"{found.title}: {status.state}. {status.text} {status.hint}".rstrip())
+    for name, (step, value) in _newest_scores(found).items():
+        output.print(f"  {name:<24} {value:.4f}  at step {step}")
+    return 0
+
+
+@jobs.command
+def cancel(job: str) -> None:
+    """Cancel a job; its last checkpoint stays.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    found = find_job(job)
+    found.cancel()
+    output.print(f"{found.title}: {found.status().state}.")
+
+
+@jobs.command
+def pause(job: str) -> None:
+    """Write a checkpoint and end the process, which frees the GPU; ``resume`` goes on.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    find_job(job).pause()
+
+
+@jobs.command
+def resume(job: str, *, detach: Flag = False) -> int:
+    """Go on from the last checkpoint of a job that was paused, cancelled or lost.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    detach
+        Return at once.
+    """
+    found = find_job(job)
+    found.resume()
+    return 0 if detach else follow_job(found)
+
+
+@jobs.command(show=False)
+def run(folder: Path) -> int:
+    """Run a job in this process; used by the jobs themselves."""
+    from napari_graphflow import job_runner
+
+    return job_runner.main(folder)
+
+
+def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:
+    scores, offset, before = {}, 0, -1
+    while offset != before:
+        before = offset
+        events, offset = job.events(offset)
+        for event in events:
+            if event["event"] == "metric":
+                scores[f"{event['split']} {event['name']}"] = event["step"], event["value"]
+    return scores

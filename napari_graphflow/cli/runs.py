@@ -1,0 +1,192 @@
+"""``train``, ``distill``, ``segment``, ``evaluate``: the commands that compute."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from napari_graphflow.cli.terminal import Flag, Json, follow, output, print_json, progress_bar
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import Kind, create
+
+
+def train(
+    config: Annotated[TrainingConfig, Parameter(name="*")],
+    *,
+    out: Path | None = None,
+    detach: Flag = False,
+    json: Json = False,
+) -> int:
+    """Train a network on the labelled cases of a dataset.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    out
+        Where the model is copied to at the end; it stays in the job's folder as well.
+    detach
+        Start the job, print its folder and return at once.
+    json
+        Print the result as JSON.
+    """
+    return _run_job("train", config, out, detach, json)
+
+
+def distill(
+    config: Annotated[DistillationConfig, Parameter(name="*")],
+    *,
+    out: Path | None = None,
+    detach: Flag = False,
+    json: Json = False,
+) -> int:
+    """Train a student from a teacher, on labelled and unlabelled cases.
+
+    Parameters
+    ----------
+    config
+        What to distil.
+    out
+        Where the student is copied to at the end; it stays in the job's folder as well.
+    detach
+        Start the job, print its folder and return at once.
+    json
+        Print the result as JSON.
+    """
+    return _run_job("distill", config, out, detach, json)
+
+
+def segment(
+    inputs: tuple[Path, ...],
+    /,
+    *,
+    model: Path,
+    out: Path,
+    device: str = "auto",
+    probabilities: Flag = False,
+    overwrite: Flag = False,
+    json: Json = False,
+) -> None:
+    """Segment files, folders of files or DICOM folders; masks keep the image's geometry.
+
+    Parameters
+    ----------
+    inputs
+        Images, or folders of them.
+    model
+        Folder of a saved model.
+    out
+        A file for one image, a folder for several.
+    device
+        auto, cpu, cuda or mps.
+    probabilities
+        Write the class probabilities beside each mask.
+    overwrite
+        Replace masks that are there already.
+    json
+        Print what was written as JSON.
+    """
+    from napari_graphflow.segmentation import segment_files
+
+    with progress_bar() as bar:
+        task = bar.add_task("loading the model", total=None)
+
+        def progress(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+
+        written = segment_files(
+            inputs,
+            model,
+            out,
+            device=device,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if json:
+        print_json(written)
+        return
+    for row in written:
+        output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
+
+
+def evaluate(
+    dataset: Path,
+    *,
+    model: Path | None = None,
+    predictions: Path | None = None,
+    split: str = "test",
+    device: str = "auto",
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Score a model, or a folder of masks, on the labelled cases of a split.
+
+    Parameters
+    ----------
+    dataset
+        Folder of the dataset.
+    model
+        Folder of a saved model.
+    predictions
+        Folder of masks named after the cases, instead of a model.
+    split
+        train, val or test.
+    device
+        auto, cpu, cuda or mps.
+    out
+        Writes OUT.json and OUT.csv: every metric of every case and class.
+    json
+        Print all scores as JSON.
+    """
+    from napari_graphflow.evaluation import evaluate_split, finite_or_none, write_scores
+
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=None)
+        scores = evaluate_split(
+            dataset,
+            split,
+            model=model,
+            predictions=predictions,
+            device=device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if out is not None:
+        write_scores(scores, out)
+    if json:
+        print_json(finite_or_none(scores))
+        return
+    columns = {
+        "Dice": "dice_score",
+        "HD95 mm": "hausdorff_distance_95",
+        "ASSD mm": "average_surface_distance",
+    }
+    table = Table("class", *columns, "cases", "missed", box=None)
+    for name, metrics in scores["summary"].items():
+        means = (f"{metrics[key]['mean']:.3f}" for key in columns.values())
+        distance = metrics["hausdorff_distance_95"]
+        table.add_row(name, *means, str(distance["n"]), str(distance["infinite"]))
+    output.print(table)
+
+
+def _run_job(kind: Kind, config: TrainingConfig, out: Path | None, detach: bool, json: bool) -> int:
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+    job = create(kind, config)
+    job.start()
+    if detach:
+        print_json({"folder": job.folder}) if json else output.print(str(job.folder))
+        return 0
+    code = follow(job)
+    model = job.folder / "artifacts" / "model"
+    if code == 0 and out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        model = Path(shutil.copytree(model, out))
+    if json:
+        print_json({"folder": job.folder, "model": model, **job.status().as_dict()})
+    elif code == 0:
+        output.print(f"model: {model}")
+    return code

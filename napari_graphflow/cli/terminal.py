@@ -1,0 +1,73 @@
+"""What all commands say and how: messages, progress, JSON, exit codes."""
+
+import json
+import sys
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from napari_graphflow.jobs import Job
+
+#: Messages and progress go to the error stream, so that ``--json`` can be piped.
+console = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def follow(job: Job) -> int:
+    """Show a job's progress until it ends; interrupting asks it to stop."""
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=None)
+        try:
+            for event in job.follow():
+                if event["event"] == "phase":
+                    bar.reset(task, description=event["name"], total=None)
+                elif event["event"] == "progress":
+                    bar.update(task, completed=event["step"], total=event["total"])
+                elif event["event"] == "metric" and event["name"] == "dice":
+                    bar.console.print(f"step {event['step']}: Dice {event['value']:.4f}")
+                elif event["event"] == "warning":
+                    bar.console.print(f"[yellow]{event['text']}[/]")
+        except KeyboardInterrupt:
+            job.cancel()
+            raise
+    status = job.status()
+    if status.state == "done":
+        return 0
+    console.print(f"[red]{status.state}:[/] {status.text} {status.hint}".rstrip(), soft_wrap=True)
+    return status.exit_code or 1
+
+
+def progress_bar() -> Progress:
+    """Make a bar with the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, paths as text."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def fail(text: str) -> NoReturn:
+    """Say what was wrong with the call, and end with exit code 2."""
+    console.print(f"[red]error:[/] {text}", soft_wrap=True)
+    sys.exit(2)

@@ -1,0 +1,354 @@
+"""From folders of images and masks to a dataset, or to nothing at all.
+
+Which cases go in, and where:
+
+- With splits given, every case that they name goes in. Of the images that they do not name, those
+  without a mask go in as unlabelled training cases; those with a mask are left out, because whoever
+  wrote the splits left them out.
+- Without splits, a fifth of the labelled cases is drawn for the test and a fifth for the
+  validation, always the same ones; everything else is for training.
+
+What becomes of the values of the masks:
+
+- Without class names, every value but 0 is a class, in ascending order.
+- Masks of 0 and 255 alone mean background and foreground; beside other values, 255 means "nobody
+  has judged" and becomes nnU-Net's class ``ignore``.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_graphflow.dataset.layout import (
+    IGNORE,
+    SPLITS,
+    Dataset,
+    check_values,
+    read_stored_labels,
+    to_indices,
+)
+from napari_graphflow.dataset.sources import Source, find_sources, read_splits
+from napari_graphflow.errors import UserError
+from napari_graphflow.formats import PICTURES, SUFFIXES, sniff, suffix
+from napari_graphflow.volume import Volume, read_volume, write_labels, write_volume
+
+Progress = Callable[[int, int], None]
+#: Endings that nnU-Net reads and that are kept where all images share one.
+_KEPT = (".nii.gz", ".nrrd", ".mha")
+_CT_REACHES = -500
+_PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Class names in order, the value of each in the given masks, and the value to ignore."""
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    ignore: int | None
+
+    @property
+    def indices(self) -> dict[int, int]:
+        """Index on disk by given value; the one to be ignored comes last, as nnU-Net wants it."""
+        known = {value: index for index, value in enumerate(self.values)}
+        return known if self.ignore is None else {**known, self.ignore: len(self.values)}
+
+
+def import_dataset(
+    images: str | os.PathLike[str],
+    masks: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str],
+    *,
+    name: str = "",
+    splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | None = None,
+    classes: Mapping[str, int] | None = None,
+    mask_suffix: str = "",
+    progress: Progress | None = None,
+) -> Dataset:
+    """Turn a folder of images and a folder of masks into a dataset in the nnU-Net v2 raw layout.
+
+    Parameters
+    ----------
+    images
+        Folder of volumes (NIfTI, NRRD, MetaImage) or pictures (PNG, JPEG, TIFF, BMP). Channels in
+        files of their own end in ``_0000``, ``_0001``, ... before the ending.
+    masks
+        Folder of masks, named as their images, perhaps with more at the end (``a_seg.png`` for
+        ``a.png``) and another ending; None if there are none. An image without a mask is
+        unlabelled.
+    out
+        Folder of the new dataset. It must not exist, or be empty.
+    name
+        Name of the dataset; that of its folder where empty.
+    splits
+        JSON file with the lists ``train``, ``val`` and ``test``; ``FILE#KEY`` takes the entry KEY
+        of a file with several datasets. Or such lists themselves.
+    classes
+        Name and value in the masks of each class; values that are not named are refused. None
+        takes all values that occur. ``ignore`` names the value of voxels that nobody has judged.
+    mask_suffix
+        What names of masks have at the end, where it cannot be told by itself.
+    progress
+        Called with the number of steps done and their total.
+
+    Raises
+    ------
+    UserError
+        If anything does not fit; nothing is left behind then.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"There is already something at {out}.", "Choose another folder.")
+    wanted = read_splits(splits)
+    sources, record = find_sources(
+        Path(images), None if masks is None else Path(masks), wanted, mask_suffix
+    )
+    tell = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
+    found = _survey_masks(sources, tell)
+    meaning = _choose_classes(found, classes)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.importing-{os.getpid()}")
+    try:
+        aside.mkdir()
+        writer = _Writer(aside, meaning, sources)
+        _for_each(sources, writer.write, tell)
+        writer.describe(name or out.name, record)
+        Dataset.open(aside)
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except OSError as error:
+        raise UserError(
+            f"The dataset cannot be written to {out}: {error.strerror or error}.",
+            "Choose another folder or free some space.",
+        ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Dataset.open(out)
+
+
+class _Steps:
+    """Counts steps for a progress bar."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _for_each(
+    sources: Sequence[Source], act: Callable[[Source], None], tell: Callable[[], None]
+) -> None:
+    """Do something with every case, and speak of all that failed in one sentence."""
+    failed: list[tuple[str, UserError]] = []
+    for source in sources:
+        try:
+            act(source)
+        except UserError as error:
+            failed.append((source.name, error))
+        tell()
+    if len(failed) == 1:
+        case, first = failed[0]
+        raise UserError(f"Case {case} cannot be imported: {first.text}", first.remedy)
+    if failed:
+        case, first = failed[0]
+        others = ", ".join(other for other, _ in failed[1:6]) + (", …" if len(failed) > 6 else "")
+        raise UserError(
+            f"{len(failed)} cases cannot be imported ({case}, {others}); of {case}: {first.text}",
+            first.remedy,
+        )
+
+
+def _survey_masks(sources: Sequence[Source], tell: Callable[[], None]) -> set[int]:
+    """All values that occur in the masks."""
+    found: set[int] = set()
+
+    def look(source: Source) -> None:
+        assert source.mask is not None
+        found.update(np.unique(read_stored_labels(source.mask).array).tolist())
+
+    _for_each([source for source in sources if source.mask is not None], look, tell)
+    return found
+
+
+def _choose_classes(found: set[int], given: Mapping[str, int] | None) -> _Classes:
+    """Give every value a meaning."""
+    if given is None:
+        ignore = IGNORE if IGNORE in found and found - {0, IGNORE} else None
+        values = sorted(found - {0, 0 if ignore is None else ignore}) or [1]
+        names = [f"class_{value}" for value in values] if len(values) > 1 else ["foreground"]
+        named = {"background": 0, **dict(zip(names, values, strict=True))}
+    else:
+        named = {str(one): int(value) for one, value in given.items()}
+        ignore = named.pop("ignore", None)
+        if 0 not in named.values() and "background" not in named:
+            named = {"background": 0, **named}
+        foreground = [one for one in named if one != "background"]
+        if found <= {0, IGNORE} and len(foreground) == 1 and named[foreground[0]] == 1:
+            # Whether white is 1 or 255 is a matter of the program that saved the masks.
+            named[foreground[0]] = IGNORE if IGNORE in found else 1
+        if ignore is None and IGNORE in found and IGNORE not in named.values():
+            ignore = IGNORE
+    if len(set(named.values())) < len(named) or ignore in named.values():
+        raise UserError("Two classes have the same value.", "Give each class a value of its own.")
+    check_values([*named.values(), ignore or 0])
+    # The background comes first, whatever its value.
+    order = sorted(named, key=lambda one: (one != "background", named[one]))
+    return _Classes(tuple(order), tuple(named[one] for one in order), ignore)
+
+
+class _Writer:
+    """Writes cases one after the other, so that only one is in memory."""
+
+    def __init__(self, folder: Path, classes: _Classes, sources: Sequence[Source]) -> None:
+        self.folder, self.classes, self.sources = folder, classes, sources
+        self.ending = ""
+        self.first: tuple[str, int, int] | None = None
+        self.files = 0
+        self.reaches: list[float] = []
+        for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+            (folder / part).mkdir()
+
+    def write(self, source: Source) -> None:
+        """Check a case and write it."""
+        volumes = [read_volume(path) for path in source.images]
+        like = volumes[0]
+        for path, other in zip(source.images, volumes, strict=True):
+            if not other.same_grid(like, tolerance=0.1 * min(like.spacing)):
+                raise UserError(
+                    f"The channel {path.name} does not lie on the grid of the others.",
+                    "Resample its channels to one grid.",
+                )
+        self._compare(source, volumes)
+        part = "Ts" if source.split == "test" else "Tr"
+        if source.mask is not None:
+            mask = read_stored_labels(source.mask, like)
+            labels = to_indices(mask.array, self.classes.indices, source.name)
+            label = self.folder / f"labels{part}" / f"{source.name}{self.ending}"
+            write_labels(label, labels, like)
+        channel = 0
+        for path, volume in zip(source.images, volumes, strict=True):
+            for one in self._split(volume):
+                target = self.folder / f"images{part}" / f"{source.name}_{channel:04d}{self.ending}"
+                if one is volume and _as_stored(path, volume, self.ending):
+                    _link(path, target)
+                else:
+                    write_volume(target, one)
+                channel += 1
+        self.files = channel
+
+    def _compare(self, source: Source, volumes: Sequence[Volume]) -> None:
+        """Hold a case against the first one, which also decides on the format."""
+        like = volumes[0]
+        channels = sum(one.array.shape[-1] if one.channels else 1 for one in volumes)
+        if self.first is None:
+            self.first = (source.name, like.ndim, channels)
+            self.ending = _choose_ending(self.sources, like)
+        name, ndim, count = self.first
+        if like.ndim != ndim:
+            kinds = {2: "a 2D picture", 3: "a volume"}
+            raise UserError(
+                f"{source.images[0].name} is {kinds[like.ndim]}, but {name} is {kinds[ndim]}.",
+                "Import pictures and volumes as two datasets.",
+            )
+        if channels != count:
+            raise UserError(
+                f"The case has {channels} channel{'s' * (channels > 1)}, but {name} has {count}.",
+                "Give all images the same channels.",
+            )
+        self.reaches.append(float(like.array.min()))
+
+    def _split(self, volume: Volume) -> list[Volume]:
+        """Files of one channel each, but for pictures in colour, which nnU-Net reads from one."""
+        if not volume.channels or self._natural:
+            return [volume]
+        last = np.moveaxis(volume.array, -1, 0)
+        return [volume.with_array(np.ascontiguousarray(one)) for one in last]
+
+    @property
+    def _natural(self) -> bool:
+        return self.ending in (".png", ".tif")
+
+    def describe(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write ``dataset.json`` and ``splits.json``."""
+        assert self.first is not None
+        classes, count = self.classes, self.first[2]
+        if self._natural and count == 3 and self.files == 1:
+            channels = ["R", "G", "B"]
+        elif count == 1:
+            channels = ["CT" if max(self.reaches) < _CT_REACHES else "image"]
+        else:
+            channels = [f"channel {number}" for number in range(count)]
+        labels = {one: index for index, one in enumerate(classes.names)}
+        if classes.ignore is not None:
+            labels["ignore"] = len(labels)
+        listed = {
+            one.name: {
+                "images": [f"imagesTr/{one.name}_{i:04d}{self.ending}" for i in range(self.files)],
+                "label": f"labelsTr/{one.name}{self.ending}",
+            }
+            for one in self.sources
+            if one.mask is not None and one.split != "test"
+        }
+        original = dict(zip(classes.names, classes.values, strict=True))
+        if classes.ignore is not None:
+            original["ignore"] = classes.ignore
+        description = {
+            "name": name,
+            "channel_names": {str(number): one for number, one in enumerate(channels)},
+            "labels": labels,
+            "numTraining": len(listed),
+            "file_ending": self.ending,
+            # nnU-Net takes these as its training cases and passes over those without a mask.
+            "dataset": listed,
+            "napari_graphflow": {"original_values": original, **record},
+        }
+        splits = {
+            split: [one.name for one in self.sources if one.split == split] for split in SPLITS
+        }
+        for file, content in (("dataset.json", description), ("splits.json", splits)):
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            (self.folder / file).write_text(text, "utf-8")
+
+
+def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
+    """One ending for all files of the dataset: theirs where it is fit, or the usual one."""
+    endings = {suffix(path) for source in sources for path in source.images}
+    if len(endings) == 1 and endings <= set(_KEPT):
+        return endings.pop()
+    pictures = {ending for kind in PICTURES for ending in SUFFIXES[kind]}
+    if first.ndim == 3 or not endings <= pictures:
+        return ".nii.gz"
+    fits = first.array.dtype in ((np.uint8,) if first.channels else (np.uint8, np.uint16))
+    colours = not first.channels or first.array.shape[-1] == 3
+    return ".png" if fits and colours and first.spacing == (1.0, 1.0) else ".tif"
+
+
+def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
+    """Whether the bytes of a file can stay: it was read as it is, without a remark."""
+    kind = sniff(path)
+    if suffix(path) != ending or ending not in SUFFIXES.get(kind, ()) or volume.warnings:
+        return False
+    if kind == "PNG":
+        with path.open("rb") as file:
+            start = file.read(26)
+        return (start[24], start[25]) in _PLAIN_PNG
+    return ending in _KEPT and not volume.channels
+
+
+def _link(source: Path, target: Path) -> None:
+    """Share the bytes where the disk allows it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

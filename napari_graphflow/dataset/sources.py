@@ -1,0 +1,228 @@
+"""What lies in the folders that are to be imported: which files make a case, and its split."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_graphflow.dataset.layout import SPLITS, Split, stem
+from napari_graphflow.errors import UserError
+from napari_graphflow.formats import suffix
+
+ENDINGS = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+)
+_OTHER_WORDS: dict[str, Split] = {
+    "training": "train",
+    "validation": "val",
+    "valid": "val",
+    "testing": "test",
+    "target_test": "test",
+}
+_SHARE = 5
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A case to be imported."""
+
+    name: str
+    images: tuple[Path, ...]
+    mask: Path | None
+    split: Split
+
+
+def find_sources(
+    images: Path, masks: Path | None, splits: Mapping[str, Split] | None, mask_suffix: str = ""
+) -> tuple[list[Source], dict[str, list[str]]]:
+    """Match images and masks by name, and give each case its split.
+
+    Returns
+    -------
+    sources
+        In the order of their names.
+    record
+        Names of images (``left_out``) and masks (``masks_without_image``) that do not go in.
+    """
+    mask_files = {} if masks is None else _by_stem(masks)
+    if mask_suffix:
+        mask_files = {
+            name.removesuffix(mask_suffix): path
+            for name, path in mask_files.items()
+            if name.endswith(mask_suffix)
+        }
+    image_files = _by_stem(images)
+    if not image_files:
+        raise UserError(
+            f"The folder {images} holds no images.",
+            f"Choose a folder with files that end in {', '.join(ENDINGS)}.",
+        )
+    channels = _join_channels(image_files, {*mask_files, *(splits or {})})
+    matched = _match(channels, mask_files)
+    chosen = _draw_splits(channels, matched) if splits is None else dict(splits)
+    missing = sorted(set(chosen) - set(channels))
+    if missing:
+        raise UserError(
+            f"The splits name {len(missing)} case{'s' * (len(missing) > 1)} without an image in "
+            f"{images}, such as {missing[0]}.",
+            "Check that these are the splits of these images.",
+        )
+    for name in channels:
+        if name not in chosen and name not in matched:
+            chosen[name] = "train"
+    record = {
+        "left_out": [name for name in channels if name not in chosen],
+        "masks_without_image": sorted(
+            path.name for path in set(mask_files.values()) - set(matched.values())
+        ),
+    }
+    sources = [
+        Source(name, tuple(files), matched.get(name), chosen[name])
+        for name, files in channels.items()
+        if name in chosen
+    ]
+    return sources, {key: names for key, names in record.items() if names}
+
+
+def read_splits(
+    splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | None,
+) -> dict[str, Split] | None:
+    """Read splits as the split of each case.
+
+    Raises
+    ------
+    UserError
+        If the file is none of splits, or names a case twice.
+    """
+    if splits is None:
+        return None
+    content, where = (
+        (splits, "The splits") if isinstance(splits, Mapping) else _load_splits(os.fspath(splits))
+    )
+    result: dict[str, Split] = {}
+    for word, names in content.items():
+        split = _OTHER_WORDS.get(word, word)
+        if split not in SPLITS or not isinstance(names, list | tuple):
+            raise UserError(
+                f"{where} holds “{word}”, which is no list of cases for train, val or test.",
+                'Write {"train": [...], "val": [...], "test": [...]}.',
+            )
+        for name in map(_without_ending, names):
+            if result.setdefault(name, split) != split:
+                raise UserError(
+                    f"{where} puts the case {name} into both {result[name]} and {split}.",
+                    "Name each case once.",
+                )
+    return result
+
+
+def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
+    path, key = Path(text), ""
+    if "#" in text and not path.exists():
+        file, _, key = text.rpartition("#")
+        path = Path(file)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.", "Check the path of the splits.") from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is no JSON file of splits.", "Choose another file.") from None
+    several = isinstance(content, dict) and all(isinstance(one, dict) for one in content.values())
+    if several and key not in content:
+        raise UserError(
+            f"{path} holds splits of several datasets: {', '.join(content)}.",
+            f"Choose one of them, such as {path}#{next(iter(content), 'NAME')}.",
+        )
+    if not isinstance(content, dict) or (key and not several):
+        raise UserError(
+            f"{path} holds no splits{f' of {key}' if key else ''}.",
+            'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
+        )
+    return (content[key], f"{path.name}#{key}") if several else (content, path.name)
+
+
+def _without_ending(name: Any) -> str:
+    text = str(name)
+    ending = next((one for one in ENDINGS if text.lower().endswith(one)), "")
+    return text[: len(text) - len(ending)]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.", "Check the path.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or suffix(path) not in ENDINGS:
+            continue
+        if (name := stem(path)) in found:
+            raise UserError(
+                f"{path.name} and {found[name].name} in {folder} have the same name.",
+                "Remove one of them.",
+            )
+        found[name] = path
+    return found
+
+
+def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str, list[Path]]:
+    """Cases by name; files that end in _0000, _0001, ... are channels of one case.
+
+    Numbered pictures look the same, so this is believed only where masks or splits name the
+    case without its number.
+    """
+    numbered = [re.fullmatch(r"(.+)_(\d{4})", name) for name in files]
+    known = set(known)
+    if not all(numbered) or known & set(files):
+        return {name: [path] for name, path in files.items()}
+    cases: dict[str, list[Path]] = {}
+    for match, path in zip(numbered, files.values(), strict=True):
+        assert match is not None
+        cases.setdefault(match[1], []).append(path)
+    if known & set(cases) or all(match is not None and match[2] == "0000" for match in numbered):
+        return cases
+    return {name: [path] for name, path in files.items()}
+
+
+def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:
+    """Find the mask of each case: the same name, or one that begins with it."""
+    plain = {re.sub(r"[-_. ](image|img)$", "", name): name for name in cases}
+    matched = {name: masks[name] for name in cases if name in masks}
+    for name, path in masks.items():
+        if name in matched:
+            continue
+        parts = (name[: match.start()] for match in re.finditer(r"[-_. ]", name))
+        part = max((part for part in parts if part in plain), key=len, default=None)
+        if part is None:
+            continue
+        owner = plain[part]
+        if owner in matched:
+            raise UserError(
+                f"Both {matched[owner].name} and {path.name} could be the mask of {owner}.",
+                "Say what the masks' names end in with mask_suffix.",
+            )
+        matched[owner] = path
+    if masks and not matched:
+        raise UserError(
+            f"None of the {len(masks)} masks has the name of an image (a mask is called "
+            f"{next(iter(masks))}, an image {next(iter(cases))}).",
+            "Name each mask as its image.",
+        )
+    return matched
+
+
+def _draw_splits(cases: Iterable[str], matched: Mapping[str, Path]) -> dict[str, Split]:
+    """A fifth of the labelled cases for the test, a fifth for the validation, the rest to train."""
+    chosen: dict[str, Split] = dict.fromkeys(cases, "train")
+    labelled = sorted(matched)
+    order = np.random.default_rng(_SEED).permutation(len(labelled))
+    test = len(labelled) // _SHARE
+    val = max(test, int(len(labelled) > 1))
+    for place, index in enumerate(order[: test + val]):
+        chosen[labelled[index]] = "test" if place < test else "val"
+    return chosen

@@ -1,0 +1,165 @@
+"""The voxels of a DICOM series, slice by slice, each with its own slope and intercept."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.formats.dicom_headers import Slice
+from napari_graphflow.formats.voxels import AGAIN, check_memory, smallest_type
+
+
+def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
+    """Read slices, in their order, as (z, y, x) or (z, y, x, channels)."""
+    if slices[0].frames > 1:
+        return _read_frames(slices)
+    first = _decoded(slices[0])[0]
+    dtype = _value_type(slices, first) if first.ndim == 2 else first.dtype
+    shape = (len(slices), *first.shape)
+    check_memory("The series", shape, math.prod(shape) * dtype.itemsize)
+    array = np.empty(shape, dtype)
+    for index, one in enumerate(slices):
+        pixels = _decoded(one)[0] if index else first
+        if pixels.shape != first.shape:
+            raise _broken(one)
+        if array.dtype.kind in "iu" and not _fits(pixels, array.dtype):
+            array = array.astype(np.result_type(array.dtype, smallest_type(*_ends(pixels))))
+        array[index] = pixels
+    return array
+
+
+def _ends(pixels: NDArray[Any]) -> tuple[int, int]:
+    return int(pixels.min()), int(pixels.max())
+
+
+def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    low, high = _ends(pixels)
+    return bool(np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+
+
+def _read_frames(slices: Sequence[Slice]) -> NDArray[Any]:
+    """Read frames of one file."""
+    if len({(one.slope, one.intercept) for one in slices}) > 1:
+        return _read_scaled_frames(slices)
+    array = _decoded(slices[0])
+    frames = [one.frame for one in slices]
+    if max(frames) >= len(array):
+        raise _broken(slices[0])
+    if frames != list(range(len(array))):
+        array = array[frames]
+    return array if array.ndim == 4 else array.astype(_value_type(slices, array), copy=False)
+
+
+def _read_scaled_frames(slices: Sequence[Slice]) -> NDArray[Any]:
+    """Read frames with a scale each, which pydicom leaves alone; SimpleITK would apply only one."""
+    try:
+        stored = pydicom.dcmread(slices[0].path).pixel_array
+    except Exception:  # what pydicom lacks, a decoder or memory, it says in many ways
+        raise UserError(
+            f"{slices[0].path.name} has an intensity scale for each frame and a compression that "
+            "cannot be read with it.",
+            "Export the series without compression.",
+        ) from None
+    array = np.empty((len(slices), *stored.shape[1:]), np.float32)
+    for index, one in enumerate(slices):
+        array[index] = stored[one.frame] * one.slope + one.intercept
+    return array
+
+
+def _decoded(one: Slice) -> NDArray[Any]:
+    """All frames of a slice's file, slope and intercept applied."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(one.path))
+    try:
+        array = sitk.GetArrayFromImage(image := reader.Execute())
+    except RuntimeError:
+        raise _broken(one) from None
+    if image.GetDimension() == 2:
+        array = array[None]
+    if one.samples == 3 and array.shape[-1] not in (3, 4):
+        raise _broken(one)
+    return array
+
+
+def _broken(one: Slice) -> UserError:
+    return UserError(f"The pixels of {one.path.name} cannot be decoded.", AGAIN)
+
+
+def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
+    """The type to begin with: the stored one, or the smallest for the first slice once scaled."""
+    scales = {(one.slope, one.intercept) for one in slices}
+    bits, signed = slices[0].stored
+    if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales):
+        return np.dtype(np.float32 if bits <= 16 else np.float64)
+    if scales == {(1.0, 0.0)}:
+        width = 8 if bits <= 8 else 16 if bits <= 16 else 32
+        return np.dtype(f"{'int' if signed else 'uint'}{width}")
+    return np.promote_types(np.int16, smallest_type(*_ends(first)))
+
+
+def resample(
+    array: NDArray[Any], places: NDArray[np.float64], step: float, pixel: tuple[float, float]
+) -> tuple[NDArray[Any], tuple[float, float]]:
+    """Bring uneven or tilted slices onto a box, by linear interpolation between neighbours.
+
+    Parameters
+    ----------
+    array
+        Slices (n, y, x).
+    places
+        Offsets of the slices along x, y and their normal in mm, shape (n, 3), increasing.
+    step
+        Distance of the slices wanted, in mm.
+    pixel
+        Pixel size (y, x) in mm.
+
+    Returns
+    -------
+    array
+        (z, y, x) of the same type; where no slice reaches, the smallest value.
+    corner
+        Offset (x, y) of its first voxel in mm.
+    """
+    shifts = places[:, :2] / np.array(pixel[::-1])
+    low = np.floor(shifts.min(axis=0)).astype(int)
+    more = np.ceil(shifts.max(axis=0)).astype(int) - low + 1
+    count = int(np.floor((places[-1, 2] - places[0, 2]) / step + 1e-3)) + 1
+    shape = (count, array.shape[1] + more[1], array.shape[2] + more[0])
+    check_memory("The series", shape, math.prod(shape) * array.itemsize)
+    fill = array.min()
+    out = np.empty(shape, array.dtype)
+    whole = array.dtype.kind in "iu"
+    for index in range(count):
+        place = places[0, 2] + index * step
+        upper = int(np.clip(np.searchsorted(places[:, 2], place), 1, len(places) - 1))
+        gap = places[upper, 2] - places[upper - 1, 2]
+        weight = np.clip((place - places[upper - 1, 2]) / gap, 0, 1)
+        plane = np.zeros(shape[1:], np.float32)
+        for one, share in ((upper - 1, 1 - weight), (upper, weight)):
+            if share > 0:
+                _add(
+                    plane,
+                    array[one].astype(np.float32) - np.float32(fill),
+                    shifts[one] - low,
+                    share,
+                )
+        plane += np.float32(fill)
+        out[index] = np.rint(plane) if whole else plane
+    return out, (float(low[0] * pixel[1]), float(low[1] * pixel[0]))
+
+
+def _add(plane: NDArray[Any], pixels: NDArray[Any], shift: NDArray[Any], share: float) -> None:
+    """Add a slice to a plane, moved by a fraction of pixels (x, y)."""
+    x, y = np.floor(shift).astype(int)
+    along_x, along_y = shift - (x, y)
+    rows, columns = pixels.shape
+    for j, weight_y in ((0, 1 - along_y), (1, along_y)):
+        for i, weight_x in ((0, 1 - along_x), (1, along_x)):
+            if weight := share * weight_x * weight_y:
+                plane[y + j : y + j + rows, x + i : x + i + columns] += np.float32(weight) * pixels

@@ -1,0 +1,178 @@
+"""Maps of the variation graph in a scan's own grid, from the very tensors of the loss.
+
+They show where a network's internal features change between encoder and decoder. They are no
+property of the tissue, and none of them is a picture of the paper (design choice).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from napari_graphflow.config import GraphFlowOptions
+from napari_graphflow.distillation.graph_flow import VariationGraph, patch_energy, variation_graph
+from napari_graphflow.distillation.graph_maps import to_input_grid, variation_map
+from napari_graphflow.distillation.paraphraser import Paraphraser
+from napari_graphflow.errors import UserError
+from napari_graphflow.inference import Cancelled, Progress, over_windows
+from napari_graphflow.model import METHOD, Model, weights_hash
+from napari_graphflow.networks import Output
+from napari_graphflow.preprocessing import check_fits, prepare, restore_maps
+from napari_graphflow.volume import Volume
+
+Encode = Callable[[Output], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class VariationMaps:
+    """Variation maps in the grid of the image, in units of the salient activation.
+
+    Attributes
+    ----------
+    student, teacher
+        Maps, not negative, on one scale; the teacher's only if a teacher was given.
+    difference
+        Teacher minus student.
+    notes
+        Sentences that belong beside the pictures.
+    """
+
+    student: Volume
+    teacher: Volume | None
+    difference: Volume | None
+    notes: tuple[str, ...]
+
+
+def variation_maps(
+    student: Model,
+    volume: Volume,
+    teacher: Model | None = None,
+    *,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> VariationMaps:
+    """Draw the variation map ``V(u)`` of a student and, beside it, that of its teacher.
+
+    The graphs are formed window by window with the patch of the student's distillation (3 where
+    there was none). A teacher that this student was distilled from is drawn through the
+    paraphrasers of that distillation, so that both maps stem from the tensors of the loss.
+
+    Raises
+    ------
+    UserError
+        If the image does not fit a model, or a network has no pair of taps.
+    """
+    options = _options(student)
+    notes = ["Internal features of the network, not tissue properties."]
+    own, own_energy = _map(student, volume, options, _taps, progress, cancelled)
+    if teacher is None:
+        return VariationMaps(_scaled(own, own_energy), None, None, tuple(notes))
+    encode: Encode = _taps
+    if student.card.provenance.get("teacher_sha256") == weights_hash(teacher.folder) and (
+        paraphrasers := _paraphrasers(student.folder)
+    ):
+        encode = _paraphrased(paraphrasers)
+        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
+    else:
+        notes.append(
+            "This student was not distilled from this teacher by Graph Flow, so the channels of "
+            "the two maps are not matched."
+        )
+    theirs, energy = _map(teacher, volume, options, encode, progress, cancelled)
+    mine = _scaled(own, own_energy if options.normalise == "each" else energy)
+    theirs = _scaled(theirs, energy)
+    return VariationMaps(mine, theirs, theirs.with_array(theirs.array - mine.array), tuple(notes))
+
+
+def _map(
+    model: Model,
+    volume: Volume,
+    options: GraphFlowOptions,
+    encode: Encode,
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> tuple[Volume, float]:
+    """The unscaled map of a network and the mean energy of its salient patches."""
+    check_fits(volume, model.card)
+    prepared = prepare(volume, model.card.preprocessing)
+    energies: list[float] = []
+
+    def compute(windows: Tensor) -> Tensor:
+        encoder, decoder = encode(model.module(windows))
+        graph: VariationGraph = variation_graph(
+            encoder, decoder, options.patch, mode=options.salience
+        )
+        energies.append(float(patch_energy(graph)))
+        size = tuple(windows.shape[2:])
+        # A tap of stride s has ceil(size / s) cells.
+        stride = [math.ceil(n / cells) for n, cells in zip(size, encoder.shape[2:], strict=True)]
+        return to_input_grid(variation_map(graph), stride, size)[:, None]
+
+    maps = over_windows(
+        compute,
+        prepared.array,
+        model.card.dims,
+        model.card.patch_size,
+        device=model.device,
+        overlap=0.0,
+        progress=progress,
+        cancelled=cancelled,
+    )
+    restored = restore_maps(maps.numpy(), prepared, smooth=False)
+    return restored.with_array(restored.array[..., 0]), sum(energies) / len(energies)
+
+
+def _scaled(volume: Volume, energy: float) -> Volume:
+    return volume.with_array(volume.array / math.sqrt(energy)) if energy > 0 else volume
+
+
+def _options(student: Model) -> GraphFlowOptions:
+    run = student.card.provenance.get("run", {})
+    if run.get("method") == "graph_flow":
+        return GraphFlowOptions.model_validate(run["graph_flow"])
+    return GraphFlowOptions(normalise="each")
+
+
+def _taps(output: Output) -> tuple[Tensor, Tensor]:
+    if not {"encoder", "decoder"} <= set(output.taps):
+        raise UserError(
+            "The network has no tap called encoder or decoder, so no variation map can be drawn.",
+            "Name its taps when it is imported.",
+        )
+    return output.taps["encoder"], output.taps["decoder"]
+
+
+def _paraphrased(paraphrasers: dict[str, Paraphraser]) -> Encode:
+    def encode(output: Output) -> tuple[Tensor, Tensor]:
+        encoder, decoder = _taps(output)
+        return (
+            paraphrasers["encoder"].to(encoder.device).encode(encoder),
+            paraphrasers["decoder"].to(decoder.device).encode(decoder),
+        )
+
+    return encode
+
+
+def _paraphrasers(folder: Path) -> dict[str, Paraphraser]:
+    """The paraphrasers saved beside a student; none if it was distilled by another method."""
+    path = folder / METHOD
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in load_file(path).items():
+        owner, _, rest = name.partition(".")
+        if owner == "paraphrasers":
+            tap, _, parameter = rest.partition(".")
+            found.setdefault(tap, {})[parameter] = value
+    return {tap: _rebuilt(state) for tap, state in found.items()}
+
+
+def _rebuilt(state: dict[str, Tensor]) -> Paraphraser:
+    # The second layer of the encoder leads from the teacher's to the student's channels.
+    narrow, wide, *kernel = state["encoder.2.weight"].shape
+    paraphraser = Paraphraser(wide, narrow, len(kernel))
+    paraphraser.load_state_dict(state)
+    return paraphraser.eval().requires_grad_(False)

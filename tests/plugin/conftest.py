@@ -1,0 +1,135 @@
+"""A real window, a real worker, small models and a small dataset for the tests of the plugin."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from napari import Viewer
+from napari_graphflow.config import ModelCard, Preprocessing
+from napari_graphflow.plugin.engine import engine
+
+CLASSES = {"background": 0, "organ": 1, "lesion": 2}
+OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+MakeModel = Callable[..., Path]
+WriteScan = Callable[..., Path]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
+    """A napari window on the screen."""
+    window: Viewer = make_napari_viewer(show=True)
+    return window
+
+
+@pytest.fixture(scope="session")
+def _worker() -> Iterator[None]:
+    yield
+    engine().close()
+
+
+@pytest.fixture(autouse=True)
+def no_request_is_left(_worker: None) -> Iterator[None]:
+    """Keep the warm worker from test to test, but nothing that one test asked of it."""
+    yield
+    engine().forget()
+
+
+@pytest.fixture
+def make_model(home: Path) -> MakeModel:
+    """Save a small network with random weights where the windows look for models."""
+
+    def make(
+        name: str = "small",
+        *,
+        role: str = "student",
+        dims: int = 3,
+        in_channels: int = 1,
+        network: str = "enet",
+        seed: int = 0,
+    ) -> Path:
+        import torch
+
+        from napari_graphflow.model import save_model
+        from napari_graphflow.networks import build
+
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        module = build(network, in_channels, len(CLASSES), dims, 8 if network == "unet" else None)
+        card = ModelCard(
+            name=name,
+            role=role,
+            network=network,
+            dims=dims,
+            in_channels=in_channels,
+            classes=CLASSES,
+            width=8 if network == "unet" else None,
+            patch_size=(16,) * dims,
+            preprocessing=Preprocessing(intensity="zscore"),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+        )
+        save_model(home / "models" / name, card, module.eval())
+        return home / "models" / name
+
+    return make
+
+
+@pytest.fixture
+def write_scan(tmp_path: Path) -> WriteScan:
+    """Write a scan with SimpleITK alone."""
+
+    def write(
+        name: str = "scan.nii.gz",
+        *,
+        shape: tuple[int, ...] = (12, 20, 24),
+        spacing: tuple[float, ...] = (0.8, 0.7, 2.5),
+        origin: tuple[float, ...] = (-30.0, 12.5, 100.0),
+        direction: tuple[float, ...] = OBLIQUE,
+        seed: int = 0,
+    ) -> Path:
+        noise = np.random.default_rng(seed).normal(100, 20, shape)
+        image = sitk.GetImageFromArray(noise.astype(np.int16))
+        image.SetSpacing(spacing)
+        image.SetOrigin(origin)
+        image.SetDirection(direction)
+        path = tmp_path / name
+        sitk.WriteImage(image, str(path))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path) -> Path:
+    """Six small volumes in the nnU-Net layout: three labelled, one of them for validation."""
+    folder = tmp_path / "blobs"
+    for sub in ("imagesTr", "labelsTr"):
+        (folder / sub).mkdir(parents=True)
+    names = [f"blob_{number:03d}" for number in range(1, 7)]
+    random = np.random.default_rng(3)
+    grid = np.stack(np.meshgrid(*[np.arange(16)] * 3, indexing="ij"))
+    for index, name in enumerate(names):
+        centre = random.uniform(6, 10, 3)[:, None, None, None]
+        distance = np.sqrt(((grid - centre) ** 2).sum(0))
+        labels = (distance < 5).astype(np.uint8) + (distance < 2.5)
+        image = random.normal(0, 10, labels.shape) + 100 * labels
+        for array, path in (
+            (image.astype(np.float32), folder / "imagesTr" / f"{name}_0000.nii.gz"),
+            (labels.astype(np.uint8), folder / "labelsTr" / f"{name}.nii.gz"),
+        ):
+            if index >= 3 and path.parent.name == "labelsTr":
+                continue
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    description = {
+        "name": "blobs",
+        "channel_names": {"0": "MR"},
+        "labels": CLASSES,
+        "numTraining": 3,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description), "utf-8")
+    splits = {"train": [*names[:2], *names[3:]], "val": [names[2]], "test": []}
+    (folder / "splits.json").write_text(json.dumps(splits), "utf-8")
+    return folder

@@ -1,0 +1,55 @@
+"""The copied command, read back by the command line itself."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from napari_graphflow.cli import app
+from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.plugin.commands import job_command, segment_command
+
+CONFIGS = {
+    "plain training": TrainingConfig(dataset=Path("/data/with blank")),
+    "training": TrainingConfig(
+        dataset=Path("/data"),
+        network="unet",
+        dims=2,
+        labelled=12,
+        patch_size=(64, 64),
+        mirror=("y",),
+        learning_rate=3e-4,
+        name="U-Net on data",
+    ),
+    "distillation": DistillationConfig(
+        dataset=Path("/data"),
+        teacher=Path("/models/teacher"),
+        network="mobile_unet",
+        unlabelled=False,
+        temperature=2.5,
+        graph_flow=GraphFlowOptions(patch=(3, 5, 5), reduction="paper_sum"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_copied_command_asks_for_the_same_run(name: str) -> None:
+    program, *words = shlex.split(job_command(CONFIGS[name]))
+    assert program == "napari-graphflow"
+    assert _parsed(words)["config"] == CONFIGS[name]
+
+
+def test_the_copied_segmentation_command_is_understood() -> None:
+    command = segment_command("/scans/a b.nii.gz", Path("/models/x"), "cpu", True)
+    bound = _parsed(shlex.split(command)[1:])
+    assert list(bound["inputs"]) == [Path("/scans/a b.nii.gz")]
+    assert (bound["model"], bound["device"], bound["probabilities"]) == (
+        Path("/models/x"),
+        "cpu",
+        True,
+    )
+
+
+def _parsed(words: list[str]) -> dict[str, Any]:
+    _, bound, _ = app.parse_args(words)
+    return dict(bound.arguments)

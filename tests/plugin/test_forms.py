@@ -1,0 +1,71 @@
+"""The generated form against the configuration that it is made from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.distil import ASKED
+from napari_graphflow.plugin.forms import ConfigForm, field_descriptions
+
+KINDS: dict[type[Any], dict[str, Any]] = {
+    TrainingConfig: {"dataset": Path("/data")},
+    DistillationConfig: {"dataset": Path("/data"), "teacher": Path("/teacher")},
+}
+
+
+def make_form(kind: type[Any], **values: Any) -> ConfigForm[Any]:
+    config = kind(**(KINDS[kind] | values))
+    return ConfigForm(config, [name for name in kind.model_fields if name not in ASKED])
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_untouched_form_gives_an_equal_configuration(kind: type[Any]) -> None:
+    assert make_form(kind).config() == kind(**KINDS[kind])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rate=st.floats(1e-12, 10),
+    steps=st.integers(1, 10_000_000),
+    labelled=st.none() | st.integers(1, 10_000),
+    patch=st.just(()) | st.tuples(*[st.integers(1, 512)] * 3),
+    mirror=st.none() | st.just(()) | st.just(("y", "x")),
+    precision=st.sampled_from(["32-true", "bf16-mixed"]),
+)
+def test_any_configuration_survives_the_form(qapp: Any, **values: Any) -> None:
+    values["learning_rate"] = values.pop("rate")
+    values["patch_size"] = values.pop("patch")
+    config = TrainingConfig(dataset=Path("/data"), **values)
+    form = make_form(TrainingConfig)
+    form.put(config)
+    assert form.config() == config
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_has_a_description(kind: type[Any]) -> None:
+    described = field_descriptions(kind)
+    assert [name for name in kind.model_fields if not described.get(name)] == []
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize(
+    ("field", "entry", "sentence"),
+    [
+        ("learning_rate", "fast", "'fast' cannot be read as learning rate"),
+        ("patch_size", "16 x 16", "'x' cannot be read as patch size"),
+        ("patch_size", "16 16", "patch_size has 2 numbers but dims is 3"),
+        ("learning_rate", "-1", "learning_rate"),
+        ("labelled", "0", "labelled"),
+    ],
+)
+def test_a_wrong_entry_is_one_sentence(field: str, entry: str, sentence: str) -> None:
+    form = make_form(TrainingConfig)
+    form.put_fields(**{field: entry})
+    with pytest.raises(UserError, match=sentence):
+        form.config()

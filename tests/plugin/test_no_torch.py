@@ -1,0 +1,35 @@
+"""Every widget opened in a fresh interpreter: torch stays outside."""
+
+import subprocess
+import sys
+
+import pytest
+
+OPEN_EVERYTHING = """
+import importlib, pkgutil, sys
+import napari
+import napari_graphflow.plugin as plugin
+
+for module in pkgutil.walk_packages(plugin.__path__, plugin.__name__ + "."):
+    importlib.import_module(module.name)
+viewer = napari.Viewer(show=True)
+viewer.open_sample("napari-graphflow", "abdomen-labelled")
+assert len(viewer.layers) == 2, viewer.layers
+for name in ("Segment", "Distil", "Compare"):
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", name)
+    widget.show()
+    napari.qt.get_qapp().processEvents()
+loaded = sorted({"torch", "monai", "lightning_fabric", "safetensors"} & set(sys.modules))
+assert not loaded, f"loaded: {loaded}"
+viewer.close()
+print("opened")
+"""
+
+
+@pytest.mark.usefixtures("home")
+def test_opening_every_widget_loads_no_torch() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", OPEN_EVERYTHING], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert "opened" in run.stdout

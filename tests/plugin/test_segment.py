@@ -1,0 +1,278 @@
+"""*Segment*, clicked in a real window, with a real worker behind it."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from napari import Viewer
+from napari.layers import Labels
+from napari.utils.notifications import notification_manager
+from napari_graphflow.plugin.engine import engine
+from napari_graphflow.plugin.layers import class_names
+from napari_graphflow.plugin.segment import SegmentWidget
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+SLOW_START_MS = 90_000
+
+
+@pytest.fixture
+def segment(viewer: Viewer) -> Iterator[SegmentWidget]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+def click(qtbot: QtBot, button: Any) -> None:
+    assert button.isEnabled()
+    assert button.isVisible()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait_for_the_end(qtbot: QtBot, widget: SegmentWidget) -> None:
+    qtbot.waitUntil(lambda: not widget.running, timeout=SLOW_START_MS)
+
+
+def open_scan(viewer: Viewer, path: Path) -> Any:
+    (layer,) = viewer.open(str(path), plugin="napari-graphflow")
+    return layer
+
+
+def test_it_says_what_to_do_first(viewer: Viewer, segment: SegmentWidget, make_model, write_scan):
+    assert not segment.button.isEnabled()
+    assert "Open a scan first" in segment.status.text()
+    open_scan(viewer, write_scan())
+    assert not segment.button.isEnabled()
+    assert "There is no model yet" in segment.status.text()
+    make_model("small")
+    segment.model.refresh()
+    assert segment.button.isEnabled()
+    assert segment.status.text() == ""
+    assert "student · 3D" in segment.model.about.text()
+
+
+def test_a_scan_is_segmented_by_clicking_and_saved_with_its_geometry(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    path = write_scan()
+    image = open_scan(viewer, path)
+    shown: list[str] = []
+    segment.progress.bar.valueChanged.connect(
+        lambda _: shown.append(segment.progress.bar.format())
+    )
+    click(qtbot, segment.button)
+    assert segment.progress.isVisible(), "nothing showed at once that it is busy"
+    assert not segment.button.isEnabled()
+    wait_for_the_end(qtbot, segment)
+
+    mask = viewer.layers[-1]
+    assert isinstance(mask, Labels)
+    assert mask.name == "small · scan"
+    assert mask.data.shape == image.data.shape
+    assert set(np.unique(mask.data)) <= {0, 1, 2}
+    assert mask.data.any()
+    assert mask.editable
+    assert class_names(mask) == {0: "background", 1: "organ", 2: "lesion"}
+    assert tuple(mask.scale) == tuple(image.scale)
+    assert segment.mask.layer() is mask
+    assert "on CPU" in segment.status.text() or "on GPU" in segment.status.text()
+    assert segment.button.isEnabled()
+
+    out = tmp_path / "mask.nii.gz"
+    answer_file_dialog(out)
+    click(qtbot, segment.save)
+    assert segment.status.text().startswith("✓ Saved mask.nii.gz"), segment.status.text()
+    saved, scan = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
+    np.testing.assert_allclose(saved.GetDirection(), scan.GetDirection(), atol=1e-6)
+    np.testing.assert_allclose(saved.GetOrigin(), scan.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(saved.GetSpacing(), scan.GetSpacing(), rtol=1e-6)
+    assert np.bincount(sitk.GetArrayFromImage(saved).ravel()).tolist() == (
+        np.bincount(mask.data.ravel()).tolist()
+    )
+
+
+def answer_file_dialog(path: Path) -> None:
+    """Type a name into the file dialog that is about to open, and accept it."""
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        if not isinstance(dialog, QFileDialog):
+            QTimer.singleShot(50, answer)
+            return
+        dialog.selectFile(str(path))
+        dialog.accept()
+
+    QTimer.singleShot(50, answer)
+
+
+def test_running_again_changes_the_mask_and_can_be_undone(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    open_scan(viewer, write_scan())
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    mask = segment.mask.layer()
+    result = mask.data.copy()
+    edited = np.zeros_like(result)
+    mask.data = edited
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    assert segment.mask.layer() is mask
+    np.testing.assert_array_equal(mask.data, result)
+    mask.undo()
+    assert not mask.data.any()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_this_slice_leaves_the_other_slices_alone(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, dims: int
+) -> None:
+    make_model("small", dims=dims)
+    segment.model.refresh()
+    open_scan(viewer, write_scan())
+    viewer.dims.set_current_step(0, 4)
+    click(qtbot, segment.slice)
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    mask = segment.mask.layer()
+    assert mask.data[4].any()
+    assert not mask.data[:4].any()
+    assert not mask.data[5:].any()
+    viewer.dims.set_current_step(0, 7)
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    assert segment.mask.layer() is mask
+    assert [bool(one.any()) for one in mask.data].count(True) == 2
+
+
+def test_probability_and_uncertainty_are_shown_on_request(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    image = open_scan(viewer, write_scan())
+    segment.probability.setChecked(True)
+    segment.uncertainty.setChecked(True)
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    maps = {layer.name: layer for layer in viewer.layers}
+    organ, lesion = (
+        maps[f"probability of {name} · scan"].data.astype(float) for name in ("organ", "lesion")
+    )
+    assert organ.shape == image.data.shape
+    labels = segment.mask.layer().data
+    background = 1 - organ - lesion
+    expected = np.argmax([background, organ, lesion], axis=0)
+    assert np.mean(expected == labels) > 0.999, "the maps lie elsewhere than the mask"
+    uncertainty = maps["uncertainty · scan"].data
+    assert 0 <= uncertainty.min() <= uncertainty.max() <= 1.001
+    assert segment.image.layer() is image, "a map was offered as an image to segment"
+
+
+def test_cancel_leaves_everything_as_it_was(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    open_scan(viewer, write_scan(shape=(64, 96, 96)))
+    click(qtbot, segment.button)
+    qtbot.wait(50)
+    click(qtbot, segment.progress.cancel)
+    wait_for_the_end(qtbot, segment)
+    assert "Cancelled" in segment.status.text()
+    assert len(viewer.layers) == 1
+    assert segment.button.isEnabled()
+    assert not segment.progress.isVisible()
+
+
+def test_a_killed_worker_is_told_in_a_sentence_and_the_next_click_works(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    open_scan(viewer, write_scan(shape=(64, 96, 96)))
+    click(qtbot, segment.button)
+    qtbot.waitUntil(lambda: engine().pid is not None, timeout=SLOW_START_MS)
+    os.kill(engine().pid, signal.SIGKILL)
+    wait_for_the_end(qtbot, segment)
+    assert segment.status.text().startswith("✕ The segmentation process was ended by the system")
+    assert "Traceback" not in segment.status.text()
+    assert len(viewer.layers) == 1
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    assert len(viewer.layers) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"in_channels": 3}, "was made for images of 3 channels, but this image has 1"),
+        ({"dims": 3, "picture": True}, "was made for volumes, but this image is a 2D picture"),
+        ({"damage": True}, "weights"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_told_in_a_sentence(
+    viewer: Viewer,
+    segment: SegmentWidget,
+    qtbot: QtBot,
+    make_model: Callable[..., Path],
+    write_scan: Callable[..., Path],
+    model: dict[str, Any],
+    sentence: str,
+) -> None:
+    picture, damage = model.pop("picture", False), model.pop("damage", False)
+    folder = make_model("small", **model)
+    if damage:
+        weights = folder / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    segment.model.refresh()
+    if picture:
+        viewer.add_image(np.random.default_rng(0).normal(size=(20, 30)))
+    else:
+        open_scan(viewer, write_scan())
+    layers = len(viewer.layers)
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    assert sentence in segment.status.text()
+    assert notification_manager.records[-1].message == segment.status.text().removeprefix("✕ ")
+    assert len(viewer.layers) == layers
+
+
+def test_a_picture_in_colour_is_segmented(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, tmp_path: Path
+) -> None:
+    make_model("small", dims=2, in_channels=3)
+    segment.model.refresh()
+    colours = np.random.default_rng(0).integers(0, 255, (31, 45, 3)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "eye.png"))
+    image = open_scan(viewer, tmp_path / "eye.png")
+    assert image.rgb
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    assert segment.mask.layer().data.shape == (31, 45)
+    segment.save_mask(tmp_path / "mask.png")
+    assert segment.status.text().startswith("✓ Saved mask.png"), segment.status.text()
+
+
+def test_saving_where_nothing_can_be_written_is_told_in_a_sentence(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    open_scan(viewer, write_scan())
+    click(qtbot, segment.button)
+    wait_for_the_end(qtbot, segment)
+    segment.save_mask(tmp_path / "missing" / "mask.nii.gz")
+    assert segment.status.text().startswith("✕")
+    assert "missing" in segment.status.text()
+    assert not (tmp_path / "missing").exists()

@@ -1,0 +1,475 @@
+"""Jobs as real processes: started, watched, paused, cancelled, killed, found again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import psutil
+import pytest
+
+from napari_graphflow import job_runner, jobs
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import TRANSITIONS, Job, State, Status
+from napari_graphflow.jobs.records import CHUNK, SILENT
+from napari_graphflow.system import process_start
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from napari_graphflow import job_runner
+folder = Path(sys.argv[1])
+def step(number, total=100000):
+    time.sleep(0.01)
+    return {"event": "progress", "step": number, "total": total, "eta_s": 1.0}
+def records():
+BODY
+sys.exit(job_runner.run(folder, records()))
+"""
+ENDLESS = """
+try:
+    yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+    for number in range(1, 100000):
+        yield step(number)
+finally:
+    (folder / "checkpoints" / "last").write_text(str(number))
+"""
+SHORT = """
+yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+for number in range(1, 11):
+    yield step(number, 10)
+    yield {"event": "metric", "name": "dice", "value": number / 20, "step": number, "split": "val"}
+    yield {"event": "alive"}
+yield {"event": "memory", "peak_bytes": 123}
+yield {"event": "model", "path": "artifacts/model"}
+"""
+DEAF = """
+yield {"event": "phase", "name": "deaf"}
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[[str], Job]]:
+    """Start a job that yields the records of a piece of Python."""
+    made: list[Job] = []
+
+    def start(body: str, job: Job | None = None) -> Job:
+        indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
+        script = tmp_path / f"script{len(made)}.py"
+        script.write_text(SCRIPT.replace("BODY", indented))
+        job = job or new_job(tmp_path)
+        made.append(job)
+        return job.start([sys.executable, str(script), str(job.folder)])
+
+    yield start
+    for job in made:
+        if job.status().active:
+            job.cancel(0)
+
+
+def new_job(dataset: Path, **settings: Any) -> Job:
+    return jobs.create("train", TrainingConfig(dataset=dataset, **settings))
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+    return value
+
+
+def running(job: Job) -> Status:
+    return until(lambda: s if (s := job.status()).state == "running" and s.step else None)
+
+
+def from_another_process(job: Job, expression: str) -> Any:
+    """What another window sees, for which the job is no child of its own."""
+    code = "import json, sys; from napari_graphflow.jobs import Job\njob = Job(sys.argv[1])\n"
+    code += f"print(json.dumps({expression}))"
+    seen = subprocess.run(
+        [sys.executable, "-c", code, str(job.folder)], capture_output=True, text=True, check=True
+    )
+    return json.loads(seen.stdout)
+
+
+def states(job: Job) -> list[str]:
+    return [event["state"] for event in job.events()[0] if event["event"] == "state"]
+
+
+# The folder
+
+
+def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (jobs.jobs_root(), jobs.models_root()) == (home / "jobs", home / "models")
+    monkeypatch.delenv("GRAPHFLOW_HOME")
+    assert "napari-graphflow" in str(jobs.data_root())
+
+
+def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = DistillationConfig(dataset=Path("liver"), teacher=Path("models/big"), steps=7)
+    job = jobs.create("distill", config)
+    again = Job(job.folder)
+    assert again.kind == "distill"
+    assert again.config == config.model_copy(
+        update={"dataset": tmp_path / "liver", "teacher": tmp_path / "models" / "big"}
+    )
+    assert again.title == "graph flow: big to enet on liver"
+    assert again.status().state == "created"
+    assert again.spec["versions"]["python"]
+
+
+def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> None:
+    made = [new_job(tmp_path / str(number), name="same name") for number in range(3)]
+    (jobs.jobs_root() / "half-made" / "control").mkdir(parents=True)
+    (jobs.jobs_root() / "broken").mkdir()
+    (jobs.jobs_root() / "broken" / "job.json").write_text('{"kind": "tra')
+    (jobs.jobs_root() / "a file").write_text("x")
+    assert jobs.list_jobs() == made[::-1]
+    assert jobs.list_jobs(tmp_path / "nowhere") == []
+
+
+def test_find(tmp_path: Path) -> None:
+    one, _ = new_job(tmp_path, name="liver one"), new_job(tmp_path, name="liver two")
+    assert jobs.find_job(str(one.folder)) == jobs.find_job(one.name) == jobs.find_job("one") == one
+    with pytest.raises(UserError, match="2 jobs"):
+        jobs.find_job("liver")
+    with pytest.raises(UserError, match="no job"):
+        jobs.find_job("spleen")
+    with pytest.raises(UserError, match="is not a job"):
+        Job(tmp_path)
+
+
+def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    job.spec["config"]["steps"] = "many"
+    (job.folder / "job.json").write_text(json.dumps(job.spec))
+    with pytest.raises(UserError, match="steps"):
+        _ = Job(job.folder).config
+
+
+def test_the_table_of_transitions_is_whole() -> None:
+    assert set(TRANSITIONS) == set(get_args(State))
+    assert all(after < set(TRANSITIONS) for after in TRANSITIONS.values())
+    assert all(Status(state=state).resumable for state in ("paused", "failed", "cancelled", "lost"))
+    assert not any(Status(state=state).resumable for state in ("created", "running", "done"))
+    endings = {state for state in TRANSITIONS if "queued" in TRANSITIONS[state]}
+    assert endings == {"created", "paused", "failed", "cancelled", "lost"}, "these can be started"
+    assert {state for state in TRANSITIONS if "paused" in TRANSITIONS[state]} == {"running"}
+
+
+# Events
+
+
+def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    assert job.events() == ([], 0)
+    job.events_file.write_bytes(b'{"event": "a"}\n{"event": "b"')
+    events, offset = job.events()
+    assert [event["event"] for event in events] == ["a"]
+    assert job.events(offset) == ([], offset)
+    with job.events_file.open("ab") as file:
+        file.write(b', "x": 1}\n\xff\xfe\n{"event": "torn by a kill\n{"event": "c"}\n')
+    events, offset = job.events(offset)
+    assert [event["event"] for event in events] == ["b", "c"]
+    assert offset == job.events_file.stat().st_size
+
+
+def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    line = b'{"event": "metric"}\n'
+    count = 2 * CHUNK // len(line)
+    job.events_file.write_bytes(line * count + b'{"event": "' + b"x" * (2 * CHUNK) + b'"}\n')
+    sizes, offset = [], 0
+    while True:
+        events, offset = job.events(offset)
+        if not events:
+            break
+        sizes.append(len(events))
+    assert sum(sizes) == count + 1
+    assert len(sizes) > 2
+
+
+# A job that runs
+
+
+def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
+    job = started(SHORT)
+    events = list(job.follow(0.02))
+    status = job.status()
+    assert (status.state, status.exit_code, status.text) == ("done", 0, "")
+    assert (status.step, status.total, status.eta_s) == (10, 10, None)
+    assert (status.phase, status.phase_index, status.phase_count) == ("training", 1, 1)
+    assert (status.best, status.peak_bytes, status.model) == (0.5, 123, "artifacts/model")
+    assert states(job) == ["queued", "running", "done"]
+    assert [e["value"] for e in events if e["event"] == "metric"] == [n / 20 for n in range(1, 11)]
+    assert [e["step"] for e in events if e["event"] == "progress"][-1] == 10
+    assert not [e for e in events if e["event"] == "alive"]
+    assert all(abs(e["t"] - time.time()) < 60 for e in events)
+    assert [path.name for path in job.folder.iterdir() if path.name.startswith(".")] == []
+    with pytest.raises(UserError, match="is done and cannot be started"):
+        job.start()
+    with pytest.raises(UserError, match="is done and cannot be cancelled"):
+        job.cancel()
+
+
+def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
+    job = started('for n in range(3000): yield {"event": "progress", "step": n, "total": 2999}')
+    assert job.wait(10).step == 2999
+    written = [event for event in job.events()[0] if event["event"] == "progress"]
+    assert written[-1]["step"] == 2999
+    assert len(written) < 100
+
+
+@posix
+def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    (tmp_path / "job.py").write_text(SCRIPT.replace("BODY", "    yield step(1)\n    time.sleep(1)"))
+    window = (
+        "import os, sys, signal; from napari_graphflow.jobs import Job;"
+        "Job(sys.argv[2]).start([sys.executable, *sys.argv[1:]]);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", window, str(tmp_path / "job.py"), str(job.folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    seen = running(jobs.list_jobs()[0])
+    assert os.getsid(seen.pid or 0) == seen.pid
+    assert job.wait(10).state == "done"
+
+
+def test_two_watchers_and_no_second_start(
+    started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_graphflow.jobs.job.PATIENCE", 0.1)
+    job = started(ENDLESS)
+    running(job)
+    assert from_another_process(job, "job.status().state") == "running"
+    with pytest.raises(UserError, match="is running and cannot be started"):
+        Job(job.folder).start()
+    with pytest.raises(UserError, match="run by another process"):
+        job_runner.run(job.folder, iter(()))
+    with pytest.raises(UserError, match="still active"):
+        job.delete()
+    assert states(job) == ["queued", "running"]
+    assert job.cancel().state == "cancelled"
+    assert from_another_process(job, "job.status().state") == "cancelled"
+    job.delete()
+    assert not job.folder.exists()
+    assert jobs.list_jobs() == []
+
+
+def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    step = running(job).step
+    began = time.monotonic()
+    status = job.cancel()
+    assert time.monotonic() - began < 3
+    assert (status.state, status.exit_code) == ("cancelled", job_runner.CANCELLED_EXIT_CODE)
+    assert int((job.folder / "checkpoints" / "last").read_text()) >= step
+    assert states(job)[-1] == "cancelled"
+    assert list(job.control.iterdir()) == []
+
+
+def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    (job.control / "cancel").touch()
+    assert job.wait(10).state == "cancelled"
+    waiting = new_job(job.folder)
+    assert waiting.cancel().state == "cancelled"
+    assert states(waiting) == ["cancelled"]
+
+
+@posix
+def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str], Job]) -> None:
+    job = started(DEAF)
+    status = until(lambda: s if (s := job.status()).phase == "deaf" else None)
+    began = time.monotonic()
+    steps = job.begin_cancel(timeout=0.4)
+    assert time.monotonic() - began < 0.1
+    until(lambda: next(steps, None) is None)
+    assert 0.8 < time.monotonic() - began < 5
+    assert job.status().state == "cancelled"
+    assert not process_start(status.pid)
+    assert states(job) == ["queued", "running", "cancelled"]
+
+
+@posix
+def test_terminate_is_a_cancel(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    os.kill(running(job).pid or 0, signal.SIGTERM)
+    assert job.wait(10).state == "cancelled"
+    assert (job.folder / "checkpoints" / "last").exists()
+
+
+def test_pause_and_resume(started: Callable[..., Job]) -> None:
+    job = started(ENDLESS)
+    running(job)
+    job.pause()
+    assert job.wait(10).state == "paused"
+    paused_at = int((job.folder / "checkpoints" / "last").read_text())
+    with pytest.raises(UserError, match="is paused and cannot be paused"):
+        job.pause()
+    started(
+        'last = int((folder / "checkpoints" / "last").read_text())\n'
+        'yield {"event": "progress", "step": last + 1, "total": last + 1}',
+        job,
+    )
+    assert job.wait(10).state == "done"
+    assert job.status().step == paused_at + 1
+    assert states(job) == ["queued", "running", "paused", "queued", "running", "done"]
+
+
+# Failures
+
+
+FAILURES = {
+    "user": ("raise job_runner.UserError('No masks.', 'Add.')", 2),
+    "out_of_memory": ("raise RuntimeError(\"can't allocate memory\")", 3),
+    "disk_full": ("open('/dev/full', 'wb', 0).write(b'x')", 4),
+    "not_a_number": ("raise FloatingPointError('The loss became NaN at step 3.')", 5),
+    "missing_file": ("open('/nowhere/case')", 2),
+    "unexpected": ("{}['secret']", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FAILURES)
+def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) -> None:
+    body, exit_code = FAILURES[code]
+    if "/dev/full" in body and not Path("/dev/full").is_char_device():
+        pytest.skip("needs /dev/full")
+    job = started(f'yield {{"event": "phase", "name": "training"}}\n{body}')
+    status = job.wait(10)
+    assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
+    (error,) = (event for event in job.events()[0] if event["event"] == "error")
+    assert (error["code"], error["text"], error["hint"]) == (code, status.text, status.hint)
+    assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
+    assert job.log.read_text().count("Traceback") == 1
+    assert states(job)[-1] == "failed"
+
+
+def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
+    job = started("raise MemoryError\nyield")
+    assert job.wait(10).state == "failed"
+    status = started(SHORT, job).wait(10)
+    assert (status.state, status.text, status.code, status.exit_code) == ("done", "", "", 0)
+
+
+def test_the_real_command(tmp_path: Path) -> None:
+    job = new_job(tmp_path).start()
+    (job.control / "cancel").touch()
+    assert job.wait(20).state == "cancelled", job.log.read_text()
+
+
+@pytest.mark.slow
+def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
+    job = new_job(tmp_path / "no dataset").start()
+    status = job.wait(60)
+    assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
+    assert "no dataset" in status.text
+
+
+# Death
+
+
+@posix
+def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) -> None:
+    job = started(ENDLESS)
+    os.kill(running(job).pid or 0, signal.SIGKILL)
+    status = job.wait(10)
+    assert (status.state, status.code, status.eta_s) == ("lost", "killed", None)
+    assert "memory ran out" in status.text
+    seen = from_another_process(job, "job.status().as_dict()")
+    assert (seen["state"], seen["text"]) == ("lost", "The job ended without saying why.")
+    assert [path.name for path in job.folder.glob("**/.*") if path.name != ".reserve"] == []
+    with job.events_file.open("ab") as file:
+        file.write(b'{"event": "tor')
+    assert started(SHORT, job).wait(10).state == "done"
+    assert states(job) == ["queued", "running", "queued", "running", "done"]
+    assert not (job.folder / ".reserve").exists()
+
+
+def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
+    job = new_job(tmp_path).start(
+        [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
+    )
+    status = job.wait(10)
+    assert (status.state, status.code) == ("lost", "ended")
+    assert "code 3" in status.text
+    assert str(job.log) in status.hint
+    assert "no such thing" in job.log.read_text()
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    with pytest.raises(UserError, match="is missing"):
+        job.start([str(tmp_path / "no program")])
+    assert job.status().state == "failed"
+
+
+def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    alive = Status(
+        state="running",
+        host=os.uname().nodename if hasattr(os, "uname") else "",
+        pid=os.getpid(),
+        process_started=process_start(os.getpid()),
+        heartbeat=time.time(),
+    )
+    job.write_status(alive)
+    assert job.status().state == "running"
+    job.write_status(alive.model_copy(update={"process_started": "another start"}))
+    assert job.status().state == "lost"
+    job.write_status(alive.model_copy(update={"process_started": ""}))
+    assert job.status().state == "lost"
+
+
+def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    status = Status(state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time())
+    job.write_status(status)
+    assert job.status().state == "running"
+    job.write_status(status.model_copy(update={"heartbeat": time.time() - 3600}))
+    assert job.status().state == "lost"
+
+
+@posix
+def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    pid = running(job).pid or 0
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    stopped = job.status()
+    job.write_status(stopped.model_copy(update={"heartbeat": time.time() - 2 * SILENT}))
+    assert job.status().state == "running"
+    assert "no sign of life" in job.status().text
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: not job.status().text)
+    assert job.cancel().state == "cancelled"
+
+
+@posix
+def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job]) -> None:
+    job = started('yield {"event": "phase", "name": "long"}\ntime.sleep(30)')
+    first = until(lambda: s if (s := job.status()).phase == "long" else None).heartbeat
+    until(lambda: (job.status().heartbeat or 0) > (first or 0) + 1)
+    job.cancel(0.2)
+
+
+def test_an_unreadable_status_is_not_an_exception(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    job.status_file.write_text('{"state": "runn')
+    assert job.status().state == "lost"

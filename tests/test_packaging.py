@@ -1,0 +1,58 @@
+"""What other programs rely on: the manifest, the base install, the version."""
+
+from importlib.metadata import entry_points, requires, version
+from pathlib import Path
+
+from npe2 import PluginManifest
+from packaging.requirements import Requirement
+
+import napari_graphflow
+
+CHECKOUT = Path(__file__).parent.parent
+PACKAGE = Path(napari_graphflow.__file__).parent
+
+
+def test_the_installed_manifest_is_valid_and_bears_the_name_of_the_distribution() -> None:
+    manifest = PluginManifest.from_distribution("napari-graphflow")
+    assert manifest.name == "napari-graphflow"
+    assert manifest.package_version == version("napari-graphflow")
+
+
+def test_every_command_of_the_manifest_is_offered_somewhere() -> None:
+    contributions = PluginManifest.from_distribution("napari-graphflow").contributions
+    offered = {
+        entry.command
+        for kind in (
+            contributions.readers,
+            contributions.writers,
+            contributions.widgets,
+            contributions.sample_data,
+        )
+        for entry in kind or []
+    }
+    assert {command.id for command in contributions.commands} == offered
+
+
+def test_the_manifest_at_the_top_is_a_link_to_the_one_in_the_package() -> None:
+    link = CHECKOUT / "napari.yaml"
+    assert link.is_symlink()
+    assert link.resolve() == (PACKAGE / "napari.yaml").resolve()
+
+
+def test_the_base_install_names_neither_a_qt_binding_nor_torch() -> None:
+    base = {
+        requirement.name.lower()
+        for requirement in map(Requirement, requires("napari-graphflow") or [])
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    assert "napari" in base
+    assert not base & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
+
+
+def test_the_console_script_runs_the_command_line() -> None:
+    (script,) = entry_points(group="console_scripts", name="napari-graphflow")
+    assert script.value == "napari_graphflow.cli:main"
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## {napari_graphflow.__version__}" in (CHECKOUT / "CHANGELOG.md").read_text("utf-8")
