@@ -7,10 +7,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from napari_graphflow.errors import UserError
 
+def _number(value: Any) -> Any:
+    """Take a number from the command line, where everything is text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Effort = Literal["quick", "overnight", "best"]
 T = TypeVar("T", bound=BaseModel)
@@ -95,7 +101,7 @@ class TrainingConfig(_Frozen):
 
     dataset: Path
     network: str = "unet"
-    dims: Literal[2, 3] = 3
+    dims: Dims = 3
     width: Annotated[int, Field(ge=4, le=512)] | None = None
     labelled: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
@@ -195,7 +201,7 @@ class ModelCard(_Frozen):
     name: str
     role: Literal["teacher", "student"]
     network: str
-    dims: Literal[2, 3]
+    dims: Dims
     in_channels: Annotated[int, Field(ge=1)]
     classes: dict[str, int]
     width: int | None = None

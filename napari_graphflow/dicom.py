@@ -133,7 +133,7 @@ def _starts_as_dicom(path: Path) -> bool:
 
 def _without_copies(slices: list[Slice]) -> tuple[list[Slice], int]:
     """Leave out files that are the same object, at the same place, once more."""
-    kept = {(one.uid, one.frame, one.position): one for one in reversed(slices)}
+    kept = {(one.uid, one.frame, one.position, one.shape): one for one in reversed(slices)}
     return list(reversed(kept.values())), len(slices) - len(kept)
 
 
@@ -206,10 +206,10 @@ def _step(slices: list[Slice]) -> tuple[float, tuple[str, ...]]:
     if len(slices) > 1 and _comparable(slices):
         places = np.unique(np.round(offsets(slices)[:, 2], 4))
         if len(places) > 1:
-            usual = np.median(np.diff(places))
+            gaps = np.diff(places)
             # Over the whole length, because positions are rounded.
-            length = places[-1] - places[0]
-            return round(float(length / max(1, np.rint(length / usual))), 6), ()
+            steps = np.maximum(1, np.rint(gaps / np.median(gaps)))
+            return round(float(gaps.sum() / steps.sum()), 6), ()
     if first.thickness:
         return first.thickness, ()
     return 1.0, (_NO_DISTANCE,) if len(slices) > 1 or first.is_volume else ()

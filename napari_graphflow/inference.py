@@ -146,7 +146,7 @@ def over_windows(
     With `dims` 2 the windows of a volume lie in its slices. Windows that overlap are weighted by
     a Gaussian, so that no seam is seen.
     """
-    image = torch.from_numpy(np.ascontiguousarray(array))
+    image = torch.from_numpy(np.array(array))  # a copy: a memory map cannot be written to
     volumetric = image.ndim - 1 > dims
     batches = list(image.movedim(1, 0).split(SLICES_AT_ONCE)) if volumetric else [image[None]]
     window = window_size(tuple(batches[0].shape[2:]), patch_size)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_graphflow.config import DistillationConfig
+from napari_graphflow.config import DistillationConfig, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain
 from napari_graphflow.jobs import Job, State, Status
@@ -43,10 +43,17 @@ def main(folder: Path) -> int:
 
 
 def _records(job: Job) -> Iterator[Record]:
-    # Imported at the first record, so that a missing package is told like any other failure.
-    from napari_graphflow import training
+    # Imported here, so that a missing package is told like any other failure, and a wrong folder
+    # before the seconds that torch takes.
+    from napari_graphflow.dataset import Dataset
 
     config = job.config
+    Dataset.open(config.dataset)
+    if isinstance(config, DistillationConfig):
+        read_model_card(config.teacher)
+    yield {"event": "phase", "name": "starting"}
+    from napari_graphflow import training
+
     if isinstance(config, DistillationConfig):
         yield from training.distill(config, job.folder)
     else:

@@ -17,11 +17,16 @@ NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of our processes: threads sleep while they wait, crashes leave a trace."""
+    """The environment of our processes.
+
+    Threads sleep while they wait, a crash leaves a trace, and no ``random.py`` that happens to lie
+    in the working directory is imported.
+    """
     return {
         **os.environ,
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONFAULTHANDLER": "1",
+        "PYTHONSAFEPATH": "1",
         "PYTHONUTF8": "1",
     }
 

@@ -328,7 +328,11 @@ class _VolumeFiles:
         if known is not None and known[0]() is array and known[1] == checksum:
             return known[2]
         path = folder / f"volume-{next(self._numbers)}.npy"
-        np.save(path, plain, allow_pickle=False)
+        try:
+            np.save(path, plain, allow_pickle=False)
+        except OSError:
+            _remove(path)
+            raise
         weakref.finalize(array, _remove, path)
         self._known[id(array)] = weakref.ref(array), checksum, path
         return path

@@ -1,14 +1,14 @@
 """A CT-like phantom of the upper abdomen, drawn from formulas and a seed.
 
-A patient is a list of soft solids in body coordinates: u to the left, v to the back, w to the
-head, in mm of a body 300 mm wide and 210 mm deep. They are painted one over the other, later ones
-winning, on three thin slices for each thick one, whose mean gives the partial volume effect.
+Body coordinates are u to the left, v to the back, w to the head, in mm of a body 300 mm wide and
+210 mm deep. Everything is painted on three thin slices for each thick one, whose mean gives the
+partial volume effect.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from canvas import Canvas, melt, rotation
 from scipy import ndimage
 
 CLASSES = {"background": 0, "liver": 1, "spleen": 2, "left_kidney": 3, "lesion": 4}
@@ -48,7 +48,7 @@ def make_scan(seed: int, *, oblique: bool = False, flipped: bool = False) -> Sca
     size = np.array([84, 64, round(180 / spacing[2])])
     direction = np.diag([-1.0, -1.0, 1.0]) if flipped else np.eye(3)
     if oblique:
-        direction = _rotation("x", 13.0) @ _rotation("z", -8.0) @ _rotation("y", 5.0)
+        direction = rotation("x", 13.0) @ rotation("z", -8.0) @ rotation("y", 5.0)
     centre = random.uniform(-25, 25, 3) - np.array([0, 0, 350])
     origin = np.round(centre - direction @ (spacing * (size - 1) / 2), 3)
 
@@ -81,79 +81,19 @@ def _without_crumbs(labels: np.ndarray, smallest: int = 12) -> np.ndarray:
     return labels
 
 
-class _Patient:
-    """The canvas, in body coordinates, and everything that is painted on it."""
+class _Patient(Canvas):
+    """What is painted, from the skin inwards."""
 
     def __init__(self, random, start, steps, index, half_size) -> None:
-        self.random = random
         half_width, half_depth = half_size
         to_body = np.diag([150 / half_width, 105 / half_depth, 1.0])
-        to_body = to_body @ _rotation("z", random.uniform(-5, 5))
-        self.start, self.steps = to_body @ start, to_body @ steps
-        self.start[2] += random.uniform(-10, 10)
-        self.index = index
-        i, j, k = np.meshgrid(*index, indexing="ij", sparse=True)
-        i, j, k = i.transpose(2, 1, 0), j.transpose(2, 1, 0), k.transpose(2, 1, 0)
-        self.straight = tuple(
-            self.start[a] + self.steps[a, 0] * i + self.steps[a, 1] * j + self.steps[a, 2] * k
-            for a in range(3)
-        )
-        self.u, self.v, self.w = (axis + 5 * self.texture(70) for axis in self.straight)
-        self.hu = np.full(self.u.shape, AIR)
-        self.labels = np.zeros(self.u.shape, np.uint8)
+        to_body = to_body @ rotation("z", random.uniform(-5, 5))
+        start = to_body @ start + np.array([0, 0, random.uniform(-10, 10)])
+        super().__init__(random, start, to_body @ steps, index, AIR)
         self.contrast = random.uniform(0.35, 1.1)
 
-    def texture(self, length: float, count: int = 8):
-        """A smooth random field with deviation 1 and bumps of about `length` mm.
-
-        A sum of plane waves, each the product of one factor for every axis of the voxel grid.
-        """
-        ways = self.random.standard_normal((count, 3))
-        ways /= np.sqrt((ways**2).sum(1, keepdims=True))
-        ways *= np.pi / (length * self.random.uniform(0.7, 1.4, (count, 1)))
-        phases = ways @ self.start + self.random.uniform(0, 2 * np.pi, count)
-        x, y, z = (
-            np.exp(1j * np.outer(ways @ self.steps[:, axis], along))
-            for axis, along in enumerate(self.index)
-        )
-        planes = (z * np.exp(1j * phases)[:, None])[:, :, None] * y[:, None, :]
-        field = (planes.reshape(count, -1).T @ x).real
-        return field.reshape(z.shape[1], y.shape[1], x.shape[1]) * np.sqrt(2 / count)
-
-    def near(self, mean: float, spread: float) -> float:
-        """A number of this patient, at most two spreads from the mean."""
-        return float(mean + spread * np.clip(self.random.standard_normal(), -2, 2))
-
-    def ellipsoid(self, centre, radii, turn: float = 0.0, lean: float = 0.0):
-        """Distance to an ellipsoid turned about w and leaning sideways, degrees; below 0 inside."""
-        p = [axis - c for axis, c in zip((self.u, self.v, self.w), centre, strict=True)]
-        t, s = np.deg2rad(turn), np.tan(np.deg2rad(lean))
-        p[0] = p[0] - s * p[2]
-        p[0], p[1] = np.cos(t) * p[0] + np.sin(t) * p[1], np.cos(t) * p[1] - np.sin(t) * p[0]
-        scaled = np.sqrt(sum((a / r) ** 2 for a, r in zip(p, radii, strict=True)))
-        return (scaled - 1) * min(radii) * 1.15
-
-    def tube(self, points, radius: float):
-        """Distance to a chain of rods through `points`."""
-        best = np.inf
-        p = (self.u, self.v, self.w)
-        for start, end in pairwise(points):
-            way = np.subtract(end, start, dtype=float)
-            along = sum((a - s) * d for a, s, d in zip(p, start, way, strict=True)) / (way**2).sum()
-            along = np.clip(along, 0, 1)
-            gap = sum((a - s - along * d) ** 2 for a, s, d in zip(p, start, way, strict=True))
-            best = np.minimum(best, gap)
-        return np.sqrt(best) - radius
-
-    def paint(self, distance, hu, label: int = 0, edge: float = 3.0):
-        """Lay a solid over what is there, with an edge `edge` mm wide; returns its opacity."""
-        opacity = np.clip(0.5 - distance / edge, 0, 1)
-        self.hu += opacity * (hu - self.hu)
-        self.labels[opacity > 0.5] = label
-        return opacity
-
     def draw(self) -> None:
-        """Paint the whole patient, from the skin inwards."""
+        """Paint the whole patient; what comes later lies over what came before."""
         self.body_wall()
         self.bowel()
         self.liver()
@@ -219,7 +159,7 @@ class _Patient:
             lean=-20,
         )
         under = (-58 + 0.55 * (self.u + 130) - self.w + self.near(0, 6)) * 0.85
-        solid = _melt(_melt(right, left, 14), under, -10)
+        solid = melt(melt(right, left, 14), under, -10)
         solid = np.maximum(solid + 2.0 * self.texture(20), self.cavity + 2)
         solid = np.maximum(solid, 37 - np.hypot(self.u - 2, self.v - 50))
         self.dome = np.maximum(
@@ -276,7 +216,7 @@ class _Patient:
             [(-24, -4, -14), (-4, -12, 2), (34, 0, 14), (72, 22, 26)], self.near(9, 1)
         )
         self.paint(pancreas + 2.2 * self.texture(8), 45 + 48 * c + 7 * self.texture(7))
-        stomach = _melt(
+        stomach = melt(
             self.ellipsoid(
                 (self.near(50, 5), -28, self.near(42, 5)), (self.near(38, 5), self.near(36, 5), 34)
             ),
@@ -361,14 +301,6 @@ class _Patient:
         self.paint(heart, 40 + 95 * self.contrast)
 
 
-def _melt(first, second, width: float):
-    """Smooth union of two solids, or their smooth intersection where `width` is below 0."""
-    sign = 1 if width > 0 else -1
-    a, b, k = sign * first, sign * second, abs(width)
-    mix = np.clip(0.5 + 0.5 * (b - a) / k, 0, 1)
-    return sign * (b + (a - b) * mix - k * mix * (1 - mix))
-
-
 def _scanner(random, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """What a scanner adds: blur, dark bands between bones, cupping, streaks and grained noise."""
     hu = ndimage.gaussian_filter(hu, (0.25, 0.55, 0.55), truncate=3.0)
@@ -395,13 +327,3 @@ def _scanner(random, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         + body * (noise * grain)
         + 5 * tissue * depth * streaks
     )
-
-
-def _rotation(axis: str, degrees: float) -> np.ndarray:
-    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    turn = {
-        "x": [[1, 0, 0], [0, c, -s], [0, s, c]],
-        "y": [[c, 0, s], [0, 1, 0], [-s, 0, c]],
-        "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]],
-    }
-    return np.array(turn[axis])

@@ -1,9 +1,12 @@
 """What every test may rely on: one thread, a home of its own, the shared data folder."""
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import settings
 from napari.settings import get_settings
 
@@ -36,3 +39,44 @@ def shared_data() -> Path:
     if not (folder / "splits.json").is_file():
         pytest.skip(f"the shared data folder is not at {folder}; set GRAPHFLOW_DATA to it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small volumes: two labelled, three unlabelled, one to validate on, two to test on.
+
+    An organ with a lesion in it; the organ is bright enough to be learnt in a few steps.
+    """
+    folder = tmp_path_factory.mktemp("data") / "blobs"
+    random = np.random.default_rng(3)
+    grid = np.stack(np.meshgrid(*[np.arange(20)] * 3, indexing="ij"))
+    splits = {"train": range(5), "val": [5], "test": [6, 7]}
+    for split, numbers in splits.items():
+        end = "Ts" if split == "test" else "Tr"
+        for number in numbers:
+            centre = random.uniform(8, 12, 3)[:, None, None, None]
+            distance = np.sqrt(((grid - centre) ** 2).sum(0))
+            labels = (distance < 6).astype(np.uint8) + (distance < 3)
+            image = random.normal(0, 10, labels.shape) + 100 * labels
+            _write(folder / f"images{end}" / f"blob_{number}_0000.nii.gz", image.astype(np.float32))
+            if number not in (2, 3, 4):
+                _write(folder / f"labels{end}" / f"blob_{number}.nii.gz", labels)
+    description = {
+        "name": "blobs",
+        "channel_names": {"0": "MR"},
+        "labels": {"background": 0, "organ": 1, "lesion": 2},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description), "utf-8")
+    names = {split: [f"blob_{n}" for n in numbers] for split, numbers in splits.items()}
+    (folder / "splits.json").write_text(json.dumps(names), "utf-8")
+    return folder
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((1.0, 1.5, 2.0))
+    image.SetDirection((-1.0, 0, 0, 0, 1, 0, 0, 0, -1))
+    sitk.WriteImage(image, str(path))

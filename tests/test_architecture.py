@@ -20,6 +20,7 @@ TORCH_FREE = (
     "system",
     "formats",
     "masks",
+    "samples",
     "config",
     "volume",
     "failures",
@@ -50,7 +51,7 @@ def import_in_fresh_interpreter(modules: list[str], unwanted: tuple[str, ...]) -
         [sys.executable, "-c", IMPORT_ONE_BY_ONE, json.dumps([modules, unwanted])],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -84,7 +85,7 @@ def new_job(dataset: Path, **settings: Any) -> Job:
     return jobs.create("train", TrainingConfig(dataset=dataset, **settings))
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "waited too long"
@@ -229,7 +230,7 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
 
 def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
     job = started('for n in range(3000): yield {"event": "progress", "step": n, "total": 2999}')
-    assert job.wait(10).step == 2999
+    assert job.wait(60).step == 2999
     written = [event for event in job.events()[0] if event["event"] == "progress"]
     assert written[-1]["step"] == 2999
     assert len(written) < 100
@@ -248,7 +249,7 @@ def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     seen = running(jobs.list_jobs()[0])
     assert os.getsid(seen.pid or 0) == seen.pid
-    assert job.wait(10).state == "done"
+    assert job.wait(60).state == "done"
 
 
 def test_two_watchers_and_no_second_start(
@@ -277,7 +278,7 @@ def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job])
     step = running(job).step
     began = time.monotonic()
     status = job.cancel()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     assert (status.state, status.exit_code) == ("cancelled", job_runner.CANCELLED_EXIT_CODE)
     assert int((job.folder / "checkpoints" / "last").read_text()) >= step
     assert states(job)[-1] == "cancelled"
@@ -287,7 +288,7 @@ def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job])
 def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     (job.control / "cancel").touch()
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(60).state == "cancelled"
     waiting = new_job(job.folder)
     assert waiting.cancel().state == "cancelled"
     assert states(waiting) == ["cancelled"]
@@ -299,9 +300,9 @@ def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str]
     status = until(lambda: s if (s := job.status()).phase == "deaf" else None)
     began = time.monotonic()
     steps = job.begin_cancel(timeout=0.4)
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.3
     until(lambda: next(steps, None) is None)
-    assert 0.8 < time.monotonic() - began < 5
+    assert 0.8 < time.monotonic() - began < 30
     assert job.status().state == "cancelled"
     assert not process_start(status.pid)
     assert states(job) == ["queued", "running", "cancelled"]
@@ -311,7 +312,7 @@ def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str]
 def test_terminate_is_a_cancel(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     os.kill(running(job).pid or 0, signal.SIGTERM)
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(60).state == "cancelled"
     assert (job.folder / "checkpoints" / "last").exists()
 
 
@@ -319,7 +320,7 @@ def test_pause_and_resume(started: Callable[..., Job]) -> None:
     job = started(ENDLESS)
     running(job)
     job.pause()
-    assert job.wait(10).state == "paused"
+    assert job.wait(60).state == "paused"
     paused_at = int((job.folder / "checkpoints" / "last").read_text())
     with pytest.raises(UserError, match="is paused and cannot be paused"):
         job.pause()
@@ -328,7 +329,7 @@ def test_pause_and_resume(started: Callable[..., Job]) -> None:
         'yield {"event": "progress", "step": last + 1, "total": last + 1}',
         job,
     )
-    assert job.wait(10).state == "done"
+    assert job.wait(60).state == "done"
     assert job.status().step == paused_at + 1
     assert states(job) == ["queued", "running", "paused", "queued", "running", "done"]
 
@@ -352,7 +353,7 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
     if "/dev/full" in body and not Path("/dev/full").is_char_device():
         pytest.skip("needs /dev/full")
     job = started(f'yield {{"event": "phase", "name": "training"}}\n{body}')
-    status = job.wait(10)
+    status = job.wait(60)
     assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
     (error,) = (event for event in job.events()[0] if event["event"] == "error")
     assert (error["code"], error["text"], error["hint"]) == (code, status.text, status.hint)
@@ -363,23 +364,24 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
 
 def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
     job = started("raise MemoryError\nyield")
-    assert job.wait(10).state == "failed"
-    status = started(SHORT, job).wait(10)
+    assert job.wait(60).state == "failed"
+    status = started(SHORT, job).wait(60)
     assert (status.state, status.text, status.code, status.exit_code) == ("done", "", "", 0)
 
 
 def test_the_real_command(tmp_path: Path) -> None:
     job = new_job(tmp_path).start()
     (job.control / "cancel").touch()
-    assert job.wait(20).state == "cancelled", job.log.read_text()
+    assert job.wait(60).state == "cancelled", job.log.read_text()
 
 
-@pytest.mark.slow
 def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
     job = new_job(tmp_path / "no dataset").start()
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
     assert "no dataset" in status.text
+    phases = [event for event in job.events()[0] if event["event"] == "phase"]
+    assert not phases, "a wrong folder is told before torch is loaded"
 
 
 # Death
@@ -389,7 +391,7 @@ def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
 def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) -> None:
     job = started(ENDLESS)
     os.kill(running(job).pid or 0, signal.SIGKILL)
-    status = job.wait(10)
+    status = job.wait(60)
     assert (status.state, status.code, status.eta_s) == ("lost", "killed", None)
     assert "memory ran out" in status.text
     seen = from_another_process(job, "job.status().as_dict()")
@@ -397,7 +399,7 @@ def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) ->
     assert [path.name for path in job.folder.glob("**/.*") if path.name != ".reserve"] == []
     with job.events_file.open("ab") as file:
         file.write(b'{"event": "tor')
-    assert started(SHORT, job).wait(10).state == "done"
+    assert started(SHORT, job).wait(60).state == "done"
     assert states(job) == ["queued", "running", "queued", "running", "done"]
     assert not (job.folder / ".reserve").exists()
 
@@ -406,7 +408,7 @@ def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
     job = new_job(tmp_path).start(
         [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
     )
-    status = job.wait(10)
+    status = job.wait(60)
     assert (status.state, status.code) == ("lost", "ended")
     assert "code 3" in status.text
     assert str(job.log) in status.hint
@@ -424,7 +426,7 @@ def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     alive = Status(
         state="running",
-        host=os.uname().nodename if hasattr(os, "uname") else "",
+        host=socket.gethostname(),
         pid=os.getpid(),
         process_started=process_start(os.getpid()),
         heartbeat=time.time(),

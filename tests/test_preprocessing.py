@@ -54,13 +54,17 @@ def test_resampling_keeps_the_place_of_things():
     """A ramp along x keeps its slope per mm; its value at the same place stays the same."""
     source = volume(shape=(4, 4, 8), spacing=(1.0, 1.0, 2.0))
     ramp = source.with_array(np.broadcast_to(np.arange(8) * 2.0 + 1.0, (4, 4, 8)).copy())
-    prepared = prepare(ramp, Preprocessing(spacing=(1.0, 1.0, 1.0), intensity="ct_window", window=(0, 1)))
+    prepared = prepare(
+        ramp, Preprocessing(spacing=(1.0, 1.0, 1.0), intensity="ct_window", window=(0, 1))
+    )
     assert prepared.array.shape == (1, 4, 4, 16)
     unclipped = prepare(
         ramp, Preprocessing(spacing=(0, 0, 1.0), intensity="ct_window", window=(0, 100))
     )
     # Voxel i of the fine grid is centred at i + 0.5 mm from the left edge, where the ramp says so.
-    np.testing.assert_allclose(unclipped.array[0, 0, 0, 1:-1] * 100, np.arange(1, 15) + 0.5, rtol=1e-5)
+    np.testing.assert_allclose(
+        unclipped.array[0, 0, 0, 1:-1] * 100, np.arange(1, 15) + 0.5, rtol=1e-5
+    )
 
 
 def test_resampled_probabilities_come_back_at_the_old_size():

@@ -682,7 +682,6 @@ def test_an_image_with_a_palette_is_in_colour_and_its_mask_is_not(
     tmp_path: Path, ending: str
 ) -> None:
     indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-    image = Image.fromarray(indices, "P") if False else Image.fromarray(indices).convert("L")
     image = Image.frombytes("P", (3, 2), indices.tobytes())
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255] + [0] * 759)
     image.save(tmp_path / f"a{ending}")
@@ -910,22 +909,23 @@ def test_masks_that_cannot_be_taken(shared_data: Path, name: str, words: str) ->
         ("la.png", (256, 320), "uint8", ""),
         ("cmyk.jpg", (256, 320, 3), "uint8", "converted to RGB"),
         ("exif_rotated.jpg", (256, 320, 3), "uint8", "rotation mark"),
-        ("animated.gif", (4, 256, 320), "uint8", "4 frames are shown as slices"),
+        ("animated.gif", (4, 256, 320, 3), "uint8", "4 frames are shown as slices"),
         ("multipage.tif", (5, 256, 320), "uint8", "5 pages; they are shown as slices"),
         ("float32_nan.tif", (256, 320), "float32", "no finite numbers"),
         ("one_pixel.png", None, "uint8", ""),
         ("thin_2000x3.png", None, "uint8", ""),
-        ("Größe é 図像 (1).png", None, "uint8", ""),
+        ("Gr*.png", None, "uint8", ""),
         ("odd_size_255x319.png", (255, 319, 3), "uint8", ""),
     ],
 )
 def test_odd_pictures(
     shared_data: Path, name: str, shape: tuple[int, ...] | None, dtype: str, said: str
 ) -> None:
-    volume = read_volume(shared_data / "bad_input/crafted/2d" / name)
-    with Image.open(shared_data / "bad_input/crafted/2d" / name) as image:
-        size = image.height, image.width
-    assert volume.shape[-2:] == size
+    # The name with letters of several alphabets may be stored composed or decomposed.
+    (path,) = (shared_data / "bad_input/crafted/2d").glob(name)
+    volume = read_volume(path)
+    with Image.open(path) as image:
+        assert volume.shape[-2:] == (image.height, image.width)
     assert shape is None or volume.array.shape == shape
     assert volume.array.dtype == dtype
     assert said in " ".join(volume.warnings) and bool(said) == bool(volume.warnings)

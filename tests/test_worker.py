@@ -86,7 +86,7 @@ def image(*shape: int, channels: bool = False) -> Volume:
 
 
 def until(
-    worker: InferenceWorker, wanted: Callable[[Reply], bool], seconds: float = 15
+    worker: InferenceWorker, wanted: Callable[[Reply], bool], seconds: float = 60
 ) -> list[Reply]:
     """Poll as a window does, until a wanted reply has come."""
     replies: list[Reply] = []
@@ -115,7 +115,7 @@ def test_nothing_starts_before_the_first_request(worker: InferenceWorker) -> Non
     assert worker.poll() == []
     began = time.monotonic()
     number = worker.request("ping")
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 0.3
     (reply,) = until(worker, last_of(number))
     assert reply["event"] == "result"
     assert worker.pid is not None
@@ -253,6 +253,14 @@ def test_a_program_that_does_not_start(tmp_path: Path) -> None:
     missing.close()
 
 
+def test_a_stray_file_in_the_working_directory_is_not_imported(
+    worker: InferenceWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('imported by mistake')")
+    monkeypatch.chdir(tmp_path)
+    assert worker.run("ping")["event"] == "result"
+
+
 def test_an_operation_that_is_not_known(worker: InferenceWorker) -> None:
     with pytest.raises(UserError, match="knows no paint"):
         worker.run("paint")
@@ -265,7 +273,7 @@ def test_idle_end_and_a_new_start(worker: InferenceWorker, monkeypatch: pytest.M
     monkeypatch.setenv("GRAPHFLOW_WORKER_IDLE_S", "0.2")
     worker.run("ping")
     first = psutil.Process(worker.pid)
-    first.wait(10)
+    first.wait(60)
     assert worker.poll() == []
     assert worker.run("ping")["event"] == "result"
 
@@ -284,7 +292,7 @@ def test_close_ends_everything_at_once(worker: InferenceWorker) -> None:
     pid, folder = worker.pid, worker._folder
     began = time.monotonic()
     worker.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5
     assert not psutil.pid_exists(pid or 0)
     assert folder is not None
     assert not folder.exists()
@@ -313,7 +321,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     command = [sys.executable, "-c", window, str(tmp_path / "server.py")]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
     pid, folder = killed.stdout.split()
-    end = time.monotonic() + 6
+    end = time.monotonic() + 30
     while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie":
         assert time.monotonic() < end, "the process did not notice that the window is gone"
         time.sleep(0.05)
@@ -398,7 +406,7 @@ def test_the_real_process_segments_and_cancels(model: Path) -> None:
     assert drawn["teacher"] is None
 
     number = worker.request("segment", model=model, image=image(96, 200, 200))
-    until(worker, lambda reply: reply.get("done", 0) > 0, seconds=60)
+    until(worker, lambda reply: reply.get("done", 0) > 0, seconds=120)
     worker.cancel(number)
     assert until(worker, last_of(number))[-1]["event"] == "cancelled"
     worker.close()

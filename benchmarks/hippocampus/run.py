@@ -23,7 +23,11 @@ RESULTS = HERE / "results"
 SEEDS = (0, 1, 2)
 COMMON = ["--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2", "--device", "cpu"]
 TEACHER = ["--network", "unet", "--steps", "600", "--validate-every", "200"]
-STUDENT = ["--network", "enet", "--steps", "900", "--validate-every", "300"]
+MORE = ["--network", "unet", "--steps", "1000", "--validate-every", "250"]
+STUDENT = [
+    *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
+    *("--steps", "600", "--validate-every", "200"),
+]
 FEW = ["--labelled", "12"]
 METHODS = {
     "logits": ["--method", "logits"],
@@ -67,7 +71,7 @@ def rows(dataset: Path, work: Path, threads: str) -> dict[str, list[str]]:
             teacher = ["--teacher", str(work / f"teacher-{seed}")]
             table[f"{method}-{seed}"] = ["distill", *few, *STUDENT, *teacher, *choice]
         if seed == 0:
-            table["teacher_all-0"] = ["train", *common, *TEACHER, "--steps", "1500", "--seed", "0"]
+            table["teacher_all-0"] = ["train", *common, *MORE, "--seed", "0"]
     return table
 
 

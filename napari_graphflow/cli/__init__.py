@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from napari_graphflow import __version__
 from napari_graphflow.cli.data import datasets
+from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.networks import models, networks
 from napari_graphflow.cli.runs import distill, evaluate, segment, train
@@ -22,7 +23,7 @@ app = App(
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
 )
-for command in (datasets, networks, models, train, distill, segment, evaluate, jobs):
+for command in (datasets, networks, models, train, distill, segment, evaluate, jobs, demo):
     app.command(command)
 
 

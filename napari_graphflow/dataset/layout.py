@@ -285,21 +285,20 @@ def _nnunet_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
         for name, paths in channels.items():
             cases[part, name] = Case(name, tuple(paths), masks.get(name + ending), split)
     for name, files in (description.get("dataset") or {}).items():
-        images, label = ([_place(folder, one) for one in files["images"]], files["label"])
-        cases["Tr", name] = Case(name, tuple(images), _place(folder, label), "train")
+        images = tuple(_place(folder, one) for one in files["images"])
+        cases["Tr", name] = Case(name, images, _mask(folder, files["label"]), "train")
     return list(cases.values())
 
 
 def _decathlon_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
     cases = []
     for entry in description["training"]:
-        label = entry.get("label")
         image = _place(folder, entry["image"])
-        cases.append(Case(stem(image), (image,), _place(folder, label) if label else None, "train"))
+        cases.append(Case(stem(image), (image,), _mask(folder, entry.get("label")), "train"))
     for entry in description.get("test") or []:
         image = _place(folder, entry["image"] if isinstance(entry, dict) else entry)
-        label = folder / "labelsTs" / image.name
-        cases.append(Case(stem(image), (image,), label if label.is_file() else None, "test"))
+        label = _mask(folder, f"labelsTs/{image.name}")
+        cases.append(Case(stem(image), (image,), label, "test"))
     return cases
 
 
@@ -320,6 +319,12 @@ def _files(folder: Path, ending: str) -> list[Path]:
 def _place(folder: Path, path: str) -> Path:
     """A path as nnU-Net writes it: relative to the dataset, perhaps with $VARIABLES."""
     return folder / os.path.expandvars(path)
+
+
+def _mask(folder: Path, path: str | None) -> Path | None:
+    """Where a mask lies; None if there is no such file, for then the case is unlabelled."""
+    place = _place(folder, path) if path else None
+    return place if place is not None and place.is_file() else None
 
 
 def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:

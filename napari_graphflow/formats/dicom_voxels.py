@@ -126,9 +126,9 @@ def resample(
     corner
         Offset (x, y) of its first voxel in mm.
     """
-    shifts = places[:, :2] / np.array(pixel[::-1])
+    shifts = np.round(places[:, :2] / np.array(pixel[::-1]), 3)
     low = np.floor(shifts.min(axis=0)).astype(int)
-    more = np.ceil(shifts.max(axis=0)).astype(int) - low + 1
+    more = np.ceil(shifts.max(axis=0)).astype(int) - low
     count = int(np.floor((places[-1, 2] - places[0, 2]) / step + 1e-3)) + 1
     shape = (count, array.shape[1] + more[1], array.shape[2] + more[0])
     check_memory("The series", shape, math.prod(shape) * array.itemsize)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 
 AGAIN = "Copy or export the file again."
-_BLOCK = 1 << 20
+#: Small enough for a block and what comes out of it to stay in the processor's cache.
+_BLOCK = 1 << 16
 #: Deflate cannot make anything smaller than this.
 _LARGEST_RATIO = 1032
 
@@ -92,14 +93,30 @@ def itk_header(path: Path, io: str, name: str) -> tuple[tuple[int, ...], int, Ge
     reader.SetImageIO(io)
     try:
         reader.ReadImageInformation()
+        geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+        geometry = spatial(geometry)
+        sound = _is_sound(geometry)
     except RuntimeError:
+        sound = False
+    if not sound:
         raise UserError(
             f"The header of {name} describes no valid image: sizes, voxel size or axes are "
             "missing, zero or not at right angles.",
-            AGAIN,
-        ) from None
-    geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
-    return reader.GetSize(), reader.GetNumberOfComponents(), spatial(geometry)
+            "Resample the image to a box, or export it again.",
+        )
+    return reader.GetSize(), reader.GetNumberOfComponents(), geometry
+
+
+def _is_sound(geometry: Geometry) -> bool:
+    """Whether voxels have a size, and axes are at right angles to the rounding of a header."""
+    count = len(geometry.spacing)
+    axes = np.array(geometry.direction).reshape(count, count)
+    numbers = np.array([*geometry.spacing, *geometry.origin])
+    return bool(
+        np.isfinite(numbers).all()
+        and min(geometry.spacing) > 0
+        and np.abs(axes.T @ axes - np.eye(count)).max() < 1e-2
+    )
 
 
 def pixel_grid(spacing: Sequence[float]) -> Geometry:
@@ -159,13 +176,19 @@ def looked_at(loaded: Loaded) -> Loaded:
     if array.dtype.kind == "c":
         array = np.abs(array)
         said.append("The voxels are complex numbers; their magnitude is shown.")
-    low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if array.dtype.kind == "f" and not np.isfinite(array.sum()):
         share = 1 - np.isfinite(array).mean()
-        said.append(f"{share:.2%} of the voxels are no finite numbers (NaN or infinite).")
-    elif low == high and array.size > 1:
-        said.append(f"All voxels have the same value, {low}.")
+        said += [f"{share:.2%} of the voxels are no finite numbers (NaN or infinite)."] * (share > 0)
+    if array.size > 1 and _is_constant(array):
+        said.append(f"All voxels have the same value, {array.flat[0]}.")
     return replace(loaded, array=array, warnings=tuple(said))
+
+
+def _is_constant(array: NDArray[Any]) -> bool:
+    """Whether all values are equal; a few of them mostly tell."""
+    first = array.flat[0]
+    few = array[tuple(slice(None, None, max(1, size // 16)) for size in array.shape)]
+    return bool((few == first).all() and (array == first).all())
 
 
 def check_size(stored: Stored) -> None:
@@ -224,13 +247,14 @@ def _copy(file: FileIO, target: memoryview, offset: int) -> int:
 
 def _inflate(file: FileIO, target: memoryview, skip: int) -> int:
     """Decompress into `target`, and go on to the end of the stream, where its checksum is."""
-    position = -skip
+    filled = 0
     for block in _inflated(file):
-        begin = max(0, -position)
-        part = block[begin : begin + max(0, len(target) - max(position, 0))]
-        target[max(position, 0) : max(position, 0) + len(part)] = part
-        position += len(block)
-    return min(position, len(target))
+        dropped = min(skip, len(block))
+        skip -= dropped
+        part = memoryview(block)[dropped : dropped + len(target) - filled]
+        target[filled : filled + len(part)] = part
+        filled += len(part)
+    return filled
 
 
 def _inflated(file: FileIO) -> Iterator[bytes]:
@@ -249,9 +273,8 @@ def _inflated(file: FileIO) -> Iterator[bytes]:
             if not block.startswith(b"\x1f\x8b"):
                 return
             decoder = zlib.decompressobj(wbits=47)
-        yield decoder.decompress(block, 4 * _BLOCK)
-        block = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
-    yield decoder.flush()
+        yield decoder.decompress(block)
+        block = decoder.unused_data
     if not decoder.eof:
         raise EOFError
 

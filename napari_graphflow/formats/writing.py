@@ -33,7 +33,7 @@ def write(path: Path, image: Loaded) -> None:
     _check_format(path, image)
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}.", "Make it first, or check the path.")
-    array = _storable(image.array)
+    array = _storable(path, image.array)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as folder:
         fresh = Path(folder) / path.name
         try:
@@ -68,8 +68,10 @@ def _check_format(path: Path, image: Loaded) -> None:
         raise UserError(f"A .png file cannot hold values of the type {array.dtype}.", _OTHER)
 
 
-def _storable(array: NDArray[Any]) -> NDArray[Any]:
+def _storable(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise UserError(f"{path.name} cannot hold values of the type {array.dtype}.", _OTHER)
     return np.ascontiguousarray(array if kind is None else array.astype(kind))
 
 

@@ -144,7 +144,7 @@ class Job:
         Returns
         -------
         events, offset
-            At most about a megabyte of events: call again while the offset grows. A last line that
+            About a thousand events at most: call again while the offset grows. A last line that
             is still being written is left for the next call, a broken one is passed over.
         """
         return read_events(self.events_file, offset)

@@ -32,8 +32,8 @@ SILENT = 30.0
 SILENT_ELSEWHERE = 180.0
 #: Seconds that a process may take from its start to its first word.
 TAKE_OFF = 120.0
-#: Bytes of events that are read at once, so that a long history does not stop a window.
-CHUNK = 1 << 20
+#: Bytes of events that are read at once: a few milliseconds, whatever the length of the history.
+CHUNK = 1 << 17
 
 
 class Status(BaseModel):

@@ -92,7 +92,6 @@ class ConfigForm(Container, Generic[T]):
         for one, form in self._forms.items():
             form.visible = one == name
 
-
     def _text(self, name: str, value: Any) -> Any:
         return _shown(value, type(self._config).model_fields[name].annotation, self._fields[name])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from napari_graphflow.cli import app
 from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
 from napari_graphflow.plugin.commands import job_command, segment_command

@@ -29,7 +29,11 @@ print("opened")
 @pytest.mark.usefixtures("home")
 def test_opening_every_widget_loads_no_torch() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", OPEN_EVERYTHING], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", OPEN_EVERYTHING],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert "opened" in run.stdout

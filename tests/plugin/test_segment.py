@@ -12,14 +12,15 @@ import SimpleITK as sitk
 from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
+
 from napari_graphflow.plugin.engine import engine
 from napari_graphflow.plugin.layers import class_names
 from napari_graphflow.plugin.segment import SegmentWidget
-from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog
 
-SLOW_START_MS = 90_000
+SLOW_START_MS = 300_000
 
 
 @pytest.fixture
@@ -65,9 +66,7 @@ def test_a_scan_is_segmented_by_clicking_and_saved_with_its_geometry(
     path = write_scan()
     image = open_scan(viewer, path)
     shown: list[str] = []
-    segment.progress.bar.valueChanged.connect(
-        lambda _: shown.append(segment.progress.bar.format())
-    )
+    segment.progress.bar.valueChanged.connect(lambda _: shown.append(segment.progress.bar.format()))
     click(qtbot, segment.button)
     assert segment.progress.isVisible(), "nothing showed at once that it is busy"
     assert not segment.button.isEnabled()
@@ -107,8 +106,8 @@ def answer_file_dialog(path: Path) -> None:
         if not isinstance(dialog, QFileDialog):
             QTimer.singleShot(50, answer)
             return
-        dialog.selectFile(str(path))
-        dialog.accept()
+        dialog.findChild(QLineEdit, "fileNameEdit").setText(str(path))
+        dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Save).click()
 
     QTimer.singleShot(50, answer)
 
@@ -171,9 +170,11 @@ def test_probability_and_uncertainty_are_shown_on_request(
     )
     assert organ.shape == image.data.shape
     labels = segment.mask.layer().data
-    background = 1 - organ - lesion
-    expected = np.argmax([background, organ, lesion], axis=0)
-    assert np.mean(expected == labels) > 0.999, "the maps lie elsewhere than the mask"
+    soft = np.stack([1 - organ - lesion, organ, lesion])
+    chosen = np.take_along_axis(soft, labels[None].astype(int), 0)[0]
+    # The maps travel in half precision.
+    assert np.all(chosen > soft.max(0) - 2e-3), "the maps lie elsewhere than the mask"
+    assert np.mean(soft.max(0) - soft.min(0)) > 0.05, "all classes alike would show nothing"
     uncertainty = maps["uncertainty · scan"].data
     assert 0 <= uncertainty.min() <= uncertainty.max() <= 1.001
     assert segment.image.layer() is image, "a map was offered as an image to segment"

@@ -1,0 +1,181 @@
+"""What the terms of Graph Flow cost, beside the step that every distillation has to make.
+
+    python benchmarks/loss_cost.py                  # CPU, about two minutes
+    python benchmarks/loss_cost.py --device cuda
+
+The lower bound of a distillation step is the teacher's forward pass and the student's supervised
+step (forward, cross-entropy, backward, optimiser). Every term is measured alone on the taps and
+logits of that step, forward and backward, and every whole step is measured too, all of them in
+turn within each round, so that ratios compare like with like. Seconds are medians over rounds:
+processor time on a CPU, where other programs then hardly matter, wall time on a GPU.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from napari_graphflow.distillation.graph_flow import graph_flow_loss, variation_graph
+from napari_graphflow.distillation.logits import logits_loss
+from napari_graphflow.distillation.paraphraser import Paraphraser
+from napari_graphflow.networks import build
+
+BOUND, TARGET = "teacher forward + student step", 0.05
+TAPS = ("encoder", "decoder")
+
+
+class Step:
+    """One distillation step and its parts, on one fixed batch."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        device, size = torch.device(options.device), [options.size] * 2
+        self.patch = options.patch
+        self.teacher = build(options.teacher, 1, 2, 2).to(device).eval().requires_grad_(False)
+        self.student = build(options.student, 1, 2, 2).to(device)
+        self.optimiser = torch.optim.AdamW(self.student.parameters())
+        self.image = torch.randn(options.batch, 1, *size, device=device)
+        self.labels = torch.randint(2, (options.batch, *size), device=device)
+        with torch.no_grad():
+            self.of_teacher, self.of_student = self.teacher(self.image), self.student(self.image)
+        self.paraphrasers = {
+            tap: Paraphraser(self.of_teacher.taps[tap].shape[1], self.of_student.taps[tap].shape[1])
+            .to(device)
+            .requires_grad_(False)
+            for tap in TAPS
+        }
+        self.codes = self.paraphrase(self.of_teacher)
+        self.leaves = [self.of_student.taps[tap].clone().requires_grad_() for tap in TAPS]
+        self.logits = self.of_student.logits.clone().requires_grad_()
+
+    @torch.no_grad()
+    def paraphrase(self, output):
+        return [self.paraphrasers[tap].encode(output.taps[tap]) for tap in TAPS]
+
+    def graph_terms(self, student_taps, codes):
+        with torch.no_grad():
+            teacher_graph = variation_graph(*codes, self.patch)
+        return sum(graph_flow_loss(variation_graph(*student_taps, self.patch), teacher_graph))
+
+    def whole(self, logits: bool = False, graphs: bool = False) -> None:
+        with torch.no_grad():
+            teacher = self.teacher(self.image)
+        student = self.student(self.image)
+        loss = cross_entropy(student.logits, self.labels)
+        if logits:
+            loss = loss + logits_loss(student.logits, teacher.logits)
+        if graphs:
+            taps = [student.taps[tap] for tap in TAPS]
+            loss = loss + self.graph_terms(taps, self.paraphrase(teacher))
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def parts(self) -> dict[str, Callable[[], object]]:
+        """Name of each thing that is measured, and how to run it once."""
+        return {
+            BOUND: self.whole,
+            "bound + logits": lambda: self.whole(logits=True),
+            "bound + logits + Graph Flow": lambda: self.whole(logits=True, graphs=True),
+            "alone: logits term": lambda: torch.autograd.grad(
+                logits_loss(self.logits, self.of_teacher.logits), self.logits
+            ),
+            "alone: graph terms": lambda: torch.autograd.grad(
+                self.graph_terms(self.leaves, self.codes), self.leaves
+            ),
+            "alone: paraphrasers": lambda: self.paraphrase(self.of_teacher),
+        }
+
+
+def seconds(run: Callable[[], object], device: str) -> float:
+    if device == "cpu":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_bytes(run: Callable[[], object], device: str) -> int | None:
+    """Most memory held beyond what was held before; None where the system does not tell."""
+    if device != "cpu":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not reset.exists():
+        return None
+    reset.write_text("5")  # sets the high-water mark of the resident memory back
+
+    def high_water() -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+    before = high_water()
+    run()
+    return high_water() - before
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    torch.set_num_threads(options.threads)
+    step = Step(options)
+    parts = step.parts()
+    # The first run of each warms caches, and is the one whose allocations are seen afresh.
+    memory = {name: peak_bytes(run, options.device) for name, run in parts.items()}
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(options.rounds):
+        for name, run in parts.items():
+            # A short part is repeated, so that it is not measured by single ticks of the clock.
+            repeats = 10 if name.startswith("alone") else 1
+            spent = seconds(lambda run=run, n=repeats: [run() for _ in range(n)], options.device)
+            times[name].append(spent / repeats)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "options": vars(options) | {"out": None},
+        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "student_taps": [list(tap.shape) for tap in step.leaves],
+        "teacher_taps": [list(step.of_teacher.taps[tap].shape) for tap in TAPS],
+        "seconds": medians,
+        "ratio_to_bound": {name: value / medians[BOUND] for name, value in medians.items()},
+        "peak_bytes": memory,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--teacher", default="unet")
+    parser.add_argument("--student", default="enet")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--patch", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the result as JSON")
+    options = parser.parse_args()
+    result = measure(options)
+    print(f"{options.teacher} {result['teacher_taps'][0]} -> {options.student}", end=" ")
+    print(f"{result['student_taps'][0]}, patch {options.patch}, {options.device}")
+    print(f"{'':32}{'seconds':>9}{'ratio':>8}{'peak MB':>9}")
+    for name, value in result["seconds"].items():
+        peak = result["peak_bytes"][name]
+        memory = "-" if peak is None else f"{peak / 2**20:.0f}"
+        print(f"{name:32}{value:9.4f}{result['ratio_to_bound'][name]:8.4f}{memory:>9}")
+    share = result["ratio_to_bound"]["alone: graph terms"]
+    print(f"graph terms: {share:.2%} of the bound, target at most {TARGET:.0%}")
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Open napari on what ``napari-graphflow demo`` made: the scan, three masks, two maps, Compare."""
+
+import argparse
+from pathlib import Path
+
+import napari
+from napari.layers import Layer
+from qtpy.QtCore import QTimer
+
+from napari_graphflow.dataset import Dataset
+from napari_graphflow.plugin.heatmap import CAPTION
+from napari_graphflow.plugin.layers import DERIVED, image_layers, labels_layer
+from napari_graphflow.volume import read_labels, read_volume
+
+MASKS = {
+    "student_alone": "student without distillation",
+    "student": "student by Graph Flow",
+    "teacher": "teacher",
+    "reference": "reference",
+}
+MAPS = {"variation_teacher": "variation (teacher)", "variation_student": "variation (student)"}
+SETTLE_MILLISECONDS = 3000
+
+
+def main() -> None:
+    """Show the folder of a demo, or save a picture of it and close."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--screenshot", type=Path)
+    options = parser.parse_args()
+    viewer = napari.Viewer(title="Graph Flow demo")
+    show(viewer, options.folder)
+    if options.screenshot is not None:
+        viewer.window.resize(1580, 960)
+        QTimer.singleShot(SETTLE_MILLISECONDS, lambda: _save_and_close(viewer, options.screenshot))
+    napari.run()
+
+
+def show(viewer: napari.Viewer, folder: Path) -> None:
+    """Add the layers of a demo to a window, at a slice where the models differ."""
+    classes = Dataset.open(folder / "dataset").classes
+    shown = folder / "shown"
+    scan = read_volume(shown / "scan.nii.gz")
+    for layer in image_layers(scan, "scan", shown / "scan.nii.gz"):
+        viewer.add_layer(Layer.create(*layer))
+    masks = {}
+    for file, name in MASKS.items():
+        labels = read_labels(shown / f"{file}.nii.gz", scan)
+        masks[file] = viewer.add_layer(Layer.create(*labels_layer(labels, name, classes=classes)))
+        masks[file].visible = file == "student"
+    for file, name in MAPS.items():
+        heat = read_volume(shown / f"{file}.nii.gz")
+        for data, keywords, kind in image_layers(heat, name):
+            metadata = keywords["metadata"] | {DERIVED: "scan", "caption": CAPTION}
+            look = {"metadata": metadata, "colormap": "magma", "blending": "additive"}
+            viewer.add_layer(Layer.create(data, keywords | look | {"visible": False}, kind))
+    differ = masks["student"].data != masks["teacher"].data
+    viewer.dims.set_current_step(0, int(differ.sum(axis=(1, 2)).argmax()))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    for combo, file in (
+        (widget.a, "teacher"),
+        (widget.b, "student"),
+        (widget.reference, "reference"),
+    ):
+        combo.choose(masks[file])
+    widget.button.click()
+
+
+def _save_and_close(viewer: napari.Viewer, path: Path) -> None:
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

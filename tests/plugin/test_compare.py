@@ -1,0 +1,203 @@
+"""*Compare*, clicked in a real window."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.layers import Image, Labels
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_graphflow.plugin.compare import CompareWidget
+from napari_graphflow.plugin.comparison import DISAGREEMENT, compare_masks
+
+SLOW_START_MS = 300_000
+SPACING = (2.0, 1.0, 0.5)
+
+
+@pytest.fixture
+def compare(viewer: Viewer) -> Iterator[CompareWidget]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+@pytest.fixture
+def masks(viewer: Viewer) -> tuple[Labels, Labels]:
+    """A has a block of label 1; B has less of it, a slice full of it, and a label 2 of its own."""
+    a, b = np.zeros((10, 8, 8), np.uint8), np.zeros((10, 8, 8), np.uint8)
+    a[2:6, 2:6, 2:6] = 1
+    b[2:6, 2:6, 2:5] = 1
+    b[6, 0:8, 0:8] = 1
+    b[8, 1, 1] = 2
+    names = {"index": [0, 1, 2], "name": ["background", "liver", "lesion"]}
+    keywords = {"scale": SPACING, "units": ("mm",) * 3, "features": names}
+    one = viewer.add_labels(a, name="teacher", **keywords)
+    return one, viewer.add_labels(b, name="student", **keywords)
+
+
+def click_compare(qtbot: QtBot, widget: CompareWidget) -> None:
+    assert widget.button.isEnabled(), widget.status.text()
+    qtbot.mouseClick(widget.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=60_000)
+
+
+def table(widget: CompareWidget) -> list[list[str]]:
+    return [
+        [widget.table.item(row, column).text() for column in range(widget.table.columnCount())]
+        for row in range(widget.table.rowCount())
+    ]
+
+
+def test_it_says_that_two_masks_are_needed(viewer: Viewer, compare: CompareWidget) -> None:
+    assert not compare.button.isEnabled()
+    assert "Two masks are needed" in compare.status.text()
+    viewer.add_labels(np.zeros((4, 4), np.uint8))
+    assert not compare.button.isEnabled()
+
+
+def test_two_masks_are_compared_in_numbers(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    compare.a.choose(masks[0])
+    compare.b.choose(masks[1])
+    click_compare(qtbot, compare)
+    # |A| = 64, |B| = 48 + 64, both = 48; a voxel is one cubic millimetre.
+    assert table(compare) == [
+        ["liver", f"{2 * 48 / (64 + 112):.3f}", "0.06", "0.11"],
+        ["lesion", "0.000", "0.00", "0.00"],
+    ]
+    assert "81 of 640 voxels differ" in compare.status.text()
+
+
+def test_a_click_on_a_row_goes_to_the_worst_slice(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    compare.a.choose(masks[0])
+    compare.b.choose(masks[1])
+    click_compare(qtbot, compare)
+    for index, slice_ in ((0, 6), (1, 8)):
+        where = compare.table.visualItemRect(compare.table.item(index, 0)).center()
+        qtbot.mouseClick(compare.table.viewport(), Qt.MouseButton.LeftButton, pos=where)
+        assert viewer.dims.current_step[0] == slice_
+    assert "Slice 8: 1 voxels of lesion differ" in compare.status.text()
+
+
+def test_the_disagreement_and_the_outlines_are_shown_and_hidden(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    a, b = masks
+    compare.a.choose(a)
+    compare.b.choose(b)
+    click_compare(qtbot, compare)
+    layers = {layer.name: layer for layer in viewer.layers}
+    differs = layers["disagreement"]
+    assert differs.visible
+    assert np.count_nonzero(differs.data == DISAGREEMENT["only A"]) == 16
+    assert np.count_nonzero(differs.data == DISAGREEMENT["only B"]) == 65
+    assert not differs.editable
+    outlines = [layers["outline A: teacher"], layers["outline B: student"]]
+    assert not any(layer.visible for layer in outlines)
+
+    qtbot.mouseClick(compare.contours, Qt.MouseButton.LeftButton)
+    assert all(layer.visible and layer.contour for layer in outlines)
+    assert not a.visible
+    assert not b.visible
+    qtbot.mouseClick(compare.contours, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(compare.disagreement, Qt.MouseButton.LeftButton)
+    assert a.visible
+    assert b.visible
+    assert not differs.visible
+    assert compare.a.count() == 2, "our own views were offered as masks"
+
+    count = len(viewer.layers)
+    click_compare(qtbot, compare)
+    assert len(viewer.layers) == count, "a second comparison left the first one behind"
+
+
+def test_a_reference_adds_a_score_for_each(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    truth = viewer.add_labels(masks[0].data.copy(), name="annotation", scale=SPACING)
+    compare.a.choose(masks[0])
+    compare.b.choose(masks[1])
+    compare.reference.choose(truth)
+    click_compare(qtbot, compare)
+    headers = [
+        compare.table.horizontalHeaderItem(column).text()
+        for column in range(compare.table.columnCount())
+    ]
+    assert headers == ["structure", "A · B", "A · ref", "B · ref", "A ml", "B ml"]
+    assert table(compare)[0][2:4] == ["1.000", f"{2 * 48 / (64 + 112):.3f}"]
+
+
+def test_masks_of_different_sizes_are_told_in_a_sentence(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
+    compare.a.choose(masks[0])
+    compare.b.choose(other)
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    assert "teacher and other have different sizes (10x8x8 and 3x8x8 voxels)" in (
+        compare.status.text()
+    )
+    assert compare.button.isEnabled()
+
+
+def test_a_renamed_layer_is_still_the_one_chosen(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget
+) -> None:
+    compare.a.choose(masks[0])
+    masks[0].name = "renamed"
+    assert compare.a.currentText() == "renamed"
+    assert compare.a.layer() is masks[0]
+    viewer.layers.remove(masks[0])
+    assert compare.a.layer() is masks[1]
+
+
+def test_variation_maps_lie_on_the_scan(
+    viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
+) -> None:
+    make_model("small", seed=1)
+    make_model("large", role="teacher", network="unet")
+    section = compare.heatmap
+    section.student.refresh()
+    section.teacher.refresh()
+    (image,) = viewer.open(str(write_scan()), plugin="napari-graphflow")
+    section.teacher.combo.setCurrentIndex(1)
+    assert section.student.card().name == "small"
+    assert section.teacher.card().name == "large"
+    section.button.click()
+    assert not section.button.isEnabled()
+    qtbot.waitUntil(section.button.isEnabled, timeout=SLOW_START_MS)
+    maps = {layer.name: layer for layer in viewer.layers if isinstance(layer, Image)}
+    student, teacher = maps["variation (student)"], maps["variation (teacher)"]
+    for layer in (student, teacher):
+        assert layer.data.shape == image.data.shape
+        assert tuple(layer.scale) == tuple(image.scale)
+        assert layer.data.min() >= 0
+        assert layer.data.max() > 0
+    assert student.contrast_limits == teacher.contrast_limits
+    np.testing.assert_allclose(
+        maps["variation (difference)"].data, teacher.data - student.data, atol=1e-5
+    )
+    assert "not tissue properties" in section.notes.text()
+
+
+def test_masks_of_pictures_are_measured_in_square_millimetres() -> None:
+    a, b = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    a[1, 1:4], b[1, 1:3] = 1, 1
+    rows, differs = compare_masks(a, b, None, (0.5, 2.0), {})
+    assert rows[0].volumes == (3.0, 2.0)
+    assert rows[0].name == "label 1"
+    assert np.argwhere(differs).tolist() == [[1, 3]]
+
+
+def test_equal_masks_have_no_worst_slice() -> None:
+    a = np.ones((2, 3, 4), np.uint8)
+    rows, differs = compare_masks(a, a.copy(), None, (1, 1, 1), {})
+    assert rows[0].agreement == 1
+    assert rows[0].worst_slice is None
+    assert not differs.any()

@@ -1,0 +1,236 @@
+"""*Distil*, clicked in a real window, with real jobs."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_graphflow.config import PRESETS, DistillationConfig
+from napari_graphflow.distillation import METHODS as KNOWN_METHODS
+from napari_graphflow.jobs import create, list_jobs
+from napari_graphflow.networks import NETWORKS, build
+from napari_graphflow.plugin.choices import METHODS, PARAMETERS
+from napari_graphflow.plugin.distil import DistilWidget
+
+SLOW_MS = 300_000
+AddDistil = Callable[[], DistilWidget]
+
+
+@pytest.fixture
+def add_distil(viewer: Viewer) -> Iterator[AddDistil]:
+    def add() -> DistilWidget:
+        _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+        return widget
+
+    yield add
+    viewer.window.remove_dock_widget("all")
+    for job in list_jobs():
+        if job.status().active:
+            job.cancel(timeout=2)
+
+
+def click(qtbot: QtBot, button) -> None:
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def choose(qtbot: QtBot, widget: DistilWidget, dataset: Path) -> None:
+    widget.dataset.choose(dataset)
+    qtbot.waitUntil(widget.dataset.checked, timeout=SLOW_MS)
+
+
+def short(widget: DistilWidget, **values: object) -> None:
+    """Enter a run that ends within the patience of a test, under Advanced."""
+    widget.forms[widget.kind].put_fields(
+        **({"steps": 4, "validate_every": 2, "patch_size": (16, 16, 16), "device": "cpu"} | values)
+    )
+
+
+def test_it_says_what_to_do_first(add_distil: AddDistil) -> None:
+    widget = add_distil()
+    assert not widget.button.isEnabled()
+    assert "Choose a dataset first" in widget.status.text()
+    assert "No jobs yet" in widget.jobs.empty.text()
+    assert widget.jobs.empty.isVisible()
+    assert widget.button.text() == "Start training the teacher"
+
+
+def test_the_cases_are_counted_and_checked(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    assert widget.dataset.counts.text().startswith("2 labelled · 3 unlabelled · ")
+    assert widget.dataset.findings_of("error") == []
+    assert widget.button.isEnabled()
+
+
+def test_a_broken_mask_stops_the_start(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    mask = tiny_dataset / "labelsTr" / "blob_001.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:-40])
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    assert not widget.button.isEnabled()
+    assert "blob_001" in widget.status.text()
+    assert "Traceback" not in widget.status.text()
+    assert "1 error" in widget.dataset.counts.text()
+
+
+def test_a_dataset_without_labels_is_told_in_a_sentence(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    for mask in (tiny_dataset / "labelsTr").iterdir():
+        mask.unlink()
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    assert not widget.button.isEnabled()
+    assert widget.status.text()
+
+
+def test_a_folder_that_is_no_dataset_is_told_in_a_sentence(
+    add_distil: AddDistil, tmp_path: Path
+) -> None:
+    widget = add_distil()
+    widget.dataset.choose(tmp_path)
+    assert widget.status.text().startswith("✕")
+    assert widget.dataset.folder() is None
+
+
+def test_the_window_asks_for_what_it_shows(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
+) -> None:
+    teacher = make_model("large", role="teacher", network="unet")
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    widget.teacher.choose(teacher)
+    assert widget.button.text() == "Start distillation"
+    for button, effort in zip(widget.effort.buttons(), PRESETS, strict=True):
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        config = widget.config()
+        assert isinstance(config, DistillationConfig)
+        assert {name: getattr(config, name) for name in PRESETS[effort]} == PRESETS[effort]
+    assert (config.teacher, config.dataset.name) == (teacher, "blobs")
+    assert (config.network, config.dims, config.method) == ("mobile_unet", 3, "graph_flow")
+    assert config.name == "Mobile U-Net from large"
+    widget.method.setCurrentIndex(widget.method.findData("logits"))
+    widget.network.setCurrentIndex(widget.network.findData("enet"))
+    assert (widget.config().method, widget.config().network) == ("logits", "enet")
+
+
+def test_a_wrong_entry_under_advanced_is_told_in_a_sentence(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    widget.forms["train"].put_fields(learning_rate="fast")
+    click(qtbot, widget.button)
+    assert "'fast' cannot be read as learning rate" in widget.status.text()
+    assert list_jobs() == []
+
+
+def test_from_no_teacher_to_a_student_by_clicks(
+    add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    widget.network.setCurrentIndex(widget.network.findData("unet"))
+    short(widget, width="8")
+    click(qtbot, widget.button)
+    (job,) = widget.jobs.jobs()
+    assert widget.jobs.selected() == job
+    qtbot.waitUntil(lambda: job.status().state == "done", timeout=SLOW_MS)
+    qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
+    assert widget.jobs.curves.series("dice")[0] == [2.0, 4.0]
+    assert len(widget.jobs.curves.series("loss/total")[0]) == 4
+
+    click(qtbot, widget.jobs.use)
+    assert widget.kind == "distill"
+    assert widget.teacher.card().name == "U-Net on blobs"
+    widget.network.setCurrentIndex(widget.network.findData("enet"))
+    short(widget, width="8")
+    widget.forms["distill"].part("graph_flow").put_fields(paraphraser_steps=2)
+    click(qtbot, widget.button)
+    student = widget.jobs.selected()
+    assert student != job
+    qtbot.waitUntil(lambda: student.status().state == "done", timeout=SLOW_MS)
+    qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
+    assert (
+        widget.jobs.curves.series("loss/vertices")[0]
+        or (widget.jobs.curves.series("loss/vertex")[0])
+    )
+
+    click(qtbot, widget.jobs.use)
+    _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    assert segment.model.card().name == "ENet from U-Net on blobs"
+
+
+def test_a_job_is_cancelled_and_found_again_by_another_window(
+    add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    short(widget, steps=100_000, width="8")
+    click(qtbot, widget.button)
+    (job,) = widget.jobs.jobs()
+    qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
+    assert "left" in widget.jobs.progress.bar.format()
+
+    viewer.window.remove_dock_widget("all")
+    again = add_distil()
+    assert again is not widget
+    assert again.jobs.selected() == job
+    qtbot.waitUntil(lambda: again.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
+    click(qtbot, again.jobs.cancel)
+    assert again.jobs.status.text() == "Cancelling …"
+    assert not again.jobs.cancel.isEnabled()
+    qtbot.waitUntil(lambda: job.status().state == "cancelled", timeout=SLOW_MS)
+    qtbot.waitUntil(lambda: again.jobs.status.text().startswith("Cancelled"), timeout=5000)
+    assert not again.jobs.progress.isVisible()
+    assert again.jobs.pause.text() == "Resume"
+
+
+def test_a_failure_is_shown_in_words(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
+) -> None:
+    teacher = make_model("large", role="teacher", network="unet")
+    job = create("distill", DistillationConfig(dataset=tiny_dataset / "gone", teacher=teacher))
+    job.start()
+    widget = add_distil()
+    qtbot.waitUntil(lambda: job.status().state == "failed", timeout=SLOW_MS)
+    qtbot.waitUntil(lambda: widget.jobs.status.text().startswith("✕"), timeout=5000)
+    assert "gone" in widget.jobs.status.text()
+    click(qtbot, widget.jobs.log)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_sizes_in_the_list_are_those_of_the_networks(name: str, dims: int) -> None:
+    counted = sum(parameter.numel() for parameter in build(name, 1, 2, dims).parameters())
+    assert PARAMETERS[name][dims] == counted
+
+
+def test_every_method_is_offered_in_words() -> None:
+    assert set(METHODS) == set(KNOWN_METHODS)
+
+
+def test_the_window_answers_while_a_job_runs(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    short(widget, steps=100_000, width="8")
+    click(qtbot, widget.button)
+    qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
+    slowest = 0.0
+    for _ in range(20):
+        before = time.perf_counter()
+        widget.jobs.refresh()
+        slowest = max(slowest, time.perf_counter() - before)
+        qtbot.wait(50)
+    assert slowest < 0.25, f"looking at the job took {slowest:.3f} s"

@@ -1,0 +1,584 @@
+"""DICOM: series are found, ordered and checked by their headers, and none is shown wrongly."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MRImageStorage,
+    RLELossless,
+    generate_uid,
+)
+
+from napari_graphflow.dicom import Series, has_dicom, list_series
+from napari_graphflow.errors import UserError
+from napari_graphflow.volume import describe, read_series, read_volume
+
+SECRETS = ("Mustermann", "PID-4711", "19510203", "Dr. House", "General Hospital")
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, 0.8)
+ROWS, COLUMNS = 12, 10
+
+
+def values(index: int) -> np.ndarray[Any, Any]:
+    """Stored values of a slice, another pattern for each."""
+    return np.random.default_rng(index).integers(0, 2000, (ROWS, COLUMNS)).astype(np.int16)
+
+
+def header(
+    index: int, uid: str, axes: tuple[float, ...], position: np.ndarray[Any, Any]
+) -> FileDataset:
+    """A CT slice with all that must not be told to anyone."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+    one.PatientName, one.PatientID, one.PatientBirthDate = (
+        "Mustermann^Erika",
+        SECRETS[1],
+        SECRETS[2],
+    )
+    one.ReferringPhysicianName, one.InstitutionName = SECRETS[3], SECRETS[4]
+    one.StudyInstanceUID, one.SeriesInstanceUID = "1.2.3.4", uid
+    one.Modality, one.SeriesDescription, one.SeriesDate = "CT", "Abdomen 5 mm", "20240229"
+    one.SeriesNumber, one.InstanceNumber = 3, index + 1
+    one.ImagePositionPatient = [f"{value:.6f}" for value in position]
+    one.ImageOrientationPatient = list(axes)
+    one.PixelSpacing, one.SliceThickness = [0.8, 0.5], 5.0
+    one.RescaleSlope, one.RescaleIntercept = 1, -1024
+    one.Rows, one.Columns, one.SamplesPerPixel = ROWS, COLUMNS, 1
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+    one.PhotometricInterpretation = "MONOCHROME2"
+    one.PixelData = values(index).tobytes()
+    return one
+
+
+Change = Callable[[int, FileDataset], Any]
+
+
+def write_series(
+    folder: Path,
+    places: list[float] | None = None,
+    *,
+    axes: tuple[float, ...] = AXIAL,
+    tilt: float = 0.0,
+    change: Change = lambda index, one: None,
+    uid: str = "1.2.3.4.5",
+) -> list[Path]:
+    """Write slices at given distances, under names that are in no order, and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [5.0 * index for index in range(8)] if places is None else places
+    x, y = np.array(axes[:3]), np.array(axes[3:])
+    normal = np.cross(x, y)
+    paths = []
+    for index, place in enumerate(places):
+        shift = np.tan(np.radians(tilt)) * place * y
+        one = header(index, uid, axes, np.array([-20.0, 30.0, -100.0]) + place * normal + shift)
+        change(index, one)
+        path = folder / f"{(index * 5) % 8}-{index}-{uid[-1]}.dcm"
+        one.save_as(path, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def only(folder: Path) -> Series:
+    (series,) = list_series(folder)
+    return series
+
+
+def refused(series: Series, *words: str, resamplable: bool = False) -> None:
+    """The series says its problem in one sentence, and is not read as if it had none."""
+    with pytest.raises(UserError) as told:
+        read_series(series)
+    assert told.value.text == series.problem == series.warnings[0]
+    for word in words:
+        assert word in told.value.text
+    assert series.resamplable == resamplable
+    assert ("resampled" in told.value.remedy) == resamplable
+    if not resamplable:
+        with pytest.raises(UserError):
+            read_series(series, resample=True)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE, (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])
+def test_slices_are_ordered_by_position_and_lie_where_simpleitk_puts_them(
+    tmp_path: Path, axes: tuple[float, ...]
+) -> None:
+    paths = write_series(tmp_path, axes=axes)
+    series = only(tmp_path)
+    assert (series.description, series.modality, series.date) == (
+        "Abdomen 5 mm",
+        "CT",
+        "2024-02-29",
+    )
+    assert (series.count, series.shape, series.problem) == (8, (8, ROWS, COLUMNS), "")
+    assert series.spacing == pytest.approx((5, 0.8, 0.5), abs=1e-5)
+    assert series.files == tuple(paths) and series.warnings == ()
+    volume = read_volume(tmp_path)
+    expected = np.stack([values(index).astype(int) - 1024 for index in range(8)])
+    np.testing.assert_array_equal(volume.array, expected)
+    assert volume.array.dtype == np.int16
+    image = sitk.ReadImage([str(path) for path in paths])
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(image))
+    np.testing.assert_allclose(volume.spacing[::-1], image.GetSpacing(), atol=1e-5)
+    np.testing.assert_allclose(volume.origin, image.GetOrigin())
+    np.testing.assert_allclose(volume.direction, image.GetDirection(), atol=1e-3)
+
+
+def test_the_order_of_files_and_numbers_does_not_matter(tmp_path: Path) -> None:
+    def renumbered(index: int, one: FileDataset) -> None:
+        one.InstanceNumber = 100 - 3 * index
+
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", change=renumbered)
+    one, other = read_volume(tmp_path / "a"), read_volume(tmp_path / "b")
+    np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_series_of_a_tree_are_told_apart_by_their_uids(tmp_path: Path) -> None:
+    def other(index: int, one: FileDataset) -> None:
+        one.SeriesDescription, one.SeriesNumber, one.Modality = "Lung", 9, "MR"
+
+    write_series(tmp_path / "deep" / "a")
+    write_series(tmp_path / "deep" / "a", [1.0, 2.5, 4.0], uid="9.9", change=other)
+    (tmp_path / "deep" / "report.txt").write_text("nothing")
+    (tmp_path / "deep" / "image.png").write_bytes(bytes(999))
+    for index, path in enumerate((tmp_path / "deep" / "a").iterdir()):
+        if index % 2:  # one series may lie in several folders
+            (tmp_path / "b").mkdir(exist_ok=True)
+            path.rename(tmp_path / "b" / path.name)
+    first, second = list_series(tmp_path)
+    assert (first.description, first.count) == ("Abdomen 5 mm", 8)
+    assert (second.description, second.count) == ("Lung", 3)
+    with pytest.raises(UserError) as told:
+        read_volume(tmp_path)
+    assert "2 DICOM series: Abdomen 5 mm (CT, 8 slices); Lung (MR, 3 slices)" in told.value.text
+    assert read_volume(tmp_path, series="Lung").shape == (3, ROWS, COLUMNS)
+    with pytest.raises(UserError, match="no such"):
+        read_volume(tmp_path, series="Brain")
+    told_of = describe(tmp_path)
+    assert [one["count"] for one in told_of["series"]] == [8, 3]
+    assert told_of["shape"] is None and "2 series" in told_of["warnings"][0]
+
+
+@pytest.mark.parametrize("resample", [False, True])
+def test_no_patient_is_named(tmp_path: Path, resample: bool) -> None:
+    write_series(tmp_path, [0, 5, 10, 20, 25], tilt=10, axes=OBLIQUE)
+    series = only(tmp_path)
+    said = [repr(series), series.summary(), str(describe(tmp_path))]
+    with pytest.raises(UserError) as told:
+        read_volume(tmp_path)
+    said.append(str(told.value))
+    said += read_volume(tmp_path, resample=True).warnings
+    for secret in (*SECRETS, "1.2.3.4", "Erika"):
+        assert not any(secret in text for text in said)
+
+
+# Slices that make no box
+
+
+def test_a_missing_slice(tmp_path: Path) -> None:
+    write_series(tmp_path, [0, 5, 10, 20, 25, 30])
+    series = only(tmp_path)
+    refused(
+        series, "1 slice is missing", "5 mm apart", "slices 3 and 4 lie 10 mm", resamplable=True
+    )
+    assert series.spacing[0] == pytest.approx(5)
+    volume = read_series(series, resample=True)
+    assert volume.shape[0] == 7 and volume.spacing[0] == pytest.approx(5)
+    kept = np.stack([values(index).astype(int) - 1024 for index in range(6)])
+    np.testing.assert_array_equal(volume.array[[0, 1, 2, 4, 5, 6]], kept)
+    np.testing.assert_array_equal(volume.array[3], np.rint((kept[2] + kept[3]) / 2))
+    assert any("missing" in said for said in volume.warnings)
+    assert volume.warnings[-1] == "The slices were resampled to even ones."
+
+
+def test_two_missing_slices(tmp_path: Path) -> None:
+    write_series(tmp_path, [0, 5, 20, 25, 30])
+    refused(only(tmp_path), "2 slices are missing", "slices 2 and 3 lie 15 mm", resamplable=True)
+
+
+def test_uneven_slices(tmp_path: Path) -> None:
+    write_series(tmp_path, [0, 5, 9, 14, 21, 26])
+    series = only(tmp_path)
+    refused(series, "unevenly, between 4 and 7 mm apart", resamplable=True)
+    volume = read_series(series, resample=True)
+    assert volume.array.shape[0] == 6 and volume.spacing[0] == pytest.approx(5.2)
+
+
+def test_positions_rounded_by_the_scanner_are_even(tmp_path: Path) -> None:
+    write_series(tmp_path, [round(0.7 * index / 3, 2) for index in range(40)])
+    series = only(tmp_path)
+    assert series.problem == ""
+    assert series.spacing[0] == pytest.approx(0.7 / 3, rel=1e-3)
+
+
+def test_a_slice_stored_twice_is_left_out_and_told(tmp_path: Path) -> None:
+    paths = write_series(tmp_path)
+    shutil.copy(paths[3], tmp_path / "copy of 3.dcm")
+    volume = read_volume(tmp_path)
+    assert volume.shape[0] == 8
+    assert volume.warnings == ("1 slice stored a second time is left out.",)
+
+
+def test_another_slice_at_the_same_place(tmp_path: Path) -> None:
+    write_series(tmp_path, [0, 5, 10, 10, 15])
+    refused(only(tmp_path), "1 slice lies at the same place as another one")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values_of", "names"),
+    [
+        ("TemporalPositionIdentifier", (1, 2), ("time point 1", "time point 2")),
+        ("EchoTime", (2.5, 80), ("echo 2.5", "echo 80")),
+        ("AcquisitionNumber", (7, 4), ("acquisition 4", "acquisition 7")),
+    ],
+)
+def test_two_passes_over_the_same_places_become_two_series(
+    tmp_path: Path, keyword: str, values_of: tuple[float, float], names: tuple[str, str]
+) -> None:
+    for number, value in enumerate(values_of):
+
+        def change(
+            index: int, one: FileDataset, value: float = value, number: int = number
+        ) -> None:
+            setattr(one, keyword, value)
+            one.PixelData = (values(index) * 0 + number).tobytes()
+
+        write_series(tmp_path / str(number), change=change)
+    series = list_series(tmp_path)
+    assert [one.description for one in series] == [f"Abdomen 5 mm - {name}" for name in names]
+    assert [one.count for one in series] == [8, 8]
+    means = [read_series(one).array.mean() + 1024 for one in series]
+    assert sorted(means) == [0, 1]
+
+
+@pytest.mark.parametrize("tilt", [-12.0, 20.0])
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE])
+def test_gantry_tilt(tmp_path: Path, tilt: float, axes: tuple[float, ...]) -> None:
+    """A column along the normal stays one, once the slices are shifted back."""
+
+    def change(index: int, one: FileDataset) -> None:
+        # The place in the world of row 6, column 4 of the first slice, found in each slice.
+        shift = np.tan(np.radians(tilt)) * 1.0 * index / 0.8
+        rows = np.arange(ROWS)[:, None] - (6 - shift)
+        columns = np.arange(COLUMNS)[None, :] - 4
+        blob = 1000 * np.exp(-(rows**2 + columns**2) / 4)
+        one.PixelData = np.rint(blob).astype(np.int16).tobytes()
+
+    write_series(tmp_path, [1.0 * index for index in range(8)], axes=axes, tilt=tilt, change=change)
+    series = only(tmp_path)
+    refused(series, "gantry tilt", f"{abs(tilt):.1f} degrees", resamplable=True)
+    volume = read_series(series, resample=True)
+    assert volume.shape[0] == 8
+    x, y = np.array(axes[:3]), np.array(axes[3:])
+    point = np.array([-20.0, 30.0, -100.0]) + 6 * 0.8 * y + 4 * 0.5 * x
+    for index in range(8):
+        world = point + index * np.cross(x, y)
+        image = sitk.GetImageFromArray(volume.array)
+        image.SetSpacing(volume.spacing[::-1])
+        image.SetOrigin(volume.origin)
+        image.SetDirection(volume.direction)
+        at = np.array(image.TransformPhysicalPointToContinuousIndex(world.tolist()))
+        assert at[2] == pytest.approx(index, abs=1e-2)
+        plane = volume.array[index].astype(float) + 1024
+        rows, columns = np.indices(plane.shape)
+        centre = [(plane * one).sum() / plane.sum() for one in (columns, rows)]
+        if 2 < centre[1] < plane.shape[0] - 3:
+            assert centre == pytest.approx(at[:2], abs=0.15)
+
+
+@pytest.mark.parametrize("loss", [1, 100, 200])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+def test_a_slice_cut_off(tmp_path: Path, loss: int, syntax: str) -> None:
+    paths = write_series(tmp_path)
+    one = pydicom.dcmread(paths[2])
+    if syntax == RLELossless:
+        one.compress(RLELossless)
+    else:
+        one.file_meta.TransferSyntaxUID = syntax
+    one.save_as(paths[2], implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    assert only(tmp_path).problem == ""
+    whole = paths[2].read_bytes()
+    paths[2].write_bytes(whole[: len(whole) - loss])
+    series = only(tmp_path)
+    refused(series, f"1 file of the series is cut off: {paths[2].name}")
+    assert "cut off" in describe(tmp_path)["warnings"][0]
+
+
+def test_a_file_cut_off_in_its_header(tmp_path: Path) -> None:
+    paths = write_series(tmp_path)
+    paths[2].write_bytes(paths[2].read_bytes()[:300])
+    series = only(tmp_path)
+    refused(series, "1 slice is missing", resamplable=True)
+    assert "1 DICOM file of the folder cannot be read." in series.warnings
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("PixelSpacing", [0.9, 0.5], "different pixel sizes"),
+        ("ImageOrientationPatient", [0, 1, 0, 0, 0, 1], "not parallel"),
+        ("Rows", ROWS // 2, f"slices of {ROWS} x {COLUMNS} and {ROWS // 2} x {COLUMNS} pixels"),
+        ("ImagePositionPatient", None, "1 slice of the series gives no position"),
+    ],
+)
+def test_slices_of_several_kinds(tmp_path: Path, keyword: str, value: Any, words: str) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        if index == 4:
+            setattr(one, keyword, value)
+
+    write_series(tmp_path, change=change)
+    refused(only(tmp_path), words)
+
+
+# Values
+
+
+def test_each_slice_has_its_own_slope_and_intercept(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.Modality, one.SOPClassUID = "MR", MRImageStorage
+        one.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        one.RescaleSlope, one.RescaleIntercept = 0.5 + index / 4, -index / 8
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    assert volume.array.dtype == np.float32
+    expected = [values(index) * (0.5 + index / 4) - index / 8 for index in range(8)]
+    np.testing.assert_allclose(volume.array, expected, rtol=1e-6)
+
+
+def test_whole_numbers_that_do_not_fit_are_not_wrapped(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.RescaleIntercept = 0
+        one.RescaleSlope = 1 if index < 4 else 100
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    assert volume.array.dtype == np.int32
+    np.testing.assert_array_equal(volume.array[7], values(7).astype(int) * 100)
+    np.testing.assert_array_equal(volume.array[0], values(0))
+
+
+def test_unsigned_values_above_32767(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.PixelRepresentation, one.RescaleIntercept = 0, 0
+        one.PixelData = (values(index).astype(np.uint16) + 60000).tobytes()
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    assert volume.array.dtype == np.uint16
+    np.testing.assert_array_equal(volume.array[3], values(3).astype(int) + 60000)
+
+
+def test_colour(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (ROWS, COLUMNS, 3)).astype(np.uint8)
+
+    def change(index: int, one: FileDataset) -> None:
+        one.SamplesPerPixel, one.PlanarConfiguration, one.PhotometricInterpretation = 3, 0, "RGB"
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 8, 8, 7, 0
+        one.PixelData = rgb.tobytes()
+        del one.RescaleSlope, one.RescaleIntercept
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    assert volume.channels and volume.array.shape == (8, ROWS, COLUMNS, 3)
+    np.testing.assert_array_equal(volume.array[5], rgb)
+
+
+def test_inverted_grey_values_are_told(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.PhotometricInterpretation = "MONOCHROME1"
+
+    write_series(tmp_path, change=change)
+    assert "MONOCHROME1" in " ".join(read_volume(tmp_path).warnings)
+
+
+def test_big_endian_and_compressed_slices(tmp_path: Path) -> None:
+    paths = write_series(tmp_path)
+    before = read_volume(tmp_path)
+    one = pydicom.dcmread(paths[1])
+    one.compress(RLELossless)
+    one.save_as(paths[1])
+    two, little = Dataset(), header(2, "1.2.3.4.5", AXIAL, np.array([-20.0, 30.0, -90.0]))
+    two.update(little)
+    two.file_meta = little.file_meta
+    two.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    two.PixelData = values(2).astype(">i2").tobytes()
+    two.save_as(paths[2], enforce_file_format=True)
+    after = read_volume(tmp_path)
+    np.testing.assert_array_equal(before.array, after.array)
+    assert after.warnings == ()
+
+
+# One file
+
+
+def test_one_slice(tmp_path: Path) -> None:
+    path = write_series(tmp_path)[3]
+    volume = read_volume(path)
+    assert volume.shape == (1, ROWS, COLUMNS) and volume.spacing == (5, 0.8, 0.5)
+    np.testing.assert_array_equal(volume.array[0], values(3).astype(int) - 1024)
+    assert volume.origin == pytest.approx((-20, 30, -85))
+    assert "one slice" in volume.warnings[-1]
+
+
+def test_a_projection_is_a_picture(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.Modality = "DX"
+        del one.ImagePositionPatient, one.ImageOrientationPatient, one.SliceThickness
+        del one.PixelSpacing
+        one.ImagerPixelSpacing = [0.2, 0.1]
+
+    write_series(tmp_path, [0.0], change=change)
+    volume = read_volume(tmp_path)
+    assert volume.shape == (ROWS, COLUMNS) and volume.spacing == (0.2, 0.1)
+    assert "detector" in volume.warnings[0]
+
+
+def test_no_sizes_at_all(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        del one.PixelSpacing, one.SliceThickness
+
+    write_series(tmp_path, [0.0], change=change)
+    volume = read_volume(tmp_path)
+    assert volume.spacing == (1, 1, 1)
+    assert sum("1 mm is assumed" in said for said in volume.warnings) == 2
+
+
+def test_no_positions_leave_the_order_to_the_numbers(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.InstanceNumber = 8 - index
+        del one.ImagePositionPatient
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array[0], values(7).astype(int) - 1024)
+    assert volume.spacing[0] == 5 and "ordered by their numbers" in volume.warnings[0]
+
+
+def _multiframe(path: Path, places: list[float], slopes: list[float]) -> None:
+    """An enhanced object whose frames are in no order."""
+    one = header(0, "7.7", AXIAL, np.zeros(3))
+    del one.ImagePositionPatient, one.ImageOrientationPatient, one.PixelSpacing
+    del one.RescaleSlope, one.RescaleIntercept, one.SliceThickness
+    one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    one.NumberOfFrames = len(places)
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.8, 0.5], 5
+    orientation.ImageOrientationPatient = list(AXIAL)
+    shared.PixelMeasuresSequence = Sequence([measures])
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    one.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for place, slope in zip(places, slopes, strict=True):
+        frame, position, scale = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [1.0, 2.0, place]
+        scale.RescaleSlope, scale.RescaleIntercept, scale.RescaleType = slope, -10, "US"
+        frame.PlanePositionSequence = Sequence([position])
+        frame.PixelValueTransformationSequence = Sequence([scale])
+        frames.append(frame)
+    one.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    one.PixelData = b"".join(values(index).tobytes() for index in range(len(places)))
+    one.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("slopes", [[1, 1, 1, 1], [2, 2, 2, 2], [0.5, 1, 1.5, 2]])
+def test_frames_of_one_file_are_slices(tmp_path: Path, slopes: list[float]) -> None:
+    _multiframe(tmp_path / "enhanced.dcm", [10, 0, 15, 5], slopes)
+    volume = read_volume(tmp_path / "enhanced.dcm")
+    assert volume.shape == (4, ROWS, COLUMNS) and volume.spacing == (5, 0.8, 0.5)
+    assert volume.origin == (1, 2, 0) and volume.warnings == ()
+    for index, frame in enumerate([1, 3, 0, 2]):
+        np.testing.assert_allclose(volume.array[index], values(frame) * slopes[frame] - 10.0)
+
+
+def test_a_gap_between_frames_is_noticed(tmp_path: Path) -> None:
+    _multiframe(tmp_path / "enhanced.dcm", [10, 0, 25, 5], [1, 1, 1, 1])
+    refused(only(tmp_path), "2 slices are missing", resamplable=True)
+
+
+def test_a_film_without_positions_is_stacked_and_told(tmp_path: Path) -> None:
+    one = header(0, "7.7", AXIAL, np.zeros(3))
+    del one.ImagePositionPatient, one.ImageOrientationPatient, one.SliceThickness
+    one.Modality, one.NumberOfFrames = "US", 3
+    one.PixelData = b"".join(values(index).tobytes() for index in range(3))
+    one.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+    volume = read_volume(tmp_path / "film.dcm")
+    assert volume.shape == (3, ROWS, COLUMNS)
+    assert any("no positions" in said for said in volume.warnings)
+
+
+def test_a_folder_without_dicom(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("nothing of the kind " * 50)
+    (tmp_path / "broken.dcm").write_bytes(bytes(2000))
+    assert list_series(tmp_path) == [] and not has_dicom(tmp_path)
+    with pytest.raises(UserError, match="no DICOM images"):
+        read_volume(tmp_path)
+    write_series(tmp_path / "a" / "b")
+    assert has_dicom(tmp_path)
+
+
+# Real files
+
+
+def test_real_series_are_read_as_by_simpleitk(shared_data: Path) -> None:
+    folders = [*(shared_data / "dicom_mr_udacity").glob("Study?/*")]
+    folders += [shared_data / "dcmqi_dicom_seg" / name / "image" for name in ("23x38x3", "24x38x3")]
+    folders += [shared_data / "dcmqi_dicom_seg" / "ct-3slice"]
+    assert len(folders) == 6
+    for folder in folders:
+        volume = read_volume(folder)
+        image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+        np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(image))
+        np.testing.assert_allclose(volume.spacing[::-1], image.GetSpacing(), atol=1e-6)
+        np.testing.assert_allclose(volume.origin, image.GetOrigin())
+        assert volume.warnings == ()
+
+
+def test_single_and_multi_frame_agree(shared_data: Path) -> None:
+    for size in ("23x38x3", "24x38x3"):
+        folder = shared_data / "dcmqi_dicom_seg" / size
+        one, other = read_volume(folder / "image"), read_volume(folder / "multiframe/mf.dcm")
+        np.testing.assert_array_equal(one.array, other.array)
+        assert one.same_grid(other)
+
+
+def test_a_tree_of_real_studies(shared_data: Path) -> None:
+    series = list_series(shared_data / "dicom_mr_udacity")
+    shapes = [(32, 51, 35), (35, 48, 36), (40, 50, 34)]
+    assert [one.shape for one in series] == shapes
+    assert [read_series(one).shape for one in series] == shapes
+    assert len({one.description for one in series}) == 1
+
+
+def test_segmentations_are_listed_but_not_taken_for_images(shared_data: Path) -> None:
+    series = list_series(shared_data / "dcmqi_dicom_seg")
+    found = [one for one in series if one.is_segmentation]
+    assert len(found) >= 4
+    assert {one.modality for one in found} == {"SEG"}
+    for one in found:
+        refused(one, "This is a segmentation, not an image")
+    with pytest.raises(UserError, match="5 DICOM series"):
+        read_volume(shared_data / "dcmqi_dicom_seg")
+
+
+def test_series_are_compared_without_their_slices(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    series = only(tmp_path)
+    assert series == only(tmp_path)
+    assert replace(series, description="x") != series

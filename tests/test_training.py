@@ -1,0 +1,255 @@
+"""Training and distillation, run for real on small volumes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_graphflow.batches import Batches, TrainingCase, cut_patch
+from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.metrics import IGNORE
+from napari_graphflow.model import load_model, weights_hash
+from napari_graphflow.training import distill, supervised_loss, train
+from napari_graphflow.training_data import (
+    choose_labelled,
+    choose_patch_size,
+    choose_preprocessing,
+)
+
+PATCH = (16, 16, 16)
+
+
+def training(dataset: Path, **changes: object) -> TrainingConfig:
+    settings = {
+        "dataset": dataset, "network": "unet", "width": 4, "steps": 6, "patch_size": PATCH,
+        "validate_every": 3, "threads": 1, "device": "cpu", "batch_size": 1,
+    }  # fmt: skip
+    return TrainingConfig(**(settings | changes))
+
+
+def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
+    options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
+    settings = {"network": "enet", "width": 8, "teacher": teacher, "graph_flow": options}
+    base = training(dataset).model_dump(exclude={"name"})
+    return DistillationConfig(**(base | settings | changes))
+
+
+@pytest.fixture(scope="module")
+def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    records = list(train(training(blobs, steps=30, validate_every=15), folder))
+    assert records[-1]["event"] == "model"
+    return folder / "artifacts" / "model"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder / "artifacts" / "model").module.state_dict()
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def metrics(records: list[dict]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record["event"] == "metric":
+            found.setdefault(record["name"], []).append(record["value"])
+    return found
+
+
+def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
+    records = list(train(training(blobs, steps=40, validate_every=20), tmp_path))
+    scores = metrics(records)
+    assert np.mean(scores["loss/total"][-10:]) < 0.8 * np.mean(scores["loss/total"][:10])
+    assert max(scores["dice"]) > 0.2
+    model = load_model(tmp_path / "artifacts" / "model")
+    assert model.card.role == "teacher"
+    assert model.card.classes == {"background": 0, "organ": 1, "lesion": 2}
+    assert model.card.provenance["labelled_cases"] == 2
+    assert model.card.provenance["best_validation_dice"] == max(scores["dice"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        list(train(training(blobs, seed=seed), tmp_path / name))
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize("method", ["graph_flow", "logits"])
+def test_an_interrupted_distillation_goes_on_bit_for_bit(blobs, teacher, tmp_path, method):
+    config = distillation(blobs, teacher, method=method)
+    list(distill(config, tmp_path / "whole"))
+    run: Iterator[dict] = distill(config, tmp_path / "halves")
+    for record in run:
+        if (
+            record["event"] == "progress"
+            and record.get("eta_s") is not None
+            and record["step"] == 4
+        ):
+            break
+    run.close()
+    assert (tmp_path / "halves" / "checkpoints" / "last.pt").is_file()
+    rest = list(distill(config, tmp_path / "halves"))
+    steps = [r["step"] for r in rest if r["event"] == "progress" and "eta_s" in r]
+    assert steps == [5, 6]
+    assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teacher, tmp_path):
+    before = weights_hash(teacher)
+    records = list(distill(distillation(blobs, teacher), tmp_path))
+    assert weights_hash(teacher) == before
+    scores = metrics(records)
+    for term in ("supervised", "logits", "vertices", "edges"):
+        assert all(value > 0 for value in scores[f"loss/{term}"]), term
+    total = np.sum([scores[f"loss/{t}"] for t in ("supervised", "logits", "vertices", "edges")], 0)
+    np.testing.assert_allclose(scores["loss/total"], total, rtol=1e-5)
+    assert set(scores) >= {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
+    model = load_model(tmp_path / "artifacts" / "model")
+    assert model.card.role == "student"
+    assert model.card.preprocessing == load_model(teacher).card.preprocessing
+    assert model.card.provenance["unlabelled_cases"] == 3
+    assert (model.folder / "method.safetensors").is_file()
+    assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
+
+
+def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
+    def run(name: str, **weight: float) -> Path:
+        options = GraphFlowOptions(paraphraser_steps=1, **weight)
+        config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+        list(distill(config, tmp_path / name))
+        return tmp_path / name
+
+    off = run("off", vertex_weight=0, edge_weight=0)
+    plain = distillation(blobs, teacher, method="logits", steps=2, validate_every=2)
+    list(distill(plain, tmp_path / "logits"))
+    assert_equal_weights(off, tmp_path / "logits")
+    for term in ("vertex_weight", "edge_weight"):
+        other = run(term, **({"vertex_weight": 0, "edge_weight": 0} | {term: 0.5}))
+        with pytest.raises(AssertionError):
+            assert_equal_weights(off, other)
+
+
+def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path):
+    config = training(blobs, labelled=1, steps=1, validate_every=1)
+    list(train(config, tmp_path))
+    cases = json.loads((tmp_path / "cases.json").read_text())
+    assert len(cases["labelled"]) == 1
+    drawn = {tuple(c) for seed in range(20) for c in [choose_labelled(["a", "b", "c"], 2, seed)]}  # type: ignore[list-item]
+    assert len(drawn) == 3
+    with pytest.raises(UserError, match="only 3 have a mask"):
+        choose_labelled(["a", "b", "c"], 4, 0)  # type: ignore[list-item]
+
+
+def test_a_2d_network_learns_from_slices_of_volumes(blobs, tmp_path):
+    config = training(blobs, dims=2, patch_size=(16, 16), steps=2, validate_every=2, batch_size=2)
+    list(train(config, tmp_path))
+    assert load_model(tmp_path / "artifacts" / "model").card.dims == 2
+
+
+def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
+    with pytest.raises(UserError, match="teacher .* is 3D, but the student is to be 2D"):
+        list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
+    with pytest.raises(UserError, match="no distillation method"):
+        list(distill(distillation(blobs, teacher, method="magic"), tmp_path))
+    empty = tmp_path / "none"
+    for name in ("imagesTr", "labelsTr"):
+        (empty / name).mkdir(parents=True)
+    description = json.loads((blobs / "dataset.json").read_text())
+    (empty / "dataset.json").write_text(json.dumps(description | {"numTraining": 0}))
+    image = blobs / "imagesTr" / "blob_2_0000.nii.gz"
+    (empty / "imagesTr" / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(UserError, match="no labelled training case"):
+        list(train(training(empty), tmp_path / "run"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(blobs, tmp_path):
+    # AdamW's decay then multiplies every weight by -99 at each step.
+    broken = training(blobs, learning_rate=10.0, weight_decay=10.0, steps=60, network="enet")
+    with pytest.raises(FloatingPointError, match="at step"):
+        list(train(broken.model_copy(update={"width": 8}), tmp_path))
+
+
+def test_ignored_voxels_do_not_count():
+    logits = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 4, 4, 4))
+    labels[:, :2] = IGNORE
+    loss = supervised_loss(logits, labels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[:, :, :2] == 0).all()
+    assert gradient[:, :, 2:].abs().sum() > 0
+    same = supervised_loss(logits[:, :, 2:], labels[:, 2:])
+    torch.testing.assert_close(loss, same)
+    assert torch.isfinite(supervised_loss(logits, torch.full_like(labels, IGNORE)))
+
+
+def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[15:18, 3:6, 20:25] = 1
+    foreground = np.argwhere(labels > 0)
+    return TrainingCase("a", image, labels if labelled else None, foreground if labelled else None)
+
+
+def test_patches_come_from_where_they_say_and_often_hold_foreground():
+    full, hits = case(), 0
+    for seed in range(100):
+        image, labels = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
+        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), full.image.shape[1:])
+        np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
+        np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
+        hits += labels.any()
+    assert 40 <= hits < 80  # half of them on purpose, few of the others
+
+
+def test_small_images_are_padded_and_what_was_added_is_ignored():
+    small = case((20, 24, 28))
+    image, labels = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
+    assert image.shape == (1, 32, 8, 8)
+    assert (labels == IGNORE).sum() == 12 * 64
+    flat, mask = cut_patch(small, (32, 32), np.random.default_rng(0))
+    assert flat.shape == (1, 32, 32)
+    assert mask.shape == (32, 32)
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    labelled, unlabelled = [case()], [case(labelled=False)]
+    one = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
+    other = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
+    other(0), other(1)
+    assert torch.equal(one(7).images, other(7).images)
+    assert not torch.equal(one(7).images, one(8).images)
+    assert one(7).images.shape == (4, 1, 8, 8, 8)
+    assert one(7).labels.shape == (2, 8, 8, 8)
+    third = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=1, mirror=[2])
+    assert not torch.equal(one(7).images, third(7).images)
+
+
+def test_labelled_patches_do_not_depend_on_unlabelled_cases():
+    """So that a student with and without distillation sees the same labelled patches."""
+    with_them = Batches([case()], [case(labelled=False)], (8, 8, 8), 2, seed=0)
+    without = Batches([case()], [], (8, 8, 8), 2, seed=0)
+    assert torch.equal(with_them(3).images[:2], without(3).images)
+
+
+def test_choices_from_the_data():
+    ct = {"ndim": 3, "modality": "CT", "median_spacing": [5, 0.8, 0.8]}
+    even = {"spacing_min": [5, 0.8, 0.8], "spacing_max": [5, 0.8, 0.8]}
+    assert choose_preprocessing(ct | even).spacing is None
+    mixed = choose_preprocessing(ct | {"spacing_min": [1, 0.5, 0.5], "spacing_max": [5, 1, 1]})
+    assert mixed.spacing == (5, 0.8, 0.8)
+    assert mixed.intensity == "ct_window"
+    assert choose_patch_size([(35, 50, 35)] * 3, 3) == (32, 48, 32)
+    assert choose_patch_size([(9, 300, 512)], 3) == (16, 96, 96)
+    assert choose_patch_size([(40, 130, 300)], 2) == (128, 256)
