@@ -11,6 +11,7 @@ processor time on a CPU, where other programs then hardly matter, wall time on a
 """
 
 import argparse
+import ctypes
 import json
 import platform
 import statistics
@@ -112,25 +113,26 @@ def peak_bytes(run: Callable[[], object], device: str) -> int | None:
         torch.cuda.reset_peak_memory_stats()
         run()
         return torch.cuda.max_memory_allocated() - before
-    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if not reset.exists():
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return None
-    reset.write_text("5")  # sets the high-water mark of the resident memory back
 
-    def high_water() -> int:
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    def resident(line: str) -> int:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split(f"{line}:")[1].split()[0])
 
-    before = high_water()
+    # Freed memory that the allocator keeps would hide what a later run takes from it.
+    ctypes.CDLL(None).malloc_trim(0)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
     run()
-    return high_water() - before
+    return max(0, resident("VmHWM") - before)
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(options.threads)
     step = Step(options)
     parts = step.parts()
-    # The first run of each warms caches, and is the one whose allocations are seen afresh.
+    step.whole(logits=True, graphs=True)
     memory = {name: peak_bytes(run, options.device) for name, run in parts.items()}
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.rounds):

@@ -140,8 +140,9 @@ class GraphFlowOptions(_Frozen):
     salience
         Whether a channel's peak is its largest value or its largest magnitude.
     normalise
-        ``teacher`` divides both networks' patches by the teacher's energy (faithful to the
-        published loss up to a constant); ``each`` divides each network's patches by its own.
+        ``each`` divides each network's patches by its own energy, since an untrained student's
+        may be a hundred times its teacher's; ``teacher`` divides both by the teacher's (the
+        published loss up to a constant).
     reduction
         ``dimensionless`` or the sums of the paper, whose weights are of the order of 1e-5 and 1e-9.
     paraphraser_steps
@@ -151,10 +152,10 @@ class GraphFlowOptions(_Frozen):
     """
 
     patch: tuple[int, ...] = (3,)
-    vertex_weight: Annotated[float, Field(ge=0)] = 0.1
-    edge_weight: Annotated[float, Field(ge=0)] = 0.1
+    vertex_weight: Annotated[float, Field(ge=0)] = 0.02
+    edge_weight: Annotated[float, Field(ge=0)] = 0.02
     salience: Literal["max", "abs"] = "max"
-    normalise: Literal["teacher", "each"] = "teacher"
+    normalise: Literal["teacher", "each"] = "each"
     reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
     paraphraser_steps: Annotated[int, Field(ge=1)] = 300
     tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1

@@ -14,7 +14,7 @@ from scipy import ndimage
 CLASSES = {"background": 0, "liver": 1, "spleen": 2, "left_kidney": 3, "lesion": 4}
 LIVER, SPLEEN, LEFT_KIDNEY, LESION = 1, 2, 3, 4
 THIN = 3
-AIR, LUNG, FAT, GAS = -1015.0, -840.0, -105.0, -920.0
+AIR, LUNG, FAT, GAS = -1000.0, -840.0, -105.0, -920.0
 
 
 @dataclass(frozen=True)

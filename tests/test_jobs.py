@@ -3,22 +3,21 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psutil
 import pytest
 
 from napari_graphflow import job_runner, jobs
-from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.config import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import TRANSITIONS, Job, State, Status
-from napari_graphflow.jobs.records import CHUNK, SILENT
+from napari_graphflow.jobs import Job, Status
+from napari_graphflow.jobs.records import SILENT
 from napari_graphflow.system import process_start
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -109,100 +108,6 @@ def from_another_process(job: Job, expression: str) -> Any:
 
 def states(job: Job) -> list[str]:
     return [event["state"] for event in job.events()[0] if event["event"] == "state"]
-
-
-# The folder
-
-
-def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (jobs.jobs_root(), jobs.models_root()) == (home / "jobs", home / "models")
-    monkeypatch.delenv("GRAPHFLOW_HOME")
-    assert "napari-graphflow" in str(jobs.data_root())
-
-
-def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    config = DistillationConfig(dataset=Path("liver"), teacher=Path("models/big"), steps=7)
-    job = jobs.create("distill", config)
-    again = Job(job.folder)
-    assert again.kind == "distill"
-    assert again.config == config.model_copy(
-        update={"dataset": tmp_path / "liver", "teacher": tmp_path / "models" / "big"}
-    )
-    assert again.title == "graph flow: big to enet on liver"
-    assert again.status().state == "created"
-    assert again.spec["versions"]["python"]
-
-
-def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> None:
-    made = [new_job(tmp_path / str(number), name="same name") for number in range(3)]
-    (jobs.jobs_root() / "half-made" / "control").mkdir(parents=True)
-    (jobs.jobs_root() / "broken").mkdir()
-    (jobs.jobs_root() / "broken" / "job.json").write_text('{"kind": "tra')
-    (jobs.jobs_root() / "a file").write_text("x")
-    assert jobs.list_jobs() == made[::-1]
-    assert jobs.list_jobs(tmp_path / "nowhere") == []
-
-
-def test_find(tmp_path: Path) -> None:
-    one, _ = new_job(tmp_path, name="liver one"), new_job(tmp_path, name="liver two")
-    assert jobs.find_job(str(one.folder)) == jobs.find_job(one.name) == jobs.find_job("one") == one
-    with pytest.raises(UserError, match="2 jobs"):
-        jobs.find_job("liver")
-    with pytest.raises(UserError, match="no job"):
-        jobs.find_job("spleen")
-    with pytest.raises(UserError, match="is not a job"):
-        Job(tmp_path)
-
-
-def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    job.spec["config"]["steps"] = "many"
-    (job.folder / "job.json").write_text(json.dumps(job.spec))
-    with pytest.raises(UserError, match="steps"):
-        _ = Job(job.folder).config
-
-
-def test_the_table_of_transitions_is_whole() -> None:
-    assert set(TRANSITIONS) == set(get_args(State))
-    assert all(after < set(TRANSITIONS) for after in TRANSITIONS.values())
-    assert all(Status(state=state).resumable for state in ("paused", "failed", "cancelled", "lost"))
-    assert not any(Status(state=state).resumable for state in ("created", "running", "done"))
-    endings = {state for state in TRANSITIONS if "queued" in TRANSITIONS[state]}
-    assert endings == {"created", "paused", "failed", "cancelled", "lost"}, "these can be started"
-    assert {state for state in TRANSITIONS if "paused" in TRANSITIONS[state]} == {"running"}
-
-
-# Events
-
-
-def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    assert job.events() == ([], 0)
-    job.events_file.write_bytes(b'{"event": "a"}\n{"event": "b"')
-    events, offset = job.events()
-    assert [event["event"] for event in events] == ["a"]
-    assert job.events(offset) == ([], offset)
-    with job.events_file.open("ab") as file:
-        file.write(b', "x": 1}\n\xff\xfe\n{"event": "torn by a kill\n{"event": "c"}\n')
-    events, offset = job.events(offset)
-    assert [event["event"] for event in events] == ["b", "c"]
-    assert offset == job.events_file.stat().st_size
-
-
-def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    line = b'{"event": "metric"}\n'
-    count = 2 * CHUNK // len(line)
-    job.events_file.write_bytes(line * count + b'{"event": "' + b"x" * (2 * CHUNK) + b'"}\n')
-    sizes, offset = [], 0
-    while True:
-        events, offset = job.events(offset)
-        if not events:
-            break
-        sizes.append(len(events))
-    assert sum(sizes) == count + 1
-    assert len(sizes) > 2
 
 
 # A job that runs
@@ -422,32 +327,6 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     assert job.status().state == "failed"
 
 
-def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    alive = Status(
-        state="running",
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_started=process_start(os.getpid()),
-        heartbeat=time.time(),
-    )
-    job.write_status(alive)
-    assert job.status().state == "running"
-    job.write_status(alive.model_copy(update={"process_started": "another start"}))
-    assert job.status().state == "lost"
-    job.write_status(alive.model_copy(update={"process_started": ""}))
-    assert job.status().state == "lost"
-
-
-def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    status = Status(state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time())
-    job.write_status(status)
-    assert job.status().state == "running"
-    job.write_status(status.model_copy(update={"heartbeat": time.time() - 3600}))
-    assert job.status().state == "lost"
-
-
 @posix
 def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
@@ -469,9 +348,3 @@ def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job
     first = until(lambda: s if (s := job.status()).phase == "long" else None).heartbeat
     until(lambda: (job.status().heartbeat or 0) > (first or 0) + 1)
     job.cancel(0.2)
-
-
-def test_an_unreadable_status_is_not_an_exception(tmp_path: Path) -> None:
-    job = new_job(tmp_path)
-    job.status_file.write_text('{"state": "runn')
-    assert job.status().state == "lost"

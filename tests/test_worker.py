@@ -14,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_graphflow.config import ModelCard, Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.volume import Volume
 from napari_graphflow.worker import LOG_BYTES, InferenceWorker, Reply
@@ -338,75 +337,3 @@ def test_the_log_does_not_grow_for_ever(worker: InferenceWorker) -> None:
     worker.run("ping")
     assert worker._log.stat().st_size < LOG_BYTES
     assert worker._log.with_name("worker.log.1").stat().st_size > LOG_BYTES
-
-
-# The real process
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="sees the libraries of a process on Linux")
-def test_the_real_process_says_a_wrong_model_without_loading_torch(tmp_path: Path) -> None:
-    worker = InferenceWorker()
-    with pytest.raises(UserError, match=r"no model\.json"):
-        worker.run("segment", model=tmp_path, image=image(4, 4, 4))
-    libraries = {Path(m.path).name for m in psutil.Process(worker.pid).memory_maps()}
-    assert not any(name.startswith("libtorch") for name in libraries)
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained network, saved by a process of its own."""
-    folder = tmp_path_factory.mktemp("model") / "enet"
-    card = ModelCard(
-        name="untrained",
-        role="student",
-        network="enet",
-        dims=3,
-        in_channels=1,
-        classes={"background": 0, "organ": 1},
-        width=4,
-        patch_size=(16, 16, 16),
-        preprocessing=Preprocessing(),
-    )
-    code = """
-import sys, torch
-from pathlib import Path
-from napari_graphflow.config import ModelCard
-from napari_graphflow.model import build_network, save_model
-card = ModelCard.model_validate_json(sys.argv[2])
-torch.manual_seed(0)
-save_model(Path(sys.argv[1]), card, build_network(card))
-"""
-    subprocess.run([sys.executable, "-c", code, str(folder), card.model_dump_json()], check=True)
-    return folder
-
-
-@pytest.mark.slow
-def test_the_real_process_segments_and_cancels(model: Path) -> None:
-    worker = InferenceWorker()
-    volume = image(24, 40, 40)
-    phases: list[str] = []
-    reply = worker.run(
-        "segment",
-        model=model,
-        image=volume,
-        probabilities=True,
-        on_progress=lambda r: phases.append(r["phase"]),
-    )
-    assert reply["labels"].shape == volume.shape
-    assert reply["probabilities"].shape == (*volume.shape, 2)
-    np.testing.assert_allclose(reply["probabilities"].sum(-1), 1, atol=2e-3)
-    assert reply["classes"] == {"background": 0, "organ": 1}
-    assert reply["device"]
-    assert reply["seconds"] > 0
-    assert list(dict.fromkeys(phases)) == ["starting", "loading the model", "segmenting"]
-
-    drawn = worker.run("heatmap", student=model, image=volume)
-    assert drawn["student"].shape == volume.shape
-    assert drawn["teacher"] is None
-
-    number = worker.request("segment", model=model, image=image(96, 200, 200))
-    until(worker, lambda reply: reply.get("done", 0) > 0, seconds=120)
-    worker.cancel(number)
-    assert until(worker, last_of(number))[-1]["event"] == "cancelled"
-    worker.close()

@@ -23,7 +23,7 @@ RESULTS = HERE / "results"
 SEEDS = (0, 1, 2)
 COMMON = ["--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2", "--device", "cpu"]
 TEACHER = ["--network", "unet", "--steps", "600", "--validate-every", "200"]
-MORE = ["--network", "unet", "--steps", "1000", "--validate-every", "250"]
+MORE = ["--network", "unet", "--steps", "900", "--validate-every", "300"]
 STUDENT = [
     *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
     *("--steps", "600", "--validate-every", "200"),
@@ -31,7 +31,7 @@ STUDENT = [
 FEW = ["--labelled", "12"]
 METHODS = {
     "logits": ["--method", "logits"],
-    "graph_flow": ["--method", "graph_flow"],
+    "graph_flow": ["--method", "graph_flow", "--graph-flow.paraphraser-steps", "100"],
 }
 
 

@@ -27,7 +27,7 @@ PARAMETERS: dict[str, dict[int, int]] = {
     "trans_unet": {2: 105_269_794, 3: 8_321_962},
     "mobile_unet": {2: 4_682_323, 3: 1_030_383},
     "erfnet": {2: 2_062_872, 3: 824_422},
-    "enet": {2: 348_996, 3: 161_110},
+    "enet": {2: 348_996, 3: 634_070},
 }
 
 METHODS: dict[str, Words] = {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from napari import Viewer
+from pytestqt.qtbot import QtBot
 
 from napari_graphflow.config import ModelCard, Preprocessing
 from napari_graphflow.plugin.engine import engine
@@ -19,10 +20,13 @@ WriteScan = Callable[..., Path]
 
 
 @pytest.fixture
-def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
+def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[Viewer]:
     """A napari window on the screen."""
     window: Viewer = make_napari_viewer(show=True)
-    return window
+    yield window
+    # Mesa crashes now and then if the canvas is painted while napari takes its layers away.
+    window.window._qt_window.hide()
+    qtbot.wait(20)
 
 
 @pytest.fixture(scope="session")
