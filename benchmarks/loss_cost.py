@@ -1,6 +1,6 @@
 """What the terms of Graph Flow cost, beside the step that every distillation has to make.
 
-    python benchmarks/loss_cost.py                  # CPU, about two minutes
+    python benchmarks/loss_cost.py                  # CPU, about three minutes
     python benchmarks/loss_cost.py --device cuda
 
 The lower bound of a distillation step is the teacher's forward pass and the student's supervised

@@ -165,7 +165,7 @@ def _fit(run: _Run) -> Iterator[Record]:
     state = {"student": student, "optimiser": optimiser, "schedule": schedule}
     resumed = _resume(run, state, fabric)
     if run.method is not None and teacher is not None and not resumed:
-        yield {"event": "phase", "name": "preparing the teacher's features"}
+        yield {"event": "phase", "name": "paraphrasing the teacher's features"}
         outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
         with fabric.autocast():
             yield from run.method.prepare(outputs)

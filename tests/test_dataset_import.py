@@ -257,6 +257,18 @@ def test_a_single_class_may_be_named_by_1_or_255(folders, tmp_path, value):
     assert read_case_labels(dataset, dataset.cases[0]).array.max() == 1
 
 
+def test_white_may_be_1_in_some_masks_and_255_in_others(folders, tmp_path):
+    images, masks = folders
+    for name, value in (("a", 1), ("b", 255), ("c", 0)):
+        picture(images / f"{name}.png", ord(name))
+        picture_mask(masks / f"{name}.png", value)
+    dataset = import_dataset(images, masks, tmp_path / "white")
+    assert dataset.classes == {"background": 0, "foreground": 1}
+    assert dataset.ignore is None
+    highest = {case.name: read_case_labels(dataset, case).array.max() for case in dataset.cases}
+    assert highest == {"a": 1, "b": 1, "c": 0}
+
+
 # Classes and values
 
 
@@ -287,6 +299,34 @@ def test_255_beside_classes_means_not_judged(folders, tmp_path):
         assert np.unique(labels.array).tolist() == values
     assert read_volume(by_name["case_1"].label).array.max() == 3
     assert IGNORE == 255
+
+
+def test_255_that_is_never_beside_a_class_is_a_class(folders, tmp_path):
+    images, masks = folders
+    for number, values in enumerate([(255,), (1, 2)]):
+        write_volume(images / f"case_{number}.nii.gz", scan(number))
+        write_volume(masks / f"case_{number}.nii.gz", mask_of(scan(number), *values))
+    dataset = import_dataset(images, masks, tmp_path / "class")
+    assert list(dataset.classes) == ["background", "class_1", "class_2", "class_255"]
+    with pytest.raises(UserError, match="value 255"):
+        import_dataset(images, masks, tmp_path / "named", classes={"liver": 1, "cyst": 2})
+
+
+@pytest.mark.parametrize(
+    "classes", [{"liver": 1, "ignore": 255}, {"liver": 1, "background": 0, "ignore": 255}]
+)
+def test_ignore_may_be_named(folders, tmp_path, classes):
+    write_scans(folders, count=2, labelled=2, values=(1, 255))
+    dataset = import_dataset(*folders, tmp_path / "named", classes=classes)
+    assert dataset.classes == {"background": 0, "liver": 1}
+    labels = read_case_labels(dataset, dataset.cases[0])
+    np.testing.assert_array_equal(labels.array, mask_of(scan(0), 1, IGNORE).array)
+
+
+def test_two_classes_of_one_value_are_refused(folders, tmp_path):
+    write_scans(folders, count=1, labelled=1, values=(1,))
+    with pytest.raises(UserError, match="same value"):
+        import_dataset(*folders, tmp_path / "out", classes={"liver": 1, "spleen": 1})
 
 
 def test_a_value_that_was_not_named_is_refused(folders, tmp_path):
@@ -491,6 +531,12 @@ def test_folders_that_hold_nothing_are_named(folders, tmp_path):
         import_dataset(images, masks, tmp_path / "out")
     with pytest.raises(UserError, match="There is no folder"):
         import_dataset(tmp_path / "nowhere", masks, tmp_path / "out")
+
+
+def test_masks_among_the_images_are_refused(folders, tmp_path):
+    write_scans(folders, count=1, labelled=1)
+    with pytest.raises(UserError, match="in one folder"):
+        import_dataset(folders[0], folders[0], tmp_path / "out")
 
 
 def test_progress_reaches_its_end(folders, tmp_path):

@@ -7,12 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import SegResNet
+from safetensors.torch import save_file
 
 from napari_graphflow.batches import Batches, TrainingCase, cut_patch
-from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.config import (
+    DistillationConfig,
+    GraphFlowOptions,
+    ModelCard,
+    Preprocessing,
+    TrainingConfig,
+)
+from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.inference import segment
 from napari_graphflow.metrics import IGNORE
-from napari_graphflow.model import load_model, weights_hash
+from napari_graphflow.model import import_model, load_model, weights_hash
+from napari_graphflow.samples import sample_dataset
 from napari_graphflow.training import distill, supervised_loss, train
 from napari_graphflow.training_data import (
     choose_labelled,
@@ -158,8 +169,34 @@ def test_a_2d_network_learns_from_slices_of_volumes(blobs, tmp_path):
     assert load_model(tmp_path / "artifacts" / "model").card.dims == 2
 
 
+def test_pictures_train_a_network_that_segments_pictures(tmp_path):
+    pictures = sample_dataset("cell_pictures")
+    config = training(pictures, dims=2, patch_size=(32, 32), steps=2, validate_every=2)
+    list(train(config, tmp_path))
+    model = load_model(tmp_path / "artifacts" / "model")
+    dataset = Dataset.open(pictures)
+    image = read_case(dataset.labelled("test")[0])
+    assert model.card.preprocessing.intensity == "range"
+    assert segment(model, image).labels.shape == image.shape
+
+
+def test_any_network_of_monai_can_teach(blobs, tmp_path):
+    """A checkpoint that this project did not train, its taps named by their modules."""
+    torch.manual_seed(0)
+    save_file(SegResNet(3, 8, 1, 3).state_dict(), tmp_path / "segresnet.safetensors")
+    card = ModelCard(
+        name="foreign", role="teacher", network="monai:SegResNet", dims=3, in_channels=1,
+        classes={"background": 0, "organ": 1, "lesion": 2}, patch_size=PATCH,
+        arguments={"init_filters": 8, "multiple": 8}, preprocessing=Preprocessing(),
+        taps={"encoder": "down_layers.2", "decoder": "up_layers.0"},
+    )  # fmt: skip
+    import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
+    records = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
+    assert all(value > 0 for value in metrics(records)["loss/vertices"])
+
+
 def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
-    with pytest.raises(UserError, match="teacher .* is 3D, but the student is to be 2D"):
+    with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is to be 2D"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
     with pytest.raises(UserError, match="no distillation method"):
         list(distill(distillation(blobs, teacher, method="magic"), tmp_path))

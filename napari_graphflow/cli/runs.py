@@ -8,7 +8,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, follow, output, print_json, progress_bar
-from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig, read_model_card
+from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Kind, create
 
@@ -175,6 +176,10 @@ def evaluate(
 def _run_job(kind: Kind, config: TrainingConfig, out: Path | None, detach: bool, json: bool) -> int:
     if out is not None and out.exists():
         raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+    # A mistake in a path is said before there is a job that could fail.
+    Dataset.open(config.dataset)
+    if isinstance(config, DistillationConfig):
+        read_model_card(config.teacher)
     job = create(kind, config)
     job.start()
     if detach:

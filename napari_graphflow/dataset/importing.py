@@ -11,8 +11,8 @@ Which cases go in, and where:
 What becomes of the values of the masks:
 
 - Without class names, every value but 0 is a class, in ascending order.
-- Masks of 0 and 255 alone mean background and foreground; beside other values, 255 means "nobody
-  has judged" and becomes nnU-Net's class ``ignore``.
+- Masks of two values, each 0 and 255 or 0 and 1, mean background and foreground. Where a mask holds
+  255 beside other classes, it means "nobody has judged" and becomes nnU-Net's class ``ignore``.
 """
 
 import json
@@ -47,16 +47,22 @@ _PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
 
 @dataclass(frozen=True)
 class _Classes:
-    """Class names in order, the value of each in the given masks, and the value to ignore."""
+    """Class names in order, the value of each in the given masks, and the value to ignore.
+
+    `white` tells that 1 and 255 are the same, in masks of two values.
+    """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
-    ignore: int | None
+    ignore: int | None = None
+    white: bool = False
 
     @property
     def indices(self) -> dict[int, int]:
         """Index on disk by given value; the one to be ignored comes last, as nnU-Net wants it."""
         known = {value: index for index, value in enumerate(self.values)}
+        if self.white:
+            known |= {1: 1, IGNORE: 1}
         return known if self.ignore is None else {**known, self.ignore: len(self.values)}
 
 
@@ -110,13 +116,11 @@ def import_dataset(
         Path(images), None if masks is None else Path(masks), wanted, mask_suffix
     )
     tell = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
-    found = _survey_masks(sources, tell)
-    meaning = _choose_classes(found, classes)
+    meaning = _choose_classes(_survey_masks(sources, tell), classes)
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.importing-{os.getpid()}")
     try:
-        aside.mkdir()
+        aside.mkdir(parents=True)
         writer = _Writer(aside, meaning, sources)
         _for_each(sources, writer.write, tell)
         writer.describe(name or out.name, record)
@@ -169,42 +173,51 @@ def _for_each(
         )
 
 
-def _survey_masks(sources: Sequence[Source], tell: Callable[[], None]) -> set[int]:
-    """All values that occur in the masks."""
-    found: set[int] = set()
+def _survey_masks(sources: Sequence[Source], tell: Callable[[], None]) -> set[frozenset[int]]:
+    """The sets of values that occur together in a mask."""
+    found: set[frozenset[int]] = set()
 
     def look(source: Source) -> None:
         assert source.mask is not None
-        found.update(np.unique(read_stored_labels(source.mask).array).tolist())
+        found.add(frozenset(np.unique(read_stored_labels(source.mask).array).tolist()))
 
     _for_each([source for source in sources if source.mask is not None], look, tell)
     return found
 
 
-def _choose_classes(found: set[int], given: Mapping[str, int] | None) -> _Classes:
+def _choose_classes(found: set[frozenset[int]], given: Mapping[str, int] | None) -> _Classes:
     """Give every value a meaning."""
+    values = set().union(*found) - {0}
+    together = any(IGNORE in one and one - {0, IGNORE} for one in found)
+    white = IGNORE in values and values <= {1, IGNORE} and not together
     if given is None:
-        ignore = IGNORE if IGNORE in found and found - {0, IGNORE} else None
-        values = sorted(found - {0, 0 if ignore is None else ignore}) or [1]
-        names = [f"class_{value}" for value in values] if len(values) > 1 else ["foreground"]
-        named = {"background": 0, **dict(zip(names, values, strict=True))}
-    else:
-        named = {str(one): int(value) for one, value in given.items()}
-        ignore = named.pop("ignore", None)
-        if 0 not in named.values() and "background" not in named:
-            named = {"background": 0, **named}
-        foreground = [one for one in named if one != "background"]
-        if found <= {0, IGNORE} and len(foreground) == 1 and named[foreground[0]] == 1:
-            # Whether white is 1 or 255 is a matter of the program that saved the masks.
-            named[foreground[0]] = IGNORE if IGNORE in found else 1
-        if ignore is None and IGNORE in found and IGNORE not in named.values():
-            ignore = IGNORE
+        classes = sorted(values - {IGNORE} if together else values) or [1]
+        if white or len(classes) == 1:
+            return _ordered({"foreground": classes[-1]}, IGNORE if together else None, white)
+        return _ordered(
+            {f"class_{value}": value for value in classes}, IGNORE if together else None
+        )
+    named = {str(one): int(value) for one, value in given.items()}
+    ignore = named.pop("ignore", None)
+    foreground = {one: value for one, value in named.items() if one != "background"}
+    single = len(foreground) == 1 and set(foreground.values()) <= {1, IGNORE}
+    if white and single and ignore is None and named.get("background", 0) == 0:
+        # Whether white is 1 or 255 is a matter of the program that saved the masks.
+        return _ordered(dict.fromkeys(foreground, IGNORE), None, white)
+    if ignore is None and together and IGNORE not in named.values():
+        ignore = IGNORE
+    return _ordered(named, ignore)
+
+
+def _ordered(named: dict[str, int], ignore: int | None, white: bool = False) -> _Classes:
+    """The background first, whatever its value, then the others by theirs."""
+    if "background" not in named and 0 not in named.values():
+        named = {"background": 0, **named}
     if len(set(named.values())) < len(named) or ignore in named.values():
         raise UserError("Two classes have the same value.", "Give each class a value of its own.")
     check_values([*named.values(), ignore or 0])
-    # The background comes first, whatever its value.
     order = sorted(named, key=lambda one: (one != "background", named[one]))
-    return _Classes(tuple(order), tuple(named[one] for one in order), ignore)
+    return _Classes(tuple(order), tuple(named[one] for one in order), ignore, white)
 
 
 class _Writer:

@@ -51,6 +51,11 @@ def find_sources(
     record
         Names of images (``left_out``) and masks (``masks_without_image``) that do not go in.
     """
+    if masks is not None and masks.resolve() == images.resolve():
+        raise UserError(
+            f"Images and masks lie in one folder, {images}, so each image would be its own mask.",
+            "Move the masks to a folder of their own.",
+        )
     mask_files = {} if masks is None else _by_stem(masks)
     if mask_suffix:
         mask_files = {
@@ -159,7 +164,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         raise UserError(f"There is no folder {folder}.", "Check the path.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or suffix(path) not in ENDINGS:
+        if path.name.startswith(".") or suffix(path) not in ENDINGS or not path.is_file():
             continue
         if (name := stem(path)) in found:
             raise UserError(

@@ -1,6 +1,8 @@
 """What the header of one DICOM file says about its slices; single-frame and multi-frame alike."""
 
 import struct
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,15 +10,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 
+from napari_graphflow.formats.voxels import silenced
+
+Fields = dict[str, Any]
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "SeriesDescription", "SeriesNumber", "Modality", "SeriesDate", "AcquisitionDate",
     "StudyDate", "InstanceNumber", "AcquisitionNumber", "EchoNumbers", "EchoTime",
     "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "ImageType", "Rows",
-    "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
@@ -49,6 +55,10 @@ class Slice:
         Rows and columns, and their distances in mm, in the order y, x.
     thickness
         Distance of slices that the header gives, in mm; 0 if none.
+    stored, allocated
+        Bits of a value and whether it has a sign; bits that it takes in the file.
+    start
+        Where uncompressed grey pixels begin in the file; 0 if they need a decoder.
     cut
         Whether the file ends before its pixels do.
     phases
@@ -73,6 +83,8 @@ class Slice:
     slope: float
     intercept: float
     stored: tuple[int, bool]
+    allocated: int
+    start: int
     samples: int
     photometric: str
     segmentation: bool
@@ -104,19 +116,34 @@ def read_slices(path: Path) -> list[Slice] | None:
             if not marked and path.suffix.lower() not in (".dcm", ".ima", ".dicom", ""):
                 return []
             file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            with disable_value_validation(), silenced("pydicom"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = pydicom.dcmread(
+                    file, stop_before_pixels=True, force=True, specific_tags=_TAGS
+                )
+                header = _fields(found)
             if "Rows" not in header or "Columns" not in header:
                 return None if marked and "SOPClassUID" not in header else []
-            return _slices(path, header, _is_cut(file, header))
+            return _slices(path, header, *_pixels(file, found, header))
     except Exception:  # pydicom raises whatever a broken header leads it to
         return None if path.suffix.lower() in (".dcm", ".ima", ".dicom") else []
 
 
-def _slices(path: Path, header: Dataset, cut: bool) -> list[Slice]:
+def _fields(found: Dataset) -> Fields:
+    """Values by keyword, without those that are not what the standard asks for."""
+    fields = {}
+    for tag in found.keys():  # noqa: SIM118, a dataset iterates over its elements
+        with suppress(Exception):
+            element = found[tag]
+            fields[element.keyword] = element.value
+    return fields
+
+
+def _slices(path: Path, header: Fields, cut: bool, start: int) -> list[Slice]:
     frames = int(header.get("NumberOfFrames") or 1)
     per_frame = list(header.get("PerFrameFunctionalGroupsSequence") or [])
     shared = (list(header.get("SharedFunctionalGroupsSequence") or []) or [Dataset()])[0]
-    common = _common(path, header, frames, cut)
+    common = _common(path, header, frames) | {"cut": cut, "start": start}
     return [
         Slice(
             **common,
@@ -126,18 +153,12 @@ def _slices(path: Path, header: Dataset, cut: bool) -> list[Slice]:
     ]
 
 
-def _common(path: Path, header: Dataset, frames: int, cut: bool) -> dict[str, Any]:
+def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     series = str(header.get("SeriesInstanceUID", "")), str(header.get("StudyInstanceUID", ""))
     uid = str(header.get("SOPInstanceUID", path))
     modality = str(header.get("Modality") or "")
-    date = next(
-        (
-            str(header[name].value)
-            for name in ("SeriesDate", "AcquisitionDate", "StudyDate")
-            if header.get(name)
-        ),
-        "",
-    )
+    dates = [header.get(name) for name in ("SeriesDate", "AcquisitionDate", "StudyDate")]
+    date = next((str(one) for one in dates if one), "")
     return {
         "path": path,
         "frames": frames,
@@ -148,19 +169,19 @@ def _common(path: Path, header: Dataset, frames: int, cut: bool) -> dict[str, An
         "modality": modality,
         "date": f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else "",
         "series_number": int(header.get("SeriesNumber") or 0),
-        "shape": (int(header.Rows), int(header.Columns)),
+        "shape": (int(header["Rows"]), int(header["Columns"])),
         "stored": (
             int(header.get("BitsStored") or header.get("BitsAllocated") or 16),
             bool(header.get("PixelRepresentation")),
         ),
+        "allocated": int(header.get("BitsAllocated") or 16),
         "samples": int(header.get("SamplesPerPixel") or 1),
         "photometric": str(header.get("PhotometricInterpretation") or ""),
         "segmentation": str(header.get("SOPClassUID", "")) in _SEGMENTATIONS,
-        "cut": cut,
     }
 
 
-def _placed(header: Dataset, shared: Dataset, own: Dataset, frame: int) -> dict[str, Any]:
+def _placed(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[str, Any]:
     """What may differ from frame to frame: in its own group, in the shared one, or in the file."""
 
     def find(group: str, name: str) -> Any:
@@ -197,8 +218,9 @@ def _placed(header: Dataset, shared: Dataset, own: Dataset, frame: int) -> dict[
     }
 
 
-def _phases(find: Any, header: Dataset) -> dict[str, Any]:
+def _phases(find: Any, header: Fields) -> dict[str, Any]:
     content = "FrameContentSequence"
+    kind = header.get("ImageType") or ""
     found = {
         "time point": find(content, "TemporalPositionIndex")
         or header.get("TemporalPositionIdentifier"),
@@ -206,7 +228,7 @@ def _phases(find: Any, header: Dataset) -> dict[str, Any]:
         "b-value": find("MRDiffusionSequence", "DiffusionBValue"),
         "trigger time": header.get("TriggerTime"),
         "acquisition": find(content, "FrameAcquisitionNumber") or header.get("AcquisitionNumber"),
-        "image type": "/".join(header.get("ImageType") or []),
+        "image type": kind if isinstance(kind, str) else "/".join(kind),
     }
     return {
         name: value if isinstance(value, str) else _plain(value) for name, value in found.items()
@@ -236,7 +258,7 @@ def _sound(axes: tuple[float, ...]) -> bool:
     return bool(np.abs([x @ x - 1, y @ y - 1, x @ y]).max() < 1e-2)
 
 
-def _pixel_size(value: Any, header: Dataset) -> tuple[tuple[float, float], tuple[str, ...]]:
+def _pixel_size(value: Any, header: Fields) -> tuple[tuple[float, float], tuple[str, ...]]:
     for found, said in ((value, ()), (header.get("ImagerPixelSpacing"), (_AT_DETECTOR,))):
         size = _numbers(found, 2)
         if size and min(size) > 0:
@@ -244,27 +266,35 @@ def _pixel_size(value: Any, header: Dataset) -> tuple[tuple[float, float], tuple
     return (1.0, 1.0), (_NOT_MEASURED,)
 
 
-def _is_cut(file: BinaryIO, header: Dataset) -> bool:
-    """Tell whether a file, read up to its pixels, ends before they do."""
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
+    """Of a file read up to its pixels: whether it ends before they do, and `Slice.start`."""
+    syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
     if syntax is not None and syntax.is_deflated:
-        return False
-    implicit, little = header.original_encoding
+        return False, 0
+    implicit, little = found.original_encoding
     order = ">" if little is False else "<"
     start = file.read(8 if implicit else 12)
     if len(start) < (8 if implicit else 12) or start[:4] not in _PIXELS[order]:
-        return True
+        return True, 0
     (length,) = struct.unpack(order + "I", start[-4:])
     if length == 0xFFFFFFFF:
-        return not _fragments_end(file)
+        return not _fragments_end(file), 0
     begin = file.tell()
     present = file.seek(0, 2) - begin
-    return bool(present < length or length < _least_length(header))
+    plain = (
+        order == "<"
+        and start[:4] == _PIXELS["<"][0]
+        and header.get("SamplesPerPixel", 1) == 1
+        and header.get("BitsAllocated") in (8, 16)
+        and header.get("HighBit") == header.get("BitsStored", 0) - 1
+        and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
+    )
+    return bool(present < length or length < _least_length(header)), begin if plain else 0
 
 
-def _least_length(header: Dataset) -> int:
+def _least_length(header: Fields) -> int:
     """Bytes that uncompressed pixels take at least."""
-    values = int(header.Rows) * int(header.Columns)
+    values = int(header["Rows"]) * int(header["Columns"])
     values *= int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1)
     bits = values * int(header.get("BitsAllocated") or 16)
     subsampled = str(header.get("PhotometricInterpretation")) == "YBR_FULL_422"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
@@ -16,16 +15,15 @@ from napari_graphflow.formats.voxels import AGAIN, check_memory, smallest_type
 
 def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
     """Read slices, in their order, as (z, y, x) or (z, y, x, channels)."""
-    if slices[0].frames > 1:
-        return _read_frames(slices)
-    first = _decoded(slices[0])[0]
-    dtype = _value_type(slices, first) if first.ndim == 2 else first.dtype
-    shape = (len(slices), *first.shape)
-    check_memory("The series", shape, math.prod(shape) * dtype.itemsize)
-    array = np.empty(shape, dtype)
+    decoded = {} if slices[0].frames == 1 or slices[0].start else _decoded_frames(slices)
+    array = np.empty(0)
     for index, one in enumerate(slices):
-        pixels = _decoded(one)[0] if index else first
-        if pixels.shape != first.shape:
+        pixels = decoded[one.frame] if decoded else _pixels(one)
+        if not index:
+            shape, dtype = (len(slices), *pixels.shape), _value_type(slices, pixels)
+            check_memory("The series", shape, math.prod(shape) * dtype.itemsize)
+            array = np.empty(shape, dtype)
+        if pixels.shape != array.shape[1:]:
             raise _broken(one)
         if array.dtype.kind in "iu" and not _fits(pixels, array.dtype):
             array = array.astype(np.result_type(array.dtype, smallest_type(*_ends(pixels))))
@@ -42,57 +40,10 @@ def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     return bool(np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
 
 
-def _read_frames(slices: Sequence[Slice]) -> NDArray[Any]:
-    """Read frames of one file."""
-    if len({(one.slope, one.intercept) for one in slices}) > 1:
-        return _read_scaled_frames(slices)
-    array = _decoded(slices[0])
-    frames = [one.frame for one in slices]
-    if max(frames) >= len(array):
-        raise _broken(slices[0])
-    if frames != list(range(len(array))):
-        array = array[frames]
-    return array if array.ndim == 4 else array.astype(_value_type(slices, array), copy=False)
-
-
-def _read_scaled_frames(slices: Sequence[Slice]) -> NDArray[Any]:
-    """Read frames with a scale each, which pydicom leaves alone; SimpleITK would apply only one."""
-    try:
-        stored = pydicom.dcmread(slices[0].path).pixel_array
-    except Exception:  # what pydicom lacks, a decoder or memory, it says in many ways
-        raise UserError(
-            f"{slices[0].path.name} has an intensity scale for each frame and a compression that "
-            "cannot be read with it.",
-            "Export the series without compression.",
-        ) from None
-    array = np.empty((len(slices), *stored.shape[1:]), np.float32)
-    for index, one in enumerate(slices):
-        array[index] = stored[one.frame] * one.slope + one.intercept
-    return array
-
-
-def _decoded(one: Slice) -> NDArray[Any]:
-    """All frames of a slice's file, slope and intercept applied."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(one.path))
-    try:
-        array = sitk.GetArrayFromImage(image := reader.Execute())
-    except RuntimeError:
-        raise _broken(one) from None
-    if image.GetDimension() == 2:
-        array = array[None]
-    if one.samples == 3 and array.shape[-1] not in (3, 4):
-        raise _broken(one)
-    return array
-
-
-def _broken(one: Slice) -> UserError:
-    return UserError(f"The pixels of {one.path.name} cannot be decoded.", AGAIN)
-
-
 def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
     """The type to begin with: the stored one, or the smallest for the first slice once scaled."""
+    if first.ndim > 2:
+        return first.dtype
     scales = {(one.slope, one.intercept) for one in slices}
     bits, signed = slices[0].stored
     if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales):
@@ -101,6 +52,65 @@ def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
         width = 8 if bits <= 8 else 16 if bits <= 16 else 32
         return np.dtype(f"{'int' if signed else 'uint'}{width}")
     return np.promote_types(np.int16, smallest_type(*_ends(first)))
+
+
+def _pixels(one: Slice) -> NDArray[Any]:
+    """The true values of a slice."""
+    return _plain(one) if one.start else _decoded(one)[0]
+
+
+def _plain(one: Slice) -> NDArray[Any]:
+    """Uncompressed values, straight from the file."""
+    rows, columns = one.shape
+    (bits, signed), width = one.stored, one.allocated // 8
+    with one.path.open("rb") as file:
+        file.seek(one.start + one.frame * rows * columns * width)
+        values = np.fromfile(file, f"<{'i' if signed else 'u'}{width}", rows * columns)
+    if len(values) < rows * columns:
+        raise _broken(one)
+    if unused := one.allocated - bits:
+        # Old files keep overlays in the bits above those of a value.
+        values = (values << unused) >> unused
+    if (one.slope, one.intercept) == (1.0, 0.0):
+        scaled: NDArray[Any] = values
+    elif one.slope.is_integer() and one.intercept.is_integer():
+        scaled = values.astype(np.int64 if abs(one.slope) > 1 else np.int32)
+        scaled *= int(one.slope)
+        scaled += int(one.intercept)
+    else:
+        scaled = values * one.slope + one.intercept
+    return scaled.reshape(rows, columns)
+
+
+def _decoded_frames(slices: Sequence[Slice]) -> dict[int, NDArray[Any]]:
+    """Frames of one compressed file; SimpleITK applies the scale of one frame to all."""
+    if len({(one.slope, one.intercept) for one in slices}) > 1:
+        raise UserError(
+            f"{slices[0].path.name} is compressed and has an intensity scale for each frame, which "
+            "is not supported.",
+            "Export the series without compression.",
+        )
+    frames = _decoded(slices[0])
+    if max(one.frame for one in slices) >= len(frames):
+        raise _broken(slices[0])
+    return dict(enumerate(frames))
+
+
+def _decoded(one: Slice) -> NDArray[Any]:
+    """All frames of a slice's file, slope and intercept applied."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(one.path))
+    try:
+        image = reader.Execute()
+    except RuntimeError:
+        raise _broken(one) from None
+    array = sitk.GetArrayFromImage(image)
+    return array[None] if image.GetDimension() == 2 else array
+
+
+def _broken(one: Slice) -> UserError:
+    return UserError(f"The pixels of {one.path.name} cannot be decoded.", AGAIN)
 
 
 def resample(

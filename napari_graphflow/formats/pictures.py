@@ -5,6 +5,7 @@ image and its mask are treated alike; a resolution in dots per inch says how lar
 how large the pixels are, and is ignored.
 """
 
+import struct
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.formats.voxels import AGAIN, Loaded, check_memory, pixel_grid
+from napari_graphflow.formats.voxels import AGAIN, Loaded, check_memory, pixel_grid, silenced
 
 _EXIF_ORIENTATION = 274
 _TRANSPARENCY = "The picture is partly transparent; its transparency is left out."
@@ -41,7 +42,7 @@ def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     except Image.DecompressionBombError:
         raise UserError(f"{path.name} announces more pixels than can be shown.", AGAIN) from None
     except (OSError, ValueError, EOFError, SyntaxError, UnidentifiedImageError, KeyError, TypeError,
-            IndexError, RuntimeError):  # fmt: skip
+            IndexError, RuntimeError, struct.error):  # fmt: skip
         raise UserError(f"{path.name} is damaged: it is cut off or altered.", AGAIN) from None
 
 
@@ -109,7 +110,8 @@ def _without_alpha(array: NDArray[Any], said: list[str]) -> NDArray[Any]:
 
 def _read_tiff(path: Path, indices: bool) -> Loaded:
     said: list[str] = []
-    with tifffile.TiffFile(path) as tiff:
+    _check_chain(path)
+    with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         page = series.keyframe
         check_memory(path.name, series.shape, series.size * series.dtype.itemsize)
@@ -142,6 +144,26 @@ def _read_tiff(path: Path, indices: bool) -> Loaded:
     if len(axes) - axes.endswith("S") == 3:
         said.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
     return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(said))
+
+
+def _check_chain(path: Path) -> None:
+    """Refuse a chain of pages that runs in a circle or out of the file, on which a reader hangs."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(16)
+        order = "<" if start[:2] == b"II" else ">"
+        big = start[2:4] in (b"+\0", b"\0+")
+        count, entry, link = ("Q", 20, "Q") if big else ("H", 12, "I")
+        (place,) = struct.unpack_from(order + link, start, 8 if big else 4)
+        seen = set()
+        while place:
+            if place in seen or place >= size:
+                raise ValueError("the pages run in a circle")
+            seen.add(place)
+            file.seek(place)
+            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
+            file.seek(entries * entry, 1)
+            (place,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
 
 
 def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:

@@ -1,8 +1,10 @@
 """Voxels from a file: read once, checked to their end, straight into one array."""
 
+import logging
 import math
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -14,6 +16,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+
+# ITK would print on the console, without a word of ours, what is told as a warning of the volume.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 AGAIN = "Copy or export the file again."
 #: Small enough for a block and what comes out of it to stay in the processor's cache.
@@ -76,6 +81,17 @@ class Stored:
     geometry: Geometry
     scale: tuple[float, float] = (1.0, 0.0)
     warnings: tuple[str, ...] = ()
+
+
+@contextmanager
+def silenced(name: str) -> Iterator[None]:
+    """Keep a library from logging what we say in a sentence."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def itk_header(path: Path, io: str, name: str) -> tuple[tuple[int, ...], int, Geometry]:

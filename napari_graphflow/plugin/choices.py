@@ -46,9 +46,9 @@ METHOD_TIPS = {
     "logits": "Logits distillation with a temperature (Hinton et al., 2015).",
 }
 EFFORTS: dict[Effort, Words] = {
-    "quick": Words("quick look", "to see whether it works at all"),
+    "quick": Words("quick", "to see whether it works"),
     "overnight": Words("overnight", "a student worth using"),
-    "best": Words("best", "until nothing more is gained"),
+    "best": Words("best", "until nothing is gained"),
 }
 
 

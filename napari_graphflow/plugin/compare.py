@@ -28,8 +28,8 @@ from napari_graphflow.plugin.widgets import (
     LayerCombo,
     Panel,
     PrimaryButton,
+    Rows,
     folded,
-    form,
     hint,
     row,
     swatch,
@@ -65,10 +65,10 @@ class CompareWidget(Panel):
         self._views: dict[str, Labels] = {}
         self._compared: tuple[Labels, Labels] | None = None
 
-        rows = form()
-        rows.addRow(swatch("A", COLOURS["A"]), self.a)
-        rows.addRow(swatch("B", COLOURS["B"]), self.b)
-        rows.addRow("Reference", self.reference)
+        rows = Rows()
+        rows.add(swatch("A", COLOURS["A"]), self.a)
+        rows.add(swatch("B", COLOURS["B"]), self.b)
+        rows.add("Reference", self.reference)
         self.column.addLayout(rows)
         self.column.addLayout(row(self.contours, self.disagreement, stretch=1))
         self.column.addWidget(self.button)
@@ -117,10 +117,6 @@ class CompareWidget(Panel):
         if a not in self.viewer.layers or b not in self.viewer.layers:
             self._update()
             return
-        for title, layer in (("A", a), ("B", b)):
-            self._views[title] = self._add_view(
-                layer.data, f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=2
-            )
         self._views["disagreement"] = self._add_view(
             differs,
             "disagreement",
@@ -128,6 +124,10 @@ class CompareWidget(Panel):
             a,
             features=class_table(DISAGREEMENT),
         )
+        for title, layer in (("A", a), ("B", b)):
+            self._views[title] = self._add_view(
+                layer.data, f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
+            )
         self._show_views()
         self._update()
         count = int(np.count_nonzero(differs))
@@ -155,7 +155,7 @@ class CompareWidget(Panel):
             axis_labels=like.axis_labels,
             colormap=CyclicLabelColormap(colors=["transparent", *colours]),
             metadata={DERIVED: like.name},
-            opacity=0.9,
+            opacity=1.0 if contour else 0.6,
             visible=False,
             features=features,
         )

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
 GREY = "#9a9ea6"
-HEIGHT = 210
+HEIGHT = 220
 
 
 class Curves(QWidget):
@@ -22,7 +22,7 @@ class Curves(QWidget):
         self._lines: dict[str, pg.PlotDataItem] = {}
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setBackground(None)
-        self._canvas.setMinimumHeight(HEIGHT)
+        self._canvas.setFixedHeight(HEIGHT)
         self._canvas.ci.layout.setContentsMargins(0, 0, 0, 0)
         self._canvas.ci.layout.setSpacing(2)
         self._dice = self._plot(0, "Dice")
@@ -65,6 +65,10 @@ class Curves(QWidget):
         for name in sorted(changed):
             self._line(name).setData(*self._points[name], symbol=_symbol(name, self._points[name]))
 
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self._points
+
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values that are drawn for a metric."""
         return self._points.get(name, ([], []))
@@ -91,7 +95,7 @@ class Curves(QWidget):
             siblings = [other for other in self._lines if other.startswith("loss/") == loss]
             colour = COLOURS[(len(siblings) + 4 * loss) % len(COLOURS)]
             width = 2.5 if name == "dice" else 1.2
-            line = pg.PlotDataItem(pen=pg.mkPen(colour, width=width), symbolSize=5)
+            line = pg.PlotDataItem(pen=pg.mkPen(colour, width=width), symbolSize=5, antialias=True)
             line.setSymbolBrush(colour)
             line.setSymbolPen(None)
             (self._loss if loss else self._dice).addItem(line)

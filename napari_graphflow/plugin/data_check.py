@@ -41,7 +41,7 @@ class DatasetPicker(QWidget):
         self.combo = QComboBox()
         shrinkable(self.combo)
         self.browse = browse_button("Choose the folder of a dataset")
-        self.counts = hint()
+        self.counts = hint(wrap=False)
         self.findings = QLabel()
         self.findings.setWordWrap(True)
         self.findings.setTextFormat(Qt.TextFormat.PlainText)
@@ -184,6 +184,7 @@ class DatasetPicker(QWidget):
         if len(shown) > MOST_SHOWN:
             lines.append(f"… and {len(shown) - MOST_SHOWN} more")
         self.findings.setText("\n".join(lines))
+        self.details.setText(f"Data check ({len(shown)})")
         self.details.setVisible(bool(shown))
         self.dataset_changed.emit()
 

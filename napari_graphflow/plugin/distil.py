@@ -42,10 +42,10 @@ from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
     Panel,
     PrimaryButton,
+    Rows,
     copy_text,
     count_text,
     folded,
-    form,
     hint,
     row,
     shrinkable,
@@ -73,7 +73,7 @@ class DistilWidget(Panel):
         self.method_label = QLabel("Method")
         self.method_text = hint()
         self.effort = QButtonGroup(self)
-        self.effort_text = hint()
+        self.effort_text = hint(wrap=False)
         self.forms: dict[str, ConfigForm[Any]] = {
             "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
             "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
@@ -94,19 +94,19 @@ class DistilWidget(Panel):
             efforts.append(choice)
         efforts[0].setChecked(True)
 
-        rows = form()
-        rows.addRow("Dataset", self.dataset)
-        rows.addRow("", self.dataset.counts)
-        rows.addRow("Teacher", self.teacher)
-        rows.addRow("", self.teacher.about)
-        rows.addRow(self.network_label, self.network)
-        rows.addRow(self.method_label, self.method)
-        rows.addRow("", self.method_text)
-        rows.addRow("Effort", row(*efforts, stretch=-1))
-        rows.addRow("", self.effort_text)
+        rows = Rows()
+        rows.add("Dataset", self.dataset)
+        rows.add("", self.dataset.counts)
+        rows.add("Teacher", self.teacher)
+        rows.add("", self.teacher.about)
+        rows.add(self.network_label, self.network)
+        rows.add(self.method_label, self.method)
+        rows.add("", self.method_text)
+        rows.add("Effort", row(*efforts, stretch=-1))
+        rows.add("", self.effort_text)
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
-        self.advanced = folded("Advanced", *(one.native for one in self.forms.values()))
+        self.advanced = folded("Advanced", *self.forms.values())
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))
         self.column.addWidget(self.button)
@@ -196,7 +196,7 @@ class DistilWidget(Panel):
         for widget in (self.method, self.method_label, self.method_text):
             widget.setVisible(not training)
         for kind, one in self.forms.items():
-            one.visible = kind == self.kind
+            one.setVisible(kind == self.kind)
         self.button.setText("Start training the teacher" if training else "Start distillation")
         self._update()
 
@@ -205,7 +205,7 @@ class DistilWidget(Panel):
         preset = PRESETS[effort]
         for one in self.forms.values():
             one.put_fields(**preset)
-        self.effort_text.setText(f"{EFFORTS[effort].text} · {preset['steps']:,} steps")
+        self.effort_text.setText(f"{preset['steps']:,} steps: {EFFORTS[effort].text}")
 
     def _update(self) -> None:
         method = str(self.method.currentData())

@@ -10,21 +10,25 @@ from collections.abc import Collection
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import docstring_parser
-from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from magicgui.widgets.bases import ValueWidget
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config import first_problem
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.widgets import Rows
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
+#: Wide enough for every name, so that nested forms have one left edge.
+LABEL_WIDTH = 118
 #: Entered for no item at all where an empty field leaves the choice to the program.
 NOTHING = "none"
 
 
-class ConfigForm(Container, Generic[T]):
+class ConfigForm(QWidget, Generic[T]):
     """A form for the named fields of a configuration; the other fields keep their value.
 
     Parameters
@@ -37,31 +41,32 @@ class ConfigForm(Container, Generic[T]):
     """
 
     def __init__(self, config: T, fields: Collection[str]) -> None:
+        super().__init__()
         self._config = config
         self._forms: dict[str, ConfigForm[Any]] = {}
         self._fields: dict[str, ValueWidget] = {}
         descriptions = field_descriptions(type(config))
-        widgets = []
+        rows = Rows()
+        self.setLayout(rows)
         for name in fields:
             value = getattr(config, name)
             if isinstance(value, BaseModel):
-                form = ConfigForm(value, list(type(value).model_fields))
-                form.label = _words(name)
-                self._forms[name] = form
-                widgets.append(form)
-            else:
-                field = _field_widget(name, type(config).model_fields[name], value)
-                field.tooltip = descriptions.get(name, "")
-                self._fields[name] = field
-                widgets.append(field)
-        super().__init__(widgets=widgets, labels=True)
-        self.margins = (0, 0, 0, 0)
+                self._forms[name] = ConfigForm(value, list(type(value).model_fields))
+                rows.add_wide(self._forms[name])
+                continue
+            field = _field_widget(name, type(config).model_fields[name], value)
+            field.tooltip = descriptions.get(name, "")
+            label = QLabel(_words(name))
+            label.setToolTip(field.tooltip)
+            label.setMinimumWidth(LABEL_WIDTH)
+            rows.add(label, field.native)
+            self._fields[name] = field
 
     def put(self, config: T) -> None:
         """Show another configuration."""
         self._config = config
-        for name, form in self._forms.items():
-            form.put(getattr(config, name))
+        for name, part in self._forms.items():
+            part.put(getattr(config, name))
         for name, field in self._fields.items():
             field.value = self._text(name, getattr(config, name))
 
@@ -73,7 +78,7 @@ class ConfigForm(Container, Generic[T]):
         UserError
             If an entry cannot be read or is not allowed.
         """
-        changes: dict[str, Any] = {name: form.config() for name, form in self._forms.items()}
+        changes: dict[str, Any] = {name: part.config() for name, part in self._forms.items()}
         for name, field in self._fields.items():
             annotation = type(self._config).model_fields[name].annotation
             changes[name] = _entered(name, annotation, field.value)
@@ -89,8 +94,12 @@ class ConfigForm(Container, Generic[T]):
 
     def show_part(self, name: str) -> None:
         """Of the fields that are themselves configurations, show only the one called `name`."""
-        for one, form in self._forms.items():
-            form.visible = one == name
+        for one, part in self._forms.items():
+            part.setVisible(one == name)
+
+    def part(self, name: str) -> "ConfigForm[Any]":
+        """The form of a field that is itself a configuration."""
+        return self._forms[name]
 
     def _text(self, name: str, value: Any) -> Any:
         return _shown(value, type(self._config).model_fields[name].annotation, self._fields[name])
@@ -112,11 +121,11 @@ def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
 
 def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     annotation = _without_none(field.annotation)
-    keywords: dict[str, Any] = {"name": name, "label": _words(name)}
+    keywords: dict[str, Any] = {"name": name}
     if get_origin(annotation) is Literal:
         return ComboBox(choices=get_args(annotation), value=value, **keywords)
     if annotation is bool:
-        return CheckBox(value=value, **keywords)
+        return CheckBox(value=value, text="", **keywords)
     if annotation is int and not _optional(field.annotation):
         low, high = _bounds(field)
         return SpinBox(value=value, min=low, max=high, **keywords)

@@ -16,7 +16,7 @@ from napari_graphflow.plugin.widgets import (
     Panel,
     PrimaryButton,
     ProgressRow,
-    form,
+    Rows,
     hint,
 )
 from napari_graphflow.volume import Volume
@@ -41,10 +41,10 @@ class HeatmapSection(QWidget):
         )
         self.progress = ProgressRow()
         self.notes = hint(CAPTION)
-        rows = form()
-        rows.addRow("Image", self.image)
-        rows.addRow("Student", self.student)
-        rows.addRow("Teacher", self.teacher)
+        rows = Rows()
+        rows.add("Image", self.image)
+        rows.add("Student", self.student)
+        rows.add("Teacher", self.teacher)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)

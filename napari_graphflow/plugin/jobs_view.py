@@ -94,8 +94,8 @@ class JobsView(QWidget):
         details.setSpacing(6)
         details.addWidget(self.progress)
         details.addWidget(self.status)
-        details.addWidget(self.curves)
         details.addLayout(row(self.pause, self.cancel, self.log, self.use, stretch=-1))
+        details.addWidget(self.curves)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
@@ -207,7 +207,7 @@ class JobsView(QWidget):
         else:
             self.progress.hide()
         self._say(job, status)
-        self.curves.setVisible(bool(self.curves.series("dice")[0] or events or self._offset))
+        self.curves.setVisible(not self.curves.empty())
         self.pause.setText("Pause" if running or not status.resumable else "Resume")
         self.pause.setEnabled(
             job not in self._cancelling and (status.state == "running" or status.resumable)

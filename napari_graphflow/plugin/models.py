@@ -47,7 +47,7 @@ class ModelPicker(QWidget):
         self._cards: dict[Path, ModelCard] = {}
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open the folder of a saved model")
-        self.about = hint()
+        self.about = hint(wrap=False)
         line = QHBoxLayout()
         line.setSpacing(4)
         line.addWidget(self.combo, 1)

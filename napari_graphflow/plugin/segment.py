@@ -42,11 +42,11 @@ from napari_graphflow.plugin.widgets import (
     Panel,
     PrimaryButton,
     ProgressRow,
+    Rows,
     browse_button,
     copy_text,
     enabled,
     folded,
-    form,
     hint,
     row,
     shrinkable,
@@ -129,13 +129,13 @@ class SegmentWidget(Panel):
         for title, name in DEVICES.items():
             self.device.addItem(title, name)
         shrinkable(self.device)
-        rows = form()
-        rows.addRow("Image", row(self.image, self.open))
-        rows.addRow("Model", self.model)
-        rows.addRow("", self.model.about)
-        rows.addRow("Region", row(self.whole, self.slice, stretch=1))
-        rows.addRow("Result", self.mask)
-        rows.addRow("Device", self.device)
+        rows = Rows()
+        rows.add("Image", row(self.image, self.open))
+        rows.add("Model", self.model)
+        rows.add("", self.model.about)
+        rows.add("Region", row(self.whole, self.slice, stretch=1))
+        rows.add("Result", self.mask)
+        rows.add("Device", self.device)
         self.column.addLayout(rows)
         self.column.addWidget(self.button)
         self.column.addWidget(self.progress)

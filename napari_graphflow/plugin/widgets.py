@@ -14,8 +14,8 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
-    QFormLayout,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -54,6 +54,8 @@ class Panel(QScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(WIDTH)
         body = QWidget()
+        # A narrow dock squeezes the rows instead of cutting them off at the right.
+        body.setMinimumWidth(1)
         self.column = QVBoxLayout(body)
         self.column.setContentsMargins(10, 8, 10, 8)
         self.column.setSpacing(8)
@@ -305,15 +307,32 @@ class PrimaryButton(QPushButton):
         )
 
 
-def form() -> QFormLayout:
-    """Make a layout of labelled rows with one left edge."""
-    rows = QFormLayout()
-    rows.setContentsMargins(0, 0, 0, 0)
-    rows.setHorizontalSpacing(8)
-    rows.setVerticalSpacing(6)
-    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-    return rows
+class Rows(QGridLayout):
+    """Labelled fields with one left edge; rows that are hidden leave no gap.
+
+    `QFormLayout` would keep the spacing of hidden rows and misjudge the height of wrapped text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setHorizontalSpacing(8)
+        self.setVerticalSpacing(5)
+        self.setColumnStretch(1, 1)
+
+    def add(self, label: str | QWidget, field: QWidget | QLayout) -> None:
+        """Add a field with its label, or with nothing before it."""
+        index = self.rowCount()
+        if label:
+            self.addWidget(QLabel(label) if isinstance(label, str) else label, index, 0)
+        if isinstance(field, QLayout):
+            self.addLayout(field, index, 1)
+        else:
+            self.addWidget(field, index, 1)
+
+    def add_wide(self, field: QWidget) -> None:
+        """Add something over both columns."""
+        self.addWidget(field, self.rowCount(), 0, 1, 2)
 
 
 def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
@@ -326,10 +345,12 @@ def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
     return line
 
 
-def hint(text: str = "") -> QLabel:
+def hint(text: str = "", *, wrap: bool = True) -> QLabel:
     """Make a small grey line below a field."""
     label = QLabel(text)
-    label.setWordWrap(True)
+    label.setWordWrap(wrap)
+    if not wrap:
+        label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setStyleSheet(f"color: {GREY}; font-size: 9pt;")
     return label
