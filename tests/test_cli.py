@@ -114,7 +114,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
         "made for images of 1 channel": ["segment", picture, "--model", student, "--out", out],
         "not a saved model": ["segment", torn, "--model", tmp_path, "--out", out],
         "no labelled training case": ["train", unlabelled, *SMALL],
-        "3 × 4 × 5": ["evaluate", blobs, "--predictions", wrong],
+        "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],
         "only 2 have a mask": ["train", blobs, *SMALL, "--labelled", "9"],
         "dims": ["train", blobs, "--dims", "4"],
         "has 2 numbers but dims is 3": ["train", blobs, "--patch-size", "16", "16"],

@@ -77,7 +77,9 @@ def metrics(records: list[dict]) -> dict[str, list[float]]:
 
 
 def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
-    records = list(train(training(blobs, steps=40, validate_every=20), tmp_path))
+    records = list(
+        train(training(blobs, steps=50, validate_every=25, width=8, learning_rate=3e-3), tmp_path)
+    )
     scores = metrics(records)
     assert np.mean(scores["loss/total"][-10:]) < 0.8 * np.mean(scores["loss/total"][:10])
     assert max(scores["dice"]) > 0.2

@@ -89,6 +89,11 @@ class CompareWidget(Panel):
             self.b.setCurrentIndex(1)
         self._update()
 
+    def released(self) -> None:
+        """Give up what was asked of the worker."""
+        super().released()
+        self.heatmap.release()
+
     def compare(self) -> None:
         """Compare the chosen masks beside the window and show the result."""
         a, b, reference = self.a.layer(), self.b.layer(), self.reference.layer()

@@ -55,7 +55,6 @@ class DatasetPicker(QWidget):
         self.setLayout(line)
         self._check = QProcess(self)
         self._check.finished.connect(self._checked)
-        self.destroyed.connect(self._check.kill)
         self.browse.clicked.connect(self._browse)
         self.combo.currentIndexChanged.connect(self._open)
         self._list(None)
@@ -101,6 +100,12 @@ class DatasetPicker(QWidget):
             )
         return ""
 
+    def stop(self) -> None:
+        """End a check that is running."""
+        self._dataset, self._findings = None, None
+        self._check.kill()
+        self._check.waitForFinished(1000)
+
     def choose(self, folder: Path) -> None:
         """Open the dataset in a folder."""
         try:
@@ -129,8 +134,7 @@ class DatasetPicker(QWidget):
 
     def _open(self) -> None:
         folder = self.folder()
-        self._dataset, self._findings = None, None
-        self._check.kill()
+        self.stop()
         self.details.hide()
         self.counts.setText("opening …" if folder else "")
         self.counts.setVisible(folder is not None)
@@ -145,7 +149,6 @@ class DatasetPicker(QWidget):
             return
         self._dataset = dataset
         self._describe("checking …")
-        self._check.waitForFinished(0)
         self._check.start(
             sys.executable,
             ["-m", "napari_graphflow", "datasets", "check", str(dataset.folder), "--json"],

@@ -130,6 +130,12 @@ class DistilWidget(Panel):
         """``train`` while there is no teacher, otherwise ``distill``."""
         return "train" if self.teacher.folder() is None else "distill"
 
+    def released(self) -> None:
+        """Stop watching; the jobs go on."""
+        super().released()
+        self.jobs.stop()
+        self.dataset.stop()
+
     def config(self) -> TrainingConfig:
         """What the window asks for now.
 

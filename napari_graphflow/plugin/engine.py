@@ -72,11 +72,15 @@ class Engine(QObject):
         if self._worker is not None:
             self._worker.cancel(request.number)
 
+    def drop(self, request: Request) -> None:
+        """Cancel a request whose asker is gone."""
+        self.cancel(request)
+        self._requests.pop(request.number, None)
+
     def forget(self) -> None:
         """Drop all requests; nobody is answered any more."""
-        for request in self._requests.values():
-            self.cancel(request)
-        self._requests = {}
+        for request in list(self._requests.values()):
+            self.drop(request)
         self._timer.stop()
 
     def close(self) -> None:

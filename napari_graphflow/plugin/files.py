@@ -5,7 +5,6 @@ an exception by offering its own reader, which drops the geometry without a word
 """
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtWidgets import QApplication, QInputDialog
+from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 
+from napari_graphflow.dicom import Series, has_dicom, list_series
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.layers import (
     image_layers,
@@ -26,6 +26,7 @@ from napari_graphflow.plugin.layers import (
 from napari_graphflow.volume import (
     Volume,
     read_labels,
+    read_series,
     read_volume,
     write_labels,
     write_volume,
@@ -37,6 +38,7 @@ SUFFIXES = (
 )  # fmt: skip
 #: A picture with more grey levels than this is an image, with fewer it is a mask.
 MOST_CLASSES = 16
+MOST_FILES = 20
 NOTHING: list[Any] = [(None,)]
 
 
@@ -56,7 +58,7 @@ def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     except UserError as error:
         show_error(str(error))
         return NOTHING
-    return layers
+    return layers or NOTHING
 
 
 def read_layers(path: Path) -> list[LayerDataTuple]:
@@ -67,13 +69,52 @@ def read_layers(path: Path) -> list[LayerDataTuple]:
     UserError
         If it cannot be read.
     """
+    if has_dicom(path, MOST_FILES):
+        return _read_dicom(path)
     volume = read_volume(path)
+    mask = is_mask(volume)
+    if mask:
+        volume = read_labels(path)
     for warning in volume.warnings:
         show_warning(warning)
-    name = stem(path)
-    if is_mask(volume):
-        return [labels_layer(read_labels(path), name, path=path)]
-    return image_layers(volume, name, path)
+    if mask:
+        return [labels_layer(volume, stem(path), path=path)]
+    return image_layers(volume, stem(path), path)
+
+
+def _read_dicom(path: Path) -> list[LayerDataTuple]:
+    """Read one series; its description becomes the name, since a folder may be named a patient."""
+    found = list_series(path)
+    series = found[0] if len(found) == 1 else _ask_for_series(found)
+    if series is None:
+        return []
+    resample = series.resamplable and _ask_to_resample(series)
+    volume = read_series(series, resample=resample)
+    for warning in volume.warnings:
+        show_warning(warning)
+    return image_layers(volume, series.description or series.modality or "DICOM", path)
+
+
+def _ask_for_series(found: list[Series]) -> Series | None:
+    names = [f"{index + 1}: {one.summary()}" for index, one in enumerate(found)]
+    chosen, accepted = QInputDialog.getItem(
+        QApplication.activeWindow(),
+        "Which series?",
+        f"The folder holds {len(found)} series.",
+        names,
+        0,
+        False,
+    )
+    return found[names.index(chosen)] if accepted else None
+
+
+def _ask_to_resample(series: Series) -> bool:
+    answer = QMessageBox.question(
+        QApplication.activeWindow(),
+        "Resample?",
+        f"{series.problem}\n\nResample to even slices?",
+    )
+    return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def is_mask(volume: Volume) -> bool:
@@ -130,23 +171,8 @@ def stem(path: Path) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    if path.is_dir():
-        return holds_dicom(path)
-    return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files below a folder is DICOM; cheap, since every drop asks this."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return any(_is_dicom(path) for path in islice(files, 20))
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    # Every folder that is dropped on napari is asked about, so only the first files are looked at.
+    return path.name.lower().endswith(SUFFIXES) or has_dicom(path, MOST_FILES)
 
 
 def _constructor(attributes: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class HeatmapSection(QWidget):
         )
         self._update()
 
+    def release(self) -> None:
+        """Give up what was asked of the worker."""
+        if self._request is not None:
+            engine().drop(self._request)
+
     def _advance(self, reply: Reply) -> None:
         if reply.get("total"):
             self.progress.advance(reply["done"], reply["total"], reply.get("eta_s"))

@@ -131,6 +131,10 @@ class JobsView(QWidget):
         """The job whose details are shown."""
         return self._shown
 
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.stop()
+
     def refresh(self) -> None:
         """Look at the folder of jobs, at the active jobs and at the new events of the shown one."""
         self._list_again_if_changed()

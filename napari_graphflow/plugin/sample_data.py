@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from napari.types import LayerDataTuple
-from napari.utils.notifications import show_error
 
 import napari_graphflow
 from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
@@ -13,7 +12,6 @@ from napari_graphflow.plugin.layers import image_layers, labels_layer
 PACKAGE = Path(napari_graphflow.__file__).parent
 #: Inside the package of a wheel, beside it in a checkout.
 PLACES = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
-NOTHING = [(None,)]
 
 
 def sample_dataset(name: str = "abdomen") -> Path | None:
@@ -34,20 +32,16 @@ def abdomen_unlabelled() -> list[LayerDataTuple]:
 
 def picture() -> list[LayerDataTuple]:
     """Open a picture of cells with its mask."""
-    return _open("cells", labelled=True)
+    return _open("cell", labelled=True)
 
 
 def _open(name: str, labelled: bool) -> list[LayerDataTuple]:
-    try:
-        folder = sample_dataset(name)
-        if folder is None:
-            raise UserError("The samples are not part of this installation.", "Install it again.")
-        dataset = Dataset.open(folder)
-        cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
-        return _layers(dataset, cases[0])
-    except UserError as error:
-        show_error(str(error))
-        return NOTHING
+    folder = sample_dataset(name)
+    if folder is None:
+        raise UserError("The samples are not part of this installation.", "Install it again.")
+    dataset = Dataset.open(folder)
+    cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
+    return _layers(dataset, cases[0])
 
 
 def _layers(dataset: Dataset, case: Case) -> list[LayerDataTuple]:

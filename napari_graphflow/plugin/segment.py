@@ -194,6 +194,12 @@ class SegmentWidget(Panel):
             self.progress.wait("cancelling …")
             engine().cancel(self._request)
 
+    def released(self) -> None:
+        """Give up what was asked of the worker."""
+        super().released()
+        if self._request is not None:
+            engine().drop(self._request)
+
     def save_mask(self, path: Path) -> None:
         """Write the chosen mask with the geometry of its image and say so."""
         layer = self.mask.layer()

@@ -1,6 +1,7 @@
 """Open napari on what ``napari-graphflow demo`` made: the scan, three masks, two maps, Compare."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import napari
@@ -8,6 +9,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QTimer
 
 from napari_graphflow.dataset import Dataset
+from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.heatmap import CAPTION
 from napari_graphflow.plugin.layers import DERIVED, image_layers, labels_layer
 from napari_graphflow.volume import read_labels, read_volume
@@ -29,7 +31,10 @@ def main() -> None:
     parser.add_argument("--screenshot", type=Path)
     options = parser.parse_args()
     viewer = napari.Viewer(title="Graph Flow demo")
-    show(viewer, options.folder)
+    try:
+        show(viewer, options.folder)
+    except UserError as error:
+        sys.exit(str(error))
     if options.screenshot is not None:
         viewer.window.resize(1580, 960)
         QTimer.singleShot(SETTLE_MILLISECONDS, lambda: _save_and_close(viewer, options.screenshot))

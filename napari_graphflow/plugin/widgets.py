@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QObject, QPoint, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
     QApplication,
@@ -66,6 +66,16 @@ class Panel(QScrollArea):
     def sizeHint(self) -> QSize:
         """Ask for the width of the sketches and for the height that all rows need."""
         return QSize(WIDTH, self.widget().sizeHint().height())
+
+    def event(self, event: QEvent) -> bool:
+        """Notice that the dock was closed: napari takes its content out and forgets it."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.released()
+        return super().event(event)
+
+    def released(self) -> None:
+        """Stop what goes on beside the window."""
+        self.background.stop()
 
     def fail(self, error: Exception) -> None:
         """Show what the user can mend as a sentence; let napari report anything else."""
@@ -139,6 +149,12 @@ class Background(QObject):
         """Call `function`, then `done` with its result or `failed` with its exception."""
         self._waiting.append((self._pool.submit(_quietly, function), done, failed))
         self._timer.start()
+
+    def stop(self) -> None:
+        """Forget what is still being computed; nothing can be run afterwards."""
+        self._timer.stop()
+        self._waiting = []
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def busy(self) -> bool:
         """Whether anything is still being computed."""

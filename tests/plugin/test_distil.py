@@ -55,7 +55,7 @@ def test_it_says_what_to_do_first(add_distil: AddDistil) -> None:
     assert not widget.button.isEnabled()
     assert "Choose a dataset first" in widget.status.text()
     assert "No jobs yet" in widget.jobs.empty.text()
-    assert widget.jobs.empty.isVisible()
+    assert not widget.jobs.empty.isHidden()
     assert widget.button.text() == "Start training the teacher"
 
 

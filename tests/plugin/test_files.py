@@ -1,0 +1,110 @@
+"""File > Open, File > Save and File > Open Sample in a real window."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from napari import Viewer
+from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QApplication
+
+from napari_graphflow.plugin.files import get_reader, stem
+from napari_graphflow.plugin.layers import class_names, geometry
+
+WriteScan = Callable[..., Path]
+
+
+def last_message() -> str:
+    return str(notification_manager.records[-1].message)
+
+
+@pytest.fixture(autouse=True)
+def _no_old_messages() -> None:
+    notification_manager.records.clear()
+
+
+def test_a_truncated_file_is_one_sentence_and_no_layer(
+    viewer: Viewer, write_scan: WriteScan
+) -> None:
+    path = write_scan()
+    path.write_bytes(path.read_bytes()[:-500])
+    assert viewer.open(str(path), plugin="napari-graphflow") == []
+    assert len(viewer.layers) == 0
+    assert "scan.nii.gz" in last_message()
+    assert "Traceback" not in last_message()
+    assert QApplication.activeModalWidget() is None
+
+
+def test_a_file_of_another_kind_is_one_sentence(viewer: Viewer, tmp_path: Path) -> None:
+    (tmp_path / "letter.nii.gz").write_text("Dear colleague", "utf-8")
+    assert viewer.open(str(tmp_path / "letter.nii.gz"), plugin="napari-graphflow") == []
+    assert "letter.nii.gz" in last_message()
+
+
+def test_a_folder_without_scans_is_left_to_other_readers(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x", "utf-8")
+    assert get_reader(str(tmp_path)) is None
+    assert get_reader(str(tmp_path / "notes.txt")) is None
+
+
+def test_a_dicom_folder_opens_with_its_geometry(
+    viewer: Viewer, shared_data: Path, tmp_path: Path
+) -> None:
+    source = next((shared_data / "dicom_mr_udacity" / "Study1").iterdir())
+    folder = tmp_path / "PATIENT^NAME"
+    shutil.copytree(source, folder)
+    (layer,) = viewer.open(str(folder), plugin="napari-graphflow")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    expected = sitk.ReadImage(names)
+    assert sorted(layer.data.shape) == sorted(expected.GetSize())
+    np.testing.assert_allclose(sorted(layer.scale), sorted(expected.GetSpacing()), rtol=1e-4)
+    assert "PATIENT" not in layer.name
+    assert layer.name
+
+
+def test_an_image_is_saved_with_its_geometry(
+    viewer: Viewer, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    path = write_scan()
+    viewer.open(str(path), plugin="napari-graphflow")
+    out = tmp_path / "copy.nrrd"
+    assert viewer.layers.save(str(out), plugin="napari-graphflow") == [str(out)]
+    one, other = sitk.ReadImage(str(path)), sitk.ReadImage(str(out))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(other))
+    np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-6)
+    np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "mask"),
+    [("abdomen-labelled", True), ("abdomen-unlabelled", False), ("picture", True)],
+)
+def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, mask: bool) -> None:
+    viewer.open_sample("napari-graphflow", key)
+    image = viewer.layers[0]
+    assert isinstance(image, Image)
+    assert (image.ndim == 2) == (key == "picture")
+    assert geometry(image) is not None
+    assert len(viewer.layers) == 1 + mask
+    if mask:
+        labels = viewer.layers[1]
+        assert isinstance(labels, Labels)
+        assert labels.data.shape == image.data.shape[: image.ndim]
+        names = class_names(labels)
+        assert set(np.unique(labels.data)) <= set(names)
+        assert "background" in names.values()
+    units = {str(unit) for layer in viewer.layers for unit in layer.units}
+    assert units == {"millimeter"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.b.nii.gz", "a.b"), ("x.NII", "x"), ("series", "series"), ("p.1.png", "p.1")],
+)
+def test_the_name_of_a_layer_has_no_suffix(name: str, expected: str) -> None:
+    assert stem(Path(name)) == expected
