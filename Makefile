@@ -16,10 +16,10 @@ DEBIAN_PACKAGES := python3-venv xvfb xauth libgl1 libegl1 libgl1-mesa-dri libgli
 	libxcb-xkb1
 
 # Without an NVIDIA GPU the CPU build saves gigabytes: first from wherever pip is set up to look,
-# then from PyTorch's own index.
+# then from the index of CPU builds that pytorch.org names, if it is given as TORCH_CPU_INDEX.
 TORCH := torch>=2.6
 TORCH_CPU := torch==2.13.0+cpu
-TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH_CPU_INDEX ?=
 
 # Expanded after the set-up, which may have installed it.
 SCREEN = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run -a))
@@ -54,7 +54,7 @@ $(READY): pyproject.toml Makefile
 		if [ "$$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then
 			pip '$(TORCH)'
 		else
-			pip '$(TORCH_CPU)' 2>/dev/null || pip '$(TORCH)' --index-url $(TORCH_CPU_INDEX) || pip '$(TORCH)'
+			pip '$(TORCH_CPU)' $(if $(TORCH_CPU_INDEX),--index-url $(TORCH_CPU_INDEX)) 2>/dev/null || pip '$(TORCH)'
 		fi
 	fi
 	echo "Installing napari-graphflow and what it needs"

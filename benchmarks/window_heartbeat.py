@@ -7,6 +7,7 @@ job, then while a real one runs, with the list of jobs, the bar and the curve on
 """
 
 import argparse
+import itertools
 import json
 import os
 import tempfile
@@ -54,7 +55,7 @@ def measure(seconds: float) -> dict[str, object]:
             application.processEvents()
             time.sleep(0.001)
         timer.stop()
-        gaps = sorted((b - a) * 1000 for a, b in zip(ticks, ticks[1:], strict=False))
+        gaps = sorted((b - a) * 1000 for a, b in itertools.pairwise(ticks))
         place = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
         found = {
             name: round(gaps[int(share * (len(gaps) - 1))], 1) for name, share in place.items()

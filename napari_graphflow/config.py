@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from napari_graphflow.errors import UserError
 
+
 def _number(value: Any) -> Any:
     """Take a number from the command line, where everything is text."""
     return int(value) if isinstance(value, str) and value.isdigit() else value

@@ -5,12 +5,12 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset import Case, Dataset, Split, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import segment
 from napari_graphflow.metrics import evaluate_case, summarise
@@ -60,9 +60,9 @@ def evaluate_split(
     if (model is None) == (predictions is None):
         raise UserError("Either a model or a folder of predictions is scored.", "Give one of them.")
     dataset = Dataset.open(folder)
-    if split not in ("train", "val", "test"):
+    if split not in get_args(Split):
         raise UserError(f"There is no split {split}.", "Choose train, val or test.")
-    cases = dataset.labelled(split)
+    cases = dataset.labelled(cast(Split, split))
     if not cases:
         raise UserError(
             f"The split {split} of {dataset.name} has no labelled case.", "Choose another split."

@@ -63,8 +63,10 @@ def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.i
     """Bring a mask to the grid of the prepared image, by nearest neighbour."""
     oriented = labels.oriented(ORIENTATION) if labels.ndim == 3 else labels
     shape = target_shape(oriented, preprocessing)
-    resized: NDArray[np.integer] = _resize(oriented.array[None], shape, sitk.sitkNearestNeighbor)
-    return resized[0]
+    indices: NDArray[np.integer] = _resize(
+        oriented.array[None], shape, sitk.sitkNearestNeighbor
+    ).squeeze(0)
+    return indices
 
 
 def restore_labels(probabilities: NDArray[np.floating], prepared: Prepared) -> Volume:

@@ -226,7 +226,9 @@ def _step(
     fabric.backward(loss)
     fabric.clip_gradients(student, optimiser, max_norm=MAXIMUM_GRADIENT_NORM)
     optimiser.step()
-    return {name: float(term.detach()) for name, term in terms.items()} | {"total": float(loss.detach())}
+    return {name: float(term.detach()) for name, term in terms.items()} | {
+        "total": float(loss.detach())
+    }
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -23,17 +23,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.comparison import DISAGREEMENT, Row, compare_masks
 from napari_graphflow.plugin.heatmap import HeatmapSection
 from napari_graphflow.plugin.layers import DERIVED, class_names, class_table, is_mask, same_shape
-from napari_graphflow.plugin.widgets import (
-    NOT_A_DEVICE,
-    LayerCombo,
-    Panel,
-    PrimaryButton,
-    Rows,
-    folded,
-    hint,
-    row,
-    swatch,
-)
+from napari_graphflow.plugin.layout import Rows, folded, hint, row, swatch
+from napari_graphflow.plugin.widgets import NOT_A_DEVICE, LayerCombo, Panel, PrimaryButton
 
 COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
 NO_MASKS = "Two masks are needed: segment the scan with two models, or open or paint masks."
@@ -104,13 +95,16 @@ class CompareWidget(Panel):
         except UserError as error:
             self.fail(error)
             return
-        arrays = [None if layer is None else np.asarray(layer.data) for layer in (a, b, reference)]
+        assert a is not None
+        assert b is not None
+        masks = np.asarray(a.data), np.asarray(b.data)
+        truth = None if reference is None else np.asarray(reference.data)
         names = class_names(b) | class_names(a)
         spacing = tuple(float(value) for value in a.scale)
         self.button.setEnabled(False)
         self.status.say("Comparing …")
         self.background.run(
-            lambda: compare_masks(arrays[0], arrays[1], arrays[2], spacing, names),
+            lambda: compare_masks(*masks, truth, spacing, names),
             lambda result: self._show(a, b, *result),
             self.fail,
         )

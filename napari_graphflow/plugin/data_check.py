@@ -10,9 +10,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 
 from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.layout import browse_button, folded, hint, shrinkable
 from napari_graphflow.plugin.recent import recent, remember
 from napari_graphflow.plugin.sample_data import sample_dataset
-from napari_graphflow.plugin.widgets import Panel, browse_button, folded, hint, shrinkable
+from napari_graphflow.plugin.widgets import Panel
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}

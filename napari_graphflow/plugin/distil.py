@@ -37,18 +37,14 @@ from napari_graphflow.plugin.commands import job_command
 from napari_graphflow.plugin.data_check import DatasetPicker
 from napari_graphflow.plugin.forms import ConfigForm
 from napari_graphflow.plugin.jobs_view import JobsView
+from napari_graphflow.plugin.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
     Panel,
     PrimaryButton,
-    Rows,
     copy_text,
     count_text,
-    folded,
-    hint,
-    row,
-    shrinkable,
 )
 
 TRAIN_FIRST = "train a teacher first"
@@ -238,7 +234,8 @@ class DistilWidget(Panel):
             self.fail(error)
 
     def _use_model(self, folder: Path) -> None:
-        if self.teacher.choose(folder) and self.teacher.card().role == "teacher":
+        chosen = self.teacher.card() if self.teacher.choose(folder) else None
+        if chosen is not None and chosen.role == "teacher":
             self.status.done("Chosen as the teacher. Now start the distillation.")
             return
         self.teacher.refresh()

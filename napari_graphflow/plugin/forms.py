@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.widgets import Rows
+from napari_graphflow.plugin.layout import Rows
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1

@@ -10,15 +10,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.engine import Reply, Request, engine
 from napari_graphflow.plugin.layers import DERIVED, KEY, ORDER, image_volume, is_image
+from napari_graphflow.plugin.layout import Rows, hint
 from napari_graphflow.plugin.models import ModelPicker
-from napari_graphflow.plugin.widgets import (
-    LayerCombo,
-    Panel,
-    PrimaryButton,
-    ProgressRow,
-    Rows,
-    hint,
-)
+from napari_graphflow.plugin.widgets import LayerCombo, Panel, PrimaryButton, ProgressRow
 from napari_graphflow.volume import Volume
 
 CAPTION = "Internal features of the network, not tissue properties."

@@ -24,15 +24,8 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs
 from napari_graphflow.plugin.curves import Curves
-from napari_graphflow.plugin.widgets import (
-    Panel,
-    ProgressRow,
-    StatusLine,
-    enabled,
-    hint,
-    progress_text,
-    row,
-)
+from napari_graphflow.plugin.layout import hint, row
+from napari_graphflow.plugin.widgets import Panel, ProgressRow, StatusLine, enabled, progress_text
 
 INTERVAL_MS = 500
 SETTLED_S = 3.0

@@ -1,5 +1,6 @@
 """Saved models in a combo box, with a line that says what the chosen one is."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 from napari_graphflow.config import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import jobs_root, models_root
+from napari_graphflow.plugin.layout import browse_button, hint, shrinkable
 from napari_graphflow.plugin.recent import recent, remember
-from napari_graphflow.plugin.widgets import Panel, browse_button, count_text, hint, shrinkable
+from napari_graphflow.plugin.widgets import Panel, count_text
 
 
 class ModelPicker(QWidget):
@@ -132,7 +134,7 @@ class ModelPicker(QWidget):
 class _Combo(QComboBox):
     """Looks for new models each time it is opened."""
 
-    def __init__(self, refresh: object) -> None:
+    def __init__(self, refresh: Callable[[], None]) -> None:
         super().__init__()
         self._refresh = refresh
         shrinkable(self)

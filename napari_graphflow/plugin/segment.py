@@ -1,6 +1,5 @@
 """*Segment*: a mask of the image in view, by a teacher or a student."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import (
     QRadioButton,
 )
 
-from napari_graphflow.config import ModelCard
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.commands import segment_command
 from napari_graphflow.plugin.engine import Reply, Request, engine
@@ -35,21 +33,17 @@ from napari_graphflow.plugin.layers import (
     same_shape,
     save_labels,
 )
+from napari_graphflow.plugin.layout import Rows, browse_button, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
+from napari_graphflow.plugin.segment_task import Task, finish, slab_around, update_mask
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
     LayerCombo,
     Panel,
     PrimaryButton,
     ProgressRow,
-    Rows,
-    browse_button,
     copy_text,
     enabled,
-    folded,
-    hint,
-    row,
-    shrinkable,
 )
 from napari_graphflow.volume import Volume
 
@@ -60,38 +54,6 @@ DEVICES = {
     "Apple GPU": "mps",
 }
 NEW = "new mask"
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one click on Segment asked for.
-
-    Attributes
-    ----------
-    image, card
-        The layer and the model.
-    volume
-        The image as it is stored.
-    mask
-        The Labels layer that is changed, or None for a new one.
-    slab, index
-        The slices that are sent and the one whose result is kept; None for the whole image.
-    probability, uncertainty
-        Which maps are wanted beside the mask.
-    """
-
-    image: Image
-    card: ModelCard
-    volume: Volume
-    mask: Labels | None
-    slab: slice | None
-    index: int
-    probability: bool
-    uncertainty: bool
-
-    def sent(self) -> Volume:
-        """The part of the image that the worker gets."""
-        return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
 
 
 class SegmentWidget(Panel):
@@ -179,7 +141,7 @@ class SegmentWidget(Panel):
                 done=lambda found: self._show(task, *found),
                 failed=self._failed,
                 cancelled=self._was_cancelled,
-                finish=lambda reply: _result(reply, task),
+                finish=lambda reply: finish(reply, task),
             ),
             image=task.sent(),
             model=str(self.model.folder()),
@@ -224,7 +186,7 @@ class SegmentWidget(Panel):
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
             index = self._slice_in_view(layer)
-            slab = _slab(layer.data.shape[0], index, _thickness(card))
+            slab = slab_around(index, layer.data.shape[0], card)
         return Task(
             layer,
             card,
@@ -259,7 +221,7 @@ class SegmentWidget(Panel):
             self.status.warn("The image was closed meanwhile.")
             return
         if task.mask is not None and task.mask in self.viewer.layers:
-            _update_mask(task.mask, labels.oriented(ORDER).array, task)
+            update_mask(task.mask, labels.oriented(ORDER).array, task)
             layer = task.mask
         else:
             layer = self._add_mask(task, labels, reply["classes"])
@@ -396,55 +358,3 @@ class SegmentWidget(Panel):
         if path:
             chosen = Path(path)
             self.save_mask(chosen if chosen.suffix else chosen.with_name(chosen.name + suffix))
-
-
-def _thickness(card: ModelCard) -> int:
-    """How many slices a model needs to see for one."""
-    return 1 if card.dims == 2 else card.patch_size[0]
-
-
-def _slab(slices: int, index: int, thickness: int) -> slice:
-    start = max(0, min(index - thickness // 2, slices - thickness))
-    return slice(start, min(slices, start + thickness))
-
-
-def _cut(volume: Volume, slab: slice) -> Volume:
-    step = volume.matrix[:, 2] * volume.spacing[0] * slab.start
-    origin = tuple((np.array(volume.origin) + step).tolist())
-    return replace(volume, array=volume.array[slab], origin=origin)
-
-
-def _result(reply: Reply, task: Task) -> tuple[Reply, Volume, dict[str, NDArray[Any]]]:
-    """Bring the worker's arrays to the image's grid; runs beside the window."""
-    sent, shown = task.sent(), task.volume.oriented(ORDER)
-    labels = sent.with_array(reply.pop("labels"))
-    if task.slab is not None:
-        whole = np.zeros(shown.shape, labels.array.dtype)
-        whole[task.index] = labels.array[task.index - task.slab.start]
-        labels = shown.with_array(whole)
-    maps: dict[str, NDArray[Any]] = {}
-    if "probabilities" in reply and task.slab is None:
-        soft = sent.with_array(reply.pop("probabilities"), channels=True)
-        soft_array = soft.oriented(ORDER).array.astype(np.float32)
-        if task.probability:
-            maps |= {
-                f"probability of {name}": np.ascontiguousarray(soft_array[..., value])
-                for name, value in reply["classes"].items()
-                if value
-            }
-        if task.uncertainty:
-            entropy = -(soft_array * np.log(np.maximum(soft_array, 1e-6))).sum(-1)
-            maps["uncertainty"] = entropy / np.log(max(soft_array.shape[-1], 2))
-    return reply, labels, maps
-
-
-def _update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
-    """Write a result into a mask in such a way that napari can undo it."""
-    old = np.asarray(layer.data)
-    if task.slab is None:
-        indices = np.nonzero(old != new)
-    else:
-        inside = np.nonzero(old[task.index] != new[task.index])
-        indices = (np.full(inside[0].shape, task.index), *inside)
-    if indices[0].size:
-        layer.data_setitem(indices, new[indices].astype(old.dtype))

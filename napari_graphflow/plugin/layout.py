@@ -1,0 +1,127 @@
+"""How rows, hints and folded sections of our widgets are laid out."""
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
+from qtpy.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+from superqt import QCollapsible
+
+#: Reads on napari's dark and on its light theme.
+GREY = "#8f949c"
+
+
+class Rows(QGridLayout):
+    """Labelled fields with one left edge; rows that are hidden leave no gap.
+
+    `QFormLayout` would keep the spacing of hidden rows and misjudge the height of wrapped text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setHorizontalSpacing(8)
+        self.setVerticalSpacing(5)
+        self.setColumnStretch(1, 1)
+
+    def add(self, label: str | QWidget, field: QWidget | QLayout) -> None:
+        """Add a field with its label, or with nothing before it."""
+        index = self.rowCount()
+        if label:
+            self.addWidget(QLabel(label) if isinstance(label, str) else label, index, 0)
+        if isinstance(field, QLayout):
+            self.addLayout(field, index, 1)
+        else:
+            self.addWidget(field, index, 1)
+
+    def add_wide(self, field: QWidget) -> None:
+        """Add something over both columns."""
+        self.addWidget(field, self.rowCount(), 0, 1, 2)
+
+
+def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
+    """Set widgets beside each other; the one at `stretch` grows."""
+    line = QHBoxLayout()
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(6)
+    for index, widget in enumerate(widgets):
+        line.addWidget(widget, int(index == stretch))
+    return line
+
+
+def hint(text: str = "", *, wrap: bool = True) -> QLabel:
+    """Make a small grey line below a field."""
+    label = QLabel(text)
+    label.setWordWrap(wrap)
+    if not wrap:
+        label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setStyleSheet(f"color: {GREY}; font-size: 9pt;")
+    return label
+
+
+def swatch(text: str, colour: str) -> QLabel:
+    """Make a label with the colour in which something is drawn."""
+    label = QLabel(f'<span style="color:{colour}">■</span> {text}')
+    label.setTextFormat(Qt.TextFormat.RichText)
+    return label
+
+
+def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
+    """Fold contents away under a title."""
+    section = QCollapsible(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.layout().setSpacing(0)
+    section.toggleButton().setStyleSheet(
+        "text-align: left; border: none; background: transparent; padding: 3px 0px;"
+    )
+    inner = section.content().layout()
+    inner.setContentsMargins(18, 4, 0, 4)
+    inner.setSpacing(6)
+    for content in contents:
+        section.addWidget(_holder(content) if isinstance(content, QLayout) else content)
+    return section
+
+
+def _holder(layout: QLayout) -> QWidget:
+    widget = QWidget()
+    layout.setContentsMargins(0, 0, 0, 0)
+    widget.setLayout(layout)
+    return widget
+
+
+def _arrow(*, down: bool) -> QIcon:
+    # Drawn here in a grey for light and dark themes; superqt draws it black on black.
+    pixmap = QPixmap(24, 24)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(QColor(GREY), 3))
+    corners = [(5, 9), (12, 16), (19, 9)] if down else [(9, 5), (16, 12), (9, 19)]
+    painter.drawPolyline(QPolygon([QPoint(x, y) for x, y in corners]))
+    painter.end()
+    return QIcon(pixmap)
+
+
+def browse_button(tip: str) -> QPushButton:
+    """Make the small button beside a field that opens a file dialog."""
+    button = QPushButton("…")
+    button.setFixedWidth(28)
+    button.setToolTip(tip)
+    return button
+
+
+def shrinkable(combo: QComboBox) -> None:
+    """Let long entries be cut instead of widening the dock."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    combo.currentTextChanged.connect(combo.setToolTip)
