@@ -239,7 +239,9 @@ class DistilWidget(Panel):
             self.status.done("Chosen as the teacher. Now start the distillation.")
             return
         self.teacher.refresh()
-        _, segment = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+        dock, segment = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+        dock.show()
+        dock.raise_()
         segment.model.choose(folder)
 
 

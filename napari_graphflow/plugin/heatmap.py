@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.engine import Reply, Request, engine
 from napari_graphflow.plugin.layers import DERIVED, KEY, ORDER, image_volume, is_image
 from napari_graphflow.plugin.layout import Rows, hint
 from napari_graphflow.plugin.models import ModelPicker
-from napari_graphflow.plugin.widgets import LayerCombo, Panel, PrimaryButton, ProgressRow
+from napari_graphflow.plugin.widgets import LayerCombo, Panel, ProgressRow
 from napari_graphflow.volume import Volume
 
 CAPTION = "Internal features of the network, not tissue properties."
@@ -28,7 +28,7 @@ class HeatmapSection(QWidget):
         self.image = LayerCombo(panel.viewer, is_image, empty="no image is open")
         self.student = ModelPicker(panel, prefer="student")
         self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
-        self.button = PrimaryButton("Show variation maps", panel)
+        self.button = QPushButton("Show variation maps")
         self.button.setToolTip(
             "The variation graph of Graph Flow: where features change most between the encoder "
             "and the decoder."
@@ -96,6 +96,7 @@ class HeatmapSection(QWidget):
         shared = [maps[name] for name in ("student", "teacher") if name in maps]
         # One range for both, so that equal colours mean equal values.
         limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))
+        active = self._panel.viewer.layers.selection.active
         for name, array in maps.items():
             title = f"variation ({name})"
             for old in [one for one in self._panel.viewer.layers if _is_map(one, title, layer)]:
@@ -116,6 +117,7 @@ class HeatmapSection(QWidget):
                 visible=not difference,
                 metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
             )
+        self._panel.viewer.layers.selection.active = active
         self._panel.status.done("The variation maps are shown as layers.")
 
     def _failed(self, error: Exception) -> None:

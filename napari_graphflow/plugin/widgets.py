@@ -10,12 +10,15 @@ from napari.layers import Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
+    QDockWidget,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -42,6 +45,7 @@ class Panel(QScrollArea):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = viewer
+        self._placed = False
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -67,6 +71,26 @@ class Panel(QScrollArea):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.released()
         return super().event(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Lie beside our other widgets as a tab; each is as high as the screen."""
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._join_tabs)
+
+    def _join_tabs(self) -> None:
+        dock = self.parent()
+        window = self.window()
+        if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
+            return
+        area = window.dockWidgetArea(dock)
+        for other in window.findChildren(QDockWidget):
+            ours = other is not dock and isinstance(other.widget(), Panel)
+            if ours and not other.isFloating() and window.dockWidgetArea(other) == area:
+                window.tabifyDockWidget(other, dock)
+                dock.raise_()
+                return
 
     def released(self) -> None:
         """Stop what goes on beside the window."""
@@ -100,17 +124,17 @@ class StatusLine(QLabel):
 
     def done(self, text: str) -> None:
         """State that something the user asked for has been done."""
-        self._show(f"✓ {text}", "color: #5fbf6a;")
+        self._show(f"✓ {text}", "color: #46a854;")
 
     def warn(self, text: str, *, notify: bool = False) -> None:
         """State something to be aware of."""
-        self._show(f"⚠ {text}", "color: #d9a514;")
+        self._show(f"⚠ {text}", "color: #c08a12;")
         if notify:
             show_warning(text)
 
     def fail(self, text: str) -> None:
         """State a failure."""
-        self._show(f"✕ {text}", "color: #f0716c;")
+        self._show(f"✕ {text}", "color: #e8605a;")
 
     def _show(self, text: str, style: str) -> None:
         self.setText(text)
