@@ -43,6 +43,7 @@ class CompareWidget(Panel):
         self.reference.setToolTip("The annotation that both masks are measured against.")
         self.contours = QCheckBox("Outlines")
         self.contours.setToolTip("Show the borders of both masks instead of filled areas.")
+        self.contours.setChecked(True)
         self.disagreement = QCheckBox("Disagreement")
         self.disagreement.setToolTip(
             "Show where the masks differ: only in A, only in B, another class."

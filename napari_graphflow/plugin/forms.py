@@ -23,7 +23,7 @@ from napari_graphflow.plugin.layout import Rows
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
 #: Wide enough for every name, so that nested forms have one left edge.
-LABEL_WIDTH = 118
+LABEL_WIDTH = 138
 #: Entered for no item at all where an empty field leaves the choice to the program.
 NOTHING = "none"
 
@@ -125,7 +125,9 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     if get_origin(annotation) is Literal:
         return ComboBox(choices=get_args(annotation), value=value, **keywords)
     if annotation is bool:
-        return CheckBox(value=value, text="", **keywords)
+        check = CheckBox(value=value, **keywords)
+        check.native.setText("")
+        return check
     if annotation is int and not _optional(field.annotation):
         low, high = _bounds(field)
         return SpinBox(value=value, min=low, max=high, **keywords)

@@ -99,13 +99,11 @@ def test_the_disagreement_and_the_outlines_are_shown_and_hidden(
     assert np.count_nonzero(differs.data == DISAGREEMENT["only B"]) == 65
     assert not differs.editable
     outlines = [layers["outline A: teacher"], layers["outline B: student"]]
-    assert not any(layer.visible for layer in outlines)
-
-    qtbot.mouseClick(compare.contours, Qt.MouseButton.LeftButton)
     assert all(layer.visible and layer.contour for layer in outlines)
     assert not a.visible
     assert not b.visible
     qtbot.mouseClick(compare.contours, Qt.MouseButton.LeftButton)
+    assert not any(layer.visible for layer in outlines)
     qtbot.mouseClick(compare.disagreement, Qt.MouseButton.LeftButton)
     assert a.visible
     assert b.visible
