@@ -18,7 +18,7 @@ from napari_graphflow.inference import segment
 from napari_graphflow.jobs import Job, create
 from napari_graphflow.metrics import dice_score
 from napari_graphflow.model import Model, load_model
-from napari_graphflow.report import Scored, slice_with_contours, slice_with_map, strip, write_report
+from napari_graphflow.report import Scored, sheet, slice_with_contours, slice_with_map, write_report
 from napari_graphflow.samples import sample_dataset
 from napari_graphflow.volume import Volume, write_labels, write_volume
 
@@ -37,7 +37,10 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
         "dataset": dataset, "dims": 2, "patch_size": (64, 64), "batch_size": 8, "seed": 0,
         "mirror": (), "threads": 2,
     }  # fmt: skip
-    student: dict[str, Any] = {"network": "enet", "steps": 300, "validate_every": 100}
+    student: dict[str, Any] = {
+        "network": "mobile_unet", "width": 8, "learning_rate": 3e-3, "steps": 300,
+        "validate_every": 100,
+    }  # fmt: skip
     return {
         "teacher": TrainingConfig(
             **common, network="unet", steps=300, validate_every=100, name="demo teacher"
@@ -199,4 +202,4 @@ def _pictures(
     pictures["variation map, student"] = slice_with_map(
         scan.array[z], heat_s[z], spacing, WINDOW, top
     )
-    return strip(pictures)
+    return sheet(pictures)

@@ -119,8 +119,9 @@ def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield Path(root) / name
+            path = Path(root) / name
+            if not name.startswith(".") and name.upper() != "DICOMDIR" and path.is_file():
+                yield path
 
 
 def _starts_as_dicom(path: Path) -> bool:

@@ -82,19 +82,19 @@ def slice_with_map(
     return Image.fromarray((base * (1 - weight) + warm * weight).astype(np.uint8))
 
 
-def strip(pictures: Mapping[str, Image.Image]) -> Image.Image:
-    """Put pictures of one height side by side, each under its title."""
+def sheet(pictures: Mapping[str, Image.Image], columns: int = 4) -> Image.Image:
+    """Put pictures in rows, each under its title."""
     gap, head = 8, 22
-    width = sum(picture.width for picture in pictures.values()) + gap * (len(pictures) - 1)
-    height = max(picture.height for picture in pictures.values()) + head
-    sheet = Image.new("RGB", (width, height), (24, 26, 31))
-    draw = ImageDraw.Draw(sheet)
-    left = 0
-    for title, picture in pictures.items():
-        draw.text((left + 2, 4), title, fill=(225, 228, 235), font_size=13)
-        sheet.paste(picture, (left, head))
-        left += picture.width + gap
-    return sheet
+    wide = max(picture.width for picture in pictures.values()) + gap
+    high = max(picture.height for picture in pictures.values()) + gap + head
+    rows = math.ceil(len(pictures) / columns)
+    page = Image.new("RGB", (wide * min(columns, len(pictures)), high * rows), (24, 26, 31))
+    draw = ImageDraw.Draw(page)
+    for place, (title, picture) in enumerate(pictures.items()):
+        left, top = place % columns * wide, place // columns * high
+        draw.text((left + 2, top + 4), title, fill=(225, 228, 235), font_size=14)
+        page.paste(picture, (left, top + head))
+    return page
 
 
 def write_report(

@@ -154,9 +154,8 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     """
     path = _existing(path)
     with _speaking(path):
-        if path.is_dir() or sniff(path) == "DICOM":
+        if (kind := _kind(path)) == "DICOM":
             return _read_dicom(path, series, resample)
-        kind = sniff(path)
         return _volume(looked_at(load(path, kind)))
 
 
@@ -207,8 +206,7 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     """
     path = _existing(path)
     with _speaking(path):
-        kind = "DICOM" if path.is_dir() else sniff(path)
-        if kind == "DICOM":
+        if (kind := _kind(path)) == "DICOM":
             volume = replace(_read_dicom(path, "", False), warnings=())
         else:
             volume = _volume(load(path, kind, indices=True))
@@ -253,7 +251,7 @@ def describe(path: Pathlike) -> dict[str, Any]:
     """
     path = _existing(path)
     with _speaking(path):
-        kind = "DICOM" if path.is_dir() else sniff(path)
+        kind = _kind(path)
         found = dicom.list_series(path) if kind == "DICOM" else []
     if kind == "DICOM" and not found:
         raise _nothing(path)
@@ -282,10 +280,10 @@ def _told(volume: Volume) -> dict[str, Any]:
     array = volume.array
     finite = array if array.dtype.kind in "iub" else array[np.isfinite(array)]
     return {
-        "shape": list(volume.shape),
-        "spacing": list(volume.spacing),
-        "origin": list(volume.origin),
-        "direction": list(volume.direction),
+        **{
+            name: list(getattr(volume, name))
+            for name in ("shape", "spacing", "origin", "direction")
+        },
         "orientation": volume.orientation,
         "type": str(array.dtype),
         "channels": array.shape[-1] if volume.channels else 1,
@@ -295,16 +293,11 @@ def _told(volume: Volume) -> dict[str, Any]:
 
 
 def _header(series: dicom.Series) -> dict[str, Any]:
+    names = ("description", "modality", "date", "count", "resamplable")
     return {
-        "description": series.description,
-        "modality": series.modality,
-        "date": series.date,
-        "count": series.count,
-        "shape": list(series.shape),
-        "spacing": list(series.spacing),
+        **{name: getattr(series, name) for name in names},
+        **{name: list(getattr(series, name)) for name in ("shape", "spacing", "warnings")},
         "readable": not series.problem,
-        "resamplable": series.resamplable,
-        "warnings": list(series.warnings),
     }
 
 
@@ -313,6 +306,10 @@ def _existing(path: Pathlike) -> Path:
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     return path
+
+
+def _kind(path: Path) -> str:
+    return "DICOM" if path.is_dir() else sniff(path)
 
 
 @contextmanager
@@ -326,11 +323,7 @@ def _speaking(path: Path, writing: bool = False) -> Iterator[None]:
             "Close other programs, or crop the image first.",
         ) from None
     except PermissionError:
-        what = (
-            f"The folder {path.parent} cannot be written to"
-            if writing
-            else f"{path} may not be read"
-        )
+        what = f"{path.parent} cannot be written to" if writing else f"{path} cannot be read"
         raise UserError(f"{what}: permission is denied.", "Choose another place.") from None
     except OSError as error:
         reason = (error.strerror or "the system refuses").lower()

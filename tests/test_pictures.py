@@ -164,3 +164,12 @@ def test_black_and_white_where_white_is_zero(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ~array, photometric="miniswhite")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, array * np.uint8(255))
     np.testing.assert_array_equal(read_labels(tmp_path / "a.tif").array, array)
+
+
+def test_a_grey_animation_is_a_stack_of_grey_slices(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 255, (3, 20, 30)).astype(np.uint8)
+    first, *others = [Image.fromarray(frame) for frame in array]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    volume = read_volume(tmp_path / "a.gif")
+    assert not volume.channels
+    np.testing.assert_array_equal(volume.array, array)

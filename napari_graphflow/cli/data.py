@@ -78,9 +78,8 @@ def check(folder: Path, *, json: Json = False) -> int:
         for finding in findings:
             colour = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
             case = f"{finding.case}: " if finding.case else ""
-            output.print(
-                f"[{colour}]{finding.severity}[/] {case}{finding.text} {finding.remedy}".rstrip()
-            )
+            text = f"{finding.severity}: {case}{finding.text} {finding.remedy}".rstrip()
+            output.print(text, style=colour)
     return int(any(finding.severity == "error" for finding in findings))
 
 

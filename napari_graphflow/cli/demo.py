@@ -27,7 +27,7 @@ def demo(
     """
     from napari_graphflow import demo as the_demo
 
-    code = the_demo.run(out, follow, lambda text: console.print(f"[bold]{text}[/]"))
+    code = the_demo.run(out, follow, lambda text: console.print(text, style="bold"))
     if code:
         return code
     output.print(f"report: {out / 'report.html'}")

@@ -18,8 +18,9 @@ from rich.progress import (
 from napari_graphflow.jobs import Job
 
 #: Messages and progress go to the error stream, so that ``--json`` can be piped.
-console = Console(stderr=True, highlight=False)
-output = Console(highlight=False)
+#: Without markup, because a name or a path may hold square brackets.
+console = Console(stderr=True, highlight=False, markup=False)
+output = Console(highlight=False, markup=False)
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -38,21 +39,22 @@ def follow(job: Job) -> int:
                 elif event["event"] == "metric" and event["name"] == "dice":
                     bar.console.print(f"step {event['step']}: Dice {event['value']:.4f}")
                 elif event["event"] == "warning":
-                    bar.console.print(f"[yellow]{event['text']}[/]")
+                    bar.console.print(event["text"], style="yellow")
         except KeyboardInterrupt:
             job.cancel()
             raise
     status = job.status()
     if status.state == "done":
         return 0
-    console.print(f"[red]{status.state}:[/] {status.text} {status.hint}".rstrip(), soft_wrap=True)
+    text = f"{status.state}: {status.text} {status.hint}".rstrip()
+    console.print(text, style="red", soft_wrap=True)
     return status.exit_code or 1
 
 
 def progress_bar() -> Progress:
     """Make a bar with the time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -69,5 +71,5 @@ def print_json(value: Any) -> None:
 
 def fail(text: str) -> NoReturn:
     """Say what was wrong with the call, and end with exit code 2."""
-    console.print(f"[red]error:[/] {text}", soft_wrap=True)
+    console.print(f"error: {text}", style="red", soft_wrap=True)
     sys.exit(2)

@@ -37,7 +37,7 @@ def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     reader = _read_tiff if kind == "TIFF" else _read_pillow
     try:
         return reader(path, indices)
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, PermissionError):
         raise
     except Image.DecompressionBombError:
         raise UserError(f"{path.name} announces more pixels than can be shown.", AGAIN) from None
@@ -66,10 +66,17 @@ def _read_pillow(path: Path, indices: bool) -> Loaded:
         for index in range(frames):
             image.seek(index)
             pages.append(_page(path, image, indices, said))
-    array = pages[0] if frames == 1 else np.stack(pages)
-    channels = pages[0].ndim == 3
+    array = pages[0] if frames == 1 else _stack(pages)
+    channels = array.ndim - (frames > 1) == 3
     grid = pixel_grid((1.0,) * (array.ndim - channels))
     return Loaded(array, grid, channels, tuple(dict.fromkeys(said)))
+
+
+def _stack(pages: list[NDArray[Any]]) -> NDArray[Any]:
+    """Frames as slices; Pillow gives all but the first in colour, whether they are grey or not."""
+    colour = np.stack([page if page.ndim == 3 else np.stack([page] * 3, -1) for page in pages])
+    grey = (colour == colour[..., :1]).all()
+    return np.ascontiguousarray(colour[..., 0]) if grey else colour
 
 
 def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDArray[Any]:

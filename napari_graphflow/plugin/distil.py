@@ -219,8 +219,8 @@ class DistilWidget(Panel):
         self.button.setEnabled(ready)
         if self.dataset.folder() is None:
             self.status.say(
-                "Choose a dataset first: a folder of images, some of them with masks, as "
-                "“napari-graphflow datasets import” writes it."
+                "Choose a dataset first. The list holds a sample; “napari-graphflow datasets "
+                "import” makes one of your own images and masks."
             )
         elif not ready:
             self.status.say(self.dataset.obstacle())

@@ -58,6 +58,11 @@ class Engine(QObject):
         """Number of the worker's process, while there is one."""
         return self._worker.pid if self._worker else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._requests)
+
     def ask(self, op: str, request: Request, **fields: Any) -> Request:
         """Send a request, with a `Volume` as one of its fields; returns at once."""
         if self._worker is None:

@@ -1,0 +1,124 @@
+"""What all widgets share: docks, closing, words for numbers."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QDockWidget
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.engine import engine
+from napari_graphflow.plugin.widgets import Background, count_text, duration, progress_text
+
+NAMES = ("Segment", "Distil", "Compare")
+
+CLOSE_WHILE_SEGMENTING = """
+import sys
+import napari
+from qtpy.QtCore import QTimer
+from napari_graphflow.plugin.engine import engine
+
+viewer = napari.Viewer(show=True)
+viewer.open(sys.argv[1], plugin="napari-graphflow")
+_, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+
+def close_once_it_runs():
+    if engine().pid is None:
+        QTimer.singleShot(50, close_once_it_runs)
+        return
+    print(engine().pid, flush=True)
+    viewer.close()
+
+widget.button.click()
+close_once_it_runs()
+napari.run()
+"""
+
+
+def test_our_widgets_lie_in_tabs(viewer: Viewer, qtbot: QtBot) -> None:
+    docks: list[QDockWidget] = []
+    for name in NAMES:
+        docks.append(viewer.window.add_plugin_dock_widget("napari-graphflow", name)[0])
+        qtbot.wait(50)
+    window = viewer.window._qt_window
+    assert set(window.tabifiedDockWidgets(docks[-1])) == set(docks[:-1])
+    viewer.window.remove_dock_widget("all")
+
+
+def test_closing_a_dock_gives_up_what_it_asked_for(
+    viewer: Viewer, qtbot: QtBot, make_model: Callable[..., Path], write_scan: Callable[..., Path]
+) -> None:
+    make_model("small")
+    viewer.open(str(write_scan(shape=(64, 96, 96))), plugin="napari-graphflow")
+    _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    segment.button.click()
+    assert engine().busy
+    viewer.window.remove_dock_widget("all")
+    assert not engine().busy
+    qtbot.wait(200)
+    assert len(viewer.layers) == 1
+
+
+def test_napari_closes_at_once_while_the_worker_is_busy(
+    make_model: Callable[..., Path], write_scan: Callable[..., Path]
+) -> None:
+    make_model("small")
+    scan = write_scan(shape=(64, 96, 96))
+    run = subprocess.run(
+        [sys.executable, "-c", CLOSE_WHILE_SEGMENTING, str(scan)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    worker = int(run.stdout.split()[-1])
+    assert not psutil.pid_exists(worker)
+
+
+def test_results_and_errors_come_back_into_the_window(qtbot: QtBot, qapp: object) -> None:
+    background = Background(qapp)
+    came: list[object] = []
+
+    def fail() -> None:
+        raise UserError("It is broken.", "Mend it.")
+
+    background.run(lambda: 6 * 7, came.append, came.append)
+    background.run(fail, came.append, came.append)
+    qtbot.waitUntil(lambda: len(came) == 2)
+    assert came[0] == 42
+    assert str(came[1]) == "It is broken. Mend it."
+    assert not background.busy()
+    background.stop()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(14.2, "0:14"), (200, "3:20"), (7500, "2 h 05 min"), (-1, "0:00")]
+)
+def test_times_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (38_292_290, "38 M"),
+        (5_658_898, "5.7 M"),
+        (348_996, "0.35 M"),
+        (12_345, "12 k"),
+        (7, "7"),
+    ],
+)
+def test_sizes_in_words(number: int, text: str) -> None:
+    assert count_text(number) == text
+
+
+def test_progress_in_words() -> None:
+    assert progress_text(62, 100, 14) == "62 % · 0:14 left"
+    assert progress_text(0, 0, None) == "0 %"
