@@ -190,6 +190,14 @@ def test_values_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> No
     assert describe(tmp_path / "scan.nii.gz")["range"][1] < 100
 
 
+def test_huge_numbers_are_numbers(tmp_path: Path) -> None:
+    volume = make("float32")
+    volume.array[:] = 3e38
+    volume.array[0] = 0
+    write_volume(tmp_path / "scan.nii.gz", volume)
+    assert read_volume(tmp_path / "scan.nii.gz").warnings == ()
+
+
 def test_a_constant_image_is_told(tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.mha", make().with_array(np.full((4, 5, 6), 7)))
     assert read_volume(tmp_path / "scan.mha").warnings == ("All voxels have the same value, 7.",)

@@ -192,7 +192,8 @@ def looked_at(loaded: Loaded) -> Loaded:
     if array.dtype.kind == "c":
         array = np.abs(array)
         said.append("The voxels are complex numbers; their magnitude is shown.")
-    odd = array.dtype.kind == "f" and not np.isfinite(array.sum())
+    with np.errstate(all="ignore"):
+        odd = array.dtype.kind == "f" and not np.isfinite(array.sum())
     if odd and (share := 1 - float(np.isfinite(array).mean())):
         said.append(f"{share:.2%} of the voxels are no finite numbers (NaN or infinite).")
     if array.size > 1 and _is_constant(array):
