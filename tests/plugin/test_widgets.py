@@ -44,9 +44,9 @@ def test_our_widgets_lie_in_tabs(viewer: Viewer, qtbot: QtBot) -> None:
     docks: list[QDockWidget] = []
     for name in NAMES:
         docks.append(viewer.window.add_plugin_dock_widget("napari-graphflow", name)[0])
-        qtbot.wait(50)
+        qtbot.waitUntil(docks[-1].isVisible)
     window = viewer.window._qt_window
-    assert set(window.tabifiedDockWidgets(docks[-1])) == set(docks[:-1])
+    qtbot.waitUntil(lambda: set(window.tabifiedDockWidgets(docks[-1])) == set(docks[:-1]))
     viewer.window.remove_dock_widget("all")
 
 
