@@ -229,7 +229,7 @@ def test_a_foreign_network_is_rebuilt_from_its_checkpoint_and_a_card(tmp_path, s
     x = image(3, size=(16, 24, 16))
     with torch.no_grad():
         output = network(x)
-        assert torch.equal(output.logits, plain(x))
+        torch.testing.assert_close(output.logits, plain(x), rtol=1e-4, atol=1e-4)
     assert output.taps["encoder"].shape == (2, 32, 4, 6, 4)
     assert output.taps["decoder"].shape == (2, 32, 4, 6, 4)
     with torch.no_grad():

@@ -23,15 +23,15 @@ RESULTS = HERE / "results"
 SEEDS = (0, 1, 2)
 COMMON = ["--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2", "--device", "cpu"]
 TEACHER = ["--network", "unet", "--steps", "600", "--validate-every", "200"]
-MORE = ["--network", "unet", "--steps", "900", "--validate-every", "300"]
+MORE = ["--network", "unet", "--steps", "2500", "--validate-every", "500"]
 STUDENT = [
     *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
-    *("--steps", "600", "--validate-every", "200"),
+    *("--steps", "1200", "--validate-every", "300"),
 ]
 FEW = ["--labelled", "12"]
 METHODS = {
-    "logits": ["--method", "logits"],
     "graph_flow": ["--method", "graph_flow", "--graph-flow.paraphraser-steps", "100"],
+    "logits": ["--method", "logits"],
 }
 
 
@@ -63,15 +63,16 @@ def rows(dataset: Path, work: Path, threads: str) -> dict[str, list[str]]:
     """Name of a row -> command that trains its model."""
     common = ["--dataset", str(dataset), *COMMON, "--threads", threads]
     table: dict[str, list[str]] = {}
+    few = {seed: [*common, *FEW, "--seed", str(seed)] for seed in SEEDS}
     for seed in SEEDS:
-        few = [*common, *FEW, "--seed", str(seed)]
-        table[f"teacher-{seed}"] = ["train", *few, *TEACHER]
-        table[f"student-{seed}"] = ["train", *few, *STUDENT]
-        for method, choice in METHODS.items():
+        table[f"teacher-{seed}"] = ["train", *few[seed], *TEACHER]
+    table["teacher_all-0"] = ["train", *common, *MORE, "--seed", "0"]
+    for seed in SEEDS:
+        table[f"student-{seed}"] = ["train", *few[seed], *STUDENT]
+    for method, choice in METHODS.items():
+        for seed in SEEDS:
             teacher = ["--teacher", str(work / f"teacher-{seed}")]
-            table[f"{method}-{seed}"] = ["distill", *few, *STUDENT, *teacher, *choice]
-        if seed == 0:
-            table["teacher_all-0"] = ["train", *common, *MORE, "--seed", "0"]
+            table[f"{method}-{seed}"] = ["distill", *few[seed], *STUDENT, *teacher, *choice]
     return table
 
 

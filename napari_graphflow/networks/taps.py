@@ -95,7 +95,7 @@ class TapAdapter(nn.Module):
             for name, path in self.taps.items()
         ]
         try:
-            padded = pad(x, self.multiple)
+            padded = channels_last(pad(x, self.multiple))
             logits = self._logits(padded, x)
         finally:
             for handle in handles:
@@ -105,7 +105,7 @@ class TapAdapter(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Run the network without collecting its taps."""
-        return self._logits(pad(x, self.multiple), x)
+        return self._logits(channels_last(pad(x, self.multiple)), x)
 
     def _logits(self, padded: Tensor, x: Tensor) -> Tensor:
         logits = _first(self.module(padded))
@@ -232,6 +232,16 @@ def pad(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
     if not any(extra):
         return x
     return functional.pad(x, [n for e in reversed(extra) for n in (0, e)], mode="replicate")
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Lay out an image channel by channel within each voxel, which all layers then keep to.
+
+    On a processor it halves the time of the 3D depthwise convolutions in the small networks.
+    """
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    # Not contiguous(): for an image of one channel it would do nothing.
+    return x.to(memory_format=formats.get(x.ndim, torch.contiguous_format))
 
 
 def crop(x: Tensor, size: Sequence[int]) -> Tensor:

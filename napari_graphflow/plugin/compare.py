@@ -1,11 +1,11 @@
-"""*Compare*: two masks beside each other, in numbers, in outlines and slice by slice."""
+"""*Compare*: two masks or models, in numbers, in outlines and slice by slice."""
 
 import math
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QHeaderView,
+    QLabel,
     QTableWidget,
     QTableWidgetItem,
 )
@@ -22,21 +23,38 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.comparison import DISAGREEMENT, Row, compare_masks
 from napari_graphflow.plugin.heatmap import HeatmapSection
-from napari_graphflow.plugin.layers import DERIVED, class_names, class_table, is_mask, same_shape
+from napari_graphflow.plugin.layers import (
+    DERIVED,
+    class_names,
+    class_table,
+    is_image,
+    is_mask,
+    same_shape,
+)
 from napari_graphflow.plugin.layout import Rows, folded, hint, row, swatch
-from napari_graphflow.plugin.widgets import NOT_A_DEVICE, LayerCombo, Panel, PrimaryButton
+from napari_graphflow.plugin.sides import ModelRuns, SideCombo
+from napari_graphflow.plugin.widgets import (
+    NOT_A_DEVICE,
+    LayerCombo,
+    Panel,
+    PrimaryButton,
+    ProgressRow,
+    enabled,
+)
 
 COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
-NO_MASKS = "Two masks are needed: segment the scan with two models, or open or paint masks."
+NO_MASKS = "Two masks are needed: choose two models, or open or paint masks."
 
 
 class CompareWidget(Panel):
-    """Compares two Labels layers, with or without a reference, and shows variation maps."""
+    """Compares two masks, or those of models that it runs first, and shows variation maps."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
-        self.a = LayerCombo(napari_viewer, is_mask, empty="no mask is open")
-        self.b = LayerCombo(napari_viewer, is_mask, empty="no mask is open")
+        self.a = SideCombo(napari_viewer)
+        self.b = SideCombo(napari_viewer)
+        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self.image.setToolTip("The image on which the models are run.")
         self.reference = LayerCombo(
             napari_viewer, is_mask, empty="no mask is open", optional="none"
         )
@@ -50,6 +68,10 @@ class CompareWidget(Panel):
         )
         self.disagreement.setChecked(True)
         self.button = PrimaryButton("Compare", self)
+        self.progress = ProgressRow()
+        self._runs = ModelRuns(
+            napari_viewer, self.progress, self.compare, self._failed, self._was_cancelled
+        )
         self.table = _table()
         self.legend = hint("Dice: 1 is the same, 0 has nothing in common. Click a row to go there.")
         self.heatmap = HeatmapSection(self)
@@ -57,13 +79,16 @@ class CompareWidget(Panel):
         self._views: dict[str, Labels] = {}
         self._compared: tuple[Labels, Labels] | None = None
 
+        self._on = QLabel("Image")
         rows = Rows()
         rows.add(swatch("A", COLOURS["A"]), self.a)
         rows.add(swatch("B", COLOURS["B"]), self.b)
+        rows.add(self._on, self.image)
         rows.add("Reference", self.reference)
         self.column.addLayout(rows)
         self.column.addLayout(row(self.contours, self.disagreement, stretch=1))
         self.column.addWidget(self.button)
+        self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table)
         self.column.addWidget(self.legend)
@@ -75,7 +100,7 @@ class CompareWidget(Panel):
         self.table.cellClicked.connect(self._go_to_row)
         self.contours.toggled.connect(self._show_views)
         self.disagreement.toggled.connect(self._show_views)
-        for combo in (self.a, self.b, self.reference):
+        for combo in (self.a, self.b, self.image, self.reference):
             combo.layer_changed.connect(self._update)
         if self.b.count() > 1:
             self.b.setCurrentIndex(1)
@@ -84,17 +109,26 @@ class CompareWidget(Panel):
     def released(self) -> None:
         """Give up what was asked of the worker."""
         super().released()
+        self._runs.release()
         self.heatmap.release()
 
     def compare(self) -> None:
-        """Compare the chosen masks beside the window and show the result."""
+        """Run the models that are chosen, then compare the masks, both beside the window."""
         a, b, reference = self.a.layer(), self.b.layer(), self.reference.layer()
+        image = self.image.layer()
+        to_run = [side for side in (self.a, self.b) if side.model() is not None]
+        present = [layer for layer in (a, b, reference) if layer is not None]
         try:
-            _check(a, b)
-            if reference is not None:
-                _check(a, reference)
+            for other in [*present[1:], *([image] if to_run and present else [])]:
+                _check(present[0], other)
         except UserError as error:
             self.fail(error)
+            return
+        if to_run:
+            assert isinstance(image, Image)
+            self.status.say("")
+            self._runs.start(to_run, image)
+            self._update()
             return
         assert a is not None
         assert b is not None
@@ -109,6 +143,14 @@ class CompareWidget(Panel):
             lambda result: self._show(a, b, *result),
             self.fail,
         )
+
+    def _failed(self, error: Exception) -> None:
+        self._update()
+        self.fail(error)
+
+    def _was_cancelled(self) -> None:
+        self._update()
+        self.status.say("Cancelled; no masks were compared.")
 
     def _show(self, a: Labels, b: Labels, rows: list[Row], differs: NDArray[np.uint8]) -> None:
         self._rows, self._compared = rows, (a, b)
@@ -184,16 +226,24 @@ class CompareWidget(Panel):
         self._views = {}
 
     def _update(self, layer: Layer | None = None) -> None:
-        a, b = self.a.layer(), self.b.layer()
-        ready = a is not None and b is not None and a is not b
-        self.button.setEnabled(ready and not self.background.busy())
+        a, b = self.a.currentData(), self.b.currentData()
+        runs = any(side.model() is not None for side in (self.a, self.b))
+        self._on.setVisible(runs)
+        self.image.setVisible(runs)
+        idle = not self._runs.running
+        enabled(idle, (self.a, self.b, self.image, self.reference))
+        missing = runs and self.image.layer() is None
+        ready = a is not None and b is not None and a != b and not missing
+        self.button.setEnabled(ready and idle and not self.background.busy())
         self.table.setVisible(bool(self._rows))
         self.legend.setVisible(bool(self._rows))
         if a is None or b is None or self.a.count() < 2:
             self.status.say(NO_MASKS)
-        elif a is b:
-            self.status.say("Choose two different masks.")
-        elif not self._rows:
+        elif a == b:
+            self.status.say("Choose two different masks or models.")
+        elif missing:
+            self.status.say("Open the scan on which the models are to be run.")
+        elif not self._rows and idle:
             self.status.say("")
 
     def _fill_table(self) -> None:
@@ -243,12 +293,12 @@ class CompareWidget(Panel):
         self.status.say(f"{where}: {found.worst_voxels:,} voxels of {found.name} differ.")
 
 
-def _check(a: Labels, b: Labels) -> None:
+def _check(a: Layer, b: Layer) -> None:
     if not same_shape(a, b):
         sizes = " and ".join("x".join(str(n) for n in layer.data.shape) for layer in (a, b))
         raise UserError(
             f"{a.name} and {b.name} have different sizes ({sizes} voxels).",
-            "Choose two masks of the same scan.",
+            "Choose layers of the same scan.",
         )
     if not (np.allclose(a.scale, b.scale) and np.allclose(a.translate, b.translate)):
         show_warning(

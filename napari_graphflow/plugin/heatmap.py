@@ -67,7 +67,7 @@ class HeatmapSection(QWidget):
         self._request = engine().ask(
             "heatmap",
             Request(
-                progress=self._advance,
+                progress=self.progress.follow,
                 done=lambda found: self._show(layer, *found),
                 failed=self._failed,
                 cancelled=self._ended,
@@ -83,12 +83,6 @@ class HeatmapSection(QWidget):
         """Give up what was asked of the worker."""
         if self._request is not None:
             engine().drop(self._request)
-
-    def _advance(self, reply: Reply) -> None:
-        if reply.get("total"):
-            self.progress.advance(reply["done"], reply["total"], reply.get("eta_s"))
-        else:
-            self.progress.wait(reply.get("phase", ""))
 
     def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
         self._ended()

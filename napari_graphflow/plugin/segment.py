@@ -29,13 +29,12 @@ from napari_graphflow.plugin.layers import (
     image_volume,
     is_image,
     is_mask,
-    labels_layer,
     same_shape,
     save_labels,
 )
 from napari_graphflow.plugin.layout import Rows, browse_button, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
-from napari_graphflow.plugin.segment_task import Task, finish, slab_around, update_mask
+from napari_graphflow.plugin.segment_task import Task, add_mask, ask, slab_around, update_mask
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
     LayerCombo,
@@ -134,19 +133,16 @@ class SegmentWidget(Panel):
             return
         self.progress.wait("starting")
         self.status.say("")
-        self._request = engine().ask(
-            "segment",
-            Request(
-                progress=self._advance,
-                done=lambda found: self._show(task, *found),
-                failed=self._failed,
-                cancelled=self._was_cancelled,
-                finish=lambda reply: finish(reply, task),
-            ),
-            image=task.sent(),
-            model=str(self.model.folder()),
-            device=str(self.device.currentData()),
-            probabilities=task.probability or task.uncertainty,
+        folder = self.model.folder()
+        assert folder is not None
+        self._request = ask(
+            task,
+            folder,
+            str(self.device.currentData()),
+            progress=self.progress.follow,
+            done=lambda found: self._show(task, *found),
+            failed=self._failed,
+            cancelled=self._was_cancelled,
         )
         self._update()
 
@@ -209,12 +205,6 @@ class SegmentWidget(Panel):
         index = round(layer.world_to_data(dims.point)[0])
         return int(np.clip(index, 0, layer.data.shape[0] - 1))
 
-    def _advance(self, reply: Reply) -> None:
-        if reply.get("total"):
-            self.progress.advance(reply["done"], reply["total"], reply.get("eta_s"))
-        else:
-            self.progress.wait(str(reply.get("phase", "")))
-
     def _show(self, task: Task, reply: Reply, labels: Volume, extras: dict[str, Any]) -> None:
         self._ended()
         if task.image not in self.viewer.layers:
@@ -224,7 +214,7 @@ class SegmentWidget(Panel):
             update_mask(task.mask, labels.oriented(ORDER).array, task)
             layer = task.mask
         else:
-            layer = self._add_mask(task, labels, reply["classes"])
+            layer = add_mask(self.viewer, task, labels, reply["classes"])
         self.mask.choose(layer)
         self.viewer.layers.selection.active = layer
         for name, array in extras.items():
@@ -234,21 +224,6 @@ class SegmentWidget(Panel):
             f"{reply['seconds']:.1f} s on {reply['device']}"
             + (f", {memory / 2**30:.1f} GB." if memory else ".")
         )
-
-    def _add_mask(self, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
-        image = task.image
-        name = f"{task.card.name} · {image.name}"
-        array, keywords, _ = labels_layer(labels, name, classes=classes)
-        # What napari shows of the image holds for its mask, an image of another reader included.
-        keywords |= {
-            "scale": image.scale,
-            "translate": image.translate,
-            "units": image.units,
-            "axis_labels": image.axis_labels,
-            "metadata": {KEY: geometry(image)} if geometry(image) else {},
-        }
-        layer: Labels = self.viewer.add_labels(array, **keywords)
-        return getattr(layer, "__wrapped__", layer)
 
     def _add_map(self, image: Image, name: str, array: NDArray[Any]) -> None:
         title = f"{name} · {image.name}"

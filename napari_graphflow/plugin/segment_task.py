@@ -1,15 +1,18 @@
 """One segmentation: what is sent to the worker, and how its answer gets into layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_graphflow.config import ModelCard
-from napari_graphflow.plugin.engine import Reply
-from napari_graphflow.plugin.layers import ORDER
+from napari_graphflow.plugin.engine import Reply, Request, engine
+from napari_graphflow.plugin.layers import KEY, ORDER, geometry, labels_layer
 from napari_graphflow.volume import Volume
 
 
@@ -34,15 +37,46 @@ class Task:
     image: Image
     card: ModelCard
     volume: Volume
-    mask: Labels | None
-    slab: slice | None
-    index: int
-    probability: bool
-    uncertainty: bool
+    mask: Labels | None = None
+    slab: slice | None = None
+    index: int = 0
+    probability: bool = False
+    uncertainty: bool = False
 
     def sent(self) -> Volume:
         """The part of the image that the worker gets."""
         return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
+
+
+Found = tuple[Reply, Volume, dict[str, NDArray[Any]]]
+
+
+def ask(
+    task: Task,
+    model: Path,
+    device: str,
+    *,
+    progress: Callable[[Reply], None],
+    done: Callable[[Found], None],
+    failed: Callable[[Exception], None],
+    cancelled: Callable[[], None],
+) -> Request:
+    """Ask the worker for a mask; returns at once."""
+    request = Request(
+        progress=progress,
+        done=done,
+        failed=failed,
+        cancelled=cancelled,
+        finish=lambda reply: _finish(reply, task),
+    )
+    return engine().ask(
+        "segment",
+        request,
+        image=task.sent(),
+        model=str(model),
+        device=device,
+        probabilities=task.probability or task.uncertainty,
+    )
 
 
 def slab_around(index: int, slices: int, card: ModelCard) -> slice:
@@ -58,7 +92,7 @@ def _cut(volume: Volume, slab: slice) -> Volume:
     return replace(volume, array=volume.array[slab], origin=origin)
 
 
-def finish(reply: Reply, task: Task) -> tuple[Reply, Volume, dict[str, NDArray[Any]]]:
+def _finish(reply: Reply, task: Task) -> Found:
     """Bring the worker's arrays to the image's grid; runs beside the window."""
     sent, shown = task.sent(), task.volume.oriented(ORDER)
     labels = sent.with_array(reply.pop("labels"))
@@ -80,6 +114,23 @@ def finish(reply: Reply, task: Task) -> tuple[Reply, Volume, dict[str, NDArray[A
             entropy = -(soft_array * np.log(np.maximum(soft_array, 1e-6))).sum(-1)
             maps["uncertainty"] = entropy / np.log(max(soft_array.shape[-1], 2))
     return reply, labels, maps
+
+
+def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
+    """Show a result as a new Labels layer on its image."""
+    image = task.image
+    name = f"{task.card.name} · {image.name}"
+    array, keywords, _ = labels_layer(labels, name, classes=classes)
+    # What napari shows of the image holds for its mask, an image of another reader included.
+    keywords |= {
+        "scale": image.scale,
+        "translate": image.translate,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+        "metadata": {KEY: geometry(image)} if geometry(image) else {},
+    }
+    layer: Labels = viewer.add_labels(array, **keywords)
+    return getattr(layer, "__wrapped__", layer)
 
 
 def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:

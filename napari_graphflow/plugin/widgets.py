@@ -214,7 +214,7 @@ class LayerCombo(QComboBox):
         super().__init__()
         self._viewer, self._accept, self._empty, self._optional = viewer, accept, empty, optional
         shrinkable(self)
-        self._shown: Layer | None = None
+        self._shown: Any = None
         for event in (
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
@@ -236,7 +236,8 @@ class LayerCombo(QComboBox):
                 self.setCurrentIndex(index)
 
     def refresh(self, event: Any = None) -> None:
-        chosen = self.layer()
+        """List the layers of now; the choice stays where it is still there."""
+        chosen = self.currentData()
         layers = [layer for layer in reversed(list(self._viewer.layers)) if self._accept(layer)]
         for layer in layers:
             layer.events.name.connect(self._rename)
@@ -246,13 +247,19 @@ class LayerCombo(QComboBox):
             self.addItem(self._optional if layers else self._empty, None)
         for layer in layers:
             self.addItem(layer.name, layer)
-        self.setEnabled(bool(layers))
+        more = self._more()
+        for title, data in more:
+            self.addItem(title, data)
+        self.setEnabled(bool(layers or more))
+        entries = [self.itemData(index) for index in range(self.count())]
+        if chosen in entries:
+            self.setCurrentIndex(entries.index(chosen))
         self.blockSignals(False)
-        if chosen is not None and chosen in layers:
-            self.blockSignals(True)
-            self.choose(chosen)
-            self.blockSignals(False)
         self._announce()
+
+    def _more(self) -> list[tuple[str, Any]]:
+        """Entries after the layers, with their data."""
+        return []
 
     def _rename(self, event: Any) -> None:
         for index in range(self.count()):
@@ -261,9 +268,9 @@ class LayerCombo(QComboBox):
                 self.setItemText(index, layer.name)
 
     def _announce(self) -> None:
-        if self.layer() is not self._shown:
-            self._shown = self.layer()
-            self.layer_changed.emit(self._shown)
+        if self.currentData() is not self._shown:
+            self._shown = self.currentData()
+            self.layer_changed.emit(self.layer())
 
 
 class ProgressRow(QWidget):
@@ -285,6 +292,13 @@ class ProgressRow(QWidget):
         row.addWidget(self.bar, 1)
         row.addWidget(self.cancel)
         self.hide()
+
+    def follow(self, reply: dict[str, Any]) -> None:
+        """Show how far the worker says it is."""
+        if reply.get("total"):
+            self.advance(reply["done"], reply["total"], reply.get("eta_s"))
+        else:
+            self.wait(str(reply.get("phase", "")))
 
     def wait(self, text: str) -> None:
         """Show that something without known steps goes on."""

@@ -199,3 +199,49 @@ def test_equal_masks_have_no_worst_slice() -> None:
     assert rows[0].agreement == 1
     assert rows[0].worst_slice is None
     assert not differs.any()
+
+
+def test_two_models_are_run_and_compared(
+    viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    folders = make_model("one", seed=1), make_model("two", seed=2)
+    compare.a.refresh()
+    compare.b.refresh()
+    compare.a.choose_model(folders[0])
+    compare.b.choose_model(folders[1])
+    assert not compare.button.isEnabled()
+    assert "Open the scan" in compare.status.text()
+    (image,) = viewer.open(str(write_scan()), plugin="napari-graphflow")
+    assert compare.image.isVisible()
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    assert not compare.button.isEnabled()
+    qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=SLOW_START_MS)
+    assert compare.a.layer().name == f"one · {image.name}"
+    assert compare.b.layer().name == f"two · {image.name}"
+    assert compare.a.layer().data.shape == image.data.shape
+    assert not compare.image.isVisible()
+    assert [line[0] for line in table(compare)] == ["organ", "lesion"]
+    assert "voxels differ" in compare.status.text()
+
+
+def test_a_model_is_compared_with_a_mask_and_may_be_stopped(
+    viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    folder = make_model("one")
+    (image,) = viewer.open(str(write_scan(shape=(48, 96, 96))), plugin="napari-graphflow")
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="mine", scale=image.scale)
+    compare.b.refresh()
+    compare.a.choose(mask)
+    compare.b.choose_model(folder)
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(compare.progress.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(compare.button.isEnabled, timeout=SLOW_START_MS)
+    assert "Cancelled" in compare.status.text()
+    assert len(viewer.layers) == 2
+
+    other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
+    compare.a.choose(other)
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    assert "other and scan have different sizes (3x8x8 and 48x96x96 voxels)" in (
+        compare.status.text()
+    )

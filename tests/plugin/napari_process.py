@@ -1,0 +1,67 @@
+"""A napari of its own for tests of what outlives one: ``python napari_process.py start|find ...``.
+
+``start DATASET TEACHER`` starts a distillation by a click and is then killed as by a crash;
+``find`` looks for it, sees it go on, cancels it by a click, and prints what it saw as JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_graphflow.plugin.distil import DistilWidget
+
+PATIENCE_S = 120
+
+
+def wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not until():
+        assert time.monotonic() < end, "waited too long"
+        QTest.qWait(50)
+
+
+def start(widget: DistilWidget, dataset: Path, teacher: Path) -> None:
+    widget.dataset.choose(dataset)
+    wait(widget.dataset.checked)
+    widget.teacher.choose(teacher)
+    widget.network.setCurrentIndex(widget.network.findData("enet"))
+    form = widget.forms["distill"]
+    form.put_fields(steps=100_000, validate_every=50_000, device="cpu", width="8")
+    form.put_fields(patch_size=(16, 16, 16))
+    form.part("graph_flow").put_fields(paraphraser_steps=2)
+    QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
+    wait(lambda: widget.jobs.selected() is not None)
+    wait(lambda: widget.jobs.selected().status().step > 3)
+    sys.stdout.write(json.dumps({"job": str(widget.jobs.selected().folder)}) + "\n")
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def find(widget: DistilWidget) -> None:
+    wait(lambda: widget.jobs.selected() is not None)
+    job = widget.jobs.selected()
+    before, step = job.status().state, job.status().step
+    wait(lambda: job.status().step > step)
+    wait(lambda: widget.jobs.progress.bar.value() > 1)
+    seen = {"job": str(job.folder), "state": before, "bar": widget.jobs.progress.bar.format()}
+    QTest.mouseClick(widget.jobs.cancel, Qt.MouseButton.LeftButton)
+    wait(lambda: widget.jobs.status.text().startswith("Cancelled"))
+    sys.stdout.write(json.dumps(seen | {"after": job.status().state}) + "\n")
+
+
+if __name__ == "__main__":
+    viewer = napari.Viewer(show=True)
+    _, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    if sys.argv[1] == "start":
+        start(distil, Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        find(distil)
+        viewer.close()

@@ -1,0 +1,68 @@
+"""The main job from end to end: a scan, two models, a distillation, a crash, a comparison."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_graphflow.jobs import list_jobs
+
+SLOW_MS = 300_000
+NAPARI = [sys.executable, Path(__file__).with_name("napari_process.py")]
+
+
+@pytest.fixture
+def no_job_is_left() -> Iterator[None]:
+    yield
+    for job in list_jobs():
+        if job.status().active:
+            job.cancel(timeout=2)
+
+
+def test_a_scan_is_segmented_twice_saved_and_compared_by_clicks(
+    viewer: Viewer, qtbot: QtBot, write_scan, make_model, tmp_path: Path
+) -> None:
+    teacher = make_model("teacher", role="teacher", network="unet", seed=1)
+    student = make_model("student", seed=2)
+    scan = write_scan()
+    viewer.open(str(scan), plugin="napari-graphflow")
+    _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    for folder in (teacher, student):
+        segment.model.choose(folder)
+        qtbot.mouseClick(segment.button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: not segment.running, timeout=SLOW_MS)
+    segment.save_mask(tmp_path / "mask.nii.gz")
+    image, mask = sitk.ReadImage(str(scan)), sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    assert mask.GetSize() == image.GetSize()
+    np.testing.assert_allclose(mask.GetOrigin(), image.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(mask.GetSpacing(), image.GetSpacing(), atol=1e-5)
+    np.testing.assert_allclose(mask.GetDirection(), image.GetDirection(), atol=1e-5)
+
+    _, compare = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: compare.table.rowCount() == 2, timeout=SLOW_MS)
+    assert "voxels differ" in compare.status.text()
+    viewer.window.remove_dock_widget("all")
+
+
+@pytest.mark.usefixtures("no_job_is_left")
+def test_a_distillation_outlives_a_crash_of_napari(tiny_dataset: Path, make_model) -> None:
+    teacher = make_model("teacher", role="teacher", network="unet")
+    crashed = subprocess.run(
+        [*NAPARI, "start", tiny_dataset, teacher], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert crashed.returncode == -9
+    restarted = subprocess.run([*NAPARI, "find"], stdout=subprocess.PIPE, text=True, check=True)
+    started = json.loads(crashed.stdout.splitlines()[-1])
+    found = json.loads(restarted.stdout.splitlines()[-1])
+    assert found["job"] == started["job"]
+    assert (found["state"], found["after"]) == ("running", "cancelled")
+    assert "left" in found["bar"]
