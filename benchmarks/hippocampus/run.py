@@ -22,14 +22,19 @@ from rows import import_dataset, run_row  # noqa: E402
 
 RESULTS = HERE / "results"
 SEEDS = (0, 1, 2)
-COMMON = ["--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2", "--device", "cpu"]
+COMMON = ["--dims", "3", "--batch-size", "2", "--device", "cpu"]
 TEACHER = ["--network", "unet", "--steps", "600", "--validate-every", "200"]
-MORE = ["--network", "unet", "--steps", "2500", "--validate-every", "500"]
+#: Patches as large as the whole image; left and right hippocampi are both in the data, so that
+#: mirroring along x is sound.
+MORE = [
+    *("--network", "unet", "--patch-size", "48", "64", "48", "--mirror", "x"),
+    *("--steps", "1200", "--validate-every", "300", "--learning-rate", "2e-3"),
+]
 STUDENT = [
     *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
-    *("--steps", "1200", "--validate-every", "300"),
+    *("--steps", "900", "--validate-every", "300"),
 ]
-FEW = ["--labelled", "12"]
+FEW = ["--labelled", "12", "--patch-size", "32", "48", "32"]
 METHODS = {
     "graph_flow": ["--method", "graph_flow", "--graph-flow.paraphraser-steps", "100"],
     "logits": ["--method", "logits"],
