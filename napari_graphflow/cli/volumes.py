@@ -1,0 +1,126 @@
+"""``volumes``: what a file holds, and the same in another format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from rich.table import Table
+
+from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
+from napari_graphflow.description import describe
+from napari_graphflow.errors import UserError
+from napari_graphflow.volume import (
+    Volume,
+    read_labels,
+    read_volume,
+    write_labels,
+    write_volume,
+)
+
+volumes = App(name="volumes", help="Say what a file or DICOM folder holds, and convert it.")
+
+
+@volumes.command
+def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Json = False) -> int:
+    """Tell format, shape, geometry, type, range and warnings of a file or a DICOM folder.
+
+    Exit code 2 and one sentence where it cannot be read.
+
+    Parameters
+    ----------
+    path
+        A volume, picture, mask or DICOM folder.
+    labels
+        Read it as a mask, and tell the labels in it.
+    like
+        The image that the mask belongs to: refuse the mask if it does not fit.
+    json
+        Print the result as JSON.
+    """
+    told = describe(path, labels=labels, like=read_volume(like) if like else None)
+    problem = told.pop("problem")
+    if json:
+        print_json(told)
+    else:
+        _print(told)
+    if problem:
+        raise UserError(problem, "Export the series again.")
+    return 0
+
+
+@volumes.command
+def convert(
+    path: Path,
+    out: Path,
+    *,
+    series: str = "",
+    resample: Flag = False,
+    labels: Flag = False,
+    like: Path | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Write a file or a DICOM series in another format, its geometry kept.
+
+    The result is read back and compared before it takes its place.
+
+    Parameters
+    ----------
+    path
+        A volume, picture, mask or DICOM folder.
+    out
+        The file to write; its ending says the format, such as .nii.gz, .nrrd or .mha.
+    series
+        Number or description of the DICOM series, where a folder holds several; info lists them.
+    resample
+        Resample DICOM slices that do not make a box, where that is sound.
+    labels
+        It is a mask: bring it to labels of the smallest type, whatever program wrote it.
+    like
+        The image that the mask belongs to; the mask takes its geometry, or is refused.
+    overwrite
+        Replace a file that is already there.
+    """
+    if labels or like is not None:
+        volume = read_labels(path, read_volume(like) if like else None)
+        write_labels(out, volume.array, volume, overwrite=overwrite)
+    else:
+        volume = read_volume(path, series=series, resample=resample)
+        write_volume(out, volume, overwrite=overwrite)
+    _warn(volume)
+    output.print(f"Wrote {out}: {_times(volume.shape)}, read back and compared.", soft_wrap=True)
+
+
+def _warn(volume: Volume) -> None:
+    for sentence in volume.warnings:
+        console.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
+
+
+def _print(told: dict[str, Any]) -> None:
+    for name, value in told.items():
+        if name not in ("warnings", "series") and value is not None:
+            output.print(f"{name + ':':<12} {_text(value)}", soft_wrap=True)
+    for sentence in told["warnings"]:
+        output.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
+    if "series" in told:
+        table = Table("", "description", "modality", "date", "slices", "size", "spacing", box=None)
+        for number, one in enumerate(told["series"], start=1):
+            texts = (
+                str(number),
+                one["description"],
+                one["modality"],
+                one["date"],
+                str(one["count"]),
+            )
+            table.add_row(*texts, _times(one["shape"]), _times(one["spacing"]))
+        output.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(map(_text, values))
