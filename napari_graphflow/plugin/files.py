@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 
 from napari_graphflow.dicom import Series, has_dicom, list_series
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.autosave import saved_data, watch
 from napari_graphflow.plugin.layers import (
     image_layers,
     image_volume,
@@ -33,8 +34,8 @@ from napari_graphflow.volume import (
 )
 
 SUFFIXES = (
-    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg",
-    ".tif", ".tiff", ".bmp",
+    ".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp",
 )  # fmt: skip
 #: A picture with more grey levels than this is an image, with fewer it is a mask.
 MOST_CLASSES = 16
@@ -53,6 +54,7 @@ def get_reader(path: str | Sequence[str]) -> Any:
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """Read one file, several files or a DICOM folder into layers."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
+    watch(napari.current_viewer())
     try:
         layers = [layer for one in paths for layer in read_layers(one)]
     except UserError as error:
@@ -142,6 +144,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     def write() -> None:
         volume = labels_volume(layer, list(viewer.layers) if viewer else [], ask_for_image)
         write_labels(Path(path), volume.array, volume)
+        saved_data(viewer, data)
 
     return _write(Path(path), write)
 

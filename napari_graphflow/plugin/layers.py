@@ -113,6 +113,25 @@ def geometry(layer: Layer) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "direction" in found else None
 
 
+def find_geometry(layer: Labels, layers: Iterable[Layer]) -> dict[str, Any] | None:
+    """The geometry that a mask made by hand would be saved with, or None where it is not clear."""
+    try:
+        return _geometry_of_grid(layer, layers, None)
+    except UserError:
+        return None
+
+
+def mask_keywords(known: Mapping[str, Any] | None, scale: Iterable[float]) -> dict[str, Any]:
+    """What places a mask whose geometry was kept elsewhere, or of which only the scale is known."""
+    scale = tuple(known["spacing"] if known else scale)
+    return {
+        "scale": scale,
+        "units": ("mm",) * len(scale),
+        "axis_labels": AXES[-len(scale) :],
+        "metadata": {KEY: dict(known)} if known else {},
+    }
+
+
 def image_volume(layer: Image) -> Volume:
     """Turn an image layer back into the volume that was read, in the file's own order.
 
