@@ -5,7 +5,7 @@ Conventions, named once: arrays are indexed z, y, x (or y, x); `spacing` follows
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.formats import PICTURES, load, sniff
 from napari_graphflow.formats.voxels import AGAIN, Geometry, Loaded, looked_at
 from napari_graphflow.formats.writing import write
-from napari_graphflow.masks import as_labels
+from napari_graphflow.masks import as_labels, write_class_names
 
 Pathlike = str | os.PathLike[str]
 #: World axis and sign of an orientation letter: the way in which the index grows.
@@ -224,13 +224,24 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
 
 
 def write_labels(
-    path: Pathlike, labels: NDArray[Any], like: Volume, *, overwrite: bool = True
+    path: Pathlike,
+    labels: NDArray[Any],
+    like: Volume,
+    *,
+    overwrite: bool = True,
+    classes: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does."""
+    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does.
+
+    Names in `classes` are kept in ``NAME.labels.json`` beside it; None leaves what is there.
+    """
     if labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
         raise ValueError("labels must be whole numbers from 0 on")
     dtype = np.min_scalar_type(int(labels.max(initial=0)))
     write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
+    if classes is not None:
+        with speaking(path := Path(path), writing=True):
+            write_class_names(path, classes)
 
 
 def existing(path: Pathlike) -> Path:

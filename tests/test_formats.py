@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from napari_graphflow.description import describe
 from napari_graphflow.errors import UserError
 from napari_graphflow.volume import (
     Volume,
-    describe,
     read_volume,
     write_volume,
 )

@@ -10,6 +10,7 @@ from rich.table import Table
 from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
 from napari_graphflow.description import describe
 from napari_graphflow.errors import UserError
+from napari_graphflow.masks import read_class_names
 from napari_graphflow.volume import (
     Volume,
     read_labels,
@@ -83,7 +84,8 @@ def convert(
     """
     if labels or like is not None:
         volume = read_labels(path, read_volume(like) if like else None)
-        write_labels(out, volume.array, volume, overwrite=overwrite)
+        names = read_class_names(path)
+        write_labels(out, volume.array, volume, overwrite=overwrite, classes=names)
     else:
         volume = read_volume(path, series=series, resample=resample)
         write_volume(out, volume, overwrite=overwrite)

@@ -16,6 +16,7 @@ from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.windows import contrast
 from napari_graphflow.volume import Volume, write_labels
 
 KEY = "graphflow"
@@ -95,16 +96,6 @@ def class_names(layer: Labels) -> dict[int, str]:
 def class_colours() -> CyclicLabelColormap:
     """Give class n the n-th colour in every layer, so that two masks can be compared by eye."""
     return CyclicLabelColormap(colors=["transparent", *COLOURS], name="graphflow")
-
-
-def contrast(array: NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits: percentiles of a sample, since a few bright voxels would darken the rest."""
-    step = tuple(slice(None, None, max(1, size // 64)) for size in array.shape)
-    sample = array[step][np.isfinite(array[step])]
-    if sample.size == 0:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
-    return (low, high) if high > low else (low, low + 1.0)
 
 
 def geometry(layer: Layer) -> dict[str, Any] | None:
@@ -199,7 +190,8 @@ def save_labels(
 ) -> Volume:
     """Write a mask with the geometry of its image; read back and compared before it returns."""
     volume = labels_volume(layer, images, choose)
-    write_labels(path, volume.array, volume)
+    names = {name: value for value, name in class_names(layer).items()}
+    write_labels(path, volume.array, volume, classes=names)
     return volume
 
 

@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.autosave import saved
 from napari_graphflow.plugin.commands import segment_command
+from napari_graphflow.plugin.contents import SUFFIXES, stem
 from napari_graphflow.plugin.engine import Reply, Request, engine
-from napari_graphflow.plugin.files import SUFFIXES, ask_for_image, stem
+from napari_graphflow.plugin.files import ask_for_image
 from napari_graphflow.plugin.layers import (
     DERIVED,
     KEY,

@@ -13,7 +13,8 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.files import get_reader, stem
+from napari_graphflow.plugin.contents import stem
+from napari_graphflow.plugin.files import get_reader
 from napari_graphflow.plugin.layers import class_names, geometry
 
 WriteScan = Callable[..., Path]
