@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow import dicom
+from napari_graphflow.dicom_seg import read_segments
 from napari_graphflow.volume import (
     Pathlike,
     Volume,
@@ -18,6 +19,7 @@ from napari_graphflow.volume import (
     speaking,
 )
 
+_OVERLAP = "Some segments overlap, so they become {} masks."
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
     ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
 )
@@ -66,6 +68,12 @@ def _describe_dicom(path: Path) -> dict[str, Any]:
         raise no_dicom(path)
     images = [one for one in found if not one.is_segmentation] or found
     told, problem = dict(_UNKNOWN), ""
+    if len(images) == 1 and images[0].is_segmentation:
+        masks = read_segments(images[0].files[0])
+        names = {name: value for _, part in masks for name, value in part.items()}
+        said = [_OVERLAP.format(len(masks))] if len(masks) > 1 else []
+        told |= fields(masks[0][0]) | {"segments": names, "warnings": said}
+        return told | {"series": [header(one) for one in found], "problem": ""}
     if len(images) > 1:
         told["warnings"] = [f"The folder holds {len(images)} series; choose one of them."]
     elif images[0].problem:
@@ -96,6 +104,7 @@ def header(series: dicom.Series) -> dict[str, Any]:
     names = ("description", "modality", "date", "count", "resamplable")
     return {
         **{name: getattr(series, name) for name in names},
-        **{name: list(getattr(series, name)) for name in ("shape", "spacing", "warnings")},
-        "readable": not series.problem,
+        **{name: list(getattr(series, name)) for name in ("shape", "spacing")},
+        "warnings": [] if series.is_segmentation else list(series.warnings),
+        "readable": not series.problem or series.is_segmentation,
     }

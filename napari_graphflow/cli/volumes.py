@@ -9,6 +9,7 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
 from napari_graphflow.description import describe
+from napari_graphflow.dicom_seg import is_segmentation, read_segments, write_segments
 from napari_graphflow.errors import UserError
 from napari_graphflow.masks import read_class_names
 from napari_graphflow.volume import (
@@ -70,7 +71,8 @@ def convert(
     path
         A volume, picture, mask or DICOM folder.
     out
-        The file to write; its ending says the format, such as .nii.gz, .nrrd or .mha.
+        The file to write; its ending says the format, such as .nii.gz, .nrrd or .mha. A mask is
+        written as DICOM segmentation (.dcm) with `like`, the folder of its series.
     series
         Number or description of the DICOM series, where a folder holds several; info lists them.
     resample
@@ -82,13 +84,38 @@ def convert(
     overwrite
         Replace a file that is already there.
     """
-    if labels or like is not None:
+    if is_segmentation(path):
+        _convert_segments(path, out, like, overwrite)
+        return
+    if out.suffix.lower() == ".dcm":
+        if like is None:
+            raise UserError(
+                "A mask becomes a DICOM segmentation only with its DICOM series.",
+                "Name the folder of the series with --like.",
+            )
+        volume = read_labels(path)
+        write_segments(out, volume, like, read_class_names(path), overwrite=overwrite)
+    elif labels or like is not None:
         volume = read_labels(path, read_volume(like) if like else None)
         names = read_class_names(path)
         write_labels(out, volume.array, volume, overwrite=overwrite, classes=names)
     else:
         volume = read_volume(path, series=series, resample=resample)
         write_volume(out, volume, overwrite=overwrite)
+    _wrote(out, volume)
+
+
+def _convert_segments(path: Path, out: Path, like: Path | None, overwrite: bool) -> None:
+    """Segments that overlap go to several files, NAME-1, NAME-2 and so on."""
+    masks = read_segments(path, read_volume(like) if like else None)
+    for number, (mask, names) in enumerate(masks, start=1):
+        stem, dot, ending = out.name.partition(".")
+        one = out if len(masks) == 1 else out.with_name(f"{stem}-{number}{dot}{ending}")
+        write_labels(one, mask.array, mask, overwrite=overwrite, classes=names)
+        _wrote(one, mask)
+
+
+def _wrote(out: Path, volume: Volume) -> None:
     _warn(volume)
     output.print(f"Wrote {out}: {_times(volume.shape)}, read back and compared.", soft_wrap=True)
 
@@ -100,8 +127,11 @@ def _warn(volume: Volume) -> None:
 
 def _print(told: dict[str, Any]) -> None:
     for name, value in told.items():
-        if name not in ("warnings", "series") and value is not None:
+        if name not in ("warnings", "series", "segments") and value is not None:
             output.print(f"{name + ':':<12} {_text(value)}", soft_wrap=True)
+    if "segments" in told:
+        names = ", ".join(f"{name}={value}" for name, value in told["segments"].items())
+        output.print(f"segments:    {names}", soft_wrap=True)
     for sentence in told["warnings"]:
         output.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
     if "series" in told:

@@ -1,6 +1,7 @@
 """What is at a path, part by part, and the layers of a part; without a window."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from napari.types import LayerDataTuple
 
 from napari_graphflow.dicom import Series, list_series
+from napari_graphflow.dicom_seg import lay_onto, read_segments
+from napari_graphflow.errors import UserError
 from napari_graphflow.masks import read_class_names
 from napari_graphflow.plugin.layers import image_layers, labels_layer
 from napari_graphflow.volume import (
@@ -88,16 +91,21 @@ def look(path: Path) -> Contents:
 Opened = tuple[list[LayerDataTuple], tuple[str, ...]]
 
 
-def open_part(path: Path, part: Part, resample: bool = False) -> Opened:
+def open_part(
+    path: Path, part: Part, resample: bool = False, images: Sequence[Volume] = ()
+) -> Opened:
     """Make the layers of a part, and say what the user should know of them.
 
-    A mask becomes Labels, with the names that are kept beside it.
+    A mask becomes Labels, with the names that are kept beside it. A DICOM segmentation is laid
+    onto the first of `images` that it fits.
 
     Raises
     ------
     UserError
         If it cannot be read, or has a problem and may not be resampled.
     """
+    if isinstance(part.source, Series) and part.source.is_segmentation:
+        return _open_segments(part.source.files[0], part.title, images)
     if isinstance(part.source, Series):
         volume = read_series(part.source, resample=resample)
     elif is_mask(part.source):
@@ -107,6 +115,30 @@ def open_part(path: Path, part: Part, resample: bool = False) -> Opened:
     else:
         volume = part.source
     return image_layers(volume, part.title, path), volume.warnings
+
+
+def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
+    masks, said = read_segments(path), [_ALONE]
+    for image in images:
+        with suppress(UserError):
+            masks = [(lay_onto(mask, image, path.name), names) for mask, names in masks]
+            said = []
+            break
+    layers = [
+        labels_layer(
+            mask, title if len(masks) == 1 else f"{title} {index}", classes=names, path=path
+        )
+        for index, (mask, names) in enumerate(masks, start=1)
+    ]
+    if len(masks) > 1:
+        said.append(f"Some segments overlap, so they are shown as {len(masks)} masks.")
+    return layers, tuple(said)
+
+
+_ALONE = (
+    "The segmentation fits no open image, so it is shown alone. Open its image first to see both "
+    "together."
+)
 
 
 def is_mask(volume: Volume) -> bool:
@@ -140,13 +172,15 @@ def _series(series: Series) -> Part:
     # The description becomes the name, since a folder may be named like a patient.
     title = series.description or series.modality or "DICOM"
     cells = (
-        series.description or "without description",
+        series.description or "no description",
         series.modality,
         series.date,
         str(series.count),
         times(series.shape[-2:]),
         times(series.spacing),
     )
+    if series.is_segmentation:
+        return Part(title, cells, series)
     return Part(title, cells, series, series.problem, series.resamplable, series.warnings)
 
 

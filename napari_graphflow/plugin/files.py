@@ -21,6 +21,7 @@ from napari_graphflow.plugin.autosave import saved_data
 from napari_graphflow.plugin.contents import SUFFIXES, Part, look, open_part
 from napari_graphflow.plugin.layers import (
     image_volume,
+    placed_volumes,
     save_labels,
 )
 from napari_graphflow.volume import (
@@ -64,7 +65,9 @@ def read_layers(path: Path) -> list[LayerDataTuple]:
     if part is None:
         return []
     resample = part.resamplable and _ask_to_resample(part)
-    layers, warnings = open_part(path, part, resample)
+    viewer = napari.current_viewer()
+    images = placed_volumes(viewer.layers) if viewer else []
+    layers, warnings = open_part(path, part, resample, images)
     for warning in warnings:
         show_warning(warning)
     return layers

@@ -15,6 +15,7 @@ from napari.types import LayerDataTuple
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
+from napari_graphflow.dicom_seg import write_segments
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.windows import contrast
 from napari_graphflow.volume import Volume, write_labels
@@ -141,6 +142,14 @@ def image_volume(layer: Image) -> Volume:
     return _stored(np.asarray(layer.data), geometry(layer) or _plain_geometry(layer), layer.rgb)
 
 
+def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
+    """The volumes of open images whose place is known, those on top first; nothing is copied."""
+    images = [layer for layer in layers if isinstance(layer, Image) and is_image(layer)]
+    return [
+        image_volume(layer) for layer in reversed(images) if layer.ndim == 3 and geometry(layer)
+    ]
+
+
 def labels_volume(layer: Labels, images: Iterable[Layer], choose: Choose | None = None) -> Volume:
     """Turn a Labels layer into a volume with true geometry, in the order of the image's file.
 
@@ -191,7 +200,17 @@ def save_labels(
     """Write a mask with the geometry of its image; read back and compared before it returns."""
     volume = labels_volume(layer, images, choose)
     names = {name: value for value, name in class_names(layer).items()}
-    write_labels(path, volume.array, volume, classes=names)
+    if path.suffix.lower() != ".dcm":
+        write_labels(path, volume.array, volume, classes=names)
+        return volume
+    known = geometry(layer) or find_geometry(layer, images) or {}
+    source = str(known.get("path") or "")
+    if not source:
+        raise UserError(
+            "A mask becomes a DICOM segmentation only with its DICOM series.",
+            "Open the series and paint on it, or choose another format.",
+        )
+    write_segments(path, volume, source, names)
     return volume
 
 

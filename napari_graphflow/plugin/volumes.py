@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.plugin.contents import Contents, Opened, Part, look, open_part, times
-from napari_graphflow.plugin.layers import geometry, is_image
+from napari_graphflow.plugin.layers import geometry, is_image, placed_volumes
 from napari_graphflow.plugin.layout import Rows, hint, row
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
@@ -108,7 +108,8 @@ class VolumeWidget(Panel):
             return
         self._busy(f"reading {part.title} …")
         resample = self.resample.isChecked() and part.resamplable
-        read = partial(open_part, self._contents.path, part, resample)
+        images = placed_volumes(self.viewer.layers)
+        read = partial(open_part, self._contents.path, part, resample, images)
         self.background.run(read, self._opened, self._failed)
 
     def _choose_file(self) -> None:
@@ -234,7 +235,7 @@ def _table() -> QTableWidget:
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setShowGrid(False)
-    table.setWordWrap(True)
+    table.setWordWrap(False)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

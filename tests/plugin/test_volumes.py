@@ -170,3 +170,25 @@ def test_the_letters_are_right_whatever_the_file_has(viewer: Viewer, tmp_path: P
         viewer.open(str(tmp_path / f"{code}.nrrd"), plugin="napari-graphflow")
         layer = viewer.layers[-1]
         assert np.argwhere(np.asarray(layer.data) == 1000).tolist() == [[3, 4, 5]]
+
+
+def test_a_dicom_segmentation_lies_on_its_image_and_is_written_as_one(
+    viewer: Viewer, shared_data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    folder = shared_data / "dcmqi_dicom_seg"
+    viewer.open(str(folder / "ct-3slice"), plugin="napari-graphflow")
+    (mask,) = viewer.open(str(folder / "liver.dcm"), plugin="napari-graphflow")
+    assert isinstance(mask, Labels) and list(mask.features["name"]) == ["Liver"]
+    assert mask.data.shape == viewer.layers[0].data.shape
+    viewer.layers.selection = {viewer.layers[0]}
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    mine = viewer.layers[-1]
+    mine.brush_size = 1
+    mine.paint((2, 100, 200), 3)
+    out = tmp_path / "mine.dcm"
+    saved = viewer.layers.save(str(out), selected=True, plugin="napari-graphflow")
+    assert saved == [str(out)]
+    (again,) = viewer.open(str(out), plugin="napari-graphflow")
+    assert np.argwhere(again.data).tolist() == [[2, 100, 200]]
+    assert list(again.features["name"]) == ["label 3"]
