@@ -206,11 +206,9 @@ def watch(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | N
     viewer = getattr(viewer, "__wrapped__", viewer)
     found = _running.get(viewer)
     if found is None:
-        first = not _running
         found = _running[viewer] = Autosave(viewer, interval_s)
-        if first:
-            # Only once the window stands and the file is there that brought us here.
-            QTimer.singleShot(0, partial(_offer, ref(found)))
+        # Only once the window stands and the file is there that brought us here.
+        QTimer.singleShot(0, partial(_offer, ref(found)))
     return found
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from napari import Viewer
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
@@ -27,9 +29,16 @@ TOLD = {
 }
 
 
-def test_every_odd_file_opens_or_is_refused_in_a_sentence(
-    viewer: Viewer, shared_data: Path
-) -> None:
+@pytest.mark.slow  # napari takes long to paint thirty layers
+def test_every_odd_file_in_a_window(viewer: Viewer, shared_data: Path) -> None:
+    open_all(viewer, shared_data)
+
+
+def test_every_odd_file_opens_or_is_refused_in_a_sentence(shared_data: Path) -> None:
+    open_all(ViewerModel(), shared_data)
+
+
+def open_all(viewer: ViewerModel, shared_data: Path) -> None:
     paths = sorted((shared_data / "bad_input/crafted").rglob("*.*"))
     assert len(paths) > 30
     masks = set()
