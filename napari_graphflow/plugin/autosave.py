@@ -16,7 +16,7 @@ from napari import Viewer
 from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QTimer
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.layers import (
@@ -73,6 +73,10 @@ class Autosave(QObject):
         self._timer.setInterval(max(1, int(1000 * interval_s)))
         self._timer.timeout.connect(self.turn)
         self._timer.start()
+        application = QApplication.instance()
+        if application is not None:
+            # What is handed over then is still written: Python waits for the thread at its end.
+            application.aboutToQuit.connect(self._quit)
 
     @property
     def unsaved(self) -> list[Labels]:
@@ -89,6 +93,10 @@ class Autosave(QObject):
         if not self._pending:  # a slow disk is not asked twice
             for layer in list(self._changed):
                 self._keep(layer)
+
+    def _quit(self) -> None:
+        for layer in list(self._changed):
+            self._keep(layer)
 
     def wait(self) -> None:
         """Wait until everything handed over is written."""
@@ -234,10 +242,14 @@ def _offer(watching: "ref[Autosave]") -> None:
     box.open()
 
 
+def _is_shown(window: QMainWindow) -> bool:
+    return bool(window.isVisible())
+
+
 def restore_box(found: list[Kept]) -> QMessageBox:
     """Make the question whether masks of before are wanted back."""
-    window = QApplication.activeWindow()
-    box = QMessageBox(window)
+    windows = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow)]
+    box = QMessageBox(QApplication.activeWindow() or next(filter(_is_shown, windows), None))
     box.setObjectName("graphflow-restore")
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Restore masks?")

@@ -95,6 +95,12 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
     np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-4)
 
 
+def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:
+    subprocess.run([*PROCESS, write_scan(), "quit"], stdout=subprocess.DEVNULL, check=True)
+    (kept,) = lost()
+    assert recovery.array_of(kept)[2, 3, 4] == 3
+
+
 def test_saving_ends_the_need_to_keep(
     viewer: Viewer, autosave: Autosave, write_scan, tmp_path: Path
 ) -> None:
