@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow import dicom
-from napari_graphflow.dicom_seg import read_segments
+from napari_graphflow.dicom_seg import is_segmentation, read_segments
 from napari_graphflow.volume import (
     Pathlike,
     Volume,
@@ -52,6 +52,8 @@ def describe(path: Pathlike, *, labels: bool = False, like: Volume | None = None
     with speaking(path):
         kind = kind_of(path)
     told: dict[str, Any] = {"format": kind or "other"}
+    if (labels or like is not None) and is_segmentation(path):
+        return told | _describe_segments(path, like)
     if labels or like is not None:
         volume = read_labels(path, like)
         values = [int(value) for value in np.unique(volume.array)]
@@ -69,11 +71,8 @@ def _describe_dicom(path: Path) -> dict[str, Any]:
     images = [one for one in found if not one.is_segmentation] or found
     told, problem = dict(_UNKNOWN), ""
     if len(images) == 1 and images[0].is_segmentation:
-        masks = read_segments(images[0].files[0])
-        names = {name: value for _, part in masks for name, value in part.items()}
-        said = [_OVERLAP.format(len(masks))] if len(masks) > 1 else []
-        told |= fields(masks[0][0]) | {"segments": names, "warnings": said}
-        return told | {"series": [header(one) for one in found], "problem": ""}
+        told |= _describe_segments(images[0].files[0], None)
+        return told | {"series": [header(one) for one in found]}
     if len(images) > 1:
         told["warnings"] = [f"The folder holds {len(images)} series; choose one of them."]
     elif images[0].problem:
@@ -82,6 +81,13 @@ def _describe_dicom(path: Path) -> dict[str, Any]:
     else:
         told |= fields(read_series(images[0]))
     return told | {"series": [header(one) for one in found], "problem": problem}
+
+
+def _describe_segments(path: Path, like: Volume | None) -> dict[str, Any]:
+    masks = read_segments(path, like)
+    names = {name: value for _, part in masks for name, value in part.items()}
+    said = [_OVERLAP.format(len(masks))] if len(masks) > 1 else []
+    return fields(masks[0][0]) | {"segments": names, "warnings": said, "problem": ""}
 
 
 def fields(volume: Volume) -> dict[str, Any]:

@@ -127,5 +127,8 @@ def test_the_command_line_converts_both_ways(
     capsys.readouterr()
     assert call("info", tmp_path / "m.dcm") == 0
     assert "segments:    GREEN=1, LIGHT_BLUE=2, DARK_BLUE=3" in capsys.readouterr().out
+    assert call("info", tmp_path / "m.dcm", "--like", ct) == 0
+    assert call("info", tmp_path / "m.dcm", "--like", folder / "23x38x3/image") == 2
+    capsys.readouterr()
     assert call("convert", tmp_path / "m-1.nrrd", tmp_path / "n.dcm") == 2
     assert "only with its DICOM series" in capsys.readouterr().err
