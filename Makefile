@@ -58,7 +58,7 @@ $(READY): pyproject.toml Makefile
 		fi
 	fi
 	echo "Installing napari-graphflow and what it needs"
-	pip --editable '.[train,pyqt5,pyqt6,dev]'
+	pip --editable '.[train,dicom-seg,pyqt5,pyqt6,dev]'
 	touch $(READY)
 
 test: setup

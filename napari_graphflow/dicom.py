@@ -304,7 +304,9 @@ def _are(number: int) -> str:
 
 
 def choose(series: list[Series], name: str = "") -> Series:
-    """The only image of a list of series, or the one with a given description.
+    """The only image of a list of series, or the one with a given description or number.
+
+    Numbers count from 1, in the order of the list; several series may share a description.
 
     Raises
     ------
@@ -313,12 +315,17 @@ def choose(series: list[Series], name: str = "") -> Series:
     """
     images = [one for one in series if not one.is_segmentation] or series
     found = [one for one in images if not name or one.description == name]
+    if not found and name.isdecimal() and 0 < int(name) <= len(series):
+        return series[int(name) - 1]
     if len(found) == 1:
         return found[0]
     if not found:
         raise UserError("There is no such DICOM series.", "Choose another folder or series.")
-    names = "; ".join(one.summary() for one in found[:6]) + ("; ..." if len(found) > 6 else "")
-    raise UserError(f"The folder holds {len(found)} DICOM series: {names}.", "Choose one of them.")
+    names = "; ".join(f"{series.index(one) + 1}: {one.summary()}" for one in found[:6])
+    more = "; ..." if len(found) > 6 else ""
+    raise UserError(
+        f"The folder holds {len(found)} DICOM series: {names}{more}.", "Choose one of them."
+    )
 
 
 def load(series: Series, *, resampled: bool = False) -> Loaded:

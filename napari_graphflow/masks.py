@@ -1,15 +1,20 @@
 """From the values of a mask, as any program writes it, to labels: 0 is background."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system import replace_file
 
 #: More different greys than this between dark and light are the blur of edges, not classes.
 _CLASSES_IN_A_PICTURE = 16
 _INVERTED = 0.85
+_BESIDE = ".labels.json"
 
 
 def as_labels(
@@ -132,3 +137,26 @@ def _threshold(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
         )
     said.append("The mask has blurred grey levels; those above 127 are taken for foreground.")
     return array > 127
+
+
+def read_class_names(path: Path) -> dict[str, int]:
+    """Names of the labels of a mask, from ``NAME.labels.json`` beside it; empty without one.
+
+    The file holds ``{"labels": {"background": 0, "liver": 1}}``, as a dataset of nnU-Net does.
+    """
+    try:
+        found = json.loads(path.with_name(path.name + _BESIDE).read_text("utf-8"))["labels"]
+        return {str(name): int(value) for name, value in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Names are a help only: a mask is read without them.
+        return {}
+
+
+def write_class_names(path: Path, classes: Mapping[str, int]) -> None:
+    """Keep the names of labels beside a mask; without names nothing stays there."""
+    beside = path.with_name(path.name + _BESIDE)
+    if not classes:
+        beside.unlink(missing_ok=True)
+        return
+    text = json.dumps({"labels": dict(classes)}, indent=1, ensure_ascii=False)
+    replace_file(beside, text.encode() + b"\n")

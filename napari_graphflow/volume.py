@@ -5,7 +5,7 @@ Conventions, named once: arrays are indexed z, y, x (or y, x); `spacing` follows
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.formats import PICTURES, load, sniff
 from napari_graphflow.formats.voxels import AGAIN, Geometry, Loaded, looked_at
 from napari_graphflow.formats.writing import write
-from napari_graphflow.masks import as_labels
+from napari_graphflow.masks import as_labels, write_class_names
 
 Pathlike = str | os.PathLike[str]
 #: World axis and sign of an orientation letter: the way in which the index grows.
@@ -143,7 +143,7 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     path
         The file or folder.
     series
-        Description of the DICOM series to read, where a folder holds several.
+        Description or number (from 1) of the DICOM series, where a folder holds several.
     resample
         Whether DICOM slices that do not make a box may be resampled, where that is sound.
 
@@ -152,9 +152,9 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     UserError
         If there is nothing to read, if it is damaged, or if it cannot be shown rightly.
     """
-    path = _existing(path)
-    with _speaking(path):
-        if (kind := _kind(path)) == "DICOM":
+    path = existing(path)
+    with speaking(path):
+        if (kind := kind_of(path)) == "DICOM":
             return _read_dicom(path, series, resample)
         return _volume(looked_at(load(path, kind)))
 
@@ -167,7 +167,7 @@ def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
     UserError
         With the problem of the series, if it has one and may not be or cannot be resampled.
     """
-    with _speaking(series.files[0]):
+    with speaking(series.files[0]):
         return _volume(looked_at(dicom.load(series, resampled=resample)))
 
 
@@ -183,7 +183,7 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
     path = Path(path)
     if path.exists() and not overwrite:
         raise UserError(f"There is already a file {path.name}.", "Choose another name.")
-    with _speaking(path, writing=True):
+    with speaking(path, writing=True):
         geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
         write(path, Loaded(volume.array, geometry, volume.channels))
 
@@ -204,9 +204,9 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     UserError
         If the values cannot be taken for labels, or the mask lies on another grid than `like`.
     """
-    path = _existing(path)
-    with _speaking(path):
-        if (kind := _kind(path)) == "DICOM":
+    path = existing(path)
+    with speaking(path):
+        if (kind := kind_of(path)) == "DICOM":
             volume = replace(_read_dicom(path, "", False), warnings=())
         else:
             volume = _volume(load(path, kind, indices=True))
@@ -224,96 +224,41 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
 
 
 def write_labels(
-    path: Pathlike, labels: NDArray[Any], like: Volume, *, overwrite: bool = True
+    path: Pathlike,
+    labels: NDArray[Any],
+    like: Volume,
+    *,
+    overwrite: bool = True,
+    classes: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does."""
+    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does.
+
+    Names in `classes` are kept in ``NAME.labels.json`` beside it; None leaves what is there.
+    """
     if labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
         raise ValueError("labels must be whole numbers from 0 on")
     dtype = np.min_scalar_type(int(labels.max(initial=0)))
     write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
+    if classes is not None:
+        with speaking(path := Path(path), writing=True):
+            write_class_names(path, classes)
 
 
-def describe(path: Pathlike) -> dict[str, Any]:
-    """Tell what a file or a folder holds, as plain data for ``volumes info``.
-
-    Returns
-    -------
-    dict
-        ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
-        ``type``, ``channels``, ``range`` (smallest and largest number, None if there is none),
-        ``warnings`` and, for DICOM, ``series``. A folder of several series has the first five of
-        its only readable series, or None.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read.
-    """
-    path = _existing(path)
-    with _speaking(path):
-        kind = _kind(path)
-        found = dicom.list_series(path) if kind == "DICOM" else []
-    if kind == "DICOM" and not found:
-        raise _nothing(path)
-    images = [one for one in found if not one.is_segmentation] or found
-    told: dict[str, Any] = {"format": kind or "other"}
-    if kind != "DICOM":
-        told |= _told(read_volume(path))
-    elif len(images) == 1 and not images[0].problem:
-        told |= _told(read_series(images[0]))
-    elif len(images) == 1:
-        told |= _UNKNOWN | _header(images[0])
-    else:
-        said = f"The folder holds {len(images)} series; choose one of them."
-        told |= _UNKNOWN | {"warnings": [said]}
-    if found:
-        told["series"] = [_header(one) for one in found]
-    return told
-
-
-_UNKNOWN: dict[str, Any] = dict.fromkeys(
-    ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
-)
-
-
-def _told(volume: Volume) -> dict[str, Any]:
-    array = volume.array
-    finite = array if array.dtype.kind in "iub" else array[np.isfinite(array)]
-    return {
-        **{
-            name: list(getattr(volume, name))
-            for name in ("shape", "spacing", "origin", "direction")
-        },
-        "orientation": volume.orientation,
-        "type": str(array.dtype),
-        "channels": array.shape[-1] if volume.channels else 1,
-        "range": [finite.min().item(), finite.max().item()] if finite.size else None,
-        "warnings": list(volume.warnings),
-    }
-
-
-def _header(series: dicom.Series) -> dict[str, Any]:
-    names = ("description", "modality", "date", "count", "resamplable")
-    return {
-        **{name: getattr(series, name) for name in names},
-        **{name: list(getattr(series, name)) for name in ("shape", "spacing", "warnings")},
-        "readable": not series.problem,
-    }
-
-
-def _existing(path: Pathlike) -> Path:
+def existing(path: Pathlike) -> Path:
+    """The path, if there is something."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     return path
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """Name the format of a file; a folder can only hold DICOM."""
     return "DICOM" if path.is_dir() else sniff(path)
 
 
 @contextmanager
-def _speaking(path: Path, writing: bool = False) -> Iterator[None]:
+def speaking(path: Path, writing: bool = False) -> Iterator[None]:
     """Turn what the system refuses into one sentence."""
     try:
         yield
@@ -337,7 +282,7 @@ def _speaking(path: Path, writing: bool = False) -> Iterator[None]:
 def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
     found = dicom.list_series(path)
     if not found:
-        raise _nothing(path)
+        raise no_dicom(path)
     volume = read_series(chosen := dicom.choose(found, name), resample=resample)
     if path.is_file() and volume.ndim == 3 and chosen.count == 1:
         volume = replace(volume, warnings=(*volume.warnings, _ONE_SLICE))
@@ -347,7 +292,8 @@ def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
 _ONE_SLICE = "This is one slice; open its folder to see the whole series."
 
 
-def _nothing(path: Path) -> UserError:
+def no_dicom(path: Path) -> UserError:
+    """What to say of a file or folder without a DICOM image."""
     if path.is_dir():
         return UserError(f"The folder {path.name} holds no DICOM images.", "Choose another folder.")
     return UserError(f"{path.name} is no DICOM image, or is damaged.", AGAIN)

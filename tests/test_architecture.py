@@ -23,6 +23,7 @@ TORCH_FREE = (
     "samples",
     "config",
     "volume",
+    "description",
     "failures",
     "preprocessing",
     "networks",

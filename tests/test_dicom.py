@@ -1,7 +1,6 @@
 """DICOM: series are found, ordered and checked by their headers, and none is shown wrongly."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,89 +9,21 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from dicom_cases import AXIAL, COLUMNS, OBLIQUE, ROWS, SECRETS, header, values, write_series
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
     RLELossless,
-    generate_uid,
 )
 
+from napari_graphflow.description import describe
 from napari_graphflow.dicom import Series, has_dicom, list_series
 from napari_graphflow.errors import UserError
-from napari_graphflow.volume import describe, read_series, read_volume
-
-SECRETS = ("Mustermann", "PID-4711", "19510203", "Dr. House", "General Hospital")
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, 0.8)
-ROWS, COLUMNS = 12, 10
-
-
-def values(index: int) -> np.ndarray[Any, Any]:
-    """Stored values of a slice, another pattern for each."""
-    return np.random.default_rng(index).integers(0, 2000, (ROWS, COLUMNS)).astype(np.int16)
-
-
-def header(
-    index: int, uid: str, axes: tuple[float, ...], position: np.ndarray[Any, Any]
-) -> FileDataset:
-    """A CT slice with all that must not be told to anyone."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    one = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    one.PatientName, one.PatientID, one.PatientBirthDate = (
-        "Mustermann^Erika",
-        SECRETS[1],
-        SECRETS[2],
-    )
-    one.ReferringPhysicianName, one.InstitutionName = SECRETS[3], SECRETS[4]
-    one.StudyInstanceUID, one.SeriesInstanceUID = "1.2.3.4", uid
-    one.Modality, one.SeriesDescription, one.SeriesDate = "CT", "Abdomen 5 mm", "20240229"
-    one.SeriesNumber, one.InstanceNumber = 3, index + 1
-    one.ImagePositionPatient = [f"{value:.6f}" for value in position]
-    one.ImageOrientationPatient = list(axes)
-    one.PixelSpacing, one.SliceThickness = [0.8, 0.5], 5.0
-    one.RescaleSlope, one.RescaleIntercept = 1, -1024
-    one.Rows, one.Columns, one.SamplesPerPixel = ROWS, COLUMNS, 1
-    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
-    one.PhotometricInterpretation = "MONOCHROME2"
-    one.PixelData = values(index).tobytes()
-    return one
-
-
-Change = Callable[[int, FileDataset], Any]
-
-
-def write_series(
-    folder: Path,
-    places: list[float] | None = None,
-    *,
-    axes: tuple[float, ...] = AXIAL,
-    tilt: float = 0.0,
-    change: Change = lambda index, one: None,
-    uid: str = "1.2.3.4.5",
-) -> list[Path]:
-    """Write slices at given distances, under names that are in no order, and return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    places = [5.0 * index for index in range(8)] if places is None else places
-    x, y = np.array(axes[:3]), np.array(axes[3:])
-    normal = np.cross(x, y)
-    paths = []
-    for index, place in enumerate(places):
-        shift = np.tan(np.radians(tilt)) * place * y
-        one = header(index, uid, axes, np.array([-20.0, 30.0, -100.0]) + place * normal + shift)
-        change(index, one)
-        path = folder / f"{(index * 5) % 8}-{index}-{uid[-1]}.dcm"
-        one.save_as(path, enforce_file_format=True)
-        paths.append(path)
-    return paths
+from napari_graphflow.volume import read_series, read_volume
 
 
 def only(folder: Path) -> Series:
@@ -166,7 +97,9 @@ def test_series_of_a_tree_are_told_apart_by_their_uids(tmp_path: Path) -> None:
     assert (second.description, second.count) == ("Lung", 3)
     with pytest.raises(UserError) as told:
         read_volume(tmp_path)
-    assert "2 DICOM series: Abdomen 5 mm (CT, 8 slices); Lung (MR, 3 slices)" in told.value.text
+    assert (
+        "2 DICOM series: 1: Abdomen 5 mm (CT, 8 slices); 2: Lung (MR, 3 slices)" in told.value.text
+    )
     assert read_volume(tmp_path, series="Lung").shape == (3, ROWS, COLUMNS)
     with pytest.raises(UserError, match="no such"):
         read_volume(tmp_path, series="Brain")

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from napari_graphflow.description import describe
 from napari_graphflow.errors import UserError
+from napari_graphflow.formats import voxels
 from napari_graphflow.volume import (
     Volume,
-    describe,
     read_volume,
     write_volume,
 )
@@ -302,3 +303,20 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
                 outcomes["refused"] += 1
         part.write_bytes(whole)
     assert min(outcomes.values()) > 10
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_where_isal_is_missing_zlib_reads_and_checks_the_same(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"scan{ending}"
+    array = np.random.default_rng(0).integers(0, 99, (9, 50, 60)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path), useCompression=True)
+    assert voxels.INFLATER is not zlib
+    fast = read_volume(path).array
+    monkeypatch.setattr(voxels, "INFLATER", zlib)
+    np.testing.assert_array_equal(read_volume(path).array, fast)
+    np.testing.assert_array_equal(fast, array)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"damaged|cut off"):
+        read_volume(path)

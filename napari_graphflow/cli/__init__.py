@@ -15,6 +15,7 @@ from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.networks import models, networks
 from napari_graphflow.cli.runs import distill, evaluate, segment, train
 from napari_graphflow.cli.terminal import console, fail, output
+from napari_graphflow.cli.volumes import volumes
 from napari_graphflow.errors import UserError
 
 app = App(
@@ -23,7 +24,9 @@ app = App(
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
 )
-for command in (datasets, networks, models, train, distill, segment, evaluate, jobs, demo):
+for command in (
+    volumes, datasets, networks, models, train, distill, segment, evaluate, jobs, demo,
+):  # fmt: skip
     app.command(command)
 
 

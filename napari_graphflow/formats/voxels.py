@@ -4,7 +4,7 @@ import logging
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -16,6 +16,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+
+INFLATER: Any = zlib
+with suppress(ImportError):
+    # Intel's decoder, three times as fast; not built for every machine.
+    from isal import isal_zlib as INFLATER  # noqa: N812
 
 # ITK would print on the console, without a word of ours, what is told as a warning of the volume.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -169,7 +174,7 @@ def read_voxels(stored: Stored) -> Loaded:
                 if stored.deflated
                 else _copy(file, target, stored.start + stored.skip)
             )
-    except (zlib.error, EOFError):
+    except (INFLATER.error, EOFError):
         raise UserError(
             f"{stored.path.name} is damaged: its compressed data are cut off or altered.", AGAIN
         ) from None
@@ -279,17 +284,17 @@ def _inflated(file: FileIO) -> Iterator[bytes]:
 
     Raises
     ------
-    zlib.error, EOFError
+    INFLATER.error, EOFError
         If a checksum disagrees or the stream ends early.
     """
-    decoder = zlib.decompressobj(wbits=47)
+    decoder = INFLATER.decompressobj(wbits=47)
     block = b""
     while block := block or file.read(_BLOCK):
         if decoder.eof:
             block += file.read(_BLOCK) if len(block) < 2 else b""
             if not block.startswith(b"\x1f\x8b"):
                 return
-            decoder = zlib.decompressobj(wbits=47)
+            decoder = INFLATER.decompressobj(wbits=47)
         yield decoder.decompress(block)
         block = decoder.unused_data
     if not decoder.eof:

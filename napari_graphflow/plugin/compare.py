@@ -58,7 +58,10 @@ class CompareWidget(Panel):
         self.reference = LayerCombo(
             napari_viewer, is_mask, empty="no mask is open", optional="none"
         )
-        self.reference.setToolTip("The annotation that both masks are measured against.")
+        self.reference.setToolTip(
+            "The annotation that both masks are measured against. "
+            "It cannot be painted on meanwhile."
+        )
         self.contours = QCheckBox("Outlines")
         self.contours.setToolTip("Show the borders of both masks instead of filled areas.")
         self.contours.setChecked(True)
@@ -78,6 +81,7 @@ class CompareWidget(Panel):
         self._rows: list[Row] = []
         self._views: dict[str, Labels] = {}
         self._compared: tuple[Labels, Labels] | None = None
+        self._protected: Labels | None = None
 
         self._on = QLabel("Image")
         rows = Rows()
@@ -102,6 +106,7 @@ class CompareWidget(Panel):
         self.disagreement.toggled.connect(self._show_views)
         for combo in (self.a, self.b, self.image, self.reference):
             combo.layer_changed.connect(self._update)
+        self.reference.layer_changed.connect(self._protect)
         if self.b.count() > 1:
             self.b.setCurrentIndex(1)
         self._update()
@@ -109,8 +114,17 @@ class CompareWidget(Panel):
     def released(self) -> None:
         """Give up what was asked of the worker."""
         super().released()
+        self._protect(None)
         self._runs.release()
         self.heatmap.release()
+
+    def _protect(self, layer: Layer | None) -> None:
+        """Keep the reference from being painted on by mistake, as long as it is the reference."""
+        if self._protected is not None:
+            self._protected.editable = True
+        self._protected = layer if isinstance(layer, Labels) and layer.editable else None
+        if self._protected is not None:
+            self._protected.editable = False
 
     def compare(self) -> None:
         """Run the models that are chosen, then compare the masks, both beside the window."""

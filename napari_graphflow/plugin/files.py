@@ -9,35 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import napari
-import numpy as np
 from napari.layers import Image, Labels
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 
-from napari_graphflow.dicom import Series, has_dicom, list_series
+from napari_graphflow.dicom import has_dicom
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.attend import attend
+from napari_graphflow.plugin.autosave import saved_data
+from napari_graphflow.plugin.contents import SUFFIXES, Part, look, open_part
 from napari_graphflow.plugin.layers import (
-    image_layers,
     image_volume,
-    labels_layer,
-    labels_volume,
+    placed_volumes,
+    save_labels,
 )
 from napari_graphflow.volume import (
-    Volume,
-    read_labels,
-    read_series,
-    read_volume,
-    write_labels,
     write_volume,
 )
 
-SUFFIXES = (
-    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg",
-    ".tif", ".tiff", ".bmp",
-)  # fmt: skip
-#: A picture with more grey levels than this is an image, with fewer it is a mask.
-MOST_CLASSES = 16
 MOST_FILES = 20
 NOTHING: list[Any] = [(None,)]
 
@@ -53,6 +43,7 @@ def get_reader(path: str | Sequence[str]) -> Any:
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """Read one file, several files or a DICOM folder into layers."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
+    attend(napari.current_viewer())
     try:
         layers = [layer for one in paths for layer in read_layers(one)]
     except UserError as error:
@@ -69,63 +60,39 @@ def read_layers(path: Path) -> list[LayerDataTuple]:
     UserError
         If it cannot be read.
     """
-    if has_dicom(path, MOST_FILES):
-        return _read_dicom(path)
-    volume = read_volume(path)
-    mask = is_mask(volume)
-    if mask:
-        volume = read_labels(path)
-    for warning in volume.warnings:
-        show_warning(warning)
-    if mask:
-        return [labels_layer(volume, stem(path), path=path)]
-    return image_layers(volume, stem(path), path)
-
-
-def _read_dicom(path: Path) -> list[LayerDataTuple]:
-    """Read one series; its description becomes the name, since a folder may be named a patient."""
-    found = list_series(path)
-    series = found[0] if len(found) == 1 else _ask_for_series(found)
-    if series is None:
+    contents = look(path)
+    part = contents.parts[0] if len(contents.parts) == 1 else _ask_for_part(contents.parts)
+    if part is None:
         return []
-    resample = series.resamplable and _ask_to_resample(series)
-    volume = read_series(series, resample=resample)
-    for warning in volume.warnings:
+    resample = part.resamplable and _ask_to_resample(part)
+    viewer = napari.current_viewer()
+    images = placed_volumes(viewer.layers) if viewer else []
+    layers, warnings = open_part(path, part, resample, images)
+    for warning in warnings:
         show_warning(warning)
-    return image_layers(volume, series.description or series.modality or "DICOM", path)
+    return layers
 
 
-def _ask_for_series(found: list[Series]) -> Series | None:
-    names = [f"{index + 1}: {one.summary()}" for index, one in enumerate(found)]
+def _ask_for_part(parts: Sequence[Part]) -> Part | None:
+    names = [f"{index + 1}: {part.line()}" for index, part in enumerate(parts)]
     chosen, accepted = QInputDialog.getItem(
         QApplication.activeWindow(),
         "Which series?",
-        f"The folder holds {len(found)} series.",
+        f"The folder holds {len(parts)} series.",
         names,
         0,
         False,
     )
-    return found[names.index(chosen)] if accepted else None
+    return parts[names.index(chosen)] if accepted else None
 
 
-def _ask_to_resample(series: Series) -> bool:
+def _ask_to_resample(part: Part) -> bool:
     answer = QMessageBox.question(
         QApplication.activeWindow(),
         "Resample?",
-        f"{series.problem}\n\nResample to even slices?",
+        f"{part.problem}\n\nResample to even slices?",
     )
     return bool(answer == QMessageBox.StandardButton.Yes)
-
-
-def is_mask(volume: Volume) -> bool:
-    """Whether a volume holds a few whole numbers from 0 on, as masks do and scans do not."""
-    array = volume.array
-    if volume.channels or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
-        return False
-    step = tuple(slice(None, None, max(1, size // 48)) for size in array.shape)
-    if np.unique(array[step]).size > MOST_CLASSES:
-        return False
-    return bool(array.min() == 0) and np.unique(array).size <= MOST_CLASSES
 
 
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -136,12 +103,12 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write a Labels layer with the geometry of its image, for a layer made by hand as well."""
-    layer = Labels(data, **_constructor(attributes, ()))
+    layer = Labels(data, **_constructor(attributes, ("features",)))
     viewer = napari.current_viewer()
 
     def write() -> None:
-        volume = labels_volume(layer, list(viewer.layers) if viewer else [], ask_for_image)
-        write_labels(Path(path), volume.array, volume)
+        save_labels(Path(path), layer, list(viewer.layers) if viewer else [], ask_for_image)
+        saved_data(viewer, data)
 
     return _write(Path(path), write)
 
@@ -159,15 +126,6 @@ def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
         False,
     )
     return fitting[names.index(chosen)] if accepted else None
-
-
-def stem(path: Path) -> str:
-    """The name of a file without any of our suffixes."""
-    lower = path.name.lower()
-    for suffix in SUFFIXES:
-        if lower.endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def _is_ours(path: Path) -> bool:

@@ -15,7 +15,9 @@ from napari.types import LayerDataTuple
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
+from napari_graphflow.dicom_seg import write_segments
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.windows import contrast
 from napari_graphflow.volume import Volume, write_labels
 
 KEY = "graphflow"
@@ -97,20 +99,29 @@ def class_colours() -> CyclicLabelColormap:
     return CyclicLabelColormap(colors=["transparent", *COLOURS], name="graphflow")
 
 
-def contrast(array: NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits: percentiles of a sample, since a few bright voxels would darken the rest."""
-    step = tuple(slice(None, None, max(1, size // 64)) for size in array.shape)
-    sample = array[step][np.isfinite(array[step])]
-    if sample.size == 0:
-        return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
-    return (low, high) if high > low else (low, low + 1.0)
-
-
 def geometry(layer: Layer) -> dict[str, Any] | None:
     """Return the true geometry kept with a layer, or None for a layer that another tool made."""
     found = layer.metadata.get(KEY)
     return found if isinstance(found, dict) and "direction" in found else None
+
+
+def find_geometry(layer: Labels, layers: Iterable[Layer]) -> dict[str, Any] | None:
+    """The geometry that a mask made by hand would be saved with, or None where it is not clear."""
+    try:
+        return _geometry_of_grid(layer, layers, None)
+    except UserError:
+        return None
+
+
+def mask_keywords(known: Mapping[str, Any] | None, scale: Iterable[float]) -> dict[str, Any]:
+    """What places a mask whose geometry was kept elsewhere, or of which only the scale is known."""
+    scale = tuple(known["spacing"] if known else scale)
+    return {
+        "scale": scale,
+        "units": ("mm",) * len(scale),
+        "axis_labels": AXES[-len(scale) :],
+        "metadata": {KEY: dict(known)} if known else {},
+    }
 
 
 def image_volume(layer: Image) -> Volume:
@@ -129,6 +140,14 @@ def image_volume(layer: Image) -> Volume:
             "Choose or split out one volume.",
         )
     return _stored(np.asarray(layer.data), geometry(layer) or _plain_geometry(layer), layer.rgb)
+
+
+def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
+    """The volumes of open images whose place is known, those on top first; nothing is copied."""
+    images = [layer for layer in layers if isinstance(layer, Image) and is_image(layer)]
+    return [
+        image_volume(layer) for layer in reversed(images) if layer.ndim == 3 and geometry(layer)
+    ]
 
 
 def labels_volume(layer: Labels, images: Iterable[Layer], choose: Choose | None = None) -> Volume:
@@ -180,7 +199,18 @@ def save_labels(
 ) -> Volume:
     """Write a mask with the geometry of its image; read back and compared before it returns."""
     volume = labels_volume(layer, images, choose)
-    write_labels(path, volume.array, volume)
+    names = {name: value for value, name in class_names(layer).items()}
+    if path.suffix.lower() != ".dcm":
+        write_labels(path, volume.array, volume, classes=names)
+        return volume
+    known = geometry(layer) or find_geometry(layer, images) or {}
+    source = str(known.get("path") or "")
+    if not source:
+        raise UserError(
+            "A mask becomes a DICOM segmentation only with its DICOM series.",
+            "Open the series and paint on it, or choose another format.",
+        )
+    write_segments(path, volume, source, names)
     return volume
 
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import napari
 from napari.types import LayerDataTuple
 
 import napari_graphflow
 from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.attend import attend
 from napari_graphflow.plugin.layers import image_layers, labels_layer
 
 PACKAGE = Path(napari_graphflow.__file__).parent
@@ -39,6 +41,7 @@ def _open(name: str, labelled: bool) -> list[LayerDataTuple]:
     folder = sample_dataset(name)
     if folder is None:
         raise UserError("The samples are not part of this installation.", "Install it again.")
+    attend(napari.current_viewer())
     dataset = Dataset.open(folder)
     cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
     return _layers(dataset, cases[0])

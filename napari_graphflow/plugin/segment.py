@@ -18,9 +18,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.autosave import saved
 from napari_graphflow.plugin.commands import segment_command
+from napari_graphflow.plugin.contents import SUFFIXES, stem
 from napari_graphflow.plugin.engine import Reply, Request, engine
-from napari_graphflow.plugin.files import SUFFIXES, ask_for_image, stem
+from napari_graphflow.plugin.files import ask_for_image
 from napari_graphflow.plugin.layers import (
     DERIVED,
     KEY,
@@ -168,6 +170,7 @@ class SegmentWidget(Panel):
         images = [image] if image is not None and same_shape(layer, image) else self.viewer.layers
         try:
             volume = save_labels(path, layer, images, ask_for_image)
+            saved(layer)
         except UserError as error:
             self.fail(error)
             return

@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.attend import attend
 from napari_graphflow.plugin.layout import shrinkable
 
 WIDTH = 340
@@ -61,6 +62,7 @@ class Panel(QScrollArea):
         self.setWidget(body)
         self.status = StatusLine()
         self.background = Background(self)
+        attend(viewer)
 
     def sizeHint(self) -> QSize:
         """Ask for the width of the sketches and for the height that all rows need."""

@@ -131,6 +131,21 @@ def test_a_reference_adds_a_score_for_each(
     assert table(compare)[0][2:4] == ["1.000", f"{2 * 48 / (64 + 112):.3f}"]
 
 
+def test_the_reference_cannot_be_painted_on_meanwhile(
+    viewer: Viewer, compare: CompareWidget
+) -> None:
+    a, b = (viewer.add_labels(np.ones((3, 8, 8), np.uint8), name=name) for name in "ab")
+    compare.reference.choose(a)
+    assert not a.editable and b.editable
+    compare.reference.choose(b)
+    assert a.editable and not b.editable
+    compare.reference.setCurrentIndex(0)
+    assert a.editable and b.editable
+    compare.reference.choose(a)
+    viewer.window.remove_dock_widget("all")
+    assert a.editable
+
+
 def test_masks_of_different_sizes_are_told_in_a_sentence(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:

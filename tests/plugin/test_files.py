@@ -13,8 +13,10 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.files import get_reader, stem
+from napari_graphflow.plugin.contents import stem
+from napari_graphflow.plugin.files import get_reader
 from napari_graphflow.plugin.layers import class_names, geometry
+from napari_graphflow.plugin.letters import show_letters
 
 WriteScan = Callable[..., Path]
 
@@ -91,6 +93,8 @@ def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, 
     assert (image.ndim == 2) == (key == "picture")
     assert geometry(image) is not None
     assert len(viewer.layers) == 1 + mask
+    shown = [one.text for one in show_letters(viewer).overlays.values() if one.visible]
+    assert shown == ([] if key == "picture" else ["A", "P", "R", "L"])
     if mask:
         labels = viewer.layers[1]
         assert isinstance(labels, Labels)

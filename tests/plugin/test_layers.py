@@ -28,12 +28,15 @@ GEOMETRIES = {
         (-30.0, 12.5, 100.0),
         (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0),
     ),
+    "2D": ((0.5, 0.25), (-7.0, 3.5), (1, 0, 0, 1)),
+    "2D oblique": ((0.5, 0.25), (-7.0, 3.5), (0.8, -0.6, 0.6, 0.8)),
 }
 
 
 def write(path: Path, kind: str) -> sitk.Image:
     spacing, origin, direction = GEOMETRIES[kind]
-    array = np.random.default_rng(1).integers(-900, 900, (5, 7, 9)).astype(np.int16)
+    shape = (5, 7, 9)[-len(spacing) :]
+    array = np.random.default_rng(1).integers(-900, 900, shape).astype(np.int16)
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
@@ -49,7 +52,7 @@ def assert_same_geometry(one: sitk.Image, other: sitk.Image) -> None:
     np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("kind", GEOMETRIES)
 def test_a_mask_painted_by_hand_gets_the_geometry_of_its_scan(
     viewer: Viewer, tmp_path: Path, kind: str, suffix: str
@@ -57,15 +60,16 @@ def test_a_mask_painted_by_hand_gets_the_geometry_of_its_scan(
     path = tmp_path / f"scan{suffix}"
     scan = write(path, kind)
     (image,) = viewer.open(str(path), plugin="napari-graphflow")
-    assert [str(unit) for unit in image.units] == ["millimeter"] * 3
-    assert image.axis_labels == ("z", "y", "x")
+    assert [str(unit) for unit in image.units] == ["millimeter"] * image.ndim
+    assert image.axis_labels == ("z", "y", "x")[-image.ndim :]
 
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     mask = viewer.layers[-1]
     assert geometry(mask) is None, "napari copied the metadata; this test no longer shows anything"
     # One voxel, whose place in the body is known from the scan's brightest voxel.
     brightest = np.unravel_index(np.argmax(image.data), image.data.shape)
-    mask.data_setitem(tuple(np.array([i]) for i in brightest), 3)
+    mask.brush_size = 1
+    mask.paint([int(index) for index in brightest], 3)
 
     out = tmp_path / f"mask{suffix}"
     assert viewer.layers.selection == {mask}

@@ -1,0 +1,227 @@
+"""Painted masks outlive a crash of napari, and keeping them does not hold the window up."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from napari_graphflow.jobs import data_root
+from napari_graphflow.plugin import recovery
+from napari_graphflow.plugin.autosave import Autosave, watch
+from napari_graphflow.plugin.recovery import ENDING, lost
+
+PROCESS = [sys.executable, Path(__file__).with_name("painting_process.py")]
+
+
+def files() -> list[Path]:
+    return sorted((data_root() / "autosave").rglob(f"*{ENDING}"))
+
+
+@pytest.fixture
+def autosave(viewer: Viewer) -> Autosave:
+    """Autosave of a window in which nothing was lost before; its turns are called by the test."""
+    found = watch(viewer, 3600)
+    assert found is not None
+    return found
+
+
+def painted(viewer: Viewer, write_scan, name: str = "mine"):
+    viewer.open(str(write_scan()), plugin="napari-graphflow")
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    mask = viewer.layers[-1]
+    mask.name, mask.brush_size = name, 1
+    mask.paint((2, 3, 4), 3)
+    return mask
+
+
+def crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this process counts as one that is gone."""
+    monkeypatch.setattr(recovery, "process_start", lambda pid: "")
+
+
+@pytest.fixture
+def box(viewer: Viewer, qtbot: QtBot):
+    """Press a button of the question that comes up."""
+
+    def press(text: str) -> QMessageBox:
+        def asked() -> list[QMessageBox]:
+            widgets = QApplication.topLevelWidgets()
+            return [one for one in widgets if one.objectName() == "graphflow-restore"]
+
+        qtbot.waitUntil(lambda: bool(asked()), timeout=10_000)
+        (found,) = asked()
+        (button,) = [one for one in found.buttons() if one.text().replace("&", "") == text]
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        found.setObjectName("")
+        found.deleteLater()
+        return found
+
+    return press
+
+
+def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
+    viewer: Viewer, write_scan, box, tmp_path: Path
+) -> None:
+    scan = write_scan()
+    done = subprocess.run([*PROCESS, scan], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -9
+    assert float(done.stdout.split()[-1]) < 0.5 + 5, (
+        "kept within the interval; the rest is a busy machine"
+    )
+    (kept,) = lost()
+    assert kept.about["name"] == "scan - Labels"
+
+    watch(viewer, 3600)
+    question = box("Restore")
+    assert "before 1 painted mask was saved" in question.text()
+    image, mask = viewer.layers
+    assert image.name == "scan" and mask.name == "scan - Labels"
+    assert mask.data[2, 3, 4] == 3 and set(np.unique(mask.data)) <= {0, 3, 4}
+    assert lost() == [] and len(files()) == 1, "it is kept by this napari now"
+
+    out = tmp_path / "mask.nrrd"
+    viewer.layers.selection = {mask}
+    viewer.layers.save(str(out), selected=True, plugin="napari-graphflow")
+    one, other = sitk.ReadImage(str(scan)), sitk.ReadImage(str(out))
+    np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-6)
+    np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-4)
+
+
+def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:
+    subprocess.run([*PROCESS, write_scan(), "quit"], stdout=subprocess.DEVNULL, check=True)
+    (kept,) = lost()
+    assert recovery.array_of(kept)[2, 3, 4] == 3
+
+
+def test_saving_ends_the_need_to_keep(
+    viewer: Viewer, autosave: Autosave, write_scan, tmp_path: Path
+) -> None:
+    mask = painted(viewer, write_scan)
+    autosave.turn()
+    autosave.wait()
+    assert len(files()) == 1 and autosave.unsaved == [mask]
+    out = tmp_path / "mask.nii.gz"
+    viewer.layers.save(str(out), selected=True, plugin="napari-graphflow")
+    autosave.wait()
+    assert out.exists() and files() == [] and autosave.unsaved == []
+
+
+def test_every_way_of_editing_counts(viewer: Viewer, autosave: Autosave, write_scan) -> None:
+    mask = painted(viewer, write_scan)
+
+    def kept() -> np.ndarray:
+        autosave.turn()
+        autosave.wait()
+        autosave.turn()  # the first may have found the thread still writing
+        autosave.wait()
+        (path,) = files()
+        return recovery.array_of(recovery.Kept(path, {}))
+
+    np.testing.assert_array_equal(kept(), mask.data)
+    mask.data_setitem((np.array([1]), np.array([1]), np.array([1])), 2)
+    np.testing.assert_array_equal(kept(), mask.data)
+    mask.fill((0, 0, 0), 5)
+    np.testing.assert_array_equal(kept(), mask.data)
+    mask.undo()
+    assert not (mask.data == 5).any()
+    np.testing.assert_array_equal(kept(), mask.data)
+    mask.redo()
+    np.testing.assert_array_equal(kept(), mask.data)
+
+
+def test_a_mask_that_nobody_changed_is_not_kept(
+    viewer: Viewer, autosave: Autosave, write_scan
+) -> None:
+    viewer.open(str(write_scan()), plugin="napari-graphflow")
+    viewer.add_labels(np.ones((12, 20, 24), np.uint8))
+    viewer.dims.set_current_step(0, 3)
+    autosave.turn()
+    autosave.wait()
+    assert files() == []
+
+
+def test_closing_a_case_keeps_it_at_once(
+    viewer: Viewer, autosave: Autosave, write_scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = painted(viewer, write_scan, "case 1")
+    viewer.layers.remove(mask)
+    autosave.wait()
+    assert len(files()) == 1
+    assert lost() == [], "this napari still runs"
+    crash(monkeypatch)
+    assert [one.about["name"] for one in lost()] == ["case 1"]
+
+
+@pytest.mark.parametrize(("button", "left"), [("Discard", 0), ("Later", 1)])
+def test_the_other_answers(
+    viewer: Viewer, autosave: Autosave, write_scan, box, monkeypatch, button: str, left: int
+) -> None:
+    painted(viewer, write_scan)
+    autosave.turn()
+    autosave.wait()
+    crash(monkeypatch)
+    from napari_graphflow.plugin.autosave import _offer, ref
+
+    layers = len(viewer.layers)
+    _offer(ref(autosave))
+    box(button)
+    assert len(viewer.layers) == layers and len(files()) == left
+
+
+def test_a_damaged_copy_is_one_sentence(
+    viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
+) -> None:
+    painted(viewer, write_scan)
+    autosave.turn()
+    autosave.wait()
+    crash(monkeypatch)
+    (path,) = files()
+    (kept,) = lost()
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(recovery.UserError, match="is damaged"):
+        autosave.restore(kept)
+
+
+def test_a_disk_that_refuses_is_told_once(
+    viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("napari_graphflow.plugin.autosave.show_warning", said.append)
+    (data_root() / "autosave").write_text("a file where the folder would be", "utf-8")
+    mask = painted(viewer, write_scan)
+    for value in (4, 5):
+        autosave.turn()
+        mask.paint((2, 3, 4), value)
+    assert len(said) == 1 and "cannot be kept aside" in said[0]
+
+
+def test_keeping_a_large_mask_does_not_hold_the_window_up(
+    viewer: Viewer, autosave: Autosave, qtbot: QtBot
+) -> None:
+    random = np.random.default_rng(0)
+    data = random.integers(0, 200, (150, 256, 256)).astype(np.uint8)  # hard to compress
+    mask = viewer.add_labels(data)
+    mask.paint((2, 3, 4), 3)
+    started = time.perf_counter()
+    autosave.turn()
+    took = time.perf_counter() - started
+    pauses, last = [], time.perf_counter()
+    while not all(future.done() for future in autosave._pending):
+        QApplication.processEvents()
+        time.sleep(0.001)
+        now = time.perf_counter()
+        pauses.append(now - last)
+        last = now
+    autosave.wait()
+    assert len(files()) == 1
+    assert took < 0.1
+    # Single pauses belong to the machine; a writer that held the window up would show in most.
+    assert np.percentile(pauses, 90) < 0.1

@@ -1,0 +1,22 @@
+"""What the documents promise is shown by tests that are there."""
+
+import re
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def test_every_test_that_the_table_of_volumes_names_is_there() -> None:
+    text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text("utf-8"), (file, test)
+
+
+def test_every_row_of_the_table_of_volumes_names_a_test() -> None:
+    text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    behaviours = [row for row in rows if row.count("|") == 4 and not row.startswith("| case ")]
+    assert len(behaviours) > 40
+    assert all(".py::" in row for row in behaviours)
