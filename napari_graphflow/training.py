@@ -213,10 +213,14 @@ def _step(
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = student(images)
-    terms = {"supervised": supervised_loss(output.logits[: len(labels)].float(), labels)}
+    supervised = (run.method and run.method.supervised_loss) or supervised_loss
+    terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     if run.method is not None and teacher is not None:
         warm = _warm(run)
-        found = run.method.terms(output, _teach(teacher, images))
+        taught = _teach(teacher, images)
+        found = run.method.terms(output, taught)
+        labelled = (_first(one, len(labels)) for one in (output, taught))
+        found |= run.method.labelled_terms(*labelled, labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
@@ -256,6 +260,11 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _teach(teacher: nn.Module, images: Tensor) -> Output:
     output: Output = teacher(images)
     return output
+
+
+def _first(output: Output, count: int) -> Output:
+    taps = {name: features[:count] for name, features in output.taps.items()}
+    return Output(output.logits[:count], taps)
 
 
 def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What *Distil* offers, in words: networks with their size, methods, efforts.
+"""What *Distil* offers, in words: networks with their size, efforts.
 
 The sizes are written down because counting parameters needs torch; a test builds the networks and
 compares.
@@ -30,21 +30,6 @@ PARAMETERS: dict[str, dict[int, int]] = {
     "enet": {2: 348_996, 3: 634_070},
 }
 
-METHODS: dict[str, Words] = {
-    "graph_flow": Words(
-        "Graph Flow",
-        "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
-    ),
-    "logits": Words(
-        "Soft answers",
-        "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
-    ),
-}
-METHOD_TIPS = {
-    "graph_flow": "Cross-layer variation graphs, with vertex and edge distillation and logits "
-    "distillation (Graph Flow, IEEE TMI 2022).",
-    "logits": "Logits distillation with a temperature (Hinton et al., 2015).",
-}
 EFFORTS: dict[Effort, Words] = {
     "quick": Words("quick", "to see whether it works"),
     "overnight": Words("overnight", "a student worth using"),
