@@ -129,6 +129,34 @@ class TrainingConfig(_Frozen):
         return self
 
 
+class AdversarialOptions(_Frozen):
+    """Adversarial distillation: a discriminator tells the student's masks from the teacher's.
+
+    Parameters
+    ----------
+    weight
+        Weight of the student's term; 0, for small data, leaves it out. At 1 the published score
+        fell below that of 0.1, so no more is allowed.
+    loss
+        ``wgan_gp`` or ``hinge``.
+    penalty
+        Weight of the gradient penalty of ``wgan_gp``.
+    learning_rate
+        Of the discriminator at the start.
+    width
+        Channels of its first block; None takes 64 in 2D and 16 in 3D.
+    squash
+        Whether it sees class probabilities or, as published, the tanh of the logits.
+    """
+
+    weight: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    loss: Literal["wgan_gp", "hinge"] = "wgan_gp"
+    penalty: Annotated[float, Field(ge=0)] = 10.0
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-5
+    width: Annotated[int, Field(ge=1)] | None = None
+    squash: Literal["softmax", "tanh"] = "softmax"
+
+
 class GraphFlowOptions(_Frozen):
     """Options of Graph Flow, with the weights of the dimensionless form of its loss.
 
@@ -140,6 +168,11 @@ class GraphFlowOptions(_Frozen):
         Weights of the vertex and the edge term.
     salience
         Whether a channel's peak is its largest value or its largest magnitude.
+    edge
+        Kind of edges: differences of inner products, the Gram matrix of the variations, or
+        differences of correlations or cosines.
+    vertex
+        The variation of a patch as a vector, or its squared length.
     normalise
         ``each`` divides each network's patches by its own energy, since an untrained student's
         may be a hundred times its teacher's; ``teacher`` divides both by the teacher's (the
@@ -156,6 +189,8 @@ class GraphFlowOptions(_Frozen):
     vertex_weight: Annotated[float, Field(ge=0)] = 0.02
     edge_weight: Annotated[float, Field(ge=0)] = 0.02
     salience: Literal["max", "abs"] = "max"
+    edge: Literal["inner", "gram_of_variation", "pearson", "cosine"] = "inner"
+    vertex: Literal["vector", "scalar"] = "vector"
     normalise: Literal["teacher", "each"] = "each"
     reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
     paraphraser_steps: Annotated[int, Field(ge=1)] = 300
@@ -265,6 +300,8 @@ class DistillationConfig(TrainingConfig):
         Options of the method EMKD.
     attention
         Options of attention transfer.
+    adversarial
+        Options of the discriminator that Graph Flow may use as well.
     """
 
     teacher: Path
@@ -277,6 +314,7 @@ class DistillationConfig(TrainingConfig):
     graph_flow: GraphFlowOptions = GraphFlowOptions()
     emkd: EMKDOptions = EMKDOptions()
     attention: AttentionOptions = AttentionOptions()
+    adversarial: AdversarialOptions = AdversarialOptions()
 
 
 class ModelCard(_Frozen):

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from napari_graphflow.model import (
     save_weights,
     weights_hash,
 )
-from napari_graphflow.networks import Output
+from napari_graphflow.networks import Output, TapAdapter
 from napari_graphflow.training_data import TrainingData, make_card, mirror_axes, read_training_data
 
 LAST = "checkpoints/last.pt"
@@ -43,6 +44,10 @@ BEST = "checkpoints/best.safetensors"
 MODEL = "artifacts/model"
 MAXIMUM_GRADIENT_NORM = 5.0
 POINTS_PER_CURVE = 500
+#: How often in a run the gradient of each term is measured, which costs a backward pass each.
+GRADIENTS_PER_RUN = 50
+#: Batches of validation patches on which a method measures what it prepared.
+HELD_OUT_BATCHES = 20
 
 
 def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
@@ -141,15 +146,6 @@ def _fit(run: _Run) -> Iterator[Record]:
     )
     torch.manual_seed(config.seed)
     network = build_network(run.card)
-    student, optimiser = fabric.setup(
-        network,
-        torch.optim.AdamW(
-            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        ),
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
-    )
     batches = Batches(
         data.labelled,
         data.unlabelled,
@@ -158,27 +154,44 @@ def _fit(run: _Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    teacher = None
+    parameters = list(network.parameters())
     if run.teacher is not None and run.method is not None:
-        teacher = fabric.setup_module(run.teacher.module)
-        _build_method(run.method, student, teacher, fabric.to_device(batches(0).images))
+        _build_method(run.method, network, run.teacher.module, batches(0).images)
+        parameters += run.method.to(fabric.device).adapters.parameters()
+    student, optimiser = fabric.setup(
+        network,
+        torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay),
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
+    )
+    teacher = None if run.teacher is None else fabric.setup_module(run.teacher.module)
     state = {"student": student, "optimiser": optimiser, "schedule": schedule}
     resumed = _resume(run, state, fabric)
     if run.method is not None and teacher is not None and not resumed:
         yield {"event": "phase", "name": "paraphrasing the teacher's features"}
         outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
+        held_out = Batches(
+            data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
+        ).images()
         with fabric.autocast():
-            yield from run.method.prepare(outputs)
+            yield from run.method.prepare(
+                outputs,
+                (_teach(teacher, fabric.to_device(x)) for x in islice(held_out, HELD_OUT_BATCHES)),
+            )
 
     yield {"event": "phase", "name": "training"}
     student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)
+    watched = [] if run.method is None else _layer(network, run.method.shared_tap)
+    watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
     try:
         while run.step < config.steps:
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
-            losses = _step(run, student, teacher, optimiser, fabric, batches)
+            layer = watched if run.step % watch_every == 0 else []
+            losses, facts = _step(run, student, teacher, optimiser, fabric, batches, layer)
             schedule.step()
             run.step += 1
             eta = (time.monotonic() - started) / (run.step - first) * (config.steps - run.step)
@@ -191,6 +204,8 @@ def _fit(run: _Run) -> Iterator[Record]:
             if run.step % every == 0:
                 for name, value in losses.items():
                     yield _metric(f"loss/{name}", value, run.step, "train")
+            for name, value in facts.items():
+                yield _metric(name, value, run.step, "train")
             if run.step % config.validate_every == 0 or run.step == config.steps:
                 yield from _validate(run, student)
                 yield _save_checkpoint(run, state)
@@ -208,20 +223,24 @@ def _step(
     optimiser: Any,
     fabric: Fabric,
     batches: Batches,
-) -> dict[str, float]:
-    """One optimiser step; gives the weighted terms of the loss by name."""
+    layer: list[nn.Parameter],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """One optimiser step: the weighted terms by name, and facts where a layer is given."""
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = student(images)
     supervised = (run.method and run.method.supervised_loss) or supervised_loss
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
+    facts: dict[str, float] = {}
+    lesson = None
     if run.method is not None and teacher is not None:
-        warm = _warm(run)
-        taught = _teach(teacher, images)
-        found = run.method.terms(output, taught)
-        labelled = (_first(one, len(labels)) for one in (output, taught))
+        warm, lesson = _warm(run), _teach(teacher, images)
+        found = run.method.terms(output, lesson)
+        labelled = (_first(one, len(labels)) for one in (output, lesson))
         found |= run.method.labelled_terms(*labelled, labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
+        if layer:
+            facts = run.method.facts(output) | _gradient_norms(terms, layer)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")
@@ -230,9 +249,27 @@ def _step(
     fabric.backward(loss)
     fabric.clip_gradients(student, optimiser, max_norm=MAXIMUM_GRADIENT_NORM)
     optimiser.step()
-    return {name: float(term.detach()) for name, term in terms.items()} | {
-        "total": float(loss.detach())
-    }
+    losses = {name: float(term.detach()) for name, term in terms.items()}
+    losses["total"] = float(loss.detach())
+    if run.method is not None and lesson is not None:
+        losses |= run.method.after_step(output, lesson)
+    return losses, facts
+
+
+def _layer(network: nn.Module, tap: str) -> list[nn.Parameter]:
+    """Parameters of the layer at a tap."""
+    assert isinstance(network, TapAdapter)
+    return list(network.module.get_submodule(network.taps.get(tap, "")).parameters())
+
+
+def _gradient_norms(terms: dict[str, Tensor], layer: list[nn.Parameter]) -> dict[str, float]:
+    """Length of each weighted term's gradient at a layer, which tells what steers the student."""
+    norms = {}
+    for name, term in terms.items():
+        found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
+        squares = [float(one.square().sum()) for one in found if one is not None]
+        norms[f"gradient/{name}"] = sum(squares) ** 0.5
+    return norms
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -271,6 +308,7 @@ def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images
     student.eval()
     with torch.no_grad():
         method.build(student(images[:1]), teacher(images[:1]))
+    student.train()
 
 
 def _warm(run: _Run) -> float:
@@ -311,7 +349,7 @@ def _save_checkpoint(run: _Run, state: dict[str, Any]) -> Record:
     content = {name: part.state_dict() for name, part in state.items()}
     content |= {"step": run.step, "best": run.best}
     if run.method is not None:
-        content["method"] = run.method.state_dict()
+        content["method"] = run.method.checkpoint()
     aside = path.with_name(".last.pt")
     with aside.open("wb") as file:
         torch.save(content, file)
@@ -328,8 +366,7 @@ def _resume(run: _Run, state: dict[str, Any], fabric: Fabric) -> bool:
     for name, part in state.items():
         part.load_state_dict(content[name])
     if run.method is not None:
-        run.method.load_state_dict(content["method"])
-        run.method.requires_grad_(False).eval()
+        run.method.restore(content["method"])
     run.step, run.best = content["step"], content["best"]
     return True
 

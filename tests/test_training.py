@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import SegResNet
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from napari_graphflow.batches import Batches, TrainingCase, cut_patch
 from napari_graphflow.config import (
+    AdversarialOptions,
     DistillationConfig,
     GraphFlowOptions,
     ModelCard,
@@ -20,6 +21,7 @@ from napari_graphflow.config import (
 )
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import import_model, load_model, weights_hash
@@ -99,9 +101,18 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
 
 
-@pytest.mark.parametrize("method", ["graph_flow", "logits"])
-def test_an_interrupted_distillation_goes_on_bit_for_bit(blobs, teacher, tmp_path, method):
-    config = distillation(blobs, teacher, method=method)
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"method": "logits"},
+        {"method": "graph_flow"},
+        # Everything that a run may carry: a discriminator, and adapters for unequal taps.
+        {"network": "trans_unet", "width": 8, "adversarial": AdversarialOptions(weight=0.1)},
+    ],
+    ids=["logits", "graph_flow", "adversarial"],
+)
+def test_an_interrupted_distillation_goes_on_bit_for_bit(blobs, teacher, tmp_path, choice):
+    config = distillation(blobs, teacher, **choice)
     list(distill(config, tmp_path / "whole"))
     run: Iterator[dict] = distill(config, tmp_path / "halves")
     for record in run:
@@ -135,6 +146,33 @@ def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teache
     assert model.card.provenance["unlabelled_cases"] == 3
     assert (model.folder / "method.safetensors").is_file()
     assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
+
+
+def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
+    blobs, teacher, tmp_path
+):
+    options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
+    adversarial = AdversarialOptions(weight=0.1, loss="hinge")
+    records = list(
+        distill(distillation(blobs, teacher, adversarial=adversarial, **options), tmp_path)
+    )
+    scores = metrics(records)
+    assert scores["loss/adversarial"]
+    assert scores["loss/discriminator"]
+    for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
+        assert scores[f"gradient/{term}"][0] > 0, term
+    assert 0 <= scores["graph/peaks_moved"][0] <= 1
+    student = load_model(tmp_path / "artifacts" / "model")
+    saved = load_file(student.folder / "method.safetensors")
+    assert "adapters.encoder.weight" in saved
+    assert not any("discriminator" in name for name in saved)
+    shorter = distillation(blobs, teacher, **(options | {"steps": 1, "validate_every": 1}))
+    list(distill(shorter, tmp_path / "shorter"))
+    before = load_file(tmp_path / "shorter" / "artifacts" / "model" / "method.safetensors")
+    assert not torch.equal(before["adapters.encoder.weight"], saved["adapters.encoder.weight"])
+    image = read_case(Dataset.open(blobs).cases[0])
+    drawn = variation_maps(student, image, load_model(teacher))
+    assert drawn.student.array.max() > 0
 
 
 def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):

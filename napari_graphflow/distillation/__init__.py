@@ -27,25 +27,34 @@ class Method(nn.Module):
         Weight of each named term in the total loss.
     supervised_loss
         Loss of logits and labels that replaces the usual one on labelled patches, if any.
+    shared_tap
+        Tap at the last layer that all terms reach, where their gradients are compared.
+    adapters
+        Modules that are trained together with the student by its optimiser, and left behind with
+        the method when the student is used.
     """
 
     weights: dict[str, float]
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    shared_tap = "decoder"
 
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__()
         self.config = config
+        self.adapters = nn.ModuleDict()
 
     def build(self, student: Output, teacher: Output) -> None:
         """Make the method's own modules, whose sizes follow from one output of each network."""
 
-    def prepare(self, teacher: Iterable[Output]) -> Iterator[Record]:
+    def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
         """Train what the method trains before the student, such as paraphrasers.
 
         Parameters
         ----------
         teacher
             Endless outputs of the frozen teacher over labelled and unlabelled cases.
+        held_out
+            Some of its outputs over validation cases, to measure on.
 
         Yields
         ------
@@ -69,6 +78,24 @@ class Method(nn.Module):
             (B, *spatial), class indices, or `IGNORE` where nobody has judged.
         """
         return {}
+
+    def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
+        """Train what is trained against the student, such as a discriminator; named losses."""
+        return {}
+
+    def facts(self, student: Output) -> dict[str, float]:
+        """Numbers about a batch that are worth a curve now and then."""
+        return {}
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        return self.state_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`checkpoint`."""
+        self.load_state_dict(state)
+        self.requires_grad_(False).eval()
+        self.adapters.requires_grad_(True).train()
 
 
 def check_taps(student: Output, teacher: Output, names: Iterable[str]) -> None:
