@@ -236,8 +236,8 @@ def _step(
     if run.method is not None and teacher is not None:
         warm, lesson = _warm(run), _teach(teacher, images)
         found = run.method.terms(output, lesson)
-        labelled = (_first(one, len(labels)) for one in (output, lesson))
-        found |= run.method.labelled_terms(*labelled, labels)
+        n = len(labels)
+        found |= run.method.labelled_terms(_first(output, n), _first(lesson, n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
             facts = run.method.facts(output) | _gradient_norms(terms, layer)

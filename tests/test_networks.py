@@ -26,6 +26,10 @@ from napari_graphflow.networks.taps import list_taps
 
 SMALL = {"swin_unetr": 12}
 STRIDES = {"": 4, "_2": 2, "_3": 8}
+#: Maps of the encoder that every pair of networks has in common.
+ENCODER_TAPS = {"lo": 2, "hi": 8}
+#: They enlarge the logits of their deepest map.
+WITHOUT_DECODER = {"pspnet", "mobilenet_v2", "resnet18"}
 ODD = {2: (37, 50), 3: (5, 19, 30)}
 
 every_network = pytest.mark.parametrize(
@@ -54,9 +58,14 @@ def test_sizes_of_logits_and_taps(name, dims, channels):
     with torch.no_grad():
         output = network(x)
     assert output.logits.shape == (2, 3, *ODD[dims])
-    assert {"encoder", "decoder", "encoder_2", "decoder_2", "bottleneck"} <= output.taps.keys()
+    assert {"encoder", "encoder_2", "bottleneck", "lo", "hi"} <= output.taps.keys()
+    decoders = {"decoder", "decoder_2"} & output.taps.keys()
+    assert len(decoders) == (0 if name in WITHOUT_DECODER else 2)
     for tap, features in output.taps.items():
-        allowed = (STRIDES[tap[7:]],) if tap != "bottleneck" else (8, 16, 32)
+        if tap == "bottleneck":
+            allowed = (8, 16, 32)
+        else:
+            allowed = (ENCODER_TAPS[tap] if tap in ENCODER_TAPS else STRIDES[tap[7:]],)
         sizes = [tuple(math.ceil(n / stride) for n in ODD[dims]) for stride in allowed]
         assert features.shape[2:] in sizes, tap
         assert features.shape[0] == 2
@@ -145,6 +154,33 @@ def test_published_networks_have_their_size(name, millions, without_norms, giga_
         assert count / 1e6 == pytest.approx(without_norms, abs=6e-4)
     if giga_macs:
         assert count_macs(network, (1, 1, 256, 256)) / 1e9 == pytest.approx(giga_macs, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "giga_macs"),
+    [
+        ("raunet", 22.143, 13.23),
+        ("pspnet", 46.707, 103.59),
+        ("mobilenet_v2", 2.229, 9.57),
+        ("resnet18", 11.178, 5.33),
+        ("enet", 0.354, 1.02),
+        ("unetpp", 36.629, 309.95),
+    ],
+)
+def test_networks_of_emkd_have_the_size_of_its_code(name, millions, giga_macs):
+    """Measured there for 3 channels (a tiled slice; 1 for UNet++), 2 classes, one 384 x 384 slice.
+
+    A multiply-add of a convolution or a transposed convolution counts once. MobileNetV2 holds
+    1280 x 2 + 2 weights more there, the size of a classifier that no segmentation runs. ENet is a
+    variant there, with a block that is never run; our UNet++ is MONAI's.
+    """
+    channels = 1 if name == "unetpp" else 3
+    network = build(name, channels, 2, dims=2)
+    found = count_parameters(network) + (1280 * 2 + 2 if name == "mobilenet_v2" else 0)
+    macs = count_macs(network, (1, channels, 384, 384)) / 1e9
+    variant = name in {"enet", "unetpp"}
+    assert found / 1e6 == pytest.approx(millions, rel=0.015 if variant else 2e-4)
+    assert macs == pytest.approx(giga_macs, rel=0.06 if variant else 6e-4)
 
 
 def test_fanet_differs_from_its_published_cost_by_one_strip_convolution_in_three_levels():

@@ -1,4 +1,4 @@
-"""EMKD as a method: prediction and importance maps of all cases, region affinity of labelled ones."""
+"""EMKD as a method: the affinity of regions on labelled cases, the other two terms on all."""
 
 import torch
 from torch import Tensor

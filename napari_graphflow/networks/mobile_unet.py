@@ -128,6 +128,7 @@ class InvertedResidual(nn.Module):
 def filtered(
     dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
+    """Convolution, batch normalisation, and an activation between 0 and 6."""
     return nn.Sequential(
         convolution(dims, inputs, outputs, kernel, stride=stride, groups=groups),
         batch_norm(dims, outputs),

@@ -42,7 +42,7 @@ def network(
     ----------
     width
         Channels w of the first convolution; the stages have 4w, 8w, 16w, 32w. By default 64 in
-        2D, as published (46.7 M parameters), and 16 in 3D (6.6 M).
+        2D, as published (46.7 M parameters), and 16 in 3D (6.7 M).
     dropout
         Probability of losing a channel before the head.
     """
@@ -78,9 +78,7 @@ class PSPNet(nn.Module):
         )
         deep = 32 * width
         self.pyramid = nn.ModuleList(
-            nn.Sequential(
-                convolution(dims, deep, deep // 4, 1), PooledNorm(deep // 4), nn.ReLU()
-            )
+            nn.Sequential(convolution(dims, deep, deep // 4, 1), PooledNorm(deep // 4), nn.ReLU())
             for _ in POOLS
         )
         self.head = nn.Sequential(

@@ -6,7 +6,6 @@ Design as in the authors' code, with random weights and logits instead of their 
 probabilities. In 3D, which was not published, every kernel gets a third axis.
 """
 
-import torch
 from torch import Tensor, nn
 
 from napari_graphflow.networks.layers import (
@@ -61,7 +60,9 @@ class RAUNet(nn.Module):
         self.pool = max_pool(dims)
         inputs = [width, *levels]
         self.stages = nn.ModuleList(
-            residual_stage(dims, BasicBlock, inputs[i], levels[i], blocks, stride=1 if i == 0 else 2)
+            residual_stage(
+                dims, BasicBlock, inputs[i], levels[i], blocks, stride=1 if i == 0 else 2
+            )
             for i, blocks in enumerate((3, 4, 6, 3))
         )
         outputs = [*reversed(levels[:-1]), width]
@@ -98,7 +99,8 @@ class SkipAttention(nn.Module):
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         whole = self.deep(pool_to(deep, 1)) + self.skip(pool_to(skip, 1))
-        return deep + self.proportions(whole).softmax(1) * self.enter(skip)
+        y: Tensor = deep + self.proportions(whole).softmax(1) * self.enter(skip)
+        return y
 
 
 def _pooled(dims: int, channels: int) -> nn.Sequential:

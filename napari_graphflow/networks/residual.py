@@ -78,9 +78,7 @@ def conv_norm(
     bias: bool = False,
 ) -> list[nn.Module]:
     """A convolution and its batch normalisation."""
-    layer = convolution(
-        dims, inputs, outputs, kernel, stride=stride, dilation=dilation, bias=bias
-    )
+    layer = convolution(dims, inputs, outputs, kernel, stride=stride, dilation=dilation, bias=bias)
     return [layer, batch_norm(dims, outputs)]
 
 
