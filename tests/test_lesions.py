@@ -115,7 +115,7 @@ def test_organs_and_lesions_of_a_split(blobs, tmp_path):
     assert scores["lesions"]["lesion"]["summary"]["lesions"] == 2
     assert scores["lesions"]["lesion"]["summary"]["detected"] == 0
     written = write_scores(scores, tmp_path / "scores")
-    rows = list(csv.DictReader(written[2].open()))
+    rows = list(csv.DictReader(written[2].read_text().splitlines()))
     assert [row["relative_volume_error"] for row in rows] == ["-1.0", "-1.0"]
     assert json.loads(written[0].read_text())["lesions"]["lesion"]["summary"]["lesions"] == 2
 

@@ -10,24 +10,21 @@ import torch
 from monai.networks.nets import SegResNet
 from safetensors.torch import load_file, save_file
 
-from napari_graphflow.batches import Batch, Batches, TrainingCase, cut_patch
+from napari_graphflow.batches import Batches, TrainingCase, cut_patch
 from napari_graphflow.config import (
     AdversarialOptions,
     DistillationConfig,
-    EMKDOptions,
     GraphFlowOptions,
     ModelCard,
     Preprocessing,
     TrainingConfig,
 )
 from napari_graphflow.dataset import Dataset, read_case
-from napari_graphflow.distillation import build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import import_model, load_model, weights_hash
-from napari_graphflow.networks import Output, build
 from napari_graphflow.samples import sample_dataset
 from napari_graphflow.training import distill, supervised_loss, train
 from napari_graphflow.training_data import (
@@ -151,84 +148,6 @@ def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teache
     assert model.card.provenance["unlabelled_cases"] == 3
     assert (model.folder / "method.safetensors").is_file()
     assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
-
-
-def test_emkd_uses_every_term_and_labels_for_one(blobs, teacher, tmp_path, monkeypatch):
-    """Without a single label the loss of the affinity is 0; the other two terms go on."""
-    terms = ("prediction_maps", "importance_maps", "region_affinity")
-    config = distillation(blobs, teacher, method="emkd", steps=2, validate_every=2)
-    scores = metrics(list(distill(config, tmp_path / "labelled")))
-    for term in ("supervised", *terms):
-        assert all(value > 0 for value in scores[f"loss/{term}"]), term
-        assert scores[f"gradient/{term}"][0] > 0, term
-    total = np.sum([scores[f"loss/{term}"] for term in ("supervised", *terms)], 0)
-    np.testing.assert_allclose(scores["loss/total"], total, rtol=1e-5)
-
-    plain = Batches.__call__
-
-    def unjudged(batches: Batches, step: int) -> Batch:
-        batch = plain(batches, step)
-        return Batch(batch.images, torch.full_like(batch.labels, IGNORE))
-
-    monkeypatch.setattr(Batches, "__call__", unjudged)
-    scores = metrics(list(distill(config, tmp_path / "none")))
-    assert scores["loss/region_affinity"] == [0, 0]
-    assert min(scores["loss/prediction_maps"] + scores["loss/importance_maps"]) > 0
-
-
-def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
-    def run(name: str, **options: object) -> Path:
-        weights = {f"{term}_weight": 0 for term in ("prediction", "importance", "affinity")}
-        config = distillation(
-            blobs, teacher, method="emkd", emkd=EMKDOptions(**(weights | options)),
-            unlabelled=False, steps=2, validate_every=2,
-        )  # fmt: skip
-        list(distill(config, tmp_path / name))
-        return tmp_path / name
-
-    off = run("off")
-    plain = training(
-        blobs, network="enet", width=8, steps=2, validate_every=2,
-        preprocessing=load_model(teacher).card.preprocessing,
-    )  # fmt: skip
-    list(train(plain, tmp_path / "plain"))
-    assert_equal_weights(off, tmp_path / "plain")
-    for option, value in (("affinity_weight", 0.9), ("preset", "official")):
-        with pytest.raises(AssertionError):
-            assert_equal_weights(off, run(option, **{option: value}))
-
-
-@pytest.mark.parametrize("preset", ["robust", "official"])
-def test_emkd_survives_patches_of_one_region_or_none(preset):
-    config = DistillationConfig(
-        dataset=Path(), teacher=Path(), method="emkd", emkd=EMKDOptions(preset=preset), dims=2
-    )
-    method = build_method(config)
-    torch.manual_seed(0)
-    student, teacher = build("enet", 1, 3, 2, 8), build("unet", 1, 3, 2, 4).eval()
-    images = torch.rand(2, 1, 37, 50)
-    with torch.no_grad():
-        lesson = teacher(images)
-    for label in (0, 1, IGNORE):
-        labels = torch.full((2, 37, 50), label)
-        output = student(images)
-        method.build(output, lesson)
-        found = method.terms(output, lesson) | method.labelled_terms(output, lesson, labels)
-        assert found["region_affinity"] == 0
-        supervised = method.supervised_loss or supervised_loss
-        student.zero_grad()
-        (torch.stack(list(found.values())).sum() + supervised(output.logits, labels)).backward()
-        gradients = [p.grad for p in student.parameters() if p.grad is not None]
-        assert all(gradient.isfinite().all() for gradient in gradients)
-
-
-def test_networks_without_the_taps_of_a_method_are_refused(blobs, teacher):
-    method = build_method(distillation(blobs, teacher, method="emkd"))
-    whole = build("unet", 1, 3, 2, 4)(torch.rand(1, 1, 32, 32))
-    bare = Output(whole.logits, {})
-    for role, pair in (("student", (bare, whole)), ("teacher", (whole, bare))):
-        with pytest.raises(UserError, match=f"The {role} has no tap hi"):
-            method.build(*pair)
 
 
 def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
