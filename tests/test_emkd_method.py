@@ -98,6 +98,29 @@ def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
         assert not same_weights(off, run(option, **{option: value}))
 
 
+def test_both_presets_give_the_same_terms_where_the_published_code_is_sound():
+    """Two regions in every image, on whole cells, and taps of equal size."""
+    labels = torch.zeros(2, 48, 64, dtype=torch.int64)
+    labels[0, 8:24, 16:40], labels[1, 32:, :8] = 1, 1
+    torch.manual_seed(0)
+    student, teacher = build("enet", 1, 2, 2, 8).eval(), build("raunet", 1, 2, 2, 8).eval()
+    images = torch.rand(2, 1, 48, 64)
+    with torch.no_grad():
+        outputs = student(images), teacher(images)
+        found = []
+        for preset in ("robust", "official"):
+            options = EMKDOptions(preset=preset)
+            config = DistillationConfig(
+                dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=2
+            )
+            method = build_method(config)
+            found.append(method.terms(*outputs) | method.labelled_terms(*outputs, labels))
+    assert found[0].keys() == method.weights.keys()
+    for name, value in found[0].items():
+        assert value.item() == pytest.approx(found[1][name].item(), abs=1e-6), name
+        assert value > 0
+
+
 @pytest.mark.parametrize("preset", ["robust", "official"])
 def test_emkd_survives_patches_of_one_region_or_none(preset):
     config = DistillationConfig(

@@ -61,7 +61,7 @@ def table(dataset: str, results: list[dict]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def mean(result: dict, metric: str = "dice_score") -> float:
+def mean(result: dict, metric: str = "dice_score") -> float | None:
     return result["summary"]["mean"][metric]["mean"]
 
 
@@ -74,9 +74,15 @@ def gap_left(kind: str, by_kind: dict[str, dict[str, dict]]) -> str:
     return f"{(teacher - ours) / (teacher - student):.2f}" if teacher > student else "no gap"
 
 
-def spread(values: list[float], digits: int) -> str:
-    average = f"{statistics.mean(values):.{digits}f}"
-    return average if len(values) < 2 else f"{average} ± {statistics.stdev(values):.{digits}f}"
+def spread(values: list[float | None], digits: int) -> str:
+    """Mean and spread of what could be measured; a distance cannot where nothing was found."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "none"
+    average = f"{statistics.mean(known):.{digits}f}"
+    if len(known) > 1:
+        average += f" ± {statistics.stdev(known):.{digits}f}"
+    return average if len(known) == len(values) else f"{average} ({len(known)} of {len(values)})"
 
 
 if __name__ == "__main__":

@@ -241,8 +241,10 @@ def region_affinity_loss(
             "Give the labels of the same images.",
         )
     with torch.autocast(student.device.type, enabled=False):
-        ours, here = _affinity(student, labels, classes, masks)
-        theirs, there = _affinity(teacher.detach(), labels, classes, masks)
+        grids = {tuple(tap.shape[2:]) for tap in (student, teacher)}
+        weights = {size: region_weights(labels, classes, size, masks) for size in grids}
+        ours, here = _affinity(student, weights)
+        theirs, there = _affinity(teacher.detach(), weights)
         first, second = torch.triu_indices(classes, classes, 1, device=labels.device)
         present = here & there
         valid = present[:, first] & present[:, second]
@@ -279,13 +281,11 @@ def focal_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (focal + dice) / 2
 
 
-def _affinity(
-    features: Tensor, labels: Tensor, classes: int, masks: Masks
-) -> tuple[Tensor, Tensor]:
+def _affinity(features: Tensor, weights: dict[tuple[int, ...], Tensor]) -> tuple[Tensor, Tensor]:
+    """Affinities of the regions of each image, (B, R, R), and which are there, (B, R)."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    weights = region_weights(labels, classes, features.shape[2:], masks).to(features.dtype)
-    vectors = region_vectors(features, weights)
-    return affinity_matrix(vectors), weights.flatten(2).any(2)
+    own = weights[tuple(features.shape[2:])].to(features.dtype)
+    return affinity_matrix(region_vectors(features, own)), own.flatten(2).any(2)
 
 
 def _divisor(largest: Tensor) -> Tensor:
