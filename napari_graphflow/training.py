@@ -237,7 +237,7 @@ def _step(
         warm, lesson = _warm(run), _teach(teacher, images)
         found = run.method.terms(output, lesson)
         n = len(labels)
-        found |= run.method.labelled_terms(_first(output, n), _first(lesson, n), labels)
+        found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
             facts = run.method.facts(output) | _gradient_norms(terms, layer)
@@ -302,11 +302,6 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _teach(teacher: nn.Module, images: Tensor) -> Output:
     output: Output = teacher(images)
     return output
-
-
-def _first(output: Output, count: int) -> Output:
-    taps = {name: features[:count] for name, features in output.taps.items()}
-    return Output(output.logits[:count], taps)
 
 
 def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:

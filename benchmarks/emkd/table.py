@@ -1,11 +1,14 @@
-"""Render the results of ``run.py`` as tables, into ``README.md`` between their marks."""
+"""Render the results of ``run.py`` as tables, into ``README.md`` between its two marks."""
 
-import json
 import statistics
+import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-START, END = "<!-- tables: made by table.py -->", "<!-- end of tables -->"
+sys.path.insert(0, str(HERE.parent))
+from rows import markdown, put_table, read_results, spread  # noqa: E402
+
 TITLES = {
     "teacher": "teacher",
     "student": "student, no distillation",
@@ -23,66 +26,49 @@ COLUMNS = {
     "abs. RVD": ("absolute_volume_error", 3),
     "HD95 mm": ("hausdorff_distance_95", 2),
 }
+#: Kind of a row -> seed -> its result.
+Results = dict[str, dict[str, dict[str, Any]]]
 
 
 def main() -> None:
-    found = [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("*.json"))]
-    datasets = list(dict.fromkeys(result["row"].split("-")[0] for result in found))
-    blocks = [f"### {name}\n\n{table(name, found)}" for name in datasets] or ["No row yet."]
-    readme = HERE / "README.md"
-    before, rest = readme.read_text().split(START)
-    _, after = rest.split(END)
-    body = "\n\n".join(blocks)
-    readme.write_text(f"{before}{START}\n\n{body}\n\n{END}{after}")
+    found: dict[str, Results] = {}
+    for result in read_results(HERE / "results"):
+        dataset, kind, seed = result["row"].split("-")
+        found.setdefault(dataset, {}).setdefault(kind, {})[seed] = result
+    tables = [f"### {dataset}\n\n{table(results)}" for dataset, results in found.items()]
+    put_table(HERE / "README.md", "\n\n".join(tables) or "No row yet.")
 
 
-def table(dataset: str, results: list[dict]) -> str:
-    """A row for each kind of model; mean and sample standard deviation over its seeds.
-
-    The last column is the share of the gap between teacher and student that remains, on the seeds
-    that all three have.
-    """
-    by_kind: dict[str, dict[str, dict]] = {}
-    for result in results:
-        name, kind, seed = result["row"].split("-")
-        if name == dataset:
-            by_kind.setdefault(kind, {})[seed] = result
-    header = ["model", "parameters", "seeds", *COLUMNS, "gap left", "training min"]
-    lines = [" | ".join(header), " | ".join(["---"] * len(header))]
+def table(results: Results) -> str:
+    """A row for each kind of model; mean and sample standard deviation over its seeds."""
+    lines = [["model", "parameters", "seeds", *COLUMNS, "gap left", "training min"]]
     for kind, title in TITLES.items():
-        if kind not in by_kind:
+        rows = list(results.get(kind, {}).values())
+        if not rows:
             continue
-        rows = list(by_kind[kind].values())
-        cells = [title, f"{rows[0]['parameters'] / 1e6:.2f} M", " ".join(by_kind[kind])]
+        cells = [title, f"{rows[0]['parameters'] / 1e6:.2f} M", " ".join(results[kind])]
         for metric, digits in COLUMNS.values():
-            cells.append(spread([mean(row, metric) for row in rows], digits))
-        cells += [gap_left(kind, by_kind), f"{max(r['training_seconds'] for r in rows) / 60:.1f}"]
-        lines.append(" | ".join(cells))
-    return "\n".join(f"| {line} |" for line in lines)
+            # A distance is not there where a structure was found in no case.
+            values = [v for v in (mean(row, metric) for row in rows) if v is not None]
+            missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
+            cells.append((spread(values, digits) if values else "none") + missing)
+        cells += [gap_left(kind, results), f"{max(r['training_seconds'] for r in rows) / 60:.1f}"]
+        lines.append(cells)
+    return markdown(lines)
 
 
-def mean(result: dict, metric: str = "dice_score") -> float | None:
+def mean(result: dict[str, Any], metric: str = "dice_score") -> Any:
     return result["summary"]["mean"][metric]["mean"]
 
 
-def gap_left(kind: str, by_kind: dict[str, dict[str, dict]]) -> str:
-    three = [by_kind.get(one, {}) for one in ("teacher", "student", kind)]
+def gap_left(kind: str, results: Results) -> str:
+    """Share of the gap between teacher and student that is left, on the seeds of all three."""
+    three = [results.get(one, {}) for one in ("teacher", "student", kind)]
     seeds = set.intersection(*(set(one) for one in three))
     if kind in ("teacher", "student") or not seeds:
         return ""
     teacher, student, ours = (statistics.mean(mean(one[seed]) for seed in seeds) for one in three)
     return f"{(teacher - ours) / (teacher - student):.2f}" if teacher > student else "no gap"
-
-
-def spread(values: list[float | None], digits: int) -> str:
-    """Mean and spread of what could be measured; a distance cannot where nothing was found."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "none"
-    average = f"{statistics.mean(known):.{digits}f}"
-    if len(known) > 1:
-        average += f" ± {statistics.stdev(known):.{digits}f}"
-    return average if len(known) == len(values) else f"{average} ({len(known)} of {len(values)})"
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ class Output(NamedTuple):
     logits: Tensor
     taps: dict[str, Tensor]
 
+    def first(self, count: int) -> "Output":
+        """Keep the first images of the batch."""
+        return Output(self.logits[:count], {name: x[:count] for name, x in self.taps.items()})
+
 
 class TapAdapter(nn.Module):
     """Wrap any segmentation network so that it returns `Output`.
