@@ -52,7 +52,7 @@ STUDIES = {
         ("--network", "unet", "--steps", "600", "--validate-every", "200"),
         (
             *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
-            *("--steps", "900", "--validate-every", "300"),
+            *("--steps", "800", "--validate-every", "200"),
         ),
     ),
     "kvasir_seg": Study(
