@@ -5,7 +5,7 @@ Nothing here imports torch, so that the window can show and check a run before i
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -198,6 +198,86 @@ class GraphFlowOptions(_Frozen):
     tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1
 
 
+class EMKDOptions(_Frozen):
+    """Options of EMKD, with the weights of its authors.
+
+    Parameters
+    ----------
+    preset
+        ``robust`` counts a lesion by the area it has in each cell of a tap, and leaves out regions
+        that a patch does not hold; ``official`` does what the authors' code does, its loss on
+        labelled voxels (focal and Dice) included.
+    prediction_weight
+        Weight of the prediction maps; 0 leaves them out, as with the other two.
+    importance_weight
+        Weight of the importance maps, summed over both taps.
+    affinity_weight
+        Weight of the affinity of regions, summed over both taps; it needs labels and is formed
+        on labelled cases only.
+    power
+        Power of a feature's magnitude in an importance map.
+    """
+
+    preset: Literal["robust", "official"] = "robust"
+    prediction_weight: Annotated[float, Field(ge=0)] = 0.1
+    importance_weight: Annotated[float, Field(ge=0)] = 0.9
+    affinity_weight: Annotated[float, Field(ge=0)] = 0.9
+    power: Annotated[int, Field(ge=1, le=8)] = 4
+
+
+class AttentionOptions(_Frozen):
+    """Options of attention transfer.
+
+    Parameters
+    ----------
+    weight
+        Weight of the attention maps, summed over both taps.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+
+
+class MethodInfo(NamedTuple):
+    """A distillation method as a list shows it, and the module and class that hold it."""
+
+    title: str
+    text: str
+    tip: str
+    path: str
+
+
+_METHODS = "napari_graphflow.distillation"
+#: All distillation methods, by the name that a run gives them.
+METHODS: dict[str, MethodInfo] = {
+    "graph_flow": MethodInfo(
+        "Graph Flow",
+        "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
+        "Cross-layer variation graphs, with vertex and edge distillation and logits distillation "
+        "(Graph Flow, IEEE TMI 2022).",
+        f"{_METHODS}.graph_flow_method:GraphFlow",
+    ),
+    "emkd": MethodInfo(
+        "EMKD",
+        "Learns the teacher's probabilities, where it looks, and how alike it finds organ and "
+        "lesion; uses unlabelled cases for the first two.",
+        "Prediction maps, importance maps and region affinity (EMKD, IEEE TMI 2021).",
+        f"{_METHODS}.emkd_method:EMKD",
+    ),
+    "logits": MethodInfo(
+        "Soft answers",
+        "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
+        "Logits distillation with a temperature (Hinton et al., 2015).",
+        f"{_METHODS}.logits_method:LogitsDistillation",
+    ),
+    "attention": MethodInfo(
+        "Attention transfer",
+        "Learns where the teacher's features are strong; uses unlabelled cases.",
+        "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
+        f"{_METHODS}.attention_method:AttentionTransfer",
+    ),
+}
+
+
 class DistillationConfig(TrainingConfig):
     """A distillation run: a frozen teacher, a student, labelled and unlabelled cases.
 
@@ -206,7 +286,7 @@ class DistillationConfig(TrainingConfig):
     teacher
         Folder of a saved model.
     method
-        Name of the distillation method.
+        Name of the distillation method: graph_flow, emkd, logits or attention.
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
     logits_weight
@@ -217,6 +297,10 @@ class DistillationConfig(TrainingConfig):
         Steps over which the weights of all distillation terms grow from 0.
     graph_flow
         Options of the method Graph Flow.
+    emkd
+        Options of the method EMKD.
+    attention
+        Options of attention transfer.
     adversarial
         Options of the discriminator that Graph Flow may use as well.
     """
@@ -229,6 +313,8 @@ class DistillationConfig(TrainingConfig):
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
     warmup: Annotated[int, Field(ge=0)] = 0
     graph_flow: GraphFlowOptions = GraphFlowOptions()
+    emkd: EMKDOptions = EMKDOptions()
+    attention: AttentionOptions = AttentionOptions()
     adversarial: AdversarialOptions = AdversarialOptions()
 
 

@@ -57,6 +57,15 @@ def iou_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
     return both / (size_p + size_r - both) if size_p + size_r else math.nan
 
 
+def volume_overlap_error(prediction: Mask, reference: Mask, label: int = 1) -> float:
+    """VOE, 1 - |P and R| / |P or R| of one label; nan if neither mask holds it.
+
+    The code of some papers has 2 (|P| - |P and R|) / (|P| + |R|) under this name, which does not
+    count what was missed.
+    """
+    return 1 - iou_score(prediction, reference, label)
+
+
 def hausdorff_distance_95(
     prediction: Mask, reference: Mask, label: int = 1, *, spacing: Sequence[float]
 ) -> float:
@@ -135,10 +144,11 @@ def evaluate_case(
     Returns
     -------
     dict
-        For each class ``dice_score``, ``iou_score``, ``hausdorff_distance_95`` and
-        ``average_surface_distance`` in mm, ``relative_volume_error``, and the sizes
-        ``prediction_ml`` and ``reference_ml`` (of pictures ``prediction_mm2`` and
-        ``reference_mm2``).
+        For each class ``dice_score``, ``iou_score``, ``volume_overlap_error``,
+        ``hausdorff_distance_95`` and ``average_surface_distance`` in mm,
+        ``relative_volume_error`` and, because signed ones cancel in a mean,
+        ``absolute_volume_error``, and the sizes ``prediction_ml`` and ``reference_ml`` (of
+        pictures ``prediction_mm2`` and ``reference_mm2``).
 
     Raises
     ------
@@ -160,12 +170,15 @@ def evaluate_case(
         mask_p, mask_r = prediction[box] == value, reference[box] == value
         both, size_p, size_r = _overlap(mask_p, mask_r, True)
         there, back = _surface_distances(mask_p, mask_r, True, spacing)
+        iou = both / (size_p + size_r - both) if size_p + size_r else math.nan
         result[name] = {
             "dice_score": 2 * both / (size_p + size_r) if size_p + size_r else math.nan,
-            "iou_score": both / (size_p + size_r - both) if size_p + size_r else math.nan,
+            "iou_score": iou,
+            "volume_overlap_error": 1 - iou,
             "hausdorff_distance_95": _hausdorff_95(there, back),
             "average_surface_distance": _average(there, back),
             "relative_volume_error": _relative_error(size_p, size_r),
+            "absolute_volume_error": abs(_relative_error(size_p, size_r)),
             f"prediction_{unit}": size_p * voxel,
             f"reference_{unit}": size_r * voxel,
         }

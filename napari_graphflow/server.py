@@ -225,9 +225,7 @@ def _segment(request: Request) -> dict[str, Any]:
 
 def _heatmap(request: Request) -> dict[str, Any]:
     fields = request.fields
-    device = fields.get("device", "auto")
-    student = _load(request, fields["student"], device)
-    teacher = _load(request, fields["teacher"], device) if fields.get("teacher") else None
+    student, teacher = _student_and_teacher(request)
     from napari_graphflow.heatmaps import variation_maps
 
     volume = _read_volume(fields)
@@ -239,15 +237,78 @@ def _heatmap(request: Request) -> dict[str, Any]:
         progress=request.progress,
         cancelled=request.cancelled,
     )
-    out = Path(fields["out"])
-    result: dict[str, Any] = {"notes": maps.notes}
-    for name in ("student", "teacher", "difference"):
-        drawn: Volume | None = getattr(maps, name)
-        result[name] = _write(out / f"{name}.npy", drawn.array) if drawn else None
-    return result
+    return {"notes": maps.notes} | _write_parts(request, maps, lambda drawn: drawn.array)
 
 
-HANDLERS: dict[str, Handler] = {"ping": _ping, "segment": _segment, "heatmap": _heatmap}
+def _importance(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.emkd_maps import importance_maps
+
+    volume = _read_volume(fields)
+    request.phase("drawing the importance maps")
+    maps = importance_maps(
+        student,
+        volume,
+        teacher,
+        tap=fields.get("tap", "hi"),
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    result: dict[str, Any] = {"notes": maps.notes, "agreement": maps.agreement}
+    return result | _write_parts(request, maps, lambda drawn: drawn.array)
+
+
+def _affinity(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.emkd_maps import region_affinity
+
+    volume = _read_volume(fields)
+    labels = None
+    if fields.get("labels"):
+        array = np.load(fields["labels"], mmap_mode="r")
+        labels = volume.with_array(array, channels=False)
+    request.phase("comparing the regions")
+    found = region_affinity(
+        student,
+        volume,
+        labels,
+        teacher,
+        tap=fields.get("tap", "hi"),
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    result: dict[str, Any] = {"notes": found.notes, "classes": found.classes}
+    result["voxels"] = found.voxels.tolist()
+    return result | _write_parts(request, found, lambda matrix: matrix)
+
+
+HANDLERS: dict[str, Handler] = {
+    "ping": _ping,
+    "segment": _segment,
+    "heatmap": _heatmap,
+    "importance": _importance,
+    "affinity": _affinity,
+}
+
+
+def _student_and_teacher(request: Request) -> "tuple[Model, Model | None]":
+    device, folder = request.fields.get("device", "auto"), request.fields.get("teacher")
+    student = _load(request, request.fields["student"], device)
+    return student, _load(request, folder, device) if folder else None
+
+
+def _write_parts(
+    request: Request, found: Any, array: Callable[[Any], NDArray[Any]]
+) -> dict[str, str | None]:
+    """Write what there is of student, teacher and their difference."""
+    out = Path(request.fields["out"])
+    parts = {name: getattr(found, name) for name in ("student", "teacher", "difference")}
+    return {
+        name: None if part is None else _write(out / f"{name}.npy", array(part))
+        for name, part in parts.items()
+    }
 
 
 def _read_volume(fields: dict[str, Any]) -> "Volume":

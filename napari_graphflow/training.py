@@ -184,7 +184,7 @@ def _fit(run: _Run) -> Iterator[Record]:
     student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)
-    watched = [] if run.method is None else _shared_layer(network)
+    watched = [] if run.method is None else _layer(network, run.method.shared_tap)
     watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
     try:
         while run.step < config.steps:
@@ -229,12 +229,15 @@ def _step(
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = student(images)
-    terms = {"supervised": supervised_loss(output.logits[: len(labels)].float(), labels)}
+    supervised = (run.method and run.method.supervised_loss) or supervised_loss
+    terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     facts: dict[str, float] = {}
     lesson = None
     if run.method is not None and teacher is not None:
         warm, lesson = _warm(run), _teach(teacher, images)
         found = run.method.terms(output, lesson)
+        n = len(labels)
+        found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
             facts = run.method.facts(output) | _gradient_norms(terms, layer)
@@ -258,10 +261,10 @@ def _step(
     return losses, facts
 
 
-def _shared_layer(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the layer at the decoder tap, the last that all terms reach."""
+def _layer(network: nn.Module, tap: str) -> list[nn.Parameter]:
+    """Parameters of the layer at a tap."""
     assert isinstance(network, TapAdapter)
-    return list(network.module.get_submodule(network.taps.get("decoder", "")).parameters())
+    return list(network.module.get_submodule(network.taps.get(tap, "")).parameters())
 
 
 def _gradient_norms(terms: dict[str, Tensor], layer: list[nn.Parameter]) -> dict[str, float]:

@@ -94,10 +94,10 @@ class InferenceWorker:
         Parameters
         ----------
         op
-            ``segment``, ``heatmap`` or ``ping``.
+            ``segment``, ``heatmap``, ``importance``, ``affinity`` or ``ping``.
         **fields
-            What the operation needs. One of them may be a `Volume`; its array is written to a file
-            once for as long as it lives and stays the same.
+            What the operation needs. One of them may be a `Volume`, others plain arrays in its
+            grid; each is written to a file once for as long as it lives and stays the same.
 
         Returns
         -------
@@ -214,6 +214,8 @@ class InferenceWorker:
                     "direction": value.direction,
                     "channels": value.channels,
                 }
+            elif isinstance(value, np.ndarray):
+                message[name] = str(self._files.path(value, folder))
             else:
                 message[name] = value
         with self._lock:

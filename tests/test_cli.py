@@ -53,6 +53,13 @@ def test_the_main_job(models, blobs, tmp_path):
         assert mask.GetDirection() == pytest.approx(image.GetDirection())
     by_model = cli("evaluate", blobs, "--model", models / "student", "--json")
     by_files = cli("evaluate", blobs, "--predictions", out, "--out", tmp_path / "scores", "--json")
+    table = cli(
+        *("evaluate", blobs, "--predictions", out),
+        *("--organs", "whole=organ+lesion", "--lesions", "lesion"),
+    )
+    assert "VOE" in table.stdout
+    assert "whole" in table.stdout
+    assert "of 2 lesions found" in table.stdout
     first, second = json.loads(by_model.stdout), json.loads(by_files.stdout)
     assert first["cases"] == second["cases"]
     rows = (tmp_path / "scores.csv").read_text().splitlines()

@@ -12,6 +12,7 @@ from napari_graphflow.metrics import (
     relative_volume_error,
     summarise,
     volume_ml,
+    volume_overlap_error,
 )
 
 
@@ -34,7 +35,14 @@ def test_overlap_by_hand():
     reference = np.array([[1, 1, 1], [0, 0, 0]])
     assert dice_score(prediction, reference) == pytest.approx(2 * 2 / (3 + 3))
     assert iou_score(prediction, reference) == pytest.approx(2 / 4)
+    assert volume_overlap_error(prediction, reference) == pytest.approx(1 - 2 / 4)
     assert relative_volume_error(prediction, reference) == 0
+
+
+def test_the_overlap_error_counts_what_was_missed():
+    reference = square((8, 8), (2, 2), (4, 4))
+    part = square((8, 8), (2, 2), (2, 4))
+    assert volume_overlap_error(part, reference) == pytest.approx(0.5)
 
 
 def test_each_label_is_judged_alone():
@@ -113,7 +121,7 @@ def test_agrees_with_monai(shape, spacing, seed):
 def test_the_rule_for_missing_structures():
     empty, some = np.zeros((4, 4), np.uint8), square((4, 4), (1, 1), (2, 2))
     distances = (hausdorff_distance_95, average_surface_distance)
-    for score in (dice_score, iou_score, relative_volume_error):
+    for score in (dice_score, iou_score, volume_overlap_error, relative_volume_error):
         assert math.isnan(score(empty, empty))
     for distance in distances:
         assert math.isnan(distance(empty, empty, spacing=(1, 1)))
@@ -150,6 +158,7 @@ def test_a_case_gives_the_same_numbers_as_the_single_functions():
             {
                 "dice_score": dice_score(prediction, reference, value),
                 "iou_score": iou_score(prediction, reference, value),
+                "volume_overlap_error": volume_overlap_error(prediction, reference, value),
                 "hausdorff_distance_95": hausdorff_distance_95(
                     prediction, reference, value, spacing=spacing
                 ),
@@ -157,6 +166,7 @@ def test_a_case_gives_the_same_numbers_as_the_single_functions():
                     prediction, reference, value, spacing=spacing
                 ),
                 "relative_volume_error": relative_volume_error(prediction, reference, value),
+                "absolute_volume_error": abs(relative_volume_error(prediction, reference, value)),
                 "prediction_ml": volume_ml(prediction, value, spacing=spacing),
                 "reference_ml": volume_ml(reference, value, spacing=spacing),
             }

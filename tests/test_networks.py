@@ -21,11 +21,15 @@ from napari_graphflow.model import import_model, load_model
 from napari_graphflow.networks import NETWORKS, LogitsOnly, TapAdapter, build
 from napari_graphflow.networks.enet import pool, unpool
 from napari_graphflow.networks.layers import PooledNorm
-from napari_graphflow.networks.size import count_macs, count_parameters
+from napari_graphflow.networks.size import count_parameters
 from napari_graphflow.networks.taps import list_taps
 
 SMALL = {"swin_unetr": 12}
 STRIDES = {"": 4, "_2": 2, "_3": 8}
+#: Maps of the encoder that every pair of networks has in common.
+ENCODER_TAPS = {"lo": 2, "hi": 8}
+#: They enlarge the logits of their deepest map.
+WITHOUT_DECODER = {"pspnet", "mobilenet_v2", "resnet18"}
 ODD = {2: (37, 50), 3: (5, 19, 30)}
 
 every_network = pytest.mark.parametrize(
@@ -54,9 +58,14 @@ def test_sizes_of_logits_and_taps(name, dims, channels):
     with torch.no_grad():
         output = network(x)
     assert output.logits.shape == (2, 3, *ODD[dims])
-    assert {"encoder", "decoder", "encoder_2", "decoder_2", "bottleneck"} <= output.taps.keys()
+    assert {"encoder", "encoder_2", "bottleneck", "lo", "hi"} <= output.taps.keys()
+    decoders = {"decoder", "decoder_2"} & output.taps.keys()
+    assert len(decoders) == (0 if name in WITHOUT_DECODER else 2)
     for tap, features in output.taps.items():
-        allowed = (STRIDES[tap[7:]],) if tap != "bottleneck" else (8, 16, 32)
+        if tap == "bottleneck":
+            allowed = (8, 16, 32)
+        else:
+            allowed = (ENCODER_TAPS[tap] if tap in ENCODER_TAPS else STRIDES[tap[7:]],)
         sizes = [tuple(math.ceil(n / stride) for n in ODD[dims]) for stride in allowed]
         assert features.shape[2:] in sizes, tap
         assert features.shape[0] == 2
@@ -122,50 +131,6 @@ def test_the_logits_can_be_exported(name, dims):
     program = torch.export.export(network, (x,))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(x), network(x))
-
-
-# Published sizes, for 1 channel and 2 classes
-
-
-@pytest.mark.parametrize(
-    ("name", "millions", "without_norms", "giga_macs"),
-    [
-        ("enet", 0.349, None, 0.461),
-        ("erfnet", 2.063, None, 3.304),
-        ("mobile_unet", 4.682, 4.640, 0.963),
-        ("fanet", 38.292, 38.250, None),
-        ("trans_unet", 105.3, None, None),
-    ],
-)
-def test_published_networks_have_their_size(name, millions, without_norms, giga_macs):
-    network = build(name, 1, 2, dims=2)
-    assert count_parameters(network) / 1e6 == pytest.approx(millions, abs=6e-4 * max(1, millions))
-    if without_norms:
-        count = count_parameters(network, batch_norm=False)
-        assert count / 1e6 == pytest.approx(without_norms, abs=6e-4)
-    if giga_macs:
-        assert count_macs(network, (1, 1, 256, 256)) / 1e9 == pytest.approx(giga_macs, abs=6e-4)
-
-
-def test_fanet_differs_from_its_published_cost_by_one_strip_convolution_in_three_levels():
-    """Done on the whole map, it costs 3 C^2 multiply-adds a pixel; C^2 H W is equal in all."""
-    macs = count_macs(build("fanet", 1, 2, dims=2), (1, 1, 256, 256)) / 1e9
-    assert macs == pytest.approx(164.17, abs=0.01)
-    assert macs + 3 * 3 * 256**2 * 64**2 / 1e9 == pytest.approx(166.6, abs=0.02)
-
-
-def test_counting_leaves_the_network_as_it_was():
-    network = small("enet", 2).train()
-    network.module.stage2.eval()
-    before = copy.deepcopy(network.state_dict())
-    one = count_macs(network, (1, 1, 32, 32))
-    assert count_macs(network, (3, 1, 32, 32)) == 3 * one
-    assert network.training
-    assert not network.module.stage2.training
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    layer = nn.Conv2d(3, 5, 3, padding=1)
-    assert count_macs(layer, (1, 3, 7, 7)) == 3 * 5 * 9 * 49
-    assert count_macs(nn.ConvTranspose2d(3, 5, 2, 2), (1, 3, 7, 7)) == 3 * 5 * 4 * 49
 
 
 # Parts of our own

@@ -84,6 +84,20 @@ def test_the_real_process_segments_and_cancels(model: Path) -> None:
     assert drawn["student"].shape == volume.shape
     assert drawn["teacher"] is None
 
+    maps = worker.run("importance", student=model, teacher=model, image=volume)
+    assert maps["student"].shape == maps["teacher"].shape == volume.shape
+    assert maps["agreement"] == pytest.approx(1)
+    mask = np.zeros(volume.shape, np.uint8)
+    mask[8:16, 8:24, 8:24] = 1
+    found = worker.run("affinity", student=model, teacher=model, labels=mask, image=volume)
+    assert found["classes"] == ["background", "organ"]
+    assert found["voxels"] == [mask.size - 8 * 16 * 16, 8 * 16 * 16]
+    np.testing.assert_allclose(found["student"].diagonal(), 1)
+    np.testing.assert_allclose(found["difference"], 0)
+    own = worker.run("affinity", student=model, image=volume)
+    assert own["teacher"] is None
+    assert any("the student found" in note for note in own["notes"])
+
     asked: list[Reply] = []
 
     def cancel_between_windows(reply: Reply) -> None:

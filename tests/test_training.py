@@ -106,10 +106,12 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_
     [
         {"method": "logits"},
         {"method": "graph_flow"},
+        {"method": "emkd"},
+        {"method": "attention"},
         # Everything that a run may carry: a discriminator, and adapters for unequal taps.
         {"network": "trans_unet", "width": 8, "adversarial": AdversarialOptions(weight=0.1)},
     ],
-    ids=["logits", "graph_flow", "adversarial"],
+    ids=["logits", "graph_flow", "emkd", "attention", "adversarial"],
 )
 def test_an_interrupted_distillation_goes_on_bit_for_bit(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)

@@ -121,6 +121,8 @@ def evaluate(
     predictions: Path | None = None,
     split: str = "test",
     device: str = "auto",
+    organs: tuple[str, ...] = (),
+    lesions: tuple[str, ...] = (),
     out: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -138,8 +140,13 @@ def evaluate(
         train, val or test.
     device
         auto, cpu, cuda or mps.
+    organs
+        Structures made of several classes that are scored besides, such as whole=liver+lesion.
+    lesions
+        Classes whose connected components are scored one by one, such as lesion.
     out
-        Writes OUT.json and OUT.csv: every metric of every case and class.
+        Writes OUT.json and OUT.csv: every metric of every case and class, and with lesions
+        OUT-lesions.csv.
     json
         Print all scores as JSON.
     """
@@ -153,6 +160,8 @@ def evaluate(
             model=model,
             predictions=predictions,
             device=device,
+            organs=_organs(organs),
+            lesions=lesions,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if out is not None:
@@ -162,6 +171,8 @@ def evaluate(
         return
     columns = {
         "Dice": "dice_score",
+        "VOE": "volume_overlap_error",
+        "|RVD|": "absolute_volume_error",
         "HD95 mm": "hausdorff_distance_95",
         "ASSD mm": "average_surface_distance",
     }
@@ -171,6 +182,27 @@ def evaluate(
         distance = metrics["hausdorff_distance_95"]
         table.add_row(name, *means, str(distance["n"]), str(distance["infinite"]))
     output.print(table)
+    for name, lesions_found in scores.get("lesions", {}).items():
+        summary = lesions_found["summary"]
+        output.print(
+            f"{name}: {summary['detected']} of {summary['lesions']} lesions found, "
+            f"{summary['false_positives']} found that are none; mean over lesions: "
+            f"Dice {summary['dice_score']:.3f}, VOE {summary['volume_overlap_error']:.3f}, "
+            f"|RVD| {summary['absolute_volume_error']:.3f}"
+        )
+
+
+def _organs(pairs: tuple[str, ...]) -> dict[str, list[str]]:
+    organs = {}
+    for pair in pairs:
+        name, _, parts = pair.partition("=")
+        if not name or not parts:
+            raise UserError(
+                f"{pair} is no organ.",
+                "Write organs as NAME=CLASS+CLASS, such as whole=liver+lesion.",
+            )
+        organs[name.strip()] = [part.strip() for part in parts.split("+")]
+    return organs
 
 
 def _run_job(kind: Kind, config: TrainingConfig, out: Path | None, detach: bool, json: bool) -> int:

@@ -1,25 +1,19 @@
-"""The distillation methods, one file per paper, and the table from which one is chosen.
+"""The distillation methods, one file per paper.
 
 A method is an ``nn.Module`` (its own weights, such as paraphrasers, are then saved and resumed
 with the run) that turns the outputs of student and teacher into named loss terms. To add one,
-write its file and add its line to `METHODS`.
+write its file and add its line to `napari_graphflow.config.METHODS`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
 
-from napari_graphflow.config import DistillationConfig
+from napari_graphflow.config import METHODS, DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import Output
-
-#: Name of a method -> module and class that hold it.
-METHODS = {
-    "logits": "napari_graphflow.distillation.logits_method:LogitsDistillation",
-    "graph_flow": "napari_graphflow.distillation.graph_flow_method:GraphFlow",
-}
 
 Record = dict[str, Any]
 
@@ -31,12 +25,18 @@ class Method(nn.Module):
     ----------
     weights
         Weight of each named term in the total loss.
+    supervised_loss
+        Loss of logits and labels that replaces the usual one on labelled patches, if any.
+    shared_tap
+        Tap at the last layer that all terms reach, where their gradients are compared.
     adapters
         Modules that are trained together with the student by its optimiser, and left behind with
         the method when the student is used.
     """
 
     weights: dict[str, float]
+    supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    shared_tap = "decoder"
 
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__()
@@ -67,6 +67,18 @@ class Method(nn.Module):
         """Named scalar terms of the loss, not yet weighted; all are label-free."""
         raise NotImplementedError
 
+    def labelled_terms(self, student: Output, teacher: Output, labels: Tensor) -> dict[str, Tensor]:
+        """Further terms, which need labels.
+
+        Parameters
+        ----------
+        student, teacher
+            What the networks returned for the labelled patches alone.
+        labels
+            (B, *spatial), class indices, or `IGNORE` where nobody has judged.
+        """
+        return {}
+
     def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
         """Train what is trained against the student, such as a discriminator; named losses."""
         return {}
@@ -86,6 +98,17 @@ class Method(nn.Module):
         self.adapters.requires_grad_(True).train()
 
 
+def check_taps(student: Output, teacher: Output, names: Iterable[str]) -> None:
+    """Refuse networks that lack a tap of a method."""
+    for role, output in (("student", student), ("teacher", teacher)):
+        if missing := sorted(set(names) - set(output.taps)):
+            raise UserError(
+                f"The {role} has no tap {missing[0]}, which this method needs.",
+                f"It has {', '.join(output.taps) or 'none'}; name its taps, or choose another "
+                "method.",
+            )
+
+
 def build_method(config: DistillationConfig) -> Method:
     """Build the method that a configuration names."""
     if config.method not in METHODS:
@@ -93,6 +116,6 @@ def build_method(config: DistillationConfig) -> Method:
             f"There is no distillation method {config.method}.",
             f"Choose one of {', '.join(METHODS)}.",
         )
-    module, name = METHODS[config.method].split(":")
+    module, name = METHODS[config.method].path.split(":")
     method: Method = getattr(import_module(module), name)(config)
     return method

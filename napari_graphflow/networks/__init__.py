@@ -40,7 +40,15 @@ NETWORKS: dict[str, NetworkInfo] = {
     "trans_unet": NetworkInfo(
         "teacher", "TransUNet: ResNet-50 and a vision transformer; 105 M in 2D"
     ),
+    "raunet": NetworkInfo("teacher", "RAUNet: ResNet-34, attention on skips; 22 M in 2D"),
+    "pspnet": NetworkInfo(
+        "teacher", "PSPNet: dilated ResNet-50, pooling at four scales; 47 M in 2D, no decoder"
+    ),
     "mobile_unet": NetworkInfo("student", "Mobile U-Net: MobileNetV2 encoder, inverted residuals"),
+    "mobilenet_v2": NetworkInfo(
+        "student", "MobileNetV2: stride 8, 2.2 M parameters in 2D, no decoder"
+    ),
+    "resnet18": NetworkInfo("student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder"),
     "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
 }

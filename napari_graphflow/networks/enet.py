@@ -26,6 +26,8 @@ TAPS = {
     "encoder_2": "initial",
     "decoder_2": "stage5",
     "bottleneck": "stage3",
+    "lo": "initial",
+    "hi": "stage3",
 }
 
 

@@ -24,6 +24,8 @@ TAPS = {
     "encoder_2": "down1",
     "decoder_2": "decoder2",
     "bottleneck": "encoder3",
+    "lo": "down1",
+    "hi": "encoder3",
 }
 
 

@@ -42,6 +42,8 @@ TAPS = {
     "encoder_2": "encoder.1",
     "decoder_2": "ups.1",
     "bottleneck": "encoder.3",
+    "lo": "encoder.1",
+    "hi": "encoder.3",
 }
 #: Cells along each axis of the two square pools, from the deepest decoder stage up.
 POOLS = ((3, 6), (12, 18), (3, 6))

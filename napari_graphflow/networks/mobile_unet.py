@@ -24,6 +24,8 @@ TAPS = {
     "encoder_3": "encoder.2",
     "decoder_3": "blocks.1",
     "bottleneck": "encoder.4",
+    "lo": "stem",
+    "hi": "encoder.2",
 }
 #: Stages of MobileNetV2 up to each map of the encoder: expansion, channels, blocks, first stride.
 STAGES = (
@@ -58,7 +60,7 @@ class MobileUNet(nn.Module):
             return max(4, round(channels * width / 32))
 
         channels = scaled(32)
-        self.stem = _convolution(dims, in_channels, channels, 3, stride=2)
+        self.stem = filtered(dims, in_channels, channels, 3, stride=2)
         self.encoder = nn.ModuleList()
         skips = []
         for group in STAGES:
@@ -73,7 +75,7 @@ class MobileUNet(nn.Module):
             self.encoder.append(blocks)
             skips.append(channels)
         deepest = scaled(1280)
-        blocks.append(_convolution(dims, channels, deepest, 1))
+        blocks.append(filtered(dims, channels, deepest, 1))
         self.ups = nn.ModuleList()
         self.blocks = nn.ModuleList()
         channels = deepest
@@ -113,8 +115,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and inputs == outputs
         self.layers = nn.Sequential()
         if expansion > 1:
-            self.layers.append(_convolution(dims, inputs, inner, 1))
-        self.layers.append(_convolution(dims, inner, inner, 3, stride=stride, groups=inner))
+            self.layers.append(filtered(dims, inputs, inner, 1))
+        self.layers.append(filtered(dims, inner, inner, 3, stride=stride, groups=inner))
         self.layers.append(convolution(dims, inner, outputs, 1))
         self.layers.append(batch_norm(dims, outputs))
 
@@ -123,9 +125,10 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-def _convolution(
+def filtered(
     dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
+    """Convolution, batch normalisation, and an activation between 0 and 6."""
     return nn.Sequential(
         convolution(dims, inputs, outputs, kernel, stride=stride, groups=groups),
         batch_norm(dims, outputs),

@@ -16,6 +16,8 @@ TAPS = {
     "encoder_3": "encoder4",
     "decoder_3": "decoder4",
     "bottleneck": "encoder10",
+    "lo": "encoder2",
+    "hi": "encoder4",
 }
 
 

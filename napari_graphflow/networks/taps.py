@@ -27,13 +27,18 @@ class Output(NamedTuple):
     taps
         Feature maps by name. ``encoder`` and ``decoder`` are the main pair (stride 4),
         ``encoder_2`` and ``decoder_2`` the second (stride 2), ``encoder_3`` and ``decoder_3`` the
-        third (stride 8) where a network has them; ``bottleneck`` is the deepest map. A tap of
+        third (stride 8) where a network has them; ``bottleneck`` is the deepest map, ``lo`` and
+        ``hi`` are maps of the encoder at strides 2 and 8, which every network has. A tap of
         stride s has ``ceil(size / s)`` cells along an axis, and cell i is centred on the image
         coordinate ``(i + 0.5) s - 0.5``.
     """
 
     logits: Tensor
     taps: dict[str, Tensor]
+
+    def first(self, count: int) -> "Output":
+        """Keep the first images of the batch."""
+        return Output(self.logits[:count], {name: x[:count] for name, x in self.taps.items()})
 
 
 class TapAdapter(nn.Module):

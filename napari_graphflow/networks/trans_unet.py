@@ -28,6 +28,8 @@ TAPS = {
     "encoder_3": "stages.1",
     "decoder_3": "decoder.0",
     "bottleneck": "transformer",
+    "lo": "stem",
+    "hi": "stages.1",
 }
 #: Cells of the learnt grid of positions along each axis.
 POSITIONS = {2: 14, 3: 6}

@@ -13,6 +13,8 @@ TAPS = {
     "encoder_3": "down_3",
     "decoder_3": "upcat_4",
     "bottleneck": "down_4",
+    "lo": "down_1",
+    "hi": "down_3",
 }
 
 

@@ -15,6 +15,8 @@ TAPS = {
     "encoder_3": "conv_3_0",
     "decoder_3": "upcat_3_1",
     "bottleneck": "conv_4_0",
+    "lo": "conv_1_0",
+    "hi": "conv_3_0",
 }
 
 

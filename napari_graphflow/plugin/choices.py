@@ -1,4 +1,4 @@
-"""What *Distil* offers, in words: networks with their size, methods, efforts.
+"""What *Distil* offers, in words: networks with their size, efforts.
 
 The sizes are written down because counting parameters needs torch; a test builds the networks and
 compares.
@@ -25,26 +25,15 @@ PARAMETERS: dict[str, dict[int, int]] = {
     "fanet": {2: 38_292_290, 3: 4_032_434},
     "swin_unetr": {2: 6_302_228, 3: 15_703_004},
     "trans_unet": {2: 105_269_794, 3: 8_321_962},
+    "raunet": {2: 22_137_122, 3: 4_098_090},
+    "pspnet": {2: 46_705_474, 3: 6_718_450},
     "mobile_unet": {2: 4_682_323, 3: 1_030_383},
+    "mobilenet_v2": {2: 2_225_858, 3: 646_274},
+    "resnet18": {2: 11_171_266, 3: 2_078_674},
     "erfnet": {2: 2_062_872, 3: 824_422},
     "enet": {2: 348_996, 3: 634_070},
 }
 
-METHODS: dict[str, Words] = {
-    "graph_flow": Words(
-        "Graph Flow",
-        "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
-    ),
-    "logits": Words(
-        "Soft answers",
-        "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
-    ),
-}
-METHOD_TIPS = {
-    "graph_flow": "Cross-layer variation graphs, with vertex and edge distillation and logits "
-    "distillation (Graph Flow, IEEE TMI 2022).",
-    "logits": "Logits distillation with a temperature (Hinton et al., 2015).",
-}
 EFFORTS: dict[Effort, Words] = {
     "quick": Words("quick", "to see whether it works"),
     "overnight": Words("overnight", "a student worth using"),

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config import (
+    METHODS,
     PRESETS,
     DistillationConfig,
     Effort,
@@ -26,8 +27,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import create
 from napari_graphflow.plugin.choices import (
     EFFORTS,
-    METHOD_TIPS,
-    METHODS,
     PARAMETERS,
     network_title,
     students,
@@ -79,8 +78,8 @@ class DistilWidget(Panel):
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
 
-        for name, words in METHODS.items():
-            self.method.addItem(words.title, name)
+        for name, known in METHODS.items():
+            self.method.addItem(known.title, name)
         efforts = []
         for effort, words in EFFORTS.items():
             choice = QRadioButton(words.title)
@@ -212,8 +211,8 @@ class DistilWidget(Panel):
     def _update(self) -> None:
         method = str(self.method.currentData())
         self.method_text.setText(METHODS[method].text)
-        self.method_text.setToolTip(METHOD_TIPS[method])
-        self.method.setToolTip(METHOD_TIPS[method])
+        self.method_text.setToolTip(METHODS[method].tip)
+        self.method.setToolTip(METHODS[method].tip)
         self.forms["distill"].show_part(method)
         ready = self.dataset.ready()
         self.button.setEnabled(ready)

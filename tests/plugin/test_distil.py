@@ -9,11 +9,10 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_graphflow.config import PRESETS, DistillationConfig
-from napari_graphflow.distillation import METHODS as KNOWN_METHODS
+from napari_graphflow.config import METHODS, PRESETS, DistillationConfig, EMKDOptions
 from napari_graphflow.jobs import create, list_jobs
 from napari_graphflow.networks import NETWORKS, build
-from napari_graphflow.plugin.choices import METHODS, PARAMETERS
+from napari_graphflow.plugin.choices import PARAMETERS
 from napari_graphflow.plugin.distil import DistilWidget
 
 SLOW_MS = 300_000
@@ -215,8 +214,24 @@ def test_the_sizes_in_the_list_are_those_of_the_networks(name: str, dims: int) -
     assert PARAMETERS[name][dims] == counted
 
 
-def test_every_method_is_offered_in_words() -> None:
-    assert set(METHODS) == set(KNOWN_METHODS)
+def test_every_method_is_offered_with_its_own_options(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    widget.teacher.choose(make_model("large", role="teacher", network="unet"))
+    assert [widget.method.itemData(i) for i in range(widget.method.count())] == list(METHODS)
+    form = widget.forms["distill"]
+    for index, (name, words) in enumerate(METHODS.items()):
+        widget.method.setCurrentIndex(index)
+        assert widget.config().method == name
+        assert widget.method_text.text() == words.text
+        if name in DistillationConfig.model_fields:
+            assert not form.part(name).isHidden()
+    widget.method.setCurrentIndex(widget.method.findData("emkd"))
+    form.part("emkd").put_fields(preset="official", affinity_weight="0.5")
+    assert widget.config().emkd == EMKDOptions(preset="official", affinity_weight=0.5)
+    assert form.part("graph_flow").isHidden()
 
 
 def test_the_window_answers_while_a_job_runs(
