@@ -86,6 +86,9 @@ class TrainingConfig(_Frozen):
         Decoupled weight decay of AdamW.
     validate_every
         Steps between two validations; the best one is kept.
+    checkpoint_minutes
+        A checkpoint is written at every validation, and between two of them after so many
+        minutes.
     seed
         Seeds weights, sampling, augmentation and the choice of labelled cases.
     device
@@ -112,6 +115,7 @@ class TrainingConfig(_Frozen):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
     validate_every: Annotated[int, Field(ge=1)] = 100
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=1440)] = 5.0
     seed: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

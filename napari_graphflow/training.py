@@ -7,7 +7,7 @@ writing a checkpoint, and calling it again on the same folder goes on from there
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_graphflow.batches import Batches
+from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.config import DistillationConfig, ModelCard, TrainingConfig
 from napari_graphflow.distillation import Method, Record, build_method
 from napari_graphflow.errors import UserError
@@ -38,7 +39,6 @@ from napari_graphflow.model import (
 from napari_graphflow.networks import Output
 from napari_graphflow.training_data import TrainingData, make_card, mirror_axes, read_training_data
 
-LAST = "checkpoints/last.pt"
 BEST = "checkpoints/best.safetensors"
 MODEL = "artifacts/model"
 MAXIMUM_GRADIENT_NORM = 5.0
@@ -129,6 +129,8 @@ class _Run:
     method: Method | None = None
     step: int = 0
     best: float = -1.0
+    #: Terms of the loss of the last step, until they have been told and the network validated.
+    untold: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
 
 
@@ -162,43 +164,68 @@ def _fit(run: _Run) -> Iterator[Record]:
     if run.teacher is not None and run.method is not None:
         teacher = fabric.setup_module(run.teacher.module)
         _build_method(run.method, student, teacher, fabric.to_device(batches(0).images))
-    state = {"student": student, "optimiser": optimiser, "schedule": schedule}
-    resumed = _resume(run, state, fabric)
-    if run.method is not None and teacher is not None and not resumed:
+    state = {
+        "student": student,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "precision": fabric.strategy.precision,
+    }
+    checkpoints = Checkpoints(run.folder, config.checkpoint_minutes)
+    saved = yield from checkpoints.load(fabric.device)
+    if saved is not None:
+        _restore(run, state, saved)
+    elif run.method is not None and teacher is not None:
         yield {"event": "phase", "name": "paraphrasing the teacher's features"}
         outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
         with fabric.autocast():
             yield from run.method.prepare(outputs)
+        yield checkpoints.save(_content(run, state), run.step)
 
     yield {"event": "phase", "name": "training"}
     student.train()
     started, first = time.monotonic(), run.step
-    every = max(1, config.steps // POINTS_PER_CURVE)
     try:
-        while run.step < config.steps:
+        while True:
+            if run.untold:
+                validated = yield from _tell(run, student)
+                if validated or checkpoints.due():
+                    yield checkpoints.save(_content(run, state), run.step)
+                done, left = run.step - first, config.steps - run.step
+                eta = round((time.monotonic() - started) / done * left, 1) if done else None
+                yield {
+                    "event": "progress",
+                    "step": run.step,
+                    "total": config.steps,
+                    "eta_s": eta,
+                }
+            if run.step >= config.steps:
+                break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
-            losses = _step(run, student, teacher, optimiser, fabric, batches)
+            run.untold = _step(run, student, teacher, optimiser, fabric, batches)
             schedule.step()
             run.step += 1
-            eta = (time.monotonic() - started) / (run.step - first) * (config.steps - run.step)
-            yield {
-                "event": "progress",
-                "step": run.step,
-                "total": config.steps,
-                "eta_s": round(eta, 1),
-            }
-            if run.step % every == 0:
-                for name, value in losses.items():
-                    yield _metric(f"loss/{name}", value, run.step, "train")
-            if run.step % config.validate_every == 0 or run.step == config.steps:
-                yield from _validate(run, student)
-                yield _save_checkpoint(run, state)
     except GeneratorExit:
-        _save_checkpoint(run, state)
+        checkpoints.save(_content(run, state), run.step)
         raise
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
     yield _save_result(run, network)
+
+
+def _tell(run: _Run, student: nn.Module) -> Generator[Record, None, bool]:
+    """Tell the losses of the last step and validate where it is time; says whether it was.
+
+    A pause in the midst of it leaves them untold, and the resumed run tells them all.
+    """
+    config = run.config
+    if run.step % max(1, config.steps // POINTS_PER_CURVE) == 0:
+        for name, value in run.untold.items():
+            yield _metric(f"loss/{name}", value, run.step, "train")
+    validated = run.step % config.validate_every == 0 or run.step == config.steps
+    if validated:
+        yield from _validate(run, student)
+    run.untold = {}
+    return validated
 
 
 def _step(
@@ -296,33 +323,23 @@ def _validate(run: _Run, student: nn.Module) -> Iterator[Record]:
         save_weights(student, path)
 
 
-def _save_checkpoint(run: _Run, state: dict[str, Any]) -> Record:
-    path = run.folder / LAST
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _content(run: _Run, state: dict[str, Any]) -> dict[str, Any]:
+    """All that a run needs to go on; the random numbers and batches follow from the step."""
     content = {name: part.state_dict() for name, part in state.items()}
-    content |= {"step": run.step, "best": run.best}
+    content |= {"step": run.step, "best": run.best, "untold": run.untold}
     if run.method is not None:
         content["method"] = run.method.state_dict()
-    aside = path.with_name(".last.pt")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        os.fsync(file.fileno())
-    aside.replace(path)
-    return {"event": "checkpoint", "path": LAST, "step": run.step}
+    return content
 
 
-def _resume(run: _Run, state: dict[str, Any], fabric: Fabric) -> bool:
-    path = run.folder / LAST
-    if not path.is_file():
-        return False
-    content = torch.load(path, map_location=fabric.device, weights_only=True)
+def _restore(run: _Run, state: dict[str, Any], content: dict[str, Any]) -> None:
     for name, part in state.items():
-        part.load_state_dict(content[name])
+        part.load_state_dict(content.get(name, {}))
     if run.method is not None:
         run.method.load_state_dict(content["method"])
         run.method.requires_grad_(False).eval()
     run.step, run.best = content["step"], content["best"]
-    return True
+    run.untold = content.get("untold", {})
 
 
 def _save_result(run: _Run, network: nn.Module) -> Record:

@@ -89,6 +89,18 @@ def pause(job: str) -> None:
 
 
 @jobs.command
+def checkpoint(job: str) -> None:
+    """Write a checkpoint now and go on.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    find_job(job).checkpoint()
+
+
+@jobs.command
 def resume(job: str, *, detach: Flag = False) -> int:
     """Go on from the last checkpoint of a job that was paused, cancelled or lost.
 

@@ -5,7 +5,7 @@
     job.json      what was asked; never rewritten
     events.jsonl  what happened, one JSON object a line; only ever appended to
     status.json   the last state and a heartbeat; replaced as a whole
-    control/      ``cancel``, ``pause``: files that anyone may create
+    control/      ``cancel``, ``pause``, ``checkpoint_now``: files that anyone may create
     checkpoints/  artifacts/  log.txt
 
 The job process writes, everybody else reads and leaves wishes in ``control``. Whoever writes holds

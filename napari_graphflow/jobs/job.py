@@ -212,6 +212,16 @@ class Job:
         self._require(self.status(), "paused", "paused")
         self._wish("pause")
 
+    def checkpoint(self) -> None:
+        """Ask the running job to write a checkpoint now and to go on."""
+        status = self.status()
+        if status.state != "running":
+            raise UserError(
+                f"The job {self.title} is {status.state} and writes no checkpoint.",
+                "Wait until it is running.",
+            )
+        self._wish("checkpoint_now")
+
     def cancel(self, timeout: float = 10.0) -> Status:
         """End the job and wait: ask, after `timeout` seconds terminate, after twice that kill."""
         for _ in self.begin_cancel(timeout):
