@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: setup test test-slow lint format demo bench clean
+.PHONY: setup test test-slow soak lint format demo bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -62,14 +62,17 @@ $(READY): pyproject.toml Makefile
 	touch $(READY)
 
 test: setup
-	$(PYTEST) -m "not slow" --ignore=tests/plugin
+	$(PYTEST) -m "not slow and not soak" --ignore=tests/plugin
 	for binding in pyqt5 pyqt6; do
 		echo "The window with $$binding"
-		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) -m "not slow" tests/plugin
+		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) -m "not slow and not soak" tests/plugin
 	done
 
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not soak"
+
+soak: setup
+	$(PYTEST) -m soak
 
 lint: setup
 	$(BIN)/ruff check

@@ -11,8 +11,9 @@ import numpy as np
 
 from napari_graphflow.batches import TrainingCase, load_case
 from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
-from napari_graphflow.dataset import Case, Dataset, fingerprint
+from napari_graphflow.dataset import Case, Dataset, Split, fingerprint
 from napari_graphflow.errors import UserError
+from napari_graphflow.system import replace_file
 
 Record = dict[str, Any]
 
@@ -83,16 +84,16 @@ def read_training_data(
     chosen = choose_labelled(labelled, config.labelled, config.seed)
     hidden = [case for case in labelled if case not in chosen]
     rest = dataset.unlabelled("train") + hidden if unlabelled else []
-    validation = dataset.labelled("val")
-    _note_cases(folder, labelled=chosen, unlabelled=rest, validation=validation)
+    groups = {"labelled": chosen, "unlabelled": rest, "validation": dataset.labelled("val")}
+    groups = _noted_cases(folder, dataset, groups)
 
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
-    total, done = len(chosen) + len(rest) + len(validation), 0
-    for kind, cases in (("labelled", chosen), ("unlabelled", rest), ("validation", validation)):
+    total, done = sum(map(len, groups.values())), 0
+    for kind, cases in groups.items():
         for case in cases:
             read[kind].append(
                 load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
@@ -177,8 +178,30 @@ def make_card(
     )
 
 
-def _note_cases(folder: Path, **cases: list[Case]) -> None:
-    """Keep the names of the cases beside the run, not in the model, which may be handed on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {kind: [case.name for case in group] for kind, group in cases.items()}
-    (folder / "cases.json").write_text(json.dumps(names, indent=1), "utf-8")
+def _noted_cases(
+    folder: Path, dataset: Dataset, groups: dict[str, list[Case]]
+) -> dict[str, list[Case]]:
+    """Note the cases of a new run; a resumed one takes those that it began with.
+
+    They are kept beside the run, not in the model, which may be handed on.
+    """
+    path = folder / "cases.json"
+    if not path.is_file():
+        names = {kind: [case.name for case in group] for kind, group in groups.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(names, indent=1).encode())
+        return groups
+    found: dict[str, list[Case]] = {}
+    for kind, names in json.loads(path.read_text("utf-8")).items():
+        split: Split = "val" if kind == "validation" else "train"
+        there = {case.name: case for case in dataset.labelled(split)}
+        if kind == "unlabelled":
+            there |= {case.name: case for case in dataset.unlabelled(split)}
+        for name in names:
+            if name not in there:
+                raise UserError(
+                    f"The case {name} of the dataset {dataset.name} is gone since the job began.",
+                    "Put its image and mask back and resume, or start a new job.",
+                )
+        found[kind] = [there[name] for name in names]
+    return found
