@@ -18,7 +18,8 @@ def _number(value: Any) -> Any:
 
 
 Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+#: ``cuda`` is any GPU, ``cuda:1`` the second.
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
 T = TypeVar("T", bound=BaseModel)
 
@@ -92,7 +93,7 @@ class TrainingConfig(_Frozen):
     seed
         Seeds weights, sampling, augmentation and the choice of labelled cases.
     device
-        Where to compute.
+        Where to compute: ``auto``, ``cpu``, ``mps``, ``cuda`` or one GPU, as ``cuda:1``.
     precision
         Number format of Lightning Fabric, ``32-true`` or ``bf16-mixed`` or ``16-mixed``.
     threads

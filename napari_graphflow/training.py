@@ -32,6 +32,7 @@ from napari_graphflow.model import (
     build_network,
     load_model,
     load_weights,
+    resolve_device,
     save_model,
     save_weights,
     weights_hash,
@@ -136,9 +137,10 @@ class _Run:
 
 def _fit(run: _Run) -> Iterator[Record]:
     config, data = run.config, run.data
+    device = resolve_device(config.device)
     fabric = Fabric(
-        accelerator="auto" if config.device == "auto" else config.device,
-        devices=1,
+        accelerator=device.type,
+        devices=1 if device.type == "cpu" else [device.index or 0],
         precision=config.precision,
     )
     torch.manual_seed(config.seed)

@@ -7,7 +7,17 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
-from napari_graphflow.jobs import Job, find_job, list_jobs
+from napari_graphflow.devices import devices as list_devices
+from napari_graphflow.jobs import (
+    Job,
+    find_job,
+    jobs_root,
+    list_jobs,
+    move,
+    start_next,
+    submit,
+    waiting,
+)
 
 jobs = App(name="jobs", help="Trainings and distillations, running and past.")
 
@@ -23,15 +33,20 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     json
         Print them as JSON.
     """
+    where = jobs_root() if root is None else root
+    if where.is_dir():
+        start_next(where)  # in the place of a job that was killed before it could
+    order = waiting(where)
     found = [(job, job.status()) for job in list_jobs(root)]
     if json:
         print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
         return
-    table = Table("job", "state", "step", "best Dice", "what", box=None)
+    table = Table("job", "state", "step", "device", "best Dice", "what", box=None)
     for job, status in found:
         best = "" if status.best is None else f"{status.best:.3f}"
         steps = f"{status.step or 0}/{status.total or '?'}"
-        table.add_row(job.folder.name, status.state, steps, best, job.title)
+        state = f"queued, {order.index(job) + 1}." if job in order else status.state
+        table.add_row(job.folder.name, state, steps, status.device, best, job.title)
     output.print(table)
 
 
@@ -111,9 +126,53 @@ def resume(job: str, *, detach: Flag = False) -> int:
     detach
         Return at once.
     """
-    found = find_job(job)
-    found.resume()
+    found = submit(find_job(job))
     return 0 if detach else follow_job(found)
+
+
+@jobs.command
+def up(job: str, *, places: int = 1) -> None:
+    """Move a waiting job towards the front of the queue.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    places
+        By how many places.
+    """
+    _move(job, -places)
+
+
+@jobs.command
+def down(job: str, *, places: int = 1) -> None:
+    """Move a waiting job towards the end of the queue.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    places
+        By how many places.
+    """
+    _move(job, places)
+
+
+@jobs.command
+def devices(*, json: Json = False) -> None:
+    """List the devices of this computer with their free memory.
+
+    Parameters
+    ----------
+    json
+        Print as JSON.
+    """
+    found = list_devices()
+    if json:
+        print_json([vars(device) for device in found])
+        return
+    for device in found:
+        output.print(f"{device.name:<8} {device}")
 
 
 @jobs.command(show=False)
@@ -133,3 +192,10 @@ def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:
             if event["event"] == "metric":
                 scores[f"{event['split']} {event['name']}"] = event["step"], event["value"]
     return scores
+
+
+def _move(name: str, places: int) -> None:
+    job = find_job(name)
+    move(job, places)
+    for number, one in enumerate(waiting(job.folder.parent), start=1):
+        output.print(f"{number}. {one.name}")

@@ -11,7 +11,7 @@ from napari_graphflow.cli.terminal import Flag, Json, follow, output, print_json
 from napari_graphflow.config import DistillationConfig, TrainingConfig, read_model_card
 from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Kind, create
+from napari_graphflow.jobs import Kind, create, submit
 
 
 def train(
@@ -180,8 +180,7 @@ def _run_job(kind: Kind, config: TrainingConfig, out: Path | None, detach: bool,
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
-    job = create(kind, config)
-    job.start()
+    job = submit(create(kind, config))
     if detach:
         print_json({"folder": job.folder}) if json else output.print(str(job.folder))
         return 0

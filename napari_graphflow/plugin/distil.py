@@ -23,7 +23,7 @@ from napari_graphflow.config import (
     first_problem,
 )
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import create
+from napari_graphflow.jobs import create, submit
 from napari_graphflow.plugin.choices import (
     EFFORTS,
     METHOD_TIPS,
@@ -166,8 +166,7 @@ class DistilWidget(Panel):
         """Start the job and show it in the list."""
         try:
             config = self.config()
-            job = create("train" if self.kind == "train" else "distill", config)
-            job.start()
+            job = submit(create("train" if self.kind == "train" else "distill", config))
         except UserError as error:
             self.fail(error)
             return
