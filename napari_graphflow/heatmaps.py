@@ -5,12 +5,12 @@ property of the tissue, and none of them is a picture of the paper (design choic
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_graphflow.config import GraphFlowOptions
 from napari_graphflow.distillation.graph_flow import VariationGraph, patch_energy, variation_graph
@@ -67,14 +67,16 @@ def variation_maps(
     """
     options = _options(student)
     notes = ["Internal features of the network, not tissue properties."]
-    own, own_energy = _map(student, volume, options, _taps, progress, cancelled)
+    own, own_energy = _map(
+        student, volume, options, _through(_adapters(student.folder)), progress, cancelled
+    )
     if teacher is None:
         return VariationMaps(_scaled(own, own_energy), None, None, tuple(notes))
     encode: Encode = _taps
     if student.card.provenance.get("teacher_sha256") == weights_hash(teacher.folder) and (
         paraphrasers := _paraphrasers(student.folder)
     ):
-        encode = _paraphrased(paraphrasers)
+        encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
         notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
     else:
         notes.append(
@@ -145,12 +147,17 @@ def _taps(output: Output) -> tuple[Tensor, Tensor]:
     return output.taps["encoder"], output.taps["decoder"]
 
 
-def _paraphrased(paraphrasers: dict[str, Paraphraser]) -> Encode:
+def _through(layers: Mapping[str, nn.Module]) -> Encode:
+    """Taps after the layer that the method put on each, where it put one."""
+
     def encode(output: Output) -> tuple[Tensor, Tensor]:
         encoder, decoder = _taps(output)
+        for tap in ("encoder", "decoder"):
+            if tap in layers:
+                layers[tap].to(encoder.device)
         return (
-            paraphrasers["encoder"].to(encoder.device).encode(encoder),
-            paraphrasers["decoder"].to(decoder.device).encode(decoder),
+            layers["encoder"](encoder) if "encoder" in layers else encoder,
+            layers["decoder"](decoder) if "decoder" in layers else decoder,
         )
 
     return encode
@@ -158,21 +165,35 @@ def _paraphrased(paraphrasers: dict[str, Paraphraser]) -> Encode:
 
 def _paraphrasers(folder: Path) -> dict[str, Paraphraser]:
     """The paraphrasers saved beside a student; none if it was distilled by another method."""
+    found: dict[str, Paraphraser] = {}
+    for tap, state in _saved(folder, "paraphrasers").items():
+        # The second layer of the encoder leads from the teacher's to the student's channels.
+        narrow, wide, *kernel = state["encoder.2.weight"].shape
+        found[tap] = Paraphraser(wide, narrow, len(kernel))
+        found[tap].load_state_dict(state)
+        found[tap].eval().requires_grad_(False)
+    return found
+
+
+def _adapters(folder: Path) -> dict[str, nn.Module]:
+    """The 1x1 convolutions of a student whose taps differ in width."""
+    found: dict[str, nn.Module] = {}
+    for tap, state in _saved(folder, "adapters").items():
+        narrow, wide, *kernel = state["weight"].shape
+        convolution = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
+        found[tap] = convolution(wide, narrow, kernel_size=1)
+        found[tap].load_state_dict(state)
+        found[tap].requires_grad_(False)
+    return found
+
+
+def _saved(folder: Path, owner: str) -> dict[str, dict[str, Tensor]]:
+    """States of the method's modules under `owner`, by tap."""
     path = folder / METHOD
-    if not path.is_file():
-        return {}
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, value in load_file(path).items():
-        owner, _, rest = name.partition(".")
-        if owner == "paraphrasers":
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, value in (load_file(path) if path.is_file() else {}).items():
+        first, _, rest = name.partition(".")
+        if first == owner:
             tap, _, parameter = rest.partition(".")
-            found.setdefault(tap, {})[parameter] = value
-    return {tap: _rebuilt(state) for tap, state in found.items()}
-
-
-def _rebuilt(state: dict[str, Tensor]) -> Paraphraser:
-    # The second layer of the encoder leads from the teacher's to the student's channels.
-    narrow, wide, *kernel = state["encoder.2.weight"].shape
-    paraphraser = Paraphraser(wide, narrow, len(kernel))
-    paraphraser.load_state_dict(state)
-    return paraphraser.eval().requires_grad_(False)
+            states.setdefault(tap, {})[parameter] = value
+    return states

@@ -133,7 +133,7 @@ class _Recorder:
             pid=os.getpid(),
             process_started=process_start(os.getpid()),
             heartbeat=time.time(),
-            **status.model_dump(include={"step", "total", "best", "launched", "device"}),
+            **status.model_dump(include={"step", "total", "best", "launched", "device", "runner"}),
         )
         self._changed = False
         self._written = self._progressed = 0.0

@@ -4,11 +4,12 @@
 writing a checkpoint, and calling it again on the same folder goes on from there.
 """
 
+import gc
 import os
-import shutil
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +25,31 @@ from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.config import DistillationConfig, ModelCard, TrainingConfig
 from napari_graphflow.distillation import Method, Record, build_method
 from napari_graphflow.errors import UserError
-from napari_graphflow.inference import peak_memory, predict
-from napari_graphflow.metrics import IGNORE, dice_score
+from napari_graphflow.inference import peak_memory
+from napari_graphflow.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import (
-    METHOD,
-    Model,
     build_network,
     load_model,
-    load_weights,
     resolve_device,
-    save_model,
     save_weights,
-    weights_hash,
 )
-from napari_graphflow.networks import Output
+from napari_graphflow.networks import Output, TapAdapter
+from napari_graphflow.run import BEST, Run
 from napari_graphflow.training_data import TrainingData, make_card, mirror_axes, read_training_data
+from napari_graphflow.validation import validate
 
-BEST = "checkpoints/best.safetensors"
-MODEL = "artifacts/model"
 MAXIMUM_GRADIENT_NORM = 5.0
 POINTS_PER_CURVE = 500
+#: How often in a run the gradient of each term is measured, which costs a backward pass each.
+GRADIENTS_PER_RUN = 50
+#: Batches of validation patches on which a method measures what it prepared.
+HELD_OUT_BATCHES = 20
 
 
-def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
+def train(
+    config: TrainingConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+) -> Iterator[Record]:
     """Train a network on the labelled cases of a dataset.
 
     Parameters
@@ -55,12 +58,16 @@ def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
         What to train, on what, for how long.
     folder
         Receives checkpoints and, at the end, the model in ``artifacts/model``.
+    cases
+        Read only so many cases of each kind, to measure what a run takes.
+    lighter
+        Whether to go on with a smaller setting where memory runs out.
 
     Yields
     ------
     dict
-        Records with the key ``event``: ``phase``, ``progress``, ``metric``, ``checkpoint``,
-        ``memory`` and at last ``model``.
+        Records with the key ``event``: ``phase``, ``setting``, ``progress``, ``metric``,
+        ``preview``, ``checkpoint``, ``warning``, ``memory`` and at last ``model``.
 
     Raises
     ------
@@ -70,11 +77,14 @@ def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
         If the loss is no longer a number.
     """
     _limit_threads(config)
-    data = yield from read_training_data(config, folder, config.preprocessing)
-    yield from _fit(_Run(config, folder, data, make_card(config, data, "teacher")))
+    data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
+    run = Run(config, folder, data, make_card(config, data, "teacher"))
+    yield from _fit_into_memory(run, lighter)
 
 
-def distill(config: DistillationConfig, folder: Path) -> Iterator[Record]:
+def distill(
+    config: DistillationConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+) -> Iterator[Record]:
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
     Parameters, records and errors are those of :func:`train`; the student takes over the
@@ -94,10 +104,12 @@ def distill(config: DistillationConfig, folder: Path) -> Iterator[Record]:
         teacher.card.preprocessing,
         patch_size=teacher.card.patch_size,
         unlabelled=config.unlabelled,
+        cases=cases,
     )
     _check_teacher(teacher.card, data)
     card = make_card(config, data, "student")
-    yield from _fit(_Run(config, folder, data, card, teacher, build_method(config)))
+    run = Run(config, folder, data, card, teacher)
+    yield from _fit_into_memory(run, lighter)
 
 
 def _check_teacher(card: ModelCard, data: TrainingData) -> None:
@@ -120,22 +132,45 @@ def _limit_threads(config: TrainingConfig) -> None:
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
 
 
-@dataclass
-class _Run:
-    config: TrainingConfig
-    folder: Path
-    data: TrainingData
-    card: ModelCard
-    teacher: Model | None = None
-    method: Method | None = None
-    step: int = 0
-    best: float = -1.0
-    #: Terms of the loss of the last step, until they have been told and the network validated.
-    untold: dict[str, float] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
+def _fit_into_memory(run: Run, lighter: bool) -> Iterator[Record]:
+    """Fit; where memory runs out, go on from the last checkpoint with a smaller setting."""
+    setting = kept_setting(run.folder) or Setting(run.config.batch_size, run.data.patch_size)
+    while True:
+        yield {"event": "setting", **asdict(setting)}
+        try:
+            yield from _fit(_with_setting(run, setting))
+            return
+        except Exception as error:
+            smaller = setting.lighter() if lighter and is_out_of_memory(error) else None
+            if smaller is None:
+                raise
+        # Here the error is gone, and with it the frames that held the memory.
+        gc.collect()
+        torch.cuda.empty_cache()
+        yield {
+            "event": "warning",
+            "code": "out_of_memory",
+            "text": f"Out of memory with {setting}. Going on from the last checkpoint with "
+            f"{smaller}.",
+        }
+        setting = smaller
+        setting.keep(run.folder)
 
 
-def _fit(run: _Run) -> Iterator[Record]:
+def _with_setting(run: Run, setting: Setting) -> Run:
+    config = run.config.model_copy(update={"batch_size": setting.batch_size})
+    method = build_method(config) if isinstance(config, DistillationConfig) else None
+    patch = setting.patch_size
+    return replace(
+        run,
+        config=config,
+        data=replace(run.data, patch_size=patch),
+        card=run.card.model_copy(update={"patch_size": patch}),
+        method=method,
+    )
+
+
+def _fit(run: Run) -> Iterator[Record]:
     config, data = run.config, run.data
     device = resolve_device(config.device)
     fabric = Fabric(
@@ -145,17 +180,6 @@ def _fit(run: _Run) -> Iterator[Record]:
     )
     torch.manual_seed(config.seed)
     network = build_network(run.card)
-    student, optimiser = fabric.setup(
-        network,
-        torch.optim.AdamW(
-            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        ),
-    )
-    # Of 10 steps a tenth would be a rise of no length, by which the schedule divides.
-    rise = 0.2 if config.steps == 10 else 0.1
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
-    )
     batches = Batches(
         data.labelled,
         data.unlabelled,
@@ -164,10 +188,20 @@ def _fit(run: _Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    teacher = None
+    parameters = list(network.parameters())
     if run.teacher is not None and run.method is not None:
-        teacher = fabric.setup_module(run.teacher.module)
-        _build_method(run.method, student, teacher, fabric.to_device(batches(0).images))
+        _build_method(run.method, network, run.teacher.module, batches(0).images)
+        parameters += run.method.to(fabric.device).adapters.parameters()
+    student, optimiser = fabric.setup(
+        network,
+        torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay),
+    )
+    # Of 10 steps a tenth would be a rise of no length, by which the schedule divides.
+    rise = 0.2 if config.steps == 10 else 0.1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
+    )
+    teacher = None if run.teacher is None else fabric.setup_module(run.teacher.module)
     state = {
         "student": student,
         "optimiser": optimiser,
@@ -177,23 +211,32 @@ def _fit(run: _Run) -> Iterator[Record]:
     checkpoints = Checkpoints(run.folder, config.checkpoint_minutes)
     saved = yield from checkpoints.load(fabric.device)
     if saved is not None:
-        _restore(run, state, saved)
+        run.restore(state, saved)
     elif run.method is not None and teacher is not None:
         yield {"event": "phase", "name": "paraphrasing the teacher's features"}
         outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
+        held_out = Batches(
+            data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
+        ).images()
         with fabric.autocast():
-            yield from run.method.prepare(outputs)
-        yield checkpoints.save(_content(run, state), run.step)
+            yield from run.method.prepare(
+                outputs,
+                (_teach(teacher, fabric.to_device(x)) for x in islice(held_out, HELD_OUT_BATCHES)),
+            )
+        yield checkpoints.save(run.content(state), run.step)
 
     yield {"event": "phase", "name": "training"}
     student.train()
     started, first = time.monotonic(), run.step
+    every = max(1, config.steps // POINTS_PER_CURVE)
+    watched = [] if run.method is None else _shared_layer(network)
+    watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
     try:
         while True:
-            if run.untold:
-                validated = yield from _tell(run, student)
+            if run.untold is not None:
+                validated = yield from _tell(run, student, run.untold)
                 if validated or checkpoints.due():
-                    yield checkpoints.save(_content(run, state), run.step)
+                    yield checkpoints.save(run.content(state), run.step)
                 done, left = run.step - first, config.steps - run.step
                 eta = round((time.monotonic() - started) / done * left, 1) if done else None
                 yield {
@@ -206,49 +249,56 @@ def _fit(run: _Run) -> Iterator[Record]:
                 break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
-            run.untold = _step(run, student, teacher, optimiser, fabric, batches)
+            layer = watched if run.step % watch_every == 0 else []
+            losses, facts = _step(run, student, teacher, optimiser, fabric, batches, layer)
             schedule.step()
             run.step += 1
+            run.untold = facts
+            if run.step % every == 0:
+                run.untold = {f"loss/{name}": value for name, value in losses.items()} | facts
     except GeneratorExit:
-        checkpoints.save(_content(run, state), run.step)
+        checkpoints.save(run.content(state), run.step)
         raise
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
-    yield _save_result(run, network)
+    yield run.save_result(network)
 
 
-def _tell(run: _Run, student: nn.Module) -> Generator[Record, None, bool]:
-    """Tell the losses of the last step and validate where it is time; says whether it was.
+def _tell(run: Run, student: nn.Module, untold: dict[str, float]) -> Generator[Record, None, bool]:
+    """Tell the numbers of the last step and validate where it is time; says whether it was.
 
     A pause in the midst of it leaves them untold, and the resumed run tells them all.
     """
-    config = run.config
-    if run.step % max(1, config.steps // POINTS_PER_CURVE) == 0:
-        for name, value in run.untold.items():
-            yield _metric(f"loss/{name}", value, run.step, "train")
-    validated = run.step % config.validate_every == 0 or run.step == config.steps
+    for name, value in untold.items():
+        yield _metric(name, value, run.step, "train")
+    validated = run.step % run.config.validate_every == 0 or run.step == run.config.steps
     if validated:
         yield from _validate(run, student)
-    run.untold = {}
+    run.untold = None
     return validated
 
 
 def _step(
-    run: _Run,
+    run: Run,
     student: nn.Module,
     teacher: nn.Module | None,
     optimiser: Any,
     fabric: Fabric,
     batches: Batches,
-) -> dict[str, float]:
-    """One optimiser step; gives the weighted terms of the loss by name."""
+    layer: list[nn.Parameter],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """One optimiser step: the weighted terms by name, and facts where a layer is given."""
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = student(images)
     terms = {"supervised": supervised_loss(output.logits[: len(labels)].float(), labels)}
+    facts: dict[str, float] = {}
+    lesson = None
     if run.method is not None and teacher is not None:
-        warm = _warm(run)
-        found = run.method.terms(output, _teach(teacher, images))
+        warm, lesson = _warm(run), _teach(teacher, images)
+        found = run.method.terms(output, lesson)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
+        if layer:
+            facts = run.method.facts(output) | _gradient_norms(terms, layer)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")
@@ -257,9 +307,27 @@ def _step(
     fabric.backward(loss)
     fabric.clip_gradients(student, optimiser, max_norm=MAXIMUM_GRADIENT_NORM)
     optimiser.step()
-    return {name: float(term.detach()) for name, term in terms.items()} | {
-        "total": float(loss.detach())
-    }
+    losses = {name: float(term.detach()) for name, term in terms.items()}
+    losses["total"] = float(loss.detach())
+    if run.method is not None and lesson is not None:
+        losses |= run.method.after_step(output, lesson)
+    return losses, facts
+
+
+def _shared_layer(network: nn.Module) -> list[nn.Parameter]:
+    """Parameters of the layer at the decoder tap, the last that all terms reach."""
+    assert isinstance(network, TapAdapter)
+    return list(network.module.get_submodule(network.taps.get("decoder", "")).parameters())
+
+
+def _gradient_norms(terms: dict[str, Tensor], layer: list[nn.Parameter]) -> dict[str, float]:
+    """Length of each weighted term's gradient at a layer, which tells what steers the student."""
+    norms = {}
+    for name, term in terms.items():
+        found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
+        squares = [float(one.square().sum()) for one in found if one is not None]
+        norms[f"gradient/{name}"] = sum(squares) ** 0.5
+    return norms
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -293,80 +361,28 @@ def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images
     student.eval()
     with torch.no_grad():
         method.build(student(images[:1]), teacher(images[:1]))
+    student.train()
 
 
-def _warm(run: _Run) -> float:
+def _warm(run: Run) -> float:
     warmup = run.config.warmup if isinstance(run.config, DistillationConfig) else 0
     return min(1.0, (run.step + 1) / warmup) if warmup else 1.0
 
 
-def _validate(run: _Run, student: nn.Module) -> Iterator[Record]:
-    """Mean Dice over validation cases and foreground classes, on the network's own grid."""
-    student.eval()
-    scores: dict[str, list[float]] = {name: [] for name, i in run.card.classes.items() if i}
-    for case in run.data.validation:
-        soft = predict(student, case.image, run.card.dims, run.card.patch_size)
-        labels = soft.argmax(0)
-        assert case.labels is not None
-        labels = np.where(case.labels == IGNORE, IGNORE, labels)
-        for name, values in scores.items():
-            values.append(dice_score(labels, case.labels, run.card.classes[name]))
-        yield {"event": "alive"}  # so that a wish to cancel is heard between two cases
-    student.train()
-    run.scores = {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
-    if not run.scores:
+def _validate(run: Run, student: nn.Module) -> Iterator[Record]:
+    """Keep the network if its mean Dice over cases and classes is the best so far."""
+    scores = yield from validate(student, run.data, run.card, run.folder, run.step)
+    if not scores:
         return
-    mean = float(np.mean(list(run.scores.values())))
+    mean = float(np.mean(list(scores.values())))
     yield _metric("dice", mean, run.step, "val")
-    for name, value in run.scores.items():
+    for name, value in scores.items():
         yield _metric(f"dice/{name}", value, run.step, "val")
     if mean > run.best:
         run.best = mean
         path = run.folder / BEST
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(student, path)
-
-
-def _content(run: _Run, state: dict[str, Any]) -> dict[str, Any]:
-    """All that a run needs to go on; the random numbers and batches follow from the step."""
-    content = {name: part.state_dict() for name, part in state.items()}
-    content |= {"step": run.step, "best": run.best, "untold": run.untold}
-    if run.method is not None:
-        content["method"] = run.method.state_dict()
-    return content
-
-
-def _restore(run: _Run, state: dict[str, Any], content: dict[str, Any]) -> None:
-    for name, part in state.items():
-        part.load_state_dict(content.get(name, {}))
-    if run.method is not None:
-        run.method.load_state_dict(content["method"])
-        run.method.requires_grad_(False).eval()
-    run.step, run.best = content["step"], content["best"]
-    run.untold = content.get("untold", {})
-
-
-def _save_result(run: _Run, network: nn.Module) -> Record:
-    """Save the best network, or the last one where there was nothing to validate on."""
-    best = run.folder / BEST
-    if best.is_file():
-        load_weights(network, best)
-    provenance = run.card.provenance | {"best_validation_dice": run.best if run.best >= 0 else None}
-    extras: dict[str, nn.Module] = {}
-    if run.teacher is not None and run.method is not None:
-        provenance["teacher"] = run.teacher.card.name
-        provenance["teacher_sha256"] = weights_hash(run.teacher.folder)
-        if any(True for _ in run.method.parameters()):
-            extras[METHOD] = run.method
-    card = run.card.model_copy(
-        update={
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "provenance": provenance,
-        }
-    )
-    save_model(run.folder / MODEL, card, network, extras)
-    shutil.rmtree(run.folder / "cache", ignore_errors=True)
-    return {"event": "model", "path": MODEL, "name": card.name}
 
 
 def _metric(name: str, value: float, step: int, split: str) -> Record:

@@ -13,12 +13,11 @@ from napari_graphflow.batches import TrainingCase, load_case
 from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Case, Dataset, Split, fingerprint
 from napari_graphflow.errors import UserError
+from napari_graphflow.memory import MULTIPLE
 from napari_graphflow.system import replace_file
 
 Record = dict[str, Any]
 
-#: Patch sides are multiples of this, which every network can halve four times.
-MULTIPLE = 16
 LARGEST_SIDE = {2: 256, 3: 96}
 #: Spacings that differ by less than this ratio are left alone.
 SPACING_TOLERANCE = 1.05
@@ -52,6 +51,7 @@ def read_training_data(
     *,
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
+    cases: int | None = None,
 ) -> Generator[Record, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 
@@ -67,6 +67,8 @@ def read_training_data(
         Taken where the configuration names none; empty chooses it from the data.
     unlabelled
         Whether unlabelled cases are wanted.
+    cases
+        Read only so many of each kind, to measure what a run takes.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def read_training_data(
     hidden = [case for case in labelled if case not in chosen]
     rest = dataset.unlabelled("train") + hidden if unlabelled else []
     groups = {"labelled": chosen, "unlabelled": rest, "validation": dataset.labelled("val")}
-    groups = _noted_cases(folder, dataset, groups)
+    groups = _noted_cases(folder, dataset, {kind: some[:cases] for kind, some in groups.items()})
 
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
@@ -93,8 +95,8 @@ def read_training_data(
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
     total, done = sum(map(len, groups.values())), 0
-    for kind, cases in groups.items():
-        for case in cases:
+    for kind, some in groups.items():
+        for case in some:
             read[kind].append(
                 load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
             )

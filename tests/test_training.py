@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import SegResNet
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from napari_graphflow.batches import Batches, TrainingCase, cut_patch
 from napari_graphflow.config import (
+    AdversarialOptions,
     DistillationConfig,
     GraphFlowOptions,
     ModelCard,
@@ -20,6 +21,7 @@ from napari_graphflow.config import (
 )
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import import_model, load_model, weights_hash
@@ -126,9 +128,22 @@ def whole(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize("where", PAUSES)
 def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_path, where):
-    kind, count = PAUSES[where]
-    config = distillation(blobs, teacher)
-    run: Iterator[dict] = distill(config, tmp_path)
+    pause_and_resume(distillation(blobs, teacher), PAUSES[where], whole, tmp_path)
+
+
+def test_so_does_one_with_a_discriminator_and_adapters(blobs, teacher, tmp_path):
+    config = distillation(
+        blobs, teacher, network="trans_unet", width=8, adversarial=AdversarialOptions(weight=0.1)
+    )
+    whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
+    pause_and_resume(config, ("loss/logits", 3), whole, tmp_path / "halves")
+
+
+def pause_and_resume(
+    config: DistillationConfig, pause: tuple[str, int], whole: tuple[Path, list], folder: Path
+) -> None:
+    kind, count = pause
+    run: Iterator[dict] = distill(config, folder)
     before = []
     for record in run:
         before.append(record)
@@ -137,8 +152,8 @@ def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_pa
             break
     assert not count, "there are fewer such records"
     run.close()
-    after = list(distill(config, tmp_path))
-    assert_equal_weights(whole[0], tmp_path)
+    after = list(distill(config, folder))
+    assert_equal_weights(whole[0], folder)
     assert told(before + after) == told(whole[1])
     repeated = told(before).keys() & told(after).keys()
     assert all(told(before)[key] == told(after)[key] for key in repeated)
@@ -160,6 +175,33 @@ def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teache
     assert model.card.provenance["unlabelled_cases"] == 3
     assert (model.folder / "method.safetensors").is_file()
     assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
+
+
+def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
+    blobs, teacher, tmp_path
+):
+    options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
+    adversarial = AdversarialOptions(weight=0.1, loss="hinge")
+    records = list(
+        distill(distillation(blobs, teacher, adversarial=adversarial, **options), tmp_path)
+    )
+    scores = metrics(records)
+    assert scores["loss/adversarial"]
+    assert scores["loss/discriminator"]
+    for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
+        assert scores[f"gradient/{term}"][0] > 0, term
+    assert 0 <= scores["graph/peaks_moved"][0] <= 1
+    student = load_model(tmp_path / "artifacts" / "model")
+    saved = load_file(student.folder / "method.safetensors")
+    assert "adapters.encoder.weight" in saved
+    assert not any("discriminator" in name for name in saved)
+    shorter = distillation(blobs, teacher, **(options | {"steps": 1, "validate_every": 1}))
+    list(distill(shorter, tmp_path / "shorter"))
+    before = load_file(tmp_path / "shorter" / "artifacts" / "model" / "method.safetensors")
+    assert not torch.equal(before["adapters.encoder.weight"], saved["adapters.encoder.weight"])
+    image = read_case(Dataset.open(blobs).cases[0])
+    drawn = variation_maps(student, image, load_model(teacher))
+    assert drawn.student.array.max() > 0
 
 
 def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):

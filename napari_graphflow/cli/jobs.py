@@ -7,17 +7,19 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
+from napari_graphflow.config import DistillationConfig, TrainingConfig, read_config
 from napari_graphflow.devices import devices as list_devices
 from napari_graphflow.jobs import (
     Job,
+    Kind,
     find_job,
     jobs_root,
     list_jobs,
     move,
     start_next,
-    submit,
     waiting,
 )
+from napari_graphflow.runners import runner_of
 
 jobs = App(name="jobs", help="Trainings and distillations, running and past.")
 
@@ -66,7 +68,7 @@ def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
     found = find_job(job)
     if follow:
         return follow_job(found)
-    status = found.status()
+    status = runner_of(found).poll(found)
     if json:
         config = found.config.model_dump(mode="json")
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
@@ -87,8 +89,21 @@ def cancel(job: str) -> None:
         Folder of the job, or its name in the user's folder of jobs.
     """
     found = find_job(job)
-    found.cancel()
+    runner_of(found).cancel(found)
     output.print(f"{found.title}: {found.status().state}.")
+
+
+@jobs.command
+def logs(job: str) -> None:
+    """Print what a job and the engine that runs it have printed.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    found = find_job(job)
+    output.print(runner_of(found).logs(found))
 
 
 @jobs.command
@@ -126,7 +141,8 @@ def resume(job: str, *, detach: Flag = False) -> int:
     detach
         Return at once.
     """
-    found = submit(find_job(job))
+    found = find_job(job)
+    runner_of(found).submit(found)
     return 0 if detach else follow_job(found)
 
 
@@ -173,6 +189,15 @@ def devices(*, json: Json = False) -> None:
         return
     for device in found:
         output.print(f"{device.name:<8} {device}")
+
+
+@jobs.command(show=False)
+def measure(kind: Kind, config: Path) -> int:
+    """Try a few steps of a run and print what they took; used by the estimates."""
+    from napari_graphflow import measuring
+
+    config_type = DistillationConfig if kind == "distill" else TrainingConfig
+    return measuring.measure(kind, read_config(config_type, config))
 
 
 @jobs.command(show=False)

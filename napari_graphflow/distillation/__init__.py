@@ -31,6 +31,9 @@ class Method(nn.Module):
     ----------
     weights
         Weight of each named term in the total loss.
+    adapters
+        Modules that are trained together with the student by its optimiser, and left behind with
+        the method when the student is used.
     """
 
     weights: dict[str, float]
@@ -38,17 +41,20 @@ class Method(nn.Module):
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__()
         self.config = config
+        self.adapters = nn.ModuleDict()
 
     def build(self, student: Output, teacher: Output) -> None:
         """Make the method's own modules, whose sizes follow from one output of each network."""
 
-    def prepare(self, teacher: Iterable[Output]) -> Iterator[Record]:
+    def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
         """Train what the method trains before the student, such as paraphrasers.
 
         Parameters
         ----------
         teacher
             Endless outputs of the frozen teacher over labelled and unlabelled cases.
+        held_out
+            Some of its outputs over validation cases, to measure on.
 
         Yields
         ------
@@ -60,6 +66,24 @@ class Method(nn.Module):
     def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
         """Named scalar terms of the loss, not yet weighted; all are label-free."""
         raise NotImplementedError
+
+    def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
+        """Train what is trained against the student, such as a discriminator; named losses."""
+        return {}
+
+    def facts(self, student: Output) -> dict[str, float]:
+        """Numbers about a batch that are worth a curve now and then."""
+        return {}
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        return self.state_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`checkpoint`."""
+        self.load_state_dict(state)
+        self.requires_grad_(False).eval()
+        self.adapters.requires_grad_(True).train()
 
 
 def build_method(config: DistillationConfig) -> Method:

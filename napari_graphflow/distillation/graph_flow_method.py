@@ -1,14 +1,15 @@
-"""Graph Flow as a method: paraphrasers first, then logits, vertex and edge terms."""
+"""Graph Flow as a method: paraphrasers first, then logits, vertex, edge and adversarial terms."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from napari_graphflow.config import DistillationConfig
 from napari_graphflow.distillation import Method, Record
+from napari_graphflow.distillation.adversary import Adversary
 from napari_graphflow.distillation.graph_flow import (
     VariationGraph,
     graph_flow_loss,
@@ -20,7 +21,7 @@ from napari_graphflow.distillation.paraphraser import Paraphraser
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import Output
 
-#: Batches over which the reconstruction and the energy of the teacher's patches are measured.
+#: Batches over which the energy of the teacher's patches is measured.
 MEASURED_BATCHES = 20
 
 
@@ -38,27 +39,30 @@ class GraphFlow(Method):
             "logits": config.logits_weight,
             "vertices": self.options.vertex_weight,
             "edges": self.options.edge_weight,
+            "adversarial": config.adversarial.weight,
         }
+        self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
 
     def build(self, student: Output, teacher: Output) -> None:
         for encoder, decoder in self._pairs(student, teacher):
+            # Taps of different widths meet at the smaller one, by a 1x1 convolution.
+            width = min(student.taps[tap].shape[1] for tap in (encoder, decoder))
             for tap in (encoder, decoder):
-                features = teacher.taps[tap]
-                self.paraphrasers[tap] = Paraphraser(
-                    features.shape[1], student.taps[tap].shape[1], features.ndim - 2
-                )
-            if student.taps[encoder].shape[1] != student.taps[decoder].shape[1]:
-                raise UserError(
-                    "The student's encoder and decoder taps have different numbers of channels "
-                    f"({student.taps[encoder].shape[1]} and {student.taps[decoder].shape[1]}), so "
-                    "no variation between them can be formed.",
-                    "Choose taps of equal width, or another student.",
-                )
+                features, wide = teacher.taps[tap], student.taps[tap].shape[1]
+                dims = features.ndim - 2
+                self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
+                if wide != width:
+                    convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+                    self.adapters[tap] = convolution(wide, width, kernel_size=1)
             self.register_buffer(f"energy_{encoder}", torch.ones(()))
-        self.to(teacher.logits.device)
+        if self.config.adversarial.weight:
+            _, classes, *size = teacher.logits.shape
+            self.adversary = Adversary(
+                self.config.adversarial, classes, len(size), self.config.steps
+            )
 
-    def prepare(self, teacher: Iterable[Output]) -> Iterator[Record]:
+    def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
         outputs = iter(teacher)
         optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
         total = self.options.paraphraser_steps
@@ -74,13 +78,14 @@ class GraphFlow(Method):
                 for tap, loss in losses.items():
                     yield _metric(f"paraphraser/{tap}", loss.item(), step)
         self.paraphrasers.requires_grad_(False).eval()
-        yield from self._measure(list(islice(outputs, MEASURED_BATCHES)), total)
+        yield from self._measure_reconstruction(list(held_out), total)
+        yield from self._measure_energy(list(islice(outputs, MEASURED_BATCHES)), total)
 
     def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
         terms = {"logits": logits_loss(student.logits, teacher.logits, self.config.temperature)}
         vertices, edges = [], []
         for encoder, decoder in self._pairs(student, teacher):
-            graph_s = self._graph(student.taps[encoder], student.taps[decoder])
+            graph_s = self._graph(*self._adapted(student, encoder, decoder))
             graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
             vertex, edge = graph_flow_loss(
                 graph_s,
@@ -91,7 +96,39 @@ class GraphFlow(Method):
             )
             vertices.append(vertex)
             edges.append(edge)
-        return terms | {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
+        terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
+        if self.adversary is not None:
+            terms["adversarial"] = self.adversary.loss(student.logits)
+        return terms
+
+    def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
+        if self.adversary is None:
+            return {}
+        return {"discriminator": self.adversary.step(student.logits, teacher.logits)}
+
+    @torch.no_grad()
+    def facts(self, student: Output) -> dict[str, float]:
+        moved = []
+        for encoder in [name for name in self.paraphrasers if name.startswith("encoder")]:
+            decoder = encoder.replace("encoder", "decoder")
+            graph = self._graph(*self._adapted(student, encoder, decoder))
+            moved.append((graph.encoder_index != graph.decoder_index).float().mean())
+        return {"graph/peaks_moved": float(torch.stack(moved).mean())}
+
+    def checkpoint(self) -> dict[str, Any]:
+        state = {"modules": self.state_dict()}
+        return state | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state["modules"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
+
+    def to(self, *arguments: Any, **keywords: Any) -> Self:
+        super().to(*arguments, **keywords)
+        if self.adversary is not None:
+            self.adversary.discriminator.to(*arguments, **keywords)
+        return self
 
     def _pairs(self, student: Output, teacher: Output) -> list[tuple[str, str]]:
         names = ["", "_2", "_3"][: self.options.tap_pairs]
@@ -105,6 +142,13 @@ class GraphFlow(Method):
                     )
         return pairs
 
+    def _adapted(self, student: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
+        first, second = (
+            self.adapters[tap](student.taps[tap]) if tap in self.adapters else student.taps[tap]
+            for tap in (encoder, decoder)
+        )
+        return first, second
+
     @torch.no_grad()
     def _paraphrase(self, teacher: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
         first, second = self._paraphraser(encoder), self._paraphraser(decoder)
@@ -114,23 +158,29 @@ class GraphFlow(Method):
         return cast(Paraphraser, self.paraphrasers[tap])
 
     def _graph(self, encoder: Tensor, decoder: Tensor) -> VariationGraph:
-        return variation_graph(encoder, decoder, self.options.patch, mode=self.options.salience)
+        options = self.options
+        return variation_graph(
+            encoder, decoder, options.patch, options.salience, options.edge, options.vertex
+        )
 
     @torch.no_grad()
-    def _measure(self, held_out: list[Output], step: int) -> Iterator[Record]:
-        """Reconstruction of each tap and patch energy, on batches that were not trained on."""
+    def _measure_reconstruction(self, held_out: list[Output], step: int) -> Iterator[Record]:
         for tap in self.paraphrasers:
             r_squared = self._paraphraser(tap).r_squared(output.taps[tap] for output in held_out)
-            yield _metric(f"paraphraser/r2_{tap}", r_squared, step)
+            yield _metric(f"paraphraser/r2_{tap}", r_squared, step, "val")
+
+    @torch.no_grad()
+    def _measure_energy(self, outputs: list[Output], step: int) -> Iterator[Record]:
+        """Mean energy of the teacher's salient patches over training batches."""
         for encoder in [name for name in self.paraphrasers if name.startswith("encoder")]:
             decoder = encoder.replace("encoder", "decoder")
             graphs = (
-                self._graph(*self._paraphrase(output, encoder, decoder)) for output in held_out
+                self._graph(*self._paraphrase(output, encoder, decoder)) for output in outputs
             )
             energy = torch.stack([patch_energy(graph) for graph in graphs]).mean()
             self.get_buffer(f"energy_{encoder}").copy_(energy)
             yield _metric(f"graph/energy_{encoder}", float(energy), step)
 
 
-def _metric(name: str, value: float, step: int) -> Record:
-    return {"event": "metric", "name": name, "value": value, "step": step, "split": "train"}
+def _metric(name: str, value: float, step: int, split: str = "train") -> Record:
+    return {"event": "metric", "name": name, "value": value, "step": step, "split": split}

@@ -77,6 +77,13 @@ class Job(JobFolder):
             self.write_state(queued)
         return queued
 
+    def hand_over(self, runner: str) -> None:
+        """Note that an engine of its own starts the job, whenever it likes."""
+        queued = self.enqueue(time.time())
+        with self.writing():
+            update = {"launched": time.time(), "runner": runner}
+            self.write_status(queued.model_copy(update=update))
+
     def start(self, command: Sequence[str] | None = None, device: str = "") -> Self:
         """Start the job, or resume it from its last checkpoint, as a process that outlives ours.
 
@@ -109,7 +116,7 @@ class Job(JobFolder):
             child = start_detached(command, self.folder, self.log)
         except OSError as error:
             why = explain(error, self.log)
-            self._settle("failed", **asdict(why))
+            self.settle("failed", **asdict(why))
             raise UserError(why.text, why.hint) from None
         _children[self.folder] = launched, child
         # Reaped as soon as it ends, whether or not anybody looks at the job.
@@ -185,7 +192,7 @@ class Job(JobFolder):
         finally:
             self.write_status(status)
 
-    def _settle(self, state: State, **words: Any) -> None:
+    def settle(self, state: State, **words: Any) -> None:
         """Write the last state of a job that has no process to do so."""
         with self.writing():
             update = {"state": state, "eta_s": None, **words}
@@ -202,7 +209,7 @@ class Job(JobFolder):
                     end_process_tree(pid, kill=pressed == 2)
             yield status
         if self.saved_status().may_become("cancelled"):
-            self._settle("cancelled")
+            self.settle("cancelled")
 
     def _require(self, status: Status, state: State, done: str) -> None:
         if not status.may_become(state):
@@ -230,6 +237,8 @@ class Job(JobFolder):
             return True
         if self._child(status) is not None:
             return False
+        if status.state == "queued" and status.runner:
+            return True  # until its engine says otherwise
         if status.state == "queued":
             return time.time() - (status.launched or 0) < TAKE_OFF
         elsewhere = status.host != socket.gethostname()

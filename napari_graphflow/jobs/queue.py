@@ -86,7 +86,11 @@ def start_next(root: Path) -> list[Job]:
         if not order:
             return []
         there = devices()
-        busy = {_device(job, s, there) for job, s in statuses.items() if s.active and not s.waiting}
+        busy = {
+            _device(job, status, there)
+            for job, status in statuses.items()
+            if status.active and not status.waiting and not status.runner
+        }
         for _, job in order:
             # A job that cannot start says so in its own folder, and the next one has its turn.
             with suppress(UserError):

@@ -64,6 +64,8 @@ class Status(BaseModel):
         Orders the jobs that wait, the smallest first.
     device
         The device that the queue has given it.
+    runner
+        The engine that starts it, where that is not this computer.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -89,6 +91,7 @@ class Status(BaseModel):
     heartbeat: float | None = None
     rank: float = 0.0
     device: str = ""
+    runner: str = ""
 
     @property
     def waiting(self) -> bool:

@@ -22,6 +22,7 @@ from napari_graphflow.config import (
     TrainingConfig,
     first_problem,
 )
+from napari_graphflow.devices import Device, devices
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import create, submit
 from napari_graphflow.plugin.choices import (
@@ -41,6 +42,7 @@ from napari_graphflow.plugin.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
+    Background,
     Panel,
     PrimaryButton,
     copy_text,
@@ -120,6 +122,8 @@ class DistilWidget(Panel):
         self.button.clicked.connect(self.start)
         self._effort_changed()
         self._teacher_changed()
+        self._background = Background(self)
+        self._background.run(devices, self._offer_devices, lambda _: None)
 
     @property
     def kind(self) -> str:
@@ -131,6 +135,7 @@ class DistilWidget(Panel):
         super().released()
         self.jobs.stop()
         self.dataset.stop()
+        self._background.stop()
 
     def config(self) -> TrainingConfig:
         """What the window asks for now.
@@ -172,6 +177,11 @@ class DistilWidget(Panel):
             return
         self.status.done("Started. It goes on when napari is closed and is found again here.")
         self.jobs.choose(job)
+
+    def _offer_devices(self, found: list[Device]) -> None:
+        choices = {f"auto: {found[0]}": "auto"} | {str(device): device.name for device in found}
+        for form in self.forms.values():
+            form.offer("device", choices)
 
     def _teacher_changed(self) -> None:
         training = self.kind == "train"
