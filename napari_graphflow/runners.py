@@ -132,6 +132,7 @@ class Slurm:
     def __init__(self, cluster: str = "") -> None:
         self._submitit = _engine("submitit", "slurm")
         self._cluster = cluster or os.environ.get("GRAPHFLOW_SLURM_CLUSTER", "slurm")
+        self._handles: dict[Path, Any] = {}
 
     def submit(self, job: Job) -> None:
         parameters = self._parameters()
@@ -147,6 +148,7 @@ class Slurm:
         except Exception as error:  # submitit passes on whatever sbatch says, as many kinds
             _give_up(job, f"Slurm did not take the job: {_first_line(error)}")
             raise UserError(f"Slurm did not take {job.title}.", _first_line(error)) from None
+        self._handles[job.folder] = handle
         _note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
 
     def poll(self, job: Job) -> Status:
@@ -169,6 +171,8 @@ class Slurm:
         return (handle.stdout() or "") + (handle.stderr() or "") + _own_log(job)
 
     def _handle(self, job: Job) -> Any:
+        if job.folder in self._handles:  # the stand-in knows only its own processes
+            return self._handles[job.folder]
         noted = _noted(job)
         kinds = {"local": self._submitit.LocalJob, "slurm": self._submitit.SlurmJob}
         return kinds[noted["cluster"]](job.folder / "slurm", noted["id"])

@@ -108,7 +108,7 @@ def _little_memory() -> None:
 
     import psutil
 
-    limit = psutil.Process().memory_info().vms + (500 << 20)
+    limit = psutil.Process().memory_info().vms + (900 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
@@ -209,23 +209,24 @@ def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: st
     assert_same(job, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of the address space")
 def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
     config = TrainingConfig(
-        dataset=blobs, network="unet", width=16, steps=2, validate_every=2, batch_size=64,
-        patch_size=(32,) * 3, threads=1, device="cpu",
+        dataset=blobs, network="unet", width=4, steps=2, validate_every=2, batch_size=64,
+        patch_size=(48,) * 3, threads=1, device="cpu",
     )  # fmt: skip
     job = jobs.create("train", config)
     assert run(job, misfortune=_little_memory) == 0, job.log.read_text()
     warnings = [e["text"] for e in history(job) if e.get("code") == "out_of_memory"]
     assert warnings[0] == (
-        "Out of memory with batch size 64 and patches of 32 x 32 x 32 voxels. Going on from the "
-        "last checkpoint with batch size 32 and patches of 32 x 32 x 32 voxels."
+        "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Going on from the "
+        "last checkpoint with batch size 32 and patches of 48 x 48 x 48 voxels."
     )
     settings = [e["batch_size"] for e in history(job) if e["event"] == "setting"]
     assert settings == [64 // 2**n for n in range(len(warnings) + 1)]
     setting = json.loads((job.folder / "setting.json").read_text())
-    assert setting == {"batch_size": settings[-1], "patch_size": [32, 32, 32]}
+    assert setting == {"batch_size": settings[-1], "patch_size": [48, 48, 48]}
     assert json.loads((job.folder / "job.json").read_text())["config"]["batch_size"] == 64
 
 
