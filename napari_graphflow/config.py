@@ -185,7 +185,8 @@ class GraphFlowOptions(_Frozen):
     reduction
         ``dimensionless`` or the sums of the paper, whose weights are of the order of 1e-5 and 1e-9.
     paraphraser_steps
-        Steps of training for the auto-encoders that compress the teacher's taps.
+        Steps of training for the auto-encoders that compress the teacher's taps; 0 leaves them
+        out, and 1x1 convolutions then widen the student's taps to the teacher's.
     tap_pairs
         How many encoder-decoder tap pairs are compared, where both networks have them.
     """
@@ -198,7 +199,7 @@ class GraphFlowOptions(_Frozen):
     vertex: Literal["vector", "scalar"] = "vector"
     normalise: Literal["teacher", "each"] = "each"
     reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
-    paraphraser_steps: Annotated[int, Field(ge=1)] = 300
+    paraphraser_steps: Annotated[int, Field(ge=0)] = 300
     tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1
 
 

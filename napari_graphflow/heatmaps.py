@@ -67,22 +67,22 @@ def variation_maps(
     """
     options = _options(student)
     notes = ["Internal features of the network, not tissue properties."]
-    own, own_energy = _map(
-        student, volume, options, _through(_adapters(student.folder)), progress, cancelled
-    )
+    adapters = _adapters(student.folder)
+    own, own_energy = _map(student, volume, options, _through(adapters), progress, cancelled)
     if teacher is None:
         return VariationMaps(_scaled(own, own_energy), None, None, tuple(notes))
-    encode: Encode = _taps
-    if student.card.provenance.get("teacher_sha256") == weights_hash(teacher.folder) and (
-        paraphrasers := _paraphrasers(student.folder)
+    paraphrasers = _paraphrasers(student.folder)
+    if student.card.provenance.get("teacher_sha256") != weights_hash(teacher.folder) or (
+        not paraphrasers and not adapters
     ):
-        encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
-        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
-    else:
+        paraphrasers = {}
         notes.append(
             "This student was not distilled from this teacher by Graph Flow, so the channels of "
             "the two maps are not matched."
         )
+    elif paraphrasers:
+        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
+    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
     theirs, energy = _map(teacher, volume, options, encode, progress, cancelled)
     mine = _scaled(own, own_energy if options.normalise == "each" else energy)
     theirs = _scaled(theirs, energy)

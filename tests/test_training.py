@@ -204,6 +204,22 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
     assert drawn.student.array.max() > 0
 
 
+def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teacher, tmp_path):
+    options = GraphFlowOptions(paraphraser_steps=0)
+    config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+    scores = metrics(list(distill(config, tmp_path)))
+    assert all(value > 0 for value in scores["loss/vertices"])
+    assert not any(name.startswith("paraphraser") for name in scores)
+    student = load_model(tmp_path / "artifacts" / "model")
+    saved = load_file(student.folder / "method.safetensors")
+    width = load_model(teacher).module(torch.zeros(1, 1, *PATCH)).taps["encoder"].shape[1]
+    assert saved["adapters.encoder.weight"].shape[0] == width
+    image = read_case(Dataset.open(blobs).cases[0])
+    notes = " ".join(variation_maps(student, image, load_model(teacher)).notes)
+    assert "not matched" not in notes
+    assert "paraphraser" not in notes
+
+
 def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
     def run(name: str, **weight: float) -> Path:
         options = GraphFlowOptions(paraphraser_steps=1, **weight)

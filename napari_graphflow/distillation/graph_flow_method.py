@@ -47,11 +47,19 @@ class GraphFlow(Method):
     def build(self, student: Output, teacher: Output) -> None:
         for encoder, decoder in self._pairs(student, teacher):
             # Taps of different widths meet at the smaller one, by a 1x1 convolution.
-            width = min(student.taps[tap].shape[1] for tap in (encoder, decoder))
+            paraphrased = self.options.paraphraser_steps > 0
+            narrow = student if paraphrased else teacher
+            width = min(narrow.taps[tap].shape[1] for tap in (encoder, decoder))
             for tap in (encoder, decoder):
                 features, wide = teacher.taps[tap], student.taps[tap].shape[1]
                 dims = features.ndim - 2
-                self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
+                if paraphrased:
+                    self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
+                elif features.shape[1] != width:
+                    raise UserError(
+                        "The teacher's encoder and decoder taps differ in number of channels.",
+                        "Train paraphrasers, which bring them to one: set paraphraser steps.",
+                    )
                 if wide != width:
                     convolution = nn.Conv2d if dims == 2 else nn.Conv3d
                     self.adapters[tap] = convolution(wide, width, kernel_size=1)
@@ -63,9 +71,14 @@ class GraphFlow(Method):
             )
 
     def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
-        outputs = iter(teacher)
+        outputs, total = iter(teacher), self.options.paraphraser_steps
+        if total:
+            yield from self._train_paraphrasers(outputs, total)
+            yield from self._measure_reconstruction(list(held_out), total)
+        yield from self._measure_energy(list(islice(outputs, MEASURED_BATCHES)), total)
+
+    def _train_paraphrasers(self, outputs: Iterator[Output], total: int) -> Iterator[Record]:
         optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
-        total = self.options.paraphraser_steps
         for step, output in enumerate(islice(outputs, total), start=1):
             losses = {
                 tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
@@ -78,8 +91,6 @@ class GraphFlow(Method):
                 for tap, loss in losses.items():
                     yield _metric(f"paraphraser/{tap}", loss.item(), step)
         self.paraphrasers.requires_grad_(False).eval()
-        yield from self._measure_reconstruction(list(held_out), total)
-        yield from self._measure_energy(list(islice(outputs, MEASURED_BATCHES)), total)
 
     def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
         terms = {"logits": logits_loss(student.logits, teacher.logits, self.config.temperature)}
@@ -109,8 +120,7 @@ class GraphFlow(Method):
     @torch.no_grad()
     def facts(self, student: Output) -> dict[str, float]:
         moved = []
-        for encoder in [name for name in self.paraphrasers if name.startswith("encoder")]:
-            decoder = encoder.replace("encoder", "decoder")
+        for encoder, decoder in self._names():
             graph = self._graph(*self._adapted(student, encoder, decoder))
             moved.append((graph.encoder_index != graph.decoder_index).float().mean())
         return {"graph/peaks_moved": float(torch.stack(moved).mean())}
@@ -130,9 +140,12 @@ class GraphFlow(Method):
             self.adversary.discriminator.to(*arguments, **keywords)
         return self
 
+    def _names(self) -> list[tuple[str, str]]:
+        suffixes = ["", "_2", "_3"][: self.options.tap_pairs]
+        return [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
+
     def _pairs(self, student: Output, teacher: Output) -> list[tuple[str, str]]:
-        names = ["", "_2", "_3"][: self.options.tap_pairs]
-        pairs = [(f"encoder{n}", f"decoder{n}") for n in names]
+        pairs = self._names()
         for pair in pairs:
             for role, output in (("student", student), ("teacher", teacher)):
                 if missing := set(pair) - set(output.taps):
@@ -151,8 +164,13 @@ class GraphFlow(Method):
 
     @torch.no_grad()
     def _paraphrase(self, teacher: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
-        first, second = self._paraphraser(encoder), self._paraphraser(decoder)
-        return first.encode(teacher.taps[encoder]), second.encode(teacher.taps[decoder])
+        first, second = (
+            self._paraphraser(tap).encode(teacher.taps[tap])
+            if tap in self.paraphrasers
+            else teacher.taps[tap]
+            for tap in (encoder, decoder)
+        )
+        return first, second
 
     def _paraphraser(self, tap: str) -> Paraphraser:
         return cast(Paraphraser, self.paraphrasers[tap])
@@ -172,8 +190,7 @@ class GraphFlow(Method):
     @torch.no_grad()
     def _measure_energy(self, outputs: list[Output], step: int) -> Iterator[Record]:
         """Mean energy of the teacher's salient patches over training batches."""
-        for encoder in [name for name in self.paraphrasers if name.startswith("encoder")]:
-            decoder = encoder.replace("encoder", "decoder")
+        for encoder, decoder in self._names():
             graphs = (
                 self._graph(*self._paraphrase(output, encoder, decoder)) for output in outputs
             )

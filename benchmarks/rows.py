@@ -1,0 +1,98 @@
+"""What the benchmarks of trained models share: rows that are run once each, and tables of them.
+
+A row is a model: trained by one command of ``napari-graphflow``, scored by another, its result a
+JSON file. A row whose file is there is not run again, so that every benchmark goes on where it was
+stopped.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- table: made by table.py -->", "<!-- end of table -->"
+
+
+def cli(*arguments: object) -> str:
+    """Run the command line and give what it prints; its progress is seen as it comes."""
+    command = [sys.executable, "-m", "napari_graphflow", *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def import_dataset(data: Path, key: str, images: str, masks: str, out: Path, *more: str) -> Path:
+    """Import one of the image sets of `data` with its splits, unless it is there."""
+    if not out.exists():
+        cli(
+            *("datasets", "import", "--images", data / key / images, "--out", out),
+            *("--masks", data / key / masks, "--splits", f"{data / 'splits.json'}#{key}", *more),
+        )
+    return out
+
+
+def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, results: Path) -> None:
+    """Train a model unless it is there, score it on the test cases, and write the result.
+
+    Parameters
+    ----------
+    name
+        Of the row and of its file.
+    command
+        Arguments of ``napari-graphflow`` but ``--out``.
+    dataset
+        Its test cases are scored.
+    model
+        Folder of the model.
+    results
+        Folder of the results.
+    """
+    print(f"== {name}", flush=True)
+    started = time.monotonic()
+    if not model.exists():
+        cli(*command, "--out", model)
+    seconds = time.monotonic() - started
+    started = time.monotonic()
+    scores = json.loads(cli("evaluate", "--dataset", dataset, "--model", model, "--json"))
+    card = json.loads((model / "model.json").read_text())
+    result = {
+        "row": name,
+        "command": " ".join(["napari-graphflow", *command]).replace(f"{model.parent}/", "work/"),
+        "parameters": card["parameters"],
+        "validation_dice": card["provenance"]["best_validation_dice"],
+        "training_seconds": round(seconds, 1),
+        "evaluation_seconds": round(time.monotonic() - started, 1),
+        "summary": scores["summary"],
+        "cases": {
+            case: {c: m["dice_score"] for c, m in classes.items()}
+            for case, classes in scores["cases"].items()
+        },
+    }
+    aside = results / f".{name}.json"
+    aside.write_text(json.dumps(result, indent=1) + "\n")
+    aside.replace(results / f"{name}.json")
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """Read the results that are there."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Write cells as a table whose first line is the header."""
+    rows = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def put_table(readme: Path, table: str) -> None:
+    """Put a table between the two marks of a README."""
+    before, rest = readme.read_text().split(START)
+    readme.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}")
+
+
+def spread(values: Sequence[float], digits: int = 4) -> str:
+    """Mean and, of several values, their sample standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
