@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import EXIT_CODES, explain_exit
 from napari_graphflow.jobs import Kind
 from napari_graphflow.memory import Setting
-from napari_graphflow.system import NO_CONSOLE, child_environment
+from napari_graphflow.system import NO_CONSOLE, child_environment, end_process_tree
 
 #: Share of the free memory that a run may take; the rest is for what else happens meanwhile.
 SHARE = 0.9
@@ -59,7 +59,10 @@ class Estimate:
 
 
 def estimate(
-    kind: Kind, config: TrainingConfig, say: Callable[[str], None] = lambda _: None
+    kind: Kind,
+    config: TrainingConfig,
+    say: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Estimate:
     """Measure a run; where it does not fit, go down to the largest setting that does.
 
@@ -69,6 +72,8 @@ def estimate(
         As for :func:`napari_graphflow.jobs.create`.
     say
         Called with each setting that is tried.
+    cancelled
+        Asked now and then; once it says yes, the measurement is killed and a `UserError` raised.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def estimate(
     fits = True
     while True:
         say(f"measuring with batch size {config.batch_size}")
-        found = _measure(kind, config)
+        found = _measure(kind, config, cancelled)
         if found["out_of_memory"]:
             setting = Setting(config.batch_size, tuple(found["patch_size"] or config.patch_size))
         else:
@@ -102,24 +107,36 @@ def estimate(
         )
 
 
-def _measure(kind: Kind, config: TrainingConfig) -> dict[str, Any]:
+def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="graphflow-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "config.json"
         path.write_text(config.model_dump_json(), "utf-8")
         command = [sys.executable, "-m", "napari_graphflow", "jobs", "measure", kind, str(path)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=folder,
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
             env=child_environment(), creationflags=NO_CONSOLE,
         )  # fmt: skip
-    if done.returncode == 0:
-        return {"out_of_memory": False, **json.loads(done.stdout.splitlines()[-1])}
-    if done.returncode in (OUT_OF_MEMORY, -9):
-        return {"out_of_memory": True, "patch_size": _last_patch(done.stdout)}
-    if done.returncode == EXIT_CODES["user"]:
-        raise UserError(" ".join(done.stderr.split()).removeprefix("error: "))
-    why = explain_exit(done.returncode, what="The measurement")
-    lines = done.stderr.strip().splitlines()
+        said, complained = _listen(child, cancelled)
+    if child.returncode == 0:
+        return {"out_of_memory": False, **json.loads(said.splitlines()[-1])}
+    if child.returncode in (OUT_OF_MEMORY, -9):
+        return {"out_of_memory": True, "patch_size": _last_patch(said)}
+    if child.returncode == EXIT_CODES["user"]:
+        raise UserError(" ".join(complained.split()).removeprefix("error: "))
+    why = explain_exit(child.returncode, what="The measurement")
+    lines = complained.strip().splitlines()
     raise UserError(why.text, lines[-1] if lines else why.hint)
+
+
+def _listen(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:
+    while True:
+        try:
+            return child.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            if cancelled():
+                end_process_tree(child.pid, kill=True)
+                child.communicate()
+                raise UserError("The measurement was stopped.") from None
 
 
 def _last_patch(said: str) -> tuple[int, ...]:

@@ -39,11 +39,28 @@ class _Terminated(BaseException):
 def main(folder: Path) -> int:
     """Run a job in this process; gives the exit code."""
     job = Job(folder)
+    if int(os.environ.get("RANK", "0")):
+        return _accompany(job)
     try:
         return run(job.folder, _records(job))
     finally:
         with suppress(UserError, OSError):
             start_next(job.folder.parent)
+
+
+def _accompany(job: Job) -> int:
+    """Compute beside the first process of ``torchrun``, which alone writes and listens."""
+    try:
+        for _ in _records(job):
+            pass
+    except Exception:
+        # The first process has paused, ended or failed, and has said so: the exchange breaks off.
+        deadline = time.monotonic() + 10 * HEARTBEAT
+        while job.status().active and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        if job.status().active:
+            raise
+    return 0
 
 
 def _records(job: Job) -> Iterator[Record]:

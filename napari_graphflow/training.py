@@ -7,7 +7,7 @@ writing a checkpoint, and calling it again on the same folder goes on from there
 import gc
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from napari_graphflow.batches import Batches
 from napari_graphflow.checkpoints import Checkpoints
-from napari_graphflow.config import DistillationConfig, ModelCard, TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation import Method, Record, build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import peak_memory
@@ -31,12 +31,12 @@ from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import (
     build_network,
     load_model,
-    resolve_device,
     save_weights,
 )
 from napari_graphflow.networks import Output, TapAdapter
+from napari_graphflow.parallel import agree, see, set_up_teacher, start_fabric, synchronised
 from napari_graphflow.run import BEST, Run
-from napari_graphflow.training_data import TrainingData, make_card, mirror_axes, read_training_data
+from napari_graphflow.training_data import check_teacher, make_card, mirror_axes, read_training_data
 from napari_graphflow.validation import validate
 
 MAXIMUM_GRADIENT_NORM = 5.0
@@ -106,25 +106,10 @@ def distill(
         unlabelled=config.unlabelled,
         cases=cases,
     )
-    _check_teacher(teacher.card, data)
+    check_teacher(teacher.card, data)
     card = make_card(config, data, "student")
     run = Run(config, folder, data, card, teacher)
     yield from _fit_into_memory(run, lighter)
-
-
-def _check_teacher(card: ModelCard, data: TrainingData) -> None:
-    if card.classes != data.dataset.classes:
-        raise UserError(
-            f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
-            f"{data.dataset.name} has {', '.join(data.dataset.classes)}.",
-            "Choose a teacher that was trained on these classes.",
-        )
-    if card.in_channels != data.channels:
-        raise UserError(
-            f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
-            f"those of {data.dataset.name} have {data.channels}.",
-            "Choose a teacher that was trained on such images.",
-        )
 
 
 def _limit_threads(config: TrainingConfig) -> None:
@@ -172,12 +157,7 @@ def _with_setting(run: Run, setting: Setting) -> Run:
 
 def _fit(run: Run) -> Iterator[Record]:
     config, data = run.config, run.data
-    device = resolve_device(config.device)
-    fabric = Fabric(
-        accelerator=device.type,
-        devices=1 if device.type == "cpu" else [device.index or 0],
-        precision=config.precision,
-    )
+    fabric = start_fabric(config)
     torch.manual_seed(config.seed)
     network = build_network(run.card)
     batches = Batches(
@@ -188,10 +168,8 @@ def _fit(run: Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    parameters = list(network.parameters())
-    if run.teacher is not None and run.method is not None:
-        _build_method(run.method, network, run.teacher.module, batches(0).images)
-        parameters += run.method.to(fabric.device).adapters.parameters()
+    parameters = [*network.parameters(), *_adapters(run, network, batches, fabric)]
+    network = synchronised(network, fabric)
     student, optimiser = fabric.setup(
         network,
         torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay),
@@ -201,7 +179,7 @@ def _fit(run: Run) -> Iterator[Record]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
     )
-    teacher = None if run.teacher is None else fabric.setup_module(run.teacher.module)
+    teacher = None if run.teacher is None else set_up_teacher(run.teacher.module, fabric)
     state = {
         "student": student,
         "optimiser": optimiser,
@@ -210,20 +188,13 @@ def _fit(run: Run) -> Iterator[Record]:
     }
     checkpoints = Checkpoints(run.folder, config.checkpoint_minutes)
     saved = yield from checkpoints.load(fabric.device)
+    fabric.barrier()  # nobody writes a checkpoint before all have read the last one
     if saved is not None:
         run.restore(state, saved)
     elif run.method is not None and teacher is not None:
-        yield {"event": "phase", "name": "paraphrasing the teacher's features"}
-        outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
-        held_out = Batches(
-            data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
-        ).images()
-        with fabric.autocast():
-            yield from run.method.prepare(
-                outputs,
-                (_teach(teacher, fabric.to_device(x)) for x in islice(held_out, HELD_OUT_BATCHES)),
-            )
-        yield checkpoints.save(run.content(state), run.step)
+        yield from _prepare(run, run.method, teacher, fabric, batches)
+        if fabric.is_global_zero:
+            yield checkpoints.save(run.content(state), run.step)
 
     yield {"event": "phase", "name": "training"}
     student.train()
@@ -231,20 +202,15 @@ def _fit(run: Run) -> Iterator[Record]:
     every = max(1, config.steps // POINTS_PER_CURVE)
     watched = [] if run.method is None else _shared_layer(network)
     watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
+    # DDP's own forward would wait for the other processes.
+    seen = student if fabric.world_size == 1 else network
     try:
         while True:
-            if run.untold is not None:
-                validated = yield from _tell(run, student, run.untold)
-                if validated or checkpoints.due():
-                    yield checkpoints.save(run.content(state), run.step)
+            if fabric.is_global_zero:
+                yield from _tell(run, seen, checkpoints, state)
                 done, left = run.step - first, config.steps - run.step
                 eta = round((time.monotonic() - started) / done * left, 1) if done else None
-                yield {
-                    "event": "progress",
-                    "step": run.step,
-                    "total": config.steps,
-                    "eta_s": eta,
-                }
+                yield {"event": "progress", "step": run.step, "total": config.steps, "eta_s": eta}
             if run.step >= config.steps:
                 break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
@@ -253,28 +219,65 @@ def _fit(run: Run) -> Iterator[Record]:
             losses, facts = _step(run, student, teacher, optimiser, fabric, batches, layer)
             schedule.step()
             run.step += 1
-            run.untold = facts
-            if run.step % every == 0:
-                run.untold = {f"loss/{name}": value for name, value in losses.items()} | facts
+            told = losses if run.step % every == 0 else {}
+            run.untold = {f"loss/{name}": value for name, value in told.items()} | facts
     except GeneratorExit:
-        checkpoints.save(run.content(state), run.step)
+        if fabric.is_global_zero:
+            checkpoints.save(run.content(state), run.step)
         raise
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
-    yield run.save_result(network)
+    if fabric.is_global_zero:
+        yield run.save_result(network)
 
 
-def _tell(run: Run, student: nn.Module, untold: dict[str, float]) -> Generator[Record, None, bool]:
-    """Tell the numbers of the last step and validate where it is time; says whether it was.
+def _adapters(run: Run, network: nn.Module, batches: Batches, fabric: Fabric) -> list[nn.Parameter]:
+    """Build the method's own modules; gives those that are trained with the student."""
+    if run.teacher is None or run.method is None:
+        return []
+    _build_method(run.method, network, run.teacher.module, batches(0).images)
+    return list(run.method.to(fabric.device).adapters.parameters())
+
+
+def _prepare(
+    run: Run, method: Method, teacher: nn.Module, fabric: Fabric, batches: Batches
+) -> Iterator[Record]:
+    """Train what the method trains before the student."""
+    yield {"event": "phase", "name": "paraphrasing the teacher's features"}
+    held_out = Batches(
+        run.data.validation or run.data.labelled,
+        [],
+        run.data.patch_size,
+        run.config.batch_size,
+        run.config.seed,
+    )
+
+    def outputs(images: Iterable[Tensor]) -> Iterator[Output]:
+        return (_teach(teacher, fabric.to_device(one), fabric) for one in images)
+
+    with fabric.autocast():
+        yield from method.prepare(
+            outputs(batches.images()), outputs(islice(held_out.images(), HELD_OUT_BATCHES))
+        )
+    agree(method, fabric)
+
+
+def _tell(
+    run: Run, student: nn.Module, checkpoints: Checkpoints, state: dict[str, Any]
+) -> Iterator[Record]:
+    """Tell the numbers of the last step; validate and write a checkpoint where it is time.
 
     A pause in the midst of it leaves them untold, and the resumed run tells them all.
     """
-    for name, value in untold.items():
+    if run.untold is None:
+        return
+    for name, value in run.untold.items():
         yield _metric(name, value, run.step, "train")
     validated = run.step % run.config.validate_every == 0 or run.step == run.config.steps
     if validated:
         yield from _validate(run, student)
     run.untold = None
-    return validated
+    if validated or checkpoints.due():
+        yield checkpoints.save(run.content(state), run.step)
 
 
 def _step(
@@ -289,12 +292,12 @@ def _step(
     """One optimiser step: the weighted terms by name, and facts where a layer is given."""
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
-    output = student(images)
+    output = see(student, images, fabric)
     terms = {"supervised": supervised_loss(output.logits[: len(labels)].float(), labels)}
     facts: dict[str, float] = {}
     lesson = None
     if run.method is not None and teacher is not None:
-        warm, lesson = _warm(run), _teach(teacher, images)
+        warm, lesson = _warm(run), _teach(teacher, images, fabric)
         found = run.method.terms(output, lesson)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
@@ -357,9 +360,8 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _teach(teacher: nn.Module, images: Tensor) -> Output:
-    output: Output = teacher(images)
-    return output
+def _teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+    return see(teacher, images, fabric)
 
 
 def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:

@@ -1,6 +1,7 @@
 """What a training run needs to know of its data before the first step."""
 
 import json
+import os
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ def read_training_data(
 
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
-    cache = folder / "cache"
+    # Each process of torchrun reads for itself.
+    rank = os.environ.get("RANK", "")
+    cache = folder / "cache" / rank
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
     total, done = sum(map(len, groups.values())), 0
@@ -156,6 +159,22 @@ def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     return [names.index(name) for name in wanted if name in names]
 
 
+def check_teacher(card: ModelCard, data: TrainingData) -> None:
+    """Refuse a teacher of other classes or channels."""
+    if card.classes != data.dataset.classes:
+        raise UserError(
+            f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
+            f"{data.dataset.name} has {', '.join(data.dataset.classes)}.",
+            "Choose a teacher that was trained on these classes.",
+        )
+    if card.in_channels != data.channels:
+        raise UserError(
+            f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
+            f"those of {data.dataset.name} have {data.channels}.",
+            "Choose a teacher that was trained on such images.",
+        )
+
+
 def make_card(
     config: TrainingConfig, data: TrainingData, role: Literal["teacher", "student"]
 ) -> ModelCard:
@@ -191,7 +210,8 @@ def _noted_cases(
     if not path.is_file():
         names = {kind: [case.name for case in group] for kind, group in groups.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(names, indent=1).encode())
+        if os.environ.get("RANK", "0") == "0":
+            replace_file(path, json.dumps(names, indent=1).encode())
         return groups
     found: dict[str, list[Case]] = {}
     for kind, names in json.loads(path.read_text("utf-8")).items():

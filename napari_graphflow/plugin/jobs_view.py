@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs, move, start_next, submit
+from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs, move, start_next
 from napari_graphflow.plugin.curves import Curves
 from napari_graphflow.plugin.job_dialogs import Preview, show_log, show_settings
 from napari_graphflow.plugin.layout import hint, row
@@ -32,6 +32,7 @@ from napari_graphflow.plugin.widgets import (
     enabled,
     progress_text,
 )
+from napari_graphflow.runners import runner_of
 
 INTERVAL_MS = 500
 SETTLED_S = 3.0
@@ -179,9 +180,9 @@ class JobsView(QWidget):
         if not due or self._background.busy():
             return
         self._queue_seen = time.monotonic()
-        if any(status.waiting for status in self._statuses.values()):
-            root = jobs_root()
-            self._background.run(lambda: start_next(root), lambda _: None, lambda _: None)
+        queued = [job for job, status in self._statuses.items() if status.state == "queued"]
+        if queued:
+            self._background.run(lambda: _look_after(queued), lambda _: None, lambda _: None)
 
     def _list_again_if_changed(self) -> None:
         root = jobs_root()
@@ -314,7 +315,7 @@ class JobsView(QWidget):
                 job.pause()
                 enabled(False, (self.pause, self.cancel))
             else:
-                submit(job)
+                runner_of(job).submit(job)
         except UserError as error:
             self._panel.fail(error)
         self._statuses.pop(job, None)
@@ -325,7 +326,11 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            self._cancelling[job] = job.begin_cancel()
+            if self._statuses[job].runner:  # its engine may take seconds to answer
+                stop = runner_of(job).cancel
+                self._background.run(lambda: stop(job), lambda _: self.refresh(), self._panel.fail)
+            else:
+                self._cancelling[job] = job.begin_cancel()
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
@@ -358,6 +363,13 @@ class JobsView(QWidget):
     def _use(self) -> None:
         if self._shown is not None:
             self._use_model(self._shown.folder / self._statuses[self._shown].model)
+
+
+def _look_after(queued: list[Job]) -> None:
+    """Start what can start, and hear from the engines about what they were given."""
+    start_next(jobs_root())
+    for job in queued:
+        runner_of(job).poll(job)
 
 
 def _summary(status: Status) -> str:
