@@ -93,6 +93,14 @@ def agree(module: nn.Module, fabric: Fabric) -> None:
             distributed.broadcast(tensor, 0)
 
 
+def joint(gradient: Tensor, fabric: Fabric) -> Tensor:
+    """The gradient of the whole batch, from what each process found for its share."""
+    if fabric.world_size == 1:
+        return gradient
+    joined: Tensor = fabric.all_reduce(gradient, reduce_op="mean")
+    return joined
+
+
 class _Gather(torch.autograd.Function):
     """Join the shares of all processes along the first axis."""
 

@@ -34,7 +34,7 @@ from napari_graphflow.model import (
     save_weights,
 )
 from napari_graphflow.networks import Output, TapAdapter
-from napari_graphflow.parallel import agree, see, set_up_teacher, start_fabric, synchronised
+from napari_graphflow.parallel import agree, joint, see, set_up_teacher, start_fabric, synchronised
 from napari_graphflow.run import BEST, Run
 from napari_graphflow.training_data import check_teacher, make_card, mirror_axes, read_training_data
 from napari_graphflow.validation import validate
@@ -301,7 +301,7 @@ def _step(
         found = run.method.terms(output, lesson)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
-            facts = run.method.facts(output) | _gradient_norms(terms, layer)
+            facts = run.method.facts(output) | _gradient_norms(terms, layer, fabric)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")
@@ -328,12 +328,14 @@ def _shared_layer(network: nn.Module) -> list[nn.Parameter]:
     return list(network.module.get_submodule(network.taps.get("decoder", "")).parameters())
 
 
-def _gradient_norms(terms: dict[str, Tensor], layer: list[nn.Parameter]) -> dict[str, float]:
+def _gradient_norms(
+    terms: dict[str, Tensor], layer: list[nn.Parameter], fabric: Fabric
+) -> dict[str, float]:
     """Length of each weighted term's gradient at a layer, which tells what steers the student."""
     norms = {}
     for name, term in terms.items():
         found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
-        squares = [float(one.square().sum()) for one in found if one is not None]
+        squares = [float(joint(one, fabric).square().sum()) for one in found if one is not None]
         norms[f"gradient/{name}"] = sum(squares) ** 0.5
     return norms
 
