@@ -38,12 +38,17 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
         "mirror": (), "threads": 2,
     }  # fmt: skip
     student: dict[str, Any] = {
-        "network": "mobile_unet", "width": 8, "learning_rate": 3e-3, "steps": 300,
+        "network": "mobile_unet", "width": 8, "learning_rate": 5e-3, "steps": 400,
         "validate_every": 100,
     }  # fmt: skip
     return {
         "teacher": TrainingConfig(
-            **common, network="unet", steps=300, validate_every=100, name="demo teacher"
+            **common,
+            network="unet",
+            learning_rate=2e-3,
+            steps=350,
+            validate_every=50,
+            name="demo teacher",
         ),
         "student": DistillationConfig(
             **common,

@@ -59,12 +59,12 @@ TASKS = {
     ),
     "kvasir": Task(
         "kvasir_seg", "train_256/images", "train_256/masks",
-        ("--classes", "polyp=1", "--threshold", "127"),
+        ("--classes", "polyp=1"),
         ("--dims", "2", "--patch-size", "128", "128", "--batch-size", "4", *SIZE_2D), 40,
         ("unet", *STEPS_2D), STUDENTS_2D,
     ),
     "hrf": Task(
-        "hrf_quarter", "images", "masks", ("--classes", "vessel=1", "--threshold", "127"),
+        "hrf_quarter", "images", "masks", ("--classes", "vessel=1"),
         ("--dims", "2", "--patch-size", "128", "128", "--batch-size", "4"), 5,
         ("unet", *STEPS_2D), STUDENTS_2D,
     ),

@@ -32,7 +32,7 @@ MORE = [
 ]
 STUDENT = [
     *("--network", "mobile_unet", "--width", "8", "--learning-rate", "3e-3"),
-    *("--steps", "900", "--validate-every", "300"),
+    *("--steps", "800", "--validate-every", "200"),
 ]
 FEW = ["--labelled", "12", "--patch-size", "32", "48", "32"]
 METHODS = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import napari
 from napari.layers import Layer
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QDialog
 
 from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
@@ -21,7 +22,9 @@ MASKS = {
     "reference": "reference",
 }
 MAPS = {"variation_teacher": "variation (teacher)", "variation_student": "variation (student)"}
-SETTLE_MILLISECONDS = 3000
+#: Soft tissue, in HU.
+WINDOW = (-160, 240)
+SETTLE_MILLISECONDS = 4000
 
 
 def main() -> None:
@@ -37,6 +40,7 @@ def main() -> None:
         sys.exit(str(error))
     if options.screenshot is not None:
         viewer.window.resize(1580, 960)
+        QTimer.singleShot(SETTLE_MILLISECONDS // 2, viewer.reset_view)
         QTimer.singleShot(SETTLE_MILLISECONDS, lambda: _save_and_close(viewer, options.screenshot))
     napari.run()
 
@@ -47,7 +51,7 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
     shown = folder / "shown"
     scan = read_volume(shown / "scan.nii.gz")
     for layer in image_layers(scan, "scan", shown / "scan.nii.gz"):
-        viewer.add_layer(Layer.create(*layer))
+        viewer.add_layer(Layer.create(*layer)).contrast_limits = WINDOW
     masks = {}
     for file, name in MASKS.items():
         labels = read_labels(shown / f"{file}.nii.gz", scan)
@@ -60,6 +64,7 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
             look = {"metadata": metadata, "colormap": "magma", "blending": "additive"}
             viewer.add_layer(Layer.create(data, keywords | look | {"visible": False}, kind))
     differ = masks["student"].data != masks["teacher"].data
+    viewer.layers.selection.active = masks["student"]
     viewer.dims.set_current_step(0, int(differ.sum(axis=(1, 2)).argmax()))
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
     for combo, file in (
@@ -72,8 +77,14 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
 
 
 def _save_and_close(viewer: napari.Viewer, path: Path) -> None:
+    # napari's own notices, which it shows as dialogs, are no part of the picture.
+    for widget in QApplication.allWidgets():
+        if isinstance(widget, QDialog):
+            widget.close()
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     viewer.close()
+    # napari might otherwise go on without a window.
+    QApplication.quit()
 
 
 if __name__ == "__main__":
