@@ -97,8 +97,9 @@ def joint(gradient: Tensor, fabric: Fabric) -> Tensor:
     """The gradient of the whole batch, from what each process found for its share."""
     if fabric.world_size == 1:
         return gradient
-    joined: Tensor = fabric.all_reduce(gradient, reduce_op="mean")
-    return joined
+    joined = gradient.clone()
+    distributed.all_reduce(joined)
+    return joined / fabric.world_size
 
 
 class _Gather(torch.autograd.Function):
