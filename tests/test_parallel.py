@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from napari_graphflow import jobs
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs import Job
+from napari_graphflow.model import load_model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun with gloo, forks")
 forkserver: Any = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
@@ -56,8 +56,10 @@ def run(job: Job, world: int) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def weights(job: Job) -> dict[str, torch.Tensor]:
-    return load_file(job.folder / "artifacts" / "model" / "weights.safetensors")
+@torch.no_grad()
+def logits(job: Job, image: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(image).logits
+    return found
 
 
 def told(job: Job) -> dict[tuple[str, int], float]:
@@ -84,10 +86,12 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     assert found.keys() == wanted.keys()
     for key in wanted:
         assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=1e-4), key
-    for name, weight in weights(alone).items():
-        torch.testing.assert_close(
-            weights(together)[name], weight, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: n + text
-        )
+    # Not weight by weight: a bias before a normalisation has no gradient but rounding errors, which
+    # Adam blows up to full steps, and no effect either.
+    image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(logits(together, image), logits(alone, image), rtol=1e-3, atol=1e-3)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(logits(teacher, image), logits(alone, image))
     states = [event["state"] for event in together.events()[0] if event["event"] == "state"]
     assert states == ["running", "done"], "only one process writes"
 

@@ -125,16 +125,16 @@ def test_a_long_history_does_not_hold_up_the_window(
     view.choose(job)
     slowest, end = 0.0, time.monotonic() + 120
     while view.curves.series("loss/4")[0][-1:] < [99_000.0]:
-        before = time.perf_counter()
+        before = time.thread_time()  # of this thread alone, on a computer that may be busy
         view.refresh()
-        slowest = max(slowest, time.perf_counter() - before)
+        slowest = max(slowest, time.thread_time() - before)
         qtbot.wait(5)
         assert time.monotonic() < end
     steps, values = view.curves.series("loss/4")
     assert len(steps) <= POINTS
     assert steps[0] == 4
     assert [value - step for step, value in zip(steps, values, strict=True)] == [1.0] * len(steps)
-    assert slowest < 0.25, f"one look took {slowest:.3f} s"
+    assert slowest < 0.1, f"one look took {slowest:.3f} s"
 
 
 def test_a_resumed_job_draws_no_step_twice(qtbot: QtBot) -> None:
