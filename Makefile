@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: setup test test-slow lint format demo bench clean
+.PHONY: setup test test-slow soak lint format demo bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -61,15 +61,30 @@ $(READY): pyproject.toml Makefile
 	pip --editable '.[train,dicom-seg,pyqt5,pyqt6,dev]'
 	touch $(READY)
 
+FAST := -m "not slow and not soak"
+
+# The two bindings at the same time: a test of the window mostly waits.
 test: setup
-	$(PYTEST) -m "not slow" --ignore=tests/plugin
+	$(PYTEST) $(FAST) --numprocesses 2 --dist worksteal --ignore=tests/plugin
+	logs=$$(mktemp -d)
+	trap 'rm -rf "$$logs"' EXIT
 	for binding in pyqt5 pyqt6; do
-		echo "The window with $$binding"
-		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) -m "not slow" tests/plugin
+		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin >"$$logs/$$binding" 2>&1 &
+		declare "$$binding=$$!"
 	done
+	failed=0
+	for binding in pyqt5 pyqt6; do
+		wait "$${!binding}" || failed=1
+		echo "The window with $$binding"
+		cat "$$logs/$$binding"
+	done
+	exit $$failed
 
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not soak"
+
+soak: setup
+	$(PYTEST) -m soak
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """How long the window is deaf while a training runs beside it and is watched in *Distil*.
 
 A timer is set to 10 ms; what is measured is the time between two of its ticks, first without a
-job, then while a real one runs, with the list of jobs, the bar and the curve on the screen::
+job, then while a real one runs, with the list of jobs, the bar and the curve on the screen, then
+while a job writes ten thousand events a minute and draws a new preview every second::
 
     xvfb-run -a python benchmarks/window_heartbeat.py
 """
@@ -10,11 +11,36 @@ import argparse
 import itertools
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 TICK_MS = 10
+EVENTS_A_MINUTE = 10_000
+#: Writes events as a training does, without its computing, which the second figure has.
+FLOOD = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from napari_graphflow import job_runner
+from napari_graphflow.preview import PREVIEW, draw
+folder, pause = Path(sys.argv[1]), 60 / float(sys.argv[2])
+def records():
+    random, begun = np.random.default_rng(0), time.monotonic()
+    grid = np.hypot(*np.mgrid[-80:80, -80:80])
+    for step in range(10**7):
+        if step % 8 == 0:
+            yield {"event": "progress", "step": step, "total": 10**7, "eta_s": 60.0}
+        if step % round(1 / pause) == 0:
+            mask = (grid < 40 + 20 * random.random()).astype(int)
+            draw(grid, mask, (grid < 45).astype(int), folder / PREVIEW)
+            yield {"event": "preview", "path": PREVIEW, "case": "case", "step": step}
+        yield {"event": "metric", "name": f"loss/term_{step % 8}", "split": "train",
+               "step": step // 8, "value": 1 / (1 + step) + 0.1 * random.random()}
+        time.sleep(max(0.0, begun + (step + 1) * pause - time.monotonic()))
+sys.exit(job_runner.run(folder, records()))
+"""
 
 
 def main() -> None:
@@ -40,20 +66,24 @@ def measure(seconds: float) -> dict[str, object]:
 
     viewer = napari.Viewer(show=True)
     viewer.open_sample("napari-graphflow", "abdomen-labelled")
-    viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    _, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    jobs = distil.jobs
     application = napari.qt.get_qapp()
     ticks: list[float] = []
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
 
-    def beat(duration: float) -> dict[str, float]:
-        ticks.clear()
-        timer.start(TICK_MS)
+    def rest(duration: float) -> None:
         end = time.perf_counter() + duration
         while time.perf_counter() < end:
             application.processEvents()
             time.sleep(0.001)
+
+    def beat(duration: float) -> dict[str, float]:
+        ticks.clear()
+        timer.start(TICK_MS)
+        rest(duration)
         timer.stop()
         gaps = sorted((b - a) * 1000 for a, b in itertools.pairwise(ticks))
         place = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -62,7 +92,7 @@ def measure(seconds: float) -> dict[str, object]:
         }
         return found | {"largest": round(gaps[-1], 1), "ticks": len(gaps)}
 
-    beat(3)
+    rest(3)
     alone = beat(seconds / 3)
     config = TrainingConfig(
         dataset=sample_dataset("abdomen"), network="unet", dims=2, steps=1_000_000, batch_size=8,
@@ -70,14 +100,29 @@ def measure(seconds: float) -> dict[str, object]:
     )  # fmt: skip
     job = create("train", config).start()
     while job.status().step < 3:
-        beat(0.5)
+        rest(0.5)
     watched = beat(seconds)
     job.cancel()
+    flood = create("train", config.model_copy(update={"name": "flood"}))
+    flood.start([sys.executable, "-c", FLOOD, str(flood.folder), str(EVENTS_A_MINUTE)])
+    while flood.status().step < 3:
+        rest(0.5)
+    jobs.choose(flood)
+    rest(3)
+    before, began = flood.events_file.read_bytes().count(b"\n"), time.monotonic()
+    flooded = beat(seconds)
+    written = flood.events_file.read_bytes().count(b"\n") - before
+    rate = round(60 * written / (time.monotonic() - began))
+    assert jobs.preview.isVisible(), "the preview is not on the screen"
+    assert jobs.curves.series("loss/term_0")[0], "the curves are not on the screen"
+    flood.cancel()
     viewer.close()
     return {
         "cores": os.cpu_count(),
         "milliseconds between ticks, no job": alone,
         "milliseconds between ticks, job running": watched,
+        "milliseconds between ticks, events and previews pouring in": flooded,
+        "events a minute": rate,
     }
 
 

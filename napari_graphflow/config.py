@@ -18,7 +18,8 @@ def _number(value: Any) -> Any:
 
 
 Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+#: ``cuda`` is any GPU, ``cuda:1`` the second.
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
 T = TypeVar("T", bound=BaseModel)
 
@@ -86,10 +87,13 @@ class TrainingConfig(_Frozen):
         Decoupled weight decay of AdamW.
     validate_every
         Steps between two validations; the best one is kept.
+    checkpoint_minutes
+        A checkpoint is written at every validation, and between two of them after so many
+        minutes.
     seed
         Seeds weights, sampling, augmentation and the choice of labelled cases.
     device
-        Where to compute.
+        Where to compute: ``auto``, ``cpu``, ``mps``, ``cuda`` or one GPU, as ``cuda:1``.
     precision
         Number format of Lightning Fabric, ``32-true`` or ``bf16-mixed`` or ``16-mixed``.
     threads
@@ -112,6 +116,7 @@ class TrainingConfig(_Frozen):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
     validate_every: Annotated[int, Field(ge=1)] = 100
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=1440)] = 5.0
     seed: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

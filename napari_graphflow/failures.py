@@ -25,7 +25,7 @@ EXIT_CODES = {
 }
 LIGHTER = "a smaller patch size or batch size"
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DRIVE_GONE = {

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from napari_graphflow.config import DistillationConfig, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain
-from napari_graphflow.jobs import Job, State, Status
+from napari_graphflow.jobs import Job, State, Status, start_next
 from napari_graphflow.jobs.records import HEARTBEAT, event_line, open_events
 from napari_graphflow.system import process_start
 
@@ -39,7 +39,28 @@ class _Terminated(BaseException):
 def main(folder: Path) -> int:
     """Run a job in this process; gives the exit code."""
     job = Job(folder)
-    return run(job.folder, _records(job))
+    if int(os.environ.get("RANK", "0")):
+        return _accompany(job)
+    try:
+        return run(job.folder, _records(job))
+    finally:
+        with suppress(UserError, OSError):
+            start_next(job.folder.parent)
+
+
+def _accompany(job: Job) -> int:
+    """Compute beside the first process of ``torchrun``, which alone writes and listens."""
+    try:
+        for _ in _records(job):
+            pass
+    except Exception:
+        # The first process has paused, ended or failed, and has said so: the exchange breaks off.
+        deadline = time.monotonic() + 10 * HEARTBEAT
+        while job.status().active and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        if job.status().active:
+            raise
+    return 0
 
 
 def _records(job: Job) -> Iterator[Record]:
@@ -47,7 +68,9 @@ def _records(job: Job) -> Iterator[Record]:
     # before the seconds that torch takes.
     from napari_graphflow.dataset import Dataset
 
-    config = job.config
+    config, device = job.config, job.status().device
+    if device:
+        config = config.model_copy(update={"device": device})
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
@@ -127,7 +150,7 @@ class _Recorder:
             pid=os.getpid(),
             process_started=process_start(os.getpid()),
             heartbeat=time.time(),
-            **status.model_dump(include={"step", "total", "best", "launched"}),
+            **status.model_dump(include={"step", "total", "best", "launched", "device", "runner"}),
         )
         self._changed = False
         self._written = self._progressed = 0.0

@@ -168,7 +168,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``mps`` into a device that is there."""
+    """Turn ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:1`` into a device that is there."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -176,7 +176,9 @@ def resolve_device(name: str) -> torch.device:
     }
     if name == "auto":
         name = next(device for device, there in available.items() if there)
-    if not available.get(name, False):
+    kind, _, number = name.partition(":")
+    there = available.get(kind, False)
+    if not there or (number and int(number) >= torch.cuda.device_count()):
         raise UserError(f"The device {name} is not available here.", "Choose auto or cpu.")
     return torch.device(name)
 

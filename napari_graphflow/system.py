@@ -24,6 +24,7 @@ def child_environment() -> dict[str, str]:
     """
     return {
         **os.environ,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi numbers them
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONFAULTHANDLER": "1",
         "PYTHONSAFEPATH": "1",

@@ -4,11 +4,11 @@
 writing a checkpoint, and calling it again on the same folder goes on from there.
 """
 
+import gc
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_graphflow.batches import Batches
-from napari_graphflow.config import DistillationConfig, ModelCard, TrainingConfig
+from napari_graphflow.checkpoints import Checkpoints
+from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation import Method, Record, build_method
 from napari_graphflow.errors import UserError
-from napari_graphflow.inference import peak_memory, predict
-from napari_graphflow.metrics import IGNORE, dice_score
+from napari_graphflow.inference import peak_memory
+from napari_graphflow.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import (
-    METHOD,
-    Model,
     build_network,
     load_model,
-    load_weights,
-    save_model,
     save_weights,
-    weights_hash,
 )
 from napari_graphflow.networks import Output, TapAdapter
-from napari_graphflow.training_data import TrainingData, make_card, mirror_axes, read_training_data
+from napari_graphflow.parallel import agree, joint, see, set_up_teacher, start_fabric, synchronised
+from napari_graphflow.run import BEST, Run
+from napari_graphflow.training_data import check_teacher, make_card, mirror_axes, read_training_data
+from napari_graphflow.validation import validate
 
-LAST = "checkpoints/last.pt"
-BEST = "checkpoints/best.safetensors"
-MODEL = "artifacts/model"
 MAXIMUM_GRADIENT_NORM = 5.0
 POINTS_PER_CURVE = 500
 #: How often in a run the gradient of each term is measured, which costs a backward pass each.
@@ -50,7 +47,9 @@ GRADIENTS_PER_RUN = 50
 HELD_OUT_BATCHES = 20
 
 
-def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
+def train(
+    config: TrainingConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+) -> Iterator[Record]:
     """Train a network on the labelled cases of a dataset.
 
     Parameters
@@ -59,12 +58,16 @@ def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
         What to train, on what, for how long.
     folder
         Receives checkpoints and, at the end, the model in ``artifacts/model``.
+    cases
+        Read only so many cases of each kind, to measure what a run takes.
+    lighter
+        Whether to go on with a smaller setting where memory runs out.
 
     Yields
     ------
     dict
-        Records with the key ``event``: ``phase``, ``progress``, ``metric``, ``checkpoint``,
-        ``memory`` and at last ``model``.
+        Records with the key ``event``: ``phase``, ``setting``, ``progress``, ``metric``,
+        ``preview``, ``checkpoint``, ``warning``, ``memory`` and at last ``model``.
 
     Raises
     ------
@@ -74,11 +77,14 @@ def train(config: TrainingConfig, folder: Path) -> Iterator[Record]:
         If the loss is no longer a number.
     """
     _limit_threads(config)
-    data = yield from read_training_data(config, folder, config.preprocessing)
-    yield from _fit(_Run(config, folder, data, make_card(config, data, "teacher")))
+    data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
+    run = Run(config, folder, data, make_card(config, data, "teacher"))
+    yield from _fit_into_memory(run, lighter)
 
 
-def distill(config: DistillationConfig, folder: Path) -> Iterator[Record]:
+def distill(
+    config: DistillationConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+) -> Iterator[Record]:
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
     Parameters, records and errors are those of :func:`train`; the student takes over the
@@ -98,25 +104,12 @@ def distill(config: DistillationConfig, folder: Path) -> Iterator[Record]:
         teacher.card.preprocessing,
         patch_size=teacher.card.patch_size,
         unlabelled=config.unlabelled,
+        cases=cases,
     )
-    _check_teacher(teacher.card, data)
+    check_teacher(teacher.card, data)
     card = make_card(config, data, "student")
-    yield from _fit(_Run(config, folder, data, card, teacher, build_method(config)))
-
-
-def _check_teacher(card: ModelCard, data: TrainingData) -> None:
-    if card.classes != data.dataset.classes:
-        raise UserError(
-            f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
-            f"{data.dataset.name} has {', '.join(data.dataset.classes)}.",
-            "Choose a teacher that was trained on these classes.",
-        )
-    if card.in_channels != data.channels:
-        raise UserError(
-            f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
-            f"those of {data.dataset.name} have {data.channels}.",
-            "Choose a teacher that was trained on such images.",
-        )
+    run = Run(config, folder, data, card, teacher)
+    yield from _fit_into_memory(run, lighter)
 
 
 def _limit_threads(config: TrainingConfig) -> None:
@@ -124,26 +117,47 @@ def _limit_threads(config: TrainingConfig) -> None:
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
 
 
-@dataclass
-class _Run:
-    config: TrainingConfig
-    folder: Path
-    data: TrainingData
-    card: ModelCard
-    teacher: Model | None = None
-    method: Method | None = None
-    step: int = 0
-    best: float = -1.0
-    scores: dict[str, float] = field(default_factory=dict)
+def _fit_into_memory(run: Run, lighter: bool) -> Iterator[Record]:
+    """Fit; where memory runs out, go on from the last checkpoint with a smaller setting."""
+    setting = kept_setting(run.folder) or Setting(run.config.batch_size, run.data.patch_size)
+    while True:
+        yield {"event": "setting", **asdict(setting)}
+        try:
+            yield from _fit(_with_setting(run, setting))
+            return
+        except Exception as error:
+            smaller = setting.lighter() if lighter and is_out_of_memory(error) else None
+            if smaller is None:
+                raise
+        # Here the error is gone, and with it the frames that held the memory.
+        gc.collect()
+        torch.cuda.empty_cache()
+        yield {
+            "event": "warning",
+            "code": "out_of_memory",
+            "text": f"Out of memory with {setting}. Going on from the last checkpoint with "
+            f"{smaller}.",
+        }
+        setting = smaller
+        setting.keep(run.folder)
 
 
-def _fit(run: _Run) -> Iterator[Record]:
-    config, data = run.config, run.data
-    fabric = Fabric(
-        accelerator="auto" if config.device == "auto" else config.device,
-        devices=1,
-        precision=config.precision,
+def _with_setting(run: Run, setting: Setting) -> Run:
+    config = run.config.model_copy(update={"batch_size": setting.batch_size})
+    method = build_method(config) if isinstance(config, DistillationConfig) else None
+    patch = setting.patch_size
+    return replace(
+        run,
+        config=config,
+        data=replace(run.data, patch_size=patch),
+        card=run.card.model_copy(update={"patch_size": patch}),
+        method=method,
     )
+
+
+def _fit(run: Run) -> Iterator[Record]:
+    config, data = run.config, run.data
+    fabric = start_fabric(config)
     torch.manual_seed(config.seed)
     network = build_network(run.card)
     batches = Batches(
@@ -154,31 +168,33 @@ def _fit(run: _Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    parameters = list(network.parameters())
-    if run.teacher is not None and run.method is not None:
-        _build_method(run.method, network, run.teacher.module, batches(0).images)
-        parameters += run.method.to(fabric.device).adapters.parameters()
+    parameters = [*network.parameters(), *_adapters(run, network, batches, fabric)]
+    network = synchronised(network, fabric)
     student, optimiser = fabric.setup(
         network,
         torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay),
     )
+    # Of 10 steps a tenth would be a rise of no length, by which the schedule divides.
+    rise = 0.2 if config.steps == 10 else 0.1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=config.steps, pct_start=0.1
+        optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
     )
-    teacher = None if run.teacher is None else fabric.setup_module(run.teacher.module)
-    state = {"student": student, "optimiser": optimiser, "schedule": schedule}
-    resumed = _resume(run, state, fabric)
-    if run.method is not None and teacher is not None and not resumed:
-        yield {"event": "phase", "name": "paraphrasing the teacher's features"}
-        outputs = (_teach(teacher, fabric.to_device(images)) for images in batches.images())
-        held_out = Batches(
-            data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
-        ).images()
-        with fabric.autocast():
-            yield from run.method.prepare(
-                outputs,
-                (_teach(teacher, fabric.to_device(x)) for x in islice(held_out, HELD_OUT_BATCHES)),
-            )
+    teacher = None if run.teacher is None else set_up_teacher(run.teacher.module, fabric)
+    state = {
+        "student": student,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "precision": fabric.strategy.precision,
+    }
+    checkpoints = Checkpoints(run.folder, config.checkpoint_minutes)
+    saved = yield from checkpoints.load(fabric.device)
+    fabric.barrier()  # nobody writes a checkpoint before all have read the last one
+    if saved is not None:
+        run.restore(state, saved)
+    elif run.method is not None and teacher is not None:
+        yield from _prepare(run, run.method, teacher, fabric, batches)
+        if fabric.is_global_zero:
+            yield checkpoints.save(run.content(state), run.step)
 
     yield {"event": "phase", "name": "training"}
     student.train()
@@ -186,38 +202,86 @@ def _fit(run: _Run) -> Iterator[Record]:
     every = max(1, config.steps // POINTS_PER_CURVE)
     watched = [] if run.method is None else _layer(network, run.method.shared_tap)
     watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
+    # DDP's own forward would wait for the other processes.
+    seen = student if fabric.world_size == 1 else network
     try:
-        while run.step < config.steps:
+        while True:
+            if fabric.is_global_zero:
+                yield from _tell(run, seen, checkpoints, state)
+                done, left = run.step - first, config.steps - run.step
+                eta = round((time.monotonic() - started) / done * left, 1) if done else None
+                yield {"event": "progress", "step": run.step, "total": config.steps, "eta_s": eta}
+            if run.step >= config.steps:
+                break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
             layer = watched if run.step % watch_every == 0 else []
             losses, facts = _step(run, student, teacher, optimiser, fabric, batches, layer)
             schedule.step()
             run.step += 1
-            eta = (time.monotonic() - started) / (run.step - first) * (config.steps - run.step)
-            yield {
-                "event": "progress",
-                "step": run.step,
-                "total": config.steps,
-                "eta_s": round(eta, 1),
-            }
-            if run.step % every == 0:
-                for name, value in losses.items():
-                    yield _metric(f"loss/{name}", value, run.step, "train")
-            for name, value in facts.items():
-                yield _metric(name, value, run.step, "train")
-            if run.step % config.validate_every == 0 or run.step == config.steps:
-                yield from _validate(run, student)
-                yield _save_checkpoint(run, state)
+            told = losses if run.step % every == 0 else {}
+            run.untold = {f"loss/{name}": value for name, value in told.items()} | facts
     except GeneratorExit:
-        _save_checkpoint(run, state)
+        if fabric.is_global_zero:
+            checkpoints.save(run.content(state), run.step)
         raise
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
-    yield _save_result(run, network)
+    if fabric.is_global_zero:
+        yield run.save_result(network)
+
+
+def _adapters(run: Run, network: nn.Module, batches: Batches, fabric: Fabric) -> list[nn.Parameter]:
+    """Build the method's own modules; gives those that are trained with the student."""
+    if run.teacher is None or run.method is None:
+        return []
+    _build_method(run.method, network, run.teacher.module, batches(0).images)
+    return list(run.method.to(fabric.device).adapters.parameters())
+
+
+def _prepare(
+    run: Run, method: Method, teacher: nn.Module, fabric: Fabric, batches: Batches
+) -> Iterator[Record]:
+    """Train what the method trains before the student."""
+    yield {"event": "phase", "name": "paraphrasing the teacher's features"}
+    held_out = Batches(
+        run.data.validation or run.data.labelled,
+        [],
+        run.data.patch_size,
+        run.config.batch_size,
+        run.config.seed,
+    )
+
+    def outputs(images: Iterable[Tensor]) -> Iterator[Output]:
+        return (_teach(teacher, fabric.to_device(one), fabric) for one in images)
+
+    with fabric.autocast():
+        yield from method.prepare(
+            outputs(batches.images()), outputs(islice(held_out.images(), HELD_OUT_BATCHES))
+        )
+    agree(method, fabric)
+
+
+def _tell(
+    run: Run, student: nn.Module, checkpoints: Checkpoints, state: dict[str, Any]
+) -> Iterator[Record]:
+    """Tell the numbers of the last step; validate and write a checkpoint where it is time.
+
+    A pause in the midst of it leaves them untold, and the resumed run tells them all.
+    """
+    if run.untold is None:
+        return
+    for name, value in run.untold.items():
+        yield _metric(name, value, run.step, "train")
+    validated = run.step % run.config.validate_every == 0 or run.step == run.config.steps
+    if validated:
+        yield from _validate(run, student)
+    run.untold = None
+    if validated or checkpoints.due():
+        yield checkpoints.save(run.content(state), run.step)
 
 
 def _step(
-    run: _Run,
+    run: Run,
     student: nn.Module,
     teacher: nn.Module | None,
     optimiser: Any,
@@ -228,19 +292,19 @@ def _step(
     """One optimiser step: the weighted terms by name, and facts where a layer is given."""
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
-    output = student(images)
+    output = see(student, images, fabric)
     supervised = (run.method and run.method.supervised_loss) or supervised_loss
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     facts: dict[str, float] = {}
     lesson = None
     if run.method is not None and teacher is not None:
-        warm, lesson = _warm(run), _teach(teacher, images)
+        warm, lesson = _warm(run), _teach(teacher, images, fabric)
         found = run.method.terms(output, lesson)
         n = len(labels)
         found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:
-            facts = run.method.facts(output) | _gradient_norms(terms, layer)
+            facts = run.method.facts(output) | _gradient_norms(terms, layer, fabric)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")
@@ -267,12 +331,14 @@ def _layer(network: nn.Module, tap: str) -> list[nn.Parameter]:
     return list(network.module.get_submodule(network.taps.get(tap, "")).parameters())
 
 
-def _gradient_norms(terms: dict[str, Tensor], layer: list[nn.Parameter]) -> dict[str, float]:
+def _gradient_norms(
+    terms: dict[str, Tensor], layer: list[nn.Parameter], fabric: Fabric
+) -> dict[str, float]:
     """Length of each weighted term's gradient at a layer, which tells what steers the student."""
     norms = {}
     for name, term in terms.items():
         found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
-        squares = [float(one.square().sum()) for one in found if one is not None]
+        squares = [float(joint(one, fabric).square().sum()) for one in found if one is not None]
         norms[f"gradient/{name}"] = sum(squares) ** 0.5
     return norms
 
@@ -299,9 +365,8 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _teach(teacher: nn.Module, images: Tensor) -> Output:
-    output: Output = teacher(images)
-    return output
+def _teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+    return see(teacher, images, fabric)
 
 
 def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:
@@ -311,87 +376,25 @@ def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images
     student.train()
 
 
-def _warm(run: _Run) -> float:
+def _warm(run: Run) -> float:
     warmup = run.config.warmup if isinstance(run.config, DistillationConfig) else 0
     return min(1.0, (run.step + 1) / warmup) if warmup else 1.0
 
 
-def _validate(run: _Run, student: nn.Module) -> Iterator[Record]:
-    """Mean Dice over validation cases and foreground classes, on the network's own grid."""
-    student.eval()
-    scores: dict[str, list[float]] = {name: [] for name, i in run.card.classes.items() if i}
-    for case in run.data.validation:
-        soft = predict(student, case.image, run.card.dims, run.card.patch_size)
-        labels = soft.argmax(0)
-        assert case.labels is not None
-        labels = np.where(case.labels == IGNORE, IGNORE, labels)
-        for name, values in scores.items():
-            values.append(dice_score(labels, case.labels, run.card.classes[name]))
-        yield {"event": "alive"}  # so that a wish to cancel is heard between two cases
-    student.train()
-    run.scores = {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
-    if not run.scores:
+def _validate(run: Run, student: nn.Module) -> Iterator[Record]:
+    """Keep the network if its mean Dice over cases and classes is the best so far."""
+    scores = yield from validate(student, run.data, run.card, run.folder, run.step)
+    if not scores:
         return
-    mean = float(np.mean(list(run.scores.values())))
+    mean = float(np.mean(list(scores.values())))
     yield _metric("dice", mean, run.step, "val")
-    for name, value in run.scores.items():
+    for name, value in scores.items():
         yield _metric(f"dice/{name}", value, run.step, "val")
     if mean > run.best:
         run.best = mean
         path = run.folder / BEST
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(student, path)
-
-
-def _save_checkpoint(run: _Run, state: dict[str, Any]) -> Record:
-    path = run.folder / LAST
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {name: part.state_dict() for name, part in state.items()}
-    content |= {"step": run.step, "best": run.best}
-    if run.method is not None:
-        content["method"] = run.method.checkpoint()
-    aside = path.with_name(".last.pt")
-    with aside.open("wb") as file:
-        torch.save(content, file)
-        os.fsync(file.fileno())
-    aside.replace(path)
-    return {"event": "checkpoint", "path": LAST, "step": run.step}
-
-
-def _resume(run: _Run, state: dict[str, Any], fabric: Fabric) -> bool:
-    path = run.folder / LAST
-    if not path.is_file():
-        return False
-    content = torch.load(path, map_location=fabric.device, weights_only=True)
-    for name, part in state.items():
-        part.load_state_dict(content[name])
-    if run.method is not None:
-        run.method.restore(content["method"])
-    run.step, run.best = content["step"], content["best"]
-    return True
-
-
-def _save_result(run: _Run, network: nn.Module) -> Record:
-    """Save the best network, or the last one where there was nothing to validate on."""
-    best = run.folder / BEST
-    if best.is_file():
-        load_weights(network, best)
-    provenance = run.card.provenance | {"best_validation_dice": run.best if run.best >= 0 else None}
-    extras: dict[str, nn.Module] = {}
-    if run.teacher is not None and run.method is not None:
-        provenance["teacher"] = run.teacher.card.name
-        provenance["teacher_sha256"] = weights_hash(run.teacher.folder)
-        if any(True for _ in run.method.parameters()):
-            extras[METHOD] = run.method
-    card = run.card.model_copy(
-        update={
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "provenance": provenance,
-        }
-    )
-    save_model(run.folder / MODEL, card, network, extras)
-    shutil.rmtree(run.folder / "cache", ignore_errors=True)
-    return {"event": "model", "path": MODEL, "name": card.name}
 
 
 def _metric(name: str, value: float, step: int, split: str) -> Record:

@@ -1,6 +1,7 @@
 """What a training run needs to know of its data before the first step."""
 
 import json
+import os
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ import numpy as np
 
 from napari_graphflow.batches import TrainingCase, load_case
 from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
-from napari_graphflow.dataset import Case, Dataset, fingerprint
+from napari_graphflow.dataset import Case, Dataset, Split, fingerprint
 from napari_graphflow.errors import UserError
+from napari_graphflow.memory import MULTIPLE
+from napari_graphflow.system import replace_file
 
 Record = dict[str, Any]
 
-#: Patch sides are multiples of this, which every network can halve four times.
-MULTIPLE = 16
 LARGEST_SIDE = {2: 256, 3: 96}
 #: Spacings that differ by less than this ratio are left alone.
 SPACING_TOLERANCE = 1.05
@@ -51,6 +52,7 @@ def read_training_data(
     *,
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
+    cases: int | None = None,
 ) -> Generator[Record, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 
@@ -66,6 +68,8 @@ def read_training_data(
         Taken where the configuration names none; empty chooses it from the data.
     unlabelled
         Whether unlabelled cases are wanted.
+    cases
+        Read only so many of each kind, to measure what a run takes.
 
     Raises
     ------
@@ -83,17 +87,19 @@ def read_training_data(
     chosen = choose_labelled(labelled, config.labelled, config.seed)
     hidden = [case for case in labelled if case not in chosen]
     rest = dataset.unlabelled("train") + hidden if unlabelled else []
-    validation = dataset.labelled("val")
-    _note_cases(folder, labelled=chosen, unlabelled=rest, validation=validation)
+    groups = {"labelled": chosen, "unlabelled": rest, "validation": dataset.labelled("val")}
+    groups = _noted_cases(folder, dataset, {kind: some[:cases] for kind, some in groups.items()})
 
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
-    cache = folder / "cache"
+    # Each process of torchrun reads for itself.
+    rank = os.environ.get("RANK", "")
+    cache = folder / "cache" / rank
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
-    total, done = len(chosen) + len(rest) + len(validation), 0
-    for kind, cases in (("labelled", chosen), ("unlabelled", rest), ("validation", validation)):
-        for case in cases:
+    total, done = sum(map(len, groups.values())), 0
+    for kind, some in groups.items():
+        for case in some:
             read[kind].append(
                 load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
             )
@@ -153,6 +159,22 @@ def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     return [names.index(name) for name in wanted if name in names]
 
 
+def check_teacher(card: ModelCard, data: TrainingData) -> None:
+    """Refuse a teacher of other classes or channels."""
+    if card.classes != data.dataset.classes:
+        raise UserError(
+            f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
+            f"{data.dataset.name} has {', '.join(data.dataset.classes)}.",
+            "Choose a teacher that was trained on these classes.",
+        )
+    if card.in_channels != data.channels:
+        raise UserError(
+            f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
+            f"those of {data.dataset.name} have {data.channels}.",
+            "Choose a teacher that was trained on such images.",
+        )
+
+
 def make_card(
     config: TrainingConfig, data: TrainingData, role: Literal["teacher", "student"]
 ) -> ModelCard:
@@ -177,8 +199,31 @@ def make_card(
     )
 
 
-def _note_cases(folder: Path, **cases: list[Case]) -> None:
-    """Keep the names of the cases beside the run, not in the model, which may be handed on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {kind: [case.name for case in group] for kind, group in cases.items()}
-    (folder / "cases.json").write_text(json.dumps(names, indent=1), "utf-8")
+def _noted_cases(
+    folder: Path, dataset: Dataset, groups: dict[str, list[Case]]
+) -> dict[str, list[Case]]:
+    """Note the cases of a new run; a resumed one takes those that it began with.
+
+    They are kept beside the run, not in the model, which may be handed on.
+    """
+    path = folder / "cases.json"
+    if not path.is_file():
+        names = {kind: [case.name for case in group] for kind, group in groups.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.environ.get("RANK", "0") == "0":
+            replace_file(path, json.dumps(names, indent=1).encode())
+        return groups
+    found: dict[str, list[Case]] = {}
+    for kind, names in json.loads(path.read_text("utf-8")).items():
+        split: Split = "val" if kind == "validation" else "train"
+        there = {case.name: case for case in dataset.labelled(split)}
+        if kind == "unlabelled":
+            there |= {case.name: case for case in dataset.unlabelled(split)}
+        for name in names:
+            if name not in there:
+                raise UserError(
+                    f"The case {name} of the dataset {dataset.name} is gone since the job began.",
+                    "Put its image and mask back and resume, or start a new job.",
+                )
+        found[kind] = [there[name] for name in names]
+    return found

@@ -43,6 +43,7 @@ EXCEPTIONS = {
     ),
     "GPU": (RuntimeError("CUDA error: device-side assert triggered"), "gpu"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+    "a file larger than the disk allows": (OSError(errno.EFBIG, "File too large"), "disk_full"),
     "disk, told by Rust": (RuntimeError("I/O error: ... (os error 28)"), "disk_full"),
     "NaN": (FloatingPointError("The loss became NaN at step 7."), "not_a_number"),
     "missing": (raised("open('/nowhere/case_1.nii.gz')"), "missing_file"),

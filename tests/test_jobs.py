@@ -160,7 +160,7 @@ def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
 def test_two_watchers_and_no_second_start(
     started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_graphflow.jobs.job.PATIENCE", 0.1)
+    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
     job = started(ENDLESS)
     running(job)
     assert from_another_process(job, "job.status().state") == "running"

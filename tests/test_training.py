@@ -101,35 +101,71 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
 
 
+def told(records: list[dict]) -> dict[tuple, float]:
+    """What was told last about each step, as the curves show it."""
+    return {
+        (r["name"], r["split"], r["step"]): r["value"] for r in records if r["event"] == "metric"
+    }
+
+
+# Where a run is paused: the n-th record of a kind, counted over the whole run.
+PAUSES = {
+    "while the method prepares": ("phase", 3),
+    "after a step": ("progress", 9),
+    "before all losses of a step are told": ("loss/logits", 3),
+    "between two validation cases": ("alive", 1),
+    "before the score of a validation counts": ("dice", 1),
+    "after a checkpoint": ("checkpoint", 2),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A run that nobody disturbs, and its records."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, list(distill(distillation(blobs, teacher), folder))
+
+
+@pytest.mark.parametrize("where", PAUSES)
+def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_path, where):
+    pause_and_resume(distillation(blobs, teacher), PAUSES[where], whole, tmp_path)
+
+
 @pytest.mark.parametrize(
     "choice",
     [
         {"method": "logits"},
-        {"method": "graph_flow"},
         {"method": "emkd"},
         {"method": "attention"},
         # Everything that a run may carry: a discriminator, and adapters for unequal taps.
         {"network": "trans_unet", "width": 8, "adversarial": AdversarialOptions(weight=0.1)},
     ],
-    ids=["logits", "graph_flow", "emkd", "attention", "adversarial"],
+    ids=["logits", "emkd", "attention", "adversarial"],
 )
-def test_an_interrupted_distillation_goes_on_bit_for_bit(blobs, teacher, tmp_path, choice):
+def test_so_does_one_by_any_other_method(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)
-    list(distill(config, tmp_path / "whole"))
-    run: Iterator[dict] = distill(config, tmp_path / "halves")
+    whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
+    pause_and_resume(config, ("loss/supervised", 3), whole, tmp_path / "halves")
+
+
+def pause_and_resume(
+    config: DistillationConfig, pause: tuple[str, int], whole: tuple[Path, list], folder: Path
+) -> None:
+    kind, count = pause
+    run: Iterator[dict] = distill(config, folder)
+    before = []
     for record in run:
-        if (
-            record["event"] == "progress"
-            and record.get("eta_s") is not None
-            and record["step"] == 4
-        ):
+        before.append(record)
+        count -= kind in (record["event"], record.get("name"))
+        if not count:
             break
+    assert not count, "there are fewer such records"
     run.close()
-    assert (tmp_path / "halves" / "checkpoints" / "last.pt").is_file()
-    rest = list(distill(config, tmp_path / "halves"))
-    steps = [r["step"] for r in rest if r["event"] == "progress" and "eta_s" in r]
-    assert steps == [5, 6]
-    assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
+    after = list(distill(config, folder))
+    assert_equal_weights(whole[0], folder)
+    assert told(before + after) == told(whole[1])
+    repeated = told(before).keys() & told(after).keys()
+    assert all(told(before)[key] == told(after)[key] for key in repeated)
 
 
 def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teacher, tmp_path):

@@ -7,7 +7,19 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
-from napari_graphflow.jobs import Job, find_job, list_jobs
+from napari_graphflow.config import DistillationConfig, TrainingConfig, read_config
+from napari_graphflow.devices import devices as list_devices
+from napari_graphflow.jobs import (
+    Job,
+    Kind,
+    find_job,
+    jobs_root,
+    list_jobs,
+    move,
+    start_next,
+    waiting,
+)
+from napari_graphflow.runners import runner_of
 
 jobs = App(name="jobs", help="Trainings and distillations, running and past.")
 
@@ -23,15 +35,20 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     json
         Print them as JSON.
     """
+    where = jobs_root() if root is None else root
+    if where.is_dir():
+        start_next(where)  # in the place of a job that was killed before it could
+    order = waiting(where)
     found = [(job, job.status()) for job in list_jobs(root)]
     if json:
         print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
         return
-    table = Table("job", "state", "step", "best Dice", "what", box=None)
+    table = Table("job", "state", "step", "device", "best Dice", "what", box=None)
     for job, status in found:
         best = "" if status.best is None else f"{status.best:.3f}"
         steps = f"{status.step or 0}/{status.total or '?'}"
-        table.add_row(job.folder.name, status.state, steps, best, job.title)
+        state = f"queued, {order.index(job) + 1}." if job in order else status.state
+        table.add_row(job.folder.name, state, steps, status.device, best, job.title)
     output.print(table)
 
 
@@ -51,7 +68,7 @@ def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
     found = find_job(job)
     if follow:
         return follow_job(found)
-    status = found.status()
+    status = runner_of(found).poll(found)
     if json:
         config = found.config.model_dump(mode="json")
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
@@ -72,8 +89,21 @@ def cancel(job: str) -> None:
         Folder of the job, or its name in the user's folder of jobs.
     """
     found = find_job(job)
-    found.cancel()
+    runner_of(found).cancel(found)
     output.print(f"{found.title}: {found.status().state}.")
+
+
+@jobs.command
+def logs(job: str) -> None:
+    """Print what a job and the engine that runs it have printed.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    found = find_job(job)
+    output.print(runner_of(found).logs(found))
 
 
 @jobs.command
@@ -89,6 +119,18 @@ def pause(job: str) -> None:
 
 
 @jobs.command
+def checkpoint(job: str) -> None:
+    """Write a checkpoint now and go on.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    """
+    find_job(job).checkpoint()
+
+
+@jobs.command
 def resume(job: str, *, detach: Flag = False) -> int:
     """Go on from the last checkpoint of a job that was paused, cancelled or lost.
 
@@ -100,8 +142,62 @@ def resume(job: str, *, detach: Flag = False) -> int:
         Return at once.
     """
     found = find_job(job)
-    found.resume()
+    runner_of(found).submit(found)
     return 0 if detach else follow_job(found)
+
+
+@jobs.command
+def up(job: str, *, places: int = 1) -> None:
+    """Move a waiting job towards the front of the queue.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    places
+        By how many places.
+    """
+    _move(job, -places)
+
+
+@jobs.command
+def down(job: str, *, places: int = 1) -> None:
+    """Move a waiting job towards the end of the queue.
+
+    Parameters
+    ----------
+    job
+        Folder of the job, or its name in the user's folder of jobs.
+    places
+        By how many places.
+    """
+    _move(job, places)
+
+
+@jobs.command
+def devices(*, json: Json = False) -> None:
+    """List the devices of this computer with their free memory.
+
+    Parameters
+    ----------
+    json
+        Print as JSON.
+    """
+    found = list_devices()
+    if json:
+        print_json([vars(device) for device in found])
+        return
+    for device in found:
+        output.print(f"{device.name:<8} {device}")
+
+
+@jobs.command(show=False)
+def measure(kind: Kind, config: Path) -> int:
+    """Try a few steps of a run and print what they took; used by the estimates."""
+    from napari_graphflow import measuring
+
+    config_type = DistillationConfig if kind == "distill" else TrainingConfig
+    return measuring.measure(kind, read_config(config_type, config))
 
 
 @jobs.command(show=False)
@@ -121,3 +217,10 @@ def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:
             if event["event"] == "metric":
                 scores[f"{event['split']} {event['name']}"] = event["step"], event["value"]
     return scores
+
+
+def _move(name: str, places: int) -> None:
+    job = find_job(name)
+    move(job, places)
+    for number, one in enumerate(waiting(job.folder.parent), start=1):
+        output.print(f"{number}. {one.name}")

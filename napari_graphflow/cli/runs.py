@@ -1,17 +1,29 @@
 """``train``, ``distill``, ``segment``, ``evaluate``: the commands that compute."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Flag, Json, follow, output, print_json, progress_bar
+from napari_graphflow.cli.terminal import (
+    Flag,
+    Json,
+    console,
+    follow,
+    output,
+    print_json,
+    progress_bar,
+)
 from napari_graphflow.config import DistillationConfig, TrainingConfig, read_model_card
 from napari_graphflow.dataset import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.estimate import estimate as estimate_run
 from napari_graphflow.jobs import Kind, create
+from napari_graphflow.runners import RunnerName
+from napari_graphflow.runners import runner as get_runner
 
 
 def train(
@@ -19,6 +31,8 @@ def train(
     *,
     out: Path | None = None,
     detach: Flag = False,
+    estimate: Flag = False,
+    runner: RunnerName = "local",
     json: Json = False,
 ) -> int:
     """Train a network on the labelled cases of a dataset.
@@ -31,10 +45,15 @@ def train(
         Where the model is copied to at the end; it stays in the job's folder as well.
     detach
         Start the job, print its folder and return at once.
+    estimate
+        Start nothing: measure a few steps and print the time and the memory that the run takes,
+        and the largest setting that fits if this one does not.
+    runner
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders.
     json
         Print the result as JSON.
     """
-    return _run_job("train", config, out, detach, json)
+    return _run_job("train", config, out, detach, json, runner, only_estimate=estimate)
 
 
 def distill(
@@ -42,6 +61,8 @@ def distill(
     *,
     out: Path | None = None,
     detach: Flag = False,
+    estimate: Flag = False,
+    runner: RunnerName = "local",
     json: Json = False,
 ) -> int:
     """Train a student from a teacher, on labelled and unlabelled cases.
@@ -54,10 +75,15 @@ def distill(
         Where the student is copied to at the end; it stays in the job's folder as well.
     detach
         Start the job, print its folder and return at once.
+    estimate
+        Start nothing: measure a few steps and print the time and the memory that the run takes,
+        and the largest setting that fits if this one does not.
+    runner
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders.
     json
         Print the result as JSON.
     """
-    return _run_job("distill", config, out, detach, json)
+    return _run_job("distill", config, out, detach, json, runner, only_estimate=estimate)
 
 
 def segment(
@@ -205,15 +231,29 @@ def _organs(pairs: tuple[str, ...]) -> dict[str, list[str]]:
     return organs
 
 
-def _run_job(kind: Kind, config: TrainingConfig, out: Path | None, detach: bool, json: bool) -> int:
+def _run_job(
+    kind: Kind,
+    config: TrainingConfig,
+    out: Path | None,
+    detach: bool,
+    json: bool,
+    runner: RunnerName,
+    *,
+    only_estimate: bool,
+) -> int:
     if out is not None and out.exists():
         raise UserError(f"{out} exists already.", "Choose another folder for the model.")
     # A mistake in a path is said before there is a job that could fail.
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
+    if only_estimate:
+        found = estimate_run(kind, config, console.print)
+        print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))
+        return 0
+    engine = get_runner(runner)
     job = create(kind, config)
-    job.start()
+    engine.submit(job)
     if detach:
         print_json({"folder": job.folder}) if json else output.print(str(job.folder))
         return 0

@@ -29,7 +29,8 @@ Flag = Annotated[bool, Parameter(negative="")]
 def follow(job: Job) -> int:
     """Show a job's progress until it ends; interrupting asks it to stop."""
     with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
+        waits = job.status().waiting
+        task = bar.add_task("waiting for its device" if waits else "starting", total=None)
         try:
             for event in job.follow():
                 if event["event"] == "phase":

@@ -5,7 +5,7 @@
     job.json      what was asked; never rewritten
     events.jsonl  what happened, one JSON object a line; only ever appended to
     status.json   the last state and a heartbeat; replaced as a whole
-    control/      ``cancel``, ``pause``: files that anyone may create
+    control/      ``cancel``, ``pause``, ``resume``, ``checkpoint_now``: files anyone may create
     checkpoints/  artifacts/  log.txt
 
 The job process writes, everybody else reads and leaves wishes in ``control``. Whoever writes holds
@@ -27,7 +27,9 @@ from napari_graphflow import __version__
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
-from napari_graphflow.jobs.job import Job, Kind
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import move, start_next, submit, waiting
 from napari_graphflow.jobs.records import TRANSITIONS, State, Status
 from napari_graphflow.system import replace_file
 
@@ -43,6 +45,10 @@ __all__ = [
     "jobs_root",
     "list_jobs",
     "models_root",
+    "move",
+    "start_next",
+    "submit",
+    "waiting",
 ]
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
-#: From each state the states that may follow. ``lost`` is seen by readers, not written by the job.
+#: From each state the states that may follow. ``lost`` is seen by readers, not written by the job;
+#: `Job.write_state` refuses any other step.
 TRANSITIONS: dict[State, frozenset[State]] = {
     "created": frozenset({"queued", "running", "failed", "cancelled"}),
     "queued": frozenset({"running", "failed", "cancelled", "lost"}),
@@ -58,7 +59,13 @@ class Status(BaseModel):
     host, pid, process_started
         The process, told from a later one with the same number by its start.
     launched, heartbeat
-        Unix seconds.
+        Unix seconds. A queued job that was not launched yet waits for its device.
+    rank
+        Orders the jobs that wait, the smallest first.
+    device
+        The device that the queue has given it.
+    runner
+        The engine that starts it, where that is not this computer.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -82,6 +89,14 @@ class Status(BaseModel):
     process_started: str = ""
     launched: float | None = None
     heartbeat: float | None = None
+    rank: float = 0.0
+    device: str = ""
+    runner: str = ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is queued and has no process yet."""
+        return self.state == "queued" and self.launched is None
 
     @property
     def active(self) -> bool:

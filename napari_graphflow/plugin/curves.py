@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
 GREY = "#9a9ea6"
 HEIGHT = 220
+#: Points of one curve, more than its pixels on the screen; of more every second one is kept.
+POINTS = 600
 
 
 class Curves(QWidget):
@@ -19,6 +21,8 @@ class Curves(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._points: dict[str, tuple[list[float], list[float]]] = {}
+        self._strides: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self._lines: dict[str, pg.PlotDataItem] = {}
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setBackground(None)
@@ -45,7 +49,7 @@ class Curves(QWidget):
         """Forget all points, for another job."""
         for name, line in self._lines.items():
             (self._loss if name.startswith("loss/") else self._dice).removeItem(line)
-        self._points, self._lines = {}, {}
+        self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
         self._legend.setText("")
 
     def add(self, events: Iterable[dict[str, Any]]) -> None:
@@ -54,14 +58,22 @@ class Curves(QWidget):
         for event in events:
             if event.get("event") != "metric" or not _is_shown(event):
                 continue
-            steps, values = self._points.setdefault(event["name"], ([], []))
+            name = event["name"]
+            steps, values = self._points.setdefault(name, ([], []))
             # A resumed job goes on from its checkpoint and says the steps after it once more.
             while steps and steps[-1] >= event["step"]:
                 steps.pop()
                 values.pop()
+            # Once a curve is thinned out, only every n-th of its new points is kept as well.
+            self._counts[name] = count = self._counts.get(name, -1) + 1
+            if count % self._strides.get(name, 1):
+                continue
             steps.append(float(event["step"]))
             values.append(float(event["value"]))
-            changed.add(event["name"])
+            changed.add(name)
+            if len(steps) > POINTS:
+                del steps[1::2], values[1::2]
+                self._strides[name] = 2 * self._strides.get(name, 1)
         for name in sorted(changed):
             self._line(name).setData(*self._points[name], symbol=_symbol(name, self._points[name]))
 

@@ -1,5 +1,7 @@
 """*Distil*: from a dataset and a teacher to a small student, as a job that outlives the window."""
 
+import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ from napari_graphflow.config import (
     TrainingConfig,
     first_problem,
 )
+from napari_graphflow.devices import Device, devices
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import create
+from napari_graphflow.estimate import Estimate, estimate
+from napari_graphflow.jobs import Job, Kind, create
 from napari_graphflow.plugin.choices import (
     EFFORTS,
     PARAMETERS,
@@ -40,12 +44,16 @@ from napari_graphflow.plugin.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
+    Background,
     Panel,
     PrimaryButton,
     copy_text,
     count_text,
+    enabled,
 )
+from napari_graphflow.runners import RunnerName, runner
 
+RUNNERS = {"local": "this computer", "ray": "Ray cluster", "slurm": "Slurm cluster"}
 TRAIN_FIRST = "train a teacher first"
 #: Fields that the window asks for by itself, and one that is kept as it is.
 ASKED = {"dataset", "teacher", "network", "method", "dims", "preprocessing"}
@@ -75,6 +83,13 @@ class DistilWidget(Panel):
         }
         self.command = QPushButton("Copy")
         self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
+        self.runner = QComboBox()
+        self.runner.setToolTip("Clusters must see the folders of the data and of the jobs.")
+        for name, title in RUNNERS.items():
+            self.runner.addItem(title, name)
+        self.measure = QPushButton("Estimate time and memory")
+        self.measure.setToolTip("Runs a few steps; finds the largest setting that fits.")
+        self.estimate = hint()
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
 
@@ -101,9 +116,13 @@ class DistilWidget(Panel):
         rows.add("", self.effort_text)
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
-        self.advanced = folded("Advanced", *self.forms.values())
+        where = row(QLabel("Run on"), self.runner, stretch=1)
+        self.advanced = folded("Advanced", where, *self.forms.values())
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))
+        self.column.addLayout(row(self.measure, stretch=-1))
+        self.column.addWidget(self.estimate)
+        self.estimate.hide()
         self.column.addWidget(self.button)
         self.column.addWidget(self.status)
         self.column.addWidget(_rule())
@@ -116,9 +135,13 @@ class DistilWidget(Panel):
         self.method.currentIndexChanged.connect(self._update)
         self.effort.buttonClicked.connect(self._effort_changed)
         self.command.clicked.connect(self._copy)
+        self.measure.clicked.connect(self._measure)
         self.button.clicked.connect(self.start)
         self._effort_changed()
         self._teacher_changed()
+        self._background = Background(self)
+        self._closing = threading.Event()
+        self._background.run(devices, self._offer_devices, lambda _: None)
 
     @property
     def kind(self) -> str:
@@ -130,6 +153,8 @@ class DistilWidget(Panel):
         super().released()
         self.jobs.stop()
         self.dataset.stop()
+        self._closing.set()  # or leaving napari would wait for a measurement
+        self._background.stop()
 
     def config(self) -> TrainingConfig:
         """What the window asks for now.
@@ -165,13 +190,51 @@ class DistilWidget(Panel):
         """Start the job and show it in the list."""
         try:
             config = self.config()
-            job = create("train" if self.kind == "train" else "distill", config)
-            job.start()
+            kind: Kind = "train" if self.kind == "train" else "distill"
+            where = self.runner.currentData()
+            if where != "local":  # its engine may take seconds to answer
+                self.status.say("Handing the job over …")
+                self._background.run(lambda: _submit(kind, config, where), self._started, self.fail)
+                return
+            self._started(_submit(kind, config, where))
+        except UserError as error:
+            self.fail(error)
+
+    def _started(self, job: Job) -> None:
+        self.status.done("Started. It goes on when napari is closed and is found again here.")
+        self.jobs.choose(job)
+
+    def _measure(self) -> None:
+        try:
+            config = self.config()
         except UserError as error:
             self.fail(error)
             return
-        self.status.done("Started. It goes on when napari is closed and is found again here.")
-        self.jobs.choose(job)
+        kind: Kind = "train" if self.kind == "train" else "distill"
+        enabled(False, [self.measure])
+        self.estimate.setText("Measuring a few steps …")
+        self.estimate.show()
+        closing = self._closing.is_set
+        self._background.run(
+            lambda: estimate(kind, config, cancelled=closing), self._measured, self._not_measured
+        )
+
+    def _measured(self, found: Estimate) -> None:
+        enabled(True, [self.measure])
+        self.estimate.setText(str(found))
+        if not found.fits:
+            smaller = asdict(found.setting)
+            self.forms[self.kind].put_fields(**smaller)
+
+    def _not_measured(self, error: Exception) -> None:
+        enabled(True, [self.measure])
+        self.estimate.hide()
+        self.fail(error)
+
+    def _offer_devices(self, found: list[Device]) -> None:
+        choices = {f"auto: {found[0]}": "auto"} | {str(device): device.name for device in found}
+        for form in self.forms.values():
+            form.offer("device", choices)
 
     def _teacher_changed(self) -> None:
         training = self.kind == "train"
@@ -242,6 +305,13 @@ class DistilWidget(Panel):
         dock.show()
         dock.raise_()
         segment.model.choose(folder)
+
+
+def _submit(kind: Kind, config: TrainingConfig, where: RunnerName) -> Job:
+    engine = runner(where)  # before there is a job that could not run
+    job = create(kind, config)
+    engine.submit(job)
+    return job
 
 
 def _start(kind: type[Any]) -> Any:

@@ -6,7 +6,7 @@ fraction are typed as text, because a spin box shows 3e-4 as 0.0.
 
 import inspect
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import docstring_parser
@@ -97,6 +97,15 @@ class ConfigForm(QWidget, Generic[T]):
         for one, part in self._forms.items():
             part.setVisible(one == name)
 
+    def offer(self, name: str, choices: Mapping[str, str]) -> None:
+        """Offer other values, by title, in a field that is chosen from a list."""
+        field = self._fields[name]
+        assert isinstance(field, ComboBox)
+        chosen = field.value
+        field.choices = list(choices.items())
+        if chosen in choices.values():
+            field.value = chosen
+
     def part(self, name: str) -> "ConfigForm[Any]":
         """The form of a field that is itself a configuration."""
         return self._forms[name]
@@ -124,6 +133,8 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     keywords: dict[str, Any] = {"name": name}
     if get_origin(annotation) is Literal:
         return ComboBox(choices=get_args(annotation), value=value, **keywords)
+    if name == "device":  # which ones there are is found out beside the window, see `offer`
+        return ComboBox(choices=("auto", "cpu"), value=value, **keywords)
     if annotation is bool:
         check = CheckBox(value=value, **keywords)
         check.native.setText("")

@@ -10,10 +10,8 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QHeaderView,
     QLabel,
-    QPlainTextEdit,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -22,15 +20,27 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs
+from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs, move, start_next
 from napari_graphflow.plugin.curves import Curves
+from napari_graphflow.plugin.job_dialogs import Preview, show_log, show_settings
 from napari_graphflow.plugin.layout import hint, row
-from napari_graphflow.plugin.widgets import Panel, ProgressRow, StatusLine, enabled, progress_text
+from napari_graphflow.plugin.widgets import (
+    Background,
+    Panel,
+    ProgressRow,
+    StatusLine,
+    enabled,
+    progress_text,
+)
+from napari_graphflow.runners import runner_of
 
 INTERVAL_MS = 500
 SETTLED_S = 3.0
 SHOWN_ROWS = 4
-LOG_BYTES = 200_000
+#: Seconds between two looks whether a job that waits can start, should a killed job have left it.
+QUEUE_EVERY_S = 5.0
+#: Seconds that reading the history of a job may take out of one look.
+READ_S = 0.01
 #: Sign and colour of each state.
 MARKS = {
     "created": ("○", "#9a9ea6"),
@@ -64,6 +74,8 @@ class JobsView(QWidget):
         self._listed: float | None = None
         self._shown: Job | None = None
         self._offset = 0
+        self._background = Background(self)
+        self._queue_seen = time.monotonic()
 
         self.table = _table()
         self.empty = hint(
@@ -78,7 +90,14 @@ class JobsView(QWidget):
             "Write a checkpoint and end, which frees memory; Resume goes on from there."
         )
         self.cancel = QPushButton("Cancel")
+        self.checkpoint = QPushButton("Checkpoint")
+        self.checkpoint.setToolTip("Write a checkpoint now and go on.")
+        self.up, self.down = QPushButton("Earlier"), QPushButton("Later")
+        self.up.setToolTip("Let this job start before the one that waits in front of it.")
+        self.down.setToolTip("Let the job that waits behind this one start first.")
         self.log = QPushButton("Log")
+        self.settings = QPushButton("Settings")
+        self.preview = Preview()
         self.use = QPushButton("Use this model")
         self._details = QWidget()
 
@@ -87,8 +106,12 @@ class JobsView(QWidget):
         details.setSpacing(6)
         details.addWidget(self.progress)
         details.addWidget(self.status)
-        details.addLayout(row(self.pause, self.cancel, self.log, self.use, stretch=-1))
+        details.addLayout(row(self.pause, self.cancel, self.use, stretch=-1))
+        details.addLayout(
+            row(self.checkpoint, self.up, self.down, self.log, self.settings, stretch=-1)
+        )
         details.addWidget(self.curves)
+        details.addWidget(self.preview)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
@@ -102,7 +125,11 @@ class JobsView(QWidget):
         self.table.itemSelectionChanged.connect(self._select)
         self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
+        self.checkpoint.clicked.connect(self._checkpoint)
+        self.up.clicked.connect(lambda: self._move(-1))
+        self.down.clicked.connect(lambda: self._move(1))
         self.log.clicked.connect(self._show_log)
+        self.settings.clicked.connect(self._show_settings)
         self.use.clicked.connect(self._use)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL_MS)
@@ -127,6 +154,7 @@ class JobsView(QWidget):
     def stop(self) -> None:
         """Watch no longer."""
         self._timer.stop()
+        self._background.stop()
 
     def refresh(self) -> None:
         """Look at the folder of jobs, at the active jobs and at the new events of the shown one."""
@@ -143,7 +171,18 @@ class JobsView(QWidget):
                     self._fill_row(index, job, status)
                 if before is not None and before.active and not status.active:
                     self._tell(job, status)
+        self._start_waiting()
         self._refresh_details()
+
+    def _start_waiting(self) -> None:
+        """Look now and then whether a waiting job can start; a job that ends does so at once."""
+        due = time.monotonic() - self._queue_seen > QUEUE_EVERY_S
+        if not due or self._background.busy():
+            return
+        self._queue_seen = time.monotonic()
+        queued = [job for job, status in self._statuses.items() if status.state == "queued"]
+        if queued:
+            self._background.run(lambda: _look_after(queued), lambda _: None, lambda _: None)
 
     def _list_again_if_changed(self) -> None:
         root = jobs_root()
@@ -156,7 +195,10 @@ class JobsView(QWidget):
         self.table.blockSignals(True)
         self.table.setRowCount(len(self._jobs))
         for index, job in enumerate(self._jobs):
-            self._fill_row(index, job, self._statuses.setdefault(job, job.status()))
+            if job not in self._statuses:
+                self._statuses[job] = job.status()
+            self._fill_row(index, job, self._statuses[job])
+        self._statuses = {job: self._statuses[job] for job in self._jobs}
         if self._shown in self._jobs:
             self.table.selectRow(self._jobs.index(self._shown))
         self.table.blockSignals(False)
@@ -186,6 +228,7 @@ class JobsView(QWidget):
         if job != self._shown or job is None:
             self._shown, self._offset = job, 0
             self.curves.clear()
+            self.preview.show_job(job)
         self._refresh_details()
 
     def _refresh_details(self) -> None:
@@ -193,11 +236,13 @@ class JobsView(QWidget):
         self._details.setVisible(job is not None)
         if job is None:
             return
-        events, self._offset = job.events(self._offset)
-        self.curves.add(events)
+        self._read_events(job)
+        self.preview.refresh()
         status = self._statuses.get(job) or job.status()
         running = status.active
-        if running and status.total:
+        if status.waiting:
+            self.progress.hide()
+        elif running and status.total:
             self.progress.advance(status.step, status.total, status.eta_s)
         elif running:
             self.progress.wait(status.phase or "starting")
@@ -210,8 +255,29 @@ class JobsView(QWidget):
             job not in self._cancelling and (status.state == "running" or status.resumable)
         )
         self.cancel.setEnabled(running and job not in self._cancelling)
+        self.checkpoint.setVisible(status.state == "running")
+        self.up.setVisible(status.waiting)
+        self.down.setVisible(status.waiting)
         self.log.setEnabled(job.log.is_file())
         self.use.setVisible(bool(status.model))
+
+    def _read_events(self, job: Job) -> None:
+        """Read on where the last look ended; a long history takes several looks."""
+        found, end = [], time.monotonic() + READ_S
+        while True:
+            events, offset = job.events(self._offset)
+            found += events
+            if offset == self._offset or time.monotonic() > end:
+                break
+            self._offset = offset
+        self._offset = offset
+        self.curves.add(found)
+
+    def _place(self, job: Job) -> str:
+        """Where a waiting job stands, in words."""
+        ranks = sorted(s.rank for s in self._statuses.values() if s.waiting)
+        place = ranks.index(self._statuses[job].rank) + 1
+        return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
 
     def _say(self, job: Job, status: Status) -> None:
         if job in self._cancelling and status.active:
@@ -222,12 +288,15 @@ class JobsView(QWidget):
             self.status.fail(" ".join(part for part in (status.text, status.hint) if part))
         elif status.state == "done":
             self.status.done(f"Done.{best}")
+        elif status.waiting:
+            self.status.say(f"Waiting until its device is free. {self._place(job)}")
         elif status.active:
             phase = (
                 f"{status.phase[:1].upper()}{status.phase[1:]}." if status.phase else "Starting."
             )
             silent = f" {status.text}" if status.text else ""
-            self.status.say(f"{phase}{best}{silent}")
+            where = f" On {status.device}." if status.device else ""
+            self.status.say(f"{phase}{where}{best}{silent}")
         else:
             self.status.say(f"{status.state.capitalize()}.{best}")
 
@@ -246,7 +315,7 @@ class JobsView(QWidget):
                 job.pause()
                 enabled(False, (self.pause, self.cancel))
             else:
-                job.resume()
+                runner_of(job).submit(job)
         except UserError as error:
             self._panel.fail(error)
         self._statuses.pop(job, None)
@@ -257,40 +326,54 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            self._cancelling[job] = job.begin_cancel()
+            if self._statuses[job].runner:  # its engine may take seconds to answer
+                stop = runner_of(job).cancel
+                self._background.run(lambda: stop(job), lambda _: self.refresh(), self._panel.fail)
+            else:
+                self._cancelling[job] = job.begin_cancel()
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
 
+    def _checkpoint(self) -> None:
+        if self._shown is not None:
+            self._try(self._shown.checkpoint)
+
+    def _move(self, places: int) -> None:
+        job = self._shown
+        if job is not None:
+            self._try(lambda: move(job, places))
+            self._statuses = {one: one.status() for one in self._jobs}
+            self.refresh()
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except UserError as error:
+            self._panel.fail(error)
+
     def _show_log(self) -> None:
         if self._shown is not None:
-            LogDialog(self._shown.title, self._shown.log, self).show()
+            show_log(self._shown, self)
+
+    def _show_settings(self) -> None:
+        if self._shown is not None:
+            show_settings(self._shown, self)
 
     def _use(self) -> None:
         if self._shown is not None:
             self._use_model(self._shown.folder / self._statuses[self._shown].model)
 
 
-class LogDialog(QDialog):
-    """The end of a job's log, for whoever wants to know more than the sentence."""
-
-    def __init__(self, title: str, path: Path, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(f"Log: {title}")
-        self.resize(760, 420)
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            content = file.read().decode("utf-8", "replace")
-        text = QPlainTextEdit(content or "The log is empty.")
-        text.setReadOnly(True)
-        text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        QVBoxLayout(self).addWidget(text)
-        text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
+def _look_after(queued: list[Job]) -> None:
+    """Start what can start, and hear from the engines about what they were given."""
+    start_next(jobs_root())
+    for job in queued:
+        runner_of(job).poll(job)
 
 
 def _summary(status: Status) -> str:
-    if status.active and status.total:
+    if status.active and status.total and not status.waiting:
         return progress_text(status.step, status.total, None)
     if status.state == "done" and status.best is not None:
         return f"Dice {status.best:.3f}"

@@ -1,0 +1,174 @@
+"""The files of a job: where they are, and how they are read and written."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from napari_graphflow.config import DistillationConfig, TrainingConfig, first_problem
+from napari_graphflow.errors import UserError
+from napari_graphflow.failures import in_words
+from napari_graphflow.jobs.records import Status, read_events
+from napari_graphflow.system import replace_file, try_lock
+
+Kind = Literal["train", "distill"]
+_CONFIGS: dict[Kind, type[TrainingConfig]] = {
+    "train": TrainingConfig,
+    "distill": DistillationConfig,
+}
+#: Seconds to wait for the right to write.
+PATIENCE = 2.0
+
+
+class JobFolder:
+    """The files of one job.
+
+    Parameters
+    ----------
+    folder
+        Folder of the job.
+
+    Raises
+    ------
+    UserError
+        If the folder is no job.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+        try:
+            self.spec: dict[str, Any] = json.loads((self.folder / "job.json").read_text("utf-8"))
+            self.kind: Kind = self.spec["kind"]
+            self.created = datetime.fromisoformat(self.spec["created"]).astimezone(UTC)
+            _CONFIGS[self.kind]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{folder} is not a job: it has no readable job.json.",
+                "List the jobs to find the right folder.",
+            ) from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobFolder) and self.folder == other.folder
+
+    def __lt__(self, other: "JobFolder") -> bool:
+        return self.folder < other.folder
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Job({str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def events_file(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def status_file(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def control(self) -> Path:
+        return self.folder / "control"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    @cached_property
+    def config(self) -> TrainingConfig:
+        """What was asked for: a `TrainingConfig`, for a distillation a `DistillationConfig`."""
+        try:
+            return _CONFIGS[self.kind].model_validate(self.spec["config"])
+        except (ValidationError, KeyError) as error:
+            raise UserError(
+                f"The settings of the job {self.name} cannot be read: {first_problem(error)}.",
+                "It was made by another version; start a new job.",
+            ) from None
+
+    @property
+    def title(self) -> str:
+        return str(self.spec.get("title") or self.name)
+
+    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Read the events written since the last look.
+
+        Parameters
+        ----------
+        offset
+            Byte offset that the last call returned; 0 at first.
+
+        Returns
+        -------
+        events, offset
+            About a thousand events at most: call again while the offset grows. A last line that
+            is still being written is left for the next call, a broken one is passed over.
+        """
+        return read_events(self.events_file, offset)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the right to write into the folder; `UserError` if another process has it.
+
+        Waits a little, because a process lets go only after its last word.
+        """
+        with in_words(), (self.folder / "lock").open("ab") as file:
+            end = time.monotonic() + PATIENCE
+            while not try_lock(file):
+                if time.monotonic() < end:
+                    time.sleep(0.02)
+                    continue
+                raise UserError(
+                    f"The job {self.title} is being run by another process.",
+                    "Wait for it, or cancel it.",
+                )
+            yield
+
+    def write_status(self, status: Status) -> None:
+        """Replace ``status.json``; only within `writing`."""
+        replace_file(self.status_file, status.model_dump_json(indent=1).encode())
+
+    def wishes(self) -> set[str]:
+        """What the files in ``control`` ask for."""
+        try:
+            return {path.name for path in self.control.iterdir()}
+        except FileNotFoundError:
+            return set()
+
+    def forget_wishes(self) -> None:
+        """Remove all wishes; only within `writing`."""
+        for wish in self.wishes():
+            (self.control / wish).unlink(missing_ok=True)
+
+    def wish(self, what: str) -> None:
+        """Leave a wish, as anybody may by creating the file."""
+        with in_words():
+            self.control.mkdir(exist_ok=True)
+            (self.control / what).touch()
+
+    def saved_status(self) -> Status:
+        """What ``status.json`` says, whether or not its process still lives."""
+        for _ in range(20):
+            try:
+                return Status.model_validate_json(self.status_file.read_bytes())
+            except FileNotFoundError:
+                return Status()
+            except PermissionError:  # Windows, while the file is being replaced
+                time.sleep(0.01)
+            except ValidationError:
+                break
+        return Status(state="lost", text=f"{self.status_file} cannot be read.")

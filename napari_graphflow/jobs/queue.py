@@ -1,0 +1,125 @@
+"""The queue: one job on each device, the next starts when one ends.
+
+There is no daemon. Whoever sees a job end, the job itself first of all, starts the next one under a
+lock file; so the queue goes on with napari closed. A job that was killed cannot do that, and
+whoever looks next (a window, ``jobs list``) does it in its place.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_graphflow.devices import Device, devices, place
+from napari_graphflow.errors import UserError
+from napari_graphflow.failures import in_words
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.records import Status
+from napari_graphflow.system import try_lock
+
+LOCK = ".queue.lock"
+#: Seconds to wait for another process that is just starting a job.
+PATIENCE = 30.0
+
+
+def submit(job: Job) -> Job:
+    """Put a new or an ended job at the end of its queue; it starts at once if its device is free.
+
+    Raises
+    ------
+    UserError
+        If the job is active or done.
+    """
+    job.enqueue(time.time())
+    start_next(job.folder.parent)
+    return job
+
+
+def waiting(root: Path) -> list[Job]:
+    """The jobs of a folder that wait for a device, the next one first."""
+    ranked = ((job.status(), job) for job in _jobs(root))
+    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting)]
+
+
+def move(job: Job, places: int) -> None:
+    """Move a waiting job up (-1) or down (1) in its queue, as far as it goes.
+
+    Raises
+    ------
+    UserError
+        If the job does not wait.
+    """
+    with _queue(job.folder.parent):
+        order = waiting(job.folder.parent)
+        if job not in order:
+            raise UserError(
+                f"The job {job.title} is {job.status().state} and not waiting.",
+                "Only a job that waits for a device can be moved.",
+            )
+        ranks = [one.status().rank for one in order]
+        index = order.index(job)
+        order.insert(min(max(index + places, 0), len(order) - 1), order.pop(index))
+        for one, rank in zip(order, ranks, strict=True):
+            if one.status().rank != rank:
+                with one.writing():
+                    one.write_status(one.status().model_copy(update={"rank": rank}))
+
+
+def start_next(root: Path) -> list[Job]:
+    """Start what can start: waiting jobs whose device is free, the first one first.
+
+    A file ``control/resume`` in a job that ended before it was done puts it in the queue.
+
+    Returns
+    -------
+    started
+        The jobs that were started by this call.
+    """
+    started: list[Job] = []
+    with _queue(root):
+        statuses = {job: job.status() for job in _jobs(root)}
+        for job, status in statuses.items():
+            if status.resumable and "resume" in job.wishes():
+                with suppress(UserError):
+                    statuses[job] = job.enqueue(time.time())
+        order = sorted((s.rank, job) for job, s in statuses.items() if s.waiting)
+        if not order:
+            return []
+        there = devices()
+        busy = {
+            _device(job, status, there)
+            for job, status in statuses.items()
+            if status.active and not status.waiting and not status.runner
+        }
+        for _, job in order:
+            # A job that cannot start says so in its own folder, and the next one has its turn.
+            with suppress(UserError):
+                name = place(job.config.device, there, busy)
+                if name is not None and job.status().waiting:
+                    started.append(job.start(device=name))
+                    busy.add(name)
+    return started
+
+
+def _device(job: Job, status: Status, there: list[Device]) -> str:
+    with suppress(UserError):
+        return status.device or place(job.config.device, there, set()) or ""
+    return ""
+
+
+def _jobs(root: Path) -> Iterator[Job]:
+    for path in root.glob("*/job.json"):
+        if not path.parent.name.startswith("."):
+            with suppress(UserError):
+                yield Job(path.parent)
+
+
+@contextmanager
+def _queue(root: Path) -> Iterator[None]:
+    with in_words(), (root / LOCK).open("ab") as file:
+        end = time.monotonic() + PATIENCE
+        while not try_lock(file):
+            if time.monotonic() > end:
+                raise UserError("Another process holds the queue of jobs.", "Try again.")
+            time.sleep(0.02)
+        yield

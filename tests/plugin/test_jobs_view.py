@@ -1,0 +1,156 @@
+"""The list of jobs: the queue, the buttons, long histories, the preview."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QPlainTextEdit
+
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.jobs import Job, create, list_jobs, submit, waiting
+from napari_graphflow.plugin.curves import POINTS, Curves
+from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.plugin.jobs_view import JobsView
+from napari_graphflow.preview import PREVIEW, chosen_case, draw
+
+RUNNING = """
+import sys, time
+from pathlib import Path
+from napari_graphflow import job_runner
+def records():
+    for step in range(1, 100000):
+        time.sleep(0.02)
+        yield {"event": "progress", "step": step, "total": 100000, "eta_s": 5.0}
+sys.exit(job_runner.run(Path(sys.argv[1]), records()))
+"""
+
+
+@pytest.fixture
+def view(viewer: Viewer) -> Iterator[JobsView]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    assert isinstance(widget, DistilWidget)
+    yield widget.jobs
+    viewer.window.remove_dock_widget("all")
+    for job in sorted(list_jobs(), key=lambda job: not job.status().waiting):
+        if job.status().active:
+            job.cancel(timeout=1)
+
+
+def new_job(dataset: Path, name: str) -> Job:
+    return create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
+
+
+def running_job(dataset: Path) -> Job:
+    job = new_job(dataset, "first")
+    return job.start([sys.executable, "-c", RUNNING, str(job.folder)], device="cpu")
+
+
+def click(qtbot: QtBot, button) -> None:
+    assert button.isEnabled() and button.isVisible()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_waiting_jobs_are_moved_and_cancelled_by_clicks(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    first = running_job(tmp_path)
+    a, b = (submit(new_job(tmp_path, name)) for name in "ab")
+    view.choose(b)
+    assert view.status.text() == "Waiting until its device is free. It is number 2 of 2."
+    assert not view.checkpoint.isVisible()
+    click(qtbot, view.up)
+    assert waiting(first.folder.parent) == [b, a]
+    assert view.status.text() == "Waiting until its device is free. It is the next."
+    click(qtbot, view.down)
+    assert waiting(first.folder.parent) == [a, b]
+    click(qtbot, view.cancel)
+    qtbot.waitUntil(lambda: b.status().state == "cancelled", timeout=20_000)
+    qtbot.waitUntil(lambda: view.status.text() == "Cancelled.", timeout=5000)
+    assert not view.up.isVisible()
+
+
+def test_a_running_job_is_asked_for_a_checkpoint(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    job = running_job(tmp_path)
+    view.choose(job)
+    qtbot.waitUntil(lambda: job.status().state == "running", timeout=60_000)
+    qtbot.waitUntil(view.checkpoint.isVisible, timeout=5000)
+    assert "On cpu." in view.status.text()
+    click(qtbot, view.checkpoint)
+    assert job.wishes() == {"checkpoint_now"}
+    click(qtbot, view.settings)
+    (dialog,) = view.findChildren(QDialog)
+    shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())
+    assert shown["config"]["name"] == "first"
+    dialog.close()
+
+
+def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_path: Path) -> None:
+    job = new_job(tmp_path, "first")
+    (job.folder / "cases.json").write_text(json.dumps({"validation": ["one", "two"]}))
+    view.choose(job)
+    assert not view.preview.isVisible()
+    masks = np.zeros((2, 20, 20), np.uint8)
+    masks[:, 5:10, 5:10] = 1
+    draw(masks[0].astype(float), *masks, job.folder / PREVIEW)
+    view.refresh()
+    assert view.preview.isVisible()
+    assert view.preview.picture.pixmap().width() >= 192
+    assert view.preview.case.currentText() == "one"
+    view.preview.case.setCurrentText("two")
+    view.preview.case.activated.emit(1)
+    assert chosen_case(job.folder, ["one", "two"]) == "two"
+
+
+def test_a_long_history_does_not_hold_up_the_window(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    job = new_job(tmp_path, "first")
+    lines = (
+        json.dumps(
+            {"t": 1.0, "event": "metric", "name": f"loss/{step % 5}", "split": "train",
+             "step": step, "value": 1.0 + step}
+        )
+        for step in range(100_000)
+    )  # fmt: skip
+    job.events_file.write_text("\n".join(lines) + "\n")
+    view.choose(job)
+    slowest, end = 0.0, time.monotonic() + 120
+    while view.curves.series("loss/4")[0][-1:] < [99_000.0]:
+        before = time.thread_time()  # of this thread alone, on a computer that may be busy
+        view.refresh()
+        slowest = max(slowest, time.thread_time() - before)
+        qtbot.wait(5)
+        assert time.monotonic() < end
+    steps, values = view.curves.series("loss/4")
+    assert len(steps) <= POINTS
+    assert steps[0] == 4
+    assert [value - step for step, value in zip(steps, values, strict=True)] == [1.0] * len(steps)
+    assert slowest < 0.1, f"one look took {slowest:.3f} s"
+
+
+def test_a_resumed_job_draws_no_step_twice(qtbot: QtBot) -> None:
+    curves = Curves()
+    qtbot.addWidget(curves)
+
+    def tell(steps: range) -> Callable[[], None]:
+        return curves.add(
+            {"event": "metric", "name": "loss/total", "step": step, "value": 1.0 + step}
+            for step in steps
+        )
+
+    tell(range(5 * POINTS))
+    tell(range(4 * POINTS, 6 * POINTS))
+    steps, values = curves.series("loss/total")
+    assert steps == sorted(set(steps))
+    assert len(steps) <= POINTS
+    assert steps[-1] > 5.9 * POINTS
+    assert values == [1.0 + step for step in steps]

@@ -1,0 +1,175 @@
+"""The queue: who starts when, also when whoever started them is gone."""
+
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_graphflow import jobs
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.devices import Device, devices, place
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import TRANSITIONS, Job, State, Status, move, start_next, submit, waiting
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, signals")
+
+
+def new_job(dataset: Path, **settings: Any) -> Job:
+    return jobs.create(
+        "train", TrainingConfig(**({"dataset": dataset, "device": "cpu"} | settings))
+    )
+
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def occupy(job: Job) -> Job:
+    """Let a process that does nothing hold the job's device."""
+    sleep = "import sys; from napari_graphflow import job_runner; import time, pathlib\n"
+    sleep += "def records():\n    while True: yield {'event': 'alive'}; time.sleep(0.05)\n"
+    sleep += "code = job_runner.run(pathlib.Path(sys.argv[1]), records())\n"
+    sleep += "from napari_graphflow.jobs import start_next\n"
+    sleep += "start_next(pathlib.Path(sys.argv[1]).parent)"
+    return job.start([sys.executable, "-c", sleep, str(job.folder)], device="cpu")
+
+
+@pytest.mark.parametrize("before", TRANSITIONS)
+@pytest.mark.parametrize("after", TRANSITIONS)
+def test_every_step_outside_the_table_is_refused(
+    tmp_path: Path, before: State, after: State
+) -> None:
+    job = new_job(tmp_path)
+    job.write_status(Status(state=before))
+    # Seen from outside, a job that is active without a process is lost.
+    seen = job.status().state
+    with job.writing():
+        if after in TRANSITIONS[before] | TRANSITIONS[seen]:
+            job.write_state(Status(state=after))
+            assert job.saved_status().state == after
+        else:
+            with pytest.raises(ValueError, match=f"that is {before} cannot become {after}"):
+                job.write_state(Status(state=after))
+            assert job.saved_status().state == before
+
+
+def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> None:
+    first = occupy(new_job(tmp_path))
+    later = [submit(new_job(tmp_path, name=name)) for name in "abc"]
+    root = first.folder.parent
+    assert [job.status().state for job in later] == ["queued"] * 3
+    assert all(job.status().waiting for job in later)
+    assert waiting(root) == later
+    assert start_next(root) == []
+    a, b, c = later
+    move(c, -1)
+    assert waiting(root) == [a, c, b]
+    move(c, -5)
+    assert waiting(root) == [c, a, b]
+    move(c, 1)
+    assert waiting(root) == [a, c, b]
+    assert a.cancel().state == "cancelled"
+    assert waiting(root) == [c, b]
+    with pytest.raises(UserError, match="is cancelled and not waiting"):
+        move(a, 1)
+    with pytest.raises(UserError, match="is queued and cannot be started"):
+        submit(b)
+    for job in (c, b):
+        job.cancel()
+    first.cancel(0.5)
+    assert [e["state"] for e in c.events()[0] if e["event"] == "state"] == ["queued", "cancelled"]
+
+
+@posix
+def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path) -> None:
+    """The jobs fail for want of a dataset, which is an end like any other."""
+    first = occupy(new_job(tmp_path))
+    second, third = (submit(new_job(tmp_path / "gone", name=name)) for name in ("b", "c"))
+    until(lambda: first.status().state == "running")
+    (first.control / "pause").touch()
+    until(lambda: third.status().state == "failed")
+    assert first.status().state == "paused"
+    assert second.status().state == "failed"
+    assert second.status().device == third.status().device == "cpu"
+    ended = [e["t"] for e in second.events()[0] if e["event"] == "state"][-1]
+    begun = [e["t"] for e in third.events()[0] if e["event"] == "state"][1]
+    assert ended <= begun, "two jobs were on one device"
+
+    occupy(first)
+    until(lambda: first.status().state == "running")
+    (third.control / "resume").touch()
+    assert start_next(first.folder.parent) == []
+    assert third.status().waiting
+    os.kill(first.status().pid or 0, signal.SIGKILL)
+    until(lambda: third.status().state == "failed")
+    assert first.status().state == "lost"
+
+
+GPUS = [
+    Device("cuda:1", "GPU 1: B", 24, 20),
+    Device("cuda:0", "GPU 0: A", 24, 3),
+    Device("cpu", "CPU", 16, 8),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "busy", "given"),
+    [
+        ("auto", set(), "cuda:1"),
+        ("auto", {"cuda:1"}, "cuda:0"),
+        ("auto", {"cuda:0", "cuda:1"}, None),
+        ("cuda", {"cuda:1"}, "cuda:0"),
+        ("cuda:1", {"cuda:1"}, None),
+        ("cuda:0", {"cuda:1"}, "cuda:0"),
+        ("cpu", {"cuda:0"}, "cpu"),
+        ("cpu", {"cpu"}, None),
+        ("mps", set(), "mps"),
+        ("cuda:7", set(), "cuda:7"),
+    ],
+)
+def test_a_device_is_chosen(wanted: str, busy: set[str], given: str | None) -> None:
+    assert place(wanted, GPUS, busy) == given
+
+
+def test_without_a_gpu_auto_is_the_processor() -> None:
+    assert place("auto", GPUS[-1:], set()) == "cpu"
+    assert place("auto", GPUS[-1:], {"cpu"}) is None
+
+
+@posix
+def test_gpus_are_listed_as_torch_numbers_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo '0, GPU-aa11, NVIDIA RTX A2000, 6138, 5000'\n"
+        "echo '1, GPU-bb22, NVIDIA H200, 143771, 143000'\n"
+        "echo '2, GPU-cc33, NVIDIA T4, 15360, 100'\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = devices()
+    assert [one.name for one in found if one.name[:4] == "cuda"] == ["cuda:1", "cuda:0", "cuda:2"]
+    assert str(found[0]) == "GPU 1: NVIDIA H200, 139.6 of 140.4 GB free"
+    assert found[-1].name == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-aa")
+    assert [(d.name, d.title) for d in devices()[:2]] == [
+        ("cuda:1", "GPU 1: NVIDIA RTX A2000"),
+        ("cuda:0", "GPU 0: NVIDIA T4"),
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices()[0].name in ("cpu", "mps")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert devices()[0].name in ("cpu", "mps")
