@@ -147,7 +147,8 @@ def region_affinity(
     """Tell how alike the regions of an image are to a student and to its teacher.
 
     Features are averaged over the whole image, weighted by the share that a region has in each
-    cell, before the cosines are taken. Where windows meet at an odd place, a few cells count twice.
+    cell, before the cosines are taken. Where the size is no multiple of the window's, the last
+    windows along an axis reach back over those before them, and the cells there count twice.
 
     Parameters
     ----------
@@ -203,23 +204,20 @@ def _affinity(
     # The mask goes through the windows with the image; what is added around it is a 0, no class.
     stacked = np.concatenate([prepared.array, mask[None].astype(np.float32) + 1])
     sums: list[Tensor] = []
-    sizes: list[Tensor] = []
 
     def compute(windows: Tensor) -> Tensor:
         features = _tap(model.module(windows[:, :-1]), tap).double()
         found = windows[:, -1].round().long() - 1
         weights = region_weights(found, classes, features.shape[2:], "area").double()
         sums.append(torch.einsum("brn,bkn->rk", weights.flatten(2), features.flatten(2)))
-        cell = math.prod(_strides(tuple(windows.shape[2:]), features))
-        sizes.append(weights.flatten(2).sum((0, 2)) * cell)
         return torch.zeros_like(windows[:, :1])
 
     _over(model, compute, stacked, progress, cancelled)
-    voxels = torch.stack(sizes).sum(0).cpu()
+    voxels = np.array([np.count_nonzero(mask == label) for label in range(classes)], float)
     matrix = affinity_matrix(torch.stack(sums).sum(0)).cpu()
-    present = voxels > 0
+    present = torch.from_numpy(voxels > 0)
     matrix[~(present[:, None] & present)] = math.nan
-    return matrix.numpy(), voxels.numpy()
+    return matrix.numpy(), voxels
 
 
 def _over(
