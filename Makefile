@@ -71,6 +71,7 @@ test: setup
 	for binding in pyqt5 pyqt6; do
 		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin >"$$logs/$$binding" 2>&1 &
 		declare "$$binding=$$!"
+		sleep 3  # or both virtual screens would take the same number
 	done
 	failed=0
 	for binding in pyqt5 pyqt6; do

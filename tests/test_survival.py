@@ -125,7 +125,7 @@ def _wrong_clock() -> None:
 def preloaded() -> None:
     forkserver.set_forkserver_preload(
         ["napari_graphflow.job_runner", "napari_graphflow.training"]
-        + [place.partition(":")[0] for place in METHODS.values()]
+        + [method.path.partition(":")[0] for method in METHODS.values()]
     )
 
 
