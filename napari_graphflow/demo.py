@@ -54,7 +54,10 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
             **common,
             **student,
             teacher=out / "teacher",
-            graph_flow=GraphFlowOptions(paraphraser_steps=60, normalise="each"),
+            # On this data and budget the usual 4 drowned the few labels: validation Dice 0.35
+            # instead of 0.67.
+            temperature=1.0,
+            graph_flow=GraphFlowOptions(paraphraser_steps=60),
             name="demo student",
         ),
         "student_alone": TrainingConfig(**common, **student, name="demo student alone"),
