@@ -1,9 +1,12 @@
 """*Distil*, clicked in a real window, with real jobs."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from napari import Viewer
 from pytestqt.qtbot import QtBot
@@ -192,6 +195,25 @@ def test_a_job_is_cancelled_and_found_again_by_another_window(
     qtbot.waitUntil(lambda: again.jobs.status.text().startswith("Cancelled"), timeout=5000)
     assert not again.jobs.progress.isVisible()
     assert again.jobs.pause.text() == "Resume"
+
+
+def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
+    add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    short(widget, steps=100_000, width="8")
+    click(qtbot, widget.button)
+    (job,) = widget.jobs.jobs()
+    qtbot.waitUntil(lambda: job.status().step > 3, timeout=SLOW_MS)
+    os.kill(job.status().pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)
+    qtbot.waitUntil(lambda: "ended by the system" in widget.jobs.status.text(), timeout=10_000)
+    assert "Traceback" not in widget.jobs.status.text()
+    assert not (job.artifacts / "model").exists()
+    assert not list(job.folder.rglob("*.tmp"))
+    assert widget.jobs.pause.text() == "Resume"
+    viewer.add_labels(np.zeros((4, 4), np.uint8))
 
 
 def test_a_failure_is_shown_in_words(

@@ -93,6 +93,8 @@ def test_a_file_without_questions_opens_at_once_and_a_broken_one_is_a_sentence(
     scan.write_bytes(scan.read_bytes()[:-500])
     look(widget, qtbot, scan)
     assert "scan.nii.gz is" in widget.status.text() and len(viewer.layers) == 1
+    look(widget, qtbot, scan.with_name("gone.nii.gz"))
+    assert "There is no file or folder" in widget.status.text() and len(viewer.layers) == 1
 
 
 def test_names_of_classes_come_with_a_mask_and_go_with_it(
