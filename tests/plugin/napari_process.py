@@ -50,7 +50,7 @@ def find(widget: DistilWidget) -> None:
     job = widget.jobs.selected()
     before, step = job.status().state, job.status().step
     wait(lambda: job.status().step > step)
-    wait(lambda: widget.jobs.progress.bar.value() > 1)
+    wait(lambda: "left" in widget.jobs.progress.bar.format())
     seen = {"job": str(job.folder), "state": before, "bar": widget.jobs.progress.bar.format()}
     QTest.mouseClick(widget.jobs.cancel, Qt.MouseButton.LeftButton)
     wait(lambda: widget.jobs.status.text().startswith("Cancelled"))

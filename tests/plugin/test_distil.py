@@ -181,7 +181,7 @@ def test_a_job_is_cancelled_and_found_again_by_another_window(
     click(qtbot, widget.button)
     (job,) = widget.jobs.jobs()
     qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
-    assert "left" in widget.jobs.progress.bar.format()
+    qtbot.waitUntil(lambda: "left" in widget.jobs.progress.bar.format(), timeout=SLOW_MS)
 
     viewer.window.remove_dock_widget("all")
     again = add_distil()
