@@ -243,12 +243,9 @@ def _prepare(
 ) -> Iterator[Record]:
     """Train what the method trains before the student."""
     yield {"event": "phase", "name": "paraphrasing the teacher's features"}
+    data, config = run.data, run.config
     held_out = Batches(
-        run.data.validation or run.data.labelled,
-        [],
-        run.data.patch_size,
-        run.config.batch_size,
-        run.config.seed,
+        data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
     )
 
     def outputs(images: Iterable[Tensor]) -> Iterator[Output]:
