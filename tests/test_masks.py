@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from cases import itk, same
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,24 +26,6 @@ def make(dtype: str = "int16") -> Volume:
     """An oblique volume of random values with no two axes of the same length."""
     values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(dtype)
     return Volume(values, (2.5, 0.81, 0.7), (-123.456, 78.9, -1234.5), OBLIQUE)
-
-
-def same(one: Volume, other: Volume) -> None:
-    """Arrays equal, geometry equal to 1e-6, relative to the size of the origin."""
-    assert one.channels == other.channels
-    np.testing.assert_array_equal(one.array, other.array)
-    np.testing.assert_allclose(one.spacing, other.spacing, rtol=1e-6)
-    np.testing.assert_allclose(one.direction, other.direction, atol=1e-6)
-    np.testing.assert_allclose(one.origin, other.origin, rtol=1e-6, atol=1e-6)
-
-
-def itk(volume: Volume) -> sitk.Image:
-    """The same as an image of SimpleITK."""
-    image = sitk.GetImageFromArray(volume.array, isVector=volume.channels)
-    image.SetSpacing(volume.spacing[::-1])
-    image.SetOrigin(volume.origin)
-    image.SetDirection(volume.direction)
-    return image
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from cases import by_itk, itk, same
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
@@ -26,36 +27,6 @@ def make(dtype: str = "int16") -> Volume:
     """An oblique volume of random values with no two axes of the same length."""
     values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(dtype)
     return Volume(values, (2.5, 0.81, 0.7), (-123.456, 78.9, -1234.5), OBLIQUE)
-
-
-def same(one: Volume, other: Volume) -> None:
-    """Arrays equal, geometry equal to 1e-6, relative to the size of the origin."""
-    assert one.channels == other.channels
-    np.testing.assert_array_equal(one.array, other.array)
-    np.testing.assert_allclose(one.spacing, other.spacing, rtol=1e-6)
-    np.testing.assert_allclose(one.direction, other.direction, atol=1e-6)
-    np.testing.assert_allclose(one.origin, other.origin, rtol=1e-6, atol=1e-6)
-
-
-def itk(volume: Volume) -> sitk.Image:
-    """The same as an image of SimpleITK."""
-    image = sitk.GetImageFromArray(volume.array, isVector=volume.channels)
-    image.SetSpacing(volume.spacing[::-1])
-    image.SetOrigin(volume.origin)
-    image.SetDirection(volume.direction)
-    return image
-
-
-def by_itk(path: Path) -> Volume:
-    """What SimpleITK alone reads."""
-    image = sitk.ReadImage(str(path))
-    return Volume(
-        sitk.GetArrayFromImage(image),
-        image.GetSpacing()[::-1],
-        image.GetOrigin(),
-        image.GetDirection(),
-        image.GetNumberOfComponentsPerPixel() > 1,
-    )
 
 
 def refused(path: Path, *words: str) -> None:
