@@ -242,7 +242,6 @@ def _prepare(
     run: Run, method: Method, teacher: nn.Module, fabric: Fabric, batches: Batches
 ) -> Iterator[Record]:
     """Train what the method trains before the student."""
-    yield {"event": "phase", "name": "paraphrasing the teacher's features"}
     data, config = run.data, run.config
     held_out = Batches(
         data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed

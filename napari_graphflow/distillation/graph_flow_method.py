@@ -78,6 +78,7 @@ class GraphFlow(Method):
         yield from self._measure_energy(list(islice(outputs, MEASURED_BATCHES)), total)
 
     def _train_paraphrasers(self, outputs: Iterator[Output], total: int) -> Iterator[Record]:
+        yield {"event": "phase", "name": "paraphrasing the teacher's features"}
         optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
         for step, output in enumerate(islice(outputs, total), start=1):
             losses = {
