@@ -298,6 +298,9 @@ class DistillationConfig(TrainingConfig):
         Weight of the logits distillation.
     temperature
         Temperature of the logits distillation.
+    certainty
+        Whether a voxel of an unlabelled case counts the less in the logits distillation the
+        less certain its teacher is, by the entropy of its answer.
     warmup
         Steps over which the weights of all distillation terms grow from 0.
     graph_flow
@@ -316,6 +319,7 @@ class DistillationConfig(TrainingConfig):
     unlabelled: bool = True
     logits_weight: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    certainty: bool = False
     warmup: Annotated[int, Field(ge=0)] = 0
     graph_flow: GraphFlowOptions = GraphFlowOptions()
     emkd: EMKDOptions = EMKDOptions()

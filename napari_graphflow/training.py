@@ -24,6 +24,7 @@ from napari_graphflow.batches import Batches
 from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation import Method, Record, build_method
+from napari_graphflow.distillation.logits import answer_weights
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import peak_memory
 from napari_graphflow.memory import Setting, is_out_of_memory, kept_setting
@@ -295,8 +296,9 @@ def _step(
     lesson = None
     if run.method is not None and teacher is not None:
         warm, lesson = _warm(run), _teach(teacher, images, fabric)
-        found = run.method.terms(output, lesson)
         n = len(labels)
+        weight = answer_weights(labels != IGNORE, lesson.logits[n:], run.method.config.certainty)
+        found = run.method.terms(output, lesson, weight)
         found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if layer:

@@ -114,7 +114,8 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound():
                 dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=2
             )
             method = build_method(config)
-            found.append(method.terms(*outputs) | method.labelled_terms(*outputs, labels))
+            terms = method.terms(*outputs, torch.ones(2, 48, 64))
+            found.append(terms | method.labelled_terms(*outputs, labels))
     assert found[0].keys() == method.weights.keys()
     for name, value in found[0].items():
         assert value.item() == pytest.approx(found[1][name].item(), abs=1e-6), name
@@ -136,7 +137,8 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
         labels = torch.full((2, 37, 50), label)
         output = student(images)
         method.build(output, lesson)
-        found = method.terms(output, lesson) | method.labelled_terms(output, lesson, labels)
+        found = method.terms(output, lesson, torch.ones(2, 37, 50))
+        found |= method.labelled_terms(output, lesson, labels)
         assert found["region_affinity"] == 0
         supervised = method.supervised_loss or supervised_loss
         student.zero_grad()

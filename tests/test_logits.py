@@ -1,5 +1,6 @@
 """Logits distillation against a slow loop, and its properties."""
 
+import itertools
 import math
 from itertools import product
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graphflow.distillation.logits import logits_loss
+from napari_graphflow.distillation.logits import answer_weights, certainty, logits_loss
 from napari_graphflow.errors import UserError
 
 SIZES = [pytest.param((3, 4), id="2d"), pytest.param((2, 3, 4), id="3d")]
@@ -74,15 +75,47 @@ def test_masked_pixels_and_the_teacher_receive_no_gradient():
     student, teacher = logits((4, 4), 5).requires_grad_(), logits((4, 4), 6).requires_grad_()
     mask = torch.zeros(2, 4, 4, dtype=torch.bool)
     mask[:, :2] = True
-    logits_loss(student, teacher, mask=mask).backward()
+    logits_loss(student, teacher, weight=mask).backward()
     assert teacher.grad is None
     assert not student.grad[:, :, 2:].any()
     assert student.grad[:, :, :2].all()
 
 
+def test_weights_give_the_weighted_mean():
+    student, teacher = logits((4, 4), 20), logits((4, 4), 21)
+    torch.manual_seed(22)
+    weight = torch.rand(2, 4, 4, dtype=torch.float64)
+    each = []
+    for b, y, x in itertools.product(range(2), range(4), range(4)):
+        pixel = (b, slice(None), y, x)
+        one = logits_loss(student[pixel][None, :, None], teacher[pixel][None, :, None])
+        each.append(weight[b, y, x] * one)
+    expected = torch.stack(each).sum() / weight.sum()
+    assert logits_loss(student, teacher, weight=weight).item() == pytest.approx(expected.item())
+
+
+def test_a_sure_teacher_counts_fully_and_one_that_guesses_not_at_all():
+    sure = torch.tensor([40.0, 0, 0, 0]).view(1, 4, 1)
+    torch.testing.assert_close(certainty(sure), torch.ones(1, 1))
+    torch.testing.assert_close(certainty(torch.zeros(1, 4, 1)), torch.zeros(1, 1))
+    # Two of four classes alike: 1 - log 2 / log 4.
+    halves = torch.tensor([0, 0, -80.0, -80.0]).view(1, 4, 1)
+    torch.testing.assert_close(certainty(halves), torch.full((1, 1), 0.5))
+
+
+@pytest.mark.parametrize("by_certainty", [False, True])
+def test_answers_count_where_somebody_judged_and_on_unlabelled_images(by_certainty):
+    judged = torch.tensor([[True, False, True]])
+    unlabelled = torch.tensor([[[9.0, 0, 1], [0, 0, 0]]])
+    weights = answer_weights(judged, unlabelled, by_certainty)
+    assert weights[0].tolist() == [1, 0, 1]
+    expected = certainty(unlabelled)[0] if by_certainty else torch.ones(3)
+    torch.testing.assert_close(weights[1], expected)
+
+
 def test_an_empty_mask_gives_zero():
     student, teacher = logits((4, 4), 7).requires_grad_(), logits((4, 4), 8)
-    loss = logits_loss(student, teacher, mask=torch.zeros(2, 4, 4, dtype=torch.bool))
+    loss = logits_loss(student, teacher, weight=torch.zeros(2, 4, 4, dtype=torch.bool))
     loss.backward()
     assert loss.item() == 0
     assert not student.grad.any()

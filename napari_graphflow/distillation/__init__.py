@@ -63,8 +63,16 @@ class Method(nn.Module):
         """
         yield from ()
 
-    def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
-        """Named scalar terms of the loss, not yet weighted; all are label-free."""
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        """Named scalar terms of the loss, not yet weighted; all are label-free.
+
+        Parameters
+        ----------
+        student, teacher
+            What the networks returned for all patches.
+        weight
+            (B, *spatial), how much the teacher's answer counts at each voxel, from 0 to 1.
+        """
         raise NotImplementedError
 
     def labelled_terms(self, student: Output, teacher: Output, labels: Tensor) -> dict[str, Tensor]:

@@ -24,6 +24,6 @@ class AttentionTransfer(Method):
     def build(self, student: Output, teacher: Output) -> None:
         check_taps(student, teacher, TAPS)
 
-    def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in TAPS]
         return {"attention": torch.stack(losses).sum()}

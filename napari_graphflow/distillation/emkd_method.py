@@ -42,7 +42,7 @@ class EMKD(Method):
     def build(self, student: Output, teacher: Output) -> None:
         check_taps(student, teacher, TAPS)
 
-    def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         terms = {}
         if self.weights["prediction_maps"]:
             terms["prediction_maps"] = prediction_maps_loss(

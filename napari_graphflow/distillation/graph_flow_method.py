@@ -93,8 +93,10 @@ class GraphFlow(Method):
                     yield _metric(f"paraphraser/{tap}", loss.item(), step)
         self.paraphrasers.requires_grad_(False).eval()
 
-    def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
-        terms = {"logits": logits_loss(student.logits, teacher.logits, self.config.temperature)}
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        terms = {
+            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
+        }
         vertices, edges = [], []
         for encoder, decoder in self._pairs(student, teacher):
             graph_s = self._graph(*self._adapted(student, encoder, decoder))

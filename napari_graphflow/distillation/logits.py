@@ -3,6 +3,8 @@
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, per pixel.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
@@ -14,7 +16,7 @@ def logits_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
     temperature: float = 4.0,
-    mask: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean over pixels of ``tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau))``.
 
@@ -29,9 +31,9 @@ def logits_loss(
         reach the student only.
     temperature
         tau, above 0.
-    mask
-        Pixels that count, boolean (B, H, W) or (B, D, H, W); None takes all. Without a single
-        one the loss is 0.
+    weight
+        How much each pixel counts, boolean or from 0 to 1, (B, H, W) or (B, D, H, W); None counts
+        all alike. Where nothing counts the loss is 0.
 
     Raises
     ------
@@ -44,11 +46,46 @@ def logits_loss(
         student = log_softmax(student_logits.to(dtype) / temperature, dim=1)
         teacher = log_softmax(teacher_logits.detach().to(dtype) / temperature, dim=1)
         divergence = kl_div(student, teacher, reduction="none", log_target=True).sum(1)
-        if mask is None:
+        if weight is None:
             mean = divergence.mean()
         else:
-            mean = divergence.where(mask, 0).sum() / mask.sum().clamp_min(1)
+            weight = weight.to(dtype)
+            # What does not count may hold anything, even what is no number.
+            counted = (divergence * weight).where(weight > 0, 0)
+            mean = counted.sum() / weight.sum().clamp_min(torch.finfo(dtype).tiny)
         return temperature**2 * mean
+
+
+@torch.no_grad()
+def certainty(logits: Tensor) -> Tensor:
+    """``1 - H(softmax(z)) / log K`` of each pixel: 1 where a network is sure, 0 where it guesses.
+
+    Parameters
+    ----------
+    logits
+        (B, K, H, W) or (B, K, D, H, W).
+    """
+    log_p = log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+    entropy = -(log_p.exp() * log_p).sum(1)
+    return (1 - entropy / math.log(logits.shape[1])).clamp(0, 1)
+
+
+@torch.no_grad()
+def answer_weights(judged: Tensor, unlabelled: Tensor, by_certainty: bool) -> Tensor:
+    """How much the teacher's answer counts at each pixel of a batch, (L + U, *spatial).
+
+    Parameters
+    ----------
+    judged
+        (L, *spatial), boolean: where labelled images have a label. What a person chose to ignore
+        is not learnt from the teacher either.
+    unlabelled
+        (U, K, *spatial), the teacher's logits for unlabelled images.
+    by_certainty
+        Whether these count by the teacher's certainty, or fully.
+    """
+    weight = certainty(unlabelled) if by_certainty else torch.ones_like(unlabelled[:, 0])
+    return torch.cat([judged.to(weight.dtype), weight])
 
 
 def _check(student: Tensor, teacher: Tensor) -> None:

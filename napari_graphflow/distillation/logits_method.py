@@ -15,5 +15,7 @@ class LogitsDistillation(Method):
         super().__init__(config)
         self.weights = {"logits": config.logits_weight}
 
-    def terms(self, student: Output, teacher: Output) -> dict[str, Tensor]:
-        return {"logits": logits_loss(student.logits, teacher.logits, self.config.temperature)}
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        return {
+            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
+        }
