@@ -221,6 +221,8 @@ class EMKDOptions(_Frozen):
         on labelled cases only.
     power
         Power of a feature's magnitude in an importance map.
+    temperature
+        Temperature of the prediction maps.
     """
 
     preset: Literal["robust", "official"] = "robust"
@@ -228,6 +230,7 @@ class EMKDOptions(_Frozen):
     importance_weight: Annotated[float, Field(ge=0)] = 0.9
     affinity_weight: Annotated[float, Field(ge=0)] = 0.9
     power: Annotated[int, Field(ge=1, le=8)] = 4
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
 
 
 class AttentionOptions(_Frozen):
@@ -297,7 +300,7 @@ class DistillationConfig(TrainingConfig):
     logits_weight
         Weight of the logits distillation.
     temperature
-        Temperature of the logits distillation.
+        Temperature of the logits distillation of the other methods.
     certainty
         Whether a voxel of an unlabelled case counts the less in the logits distillation the
         less certain its teacher is, by the entropy of its answer.

@@ -24,11 +24,20 @@ def start_fabric(config: TrainingConfig) -> Fabric:
     Raises
     ------
     UserError
-        If the device is not there, or the batch cannot be shared evenly.
+        If the device is not there or cannot train in this precision, or the batch cannot be
+        shared evenly.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = resolve_device(config.device.partition(":")[0] if world > 1 else config.device)
+    if device.type == "cpu" and config.dims == 3 and config.precision == "bf16-mixed":
+        # The weight gradient of oneDNN's bfloat16 Conv3d on small maps, (2, 3, 2) for one, has
+        # entries that were never written (torch 2.13): infinities at random.
+        raise UserError(
+            "In bf16-mixed, 3D networks cannot be trained on the processor: the gradients of its "
+            "convolutions are not reliable there.",
+            "Choose the precision 32-true, or a GPU.",
+        )
     if world == 1:
         alone: Any = 1 if device.type == "cpu" else [device.index or 0]
         return Fabric(accelerator=device.type, devices=alone, precision=config.precision)

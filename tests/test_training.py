@@ -246,6 +246,15 @@ def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher
             assert_equal_weights(off, other)
 
 
+def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher, tmp_path):
+    more = {"method": "logits", "labelled": 1, "steps": 2, "validate_every": 2}
+    for name, certainty in (("all", False), ("sure", True)):
+        config = distillation(blobs, teacher, certainty=certainty, **more)
+        list(distill(config, tmp_path / name))
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path / "all", tmp_path / "sure")
+
+
 def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path):
     config = training(blobs, labelled=1, steps=1, validate_every=1)
     list(train(config, tmp_path))
@@ -258,7 +267,10 @@ def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path)
 
 
 def test_a_2d_network_learns_from_slices_of_volumes(blobs, tmp_path):
-    config = training(blobs, dims=2, patch_size=(16, 16), steps=2, validate_every=2, batch_size=2)
+    config = training(
+        blobs, dims=2, patch_size=(16, 16), steps=2, validate_every=2, batch_size=2,
+        precision="bf16-mixed",
+    )  # fmt: skip
     list(train(config, tmp_path))
     assert load_model(tmp_path / "artifacts" / "model").card.dims == 2
 
@@ -294,6 +306,10 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
     with pytest.raises(UserError, match="no distillation method"):
         list(distill(distillation(blobs, teacher, method="magic"), tmp_path))
+    with pytest.raises(UserError, match="The student has no tap decoder"):
+        list(distill(distillation(blobs, teacher, network="resnet18"), tmp_path / "flat"))
+    with pytest.raises(UserError, match="bf16-mixed, 3D networks cannot be trained"):
+        list(train(training(blobs, precision="bf16-mixed"), tmp_path / "bf16"))
     empty = tmp_path / "none"
     for name in ("imagesTr", "labelsTr"):
         (empty / name).mkdir(parents=True)

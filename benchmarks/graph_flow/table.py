@@ -1,58 +1,111 @@
-"""Render the results of ``run.py`` as tables, into ``README.md`` between its two marks."""
+"""Render the results of ``run.py`` as tables and a plot, into ``README.md``."""
 
+import os
 import sys
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from method_tables import Kinds, by_student, mean, table  # noqa: E402
 from rows import markdown, put_table, read_results, spread  # noqa: E402
+from run import LABELS, STUDENT, TASK, TASKS  # noqa: E402
 
-Result = dict[str, Any]
-#: Order of the kinds of rows; those of the annotation efficiency come after, by their number.
-KINDS = (
-    "teacher", "alone", "logits", "attention", "graph_flow", "vertices", "vertices_edges",
-    "no_paraphraser", "adversarial", "full", "two_pairs", "three_pairs",
-)  # fmt: skip
+METHODS = {
+    "teacher": "teacher",
+    "alone": "student alone",
+    "logits": "logits distillation",
+    "attention": "attention transfer",
+    "graph_flow": "Graph Flow",
+}
+ABLATION = {
+    "teacher": "teacher",
+    "alone": "student alone",
+    "vertices": "vertices",
+    "vertices_edges": "vertices + edges",
+    "adversarial": "adversarial",
+    "logits": "logits",
+    "graph_flow": "vertices + edges + logits (the default)",
+    "no_paraphraser": "the same without paraphrasers",
+    "two_pairs": "the same, two tap pairs",
+    "three_pairs": "the same, three tap pairs",
+    "full": "the default + adversarial",
+}
+#: Rows of the annotation efficiency: title, row with fewer labels, and with all of them.
+CURVES = {
+    "teacher": ("teacher", "teacher"),
+    "student alone": ("alone", "alone"),
+    "Graph Flow, labelled": ("labelled", "graph_flow"),
+    "Graph Flow, labelled and unlabelled": ("both", "graph_flow"),
+}
 
 
 def main() -> None:
-    results = read_results(HERE / "results")
-    put_table(HERE / "README.md", tables(results) if results else "No row has been run yet.")
+    groups = by_student(read_results(HERE / "results"))
+    parts = ["## Network efficiency"]
+    for (task, network), kinds in groups.items():
+        parts += [f"### {task}, {network}", table(kinds, METHODS)]
+    main_group = groups.get((TASK, STUDENT), {})
+    if set(main_group) & (set(ABLATION) - set(METHODS)):
+        parts += [f"## Ablation: {TASK}, {STUDENT}", table(main_group, ABLATION)]
+    if any(kind.startswith("labels") for kind in main_group):
+        parts += [f"## Annotation efficiency: {TASK}, {STUDENT}", annotation(main_group)]
+        plot(main_group, HERE / "annotation.png")
+        parts.append("![Test Dice by number of labelled cases](annotation.png)")
+    put_table(HERE / "README.md", "\n\n".join(parts) if groups else "No row has been run yet.")
 
 
-def tables(results: list[Result]) -> str:
-    """One table a task; mean and sample standard deviation over the seeds of each row."""
-    tasks: dict[str, dict[tuple[str, str], list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        task, network, kind, _ = result["row"].split("-")
-        tasks[task][kind, network].append(result)
-    parts = []
-    for task, groups in tasks.items():
-        lines = [["network", "row", "parameters", "seeds", "validation Dice", "test Dice", "HD95"]]
-        for (kind, network), rows in sorted(groups.items(), key=lambda item: _order(*item[0])):
-            means = [row["summary"]["mean"] for row in rows]
-            lines.append(
-                [
-                    network,
-                    kind.replace("_", " "),
-                    f"{rows[0]['parameters'] / 1e6:.2f} M",
-                    " ".join(row["row"].rsplit("-", 1)[1] for row in rows),
-                    spread([row["validation_dice"] for row in rows]),
-                    spread([mean["dice_score"]["mean"] for mean in means]),
-                    spread([mean["hausdorff_distance_95"]["mean"] for mean in means], 2),
-                ]
-            )
-        parts.append(f"### {task}\n\n{markdown(lines)}")
-    return "\n\n".join(parts)
+def annotation(kinds: Kinds) -> str:
+    """Test Dice of each curve by number of labelled cases."""
+    lines = [["labelled cases", *CURVES]]
+    for count, cells in points(kinds).items():
+        lines.append([str(count), *(spread(cell) if cell else "" for cell in cells)])
+    return markdown(lines)
 
 
-def _order(kind: str, network: str) -> tuple[int, int, str, str]:
-    if kind.startswith("labels"):
-        number, _, what = kind.removeprefix("labels").partition("_")
-        return len(KINDS), int(number), what, network
-    return KINDS.index(kind), 0, kind, network
+def points(kinds: Kinds) -> dict[int, list[list[float]]]:
+    """Number of labelled cases -> test Dice of each curve's seeds."""
+    found = {}
+    every = TASKS[TASK].labelled
+    for count in (*LABELS, every):
+        rows = [
+            kinds.get(whole if count == every else f"labels{count}_{few}", {})
+            for few, whole in CURVES.values()
+        ]
+        found[count] = [[mean(result) for result in row.values()] for row in rows]
+    return found
+
+
+def plot(kinds: Kinds, path: Path) -> None:
+    """Draw the curves of the annotation efficiency, mean and spread over seeds."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    import numpy as np
+    import pyqtgraph
+    from pyqtgraph.exporters import ImageExporter
+
+    pyqtgraph.setConfigOptions(background="w", foreground="k", antialias=True)
+    application = pyqtgraph.mkQApp()
+    window = pyqtgraph.plot()
+    window.resize(760, 460)
+    window.addLegend(offset=(-20, -20))
+    window.setLabel("bottom", "labelled cases")
+    window.setLabel("left", "test Dice")
+    window.setLogMode(x=True)
+    found = points(kinds)
+    for number, title in enumerate(CURVES):
+        curve = [(n, cells[number]) for n, cells in found.items() if cells[number]]
+        if not curve:
+            continue
+        x = np.log10([n for n, _ in curve])
+        y = np.array([np.mean(values) for _, values in curve])
+        error = np.array([np.std(values, ddof=1) if len(values) > 1 else 0 for _, values in curve])
+        pen = pyqtgraph.mkPen(pyqtgraph.intColor(number, len(CURVES)), width=2)
+        # A small shift keeps the bars of the curves apart.
+        shifted = x + 0.012 * (number - 1.5)
+        window.addItem(pyqtgraph.ErrorBarItem(x=shifted, y=y, height=2 * error, pen=pen))
+        window.plot(10**shifted, y, pen=pen, symbol="o", symbolBrush=pen.color(), name=title)
+    window.getAxis("bottom").setTicks([[(float(np.log10(n)), str(n)) for n in found]])
+    application.processEvents()
+    ImageExporter(window.plotItem).export(str(path))
 
 
 if __name__ == "__main__":

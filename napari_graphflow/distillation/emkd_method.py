@@ -46,7 +46,7 @@ class EMKD(Method):
         terms = {}
         if self.weights["prediction_maps"]:
             terms["prediction_maps"] = prediction_maps_loss(
-                student.logits, teacher.logits, self.config.temperature
+                student.logits, teacher.logits, self.options.temperature
             )
         if self.weights["importance_maps"]:
             losses = [

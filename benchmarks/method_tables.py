@@ -1,0 +1,64 @@
+"""Tables of teachers, students and distilled students, one line a kind of model."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rows import markdown, spread
+
+Result = dict[str, Any]
+#: Kind of a row -> seed -> its result, of one task and student.
+Kinds = dict[str, dict[str, Result]]
+COLUMNS = {
+    "test Dice": ("dice_score", 4),
+    "VOE": ("volume_overlap_error", 4),
+    "abs. RVD": ("absolute_volume_error", 3),
+    "HD95": ("hausdorff_distance_95", 2),
+}
+
+
+def by_student(results: Sequence[Result]) -> dict[tuple[str, str], Kinds]:
+    """Results of each (task, student), with those of the task's teacher."""
+    found: dict[tuple[str, str], Kinds] = {}
+    teachers: dict[str, Kinds] = {}
+    for result in results:
+        task, network, kind, seed = result["row"].split("-")
+        group = teachers if "teacher" in kind else found
+        key = task if "teacher" in kind else (task, network)
+        group.setdefault(key, {}).setdefault(kind, {})[seed] = result  # type: ignore[arg-type,index]
+    return {key: teachers.get(key[0], {}) | kinds for key, kinds in found.items()}
+
+
+def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
+    """A line for each kind that has results; mean and sample standard deviation over its seeds."""
+    lines = [["model", "parameters", "seeds", "val. Dice", *COLUMNS, "gap closed", "training min"]]
+    for kind, title in titles.items():
+        rows = list(kinds.get(kind, {}).values())
+        if not rows:
+            continue
+        cells = [title, f"{rows[0]['parameters'] / 1e6:.2f} M", " ".join(kinds[kind])]
+        cells.append(spread([row["validation_dice"] for row in rows]))
+        for metric, digits in COLUMNS.values():
+            # A distance is not there where a structure was found in no case.
+            values = [v for v in (mean(row, metric) for row in rows) if v is not None]
+            missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
+            cells.append((spread(values, digits) if values else "none") + missing)
+        minutes = statistics.mean(row["training_seconds"] for row in rows) / 60
+        cells += [gap_closed(kind, kinds), f"{minutes:.1f}"]
+        lines.append(cells)
+    return markdown(lines)
+
+
+def mean(result: Result, metric: str = "dice_score") -> Any:
+    """Mean of a metric over test cases and classes."""
+    return result["summary"]["mean"][metric]["mean"]
+
+
+def gap_closed(kind: str, kinds: Kinds) -> str:
+    """Share of the gap in test Dice between student and teacher, on the seeds of all three."""
+    three = [kinds.get(one, {}) for one in ("teacher", "alone", kind)]
+    seeds = set.intersection(*(set(one) for one in three))
+    if kind in ("teacher", "alone") or not seeds:
+        return ""
+    teacher, alone, ours = (statistics.mean(mean(one[seed]) for seed in seeds) for one in three)
+    return f"{100 * (ours - alone) / (teacher - alone):.0f} %" if teacher > alone else "no gap"

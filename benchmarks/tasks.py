@@ -1,0 +1,161 @@
+"""Image sets and networks that the benchmarks of distillation methods share.
+
+Since their rows have the same names and commands, a teacher that one benchmark has trained serves
+the others as well.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rows import import_dataset, run_row
+
+SEEDS = (0, 1, 2)
+#: Models and imported datasets of all benchmarks of methods.
+WORK = Path(__file__).parent / "work"
+Command = list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images, and what all models of it have in common.
+
+    Attributes
+    ----------
+    key, images, masks, importing
+        Where the images lie and how they are imported.
+    common
+        Settings of every row, teachers included.
+    labelled
+        Training cases whose masks are used.
+    teacher, students
+        Settings of the networks by name.
+    """
+
+    key: str
+    images: str
+    masks: str
+    importing: tuple[str, ...]
+    common: tuple[str, ...]
+    labelled: int
+    teacher: tuple[str, ...]
+    students: dict[str, tuple[str, ...]]
+
+
+def steps(number: int) -> tuple[str, ...]:
+    """A schedule with four validations."""
+    return ("--steps", str(number), "--validate-every", str(number // 4))
+
+
+FAST = ("--learning-rate", "3e-3", *steps(1000))
+STUDENTS = {
+    "mobile_unet": ("--width", "8", *FAST),
+    "enet": FAST,
+    "erfnet": ("--width", "8", *FAST),
+}
+TEACHER = ("unet", "--width", "16", *steps(1000))
+TASKS = {
+    "hippocampus": Task(
+        "hippocampus_msd", "images", "masks", ("--classes", "anterior=1", "posterior=2"),
+        (
+            *("--dims", "3", "--patch-size", "32", "32", "32", "--batch-size", "2"),
+            *("--preprocessing.spacing", "1.5", "1.5", "1.5"),
+        ),
+        12, TEACHER, STUDENTS,
+    ),
+    "kvasir": Task(
+        "kvasir_seg", "train_256/images", "train_256/masks", ("--classes", "polyp=1"),
+        (
+            *("--dims", "2", "--patch-size", "96", "96", "--batch-size", "4"),
+            *("--preprocessing.intensity", "range", "--preprocessing.size", "96", "96"),
+        ),
+        200, TEACHER, STUDENTS,
+    ),
+    "hrf": Task(
+        "hrf_quarter", "images", "masks", ("--classes", "vessel=1"),
+        ("--dims", "2", "--patch-size", "128", "128", "--batch-size", "4"),
+        5, TEACHER, STUDENTS,
+    ),
+}  # fmt: skip
+
+
+def base(task: Task, work: Path, seed: int, labelled: int | None = None) -> Command:
+    """What the commands of all models of a task and seed have in common."""
+    count = str(labelled or task.labelled)
+    return [
+        "--dataset",
+        str(work / task.key),
+        *task.common,
+        "--labelled",
+        count,
+        "--seed",
+        str(seed),
+    ]
+
+
+def teacher_row(name: str, work: Path, seed: int) -> dict[str, Command]:
+    """Row and command of a task's teacher."""
+    network, *settings = TASKS[name].teacher
+    return {
+        f"{name}-{network}-teacher-{seed}": [
+            *("train", *base(TASKS[name], work, seed), "--network", network, *settings)
+        ]
+    }
+
+
+def student_rows(
+    name: str, network: str, work: Path, seed: int, kinds: dict[str, tuple[str, ...]]
+) -> dict[str, Command]:
+    """Rows and commands of a task's student: alone, and by each kind of distillation."""
+    task = TASKS[name]
+    student = [*base(task, work, seed), "--network", network, *task.students[network]]
+    teacher = next(iter(teacher_row(name, work, seed)))
+    distilled = ["distill", *student, "--teacher", str(work / teacher)]
+    return {f"{name}-{network}-alone-{seed}": ["train", *student]} | {
+        f"{name}-{network}-{kind}-{seed}": [*distilled, *choice] for kind, choice in kinds.items()
+    }
+
+
+def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> None:
+    """Command line of a benchmark: run its rows, a result and a new table after each.
+
+    Parameters
+    ----------
+    here
+        Folder of the benchmark, with its ``table.py``.
+    rows
+        Gives the arguments of ``napari-graphflow`` for each row, from the folder of the models.
+    text
+        What the benchmark does.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=WORK, help="models and datasets")
+    parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of rows to run")
+    parser.add_argument("--threads", default=str(os.cpu_count()))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--list", action="store_true", help="list the rows and end")
+    options = parser.parse_args()
+    results = here / "results"
+    results.mkdir(exist_ok=True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    more = ["--threads", options.threads, "--device", options.device]
+    for name, command in rows(options.work).items():
+        if not any(fnmatch(name, pattern) for pattern in options.rows):
+            continue
+        done = (results / f"{name}.json").exists()
+        if options.list:
+            print(name, "done" if done else "")
+        elif not done:
+            task = TASKS[name.split("-")[0]]
+            dataset = import_dataset(
+                options.data, task.key, task.images, task.masks,
+                options.work / task.key, *task.importing,
+            )  # fmt: skip
+            run_row(name, [*command, *more], dataset, options.work / name, results)
+            subprocess.run([sys.executable, here / "table.py"], check=True)
