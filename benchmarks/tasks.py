@@ -59,27 +59,30 @@ STUDENTS = {
     "erfnet": ("--width", "8", *FAST),
 }
 TEACHER = ("unet", "--width", "16", *steps(1000))
+SHORT = ("--learning-rate", "3e-3", *steps(800))
 TASKS = {
-    "hippocampus": Task(
-        "hippocampus_msd", "images", "masks", ("--classes", "anterior=1", "posterior=2"),
-        (
-            *("--dims", "3", "--patch-size", "32", "32", "32", "--batch-size", "2"),
-            *("--preprocessing.spacing", "1.5", "1.5", "1.5"),
-        ),
-        12, TEACHER, STUDENTS,
-    ),
     "kvasir": Task(
         "kvasir_seg", "train_256/images", "train_256/masks", ("--classes", "polyp=1"),
         (
-            *("--dims", "2", "--patch-size", "96", "96", "--batch-size", "4"),
-            *("--preprocessing.intensity", "range", "--preprocessing.size", "96", "96"),
+            *("--dims", "2", "--patch-size", "64", "64", "--batch-size", "8"),
+            *("--preprocessing.intensity", "range", "--preprocessing.size", "64", "64"),
         ),
         200, TEACHER, STUDENTS,
+    ),
+    "hippocampus": Task(
+        "hippocampus_msd", "images", "masks", ("--classes", "anterior=1", "posterior=2"),
+        ("--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2"),
+        12, ("unet", "--steps", "600", "--validate-every", "200"),
+        {
+            "mobile_unet": ("--width", "8", *SHORT),
+            "enet": SHORT,
+            "erfnet": ("--width", "8", *SHORT),
+        },
     ),
     "hrf": Task(
         "hrf_quarter", "images", "masks", ("--classes", "vessel=1"),
         ("--dims", "2", "--patch-size", "128", "128", "--batch-size", "4"),
-        5, TEACHER, STUDENTS,
+        21, TEACHER, STUDENTS,
     ),
 }  # fmt: skip
 
