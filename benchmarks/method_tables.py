@@ -43,8 +43,10 @@ def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
             values = [v for v in (mean(row, metric) for row in rows) if v is not None]
             missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
             cells.append((spread(values, digits) if values else "none") + missing)
-        minutes = statistics.mean(row["training_seconds"] for row in rows) / 60
-        cells += [gap_closed(kind, kinds), f"{minutes:.1f}"]
+        # A model of another benchmark was not trained here.
+        seconds = [row["training_seconds"] for row in rows if row["training_seconds"]]
+        minutes = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
+        cells += [gap_closed(kind, kinds), minutes]
         lines.append(cells)
     return markdown(lines)
 

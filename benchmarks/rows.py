@@ -50,10 +50,11 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
         Folder of the results.
     """
     print(f"== {name}", flush=True)
-    started = time.monotonic()
+    seconds = None
     if not model.exists():
+        started = time.monotonic()
         cli(*command, "--out", model)
-    seconds = time.monotonic() - started
+        seconds = round(time.monotonic() - started, 1)
     started = time.monotonic()
     scores = json.loads(cli("evaluate", "--dataset", dataset, "--model", model, "--json"))
     card = json.loads((model / "model.json").read_text())
@@ -62,7 +63,7 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
         "command": " ".join(["napari-graphflow", *command]).replace(f"{model.parent}/", "work/"),
         "parameters": card["parameters"],
         "validation_dice": card["provenance"]["best_validation_dice"],
-        "training_seconds": round(seconds, 1),
+        "training_seconds": seconds,
         "evaluation_seconds": round(time.monotonic() - started, 1),
         "summary": scores["summary"],
         "cases": {
