@@ -304,6 +304,8 @@ def test_any_network_of_monai_can_teach(blobs, tmp_path):
 def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
     with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is to be 2D"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
+    with pytest.raises(ValueError, match="1e-5 and 1e-9 as published"):
+        GraphFlowOptions(reduction="paper_sum")
     with pytest.raises(UserError, match="no distillation method"):
         list(distill(distillation(blobs, teacher, method="magic"), tmp_path))
     with pytest.raises(UserError, match="The student has no tap decoder"):

@@ -28,7 +28,9 @@ CONFIGS = {
         network="mobile_unet",
         unlabelled=False,
         temperature=2.5,
-        graph_flow=GraphFlowOptions(patch=(3, 5, 5), reduction="paper_sum"),
+        graph_flow=GraphFlowOptions(
+            patch=(3, 5, 5), reduction="paper_sum", vertex_weight=1e-5, edge_weight=1e-9
+        ),
     ),
 }
 
