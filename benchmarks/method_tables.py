@@ -60,7 +60,7 @@ def gap_closed(kind: str, kinds: Kinds) -> str:
     """Share of the gap in test Dice between student and teacher, on the seeds of all three."""
     three = [kinds.get(one, {}) for one in ("teacher", "alone", kind)]
     seeds = set.intersection(*(set(one) for one in three))
-    if kind in ("teacher", "alone") or not seeds:
+    if kind == "alone" or "teacher" in kind or not seeds:
         return ""
     teacher, alone, ours = (statistics.mean(mean(one[seed]) for seed in seeds) for one in three)
     return f"{100 * (ours - alone) / (teacher - alone):.0f} %" if teacher > alone else "no gap"

@@ -16,14 +16,26 @@ sys.path.insert(0, str(HERE.parent))
 from tasks import SEEDS, TASKS, Command, base, run, student_rows, teacher_row  # noqa: E402
 
 T1, T4 = ("--temperature", "1"), ("--temperature", "4")
-W10 = (*T1, "--logits-weight", "10")
-FEW_STEPS = ("--graph-flow.paraphraser-steps", "150")
-GRAPH_HALF = ("--graph-flow.vertex-weight", "0.5", "--graph-flow.edge-weight", "0.5")
-#: With the weights that were best on the validation cases of the first seed, see `SEARCH`.
-METHODS: dict[str, tuple[str, ...]] = {
-    "logits": ("--method", "logits", *W10),
-    "attention": ("--method", "attention"),
-    "graph_flow": ("--method", "graph_flow", *W10, *GRAPH_HALF, *FEW_STEPS),
+W1, W10 = ("--logits-weight", "1"), ("--logits-weight", "10")
+Settings = dict[str, tuple[str, ...]]
+
+
+def methods(logits: tuple[str, ...], graph: str, paraphraser_steps: str) -> Settings:
+    """Settings of each method, from those of the logits term and the weight of the graph terms."""
+    weights = ("--graph-flow.vertex-weight", graph, "--graph-flow.edge-weight", graph)
+    paraphraser = ("--graph-flow.paraphraser-steps", paraphraser_steps)
+    return {
+        "logits": ("--method", "logits", *logits),
+        "attention": ("--method", "attention"),
+        "graph_flow": ("--method", "graph_flow", *logits, *weights, *paraphraser),
+    }
+
+
+#: Best on the validation cases of the first seed among what `SEARCH` lists.
+METHODS: dict[str, Settings] = {
+    "kvasir": methods((*T1, *W10), "0.5", "150"),
+    "hippocampus": methods((*T4, *W1), "0.02", "100"),
+    "hrf": methods((*T1, *W10), "0.5", "150"),
 }
 #: The student of the ablation and of the annotation efficiency.
 TASK, STUDENT = "kvasir", "mobile_unet"
@@ -39,14 +51,21 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "two_pairs": ("--graph-flow.tap-pairs", "2"),
     "three_pairs": ("--graph-flow.tap-pairs", "3"),
 }
-#: What was tried before, with the first seed: temperature and weights, chosen on validation.
-SEARCH: dict[str, tuple[str, ...]] = {
-    "search_logits_t4_w3": ("--method", "logits", *T4, "--logits-weight", "3"),
-    "search_attention_w10": ("--method", "attention", "--attention.weight", "10"),
-    "search_graph_0.5_adapters": (
-        *("--method", "graph_flow", *W10, *GRAPH_HALF),
-        *("--graph-flow.paraphraser-steps", "0"),
-    ),
+#: What was tried besides, with the first seed.
+SEARCH: dict[str, Settings] = {
+    "kvasir": {
+        "search_logits_t4_w3": ("--method", "logits", *T4, "--logits-weight", "3"),
+        "search_attention_w10": ("--method", "attention", "--attention.weight", "10"),
+        "search_graph_0.5_adapters": (
+            *("--method", "graph_flow", *T1, *W10),
+            *("--graph-flow.vertex-weight", "0.5", "--graph-flow.edge-weight", "0.5"),
+            *("--graph-flow.paraphraser-steps", "0"),
+        ),
+    },
+    "hippocampus": {
+        "search_logits_t1_w10": methods((*T1, *W10), "0", "0")["logits"],
+        "search_graph_t1_w10_0.5": methods((*T1, *W10), "0.5", "150")["graph_flow"],
+    },
 }
 #: Labelled cases of the 200; with all of them the rows are those of the network efficiency.
 LABELS = (10, 20, 40, 100)
@@ -54,22 +73,36 @@ LABELS = (10, 20, 40, 100)
 
 def rows(work: Path) -> dict[str, Command]:
     """Name of a row -> arguments that train its model, what matters most first."""
-    table: dict[str, Command] = {}
+    table: dict[str, Command] = teacher_of_all(work)
     for network in TASKS[TASK].students:
         for seed in SEEDS:
             for task in TASKS:
                 table |= teacher_row(task, work, seed)
-                table |= student_rows(task, network, work, seed, METHODS)
-    table |= student_rows(TASK, STUDENT, work, SEEDS[0], SEARCH)
+                table |= student_rows(task, network, work, seed, METHODS[task])
+    for task, choices in SEARCH.items():
+        table |= student_rows(task, STUDENT, work, SEEDS[0], choices)
     for seed in SEEDS:
         table |= ablation(work, seed)
         table |= annotation(work, seed)
     return table
 
 
+def teacher_of_all(work: Path) -> dict[str, Command]:
+    """What could be had on the hippocampus with a mask for every case, and whole images."""
+    data = str(work / TASKS["hippocampus"].key)
+    network = ("--network", "unet", "--patch-size", "48", "64", "48", "--mirror", "x")
+    schedule = ("--steps", "1200", "--validate-every", "300", "--learning-rate", "2e-3")
+    return {
+        "hippocampus-unet-all_teacher-0": [
+            *("train", "--dataset", data, "--dims", "3", "--batch-size", "2", *network),
+            *(*schedule, "--seed", "0"),
+        ]
+    }
+
+
 def ablation(work: Path, seed: int) -> dict[str, Command]:
     """Parts of Graph Flow, alone and together."""
-    whole = METHODS["graph_flow"]
+    whole = METHODS[TASK]["graph_flow"]
     kinds = {name: changed(whole, changes) for name, changes in ABLATION.items()}
     return student_rows(TASK, STUDENT, work, seed, kinds)
 
@@ -89,7 +122,13 @@ def annotation(work: Path, seed: int) -> dict[str, Command]:
         few = base(task, work, seed, count)
         teacher = f"{TASK}-{network}-labels{count}_teacher-{seed}"
         student = [*few, "--network", STUDENT, *task.students[STUDENT]]
-        distilled = ["distill", *student, "--teacher", str(work / teacher), *METHODS["graph_flow"]]
+        distilled = [
+            "distill",
+            *student,
+            "--teacher",
+            str(work / teacher),
+            *METHODS[TASK]["graph_flow"],
+        ]
         prefix = f"{TASK}-{STUDENT}-labels{count}"
         table |= {
             teacher: ["train", *few, "--network", network, *settings],

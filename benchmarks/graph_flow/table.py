@@ -11,6 +11,7 @@ from rows import markdown, put_table, read_results, spread  # noqa: E402
 from run import LABELS, STUDENT, TASK, TASKS  # noqa: E402
 
 METHODS = {
+    "all_teacher": "teacher, every case labelled",
     "teacher": "teacher",
     "alone": "student alone",
     "logits": "logits distillation",
