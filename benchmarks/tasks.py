@@ -81,7 +81,7 @@ TASKS = {
     ),
     "hrf": Task(
         "hrf_quarter", "images", "masks", ("--classes", "vessel=1"),
-        ("--dims", "2", "--patch-size", "128", "128", "--batch-size", "4"),
+        ("--dims", "2", "--patch-size", "64", "64", "--batch-size", "8"),
         21, TEACHER, STUDENTS,
     ),
 }  # fmt: skip

@@ -192,8 +192,8 @@ class GraphFlowOptions(_Frozen):
     """
 
     patch: tuple[int, ...] = (3,)
-    vertex_weight: Annotated[float, Field(ge=0)] = 0.5
-    edge_weight: Annotated[float, Field(ge=0)] = 0.5
+    vertex_weight: Annotated[float, Field(ge=0)] = 0.1
+    edge_weight: Annotated[float, Field(ge=0)] = 0.1
     salience: Literal["max", "abs"] = "max"
     edge: Literal["inner", "gram_of_variation", "pearson", "cosine"] = "inner"
     vertex: Literal["vector", "scalar"] = "vector"
@@ -307,10 +307,10 @@ class DistillationConfig(TrainingConfig):
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
     logits_weight
-        Weight of the logits distillation.
+        Weight of the logits distillation; 1 is published and safe, up to 10 may be better where
+        structures are large (``benchmarks/graph_flow``).
     temperature
-        Temperature of the logits distillation of the other methods. Both were chosen on
-        validation cases (``benchmarks/graph_flow``); the published weight is 1.
+        Temperature of the logits distillation of the other methods.
     certainty
         Whether a voxel of an unlabelled case counts the less in the logits distillation the
         less certain its teacher is, by the entropy of its answer.
@@ -330,7 +330,7 @@ class DistillationConfig(TrainingConfig):
     network: str = "enet"
     method: str = "graph_flow"
     unlabelled: bool = True
-    logits_weight: Annotated[float, Field(ge=0)] = 10.0
+    logits_weight: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     certainty: bool = False
     warmup: Annotated[int, Field(ge=0)] = 0

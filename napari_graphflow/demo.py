@@ -54,7 +54,11 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
             **common,
             **student,
             teacher=out / "teacher",
-            graph_flow=GraphFlowOptions(paraphraser_steps=60),
+            logits_weight=3,
+            graph_flow=GraphFlowOptions(vertex_weight=0.1, edge_weight=0.1, paraphraser_steps=60),
+            # First the few labels, then the teacher as well: together from the first step on,
+            # the student learns these small organs more slowly than alone.
+            warmup=300,
             name="demo student",
         ),
         "student_alone": TrainingConfig(**common, **student, name="demo student alone"),

@@ -35,7 +35,7 @@ def methods(logits: tuple[str, ...], graph: str, paraphraser_steps: str) -> Sett
 METHODS: dict[str, Settings] = {
     "kvasir": methods((*T1, *W10), "0.5", "150"),
     "hippocampus": methods((*T4, *W1), "0.02", "100"),
-    "hrf": methods((*T1, *W10), "0.5", "150"),
+    "hrf": methods((*T1, *W10), "0.1", "150"),
 }
 #: The student of the ablation and of the annotation efficiency.
 TASK, STUDENT = "kvasir", "mobile_unet"
