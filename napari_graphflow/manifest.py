@@ -1,4 +1,4 @@
-"""Which files a run was made from: their hashes, noted when it begins and compared when it goes on."""
+"""The files that a run was made from: hashed when it begins, compared when it goes on."""
 
 import hashlib
 import json
