@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from napari_graphflow import jobs
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Job
-from napari_graphflow.runners import Local, PackedRay, Ray, Runner, Slurm, runner_of
+from napari_graphflow.model import load_model
+from napari_graphflow.runners import Local, PackedRay, Ray, Runner, Slurm, runner, runner_of
 from napari_graphflow.runners.tools import read_note
 from napari_graphflow.system import end_process_tree
 
@@ -36,7 +38,7 @@ def training(dataset: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(dataset=dataset, network="unet", width=4, **(SMALL | changes))
 
 
-def until(condition: Callable[[], Any], seconds: float = 300.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -48,6 +50,12 @@ def history(job: Job) -> list[dict[str, Any]]:
     while (found := job.events(offset))[0]:
         events, offset = events + found[0], found[1]
     return events
+
+
+@torch.no_grad()
+def logits(job: Job, images: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(images).logits
+    return found
 
 
 def metrics(job: Job) -> dict[tuple[str, int], float]:
@@ -70,23 +78,23 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }
     os.environ["GRAPHFLOW_RAY_CLIENT"] = f"ray://127.0.0.1:{client}"
+    log = tmp_path_factory.mktemp("ray") / "log"
     head = subprocess.Popen(
         [*program, "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats",
          "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true",
          "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
          f"--ray-client-server-port={client}",
          "--object-store-memory=100000000"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
-    end = time.monotonic() + 180
+    end = time.monotonic() + 600
     while True:
         try:
             Ray(address)
             break
         except UserError:
-            assert head.poll() is None, "ray ended"
+            assert head.poll() is None, log.read_text()
             assert time.monotonic() < end, "ray does not answer"
             time.sleep(1)
     yield address
@@ -178,6 +186,44 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     assert again.cancel(student).state == "cancelled"
     steps = [e["step"] for e in history(student) if e["event"] == "progress" and e["total"] > 9]
     assert max(steps) > step
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
+    alone, *together = (jobs.create("train", training(blobs, batch_size=2)) for _ in range(3))
+    assert alone.start().wait(300).state == "done", alone.log.read_text()
+    for job, kind in zip(together, (Ray, PackedRay), strict=True):
+        ray = kind(ray_address, workers=2)
+        ray.submit(job)
+        until(lambda job=job, ray=ray: not ray.poll(job).active)
+        assert job.status().state == "done", ray.logs(job)
+        wanted, found = metrics(alone), metrics(job)
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=1e-4), key
+    images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    shared, packed, wanted = (logits(job, images) for job in (*together, alone))
+    torch.testing.assert_close(shared, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(packed, wanted, rtol=1e-3, atol=1e-3)
+
+    odd = jobs.create("train", training(blobs, batch_size=3))
+    ray = Ray(ray_address, workers=2)
+    ray.submit(odd)
+    until(lambda: not ray.poll(odd).active)
+    assert "cannot be shared evenly by 2 processes" in odd.status().text
+    many = jobs.create("train", training(blobs))
+    ray = Ray(ray_address, workers=9)
+    ray.submit(many)
+    until(lambda: not ray.poll(many).active)
+    assert many.status().state == "failed"
+    assert many.status().text == "The Ray cluster has 2 CPUs for 9 workers."
+
+
+def test_several_workers_need_ray() -> None:
+    with pytest.raises(UserError, match="Several workers are started by Ray only"):
+        runner("local", workers=2)
 
 
 @has_ray

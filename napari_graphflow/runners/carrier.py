@@ -139,7 +139,7 @@ class Carrier:
         if not (ended and all_here):
             self.show(**{"text": "", "hint": ""} | _news(status))
             return False
-        self._append_log()
+        self._append_log(info.driver_node_id)
         # From here on the next carrier would have to send the job again.
         name = self._note.pop("id")
         self._write_note()
@@ -188,13 +188,14 @@ class Carrier:
         return complete
 
     def _append_events(self, path: str, stamp: remote.Stamp, node: str) -> bool:
-        """Append what is new there; false if even more has come meanwhile."""
+        """Append the whole lines that are new there; false if there may be more."""
         offset = self._note["events"]
         now, data = self._ask(remote.read, self._note["id"], path, offset, CHUNK, node=node)
+        lines = data[: data.rfind(b"\n") + 1]
         with open_events(self.job.events_file) as file:
-            file.write(data)
-        self._write_note(events=offset + len(data))
-        return tuple(now) == stamp and offset + len(data) >= stamp[0]
+            file.write(lines)
+        self._write_note(events=offset + len(lines))
+        return tuple(now) == stamp and len(data) < CHUNK
 
     def _replace(self, path: str, stamp: remote.Stamp, node: str) -> bool:
         """Copy a file as a whole; false if it has changed meanwhile."""
@@ -217,9 +218,11 @@ class Carrier:
             aside.unlink(missing_ok=True)
         return True
 
-    def _append_log(self) -> None:
+    def _append_log(self, node: str) -> None:
+        name = self._note["id"]
         with suppress(RuntimeError), self.job.log.open("a", encoding="utf-8") as log:
-            log.write(self._jobs.client.get_job_logs(self._note["id"]))
+            log.write(self._ask(remote.log, name, node=node))
+            log.write(self._jobs.client.get_job_logs(name))
 
     def _end(self, state: State, *, told: bool, **words: Any) -> None:
         """Write the last state; an event too, where none told it on the cluster."""
@@ -251,11 +254,7 @@ class Carrier:
         return self._ray.get(task.remote(*arguments))
 
     def _connect(self) -> None:
-        address = self._note["client"]
-        try:
-            self._ray.init(address, logging_level="ERROR", log_to_driver=False)
-        except RuntimeError as error:  # of another version
-            raise UserError("The Ray cluster cannot be used.", first_line(error)) from None
+        self._ray.init(self._note["client"], logging_level="ERROR", log_to_driver=False)
         self._connected, self._tasks = True, {}
 
     def _python(self) -> str:
@@ -267,6 +266,8 @@ class Carrier:
                 f"No Ray Client answers at {self._note['client']}.",
                 "Open that port of the cluster, or set GRAPHFLOW_RAY_CLIENT.",
             ) from None
+        except RuntimeError as error:  # of another version
+            raise UserError("The Ray cluster cannot be used.", first_line(error)) from None
         except self._ray.exceptions.RayError as error:
             if "ModuleNotFoundError" not in str(error):
                 raise

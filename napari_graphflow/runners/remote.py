@@ -16,11 +16,11 @@ from typing import Any
 from napari_graphflow.failures import explain_exit
 from napari_graphflow.jobs import Job, data_root
 from napari_graphflow.preview import choose_case
-from napari_graphflow.runners.tools import engine
+from napari_graphflow.runners.tools import engine, own_log
 from napari_graphflow.system import child_environment
 
 #: Left where they are: nobody at home needs them, or the carrier writes them itself.
-LEFT = {"cache", "control", "lock", "job.json", "status.json", "preview_case"}
+LEFT = {"cache", "control", "lock", "log.txt", "job.json", "status.json", "preview_case"}
 #: Seconds after which the first process is ended, when another one has failed.
 GRACE = 30.0
 Stamp = tuple[int, int]
@@ -62,6 +62,11 @@ def read(name: str, path: str, offset: int, count: int) -> tuple[Stamp, bytes]:
     with (_place(name) / path).open("rb") as file:
         file.seek(offset)
         return _stamp(_place(name) / path), file.read(count)
+
+
+def log(name: str) -> str:
+    """What a carried job has logged."""
+    return own_log(Job(_place(name)))
 
 
 def forget(name: str) -> None:
