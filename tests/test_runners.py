@@ -74,6 +74,10 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ["GRAPHFLOW_CLUSTER"] = str(tmp_path_factory.mktemp("cluster"))
     environment = os.environ | {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # On a busy computer the parts of Ray wait long for one another.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+        "RAY_gcs_server_port_wait_time_s": "600",
+        "RAY_gcs_server_request_timeout_seconds": "600",
         "GRAPHFLOW_HOME": os.environ["GRAPHFLOW_CLUSTER"],
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }

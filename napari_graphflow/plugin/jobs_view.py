@@ -314,6 +314,8 @@ class JobsView(QWidget):
             if self._statuses[job].active:
                 job.pause()
                 enabled(False, (self.pause, self.cancel))
+            elif self._statuses[job].runner:
+                self._ask_engine(lambda: runner_of(job).submit(job))
             else:
                 runner_of(job).submit(job)
         except UserError as error:
@@ -326,14 +328,17 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            if self._statuses[job].runner:  # its engine may take seconds to answer
-                stop = runner_of(job).cancel
-                self._background.run(lambda: stop(job), lambda _: self.refresh(), self._panel.fail)
+            if self._statuses[job].runner:
+                self._ask_engine(lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
+
+    def _ask_engine(self, action: Callable[[], Any]) -> None:
+        """Ask the engine of a cluster, which may take seconds to answer."""
+        self._background.run(action, lambda _: self.refresh(), self._panel.fail)
 
     def _checkpoint(self) -> None:
         if self._shown is not None:

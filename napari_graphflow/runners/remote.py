@@ -58,10 +58,13 @@ def look(name: str, wishes: Iterable[str], case: str) -> dict[str, Any] | None:
 
 
 def read(name: str, path: str, offset: int, count: int) -> tuple[Stamp, bytes]:
-    """Read a part of a file of a carried job."""
-    with (_place(name) / path).open("rb") as file:
-        file.seek(offset)
-        return _stamp(_place(name) / path), file.read(count)
+    """Read a part of a file of a carried job; nothing, of no time, where it has just been moved."""
+    try:
+        with (_place(name) / path).open("rb") as file:
+            file.seek(offset)
+            return _stamp(_place(name) / path), file.read(count)
+    except FileNotFoundError:
+        return (0, 0), b""
 
 
 def log(name: str) -> str:
