@@ -28,6 +28,8 @@ has_submitit = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None or sys.platform == "win32",
     reason="needs submitit",
 )
+#: Seconds; on a busy computer Ray alone takes minutes to start.
+PATIENCE = 1200.0
 SMALL = {
     "steps": 4, "validate_every": 2, "batch_size": 1, "patch_size": (16,) * 3, "threads": 1,
     "device": "cpu",
@@ -38,7 +40,7 @@ def training(dataset: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(dataset=dataset, network="unet", width=4, **(SMALL | changes))
 
 
-def until(condition: Callable[[], Any], seconds: float = 600.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -92,7 +94,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
-    end = time.monotonic() + 600
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             Ray(address)
@@ -155,7 +157,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     until(lambda: not ray.poll(teacher).active)
     assert teacher.status().state == "done", ray.logs(teacher)
     local = jobs.create("train", training(blobs, validate_every=1)).start()
-    assert local.wait(300).state == "done", local.log.read_text()
+    assert local.wait(PATIENCE).state == "done", local.log.read_text()
     model = Path("artifacts", "model", "weights.safetensors")
     assert (teacher.folder / model).read_bytes() == (local.folder / model).read_bytes()
     assert metrics(teacher) == metrics(local)
@@ -197,7 +199,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
     alone, *together = (jobs.create("train", training(blobs, batch_size=2)) for _ in range(3))
-    assert alone.start().wait(300).state == "done", alone.log.read_text()
+    assert alone.start().wait(PATIENCE).state == "done", alone.log.read_text()
     for job, kind in zip(together, (Ray, PackedRay), strict=True):
         ray = kind(ray_address, workers=2)
         ray.submit(job)
