@@ -208,7 +208,7 @@ class _Recorder:
         """Say what went wrong, once, in words."""
         self._reserve.unlink(missing_ok=True)
         if not self.job.folder.exists():  # whatever failed, failed for that
-            error = OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.job.folder))
+            error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
             words = {"code": why.code, "text": why.text, "hint": why.hint}

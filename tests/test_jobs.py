@@ -280,7 +280,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
     yield
     """
     job = started(textwrap.dedent(body))
-    status = job.wait(60)
+    status = until(lambda: s if (s := job.status()).state == "failed" else None, 300)
     assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
     assert "does not answer any more" in status.text
     assert started(SHORT, job).wait(60).state == "done"
