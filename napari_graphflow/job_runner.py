@@ -29,6 +29,8 @@ STATUS_EVERY = 0.5
 PROGRESS_EVERY = 0.25
 #: Bytes kept free for the last words of a job that has filled its disk.
 RESERVE = 1 << 16
+#: Seconds that a job waits for a drive that went away, to say how it has ended.
+LAST_WORDS = 60.0
 CANCELLED_EXIT_CODE = 130
 
 
@@ -190,13 +192,23 @@ class _Recorder:
         self._reserve.unlink(missing_ok=True)
         final = {"state": state, "eta_s": None, "exit_code": exit_code, **words}
         self._status = self._status.model_copy(update={"heartbeat": time.time(), **final})
-        self.job.write_state(self._status)
-        self.job.forget_wishes()
-        return exit_code
+        deadline = time.monotonic() + LAST_WORDS
+        while True:
+            try:
+                self.job.folder.stat()
+                self.job.write_state(self._status)
+                self.job.forget_wishes()
+                return exit_code
+            except OSError:
+                if time.monotonic() > deadline:
+                    return exit_code
+                time.sleep(LOOK)
 
     def fail(self, error: BaseException) -> int:
         """Say what went wrong, once, in words."""
         self._reserve.unlink(missing_ok=True)
+        if not self.job.folder.exists():  # whatever failed, failed for that
+            error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
             words = {"code": why.code, "text": why.text, "hint": why.hint}

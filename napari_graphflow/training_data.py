@@ -14,6 +14,7 @@ from napari_graphflow.batches import TrainingCase, load_case
 from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Case, Dataset, Split, fingerprint
 from napari_graphflow.errors import UserError
+from napari_graphflow.manifest import compare_manifest, data_files
 from napari_graphflow.memory import MULTIPLE
 from napari_graphflow.system import replace_file
 
@@ -89,6 +90,10 @@ def read_training_data(
     rest = dataset.unlabelled("train") + hidden if unlabelled else []
     groups = {"labelled": chosen, "unlabelled": rest, "validation": dataset.labelled("val")}
     groups = _noted_cases(folder, dataset, {kind: some[:cases] for kind, some in groups.items()})
+    if cases is None and os.environ.get("RANK", "0") == "0":
+        unlabelled_cases = groups["unlabelled"]
+        labelled_cases = [*groups["labelled"], *groups["validation"]]
+        compare_manifest(folder, dataset, data_files(labelled_cases, unlabelled_cases))
 
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))

@@ -145,3 +145,15 @@ def test_an_unreadable_status_is_not_an_exception(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.status_file.write_text('{"state": "runn')
     assert job.status().state == "lost"
+
+
+def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    away = job.folder.with_name("away")
+    job.folder.rename(away)
+    status = job.status()
+    assert (status.state, status.code) == ("lost", "drive_gone")
+    assert "does not answer any more" in status.text
+    assert (job.wishes(), job.events()) == (set(), ([], 0))
+    away.rename(job.folder)
+    assert job.status().state == "created"

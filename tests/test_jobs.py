@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +249,7 @@ FAILURES = {
     "disk_full": ("open('/dev/full', 'wb', 0).write(b'x')", 4),
     "not_a_number": ("raise FloatingPointError('The loss became NaN at step 3.')", 5),
     "missing_file": ("open('/nowhere/case')", 2),
+    "drive_gone": ("raise OSError(__import__('errno').ESTALE, 'Stale file handle', '/mnt/a')", 6),
     "unexpected": ("{}['secret']", 1),
 }  # fmt: skip
 
@@ -265,6 +267,23 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
     assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
     assert job.log.read_text().count("Traceback") == 1
     assert states(job)[-1] == "failed"
+
+
+def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
+    started: Callable[..., Job],
+) -> None:
+    body = """
+    folder.rename(folder.with_suffix(".away"))
+    import threading
+    threading.Timer(1.5, folder.with_suffix(".away").rename, [folder]).start()
+    (folder / "checkpoints" / "last").write_text("1")
+    yield
+    """
+    job = started(textwrap.dedent(body))
+    status = until(lambda: s if (s := job.status()).state == "failed" else None, 300)
+    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.text
+    assert started(SHORT, job).wait(60).state == "done"
 
 
 def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:

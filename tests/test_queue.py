@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -33,14 +34,24 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
+OCCUPY = """
+import sys, time
+from pathlib import Path
+from napari_graphflow import job_runner
+from napari_graphflow.jobs import start_next
+def records():
+    while True:
+        yield {"event": "alive"}
+        time.sleep(0.05)
+folder = Path(sys.argv[1])
+job_runner.run(folder, records())
+start_next(folder.parent)
+"""
+
+
 def occupy(job: Job) -> Job:
     """Let a process that does nothing hold the job's device."""
-    sleep = "import sys; from napari_graphflow import job_runner; import time, pathlib\n"
-    sleep += "def records():\n    while True: yield {'event': 'alive'}; time.sleep(0.05)\n"
-    sleep += "code = job_runner.run(pathlib.Path(sys.argv[1]), records())\n"
-    sleep += "from napari_graphflow.jobs import start_next\n"
-    sleep += "start_next(pathlib.Path(sys.argv[1]).parent)"
-    return job.start([sys.executable, "-c", sleep, str(job.folder)], device="cpu")
+    return job.start([sys.executable, "-c", OCCUPY, str(job.folder)], device="cpu")
 
 
 @pytest.mark.parametrize("before", TRANSITIONS)
@@ -111,6 +122,24 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     assert third.status().waiting
     os.kill(first.status().pid or 0, signal.SIGKILL)
     until(lambda: third.status().state == "failed")
+    assert first.status().state == "lost"
+
+
+@posix
+def test_the_queue_goes_on_when_a_job_is_killed_and_nobody_looks(tmp_path: Path) -> None:
+    first, second = new_job(tmp_path), new_job(tmp_path / "gone")
+    # Both from another process, which is gone when the job is killed, like a closed window.
+    window = "import sys; from pathlib import Path; from napari_graphflow.jobs import Job, submit\n"
+    window += "first, second = (Job(Path(folder)) for folder in sys.argv[2:])\n"
+    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
+    window += "submit(second)"
+    folders = [str(first.folder), str(second.folder)]
+    subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)
+    until(lambda: first.status().state == "running")
+    assert second.status().waiting
+    os.killpg(first.status().pid or 0, signal.SIGKILL)  # its whole family
+    until(lambda: second.status().state == "failed")
+    assert second.status().device == "cpu"
     assert first.status().state == "lost"
 
 

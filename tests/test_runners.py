@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,18 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from napari_graphflow import jobs
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Job
-from napari_graphflow.runners import Local, Ray, Runner, Slurm, runner_of
+from napari_graphflow.model import load_model
+from napari_graphflow.runners import Local, PackedRay, Ray, Runner, Slurm, runner, runner_of
+from napari_graphflow.runners.tools import read_note
+from napari_graphflow.system import end_process_tree
 
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 has_submitit = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None or sys.platform == "win32",
     reason="needs submitit",
 )
+#: Seconds; on a busy computer Ray alone takes minutes to start.
+PATIENCE = 1200.0
 SMALL = {
     "steps": 4, "validate_every": 2, "batch_size": 1, "patch_size": (16,) * 3, "threads": 1,
     "device": "cpu",
@@ -33,44 +40,71 @@ def training(dataset: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(dataset=dataset, network="unet", width=4, **(SMALL | changes))
 
 
-def until(condition: Callable[[], Any], seconds: float = 300.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.2)
 
 
+def history(job: Job) -> list[dict[str, Any]]:
+    events, offset = [], 0
+    while (found := job.events(offset))[0]:
+        events, offset = events + found[0], found[1]
+    return events
+
+
+@torch.no_grad()
+def logits(job: Job, images: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(images).logits
+    return found
+
+
+def metrics(job: Job) -> dict[tuple[str, int], float]:
+    return {(e["name"], e["step"]): e["value"] for e in history(job) if e["event"] == "metric"}
+
+
 @pytest.fixture(scope="module")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray cluster of one computer, started and ended here."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, dashboard = one.getsockname()[1], other.getsockname()[1]
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for free in (one, two, three):
+            free.bind(("127.0.0.1", 0))
+        port, dashboard, client = (free.getsockname()[1] for free in (one, two, three))
     # Beside the interpreter, also where its environment is not activated.
     program = [sys.executable, "-m", "ray.scripts.scripts"]
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ["GRAPHFLOW_CLUSTER"] = str(tmp_path_factory.mktemp("cluster"))
+    environment = os.environ | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # On a busy computer the parts of Ray wait long for one another.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+        "RAY_gcs_server_port_wait_time_s": "600",
+        "RAY_gcs_server_request_timeout_seconds": "600",
+        "GRAPHFLOW_HOME": os.environ["GRAPHFLOW_CLUSTER"],
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    os.environ["GRAPHFLOW_RAY_CLIENT"] = f"ray://127.0.0.1:{client}"
+    log = tmp_path_factory.mktemp("ray") / "log"
     head = subprocess.Popen(
         [*program, "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats",
          "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true",
          "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+         f"--ray-client-server-port={client}",
          "--object-store-memory=100000000"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
-    end = time.monotonic() + 180
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             Ray(address)
             break
         except UserError:
-            assert head.poll() is None, "ray ended"
+            assert head.poll() is None, log.read_text()
             assert time.monotonic() < end, "ray does not answer"
             time.sleep(1)
     yield address
-    from napari_graphflow.system import end_process_tree
-
+    del os.environ["GRAPHFLOW_RAY_CLIENT"], os.environ["GRAPHFLOW_CLUSTER"]
     end_process_tree(head.pid, kill=False)
     try:
         head.wait(60)
@@ -111,6 +145,93 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     assert ray.cancel(waiting[-1], timeout=0.5).state == "cancelled"
     for job in waiting[:-1]:
         assert ray.cancel(job).state == "cancelled"
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) -> None:
+    ray = PackedRay(ray_address)
+    teacher = jobs.create("train", training(blobs, validate_every=1))
+    ray.submit(teacher)
+    until(lambda: not ray.poll(teacher).active)
+    assert teacher.status().state == "done", ray.logs(teacher)
+    local = jobs.create("train", training(blobs, validate_every=1)).start()
+    assert local.wait(PATIENCE).state == "done", local.log.read_text()
+    model = Path("artifacts", "model", "weights.safetensors")
+    assert (teacher.folder / model).read_bytes() == (local.folder / model).read_bytes()
+    assert metrics(teacher) == metrics(local)
+    states = [event["state"] for event in history(teacher) if event["event"] == "state"]
+    assert states == ["queued", "running", "done"]
+    assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
+
+    config = DistillationConfig(
+        dataset=blobs, teacher=teacher.folder / "artifacts" / "model", method="logits",
+        network="enet", width=8, **(SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}),
+    )  # fmt: skip
+    student = jobs.create("distill", config)
+    ray.submit(student)
+    until(lambda: student.status().step > 2)
+    student.pause()
+    until(lambda: not student.status().active)
+    assert student.status().state == "paused", ray.logs(student)
+    step = student.status().step
+    assert (student.folder / "checkpoints" / "last.pt").is_file()
+
+    again = runner_of(student)
+    assert isinstance(again, PackedRay)
+    again.submit(student)
+    until(lambda: student.status().step > step)
+    name = read_note(student)["id"]
+    carrier = student.status().pid
+    os.kill(carrier, signal.SIGKILL)
+    until(lambda: student.status().state == "lost")
+    again.submit(student)
+    until(lambda: student.status().state == "running" and student.status().step > step)
+    assert read_note(student)["id"] == name, "the job went on over there"
+    assert again.cancel(student).state == "cancelled"
+    steps = [e["step"] for e in history(student) if e["event"] == "progress" and e["total"] > 9]
+    assert max(steps) > step
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
+    alone, *together = (jobs.create("train", training(blobs, batch_size=2)) for _ in range(3))
+    assert alone.start().wait(PATIENCE).state == "done", alone.log.read_text()
+    for job, kind in zip(together, (Ray, PackedRay), strict=True):
+        ray = kind(ray_address, workers=2)
+        ray.submit(job)
+        until(lambda job=job, ray=ray: not ray.poll(job).active)
+        assert job.status().state == "done", ray.logs(job)
+        wanted, found = metrics(alone), metrics(job)
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            # A score counts voxels, of which rounding may turn a few that are undecided.
+            tolerance = 0.01 if key[0].startswith("dice") else 1e-4
+            assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=tolerance), key
+    images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    shared, packed, wanted = (logits(job, images) for job in (*together, alone))
+    torch.testing.assert_close(shared, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(packed, wanted, rtol=1e-3, atol=1e-3)
+
+    odd = jobs.create("train", training(blobs, batch_size=3))
+    ray = Ray(ray_address, workers=2)
+    ray.submit(odd)
+    until(lambda: not ray.poll(odd).active)
+    assert "cannot be shared evenly by 2 processes" in odd.status().text
+    many = jobs.create("train", training(blobs))
+    ray = Ray(ray_address, workers=9)
+    ray.submit(many)
+    until(lambda: not ray.poll(many).active)
+    assert many.status().state == "failed"
+    assert many.status().text == "The Ray cluster has 2 CPUs for 9 workers."
+
+
+def test_several_workers_need_ray() -> None:
+    with pytest.raises(UserError, match="Several workers are started by Ray only"):
+        runner("local", workers=2)
 
 
 @has_ray

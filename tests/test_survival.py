@@ -378,6 +378,24 @@ def test_a_data_file_goes_away(calm: Job, image: str) -> None:
 
 
 @pytest.mark.soak
+def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
+    job = jobs.create("distill", calm.config)
+    process = launch(job)
+    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    away = job.folder.with_name("away")
+    job.folder.rename(away)
+    process.join(5)
+    assert process.is_alive(), "it waits for the drive to say how it has ended"
+    away.rename(job.folder)
+    process.join()
+    status = job.status()
+    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.text
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
 def test_it_is_suspended_for_a_minute(calm: Job) -> None:
     job = jobs.create("distill", calm.config)
     process = launch(job)

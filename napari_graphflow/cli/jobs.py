@@ -1,5 +1,6 @@
 """``jobs``: trainings and distillations, running and past."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from cyclopts import App
@@ -9,9 +10,11 @@ from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
 from napari_graphflow.config import DistillationConfig, TrainingConfig, read_config
 from napari_graphflow.devices import devices as list_devices
+from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import (
     Job,
     Kind,
+    Status,
     find_job,
     jobs_root,
     list_jobs,
@@ -39,7 +42,7 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     if where.is_dir():
         start_next(where)  # in the place of a job that was killed before it could
     order = waiting(where)
-    found = [(job, job.status()) for job in list_jobs(root)]
+    found = [(job, _seen(job)) for job in list_jobs(root)]
     if json:
         print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
         return
@@ -206,6 +209,15 @@ def run(folder: Path) -> int:
     from napari_graphflow import job_runner
 
     return job_runner.main(folder)
+
+
+def _seen(job: Job) -> Status:
+    """The state of a job; of one that a cluster has not started yet, what the cluster says."""
+    status = job.status()
+    if status.state == "queued" and status.runner:
+        with suppress(UserError, RuntimeError, OSError):  # it does not answer: as the folder says
+            return runner_of(job).poll(job)
+    return status
 
 
 def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:

@@ -33,6 +33,7 @@ def train(
     detach: Flag = False,
     estimate: Flag = False,
     runner: RunnerName = "local",
+    workers: int = 1,
     json: Json = False,
 ) -> int:
     """Train a network on the labelled cases of a dataset.
@@ -49,11 +50,14 @@ def train(
         Start nothing: measure a few steps and print the time and the memory that the run takes,
         and the largest setting that fits if this one does not.
     runner
-        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders.
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
+        sends data, teacher and job to one that does not, and fetches what comes out.
+    workers
+        Processes of a Ray cluster that share each batch.
     json
         Print the result as JSON.
     """
-    return _run_job("train", config, out, detach, json, runner, only_estimate=estimate)
+    return _run_job("train", config, out, detach, json, runner, workers, only_estimate=estimate)
 
 
 def distill(
@@ -63,6 +67,7 @@ def distill(
     detach: Flag = False,
     estimate: Flag = False,
     runner: RunnerName = "local",
+    workers: int = 1,
     json: Json = False,
 ) -> int:
     """Train a student from a teacher, on labelled and unlabelled cases.
@@ -79,11 +84,14 @@ def distill(
         Start nothing: measure a few steps and print the time and the memory that the run takes,
         and the largest setting that fits if this one does not.
     runner
-        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders.
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
+        sends data, teacher and job to one that does not, and fetches what comes out.
+    workers
+        Processes of a Ray cluster that share each batch.
     json
         Print the result as JSON.
     """
-    return _run_job("distill", config, out, detach, json, runner, only_estimate=estimate)
+    return _run_job("distill", config, out, detach, json, runner, workers, only_estimate=estimate)
 
 
 def segment(
@@ -238,6 +246,7 @@ def _run_job(
     detach: bool,
     json: bool,
     runner: RunnerName,
+    workers: int,
     *,
     only_estimate: bool,
 ) -> int:
@@ -251,7 +260,7 @@ def _run_job(
         found = estimate_run(kind, config, console.print)
         print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))
         return 0
-    engine = get_runner(runner)
+    engine = get_runner(runner, workers)
     job = create(kind, config)
     engine.submit(job)
     if detach:

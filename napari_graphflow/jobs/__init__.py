@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -111,8 +112,10 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
 def list_jobs(root: Path | None = None) -> list[Job]:
     """All jobs in a folder, the newest first; what is no job is passed over."""
     root = jobs_root() if root is None else Path(root)
-    found = []
-    for folder in root.iterdir() if root.is_dir() else ():
+    found, folders = [], []
+    with suppress(OSError):  # not made yet, or on a drive that does not answer
+        folders = list(root.iterdir())
+    for folder in folders:
         if folder.name.startswith("."):
             continue
         try:

@@ -1,6 +1,8 @@
 """The files of a job: where they are, and how they are read and written."""
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 
 from napari_graphflow.config import DistillationConfig, TrainingConfig, first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import in_words
+from napari_graphflow.failures import explain, in_words
 from napari_graphflow.jobs.records import Status, read_events
 from napari_graphflow.system import replace_file, try_lock
 
@@ -138,6 +140,10 @@ class JobFolder:
                 )
             yield
 
+    def gone(self) -> OSError:
+        """The error that says that the drive with the folder went away."""
+        return OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.folder))
+
     def write_status(self, status: Status) -> None:
         """Replace ``status.json``; only within `writing`."""
         replace_file(self.status_file, status.model_dump_json(indent=1).encode())
@@ -146,7 +152,7 @@ class JobFolder:
         """What the files in ``control`` ask for."""
         try:
             return {path.name for path in self.control.iterdir()}
-        except FileNotFoundError:
+        except OSError:  # never made, or on a drive that went away
             return set()
 
     def forget_wishes(self) -> None:
@@ -165,10 +171,13 @@ class JobFolder:
         for _ in range(20):
             try:
                 return Status.model_validate_json(self.status_file.read_bytes())
-            except FileNotFoundError:
-                return Status()
             except PermissionError:  # Windows, while the file is being replaced
                 time.sleep(0.01)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and self.folder.is_dir():
+                    return Status()
+                why = explain(self.gone())
+                return Status(state="lost", text=why.text, hint=why.hint, code=why.code)
             except ValidationError:
                 break
         return Status(state="lost", text=f"{self.status_file} cannot be read.")

@@ -84,7 +84,9 @@ class Job(JobFolder):
             update = {"launched": time.time(), "runner": runner}
             self.write_status(queued.model_copy(update=update))
 
-    def start(self, command: Sequence[str] | None = None, device: str = "") -> Self:
+    def start(
+        self, command: Sequence[str] | None = None, device: str = "", runner: str = ""
+    ) -> Self:
         """Start the job, or resume it from its last checkpoint, as a process that outlives ours.
 
         It does not wait for a device to become free; see `queue.submit` for that.
@@ -95,6 +97,8 @@ class Job(JobFolder):
             Another way to run the folder, such as a launcher for several GPUs.
         device
             Where to compute, instead of what the settings say.
+        runner
+            The engine on which the command lets it run, where that is not this computer.
 
         Raises
         ------
@@ -108,7 +112,8 @@ class Job(JobFolder):
             status = self.status()
             if not status.waiting:
                 self._require(status, "queued", "started")
-            self.write_status(status.model_copy(update={"launched": launched, "device": device}))
+            update = {"launched": launched, "device": device, "runner": runner}
+            self.write_status(status.model_copy(update=update))
         # The lock is free again: the process that we start now takes it.
         if command is None:
             command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(self.folder)]

@@ -1,10 +1,13 @@
 """The queue: one job on each device, the next starts when one ends.
 
 There is no daemon. Whoever sees a job end, the job itself first of all, starts the next one under a
-lock file; so the queue goes on with napari closed. A job that was killed cannot do that, and
-whoever looks next (a window, ``jobs list``) does it in its place.
+lock file; so the queue goes on with napari closed. A job that was killed cannot do that: a keeper,
+which lives only while a job waits, does it in its place.
 """
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.records import Status
-from napari_graphflow.system import try_lock
+from napari_graphflow.system import start_detached, try_lock
 
 LOCK = ".queue.lock"
 #: Seconds to wait for another process that is just starting a job.
@@ -32,6 +35,8 @@ def submit(job: Job) -> Job:
     """
     job.enqueue(time.time())
     start_next(job.folder.parent)
+    if job.status().waiting:
+        _start_keeper(job.folder.parent)
     return job
 
 
@@ -99,6 +104,14 @@ def start_next(root: Path) -> list[Job]:
                     started.append(job.start(device=name))
                     busy.add(name)
     return started
+
+
+def _start_keeper(root: Path) -> None:
+    """Let a folder of jobs have its keeper; the second one ends at once."""
+    command = [sys.executable, "-m", "napari_graphflow.jobs.keeper", str(root)]
+    with suppress(OSError):  # without one the queue goes on all the same, where no job is killed
+        keeper = start_detached(command, root, Path(os.devnull))
+        threading.Thread(target=keeper.wait, daemon=True).start()  # reaped when it ends
 
 
 def _device(job: Job, status: Status, there: list[Device]) -> str:

@@ -156,7 +156,7 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
             data = file.read(CHUNK)
             if b"\n" not in data and len(data) == CHUNK:
                 data += file.readline()
-    except FileNotFoundError:
+    except OSError:  # nothing was told yet, or the drive went away
         return [], offset
     end = data.rfind(b"\n") + 1
     return list(_parse(data[:end])), offset + end

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.runners import RunnerName
 
 PROGRAM = "napari-graphflow"
 
@@ -19,10 +20,12 @@ def segment_command(image: str, model: Path, device: str, probabilities: bool) -
     return shlex.join([PROGRAM, *words])
 
 
-def job_command(config: TrainingConfig) -> str:
+def job_command(config: TrainingConfig, runner: RunnerName = "local", workers: int = 1) -> str:
     """``train`` or ``distill``, with the options that differ from their default."""
     kind = "distill" if isinstance(config, DistillationConfig) else "train"
-    return shlex.join([PROGRAM, kind, *_options(config, "")])
+    where = ["--runner", runner] if runner != "local" else []
+    where += ["--workers", str(workers)] if workers > 1 else []
+    return shlex.join([PROGRAM, kind, *_options(config, ""), *where])
 
 
 def _options(config: BaseModel, prefix: str) -> list[str]:

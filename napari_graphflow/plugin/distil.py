@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QRadioButton,
+    QSpinBox,
     QWidget,
 )
 
@@ -53,7 +54,12 @@ from napari_graphflow.plugin.widgets import (
 )
 from napari_graphflow.runners import RunnerName, runner
 
-RUNNERS = {"local": "this computer", "ray": "Ray cluster", "slurm": "Slurm cluster"}
+RUNNERS = {
+    "local": "this computer",
+    "ray": "Ray cluster",
+    "ray-packed": "Ray cluster, data sent along",
+    "slurm": "Slurm cluster",
+}
 TRAIN_FIRST = "train a teacher first"
 #: Fields that the window asks for by itself, and one that is kept as it is.
 ASKED = {"dataset", "teacher", "network", "method", "dims", "preprocessing"}
@@ -84,9 +90,17 @@ class DistilWidget(Panel):
         self.command = QPushButton("Copy")
         self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
         self.runner = QComboBox()
-        self.runner.setToolTip("Clusters must see the folders of the data and of the jobs.")
+        self.runner.setToolTip(
+            "Clusters must see the folders of the data and of the jobs, unless these are sent."
+        )
         for name, title in RUNNERS.items():
             self.runner.addItem(title, name)
+        shrinkable(self.runner)
+        self.workers = QSpinBox()
+        self.workers.setRange(1, 64)
+        self.workers.setPrefix("workers ")
+        self.workers.setToolTip("Processes of the Ray cluster that share each batch.")
+        self.workers.hide()
         self.measure = QPushButton("Estimate time and memory")
         self.measure.setToolTip("Runs a few steps; finds the largest setting that fits.")
         self.estimate = hint()
@@ -116,7 +130,7 @@ class DistilWidget(Panel):
         rows.add("", self.effort_text)
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
-        where = row(QLabel("Run on"), self.runner, stretch=1)
+        where = row(QLabel("Run on"), self.runner, self.workers, stretch=1)
         self.advanced = folded("Advanced", where, *self.forms.values())
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))
@@ -134,6 +148,7 @@ class DistilWidget(Panel):
         self.teacher.model_changed.connect(self._teacher_changed)
         self.method.currentIndexChanged.connect(self._update)
         self.effort.buttonClicked.connect(self._effort_changed)
+        self.runner.currentIndexChanged.connect(self._runner_changed)
         self.command.clicked.connect(self._copy)
         self.measure.clicked.connect(self._measure)
         self.button.clicked.connect(self.start)
@@ -191,12 +206,14 @@ class DistilWidget(Panel):
         try:
             config = self.config()
             kind: Kind = "train" if self.kind == "train" else "distill"
-            where = self.runner.currentData()
+            where, workers = self.runner.currentData(), self._workers()
             if where != "local":  # its engine may take seconds to answer
                 self.status.say("Handing the job over …")
-                self._background.run(lambda: _submit(kind, config, where), self._started, self.fail)
+                self._background.run(
+                    lambda: _submit(kind, config, where, workers), self._started, self.fail
+                )
                 return
-            self._started(_submit(kind, config, where))
+            self._started(_submit(kind, config, where, workers))
         except UserError as error:
             self.fail(error)
 
@@ -264,6 +281,13 @@ class DistilWidget(Panel):
         self.button.setText("Start training the teacher" if training else "Start distillation")
         self._update()
 
+    def _workers(self) -> int:
+        """How many processes of a cluster share each batch; of this computer, one."""
+        return self.workers.value() if self.runner.currentData().startswith("ray") else 1
+
+    def _runner_changed(self) -> None:
+        self.workers.setVisible(self.runner.currentData().startswith("ray"))
+
     def _effort_changed(self) -> None:
         effort: Effort = self.effort.checkedButton().property("effort")
         preset = PRESETS[effort]
@@ -291,7 +315,8 @@ class DistilWidget(Panel):
 
     def _copy(self) -> None:
         try:
-            copy_text(job_command(self.config()))
+            where = self.runner.currentData()
+            copy_text(job_command(self.config(), where, self._workers()))
         except UserError as error:
             self.fail(error)
 
@@ -307,8 +332,8 @@ class DistilWidget(Panel):
         segment.model.choose(folder)
 
 
-def _submit(kind: Kind, config: TrainingConfig, where: RunnerName) -> Job:
-    engine = runner(where)  # before there is a job that could not run
+def _submit(kind: Kind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
+    engine = runner(where, workers)  # before there is a job that could not run
     job = create(kind, config)
     engine.submit(job)
     return job

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,7 @@ class JobsView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        title = QLabel("Jobs")
-        title.setStyleSheet("font-weight: bold;")
-        column.addWidget(title)
+        column.addWidget(QLabel("<b>Jobs</b>"))
         column.addWidget(self.empty)
         column.addWidget(self.table)
         column.addWidget(self._details)
@@ -186,7 +185,9 @@ class JobsView(QWidget):
 
     def _list_again_if_changed(self) -> None:
         root = jobs_root()
-        changed = root.stat().st_mtime if root.is_dir() else 0.0
+        changed = 0.0
+        with suppress(OSError):  # not made yet, or on a drive that does not answer
+            changed = root.stat().st_mtime
         # A folder that another process made becomes a job a moment later.
         if changed == self._listed and time.time() - changed > SETTLED_S:
             return
@@ -315,7 +316,7 @@ class JobsView(QWidget):
                 job.pause()
                 enabled(False, (self.pause, self.cancel))
             else:
-                runner_of(job).submit(job)
+                self._ask_engine(lambda: runner_of(job).submit(job))
         except UserError as error:
             self._panel.fail(error)
         self._statuses.pop(job, None)
@@ -326,14 +327,17 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            if self._statuses[job].runner:  # its engine may take seconds to answer
-                stop = runner_of(job).cancel
-                self._background.run(lambda: stop(job), lambda _: self.refresh(), self._panel.fail)
+            if self._statuses[job].runner:
+                self._ask_engine(lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
+
+    def _ask_engine(self, action: Callable[[], Any]) -> None:
+        """Ask the engine of a job; a cluster, or a driver, may take seconds to answer."""
+        self._background.run(action, lambda _: self.refresh(), self._panel.fail)
 
     def _checkpoint(self) -> None:
         if self._shown is not None:

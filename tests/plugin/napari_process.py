@@ -1,7 +1,9 @@
 """A napari of its own for tests of what outlives one: ``python napari_process.py start|find ...``.
 
-``start DATASET TEACHER`` starts a distillation by a click and is then killed as by a crash;
-``find`` looks for it, sees it go on, cancels it by a click, and prints what it saw as JSON.
+``start DATASET TEACHER STEPS`` starts a distillation by a click and is then killed as by a crash;
+``find`` looks for it, sees it go on, cancels it by a click, and prints what it saw as JSON;
+``leave`` sees it and closes napari, which takes as long as it prints;
+``student`` sees it end, and looks for its student among the models.
 """
 
 import json
@@ -17,6 +19,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.plugin.segment import SegmentWidget
 
 PATIENCE_S = 120
 
@@ -28,13 +31,13 @@ def wait(until: Callable[[], bool]) -> None:
         QTest.qWait(50)
 
 
-def start(widget: DistilWidget, dataset: Path, teacher: Path) -> None:
+def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> None:
     widget.dataset.choose(dataset)
     wait(widget.dataset.checked)
     widget.teacher.choose(teacher)
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     form = widget.forms["distill"]
-    form.put_fields(steps=100_000, validate_every=50_000, device="cpu", width="8")
+    form.put_fields(steps=steps, validate_every=steps, device="cpu", width="8")
     form.put_fields(patch_size=(16, 16, 16))
     form.part("graph_flow").put_fields(paraphraser_steps=2)
     QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
@@ -57,11 +60,43 @@ def find(widget: DistilWidget) -> None:
     sys.stdout.write(json.dumps(seen | {"after": job.status().state}) + "\n")
 
 
+def leave(viewer: napari.Viewer, widget: DistilWidget) -> None:
+    wait(lambda: widget.jobs.selected() is not None)
+    state, before = widget.jobs.selected().status().state, time.monotonic()
+    viewer.close()
+    sys.stdout.write(json.dumps({"state": state, "seconds": time.monotonic() - before}) + "\n")
+
+
+def student(viewer: napari.Viewer, widget: DistilWidget) -> None:
+    """The models are listed before it ends, and looked at again afterwards."""
+    _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    wait(lambda: widget.jobs.selected() is not None)
+    job = widget.jobs.selected()
+    seen = {"job": str(job.folder), "state": job.status().state, "before": models(segment)}
+    wait(lambda: widget.jobs.status.text().startswith("Done"))
+    segment.model.combo.showPopup()
+    segment.model.combo.hidePopup()
+    seen["listed"] = models(segment)
+    QTest.mouseClick(widget.jobs.use, Qt.MouseButton.LeftButton)
+    seen["used"] = str(segment.model.folder())
+    sys.stdout.write(json.dumps(seen) + "\n")
+
+
+def models(segment: SegmentWidget) -> list[str]:
+    combo = segment.model.combo
+    return [folder for index in range(combo.count()) if (folder := combo.itemData(index))]
+
+
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
     _, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
     if sys.argv[1] == "start":
-        start(distil, Path(sys.argv[2]), Path(sys.argv[3]))
-    else:
+        start(distil, Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[1] == "find":
         find(distil)
+        viewer.close()
+    elif sys.argv[1] == "leave":
+        leave(viewer, distil)
+    else:
+        student(viewer, distil)
         viewer.close()

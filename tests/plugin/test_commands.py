@@ -42,6 +42,13 @@ def test_the_copied_command_asks_for_the_same_run(name: str) -> None:
     assert _parsed(words)["config"] == CONFIGS[name]
 
 
+def test_the_copied_command_names_the_cluster() -> None:
+    _, *words = shlex.split(job_command(CONFIGS["training"], "ray-packed", 2))
+    bound = _parsed(words)
+    assert (bound["runner"], bound["workers"]) == ("ray-packed", 2)
+    assert bound["config"] == CONFIGS["training"]
+
+
 def test_the_copied_segmentation_command_is_understood() -> None:
     command = segment_command("/scans/a b.nii.gz", Path("/models/x"), "cpu", True)
     bound = _parsed(shlex.split(command)[1:])

@@ -5,18 +5,21 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
 
 from napari_graphflow.config import METHODS, PRESETS, DistillationConfig, EMKDOptions
 from napari_graphflow.jobs import create, list_jobs
 from napari_graphflow.networks import NETWORKS, build
 from napari_graphflow.plugin.choices import PARAMETERS
 from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.runners import RunnerName
 
 SLOW_MS = 300_000
 AddDistil = Callable[[], DistilWidget]
@@ -123,6 +126,28 @@ def test_the_window_asks_for_what_it_shows(
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     assert (widget.config().method, widget.config().network) == ("logits", "enet")
+
+
+def test_a_cluster_is_chosen_and_what_it_lacks_is_told(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cluster answers here, with Ray installed or without."""
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    assert {widget.runner.itemData(i) for i in range(widget.runner.count())} == set(
+        get_args(RunnerName)
+    )
+    assert widget.workers.isHidden()
+    widget.runner.setCurrentIndex(widget.runner.findData("ray-packed"))
+    assert not widget.workers.isHidden()
+    widget.workers.setValue(2)
+    click(qtbot, widget.command)
+    assert "--runner ray-packed --workers 2" in QGuiApplication.clipboard().text()
+    click(qtbot, widget.button)
+    qtbot.waitUntil(lambda: widget.status.text().startswith("✕"), timeout=SLOW_MS)
+    assert "Ray" in widget.status.text()
+    assert list_jobs() == []
 
 
 def test_a_wrong_entry_under_advanced_is_told_in_a_sentence(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari import Viewer
+from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
@@ -91,6 +92,37 @@ def test_a_running_job_is_asked_for_a_checkpoint(
     shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())
     assert shown["config"]["name"] == "first"
     dialog.close()
+
+
+ENDING = """
+import sys
+from pathlib import Path
+from napari_graphflow import job_runner
+def records():
+    yield {"event": "phase", "name": "training"}
+    BODY
+sys.exit(job_runner.run(Path(sys.argv[1]), records()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("pass", "first is done."),
+        ("open('/nowhere/case')", "first: /nowhere/case is missing."),
+        ("import os; os.kill(os.getpid(), 9)", "first: The job was ended by the system"),
+    ],
+)
+def test_a_notification_tells_how_a_job_has_ended(
+    view: JobsView, qtbot: QtBot, tmp_path: Path, body: str, said: str
+) -> None:
+    job = new_job(tmp_path, "first")
+    job.start([sys.executable, "-c", ENDING.replace("BODY", body), str(job.folder)], device="cpu")
+    view.choose(job)
+    notification_manager.records.clear()
+    qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=60_000)
+    (told,) = notification_manager.records
+    assert str(told.message).startswith(said)
 
 
 def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,13 +57,41 @@ def test_a_scan_is_segmented_twice_saved_and_compared_by_clicks(
 @pytest.mark.usefixtures("no_job_is_left")
 def test_a_distillation_outlives_a_crash_of_napari(tiny_dataset: Path, make_model) -> None:
     teacher = make_model("teacher", role="teacher", network="unet")
-    crashed = subprocess.run(
-        [*NAPARI, "start", tiny_dataset, teacher], stdout=subprocess.PIPE, text=True, check=False
-    )
-    assert crashed.returncode == -9
-    restarted = subprocess.run([*NAPARI, "find"], stdout=subprocess.PIPE, text=True, check=True)
-    started = json.loads(crashed.stdout.splitlines()[-1])
-    found = json.loads(restarted.stdout.splitlines()[-1])
+    started = crash(tiny_dataset, teacher, 100_000)
+    left = restart("leave")
+    assert left["state"] == "running"
+    assert left["seconds"] < 5, "nothing holds up the end of napari"
+    found = restart("find")
     assert found["job"] == started["job"]
     assert (found["state"], found["after"]) == ("running", "cancelled")
     assert "left" in found["bar"]
+
+
+@pytest.mark.usefixtures("no_job_is_left")
+def test_after_a_crash_of_napari_the_student_is_listed_when_it_is_done(
+    tiny_dataset: Path, make_model
+) -> None:
+    teacher = make_model("teacher", role="teacher", network="unet")
+    started = crash(tiny_dataset, teacher, 400)
+    found = restart("student")
+    assert (found["job"], found["state"]) == (started["job"], "running")
+    student = str(Path(started["job"]) / "artifacts" / "model")
+    assert student not in found["before"]
+    assert student in found["listed"]
+    assert found["used"] == student
+
+
+def crash(dataset: Path, teacher: Path, steps: int) -> dict[str, str]:
+    """Start a distillation in a napari that is then killed."""
+    command = [*NAPARI, "start", dataset, teacher, str(steps)]
+    crashed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert crashed.returncode == -9
+    told: dict[str, str] = json.loads(crashed.stdout.splitlines()[-1])
+    return told
+
+
+def restart(what: str) -> dict[str, Any]:
+    """What another napari sees."""
+    restarted = subprocess.run([*NAPARI, what], stdout=subprocess.PIPE, text=True, check=True)
+    seen: dict[str, Any] = json.loads(restarted.stdout.splitlines()[-1])
+    return seen

@@ -1,0 +1,51 @@
+"""A small process that lives while jobs wait: ``python -m napari_graphflow.jobs.keeper FOLDER``.
+
+A job that ends starts the next one. One that is killed, with napari closed, cannot; the keeper
+then does it. It is apart from every job, so that it outlives a whole family of processes that is
+killed, and it ends when nothing waits any more.
+"""
+
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import list_jobs, start_next
+from napari_graphflow.system import try_lock
+
+LOCK = ".keeper.lock"
+WAITING = "waiting"
+#: Seconds between two looks.
+EVERY = 2.0
+
+
+def keep(root: Path) -> None:
+    """Start what can start until nothing waits, unless another process does."""
+    # Asked once more after the lock was let go: a job that came in between found it taken.
+    while WAITING in _states(root).values():
+        with (root / LOCK).open("ab") as file:
+            if not try_lock(file):
+                return
+            _watch(root)
+
+
+def _watch(root: Path) -> None:
+    seen: dict[str, str] = {}
+    while WAITING in (now := _states(root)).values():
+        # Only where something has changed: asking a driver for its devices may take seconds.
+        if now != seen:
+            with suppress(UserError, OSError):
+                start_next(root)
+                seen = now
+        time.sleep(EVERY)
+
+
+def _states(root: Path) -> dict[str, str]:
+    statuses = {job.name: job.status() for job in list_jobs(root)}
+    return {name: WAITING if s.waiting else s.state for name, s in statuses.items()}
+
+
+if __name__ == "__main__":
+    with suppress(OSError):  # the folder may be removed at any time
+        keep(Path(sys.argv[1]))

@@ -1,0 +1,98 @@
+"""Slurm, by submitit."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import Job, Status, data_root
+from napari_graphflow.runners.tools import (
+    POLL,
+    STOPPING,
+    ends_on_its_own,
+    engine,
+    first_line,
+    give_up,
+    job_command,
+    own_log,
+    read_note,
+    settled,
+    write_note,
+)
+
+
+class Slurm:
+    """Slurm, by submitit. ``slurm.json`` beside the folder of jobs holds its parameters.
+
+    Parameters
+    ----------
+    cluster
+        ``slurm``, or ``local`` for the processes with which submitit stands in for it.
+    """
+
+    def __init__(self, cluster: str = "") -> None:
+        self._submitit = engine("submitit", "slurm")
+        self._cluster = cluster or os.environ.get("GRAPHFLOW_SLURM_CLUSTER", "slurm")
+        self._handles: dict[Path, Any] = {}
+
+    def submit(self, job: Job) -> None:
+        parameters = self._parameters()
+        try:
+            executor = self._submitit.AutoExecutor(job.folder / "slurm", cluster=self._cluster)
+            executor.update_parameters(name=job.name[:60], **parameters)
+        except (RuntimeError, TypeError, NameError) as error:
+            raise UserError("Slurm cannot be used here.", first_line(error)) from None
+        job.hand_over("slurm")
+        command = self._submitit.helpers.CommandFunction(job_command(job), verbose=False)
+        try:
+            handle = executor.submit(command)
+        except Exception as error:  # submitit passes on whatever sbatch says, as many kinds
+            give_up(job, f"Slurm did not take the job: {first_line(error)}")
+            raise UserError(f"Slurm did not take {job.title}.", first_line(error)) from None
+        self._handles[job.folder] = handle
+        write_note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
+
+    def poll(self, job: Job) -> Status:
+        if job.status().state == "queued" and self._handle(job).done():
+            self._wait_for_words(job)
+            if job.status().state == "queued":
+                give_up(job, "Slurm ended the job before it began.")
+        return job.status()
+
+    def cancel(self, job: Job, timeout: float = 10.0) -> Status:
+        if not ends_on_its_own(job, timeout):
+            self._handle(job).cancel()
+            end = time.monotonic() + STOPPING
+            while not self._handle(job).done() and time.monotonic() < end:
+                time.sleep(POLL)
+        return settled(job)
+
+    def logs(self, job: Job) -> str:
+        handle = self._handle(job)
+        return (handle.stdout() or "") + (handle.stderr() or "") + own_log(job)
+
+    def _handle(self, job: Job) -> Any:
+        if job.folder in self._handles:  # the stand-in knows only its own processes
+            return self._handles[job.folder]
+        noted = read_note(job)
+        kinds = {"local": self._submitit.LocalJob, "slurm": self._submitit.SlurmJob}
+        return kinds[noted["cluster"]](job.folder / "slurm", noted["id"])
+
+    def _parameters(self) -> dict[str, Any]:
+        path = data_root() / "slurm.json"
+        if not path.is_file():
+            return {"timeout_min": 24 * 60}
+        try:
+            return dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{path} is no table of JSON.", 'Write for example {"timeout_min": 600}.'
+            ) from None
+
+    @staticmethod
+    def _wait_for_words(job: Job) -> None:
+        end = time.monotonic() + 2.0
+        while job.status().state == "queued" and time.monotonic() < end:
+            time.sleep(POLL)

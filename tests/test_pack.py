@@ -1,0 +1,92 @@
+"""A job as one archive: what is in it, and that it runs where nothing else is."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from napari_graphflow import jobs
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.dataset import Dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import Job, Status
+from napari_graphflow.runners import remote
+from napari_graphflow.runners.pack import pack_job
+
+
+def new_job(dataset: Path) -> Job:
+    config = TrainingConfig(
+        dataset=dataset, network="unet", width=4, steps=2, validate_every=1, batch_size=1,
+        patch_size=(16,) * 3, threads=1, device="cpu",
+    )  # fmt: skip
+    return jobs.create("train", config)
+
+
+def test_an_archive_holds_what_the_job_needs_and_no_more(blobs: Path, tmp_path: Path) -> None:
+    job = new_job(blobs)
+    for name in ("checkpoints/last.pt", "cache/0/image.npy", "control/pause", "log.txt", "lock"):
+        path = job.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    pack_job(job, tmp_path / "job.zip")
+    with zipfile.ZipFile(tmp_path / "job.zip") as archive:
+        archive.extractall(tmp_path / "there")
+    there = tmp_path / "there"
+    found = {path.relative_to(there / "job").as_posix() for path in (there / "job").rglob("*.*")}
+    assert found == {"checkpoints/last.pt", "job.json", "status.json"}
+    dataset = Dataset.open(there / "data" / "blobs")
+    wanted = [case.name for case in Dataset.open(blobs).cases if case.split != "test"]
+    assert [case.name for case in dataset.cases] == wanted
+    packed = Job(there / "job")
+    assert packed.config.dataset == Path("data/blobs")
+    assert packed.status().may_become("running")
+    assert str(blobs.parent) not in (there / "job" / "job.json").read_text()
+
+
+def test_what_cannot_be_packed_is_told(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as small:
+        small.setattr("napari_graphflow.runners.pack.LIMIT", 1000)
+        with pytest.raises(UserError, match=r"and Ray takes at most 0\.0 GB"):
+            pack_job(new_job(blobs), tmp_path / "job.zip")
+    data = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    image, mask = (tmp_path / f"{name}.nii.gz" for name in ("image", "mask"))
+    shutil.copy(data / "imagesTr" / "blob_0_0000.nii.gz", image)
+    shutil.copy(data / "labelsTr" / "blob_0.nii.gz", mask)
+    described = json.loads((data / "dataset.json").read_text())
+    described["dataset"] = {"elsewhere": {"images": [str(image)], "label": str(mask)}}
+    (data / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="lies outside the folder of the dataset"):
+        pack_job(new_job(data), tmp_path / "job.zip")
+
+
+@pytest.mark.slow
+def test_an_archive_runs_where_nothing_else_is(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, without one: its entry point, and looks into the job's folder."""
+    data = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    pack_job(new_job(data), tmp_path / "job.zip")
+    shutil.rmtree(data)
+    with zipfile.ZipFile(tmp_path / "job.zip") as archive:
+        archive.extractall(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    assert remote.look("one", [], "") is None
+    assert remote.run(Path("job"), 1, "one") == 0
+    seen = remote.look("one", ["pause"], "blob_5")
+    assert seen is not None
+    assert Status.model_validate(seen["status"]).state == "done"
+    path = "artifacts/model/weights.safetensors"
+    stamp = seen["files"][path]
+    now, start = remote.read("one", path, 0, 100)
+    _, rest = remote.read("one", path, 100, 1 << 30)
+    assert tuple(now) == tuple(stamp)
+    assert len(start) == 100
+    assert len(start + rest) == stamp[0]
+    assert not {"job.json", "status.json", "log.txt"} & set(seen["files"])
+    assert remote.read("one", "gone", 0, 1) == ((0, 0), b"")
+    remote.forget("one")
+    assert remote.look("one", [], "") is None
