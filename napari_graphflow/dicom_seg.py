@@ -76,6 +76,11 @@ def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
     UserError
         If the voxels of the mask are no voxels of the image.
     """
+    elsewhere = UserError(
+        f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
+    )
+    if like.ndim != 3:
+        raise elsewhere
     turned = mask.oriented(like.orientation)
     steps = like.matrix * like.spacing[::-1]
     start = np.linalg.solve(steps, np.subtract(turned.origin, like.origin))[::-1]
@@ -86,9 +91,7 @@ def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
     if not (spacings and axes and np.abs(start - offset).max() < 0.1) or (
         offset.min() < 0 or np.any(ends > like.shape)
     ):
-        raise UserError(
-            f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
-        )
+        raise elsewhere
     whole = np.zeros(like.shape, mask.array.dtype)
     whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = turned.array
     return replace(like.with_array(whole), warnings=mask.warnings)
