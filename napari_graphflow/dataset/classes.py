@@ -80,7 +80,8 @@ class Survey:
             if others or self.names.setdefault(name, value) != value:
                 what = f"value {value} is {name}" if others else f"{name} has the value {value}"
                 raise UserError(
-                    f"By the names beside the mask {path.name}, {what}; another mask says otherwise.",
+                    f"By the names beside the mask {path.name}, {what}; another mask says "
+                    "otherwise.",
                     "Say what the values mean by naming the classes.",
                 )
 

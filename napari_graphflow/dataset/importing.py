@@ -10,8 +10,8 @@ Which cases go in, and where:
 
 What becomes of the values of the masks:
 
-- Names of classes come from the user, or else from what lies beside the masks, or from the segments of
-  DICOM segmentations, whose numbers are each program's own.
+- Names of classes come from the user, or else from what lies beside the masks, or from the segments
+  of DICOM segmentations, whose numbers are each program's own.
 - Without any, every value but 0 is a class, in ascending order.
 - Masks of two values, each 0 and 255 or 0 and 1, mean background and foreground. Where a mask holds
   255 beside other classes, it means "nobody has judged" and becomes nnU-Net's class ``ignore``.
@@ -21,7 +21,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,9 @@ def import_dataset(
         JSON file with the lists ``train``, ``val`` and ``test``; ``FILE#KEY`` takes the entry KEY
         of a file with several datasets. Or such lists themselves.
     classes
-        Name and value in the masks of each class; values that are not named are refused. None
-        takes the names that lie beside the masks and all values that occur. ``ignore`` names the value of voxels that nobody has judged.
+        Name and value in the masks of each class; values that are not named are refused. None takes
+        the names that lie beside the masks and all values that occur. ``ignore`` names the value of
+        voxels that nobody has judged.
     mask_suffix
         What names of masks have at the end, where it cannot be told by itself.
     progress
