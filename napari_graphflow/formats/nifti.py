@@ -117,8 +117,14 @@ def peek(path: Path, count: int = 1024) -> bytes:
         start = file.read(count)
         if not start.startswith(b"\x1f\x8b"):
             return start
+        packed, found = start + file.read(64 * count), b""
         try:
-            return zlib.decompressobj(wbits=31).decompress(start + file.read(64 * count), count)
+            # A file may be made of many small streams, one behind the other.
+            while len(found) < count and packed.startswith(b"\x1f\x8b"):
+                decoder = zlib.decompressobj(wbits=31)
+                found += decoder.decompress(packed, count - len(found))
+                packed = decoder.unused_data
+            return found
         except zlib.error:
             raise UserError(f"{path.name} is damaged: it cannot be decompressed.", AGAIN) from None
 
