@@ -60,7 +60,7 @@ def as_labels(
         array = array > 0
     largest = int(array.max())
     if largest > np.iinfo(np.uint32).max:
-        raise UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
+        raise _too_large(name)
     labels = array.astype(np.min_scalar_type(largest), copy=False)
     share = np.count_nonzero(labels) / labels.size
     if share > _INVERTED:
@@ -69,6 +69,10 @@ def as_labels(
             "not swapped."
         )
     return labels, tuple(said)
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
 
 
 def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any]:
@@ -101,6 +105,8 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
         raise UserError(
             f"The mask {name} holds voxels that are no numbers.", "Save it as integers."
         )
+    if np.abs(array).max() > np.iinfo(np.uint32).max:
+        raise _too_large(name)
     rounded = np.rint(array)
     if np.abs(array - rounded).max() > 0.01:
         odd = array[np.abs(array - rounded) > 0.01][0]

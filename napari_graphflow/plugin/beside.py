@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QApplication, QMainWindow
 #: What is done sooner is simply waited for.
 _SHORT_S = 0.05
 _POLL_MS = 20
+#: Whoever asked for a file needs the window a little longer, and may ask for another one.
+_CLOSE_AFTER_MS = 500
 T = TypeVar("T")
 
 
@@ -54,7 +56,7 @@ def _go_on_until(future: "Future[T]") -> None:
         for window in windows:
             window.removeEventFilter(keeper)
     for window in keeper.wanted:
-        QTimer.singleShot(0, window.close)
+        QTimer.singleShot(_CLOSE_AFTER_MS, window.close)
 
 
 class _KeepOpen(QObject):
