@@ -1,7 +1,7 @@
-"""A napari that is closed while it reads: ``python closing_process.py SCAN SECONDS``."""
+"""A napari that is closed while it reads: ``python closing_process.py SCAN``."""
 
 import sys
-import time
+from threading import Event
 
 import napari
 from qtpy.QtCore import QTimer
@@ -11,16 +11,25 @@ from napari_graphflow.plugin import files
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
     window, look, beside = viewer.window._qt_window, files.look, files.beside
-    files.look = lambda path: (time.sleep(float(sys.argv[2])), look(path))[1]
+    asked = Event()
 
-    def closed_meanwhile(function):
-        QTimer.singleShot(200, window.close)
+    def close():
+        window.close()
+        asked.set()
+
+    def close_meanwhile(function):
+        if not asked.is_set():
+            QTimer.singleShot(0, close)
         return beside(function)
 
-    files.beside = closed_meanwhile
-    viewer.window._qt_viewer._qt_open([sys.argv[1]], stack=False, plugin="napari-graphflow")
-    sys.stdout.write(f"{len(viewer.layers)} layer\n")
-    sys.stdout.flush()
+    def open_scan():
+        viewer.window._qt_viewer._qt_open([sys.argv[1]], stack=False, plugin="napari-graphflow")
+        sys.stdout.write(f"{len(viewer.layers)} layer\n")
+        sys.stdout.flush()
+
+    files.beside = close_meanwhile
+    files.look = lambda path: look(path) if asked.wait(60) else None
+    QTimer.singleShot(0, open_scan)
     napari.run()
     sys.stdout.write("closed\n")
     sys.stdout.flush()
