@@ -35,7 +35,10 @@ def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
     if len(sides) > 1:
         return None
     # A left ventricle is a structure of its own, a left kidney a kidney on the left.
-    tries = [("".join(words), None), (plain, _SIDES[sides[0]] if sides else None)]
+    tries: list[tuple[str, str | None]] = [
+        ("".join(words), None),
+        (plain, _SIDES[sides[0]] if sides else None),
+    ]
     for key, side in tries:
         for one in (key, key.removesuffix("s")):
             if found := _find(_SAME.get(one, one)):

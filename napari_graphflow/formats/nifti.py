@@ -235,7 +235,7 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
     plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
     if plain["sform"] > 0 and plain["qform"] <= 0:
         return plain, ()
-    turned = ()
+    turned: tuple[str, ...] = ()
     if plain["sform"] <= 0 < plain["qform"]:
         length = float(np.square(plain["quaternion"], dtype=float).sum())
         turned = (_NO_ROTATION,) if length > 1.01 else ()
