@@ -4,6 +4,7 @@ Only headers are read here. No sentence and no field names a patient: what a ser
 description, modality, date, count, size and spacing.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -66,6 +67,12 @@ class Series:
     def files(self) -> tuple[Path, ...]:
         """The files of the slices, from the first slice to the last."""
         return tuple(dict.fromkeys(one.path for one in self.slices))
+
+    @property
+    def key(self) -> str:
+        """Finds the series again in the same folder; made of its UIDs, which it does not tell."""
+        names = (*self.slices[0].series, self.description)
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
     @property
     def is_segmentation(self) -> bool:
@@ -261,6 +268,8 @@ def _mixed(slices: list[Slice]) -> list[str]:
         return ["The slices of the series are not parallel."]
     if len({(one.samples, one.photometric == "PALETTE COLOR") for one in slices}) > 1:
         return ["The series mixes grey and colour slices."]
+    if len({one.photometric == "MONOCHROME1" for one in slices}) > 1:
+        return ["The series mixes plain and inverted grey values (MONOCHROME1)."]
     return []
 
 

@@ -4,6 +4,7 @@ highdicom reads and writes the objects; it is an extra of its own. Segments may 
 may not, so one object can become several masks.
 """
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from napari_graphflow import __version__
 from napari_graphflow.dicom import Series, list_series
 from napari_graphflow.errors import UserError
 from napari_graphflow.formats.voxels import AGAIN, silenced
+from napari_graphflow.segment_codes import code_of
 from napari_graphflow.volume import Pathlike, Volume, existing, kind_of, read_series, speaking
 
 PROGRAM = "napari-graphflow"
@@ -28,6 +30,9 @@ _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+#: Segments are numbered from 1 without gaps; the value of a label that is none of these numbers
+#: stands in the description of its segment.
+_VALUE = f"{PROGRAM}: label "
 Mask = tuple[Volume, dict[str, int]]
 
 
@@ -76,6 +81,11 @@ def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
     UserError
         If the voxels of the mask are no voxels of the image.
     """
+    elsewhere = UserError(
+        f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
+    )
+    if like.ndim != 3:
+        raise elsewhere
     turned = mask.oriented(like.orientation)
     steps = like.matrix * like.spacing[::-1]
     start = np.linalg.solve(steps, np.subtract(turned.origin, like.origin))[::-1]
@@ -86,9 +96,7 @@ def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
     if not (spacings and axes and np.abs(start - offset).max() < 0.1) or (
         offset.min() < 0 or np.any(ends > like.shape)
     ):
-        raise UserError(
-            f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
-        )
+        raise elsewhere
     whole = np.zeros(like.shape, mask.array.dtype)
     whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = turned.array
     return replace(like.with_array(whole), warnings=mask.warnings)
@@ -105,7 +113,8 @@ def write_segments(
     """Write a mask as a DICOM SEG object that belongs to a DICOM series.
 
     The object names the patient as the series does, for it belongs into the same record. Segments
-    are numbered from 1 in the order of the labels.
+    are numbered from 1 without gaps, as the standard asks; read by this program again, the mask has
+    its own values. A segment whose name is that of a structure gets its code (SNOMED CT).
 
     Parameters
     ----------
@@ -133,7 +142,7 @@ def write_segments(
     placed = lay_onto(labels, like, path.name).array
     numbered = np.searchsorted([0, *values], placed).astype(np.min_scalar_type(len(values)))
     names = {value: name for name, value in (classes or {}).items()}
-    titles = [names.get(value, f"label {value}") for value in values]
+    titles = {value: names.get(value, f"label {value}") for value in values}
     with speaking(path, writing=True):
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
@@ -144,7 +153,8 @@ def write_segments(
             fresh = Path(folder) / path.name
             _object(series, numbered, titles).save_as(fresh)
             ((back, found),) = read_segments(fresh, like)
-            if not np.array_equal(back.array, numbered) or list(found) != titles:
+            wanted = {title: value for value, title in titles.items()}
+            if not np.array_equal(back.array, placed) or found != wanted:
                 raise UserError(f"{path.name} was not saved: it gives back another mask.", AGAIN)
             fresh.replace(path)
 
@@ -177,8 +187,10 @@ def _quiet(name: str) -> Iterator[None]:
 def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any, dict[str, int]]]:
     """Put each segment into the first mask in which it overlaps none."""
     groups: list[tuple[NDArray[Any], Any, dict[str, int]]] = []
-    dtype = np.min_scalar_type(max(numbers))
+    values = _values(found, numbers)
+    dtype = np.min_scalar_type(max(values.values()))
     for number in numbers:
+        value = values[number]
         one = found.get_volume(segment_numbers=[number], combine_segments=False)
         inside = one.array[..., 0] >= 0.5  # fractions become a mask at one half
         title = str(found.get_segment_description(number).segment_label)
@@ -186,9 +198,23 @@ def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any,
         if not free:
             groups.append((np.zeros(inside.shape, dtype), one, {}))
         array, _, names = (free or groups[-1:])[0]
-        array[inside] = number
-        names[title if title not in names else f"{title} {number}"] = number
+        array[inside] = value
+        names[title if title not in names else f"{title} {value}"] = value
     return groups
+
+
+def _values(found: Any, numbers: Sequence[int]) -> dict[int, int]:
+    """The label of each segment: its number, or the value that this program noted for it."""
+    said = {
+        number: re.fullmatch(
+            rf"{_VALUE}(\d{{1,9}})",
+            str(found.get_segment_description(number).get("SegmentDescription") or ""),
+        )
+        for number in numbers
+    }
+    values = {number: int(match[1]) if match else number for number, match in said.items()}
+    sound = len(set(values.values())) == len(values) and min(values.values()) > 0
+    return values if sound else {number: number for number in numbers}
 
 
 def _volume(array: NDArray[Any], one: Any) -> Volume:
@@ -220,7 +246,7 @@ def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
     )
 
 
-def _object(series: Series, numbered: NDArray[Any], titles: Sequence[str]) -> Any:
+def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -> Any:
     hd = _highdicom()
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     frame_of_reference = hd.UID()
@@ -238,22 +264,14 @@ def _object(series: Series, numbered: NDArray[Any], titles: Sequence[str]) -> An
         # The frames of one file are in the file's order, ours in that of their positions.
         frames = np.empty_like(numbered)
         frames[[one.frame for one in series.slices]] = numbered
-    tissue = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
     algorithm = hd.AlgorithmIdentificationSequence(
         name=PROGRAM,
         version=__version__,
         family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
     )
     descriptions = [
-        hd.seg.SegmentDescription(
-            segment_number=index,
-            segment_label=title[:64],
-            segmented_property_category=tissue,
-            segmented_property_type=tissue,
-            algorithm_type="SEMIAUTOMATIC",
-            algorithm_identification=algorithm,
-        )
-        for index, title in enumerate(titles, start=1)
+        _description(number, value, title, algorithm)
+        for number, (value, title) in enumerate(titles.items(), start=1)
     ]
     return hd.seg.Segmentation(
         source_images=sources,
@@ -270,3 +288,24 @@ def _object(series: Series, numbered: NDArray[Any], titles: Sequence[str]) -> An
         device_serial_number="none",
         series_description="Segmentation",
     )
+
+
+def _description(number: int, value: int, title: str, algorithm: Any) -> Any:
+    hd = _highdicom()
+    tissue = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
+    category, kind, side = code_of(title) or (tissue, tissue, None)
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=title[:64],
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="SEMIAUTOMATIC",
+        algorithm_identification=algorithm,
+    )
+    if side is not None:
+        modifier = hd.sr.CodedConcept.from_code(side)
+        coded = description.SegmentedPropertyTypeCodeSequence[0]
+        coded.SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    if value != number:
+        description.SegmentDescription = f"{_VALUE}{value}"
+    return description

@@ -15,6 +15,7 @@ from napari_graphflow.system import replace_file
 _CLASSES_IN_A_PICTURE = 16
 _INVERTED = 0.85
 _BESIDE = ".labels.json"
+_OF_A_DATASET = ("labelsTr", "labelsTs")
 
 
 def as_labels(
@@ -59,7 +60,7 @@ def as_labels(
         array = array > 0
     largest = int(array.max())
     if largest > np.iinfo(np.uint32).max:
-        raise UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
+        raise _too_large(name)
     labels = array.astype(np.min_scalar_type(largest), copy=False)
     share = np.count_nonzero(labels) / labels.size
     if share > _INVERTED:
@@ -68,6 +69,10 @@ def as_labels(
             "not swapped."
         )
     return labels, tuple(said)
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
 
 
 def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any]:
@@ -100,6 +105,8 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
         raise UserError(
             f"The mask {name} holds voxels that are no numbers.", "Save it as integers."
         )
+    if np.abs(array).max() > np.iinfo(np.uint32).max:
+        raise _too_large(name)
     rounded = np.rint(array)
     if np.abs(array - rounded).max() > 0.01:
         odd = array[np.abs(array - rounded) > 0.01][0]
@@ -140,13 +147,23 @@ def _threshold(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
 
 
 def read_class_names(path: Path) -> dict[str, int]:
-    """Names of the labels of a mask, from ``NAME.labels.json`` beside it; empty without one.
+    """Names of the labels of a mask; empty where there are none.
 
-    The file holds ``{"labels": {"background": 0, "liver": 1}}``, as a dataset of nnU-Net does.
+    They come from ``NAME.labels.json`` beside it, which holds ``{"labels": {"background": 0,
+    "liver": 1}}``, or from ``dataset.json`` where the mask is one of a dataset.
     """
+    names = _names_in(path.with_name(path.name + _BESIDE))
+    if not names and path.parent.name in _OF_A_DATASET:
+        names = _names_in(path.parent.parent / "dataset.json")
+    return names
+
+
+def _names_in(path: Path) -> dict[str, int]:
     try:
-        found = json.loads(path.with_name(path.name + _BESIDE).read_text("utf-8"))["labels"]
-        return {str(name): int(value) for name, value in found.items()}
+        found = json.loads(path.read_text("utf-8"))["labels"]
+        # The Decathlon names values, everyone else gives names a value.
+        pairs = [(v, k) if isinstance(v, str) else (k, v) for k, v in found.items()]
+        return {str(name): int(value) for name, value in pairs}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Names are a help only: a mask is read without them.
         return {}

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from napari_graphflow.dicom_seg import write_segments
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import segment
 from napari_graphflow.model import load_model, resolve_device
-from napari_graphflow.volume import read_volume, write_labels, write_volume
+from napari_graphflow.volume import kind_of, read_volume, write_labels, write_volume
 
 #: Endings that are tried in a folder, longest first because ``.nii`` is part of ``.nii.gz``.
 ENDINGS = (
@@ -17,6 +18,7 @@ ENDINGS = (
 )  # fmt: skip
 #: Masks are written in a format without loss: these keep theirs.
 KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
+_SEG = ".dcm"
 
 
 def segment_files(
@@ -38,7 +40,8 @@ def segment_files(
     model_folder
         A saved model.
     out
-        A file if there is one image and `out` has the ending of an image, otherwise a folder.
+        A file if there is one image and `out` has the ending of an image, or ``.dcm`` for a DICOM
+        segmentation of a DICOM series; otherwise a folder.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     probabilities
@@ -77,9 +80,13 @@ def segment_files(
             progress=None if progress is None else _named(progress, path.name),
         )
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_labels(target, prediction.labels.array, volume)
+        if target.suffix.lower() == _SEG:
+            write_segments(target, prediction.labels, path, model.card.classes)
+        else:
+            write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
         if prediction.probabilities is not None:
             stem, ending = split_ending(target)
+            stem = stem.removesuffix(_SEG)
             write_volume(
                 target.with_name(f"{stem}-probabilities{_soft(ending)}"), prediction.probabilities
             )
@@ -114,11 +121,16 @@ def split_ending(path: Path) -> tuple[str, str]:
 
 
 def _targets(images: list[Path], out: Path) -> list[Path]:
-    if split_ending(out)[1] and not out.is_dir():
+    if (split_ending(out)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
         if len(images) > 1:
             raise UserError(
                 f"{len(images)} images cannot be written to the one file {out}.",
                 "Give a folder instead.",
+            )
+        if out.suffix.lower() == _SEG and kind_of(images[0]) != "DICOM":
+            raise UserError(
+                f"{images[0].name} is no DICOM series, and a DICOM segmentation belongs to one.",
+                "Choose another ending, such as .nii.gz.",
             )
         return [out]
     targets = []

@@ -249,6 +249,9 @@ def existing(path: Pathlike) -> Path:
     path = Path(path)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
+    if not (path.is_file() or path.is_dir()):
+        # A pipe or a device would keep us waiting for ever.
+        raise UserError(f"{path} is neither a file nor a folder.", "Check the path.")
     return path
 
 
@@ -294,8 +297,12 @@ _ONE_SLICE = "This is one slice; open its folder to see the whole series."
 
 def no_dicom(path: Path) -> UserError:
     """What to say of a file or folder without a DICOM image."""
+    if path.name.upper() == "DICOMDIR":
+        return UserError(f"{path.name} is a list of other files.", "Open the folder it lies in.")
     if path.is_dir():
-        return UserError(f"The folder {path.name} holds no DICOM images.", "Choose another folder.")
+        what = "only DICOM files that are no images or are damaged"
+        held = what if dicom.has_dicom(path) else "no DICOM images"
+        return UserError(f"The folder {path.name} holds {held}.", "Choose another folder.")
     return UserError(f"{path.name} is no DICOM image, or is damaged.", AGAIN)
 
 

@@ -51,6 +51,8 @@ def test_the_main_job(models, blobs, tmp_path):
         assert mask.GetSpacing() == pytest.approx(image.GetSpacing())
         assert mask.GetOrigin() == pytest.approx(image.GetOrigin())
         assert mask.GetDirection() == pytest.approx(image.GetDirection())
+        names = json.loads((out / f"{name}.nii.gz.labels.json").read_text("utf-8"))
+        assert names == {"labels": {"background": 0, "organ": 1, "lesion": 2}}
     by_model = cli("evaluate", blobs, "--model", models / "student", "--json")
     by_files = cli("evaluate", blobs, "--predictions", out, "--out", tmp_path / "scores", "--json")
     table = cli(

@@ -73,15 +73,40 @@ def test_a_mask_is_written_and_read_again_with_names_of_any_alphabet(
     names = {"background": 0, "Größe 图": 7, "lesion": 250}
     write_segments(out, image.with_array(array), tmp_path / "ct", names)
     ((mask, found),) = read_segments(out, image)
-    assert found == {"Größe 图": 1, "label 9": 2, "lesion": 3}
-    for value, number in ((7, 1), (9, 2), (250, 3)):
-        np.testing.assert_array_equal(mask.array == number, array == value)
+    assert found == {"Größe 图": 7, "label 9": 9, "lesion": 250}
+    np.testing.assert_array_equal(mask.array, array)
     written = pydicom.dcmread(out)
     assert written.Modality == "SEG" and written.StudyInstanceUID == "1.2.3.4"
+    assert [one.SegmentNumber for one in written.SegmentSequence] == [1, 2, 3]
     by_itk = sitk.ReadImage(str(out))
     assert by_itk.GetSize()[:2] == (image.shape[2], image.shape[1])
     with pytest.raises(UserError, match="already a file"):
         write_segments(out, mask, tmp_path / "ct", overwrite=False)
+
+
+def test_well_known_names_get_their_codes_and_others_are_tissue(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    image = read_volume(tmp_path / "ct")
+    names = {"Liver": 1, "left kidney": 2, "tumour": 3, "anterior": 4}
+    array = np.zeros(image.shape, np.uint8)
+    for value in names.values():
+        array[2, value, 2:5] = value
+    out = tmp_path / "mask.dcm"
+    write_segments(out, image.with_array(array), tmp_path / "ct", names)
+    segments = pydicom.dcmread(out).SegmentSequence
+    kinds = [one.SegmentedPropertyTypeCodeSequence[0] for one in segments]
+    categories = [one.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning for one in segments]
+    assert [one.SegmentLabel for one in segments] == list(names)
+    assert [one.CodeValue for one in kinds] == ["10200004", "64033007", "108369006", "85756007"]
+    assert {one.CodingSchemeDesignator for one in kinds} == {"SCT"}
+    assert categories == [
+        *["Anatomical Structure"] * 2, "Morphologically Abnormal Structure", "Tissue",
+    ]  # fmt: skip
+    side = kinds[1].SegmentedPropertyTypeModifierCodeSequence[0]
+    assert side.CodeMeaning == "Left"
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in kinds[0]
+    # Numbers that are the values already need no note.
+    assert not any("SegmentDescription" in one for one in segments)
 
 
 def test_a_mask_on_a_multi_frame_image_keeps_its_slices(folder: Path, tmp_path: Path) -> None:
@@ -126,7 +151,7 @@ def test_the_command_line_converts_both_ways(
     assert call("convert", tmp_path / "m-1.nrrd", tmp_path / "m.dcm", "--like", ct) == 0
     capsys.readouterr()
     assert call("info", tmp_path / "m.dcm") == 0
-    assert "segments:    GREEN=1, LIGHT_BLUE=2, DARK_BLUE=3" in capsys.readouterr().out
+    assert "segments:    GREEN=1, LIGHT_BLUE=4, DARK_BLUE=5" in capsys.readouterr().out
     assert call("info", tmp_path / "m.dcm", "--like", ct) == 0
     assert call("info", tmp_path / "m.dcm", "--like", folder / "23x38x3/image") == 2
     capsys.readouterr()

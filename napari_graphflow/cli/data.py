@@ -30,9 +30,11 @@ def import_(
     Parameters
     ----------
     images
-        Folder of volumes (NIfTI, NRRD, MetaImage) or pictures (PNG, JPEG, TIFF).
+        Folder of volumes (NIfTI, NRRD, MetaImage), pictures (PNG, JPEG, TIFF), or folders with a
+        DICOM series each.
     masks
-        Folder of masks with the same names; an image without one is unlabelled.
+        Folder of masks with the same names, DICOM segmentations (SEG) included; an image without
+        one is unlabelled.
     out
         Folder of the new dataset, which must not exist yet.
     splits
@@ -40,7 +42,8 @@ def import_(
     name
         Name of the dataset; that of its folder where empty.
     classes
-        Names of the label values, such as liver=1 lesion=2.
+        Names of the label values, such as liver=1 lesion=2; without them the names that lie beside
+        the masks, or those of DICOM segments.
     json
         Print the result as JSON.
     """

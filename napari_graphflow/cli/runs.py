@@ -114,7 +114,8 @@ def segment(
     model
         Folder of a saved model.
     out
-        A file for one image, a folder for several.
+        A file for one image, a folder for several. A DICOM series may get a DICOM segmentation
+        (.dcm).
     device
         auto, cpu, cuda or mps.
     probabilities

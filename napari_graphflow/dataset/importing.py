@@ -10,7 +10,9 @@ Which cases go in, and where:
 
 What becomes of the values of the masks:
 
-- Without class names, every value but 0 is a class, in ascending order.
+- Names of classes come from the user, or else from what lies beside the masks, or from the segments
+  of DICOM segmentations, whose numbers are each program's own.
+- Without any, every value but 0 is a class, in ascending order.
 - Masks of two values, each 0 and 255 or 0 and 1, mean background and foreground. Where a mask holds
   255 beside other classes, it means "nobody has judged" and becomes nnU-Net's class ``ignore``.
 """
@@ -19,20 +21,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.layout import (
-    IGNORE,
-    SPLITS,
-    Dataset,
-    check_values,
-    read_stored_labels,
-    to_indices,
-)
+from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
+from napari_graphflow.dataset.layout import SPLITS, Dataset, to_indices
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.formats import PICTURES, SUFFIXES, sniff, suffix
@@ -43,27 +38,6 @@ Progress = Callable[[int, int], None]
 _KEPT = (".nii.gz", ".nrrd", ".mha")
 _CT_REACHES = -500
 _PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """Class names in order, the value of each in the given masks, and the value to ignore.
-
-    `white` tells that 1 and 255 are the same, in masks of two values.
-    """
-
-    names: tuple[str, ...]
-    values: tuple[int, ...]
-    ignore: int | None = None
-    white: bool = False
-
-    @property
-    def indices(self) -> dict[int, int]:
-        """Index on disk by given value; the one to be ignored comes last, as nnU-Net wants it."""
-        known = {value: index for index, value in enumerate(self.values)}
-        if self.white:
-            known |= {1: 1, IGNORE: 1}
-        return known if self.ignore is None else {**known, self.ignore: len(self.values)}
 
 
 def import_dataset(
@@ -83,11 +57,12 @@ def import_dataset(
     ----------
     images
         Folder of volumes (NIfTI, NRRD, MetaImage) or pictures (PNG, JPEG, TIFF, BMP). Channels in
-        files of their own end in ``_0000``, ``_0001``, ... before the ending.
+        files of their own end in ``_0000``, ``_0001``, ... before the ending. A folder in it with
+        a DICOM series is a case as well.
     masks
         Folder of masks, named as their images, perhaps with more at the end (``a_seg.png`` for
         ``a.png``) and another ending; None if there are none. An image without a mask is
-        unlabelled.
+        unlabelled. A DICOM segmentation is a mask as well, alone or in a folder named as its case.
     out
         Folder of the new dataset. It must not exist, or be empty.
     name
@@ -96,8 +71,9 @@ def import_dataset(
         JSON file with the lists ``train``, ``val`` and ``test``; ``FILE#KEY`` takes the entry KEY
         of a file with several datasets. Or such lists themselves.
     classes
-        Name and value in the masks of each class; values that are not named are refused. None
-        takes all values that occur. ``ignore`` names the value of voxels that nobody has judged.
+        Name and value in the masks of each class; values that are not named are refused. None takes
+        the names that lie beside the masks and all values that occur. ``ignore`` names the value of
+        voxels that nobody has judged.
     mask_suffix
         What names of masks have at the end, where it cannot be told by itself.
     progress
@@ -116,7 +92,7 @@ def import_dataset(
         Path(images), None if masks is None else Path(masks), wanted, mask_suffix
     )
     tell = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
-    meaning = _choose_classes(_survey_masks(sources, tell), classes)
+    meaning = choose_classes(_survey_masks(sources, tell, classes is not None), classes)
 
     aside = out.with_name(f".{out.name}.importing-{os.getpid()}")
     try:
@@ -173,57 +149,22 @@ def _for_each(
         )
 
 
-def _survey_masks(sources: Sequence[Source], tell: Callable[[], None]) -> set[frozenset[int]]:
-    """The sets of values that occur together in a mask."""
-    found: set[frozenset[int]] = set()
+def _survey_masks(sources: Sequence[Source], tell: Callable[[], None], named: bool) -> Survey:
+    """What occurs in the masks."""
+    survey = Survey()
 
     def look(source: Source) -> None:
         assert source.mask is not None
-        found.add(frozenset(np.unique(read_stored_labels(source.mask).array).tolist()))
+        survey.look_at(source.mask, named)
 
     _for_each([source for source in sources if source.mask is not None], look, tell)
-    return found
-
-
-def _choose_classes(found: set[frozenset[int]], given: Mapping[str, int] | None) -> _Classes:
-    """Give every value a meaning."""
-    values = set().union(*found) - {0}
-    together = any(IGNORE in one and one - {0, IGNORE} for one in found)
-    white = IGNORE in values and values <= {1, IGNORE} and not together
-    if given is None:
-        classes = sorted(values - {IGNORE} if together else values) or [1]
-        if white or len(classes) == 1:
-            return _ordered({"foreground": classes[-1]}, IGNORE if together else None, white)
-        return _ordered(
-            {f"class_{value}": value for value in classes}, IGNORE if together else None
-        )
-    named = {str(one): int(value) for one, value in given.items()}
-    ignore = named.pop("ignore", None)
-    foreground = {one: value for one, value in named.items() if one != "background"}
-    single = len(foreground) == 1 and set(foreground.values()) <= {1, IGNORE}
-    if white and single and ignore is None and named.get("background", 0) == 0:
-        # Whether white is 1 or 255 is a matter of the program that saved the masks.
-        return _ordered(dict.fromkeys(foreground, IGNORE), None, white)
-    if ignore is None and together and IGNORE not in named.values():
-        ignore = IGNORE
-    return _ordered(named, ignore)
-
-
-def _ordered(named: dict[str, int], ignore: int | None, white: bool = False) -> _Classes:
-    """The background first, whatever its value, then the others by theirs."""
-    if "background" not in named and 0 not in named.values():
-        named = {"background": 0, **named}
-    if len(set(named.values())) < len(named) or ignore in named.values():
-        raise UserError("Two classes have the same value.", "Give each class a value of its own.")
-    check_values([*named.values(), ignore or 0])
-    order = sorted(named, key=lambda one: (one != "background", named[one]))
-    return _Classes(tuple(order), tuple(named[one] for one in order), ignore, white)
+    return survey
 
 
 class _Writer:
     """Writes cases one after the other, so that only one is in memory."""
 
-    def __init__(self, folder: Path, classes: _Classes, sources: Sequence[Source]) -> None:
+    def __init__(self, folder: Path, classes: Classes, sources: Sequence[Source]) -> None:
         self.folder, self.classes, self.sources = folder, classes, sources
         self.ending = ""
         self.first: tuple[str, int, int] | None = None
@@ -245,7 +186,7 @@ class _Writer:
         self._compare(source, volumes)
         part = "Ts" if source.split == "test" else "Tr"
         if source.mask is not None:
-            mask = read_stored_labels(source.mask, like)
+            mask = read_mask(source.mask, like, self.classes)
             labels = to_indices(mask.array, self.classes.indices, source.name)
             label = self.folder / f"labels{part}" / f"{source.name}{self.ending}"
             write_labels(label, labels, like)
@@ -336,7 +277,8 @@ class _Writer:
 
 def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
     """One ending for all files of the dataset: theirs where it is fit, or the usual one."""
-    endings = {suffix(path) for source in sources for path in source.images}
+    files = [path for source in sources for path in source.images]
+    endings = {"" if path.is_dir() else suffix(path) for path in files}
     if len(endings) == 1 and endings <= set(_KEPT):
         return endings.pop()
     pictures = {ending for kind in PICTURES for ending in SUFFIXES[kind]}
@@ -349,7 +291,7 @@ def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
 
 def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
     """Whether the bytes of a file can stay: it was read as it is, without a remark."""
-    kind = sniff(path)
+    kind = "" if path.is_dir() else sniff(path)
     if suffix(path) != ending or ending not in SUFFIXES.get(kind, ()) or volume.warnings:
         return False
     if kind == "PNG":

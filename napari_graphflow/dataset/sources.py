@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.dataset.layout import SPLITS, Split, stem
+from napari_graphflow.dicom import has_dicom, list_series
 from napari_graphflow.errors import UserError
 from napari_graphflow.formats import suffix
 
@@ -51,19 +52,26 @@ def find_sources(
     record
         Names of images (``left_out``) and masks (``masks_without_image``) that do not go in.
     """
-    if masks is not None and masks.resolve() == images.resolve():
-        raise UserError(
-            f"Images and masks lie in one folder, {images}, so each image would be its own mask.",
-            "Move the masks to a folder of their own.",
-        )
-    mask_files = {} if masks is None else _by_stem(masks)
+    mask_files = {} if masks is None else _by_stem(masks, _segmentation)
     if mask_suffix:
         mask_files = {
             name.removesuffix(mask_suffix): path
             for name, path in mask_files.items()
             if name.endswith(mask_suffix)
         }
-    image_files = _by_stem(images)
+    image_files = _by_stem(images, _series)
+    if {one.resolve() for one in mask_files.values()} & {
+        one.resolve() for one in image_files.values()
+    }:
+        raise UserError(
+            f"Images and masks lie in one folder, {images}, so each image would be its own mask.",
+            "Move the masks to a folder of their own.",
+        )
+    if not image_files and has_dicom(images):
+        raise UserError(
+            f"The folder {images} holds slices of DICOM, not a folder for each case.",
+            "Put each series into a folder of its own, named as its case.",
+        )
     if not image_files:
         raise UserError(
             f"The folder {images} holds no images.",
@@ -159,20 +167,42 @@ def _without_ending(name: Any) -> str:
     return text[: len(text) - len(ending)]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Path]:
+    """Files by the name of their case; `dicom` says what of a file or folder of DICOM counts."""
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.", "Check the path.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or suffix(path) not in ENDINGS or not path.is_file():
+        if path.name.startswith("."):
             continue
-        if (name := stem(path)) in found:
+        known = path.is_file() and suffix(path) in ENDINGS
+        file = path if known else dicom(path)
+        if file is None:
+            continue
+        if (name := path.name if path.is_dir() else stem(path)) in found:
             raise UserError(
                 f"{path.name} and {found[name].name} in {folder} have the same name.",
                 "Remove one of them.",
             )
-        found[name] = path
+        found[name] = file
     return found
+
+
+def _series(path: Path) -> Path | None:
+    """A folder with DICOM is the image of a case."""
+    return path if path.is_dir() and has_dicom(path) else None
+
+
+def _segmentation(path: Path) -> Path | None:
+    """The DICOM segmentation that a path is or holds."""
+    if not has_dicom(path):
+        return None
+    files = {one.files[0] for one in list_series(path) if one.is_segmentation}
+    if len(files) > 1:
+        raise UserError(
+            f"The folder {path} holds {len(files)} DICOM segmentations.", "Leave one for each case."
+        )
+    return next(iter(files), None)
 
 
 def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str, list[Path]]:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import SimpleITK as sitk
@@ -71,7 +72,8 @@ def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     if kind in PICTURES:
         loaded = read_picture(path, kind, indices=indices)
     else:
-        stored = _read_header(path, kind)
+        # SimpleITK fills files of other kinds with whatever there is where they are cut off.
+        stored = _read_header(path, kind) if kind else _unknown(path)
         loaded = _load_by_itk(path) if stored is None else read_voxels(stored)
     return replace(loaded, warnings=(*_misnamed(path, kind), *loaded.warnings))
 
@@ -92,15 +94,19 @@ def _misnamed(path: Path, kind: str) -> tuple[str, ...]:
     return (f"The file is named {ending} but holds {kind}.",)
 
 
+def _unknown(path: Path) -> NoReturn:
+    raise UserError(
+        f"{path.name} cannot be read: it is damaged or of an unknown format.",
+        "Export it as NIfTI, NRRD or MetaImage.",
+    )
+
+
 def _load_by_itk(path: Path) -> Loaded:
-    """Whatever else SimpleITK knows, and rare kinds of the formats above."""
+    """Rare kinds of the formats above."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
-        raise UserError(
-            f"{path.name} cannot be read: it is damaged or of an unknown format.",
-            "Export it as NIfTI, NRRD or MetaImage.",
-        ) from None
+        _unknown(path)
     array = sitk.GetArrayFromImage(image)
     channels = image.GetNumberOfComponentsPerPixel() > 1
     if image.GetDimension() == 4 and not channels:

@@ -12,6 +12,11 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from napari_graphflow.formats.voxels import silenced
 
@@ -110,10 +115,11 @@ class Slice:
 
 def read_slices(path: Path) -> list[Slice] | None:
     """Read the slices of a file: none if it is no DICOM image, None if it is a broken one."""
+    named = path.suffix.lower() in (".dcm", ".ima", ".dicom")
     try:
         with path.open("rb") as file:
             marked = file.read(132)[128:] == b"DICM"
-            if not marked and path.suffix.lower() not in (".dcm", ".ima", ".dicom", ""):
+            if not marked and not named and path.suffix:
                 return []
             file.seek(0)
             with disable_value_validation(), silenced("pydicom"), warnings.catch_warnings():
@@ -123,10 +129,12 @@ def read_slices(path: Path) -> list[Slice] | None:
                 )
                 header = _fields(found)
             if "Rows" not in header or "Columns" not in header:
-                return None if marked and "SOPClassUID" not in header else []
+                # Broken are: a file cut off or empty where a slice should be, another kind is not.
+                broken = "SOPClassUID" not in header and (marked or named or not file.seek(0, 2))
+                return None if broken else []
             return _slices(path, header, *_pixels(file, found, header))
     except Exception:  # pydicom raises whatever a broken header leads it to
-        return None if path.suffix.lower() in (".dcm", ".ima", ".dicom") else []
+        return None if named else []
 
 
 def _fields(found: Dataset) -> Fields:
@@ -141,6 +149,8 @@ def _fields(found: Dataset) -> Fields:
 
 def _slices(path: Path, header: Fields, cut: bool, start: int) -> list[Slice]:
     frames = int(header.get("NumberOfFrames") or 1)
+    if frames > path.stat().st_size:
+        raise ValueError("more frames than bytes")
     per_frame = list(header.get("PerFrameFunctionalGroupsSequence") or [])
     shared = (list(header.get("SharedFunctionalGroupsSequence") or []) or [Dataset()])[0]
     common = _common(path, header, frames) | {"cut": cut, "start": start}
@@ -269,7 +279,7 @@ def _pixel_size(value: Any, header: Fields) -> tuple[tuple[float, float], tuple[
 def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
     """Of a file read up to its pixels: whether it ends before they do, and `Slice.start`."""
     syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
-    if syntax is not None and syntax.is_deflated:
+    if syntax == DeflatedExplicitVRLittleEndian:
         return False, 0
     implicit, little = found.original_encoding
     order = ">" if little is False else "<"
@@ -283,6 +293,7 @@ def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
     present = file.seek(0, 2) - begin
     plain = (
         order == "<"
+        and syntax in (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian)
         and start[:4] == _PIXELS["<"][0]
         and header.get("SamplesPerPixel", 1) == 1
         and header.get("BitsAllocated") in (8, 16)

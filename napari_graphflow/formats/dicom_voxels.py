@@ -46,12 +46,18 @@ def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
         return first.dtype
     scales = {(one.slope, one.intercept) for one in slices}
     bits, signed = slices[0].stored
-    if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales):
+    if not all(map(_is_whole, slices)):
         return np.dtype(np.float32 if bits <= 16 else np.float64)
     if scales == {(1.0, 0.0)}:
         width = 8 if bits <= 8 else 16 if bits <= 16 else 32
         return np.dtype(f"{'int' if signed else 'uint'}{width}")
     return np.promote_types(np.int16, smallest_type(*_ends(first)))
+
+
+def _is_whole(one: Slice) -> bool:
+    """Whether the scale of a slice keeps whole numbers, of a size that fits."""
+    whole = one.slope.is_integer() and one.intercept.is_integer()
+    return whole and max(abs(one.slope), abs(one.intercept)) < 1 << 31
 
 
 def _pixels(one: Slice) -> NDArray[Any]:
@@ -73,7 +79,7 @@ def _plain(one: Slice) -> NDArray[Any]:
         values = (values << unused) >> unused
     if (one.slope, one.intercept) == (1.0, 0.0):
         scaled: NDArray[Any] = values
-    elif one.slope.is_integer() and one.intercept.is_integer():
+    elif _is_whole(one):
         scaled = values.astype(np.int64 if abs(one.slope) > 1 else np.int32)
         scaled *= int(one.slope)
         scaled += int(one.intercept)

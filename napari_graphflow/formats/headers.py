@@ -31,8 +31,17 @@ _META_TYPES = {
     "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+_META_PLACES = (
+    "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
+    "ElementSpacing", "ElementSize",
+)  # fmt: skip
+_IN_SPACE = ("domain", "space", "???", "none")
 _IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _LONGEST = 1 << 20
+_NO_SIZE = (
+    "The header gives no voxel size; 1 mm is assumed, so distances and volumes are not to be "
+    "trusted."
+)
 
 
 def read_nrrd(path: Path) -> Stored | None:
@@ -57,7 +66,22 @@ def read_nrrd(path: Path) -> Stored | None:
         deflated=encoding != "raw",
         dtype=(">" if fields.get("endian", "").lower() == "big" else "<") + kind,
         sizes=tuple(int(size) for size in fields["sizes"].split()),
+        said=_told_by_nrrd(fields),
     )
+
+
+def _told_by_nrrd(fields: dict[str, str]) -> tuple[str, ...]:
+    said = []
+    if "spacedirections" not in fields:
+        sizes = fields.get("spacings", "nan").split()
+        kinds = fields.get("kinds", "").split() or ["domain"] * len(sizes)
+        in_space = [size for size, kind in zip(sizes, kinds, strict=False) if kind in _IN_SPACE]
+        if not all(math.isfinite(float(size)) for size in in_space):
+            said.append(_NO_SIZE)
+    units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))) - {"", "mm", "none", "???"}
+    if units:
+        said.append(f"The header gives lengths in {', '.join(sorted(units))}; mm are assumed.")
+    return tuple(said)
 
 
 def read_metaimage(path: Path) -> Stored | None:
@@ -69,7 +93,11 @@ def read_metaimage(path: Path) -> Stored | None:
     lines = start[: end.end()].decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in lines)}
     kind = _META_TYPES.get(fields["ElementType"], "")
-    if not kind or not _true(fields.get("BinaryData", "True")):
+    numbers = " ".join(fields.get(name, "") for name in _META_PLACES).lower().split()
+    if not kind or not {"nan", "-nan", "inf", "-inf"}.isdisjoint(numbers):
+        # SimpleITK would take bytes for a kind that it does not know, and 0 for no number.
+        raise UserError(f"The header of {path.name} is damaged.", AGAIN)
+    if not _true(fields.get("BinaryData", "True")):
         return None
     big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
     sizes = tuple(int(size) for size in fields["DimSize"].split())
@@ -84,6 +112,7 @@ def read_metaimage(path: Path) -> Stored | None:
         deflated=_true(fields.get("CompressedData", "")),
         dtype=(">" if _true(big) else "<") + kind,
         sizes=(channels, *sizes) if channels > 1 else sizes,
+        said=() if {"ElementSpacing", "ElementSize"} & set(fields) else (_NO_SIZE,),
     )
 
 
@@ -106,6 +135,7 @@ def _stored(
     deflated: bool,
     dtype: str,
     sizes: tuple[int, ...],
+    said: tuple[str, ...],
 ) -> Stored | None:
     """Compare the sizes (fastest axis first) with SimpleITK's understanding of the header."""
     if data_name.upper().startswith("LIST") or "%" in data_name:
@@ -130,4 +160,6 @@ def _stored(
         start = max(0, data.stat().st_size - math.prod(sizes) * kind.itemsize)
     else:
         start += skip
-    return Stored(label, data, start, 0, deflated, kind, sizes[::-1], channel_axis, geometry)
+    return Stored(
+        label, data, start, 0, deflated, kind, sizes[::-1], channel_axis, geometry, warnings=said
+    )

@@ -49,6 +49,10 @@ _NOWHERE = (
     "The file does not say how the patient lies (qform and sform are both unset), so left and "
     "right may be swapped."
 )
+_INSIDE = "By the header the voxels begin within the header; they are read from behind it."
+_NO_ROTATION = (
+    "The rotation in the header (qform) is no rotation, so left and right may be swapped."
+)
 _ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 HEADER = _record(_FIELDS, 348)
 HEADER_2 = _record(_FIELDS_2, 540)
@@ -74,6 +78,7 @@ def read_header(path: Path) -> Stored:
         )
     sizes, channel_axis = _sizes(path, header)
     data = path if header["magic"][:2] == b"n+" else _voxels_of(path)
+    start, place_warnings = _start(header, data == path)
     deflated = is_gzip(data)
     dtype = np.dtype(_TYPES[int(header["datatype"])])
     shape = tuple(reversed(sizes)) + dtype.shape
@@ -85,15 +90,25 @@ def read_header(path: Path) -> Stored:
         "NIfTI" if _is_nifti(header) else "Analyze",
         data,
         0,
-        max(0, int(header["offset"])),
+        start,
         deflated,
         dtype.base.newbyteorder(order),
         shape,
         channel_axis,
         geometry,
         scale,
-        warnings + scale_warnings,
+        warnings + place_warnings + scale_warnings,
     )
+
+
+def _start(header: Any, one_file: bool) -> tuple[int, tuple[str, ...]]:
+    """Where the voxels begin; in one file they cannot lie within the header."""
+    start = max(0, int(header["offset"]))
+    if not one_file or start >= header.dtype.itemsize:
+        return start, ()
+    behind = 352 if header.dtype.itemsize == HEADER.itemsize else 544
+    # 0 is what programs write that mean the usual place.
+    return behind, (_INSIDE,) if start else ()
 
 
 def peek(path: Path, count: int = 1024) -> bytes:
@@ -102,8 +117,14 @@ def peek(path: Path, count: int = 1024) -> bytes:
         start = file.read(count)
         if not start.startswith(b"\x1f\x8b"):
             return start
+        packed, found = start + file.read(64 * count), b""
         try:
-            return zlib.decompressobj(wbits=31).decompress(start + file.read(64 * count), count)
+            # A file may be made of many small streams, one behind the other.
+            while len(found) < count and packed.startswith(b"\x1f\x8b"):
+                decoder = zlib.decompressobj(wbits=31)
+                found += decoder.decompress(packed, count - len(found))
+                packed = decoder.unused_data
+            return found
         except zlib.error:
             raise UserError(f"{path.name} is damaged: it cannot be decompressed.", AGAIN) from None
 
@@ -170,12 +191,35 @@ def _sizes(path: Path, header: Any) -> tuple[tuple[int, ...], int | None]:
 
 def _geometry(path: Path, header: Any, ndim: int) -> tuple[Geometry, tuple[str, ...]]:
     patched, warnings = _plain(header, ndim)
+    warnings += _without_damage(patched, path)
     with tempfile.TemporaryDirectory() as folder:
         # SimpleITK itself, asked for a.nii.gz, would read the voxels of an a.nii beside it.
         copy = Path(folder) / "header.nii"
         copy.write_bytes(patched.tobytes() + bytes(4))
         geometry = itk_header(copy, "NiftiImageIO", path.name)[2]
     return geometry, warnings + _conflict(patched, geometry)
+
+
+def _without_damage(header: Any, path: Path) -> tuple[str, ...]:
+    """Leave out a transform that is not made of numbers, of which SimpleITK would make something.
+
+    Raises
+    ------
+    UserError
+        If there is no other.
+    """
+    sound = {
+        "sform": bool(np.isfinite(header["rows"]).all()),
+        "qform": bool(np.isfinite([*header["quaternion"], *header["shift"]]).all()),
+    }
+    given = [name for name in sound if header[name] > 0]
+    damaged = [name for name in given if not sound[name]]
+    if not damaged:
+        return ()
+    if damaged == given:
+        raise UserError(f"The header of {path.name} is damaged: its position is no number.", AGAIN)
+    header[damaged[0]] = 0
+    return (f"The {damaged[0]} of the header is damaged; the other position is used.",)
 
 
 def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
@@ -191,12 +235,16 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
     plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
     if plain["sform"] > 0 and plain["qform"] <= 0:
         return plain, ()
+    turned: tuple[str, ...] = ()
+    if plain["sform"] <= 0 < plain["qform"]:
+        length = float(np.square(plain["quaternion"], dtype=float).sum())
+        turned = (_NO_ROTATION,) if length > 1.01 else ()
     axes = ["xyz"[i] for i in np.flatnonzero(missing) if header["dim"][i + 1] > 1]
     said = (
         f"The header gives no voxel size along {' and '.join(axes)}; 1 mm is assumed, so distances "
         "and volumes are not to be trusted."
     )
-    return plain, (said,) if axes else ()
+    return plain, (*turned, said) if axes else turned
 
 
 def _is_nifti(header: Any) -> bool:

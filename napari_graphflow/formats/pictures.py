@@ -21,6 +21,9 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.formats.voxels import AGAIN, Loaded, check_memory, pixel_grid, silenced
 
 _EXIF_ORIENTATION = 274
+#: CMYK, YCbCr, CIELab, ICCLab, ITULab; JPEG gives red, green and blue by itself.
+_OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
+_GREY_AND_ALPHA = 4
 _TRANSPARENCY = "The picture is partly transparent; its transparency is left out."
 
 
@@ -80,7 +83,12 @@ def _stack(pages: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDArray[Any]:
-    if _is_deep_png(path):
+    if deep := _deep_png(path):
+        if deep == _GREY_AND_ALPHA:
+            raise UserError(
+                f"{path.name} is grey with 16 bits and transparency, which cannot be read in full.",
+                "Save it without transparency.",
+            )
         return _without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), said)
     image.load()
     mode = image.mode
@@ -98,11 +106,12 @@ def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDA
     return np.array(image.convert("RGB"))
 
 
-def _is_deep_png(path: Path) -> bool:
-    """16-bit PNGs of several channels, which Pillow would cut down to 8 bits."""
+def _deep_png(path: Path) -> int:
+    """The kind of colours of a 16-bit PNG of several channels, which Pillow would cut to 8 bits."""
     with path.open("rb") as file:
         start = file.read(26)
-    return start.startswith(b"\x89PNG") and start[24] == 16 and start[25] in (2, 4, 6)
+    deep = start.startswith(b"\x89PNG") and start[24] == 16 and start[25] in (2, 4, 6)
+    return start[25] if deep else 0
 
 
 def _without_alpha(array: NDArray[Any], said: list[str]) -> NDArray[Any]:
@@ -134,6 +143,8 @@ def _read_tiff(path: Path, indices: bool) -> Loaded:
             # A compression that tifffile knows only with imagecodecs, and SimpleITK by itself.
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
             axes = "YXS" if array.ndim == 3 else "YX"
+        if page.photometric in _OTHER_COLOURS and page.compression not in _JPEG:
+            array, axes = _converted(path, said), "YXS"
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
             array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
         array, axes = _channels_last(path, array, axes)
@@ -150,6 +161,19 @@ def _read_tiff(path: Path, indices: bool) -> Loaded:
     if len(axes) - axes.endswith("S") == 3:
         said.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
     return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(said))
+
+
+def _converted(path: Path, said: list[str]) -> NDArray[Any]:
+    """Colours that are not red, green and blue, by Pillow."""
+    with Image.open(path) as image:
+        if getattr(image, "n_frames", 1) > 1 or image.mode not in ("CMYK", "YCbCr", "RGB"):
+            raise UserError(
+                f"{path.name} is stored in colours that cannot be shown ({image.mode}).",
+                "Save it as RGB.",
+            )
+        if image.mode != "RGB":
+            said.append(f"The picture is stored as {image.mode} and was converted to RGB.")
+        return np.array(image.convert("RGB"))
 
 
 def _check_chain(path: Path) -> None:

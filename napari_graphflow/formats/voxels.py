@@ -169,7 +169,7 @@ def read_voxels(stored: Stored) -> Loaded:
     try:
         with stored.path.open("rb", buffering=0) as file:
             file.seek(stored.start)
-            filled = (
+            filled, said = (
                 _inflate(file, target, stored.skip)
                 if stored.deflated
                 else _copy(file, target, stored.start + stored.skip)
@@ -184,7 +184,7 @@ def read_voxels(stored: Stored) -> Loaded:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if stored.channel_axis is not None:
         array = np.moveaxis(array, stored.channel_axis, -1)
-    said = stored.warnings
+    said = (*stored.warnings, *said)
     if stored.channel_axis == 0:
         said = (*said, f"The file holds {array.shape[-1]} volumes (4D), kept as channels.")
     channels = stored.channel_axis is not None
@@ -219,7 +219,9 @@ def check_size(stored: Stored) -> None:
     if needed <= 0:
         raise UserError(f"{stored.path.name} holds no voxels.", AGAIN)
     present = stored.path.stat().st_size - stored.start
-    if needed > present * _LARGEST_RATIO if stored.deflated else needed + stored.skip > present:
+    if not stored.deflated:
+        present -= stored.skip
+    if needed > present * _LARGEST_RATIO if stored.deflated else needed > present:
         raise _cut(stored, present)
     check_memory(stored.path.name, stored.shape, needed)
 
@@ -259,28 +261,38 @@ def _cut(stored: Stored, present: int) -> UserError:
     )
 
 
-def _copy(file: FileIO, target: memoryview, offset: int) -> int:
+def _copy(file: FileIO, target: memoryview, offset: int) -> tuple[int, tuple[str, ...]]:
     file.seek(offset)
     filled = 0
     while filled < len(target) and (count := file.readinto(target[filled : filled + (64 << 20)])):
         filled += count
-    return filled
+    return filled, _more(file.seek(0, 2) - offset - filled)
 
 
-def _inflate(file: FileIO, target: memoryview, skip: int) -> int:
+def _more(left: int) -> tuple[str, ...]:
+    said = f"The file holds {in_bytes(left)} more than its header announces; they are left out."
+    return (said,) if left > 0 else ()
+
+
+def _inflate(file: FileIO, target: memoryview, skip: int) -> tuple[int, tuple[str, ...]]:
     """Decompress into `target`, and go on to the end of the stream, where its checksum is."""
-    filled = 0
-    for block in _inflated(file):
+    filled = total = 0
+    behind: list[str] = []
+    for block in _inflated(file, behind):
+        total += len(block)
         dropped = min(skip, len(block))
         skip -= dropped
         part = memoryview(block)[dropped : dropped + len(target) - filled]
         target[filled : filled + len(part)] = part
         filled += len(part)
-    return filled
+        total -= dropped
+    return filled, (*_more(total - filled), *behind)
 
 
-def _inflated(file: FileIO) -> Iterator[bytes]:
+def _inflated(file: FileIO, behind: list[str]) -> Iterator[bytes]:
     """Yield what a zlib or gzip stream of one or several members holds; verify its checksums.
+
+    What is to be told of the bytes `behind` it is put into that list; zeros fill up a tape.
 
     Raises
     ------
@@ -293,6 +305,8 @@ def _inflated(file: FileIO) -> Iterator[bytes]:
         if decoder.eof:
             block += file.read(_BLOCK) if len(block) < 2 else b""
             if not block.startswith(b"\x1f\x8b"):
+                if any(block):
+                    behind.append("Something follows the compressed data; it is left out.")
                 return
             decoder = INFLATER.decompressobj(wbits=47)
         yield decoder.decompress(block)
@@ -305,15 +319,20 @@ def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     """Apply slope and intercept; whole numbers stay whole numbers where both are."""
     if (slope, intercept) == (1.0, 0.0):
         return array
-    if array.dtype.kind in "iu" and slope == 1.0 and intercept.is_integer():
+    whole_shift = slope == 1.0 and intercept.is_integer() and abs(intercept) < 1 << 62
+    if array.dtype.kind in "iu" and whole_shift:
         low, high = (int(end) + int(intercept) for end in (array.min(), array.max()))
         whole: NDArray[Any] = array.astype(smallest_type(low, high))
         whole += whole.dtype.type(int(intercept))
         return whole
     narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
-    scaled: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
-    np.multiply(scaled, slope, out=scaled)
-    np.add(scaled, intercept, out=scaled)
+    with np.errstate(all="ignore"):
+        if abs(slope) > 1 << 20 or abs(intercept) > 1 << 100:
+            # Such numbers may be too large for 32 bits.
+            narrow &= bool(abs(slope) * float(np.abs(array).max()) + abs(intercept) < 1e38)
+        scaled: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
+        np.multiply(scaled, slope, out=scaled)
+        np.add(scaled, intercept, out=scaled)
     return scaled
 
 

@@ -195,12 +195,13 @@ class Autosave(QObject):
     def _open_image(self, viewer: Viewer, known: dict[str, Any]) -> None:
         from napari_graphflow.plugin.files import read_layers
 
-        path = str(known.get("path") or "")
-        places = [layer.metadata.get(KEY, {}).get("path") for layer in viewer.layers]
-        if not path or path in places or not Path(path).exists():
+        path, series = (str(known.get(name) or "") for name in ("path", "series"))
+        kept = [layer.metadata.get(KEY, {}) for layer in viewer.layers]
+        places = [(one.get("path"), one.get("series", "")) for one in kept]
+        if not path or (path, series) in places or not Path(path).exists():
             return
         try:
-            for one in read_layers(Path(path)):
+            for one in read_layers(Path(path), series):
                 viewer.add_layer(Layer.create(*one))
         except UserError as error:
             show_warning(str(error))

@@ -55,6 +55,11 @@ class Part:
     resamplable: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Finds a DICOM series again; empty for anything else."""
+        return self.source.key if isinstance(self.source, Series) else ""
+
     def line(self) -> str:
         """A line such as ``T1 post (MR, 24 slices of 256 × 256)``."""
         kind, _, count, size = self.cells[1:5]
@@ -114,7 +119,7 @@ def open_part(
         return [labels_layer(volume, part.title, classes=names, path=path)], volume.warnings
     else:
         volume = part.source
-    return image_layers(volume, part.title, path), volume.warnings
+    return image_layers(volume, part.title, path, part.key), volume.warnings
 
 
 def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:

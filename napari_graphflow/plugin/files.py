@@ -5,6 +5,8 @@ an exception by offering its own reader, which drops the geometry without a word
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 
 from napari_graphflow.dicom import has_dicom
 from napari_graphflow.errors import UserError
+from napari_graphflow.formats import sniff
 from napari_graphflow.plugin.attend import attend
 from napari_graphflow.plugin.autosave import saved_data
+from napari_graphflow.plugin.beside import beside
 from napari_graphflow.plugin.contents import SUFFIXES, Part, look, open_part
 from napari_graphflow.plugin.layers import (
     image_volume,
@@ -33,7 +37,7 @@ NOTHING: list[Any] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Any:
-    """Offer to read files whose suffix we know, and folders with DICOM files inside."""
+    """Offer to read files whose suffix or content we know, and folders with DICOM files inside."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
     if all(_is_ours(one) for one in paths):
         return read
@@ -52,22 +56,32 @@ def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     return layers or NOTHING
 
 
-def read_layers(path: Path) -> list[LayerDataTuple]:
+def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     """Read a file or a DICOM folder into an image layer or, if it is a mask, a Labels layer.
+
+    The window answers meanwhile.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    series
+        Key of the DICOM series that is meant, where that is known; otherwise the user is asked.
 
     Raises
     ------
     UserError
         If it cannot be read.
     """
-    contents = look(path)
-    part = contents.parts[0] if len(contents.parts) == 1 else _ask_for_part(contents.parts)
+    parts = beside(partial(look, path)).parts
+    known = [one for one in parts if series and one.key == series]
+    part = known[0] if len(known) == 1 else parts[0] if len(parts) == 1 else _ask_for_part(parts)
     if part is None:
         return []
     resample = part.resamplable and _ask_to_resample(part)
     viewer = napari.current_viewer()
     images = placed_volumes(viewer.layers) if viewer else []
-    layers, warnings = open_part(path, part, resample, images)
+    layers, warnings = beside(partial(open_part, path, part, resample, images))
     for warning in warnings:
         show_warning(warning)
     return layers
@@ -130,7 +144,11 @@ def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
 
 def _is_ours(path: Path) -> bool:
     # Every folder that is dropped on napari is asked about, so only the first files are looked at.
-    return path.name.lower().endswith(SUFFIXES) or has_dicom(path, MOST_FILES)
+    if path.name.lower().endswith(SUFFIXES) or has_dicom(path, MOST_FILES):
+        return True
+    with suppress(UserError, OSError):
+        return path.is_file() and sniff(path) != ""
+    return False
 
 
 def _constructor(attributes: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

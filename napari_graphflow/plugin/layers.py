@@ -34,10 +34,15 @@ COLOURS = (
 Choose = Callable[[Labels, list[Image]], Image | None]
 
 
-def image_layers(volume: Volume, name: str, path: Path | None = None) -> list[LayerDataTuple]:
-    """Make the layer of an image, or one layer per channel where the channels are no colours."""
+def image_layers(
+    volume: Volume, name: str, path: Path | None = None, series: str = ""
+) -> list[LayerDataTuple]:
+    """Make the layer of an image, or one layer per channel where the channels are no colours.
+
+    `path` and the key of the DICOM `series` are kept with it, to find the image again.
+    """
     shown = volume.oriented(ORDER)
-    keywords = _placement(shown, volume, path) | {"name": name}
+    keywords = _placement(shown, volume, path, series) | {"name": name}
     colours = shown.channels and shown.array.shape[-1] in (3, 4) and shown.array.dtype == np.uint8
     if colours:
         return [(shown.array, keywords | {"rgb": True}, "image")]
@@ -221,7 +226,9 @@ def _stored(array: NDArray[Any], known: Mapping[str, Any], channels: bool) -> Vo
     return shown.oriented(known["orientation"] or shown.orientation)
 
 
-def _placement(shown: Volume, volume: Volume, path: Path | None) -> dict[str, Any]:
+def _placement(
+    shown: Volume, volume: Volume, path: Path | None, series: str = ""
+) -> dict[str, Any]:
     return {
         "scale": shown.spacing,
         "units": ("mm",) * shown.ndim,
@@ -233,6 +240,7 @@ def _placement(shown: Volume, volume: Volume, path: Path | None) -> dict[str, An
                 "direction": tuple(shown.direction),
                 "orientation": volume.orientation,
                 "path": str(path or ""),
+                "series": series,
             }
         },
     }
@@ -267,7 +275,8 @@ def _geometry_of_grid(
             "Open the image it was painted on, then save again.",
         )
     placements = [geometry(image) or _plain_geometry(image) for image in fitting]
-    keys = [{k: v for k, v in placement.items() if k != "path"} for placement in placements]
+    files = ("path", "series")
+    keys = [{k: v for k, v in placement.items() if k not in files} for placement in placements]
     if all(key == keys[0] for key in keys):
         return placements[0]
     chosen = choose(layer, fitting) if choose else None

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_cases import write_series
 from napari import Viewer
+from napari.layers import Layer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_graphflow.jobs import data_root
+from napari_graphflow.plugin import files as files_of
 from napari_graphflow.plugin import recovery
 from napari_graphflow.plugin.autosave import Autosave, watch
 from napari_graphflow.plugin.recovery import ENDING, lost
@@ -93,6 +96,33 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
     one, other = sitk.ReadImage(str(scan)), sitk.ReadImage(str(out))
     np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-6)
     np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-4)
+
+
+def test_the_series_that_was_painted_on_is_opened_again_unasked(
+    viewer: Viewer, autosave: Autosave, box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "scans/a", uid="1.2.3.1")
+    write_series(tmp_path / "scans/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
+    second = files_of.look(tmp_path / "scans").parts[1]
+    for one in files_of.read_layers(tmp_path / "scans", second.key):
+        viewer.add_layer(Layer.create(*one))
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    viewer.layers[-1].brush_size = 1
+    viewer.layers[-1].paint((1, 3, 4), 3)
+    autosave.turn()
+    autosave.wait()
+    crash(monkeypatch)
+    (kept,) = lost()
+    assert "1.2.3.2" not in str(kept.about), "a UID leads to the patient"
+    viewer.layers.clear()
+
+    def asked(*arguments: object) -> None:
+        raise AssertionError("asked for the series")
+
+    monkeypatch.setattr(files_of, "_ask_for_part", asked)
+    autosave.restore(kept)
+    image, mask = viewer.layers
+    assert image.data.shape == mask.data.shape == (3, 12, 10)
 
 
 def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:

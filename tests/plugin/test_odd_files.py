@@ -8,6 +8,7 @@ from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManager
 from qtpy.QtWidgets import QApplication
 
 REFUSED = {"truncated.png": "truncated.png is damaged"}
@@ -35,6 +36,7 @@ def test_every_odd_file_in_a_window(viewer: Viewer, shared_data: Path) -> None:
 
 
 def test_every_odd_file_opens_or_is_refused_in_a_sentence(shared_data: Path) -> None:
+    PluginManager.instance().discover()  # which a window does by itself
     open_all(ViewerModel(), shared_data)
 
 

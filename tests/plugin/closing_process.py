@@ -1,0 +1,35 @@
+"""A napari that is closed while it reads: ``python closing_process.py SCAN``."""
+
+import sys
+from threading import Event
+
+import napari
+from qtpy.QtCore import QTimer
+
+from napari_graphflow.plugin import files
+
+if __name__ == "__main__":
+    viewer = napari.Viewer(show=True)
+    window, look, beside = viewer.window._qt_window, files.look, files.beside
+    asked = Event()
+
+    def close():
+        window.close()
+        asked.set()
+
+    def close_meanwhile(function):
+        if not asked.is_set():
+            QTimer.singleShot(0, close)
+        return beside(function)
+
+    def open_scan():
+        viewer.window._qt_viewer._qt_open([sys.argv[1]], stack=False, plugin="napari-graphflow")
+        sys.stdout.write(f"{len(viewer.layers)} layer\n")
+        sys.stdout.flush()
+
+    files.beside = close_meanwhile
+    files.look = lambda path: look(path) if asked.wait(60) else None
+    QTimer.singleShot(0, open_scan)
+    napari.run()
+    sys.stdout.write("closed\n")
+    sys.stdout.flush()
