@@ -1,0 +1,55 @@
+"""Where masks go, and what goes with them; the networks have tests of their own."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from dicom_cases import write_series
+
+from napari_graphflow import segmentation
+from napari_graphflow.dicom_seg import read_segments
+from napari_graphflow.errors import UserError
+from napari_graphflow.inference import Prediction
+from napari_graphflow.masks import read_class_names
+from napari_graphflow.volume import read_labels, read_volume, write_volume
+
+CLASSES = {"background": 0, "liver": 1, "lesion": 3}
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that finds the bright half of every image."""
+
+    def segment(model, volume, **_) -> Prediction:
+        labels = volume.with_array((volume.array > np.median(volume.array)).astype(np.uint8) * 3)
+        return Prediction(labels, None, 0.1, 1, "CPU")
+
+    card = SimpleNamespace(classes=CLASSES)
+    monkeypatch.setattr(segmentation, "load_model", lambda *_: SimpleNamespace(card=card))
+    monkeypatch.setattr(segmentation, "segment", segment)
+
+
+def test_names_of_classes_lie_beside_the_mask(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    segmentation.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "out")
+    assert read_class_names(tmp_path / "out/ct.nii.gz") == CLASSES
+
+
+def test_a_dicom_series_may_get_a_dicom_segmentation(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct")
+    image = read_volume(tmp_path / "ct")
+    segmentation.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
+    segmentation.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.nrrd")
+    ((mask, names),) = read_segments(tmp_path / "mask.dcm", image)
+    assert names == {"lesion": 3}
+    np.testing.assert_array_equal(mask.array, read_labels(tmp_path / "mask.nrrd", image).array)
+
+
+def test_other_images_get_none(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    write_volume(tmp_path / "ct.nrrd", read_volume(tmp_path / "ct"))
+    with pytest.raises(UserError, match="no DICOM series"):
+        segmentation.segment_files([tmp_path / "ct.nrrd"], tmp_path, tmp_path / "mask.dcm")
+    assert not (tmp_path / "mask.dcm").exists()
