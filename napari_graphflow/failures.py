@@ -191,6 +191,8 @@ def _recognise(error: BaseException, lighter: str) -> Failure | None:
     said = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
     memory = isinstance(error, MemoryError) or number == errno.ENOMEM
+    # oneDNN, where it finds no room for its code; of what it cannot compute it says more.
+    memory = memory or said.endswith("could not create a primitive")
     if memory or any(words in said for words in _SAYS_NO_MEMORY):
         return _out_of_memory(type(error).__name__, said, lighter)
     if number in _DISK_FULL or any(words in said for words in _SAYS_DISK_FULL):

@@ -32,6 +32,7 @@ EXCEPTIONS = {
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
         "out_of_memory",
     ),
+    "oneDNN has no room": (RuntimeError("could not create a primitive"), "out_of_memory"),
     "a loader of ours was killed": (
         RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
         "out_of_memory",
