@@ -62,7 +62,7 @@ def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
     """
     path = existing(path)
     with speaking(path), _quiet(path.name):
-        found = _highdicom().seg.segread(str(path))
+        found = load_highdicom().seg.segread(str(path))
         numbers = [number for number in found.segment_numbers if number]
         if not numbers:
             raise UserError(f"{path.name} holds no segments.", AGAIN)
@@ -159,7 +159,8 @@ def write_segments(
             fresh.replace(path)
 
 
-def _highdicom() -> Any:
+def load_highdicom() -> Any:
+    """Import the package of the extra ``dicom-seg``, or say in a sentence that it is missing."""
     try:
         import highdicom
     except ImportError:
@@ -247,7 +248,7 @@ def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
 
 
 def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -> Any:
-    hd = _highdicom()
+    hd = load_highdicom()
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     frame_of_reference = hd.UID()
     for one in sources:
@@ -291,7 +292,7 @@ def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -
 
 
 def _description(number: int, value: int, title: str, algorithm: Any) -> Any:
-    hd = _highdicom()
+    hd = load_highdicom()
     tissue = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
     category, kind, side = code_of(title) or (tissue, tissue, None)
     description = hd.seg.SegmentDescription(

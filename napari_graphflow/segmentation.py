@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_graphflow.dicom_seg import write_segments
+from napari_graphflow.dicom_seg import load_highdicom, write_segments
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import segment
 from napari_graphflow.model import load_model, resolve_device
-from napari_graphflow.volume import kind_of, read_volume, write_labels, write_volume
+from napari_graphflow.volume import Volume, kind_of, read_volume, write_labels, write_volume
 
 #: Endings that are tried in a folder, longest first because ``.nii`` is part of ``.nii.gz``.
 ENDINGS = (
@@ -81,7 +81,7 @@ def segment_files(
         )
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix.lower() == _SEG:
-            write_segments(target, prediction.labels, path, model.card.classes)
+            _write_segments(target, prediction.labels, path, volume, model.card.classes)
         else:
             write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
         if prediction.probabilities is not None:
@@ -100,6 +100,18 @@ def segment_files(
             }
         )
     return written
+
+
+def _write_segments(
+    target: Path, labels: Volume, source: Path, volume: Volume, classes: dict[str, int]
+) -> None:
+    """Write a DICOM segmentation; where that cannot be, the work is kept in another file."""
+    try:
+        write_segments(target, labels, source, classes)
+    except UserError as error:
+        kept = target.with_name(f"{target.stem}-{time.strftime('%Y%m%d-%H%M%S')}.nii.gz")
+        write_labels(kept, labels.array, volume, classes=classes)
+        raise UserError(error.text, f"The mask was written to {kept} instead.") from None
 
 
 def find_images(path: Path) -> list[Path]:
@@ -132,6 +144,8 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
                 f"{images[0].name} is no DICOM series, and a DICOM segmentation belongs to one.",
                 "Choose another ending, such as .nii.gz.",
             )
+        if out.suffix.lower() == _SEG:
+            load_highdicom()  # what is missing is said before the work
         return [out]
     targets = []
     for image in images:

@@ -222,3 +222,15 @@ def test_a_list_of_files_is_not_the_files(tmp_path: Path) -> None:
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(100))
     with pytest.raises(UserError, match="list of other files"):
         read_volume(tmp_path / "DICOMDIR")
+
+
+def test_an_nrrd_file_that_says_nothing_of_sizes_is_told(tmp_path: Path) -> None:
+    """Kinds alone, the first of an axis that is not in space."""
+    header = (
+        "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 3 2 2 2\n"
+        "kinds: vector domain domain domain\nencoding: raw\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(range(24)))
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert volume.spacing == (1, 1, 1)
+    assert any("size" in warning for warning in volume.warnings), volume.warnings

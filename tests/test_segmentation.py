@@ -1,5 +1,6 @@
 """Where masks go, and what goes with them; the networks have tests of their own."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from napari_graphflow.dicom_seg import read_segments
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import Prediction
 from napari_graphflow.masks import read_class_names
-from napari_graphflow.volume import read_labels, read_volume, write_volume
+from napari_graphflow.volume import Volume, read_labels, read_volume, write_volume
 
 CLASSES = {"background": 0, "liver": 1, "lesion": 3}
 
@@ -45,6 +46,34 @@ def test_a_dicom_series_may_get_a_dicom_segmentation(tmp_path: Path) -> None:
     ((mask, names),) = read_segments(tmp_path / "mask.dcm", image)
     assert names == {"lesion": 3}
     np.testing.assert_array_equal(mask.array, read_labels(tmp_path / "mask.nrrd", image).array)
+
+
+def test_what_a_dicom_segmentation_cannot_hold_is_kept_in_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct")
+
+    def nothing_found(model: object, volume: Volume, **_: object) -> Prediction:
+        empty = volume.with_array(np.zeros(volume.shape, np.uint8))
+        return Prediction(empty, None, 0.1, 1, "CPU")
+
+    monkeypatch.setattr(segmentation, "segment", nothing_found)
+    with pytest.raises(UserError, match=r"holds no empty masks. The mask was written to") as said:
+        segmentation.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
+    (kept,) = tmp_path.glob("mask-*.nii.gz")
+    assert str(kept) in str(said.value)
+    assert not read_volume(kept).array.any()
+
+
+def test_a_missing_package_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "ct")
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    monkeypatch.setattr(segmentation, "segment", lambda *_, **__: pytest.fail("it was computed"))
+    with pytest.raises(UserError, match="not installed"):
+        segmentation.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
 
 
 def test_other_images_get_none(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ def read_nrrd(path: Path) -> Stored | None:
 def _told_by_nrrd(fields: dict[str, str]) -> tuple[str, ...]:
     said = []
     if "spacedirections" not in fields:
-        sizes = fields.get("spacings", "nan").split()
+        sizes = fields.get("spacings", "").split()
         kinds = fields.get("kinds", "").split() or ["domain"] * len(sizes)
         in_space = [size for size, kind in zip(sizes, kinds, strict=False) if kind in _IN_SPACE]
-        if not all(math.isfinite(float(size)) for size in in_space):
+        if not in_space or not all(math.isfinite(float(size)) for size in in_space):
             said.append(_NO_SIZE)
     units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))) - {"", "mm", "none", "???"}
     if units:
