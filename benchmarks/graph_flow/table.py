@@ -45,6 +45,7 @@ def main() -> None:
     parts = ["## Network efficiency"]
     for (task, network), kinds in groups.items():
         parts += [f"### {task}, {network}", table(kinds, METHODS)]
+    parts += ["## Settings tried, first seed, validation Dice", search(groups)]
     main_group = groups.get((TASK, STUDENT), {})
     if set(main_group) & (set(ABLATION) - set(METHODS)):
         parts += [f"## Ablation: {TASK}, {STUDENT}", table(main_group, ABLATION)]
@@ -53,6 +54,18 @@ def main() -> None:
         plot(main_group, HERE / "annotation.png")
         parts.append("![Test Dice by number of labelled cases](annotation.png)")
     put_table(HERE / "README.md", "\n\n".join(parts) if groups else "No row has been run yet.")
+
+
+def search(groups: dict[tuple[str, str], Kinds]) -> str:
+    """What the choice of settings rests on."""
+    lines = [["task", "row", "settings", "validation Dice"]]
+    for (task, _), kinds in groups.items():
+        for kind, seeds in kinds.items():
+            if "0" in seeds and (kind in METHODS or kind.startswith("search_")):
+                words = seeds["0"]["command"].split("--method ")
+                told = words[1].split(" --threads")[0] if len(words) > 1 else ""
+                lines.append([task, kind, told, f"{seeds['0']['validation_dice']:.4f}"])
+    return markdown(lines)
 
 
 def annotation(kinds: Kinds) -> str:
