@@ -307,8 +307,7 @@ class DistillationConfig(TrainingConfig):
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
     logits_weight
-        Weight of the logits distillation; 1 is published and safe, up to 10 may be better where
-        structures are large (``benchmarks/graph_flow``).
+        Weight of the logits distillation. Above 1 it may be better, with a warm-up.
     temperature
         Temperature of the logits distillation of the other methods.
     certainty

@@ -55,7 +55,7 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
             **student,
             teacher=out / "teacher",
             logits_weight=3,
-            graph_flow=GraphFlowOptions(vertex_weight=0.1, edge_weight=0.1, paraphraser_steps=60),
+            graph_flow=GraphFlowOptions(paraphraser_steps=60),
             # First the few labels, then the teacher as well: together from the first step on,
             # the student learns these small organs more slowly than alone.
             warmup=300,

@@ -42,7 +42,7 @@ METHODS: dict[str, Settings] = {
 TASK, STUDENT = "kvasir", "mobile_unet"
 OFF = ("--graph-flow.vertex-weight", "0", "--graph-flow.edge-weight", "0")
 NO_LOGITS = ("--logits-weight", "0")
-#: Steps of the ablation, each the changes to Graph Flow as it is by default.
+#: Steps of the ablation, each what it changes of the row of Graph Flow.
 ABLATION: dict[str, tuple[str, ...]] = {
     "vertices": (*NO_LOGITS, "--graph-flow.edge-weight", "0"),
     "vertices_edges": NO_LOGITS,

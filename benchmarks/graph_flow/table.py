@@ -25,11 +25,11 @@ ABLATION = {
     "vertices_edges": "vertices + edges",
     "adversarial": "adversarial",
     "logits": "logits",
-    "graph_flow": "vertices + edges + logits (the default)",
+    "graph_flow": "vertices + edges + logits, as above",
     "no_paraphraser": "the same without paraphrasers",
     "two_pairs": "the same, two tap pairs",
     "three_pairs": "the same, three tap pairs",
-    "full": "the default + adversarial",
+    "full": "the same + adversarial",
 }
 #: Rows of the annotation efficiency: title, row with fewer labels, and with all of them.
 CURVES = {
