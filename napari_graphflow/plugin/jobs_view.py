@@ -30,7 +30,6 @@ from napari_graphflow.plugin.widgets import (
     Panel,
     ProgressRow,
     StatusLine,
-    enabled,
     progress_text,
 )
 from napari_graphflow.runners import runner_of
@@ -72,10 +71,11 @@ class JobsView(QWidget):
         self._jobs: list[Job] = []
         self._statuses: dict[Job, Status] = {}
         self._cancelling: dict[Job, Iterator[Status]] = {}
+        self._asked: dict[Job, str] = {}  # what is said until there is an answer
         self._listed: float | None = None
         self._shown: Job | None = None
         self._offset = 0
-        self._background = Background(self)
+        self._background, self._starts = Background(self), Background(self)
         self._queue_seen = time.monotonic()
 
         self.table = _table()
@@ -154,16 +154,17 @@ class JobsView(QWidget):
         """Watch no longer."""
         self._timer.stop()
         self._background.stop()
+        self._starts.stop()
 
     def refresh(self) -> None:
         """Look at the folder of jobs, at the active jobs and at the new events of the shown one."""
         self._list_again_if_changed()
         for job, steps in list(self._cancelling.items()):
             if next(steps, None) is None:
-                del self._cancelling[job]
+                del self._cancelling[job], self._asked[job]
         for index, job in enumerate(self._jobs):
             before = self._statuses.get(job)
-            if before is None or before.active or job is self._shown:
+            if before is None or before.active or job is self._shown or job in self._asked:
                 status = job.status()
                 self._statuses[job] = status
                 if status != before:
@@ -241,21 +242,18 @@ class JobsView(QWidget):
         self.preview.refresh()
         status = self._statuses.get(job) or job.status()
         running = status.active
-        if status.waiting:
+        if not running or status.waiting:
             self.progress.hide()
-        elif running and status.total:
+        elif status.total:
             self.progress.advance(status.step, status.total, status.eta_s)
-        elif running:
-            self.progress.wait(status.phase or "starting")
         else:
-            self.progress.hide()
+            self.progress.wait(status.phase or "starting")
         self._say(job, status)
         self.curves.setVisible(not self.curves.empty())
         self.pause.setText("Pause" if running or not status.resumable else "Resume")
-        self.pause.setEnabled(
-            job not in self._cancelling and (status.state == "running" or status.resumable)
-        )
-        self.cancel.setEnabled(running and job not in self._cancelling)
+        free = job not in self._asked
+        self.pause.setEnabled(free and (status.state == "running" or status.resumable))
+        self.cancel.setEnabled(free and running)
         self.checkpoint.setVisible(status.state == "running")
         self.up.setVisible(status.waiting)
         self.down.setVisible(status.waiting)
@@ -281,23 +279,20 @@ class JobsView(QWidget):
         return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
 
     def _say(self, job: Job, status: Status) -> None:
-        if job in self._cancelling and status.active:
-            self.status.say("Cancelling …")
-            return
         best = "" if status.best is None else f" Best Dice {status.best:.3f}."
-        if status.state in ("failed", "lost"):
+        if job in self._asked:
+            self.status.say(self._asked[job])
+        elif status.state in ("failed", "lost"):
             self.status.fail(" ".join(part for part in (status.text, status.hint) if part))
         elif status.state == "done":
             self.status.done(f"Done.{best}")
         elif status.waiting:
             self.status.say(f"Waiting until its device is free. {self._place(job)}")
         elif status.active:
-            phase = (
-                f"{status.phase[:1].upper()}{status.phase[1:]}." if status.phase else "Starting."
-            )
+            phase = status.phase or "starting"
             silent = f" {status.text}" if status.text else ""
             where = f" On {status.device}." if status.device else ""
-            self.status.say(f"{phase}{where}{best}{silent}")
+            self.status.say(f"{phase[:1].upper()}{phase[1:]}.{where}{best}{silent}")
         else:
             self.status.say(f"{status.state.capitalize()}.{best}")
 
@@ -311,15 +306,10 @@ class JobsView(QWidget):
         job = self._shown
         if job is None:
             return
-        try:
-            if self._statuses[job].active:
-                job.pause()
-                enabled(False, (self.pause, self.cancel))
-            else:
-                self._ask_engine(lambda: runner_of(job).submit(job))
-        except UserError as error:
-            self._panel.fail(error)
-        self._statuses.pop(job, None)
+        if self._statuses[job].active:
+            self._try(job.pause)
+        else:
+            self._ask(job, "Resuming …", lambda: runner_of(job).submit(job))
         self.refresh()
 
     def _cancel(self) -> None:
@@ -328,16 +318,27 @@ class JobsView(QWidget):
             return
         try:
             if self._statuses[job].runner:
-                self._ask_engine(lambda: runner_of(job).cancel(job))
+                self._ask(job, "Cancelling …", lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
+                self._asked[job] = "Cancelling …"
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
 
-    def _ask_engine(self, action: Callable[[], Any]) -> None:
-        """Ask the engine of a job; a cluster, or a driver, may take seconds to answer."""
-        self._background.run(action, lambda _: self.refresh(), self._panel.fail)
+    def _ask(self, job: Job, words: str, action: Callable[[], Any]) -> None:
+        """Ask the engine of a job, which may take long; nothing here waits for a cluster."""
+
+        def answered(error: Exception | None) -> None:
+            self.refresh()
+            del self._asked[job]
+            self._refresh_details()
+            if error is not None:
+                self._panel.fail(error)
+
+        self._asked[job] = words
+        there = self._background if self._statuses[job].runner else self._starts
+        there.run(action, lambda _: answered(None), answered)
 
     def _checkpoint(self) -> None:
         if self._shown is not None:

@@ -2,9 +2,11 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
 
 from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, create, list_jobs, submit, waiting
+from napari_graphflow.jobs import Job, Status, create, list_jobs, submit, waiting
 from napari_graphflow.plugin.curves import POINTS, Curves
 from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.jobs_view import JobsView
@@ -92,6 +94,40 @@ def test_a_running_job_is_asked_for_a_checkpoint(
     shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())
     assert shown["config"]["name"] == "first"
     dialog.close()
+
+
+def test_resuming_is_said_and_asked_for_once(
+    view: JobsView, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local job does not wait for the cluster that holds up another one."""
+    there, here = (new_job(tmp_path, name) for name in ("there", "here"))
+    for job, engine in ((there, "ray"), (here, "")):
+        with job.writing():
+            job.write_status(Status(state="paused", runner=engine))
+    answer, submitted = threading.Event(), []
+
+    def submit_slowly(job: Job) -> None:
+        if job == there:
+            answer.wait(60)
+        submitted.append(job)
+
+    slow = SimpleNamespace(submit=submit_slowly, poll=Job.status)
+    monkeypatch.setattr("napari_graphflow.plugin.jobs_view.runner_of", lambda _: slow)
+    view.choose(there)
+    click(qtbot, view.pause)
+    view.refresh()
+    assert view.status.text() == "Resuming …"
+    assert not view.pause.isEnabled()
+    view.choose(here)
+    click(qtbot, view.pause)
+    qtbot.waitUntil(lambda: submitted == [here], timeout=5000)
+    qtbot.waitUntil(view.pause.isEnabled, timeout=5000)
+    view.choose(there)
+    assert not view.pause.isEnabled()
+    answer.set()
+    qtbot.waitUntil(view.pause.isEnabled, timeout=5000)
+    assert view.status.text() == "Paused."
+    assert submitted == [here, there]
 
 
 ENDING = """
