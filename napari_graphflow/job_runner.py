@@ -196,8 +196,10 @@ class _Recorder:
         while True:
             try:
                 self.job.folder.stat()
-                self.job.write_state(self._status)
-                self.job.forget_wishes()
+                if self.job.saved_status().state != state:  # this is not yet written
+                    self.job.write_state(self._status)
+                with suppress(OSError):
+                    self.job.forget_wishes()
                 return exit_code
             except OSError:
                 if time.monotonic() > deadline:

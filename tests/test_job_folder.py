@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from napari_graphflow import jobs
+from napari_graphflow import job_runner, jobs
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import TRANSITIONS, Job, State, Status
@@ -157,3 +157,32 @@ def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) ->
     assert (job.wishes(), job.events()) == (set(), ([], 0))
     away.rename(job.folder)
     assert job.status().state == "created"
+
+
+def test_a_wish_that_cannot_be_removed_does_not_fail_a_finished_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = new_job(tmp_path)
+
+    def refuse(_: Job) -> None:
+        raise OSError("the drive does not answer")
+
+    monkeypatch.setattr(Job, "forget_wishes", refuse)
+    assert job_runner.run(job.folder, iter([])) == 0
+    assert job.status().state == "done"
+
+
+def test_a_last_word_that_has_been_written_is_not_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = new_job(tmp_path)
+    write = Job.write_state
+
+    def write_and_fail(one: Job, status: Status) -> None:
+        write(one, status)
+        if status.state == "done":
+            raise OSError("the drive does not answer")
+
+    monkeypatch.setattr(Job, "write_state", write_and_fail)
+    assert job_runner.run(job.folder, iter([])) == 0
+    assert job.status().state == "done"
