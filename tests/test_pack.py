@@ -45,6 +45,37 @@ def test_an_archive_holds_what_the_job_needs_and_no_more(blobs: Path, tmp_path: 
     assert str(blobs.parent) not in (there / "job" / "job.json").read_text()
 
 
+def test_a_decathlon_dataset_lists_only_the_packed_cases(blobs: Path, tmp_path: Path) -> None:
+    """Of the cases for training, one is to be tested on: it does not go, and is not listed."""
+    data = tmp_path / "decathlon"
+    names = ["blob_0", "blob_1", "blob_5"]
+    for name in names:
+        for kind, end in (("images", "_0000"), ("labels", "")):
+            (data / f"{kind}Tr").mkdir(parents=True, exist_ok=True)
+            source = blobs / f"{kind}Tr" / f"{name}{end}.nii.gz"
+            shutil.copy(source, data / f"{kind}Tr" / f"{name}.nii.gz")
+    pairs = [
+        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        for name in names
+    ]
+    described = {
+        "name": "decathlon", "modality": {"0": "MR"}, "training": pairs,
+        "labels": {"0": "background", "1": "organ", "2": "lesion"},
+        "test": ["./imagesTs/gone.nii.gz"],
+    }  # fmt: skip
+    (data / "dataset.json").write_text(json.dumps(described))
+    splits = {"train": ["blob_0"], "val": ["blob_5"], "test": ["blob_1"]}
+    (data / "splits.json").write_text(json.dumps(splits))
+    pack_job(new_job(data), tmp_path / "job.zip")
+    with zipfile.ZipFile(tmp_path / "job.zip") as archive:
+        archive.extractall(tmp_path / "there")
+    found = Dataset.open(tmp_path / "there" / "data" / "decathlon")
+    assert [(case.name, case.split) for case in found.cases] == [
+        ("blob_0", "train"), ("blob_5", "val"),
+    ]  # fmt: skip
+    assert all(case.label is not None for case in found.cases)
+
+
 def test_what_cannot_be_packed_is_told(
     blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,15 @@
 """A job with its data and its teacher as one archive, which runs on a computer that has neither."""
 
 import json
+import os
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from napari_graphflow.config import DistillationConfig
-from napari_graphflow.dataset import Dataset
+from napari_graphflow.dataset import Case, Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs import Job, Status
@@ -31,7 +34,8 @@ def pack_job(job: Job, path: Path) -> None:
     config = job.config
     dataset = Dataset.open(config.dataset)
     places = {"dataset": f"data/{config.dataset.name}"}
-    files = _dataset_files(dataset, places["dataset"])
+    used = [case for case in dataset.cases if case.split != "test"]
+    files = _dataset_files(dataset, used, places["dataset"])
     if isinstance(config, DistillationConfig):
         places["teacher"] = f"teacher/{config.teacher.name}"
         found = (one for one in config.teacher.rglob("*") if one.is_file())
@@ -60,6 +64,8 @@ def pack_job(job: Job, path: Path) -> None:
                 archive.write(one, name)
             archive.writestr(f"{JOB}/job.json", json.dumps(spec, indent=1))
             archive.writestr(f"{JOB}/status.json", status.model_dump_json())
+            described = json.dumps(_description(dataset, used))
+            archive.writestr(f"{places['dataset']}/dataset.json", described)
             if (dataset.folder / "splits.json").is_file():
                 splits = {
                     split: sorted({case.name for case in dataset.cases if case.split == split})
@@ -68,11 +74,31 @@ def pack_job(job: Job, path: Path) -> None:
                 archive.writestr(f"{places['dataset']}/splits.json", json.dumps(splits))
 
 
-def _dataset_files(dataset: Dataset, place: str) -> dict[str, Path]:
-    """The files of all cases but those to test on."""
-    used = [case for case in dataset.cases if case.split != "test"]
+def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
+    """What ``dataset.json`` says, without the cases that stay at home."""
+    packed = {image for case in used for image in case.images}
+
+    def goes(image: str) -> bool:
+        return dataset.folder / os.path.expandvars(image) in packed
+
+    described: dict[str, Any] = json.loads((dataset.folder / "dataset.json").read_text("utf-8"))
+    for part in ("training", "test"):
+        if isinstance(described.get(part), list):
+            described[part] = [
+                entry
+                for entry in described[part]
+                if goes(entry["image"] if isinstance(entry, dict) else entry)
+            ]
+    if isinstance(described.get("dataset"), dict):
+        listed = described["dataset"].items()
+        described["dataset"] = {name: one for name, one in listed if all(map(goes, one["images"]))}
+    return described
+
+
+def _dataset_files(dataset: Dataset, used: Sequence[Case], place: str) -> dict[str, Path]:
+    """The files of the cases to be packed."""
     files = {}
-    for path in [dataset.folder / "dataset.json", *data_files(used, [])]:
+    for path in data_files(used, []):
         if not path.is_relative_to(dataset.folder):
             raise UserError(
                 f"{path} lies outside the folder of the dataset and cannot be packed.",
