@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,10 +18,20 @@ import torch
 from napari_graphflow import jobs
 from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job
+from napari_graphflow.jobs import Job, Status
 from napari_graphflow.model import load_model
-from napari_graphflow.runners import Local, PackedRay, Ray, Runner, Slurm, runner, runner_of
-from napari_graphflow.runners.tools import read_note
+from napari_graphflow.runners import (
+    Local,
+    PackedRay,
+    Ray,
+    Runner,
+    RunnerName,
+    Slurm,
+    runner,
+    runner_of,
+)
+from napari_graphflow.runners.carrier import Carrier
+from napari_graphflow.runners.tools import read_note, write_note
 from napari_graphflow.system import end_process_tree
 
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
@@ -97,7 +108,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            Ray(address)
+            Ray(address).connect()
             break
         except UserError:
             assert head.poll() is None, log.read_text()
@@ -234,6 +245,104 @@ def test_several_workers_need_ray() -> None:
         runner("local", workers=2)
 
 
+@pytest.mark.parametrize("name", get_args(RunnerName))
+@pytest.mark.parametrize("workers", [0, -1])
+def test_less_than_one_worker_is_refused(name: RunnerName, workers: int) -> None:
+    with pytest.raises(UserError, match=f"{workers} workers cannot run a job"):
+        runner(name, workers)
+
+
+class Away:
+    """What Ray's package says while the cluster is away."""
+
+    def __call__(self, address: str) -> "Away":
+        raise ConnectionError(address)
+
+
+class Mute:
+    """An engine that answers only when it may, with a new id."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look = look
+
+    def submit_job(self, **_: Any) -> str:
+        self.look()
+        return "new"
+
+
+def ray_with(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
+    sdk = SimpleNamespace(JobSubmissionClient=client)
+    monkeypatch.setattr("napari_graphflow.runners.ray.engine", lambda *_: sdk)
+
+
+def ended(dataset: Path, **note: Any) -> Job:
+    """A job that an engine had and that was paused."""
+    job: Job = jobs.create("train", training(dataset))
+    with job.writing():
+        job.write_status(Status(state="paused", runner="ray"))
+    write_note(job, address="http://127.0.0.1:1", workers=1, **note)
+    return job
+
+
+@pytest.mark.parametrize("name", ["ray", "ray-packed"])
+def test_what_the_folder_tells_needs_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: RunnerName
+) -> None:
+    ray_with(monkeypatch, Away())
+    job = ended(tmp_path, runner=name, id="old")
+    job.log.write_text("its own words")
+    assert runner_of(job).poll(job).state == "paused"
+    assert runner_of(job).logs(job).startswith("No Ray cluster answers")
+    assert runner_of(job).logs(job).endswith("its own words")
+    with pytest.raises(UserError, match="No Ray cluster answers"):
+        runner_of(job).submit(job)
+    assert job.status().state == "paused"
+
+
+def test_a_carried_job_is_cancelled_while_its_cluster_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_with(monkeypatch, Away())
+    job = ended(tmp_path, runner="ray-packed", id="old", client="ray://127.0.0.1:1")
+    job.start([sys.executable, "-c", "import time; time.sleep(600)"], runner="ray")
+    monkeypatch.setattr("napari_graphflow.runners.ray.STOPPING", 0.5)
+    assert runner_of(job).cancel(job).state == "cancelled"
+
+
+def test_an_ended_run_is_not_asked_for_while_the_next_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, seen = ended(tmp_path, runner="ray", id="old"), []
+    ray = Ray("http://127.0.0.1:1")
+
+    def look() -> None:
+        seen.append(runner_of(job).poll(job).state)
+        with pytest.raises(UserError, match="cannot be started"):
+            runner_of(job).submit(job)
+
+    ray_with(monkeypatch, lambda _: Mute(look))
+    ray.submit(job)
+    assert seen == ["queued"]
+    assert read_note(job)["id"] == "new"
+
+
+def test_our_own_disk_is_no_lost_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ended(tmp_path, runner="ray-packed", id="old", events=0)
+    carrier = Carrier(job)
+    monkeypatch.setattr(carrier, "_ask", lambda *_, **__: ((3, 1), b"ab\n"))
+    assert carrier._replace("checkpoints/last.pt", (3, 1), "")
+    assert (job.folder / "checkpoints" / "last.pt").read_bytes() == b"ab\n"
+    assert carrier._append_events("events.jsonl", (3, 1), "")
+    assert job.events_file.read_bytes() == b"ab\n"
+    (job.folder / "artifacts" / "model").write_text("in the way")
+    with pytest.raises(UserError):
+        carrier._replace("artifacts/model/model.json", (3, 1), "")
+    job.events_file.unlink()
+    job.events_file.mkdir()
+    with pytest.raises(UserError):
+        carrier._append_events("events.jsonl", (3, 1), "")
+
+
 @has_ray
 @pytest.mark.filterwarnings("ignore")
 def test_a_ray_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -241,7 +350,7 @@ def test_a_ray_that_is_not_there_is_told(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UserError, match="No Ray cluster answers"):
-        Ray(address)
+        Ray(address).connect()
 
 
 @pytest.mark.slow

@@ -66,8 +66,10 @@ def runner(name: RunnerName, workers: int = 1) -> Runner:
     UserError
         If its engine is not installed, or does not answer, or cannot have so many workers.
     """
+    if workers < 1:
+        raise UserError(f"{workers} workers cannot run a job.", "Ask for one or more.")
     if name in ("ray", "ray-packed"):
-        return (Ray if name == "ray" else PackedRay)(workers=workers)
+        return (Ray if name == "ray" else PackedRay)(workers=workers).connect()
     if workers > 1:
         raise UserError(
             "Several workers are started by Ray only.",

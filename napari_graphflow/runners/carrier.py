@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import explain, explain_exit
+from napari_graphflow.failures import explain, explain_exit, in_words
 from napari_graphflow.jobs import Job, State, Status
 from napari_graphflow.jobs.records import open_events
 from napari_graphflow.preview import CHOICE
@@ -72,7 +72,7 @@ class Carrier:
     def carry(self) -> None:
         """Bring the job to the cluster, unless it is there, and stay until all has come back."""
         self.show(phase="reaching the Ray cluster")
-        self._jobs = Ray(self._note["address"], self._note["workers"])
+        self._jobs = Ray(self._note["address"], self._note["workers"]).connect()
         self._ray = engine("ray", "ray")
         if self._info() is None:
             self._send()
@@ -91,7 +91,8 @@ class Carrier:
         """Write the status, with a heartbeat."""
         self._status = self._status.model_copy(update=update)
         beat = {"heartbeat": time.time(), **self._own}
-        self.job.write_status(self._status.model_copy(update=beat))
+        with in_words():
+            self.job.write_status(self._status.model_copy(update=beat))
 
     def fail(self, error: BaseException) -> int:
         """Say what went wrong on the way; the job may go on over there."""
@@ -192,7 +193,8 @@ class Carrier:
         offset = self._note["events"]
         now, data = self._ask(remote.read, self._note["id"], path, offset, CHUNK, node=node)
         lines = data[: data.rfind(b"\n") + 1]
-        with open_events(self.job.events_file) as file:
+        # What our own disk refuses is not the cluster's fault.
+        with in_words(), open_events(self.job.events_file) as file:
             file.write(lines)
         self._write_note(events=offset + len(lines))
         return tuple(now) == stamp and len(data) < CHUNK
@@ -200,22 +202,28 @@ class Carrier:
     def _replace(self, path: str, stamp: remote.Stamp, node: str) -> bool:
         """Copy a file as a whole; false if it has changed meanwhile."""
         target = self.job.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.part")
+        offset = 0
         try:
-            with aside.open("wb") as file:
-                while file.tell() < stamp[0]:
-                    place = (path, file.tell(), CHUNK)
-                    now, data = self._ask(remote.read, self._note["id"], *place, node=node)
-                    if tuple(now) != stamp or not data:
-                        return False
+            with in_words():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                aside.write_bytes(b"")
+            while offset < stamp[0]:
+                place = (path, offset, CHUNK)
+                now, data = self._ask(remote.read, self._note["id"], *place, node=node)
+                if tuple(now) != stamp or not data:
+                    return False
+                with in_words(), aside.open("ab") as file:
                     file.write(data)
-                    self.show()
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(target)
+                    file.flush()
+                    os.fsync(file.fileno())
+                offset += len(data)
+                self.show()
+            with in_words():
+                aside.replace(target)
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
         return True
 
     def _append_log(self, node: str) -> None:
@@ -290,7 +298,8 @@ class Carrier:
 
     def _write_note(self, **more: Any) -> None:
         self._note |= more
-        write_note(self.job, **self._note)
+        with in_words():
+            write_note(self.job, **self._note)
 
 
 def _news(status: Status) -> dict[str, Any]:

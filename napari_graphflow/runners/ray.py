@@ -5,7 +5,8 @@ import shlex
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from napari_graphflow.errors import UserError
@@ -18,6 +19,7 @@ from napari_graphflow.runners.tools import (
     engine,
     first_line,
     give_up,
+    hand_over,
     job_command,
     own_log,
     read_note,
@@ -45,19 +47,30 @@ class Ray:
     """
 
     def __init__(self, address: str = "", workers: int = 1) -> None:
-        sdk = engine("ray.job_submission", "ray")
         self.address = address or os.environ.get("RAY_ADDRESS") or ADDRESS
         self.workers = workers
+
+    @cached_property
+    def client(self) -> Any:
+        """The connection; made late, for what the folder tells needs no cluster."""
+        sdk = engine("ray.job_submission", "ray")
         try:
-            self.client = sdk.JobSubmissionClient(self.address)
-        except (ConnectionError, RuntimeError):
+            return sdk.JobSubmissionClient(self.address)
+        except (OSError, RuntimeError):
             raise UserError(
                 f"No Ray cluster answers at {self.address}.",
                 "Start one with: ray start --head, or set RAY_ADDRESS.",
             ) from None
 
+    def connect(self) -> Self:
+        """Connect now; a `UserError` where Ray is missing or does not answer."""
+        _ = self.client
+        return self
+
     def submit(self, job: Job) -> None:
-        job.hand_over("ray")
+        self.connect()
+        note = {"runner": "ray", "address": self.address, "workers": self.workers}
+        hand_over(job, **note)
         command = job_command(job)
         if self.workers > 1:
             command = [sys.executable, "-m", REMOTE, str(job.folder), str(self.workers)]
@@ -67,7 +80,7 @@ class Ray:
         except UserError as error:
             give_up(job, f"{error.text} {error.remedy}")
             raise
-        write_note(job, runner="ray", id=name, address=self.address, workers=self.workers)
+        write_note(job, **note, id=name)
 
     def hand_in(
         self, job: Job, command: list[str], environment: dict[str, Any], **more: Any
@@ -85,20 +98,20 @@ class Ray:
                     **more,
                 )
             )
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise UserError(f"Ray did not take the job {job.title}.", first_line(error)) from None
 
     def poll(self, job: Job) -> Status:
         status = job.status()
-        if status.state == "queued" and status.runner:
-            info = self.client.get_job_info(read_note(job)["id"])
+        name = read_note(job).get("id") if status.state == "queued" and status.runner else None
+        if name:
+            info = self.client.get_job_info(name)
             if info.status.is_terminal() and job.status().state == "queued":
                 give_up(job, f"Ray ended the job before it began: {info.message}")
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        name = read_note(job)["id"]
-        if not ends_on_its_own(job, timeout):
+        if not ends_on_its_own(job, timeout) and (name := read_note(job).get("id")):
             self.client.stop_job(name)
             end = time.monotonic() + STOPPING
             while not self.client.get_job_status(name).is_terminal() and time.monotonic() < end:
@@ -106,8 +119,12 @@ class Ray:
         return settled(job)
 
     def logs(self, job: Job) -> str:
-        name = read_note(job).get("id")
-        return (str(self.client.get_job_logs(name)) if name else "") + own_log(job)
+        name, said = read_note(job).get("id"), ""
+        try:
+            said = str(self.client.get_job_logs(name)) if name else ""
+        except (UserError, OSError, RuntimeError) as error:  # the cluster is away, the folder not
+            said = f"{first_line(error)}\n"
+        return said + own_log(job)
 
 
 class PackedRay(Ray):
@@ -118,6 +135,7 @@ class PackedRay(Ray):
     """
 
     def submit(self, job: Job) -> None:
+        self.connect()
         kept: dict[str, Any] = {}
         with suppress(FileNotFoundError):
             kept = read_note(job)
@@ -144,6 +162,7 @@ class PackedRay(Ray):
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
         if ends_on_its_own(job, max(timeout, WAY_BACK)):
             return job.status()
-        with suppress(RuntimeError, KeyError):  # it has ended by now, or Ray never had it
+        # It has ended by now, or Ray never had it, or the cluster is away.
+        with suppress(UserError, OSError, RuntimeError, KeyError):
             self.client.stop_job(read_note(job)["id"])
         return job.cancel(STOPPING)

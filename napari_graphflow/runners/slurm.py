@@ -15,6 +15,7 @@ from napari_graphflow.runners.tools import (
     engine,
     first_line,
     give_up,
+    hand_over,
     job_command,
     own_log,
     read_note,
@@ -44,7 +45,8 @@ class Slurm:
             executor.update_parameters(name=job.name[:60], **parameters)
         except (RuntimeError, TypeError, NameError) as error:
             raise UserError("Slurm cannot be used here.", first_line(error)) from None
-        job.hand_over("slurm")
+        hand_over(job, runner="slurm", cluster=self._cluster)
+        self._handles.pop(job.folder, None)
         command = self._submitit.helpers.CommandFunction(job_command(job), verbose=False)
         try:
             handle = executor.submit(command)
@@ -55,28 +57,32 @@ class Slurm:
         write_note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
 
     def poll(self, job: Job) -> Status:
-        if job.status().state == "queued" and self._handle(job).done():
+        if job.status().state == "queued" and (handle := self._handle(job)) and handle.done():
             self._wait_for_words(job)
             if job.status().state == "queued":
                 give_up(job, "Slurm ended the job before it began.")
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        if not ends_on_its_own(job, timeout):
-            self._handle(job).cancel()
+        if not ends_on_its_own(job, timeout) and (handle := self._handle(job)):
+            handle.cancel()
             end = time.monotonic() + STOPPING
-            while not self._handle(job).done() and time.monotonic() < end:
+            while not handle.done() and time.monotonic() < end:
                 time.sleep(POLL)
         return settled(job)
 
     def logs(self, job: Job) -> str:
         handle = self._handle(job)
-        return (handle.stdout() or "") + (handle.stderr() or "") + own_log(job)
+        said = (handle.stdout() or "") + (handle.stderr() or "") if handle else ""
+        return said + own_log(job)
 
     def _handle(self, job: Job) -> Any:
+        """What submitit knows a job by; None until Slurm has taken it."""
         if job.folder in self._handles:  # the stand-in knows only its own processes
             return self._handles[job.folder]
         noted = read_note(job)
+        if "id" not in noted:
+            return None
         kinds = {"local": self._submitit.LocalJob, "slurm": self._submitit.SlurmJob}
         return kinds[noted["cluster"]](job.folder / "slurm", noted["id"])
 

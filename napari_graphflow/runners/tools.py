@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import explain_exit
+from napari_graphflow.failures import explain_exit, in_words
 from napari_graphflow.jobs import Job, Status
 from napari_graphflow.system import replace_file
 
@@ -46,6 +46,17 @@ def read_note(job: Job) -> dict[str, Any]:
     """What `write_note` wrote; `FileNotFoundError` for a job that no engine has."""
     found: dict[str, Any] = json.loads((job.folder / FILE).read_text("utf-8"))
     return found
+
+
+def hand_over(job: Job, **note: Any) -> None:
+    """Leave a job to an engine; what the engine called it before is forgotten first.
+
+    Otherwise somebody who looks before the engine has answered would ask for the ended one.
+    """
+    if job.status().may_become("queued"):  # if not, the last line says so
+        with in_words():
+            write_note(job, **note)
+    job.hand_over(note["runner"])
 
 
 def give_up(job: Job, text: str) -> None:
