@@ -73,7 +73,7 @@ def student(viewer: napari.Viewer, widget: DistilWidget) -> None:
     wait(lambda: widget.jobs.selected() is not None)
     job = widget.jobs.selected()
     seen = {"job": str(job.folder), "state": job.status().state, "before": models(segment)}
-    wait(lambda: widget.jobs.status.text().startswith("Done"))
+    wait(lambda: "Done." in widget.jobs.status.text())
     segment.model.combo.showPopup()
     segment.model.combo.hidePopup()
     seen["listed"] = models(segment)
