@@ -13,6 +13,7 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
+from superqt import QCollapsible
 
 from napari_graphflow.config import METHODS, PRESETS, DistillationConfig, EMKDOptions
 from napari_graphflow.jobs import create, list_jobs
@@ -142,6 +143,9 @@ def test_a_cluster_is_chosen_and_what_it_lacks_is_told(
     widget.runner.setCurrentIndex(widget.runner.findData("ray-packed"))
     assert not widget.workers.isHidden()
     widget.workers.setValue(2)
+    copy = next(s for s in widget.findChildren(QCollapsible) if s.isAncestorOf(widget.command))
+    click(qtbot, copy.toggleButton())
+    qtbot.waitUntil(lambda: widget.command.height() > 0)
     click(qtbot, widget.command)
     assert "--runner ray-packed --workers 2" in QGuiApplication.clipboard().text()
     click(qtbot, widget.button)
