@@ -57,7 +57,7 @@ from napari_graphflow.runners import RunnerName, runner
 RUNNERS = {
     "local": "this computer",
     "ray": "Ray cluster",
-    "ray-packed": "Ray cluster, data sent along",
+    "ray-packed": "Ray, data sent along",
     "slurm": "Slurm cluster",
 }
 TRAIN_FIRST = "train a teacher first"
@@ -98,7 +98,7 @@ class DistilWidget(Panel):
         shrinkable(self.runner)
         self.workers = QSpinBox()
         self.workers.setRange(1, 64)
-        self.workers.setPrefix("workers ")
+        self.workers.setPrefix("workers: ")
         self.workers.setToolTip("Processes of the Ray cluster that share each batch.")
         self.workers.hide()
         self.measure = QPushButton("Estimate time and memory")
@@ -130,8 +130,8 @@ class DistilWidget(Panel):
         rows.add("", self.effort_text)
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
-        where = row(QLabel("Run on"), self.runner, self.workers, stretch=1)
-        self.advanced = folded("Advanced", where, *self.forms.values())
+        where = row(QLabel("Run on"), self.runner, stretch=1)
+        self.advanced = folded("Advanced", where, self.workers, *self.forms.values())
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))
         self.column.addLayout(row(self.measure, stretch=-1))
