@@ -209,7 +209,9 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
 @has_ray
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
-    alone, *together = (jobs.create("train", training(blobs, batch_size=2)) for _ in range(3))
+    # At 16 voxels the deepest map would be a single one, whose normalisation blows up rounding.
+    shared_run = training(blobs, batch_size=2, patch_size=(32,) * 3)
+    alone, *together = (jobs.create("train", shared_run) for _ in range(3))
     assert alone.start().wait(PATIENCE).state == "done", alone.log.read_text()
     for job, kind in zip(together, (Ray, PackedRay), strict=True):
         ray = kind(ray_address, workers=2)
@@ -224,8 +226,8 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
             assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=tolerance), key
     images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     shared, packed, wanted = (logits(job, images) for job in (*together, alone))
-    torch.testing.assert_close(shared, wanted, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(packed, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(shared, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(packed, wanted, rtol=1e-4, atol=1e-4)
 
     odd = jobs.create("train", training(blobs, batch_size=3))
     ray = Ray(ray_address, workers=2)
