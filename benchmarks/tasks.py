@@ -58,19 +58,29 @@ STUDENTS = {
     "enet": FAST,
     "erfnet": ("--width", "8", *FAST),
 }
-TEACHER = ("unet", "--width", "16", *steps(1000))
+HIPPOCAMPUS = ("--classes", "anterior=1", "posterior=2")
+PICTURES = ("--dims", "2", "--patch-size", "64", "64", "--batch-size")
 SHORT = ("--learning-rate", "3e-3", *steps(800))
 TASKS = {
     "kvasir": Task(
         "kvasir_seg", "train_256/images", "train_256/masks", ("--classes", "polyp=1"),
         (
-            *("--dims", "2", "--patch-size", "64", "64", "--batch-size", "8"),
+            *(*PICTURES, "4"),
             *("--preprocessing.intensity", "range", "--preprocessing.size", "64", "64"),
         ),
-        200, TEACHER, STUDENTS,
+        200, ("unet", "--width", "16", *steps(2000)), STUDENTS,
+    ),
+    "slices": Task(
+        "hippocampus_msd", "images", "masks", HIPPOCAMPUS, (*PICTURES, "4"),
+        12, ("unet", "--width", "16", *steps(2000)),
+        {
+            "mobile_unet": ("--width", "4", *FAST),
+            "enet": ("--width", "8", *FAST),
+            "erfnet": ("--width", "8", *FAST),
+        },
     ),
     "hippocampus": Task(
-        "hippocampus_msd", "images", "masks", ("--classes", "anterior=1", "posterior=2"),
+        "hippocampus_msd", "images", "masks", HIPPOCAMPUS,
         ("--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2"),
         12, ("unet", "--steps", "600", "--validate-every", "200"),
         {
@@ -80,9 +90,8 @@ TASKS = {
         },
     ),
     "hrf": Task(
-        "hrf_quarter", "images", "masks", ("--classes", "vessel=1"),
-        ("--dims", "2", "--patch-size", "64", "64", "--batch-size", "8"),
-        21, TEACHER, STUDENTS,
+        "hrf_quarter", "images", "masks", ("--classes", "vessel=1"), (*PICTURES, "8"),
+        21, ("unet", "--width", "16", *steps(1000)), STUDENTS,
     ),
 }  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from napari_graphflow.dataset import Case, Dataset
 from napari_graphflow.errors import UserError
@@ -25,7 +26,9 @@ def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Pat
     return list(dict.fromkeys([*files, *(path for found in beside for path in sorted(found))]))
 
 
-def compare_manifest(folder: Path, dataset: Dataset, files: Iterable[Path]) -> None:
+def compare_manifest(
+    folder: Path, dataset: Dataset, files: Sequence[Path]
+) -> Iterator[dict[str, Any]]:
     """Note the data of a new run; a resumed one is refused other data than it began with.
 
     Parameters
@@ -37,13 +40,23 @@ def compare_manifest(folder: Path, dataset: Dataset, files: Iterable[Path]) -> N
     files
         Those that the run uses.
 
+    Yields
+    ------
+    dict
+        Records of a phase and of its progress; a run may be paused between two files.
+
     Raises
     ------
     UserError
         If an image or a mask is another one than at the start, or cannot be read.
     """
+    yield {"event": "phase", "name": "checking the files"}
+    found = {}
+    for number, path in enumerate(files, 1):
+        with in_words():
+            found[_name(path, dataset)] = _fingerprint(path)
+        yield {"event": "progress", "step": number, "total": len(files)}
     with in_words():
-        found = {_name(path, dataset): _fingerprint(path) for path in files}
         path = folder / FILE
         if not path.is_file():
             replace_file(path, json.dumps(found, indent=1).encode())

@@ -77,7 +77,6 @@ def read_training_data(
     UserError
         If there is nothing to train on.
     """
-    yield {"event": "phase", "name": "reading the data"}
     dataset = Dataset.open(config.dataset)
     labelled = dataset.labelled("train")
     if not labelled:
@@ -93,8 +92,10 @@ def read_training_data(
     if cases is None and os.environ.get("RANK", "0") == "0":
         unlabelled_cases = groups["unlabelled"]
         labelled_cases = [*groups["labelled"], *groups["validation"]]
-        compare_manifest(folder, dataset, data_files(labelled_cases, unlabelled_cases))
+        files = data_files(labelled_cases, unlabelled_cases)
+        yield from compare_manifest(folder, dataset, files)
 
+    yield {"event": "phase", "name": "reading the data"}
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
     # Each process of torchrun reads for itself.

@@ -45,6 +45,18 @@ def test_the_data_of_a_run_are_noted(config: TrainingConfig, tmp_path: Path) -> 
         assert facts == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
+def test_the_checking_tells_how_far_it_is_and_can_be_paused(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    running = training.train(config, tmp_path / "job")
+    told = [next(running) for _ in range(4)]
+    assert told[0] == {"event": "phase", "name": "checking the files"}
+    assert [(one["step"], one["total"]) for one in told[1:]] == [(1, 6), (2, 6), (3, 6)]
+    running.close()
+    assert not (tmp_path / "job" / "manifest.json").exists(), "nothing is half noted"
+    begin(config, tmp_path / "job")
+
+
 def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
     job = tmp_path / "job"
     begin(config, job)

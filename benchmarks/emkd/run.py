@@ -9,39 +9,69 @@ again; from all of them comes ``README.md``. A row is named ``TASK-NETWORK-KIND-
 """
 
 import sys
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from tasks import SEEDS, Command, run, student_rows, teacher_row  # noqa: E402
 
-#: Names of the terms and their published weights.
-MODULES = {"pm": ("prediction", "0.1"), "im": ("importance", "0.9"), "ra": ("affinity", "0.9")}
-TASKS, STUDENT = ("kvasir", "hippocampus"), "mobile_unet"
+#: The terms and their names.
+MODULES = {"pm": "prediction", "im": "importance", "ra": "affinity"}
+STUDENT = "enet"
+Weights = dict[str, str]
 
 
-def choices() -> dict[str, tuple[str, ...]]:
-    """Every choice of modules, all three first, with the settings of its row."""
-    found = {}
-    for number in (3, 1, 2):
-        for chosen in combinations(MODULES, number):
-            weights = [
-                word
-                for module, (term, weight) in MODULES.items()
-                for word in (f"--emkd.{term}-weight", weight if module in chosen else "0")
-            ]
-            found["_".join(chosen)] = ("--method", "emkd", *weights)
-    return found
+class Choice(NamedTuple):
+    """Weights of the modules, and the temperature of the prediction maps."""
+
+    weights: Weights
+    temperature: str = "4"
+
+
+PUBLISHED = Choice({"pm": "0.1", "im": "0.9", "ra": "0.9"})
+MORE_PREDICTION = Choice({"pm": "1", "im": "0.1", "ra": "0.1"})
+SHARPER = Choice({"pm": "10", "im": "0.1", "ra": "0.1"}, "1")
+TRIED = {
+    "search_published": PUBLISHED,
+    "search_1_0.1_0.1": MORE_PREDICTION,
+    "search_10_0.1_0.1_t1": SHARPER,
+}
+#: Chosen among those of `TRIED` on the validation cases of the first seed.
+CHOSEN = {"kvasir": SHARPER, "slices": SHARPER}
+
+
+def settings(choice: Choice, modules: Iterable[str] = MODULES) -> tuple[str, ...]:
+    """Settings of EMKD with some of its modules."""
+    words = [
+        word
+        for module, term in MODULES.items()
+        for word in (f"--emkd.{term}-weight", choice.weights[module] if module in modules else "0")
+    ]
+    return ("--method", "emkd", "--emkd.temperature", choice.temperature, *words)
+
+
+def modules(choice: Choice) -> dict[str, tuple[str, ...]]:
+    """Settings of every choice of modules, all three first."""
+    return {
+        "_".join(some): settings(choice, some)
+        for number in (3, 1, 2)
+        for some in combinations(MODULES, number)
+    }
 
 
 def rows(work: Path) -> dict[str, Command]:
     """Name of a row -> arguments that train its model; a seed ends before the next begins."""
     table: dict[str, Command] = {}
     for seed in SEEDS:
-        for task in TASKS:
+        for task, chosen in CHOSEN.items():
             table |= teacher_row(task, work, seed)
-            table |= student_rows(task, STUDENT, work, seed, choices())
+            kinds = modules(chosen)
+            if seed == SEEDS[0]:
+                kinds |= {n: settings(one) for n, one in TRIED.items() if one != chosen}
+            table |= student_rows(task, STUDENT, work, seed, kinds)
     return table
 
 

@@ -18,12 +18,18 @@ TITLES = {
     "pm_ra": "prediction maps and region affinity",
     "im_ra": "importance maps and region affinity",
     "pm_im_ra": "EMKD, all three",
+    "search_published": "all three, weights 0.1, 0.9, 0.9, temperature 4",
+    "search_1_0.1_0.1": "all three, weights 1, 0.1, 0.1, temperature 4",
+    "search_10_0.1_0.1_t1": "all three, weights 10, 0.1, 0.1, temperature 1",
 }
 
 
 def main() -> None:
     groups = by_student(read_results(HERE / "results"))
-    tables = [f"### {task}\n\n{table(kinds, TITLES)}" for (task, _), kinds in groups.items()]
+    tables = [
+        f"### {task}, {network}\n\n{table(kinds, TITLES)}"
+        for (task, network), kinds in groups.items()
+    ]
     put_table(HERE / "README.md", "\n\n".join(tables) or "No row yet.")
 
 
