@@ -345,6 +345,32 @@ def test_our_own_disk_is_no_lost_cluster(tmp_path: Path, monkeypatch: pytest.Mon
         carrier._append_events("events.jsonl", (3, 1), "")
 
 
+def test_a_carrier_leaves_a_cluster_that_is_silent_when_it_is_to_cancel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def get_job_info(name: str) -> str:
+        asked.append(name)
+        if len(asked) > 1:
+            raise ConnectionError("no route")
+        return "it is there"
+
+    ray_with(monkeypatch, lambda _: SimpleNamespace(get_job_info=get_job_info))
+    package = SimpleNamespace(exceptions=SimpleNamespace(RayError=OSError), shutdown=lambda: None)
+    monkeypatch.setattr("napari_graphflow.runners.carrier.engine", lambda *_: package)
+    monkeypatch.setattr("napari_graphflow.runners.carrier.EVERY", 0.01)
+    monkeypatch.setattr("napari_graphflow.runners.carrier.GOODBYE", 0.05)
+    job = ended(tmp_path, runner="ray-packed", id="old")
+    (job.control / "cancel").touch()
+    with job.writing():
+        Carrier(job).carry()
+    status = job.status()
+    assert (status.state, status.exit_code) == ("cancelled", 130)
+    assert status.hint.endswith("ray job stop old")
+    assert len(asked) > 2, "it was given a moment to answer"
+
+
 @has_ray
 @pytest.mark.filterwarnings("ignore")
 def test_a_ray_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ EVERY = 1.0
 CHECKPOINT_EVERY = 60.0
 #: Seconds after which a cluster that does not answer is given up, for now.
 PATIENCE = 600.0
+#: Seconds that it may be silent when the job is to be cancelled.
+GOODBYE = 5.0
 CHUNK = 8 << 20
 #: Two checkpoints of a job that goes on are one too many to send.
 BEFORE = "checkpoints/before.pt"
@@ -84,7 +86,11 @@ class Carrier:
                     return
                 answered = time.monotonic()
             except lost as error:
-                self._lose_touch(error, time.monotonic() - answered)
+                silent = time.monotonic() - answered
+                if silent > GOODBYE and "cancel" in self.job.wishes():
+                    self._leave()
+                    return
+                self._lose_touch(error, silent)
             time.sleep(EVERY)
 
     def show(self, **update: Any) -> None:
@@ -227,10 +233,12 @@ class Carrier:
         return True
 
     def _append_log(self, node: str) -> None:
-        name = self._note["id"]
-        with suppress(RuntimeError), self.job.log.open("a", encoding="utf-8") as log:
-            log.write(self._ask(remote.log, name, node=node))
-            log.write(self._jobs.client.get_job_logs(name))
+        name, said = self._note["id"], ""
+        with suppress(RuntimeError):
+            said += self._ask(remote.log, name, node=node)
+            said += self._jobs.client.get_job_logs(name)
+        with in_words(), self.job.log.open("a", encoding="utf-8") as log:
+            log.write(said)
 
     def _end(self, state: State, *, told: bool, **words: Any) -> None:
         """Write the last state; an event too, where none told it on the cluster."""
@@ -295,6 +303,12 @@ class Carrier:
         with suppress(Exception):
             self._ray.shutdown()
         self._connected = False
+
+    def _leave(self) -> None:
+        """Cancel a job that cannot be told so."""
+        text = "Cancelled here, but the Ray cluster does not answer, so the job may go on there."
+        hint = f"To stop it, run there: ray job stop {self._note['id']}"
+        self._end("cancelled", told=False, text=text, hint=hint, exit_code=130)
 
     def _write_note(self, **more: Any) -> None:
         self._note |= more
