@@ -311,8 +311,9 @@ class DistillationConfig(TrainingConfig):
     temperature
         Temperature of the logits distillation of the other methods.
     certainty
-        Whether a voxel of an unlabelled case counts the less in the logits distillation the
-        less certain its teacher is, by the entropy of its answer.
+        Whether a voxel of an unlabelled case counts the less in the logits distillation, or in
+        the prediction maps of EMKD's robust preset, the less certain its teacher is, by the
+        entropy of its answer.
     warmup
         Steps over which the weights of all distillation terms grow from 0.
     graph_flow

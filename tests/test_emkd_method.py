@@ -122,6 +122,23 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound():
         assert value > 0
 
 
+@pytest.mark.parametrize(("preset", "heard"), [("robust", False), ("official", True)])
+def test_prediction_maps_leave_out_what_the_labels_say_to_ignore(preset, heard):
+    options = EMKDOptions(preset=preset, importance_weight=0, affinity_weight=0)
+    config = DistillationConfig(dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=2)
+    torch.manual_seed(0)
+    student, teacher, strange = torch.randn(3, 2, 3, 8, 8)
+    weight = torch.ones(2, 8, 8)
+    weight[0, :4] = 0
+    strange = torch.where(weight[:, None] > 0, teacher, strange)
+    method = build_method(config)
+    first, second = (
+        method.terms(Output(student, {}), Output(answer, {}), weight)["prediction_maps"]
+        for answer in (teacher, strange)
+    )
+    assert (first != second) == heard
+
+
 @pytest.mark.parametrize("preset", ["robust", "official"])
 def test_emkd_survives_patches_of_one_region_or_none(preset):
     config = DistillationConfig(

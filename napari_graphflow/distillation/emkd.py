@@ -30,22 +30,29 @@ SMALLEST_VECTOR = 1e-6
 
 
 class Preset(NamedTuple):
-    """How regions are found on a tap, what absent ones do, and how taps of other sizes meet."""
+    """How regions are found on a tap, what absent ones do, and how taps of other sizes meet.
+
+    `ignored` says whether prediction maps are compared where the labels say to ignore a pixel.
+    """
 
     masks: Masks
     absent: Absent
     resize: Resize
+    ignored: bool
 
 
 #: ``official`` does what the authors' code does; both give the same numbers where it is sound.
 PRESETS = {
-    "official": Preset(masks="nearest", absent="count", resize="features"),
-    "robust": Preset(masks="area", absent="skip", resize="maps"),
+    "official": Preset(masks="nearest", absent="count", resize="features", ignored=True),
+    "robust": Preset(masks="area", absent="skip", resize="maps", ignored=False),
 }
 
 
 def prediction_maps_loss(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 4.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """``L_PM = tau^2 / (B N) sum KL(softmax(z_T / tau) || softmax(z_S / tau))`` over N pixels.
 
@@ -59,8 +66,10 @@ def prediction_maps_loss(
         (B, R, H, W) or (B, R, D, H, W). Gradients reach the student only.
     temperature
         tau.
+    weight
+        (B, H, W) or (B, D, H, W), how much each pixel counts; None, as published, counts all.
     """
-    return logits_loss(student_logits, teacher_logits, temperature)
+    return logits_loss(student_logits, teacher_logits, temperature, weight)
 
 
 def importance_map(features: Tensor, power: int = 4) -> Tensor:

@@ -46,7 +46,10 @@ class EMKD(Method):
         terms = {}
         if self.weights["prediction_maps"]:
             terms["prediction_maps"] = prediction_maps_loss(
-                student.logits, teacher.logits, self.options.temperature
+                student.logits,
+                teacher.logits,
+                self.options.temperature,
+                None if self.preset.ignored else weight,
             )
         if self.weights["importance_maps"]:
             losses = [
