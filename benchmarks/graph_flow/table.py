@@ -31,13 +31,15 @@ ABLATION = {
     "three_pairs": "the same, three tap pairs",
     "full": "the same + adversarial",
 }
-#: Rows of the annotation efficiency: title, row with fewer labels, and with all of them.
+#: Annotation efficiency: title of a curve, and the end of its rows' names.
 CURVES = {
-    "teacher": ("teacher", "teacher"),
-    "student alone": ("alone", "alone"),
-    "Graph Flow, labelled": ("labelled", "graph_flow"),
-    "Graph Flow, labelled and unlabelled": ("both", "graph_flow"),
+    "teacher": "teacher",
+    "student alone": "alone",
+    "Graph Flow, labelled": "labelled",
+    "Graph Flow, labelled and unlabelled": "both",
 }
+#: Where the network efficiency has these rows, at the task's own number of labelled cases.
+OWN = {"teacher": "teacher", "alone": "alone", "both": "graph_flow"}
 
 
 def main() -> None:
@@ -79,12 +81,9 @@ def annotation(kinds: Kinds) -> str:
 def points(kinds: Kinds) -> dict[int, list[list[float]]]:
     """Number of labelled cases -> test Dice of each curve's seeds."""
     found = {}
-    every = TASKS[TASK].labelled
-    for count in (*LABELS, every):
-        rows = [
-            kinds.get(whole if count == every else f"labels{count}_{few}", {})
-            for few, whole in CURVES.values()
-        ]
+    for count in LABELS:
+        own = OWN if count == TASKS[TASK].labelled else {}
+        rows = [kinds.get(own.get(end, f"labels{count}_{end}"), {}) for end in CURVES.values()]
         found[count] = [[mean(result) for result in row.values()] for row in rows]
     return found
 
