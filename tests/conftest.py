@@ -80,3 +80,12 @@ def _write(path: Path, array: np.ndarray) -> None:
     image.SetSpacing((1.0, 1.5, 2.0))
     image.SetDirection((-1.0, 0, 0, 0, 1, 0, 0, 0, -1))
     sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two empty folders, for images and masks."""
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    masks.mkdir()
+    return images, masks

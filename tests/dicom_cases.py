@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from napari_graphflow.dicom import Series, list_series
+from napari_graphflow.errors import UserError
+from napari_graphflow.volume import read_series
 
 SECRETS = ("Mustermann", "PID-4711", "19510203", "Dr. House", "General Hospital")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -75,3 +80,22 @@ def write_series(
         one.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def only(folder: Path) -> Series:
+    (series,) = list_series(folder)
+    return series
+
+
+def refused(series: Series, *words: str, resamplable: bool = False) -> None:
+    """The series says its problem in one sentence, and is not read as if it had none."""
+    with pytest.raises(UserError) as told:
+        read_series(series)
+    assert told.value.text == series.problem == series.warnings[0]
+    for word in words:
+        assert word in told.value.text
+    assert series.resamplable == resamplable
+    assert ("resampled" in told.value.remedy) == resamplable
+    if not resamplable:
+        with pytest.raises(UserError):
+            read_series(series, resample=True)

@@ -11,13 +11,13 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from misfortunes import Death, little_memory, live, small_files, wrong_clock
 
 from napari_graphflow import jobs
 from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
@@ -26,99 +26,8 @@ from napari_graphflow.jobs import Job
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 KILLS = 20
-Death = tuple[str, int]
 
 forkserver: Any = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-
-
-# In the job's process
-
-
-def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | None) -> None:
-    """Run a job, to its end or to its death."""
-    from napari_graphflow import job_runner
-
-    job = Job(folder)
-    with job.log.open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    records = job_runner._records(job)
-    if misfortune is not None:
-        misfortune()
-    kind, count = death or ("", 0)
-    if kind == "record":
-        records = _dying(records, count)
-    elif kind == "milliseconds":
-        threading.Timer(count / 1000, _die).start()
-    elif kind == "rename":
-        sys.addaudithook(_DieAtRename(count))
-    elif kind == "write":
-        threading.Thread(target=_die_while_writing, args=(folder, count), daemon=True).start()
-    os._exit(job_runner.run(folder, records))
-
-
-def _die(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _dying(records: Iterator[Any], count: int) -> Iterator[Any]:
-    for record in records:
-        count -= 1
-        if count < 0:
-            _die()
-        yield record
-
-
-class _DieAtRename:
-    """Dies just before the n-th renaming of a checkpoint, of which each has two."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.rename" and Path(arguments[0]).suffix == ".pt":
-            self.count -= 1
-            if self.count < 0:
-                _die()
-
-
-def _die_while_writing(folder: Path, count: int) -> None:
-    aside, last = folder / "checkpoints" / ".last.pt", None
-    while True:
-        try:
-            found = aside.stat().st_ino
-        except FileNotFoundError:
-            time.sleep(0)
-            continue
-        count -= found != last
-        last = found
-        if count < 0:
-            _die()
-
-
-def _small_files() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
-
-
-def _little_memory() -> None:
-    """Leave this process less memory than a large batch needs."""
-    import resource
-
-    import psutil
-
-    limit = psutil.Process().memory_info().vms + (900 << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _wrong_clock() -> None:
-    """The clock is set forward by a day, then back by two, again and again."""
-    true, begun = time.time, time.monotonic()
-    time.time = lambda: true() + (86400 if (time.monotonic() - begun) % 1 < 0.5 else -86400)
-
-
-# In the test's process
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -217,7 +126,7 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
         patch_size=(48,) * 3, threads=1, device="cpu",
     )  # fmt: skip
     job = jobs.create("train", config)
-    assert run(job, misfortune=_little_memory) == 0, job.log.read_text()
+    assert run(job, misfortune=little_memory) == 0, job.log.read_text()
     warnings = [e["text"] for e in history(job) if e.get("code") == "out_of_memory"]
     assert warnings[0] == (
         "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Going on from the "
@@ -353,7 +262,7 @@ def test_the_disk_fills_up(calm: Job, small_disk: Path) -> None:
 @pytest.mark.soak
 def test_a_file_may_not_grow(calm: Job) -> None:
     job = jobs.create("distill", calm.config)
-    assert run(job, misfortune=_small_files) == 4, job.log.read_text()
+    assert run(job, misfortune=small_files) == 4, job.log.read_text()
     assert job.status().code == "disk_full"
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
@@ -413,7 +322,7 @@ def test_it_is_suspended_for_a_minute(calm: Job) -> None:
 @pytest.mark.soak
 def test_the_clock_is_changed(calm: Job) -> None:
     job = jobs.create("distill", calm.config)
-    process = launch(job, misfortune=_wrong_clock)
+    process = launch(job, misfortune=wrong_clock)
     seen = set()
     while process.is_alive():
         seen.add(job.status().state)

@@ -1,0 +1,98 @@
+"""What the tests of survival do to a job, within its process."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.jobs import Job
+
+Death = tuple[str, int]
+
+
+def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | None) -> None:
+    """Run a job, to its end or to its death."""
+    from napari_graphflow import job_runner
+
+    job = Job(folder)
+    with job.log.open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    records = job_runner._records(job)
+    if misfortune is not None:
+        misfortune()
+    kind, count = death or ("", 0)
+    if kind == "record":
+        records = _dying(records, count)
+    elif kind == "milliseconds":
+        threading.Timer(count / 1000, _die).start()
+    elif kind == "rename":
+        sys.addaudithook(_DieAtRename(count))
+    elif kind == "write":
+        threading.Thread(target=_die_while_writing, args=(folder, count), daemon=True).start()
+    os._exit(job_runner.run(folder, records))
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _dying(records: Iterator[Any], count: int) -> Iterator[Any]:
+    for record in records:
+        count -= 1
+        if count < 0:
+            _die()
+        yield record
+
+
+class _DieAtRename:
+    """Dies just before the n-th renaming of a checkpoint, of which each has two."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and Path(arguments[0]).suffix == ".pt":
+            self.count -= 1
+            if self.count < 0:
+                _die()
+
+
+def _die_while_writing(folder: Path, count: int) -> None:
+    aside, last = folder / "checkpoints" / ".last.pt", None
+    while True:
+        try:
+            found = aside.stat().st_ino
+        except FileNotFoundError:
+            time.sleep(0)
+            continue
+        count -= found != last
+        last = found
+        if count < 0:
+            _die()
+
+
+def small_files() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+
+def little_memory() -> None:
+    """Leave this process less memory than a large batch needs."""
+    import resource
+
+    import psutil
+
+    limit = psutil.Process().memory_info().vms + (900 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def wrong_clock() -> None:
+    """The clock is set forward by a day, then back by two, again and again."""
+    true, begun = time.time, time.monotonic()
+    time.time = lambda: true() + (86400 if (time.monotonic() - begun) % 1 < 0.5 else -86400)
