@@ -5,6 +5,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from method_plots import plot_kinds  # noqa: E402
 from method_tables import by_student, table  # noqa: E402
 from rows import put_table, read_results  # noqa: E402
 
@@ -30,6 +31,9 @@ def main() -> None:
         f"### {task}, {network}\n\n{table(kinds, TITLES)}"
         for (task, network), kinds in groups.items()
     ]
+    shown = {kind: title for kind, title in TITLES.items() if "search" not in kind}
+    plot_kinds(groups, shown, HERE / "modules.png")
+    tables.append("![Test Dice by choice of modules](modules.png)")
     put_table(HERE / "README.md", "\n\n".join(tables) or "No row yet.")
 
 

@@ -1,11 +1,14 @@
 """Render the results of ``run.py`` as tables and a plot, into ``README.md``."""
 
-import os
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyqtgraph
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from method_plots import canvas, plot_kinds, save  # noqa: E402
 from method_tables import Kinds, by_student, mean, table  # noqa: E402
 from rows import markdown, put_table, read_results, spread  # noqa: E402
 from run import LABELS, STUDENT, TASK, TASKS  # noqa: E402
@@ -47,6 +50,8 @@ def main() -> None:
     parts = ["## Network efficiency"]
     for (task, network), kinds in groups.items():
         parts += [f"### {task}, {network}", table(kinds, METHODS)]
+    plot_kinds(groups, METHODS, HERE / "efficiency.png")
+    parts.append("![Test Dice of each method, by task and student](efficiency.png)")
     parts += ["## Settings tried, first seed, validation Dice", search(groups)]
     main_group = groups.get((TASK, STUDENT), {})
     if set(main_group) & (set(ABLATION) - set(METHODS)):
@@ -90,17 +95,12 @@ def points(kinds: Kinds) -> dict[int, list[list[float]]]:
 
 def plot(kinds: Kinds, path: Path) -> None:
     """Draw the curves of the annotation efficiency, mean and spread over seeds."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    import numpy as np
-    import pyqtgraph
-    from pyqtgraph.exporters import ImageExporter
-
-    pyqtgraph.setConfigOptions(background="w", foreground="k", antialias=True)
-    application = pyqtgraph.mkQApp()
+    application = canvas()
     window = pyqtgraph.plot()
     window.resize(760, 460)
     window.addLegend(offset=(-20, -20))
     window.setLabel("bottom", "labelled cases")
+    window.getAxis("left").enableAutoSIPrefix(False)
     window.setLabel("left", "test Dice")
     window.setLogMode(x=True)
     found = points(kinds)
@@ -117,8 +117,8 @@ def plot(kinds: Kinds, path: Path) -> None:
         window.addItem(pyqtgraph.ErrorBarItem(x=shifted, y=y, height=2 * error, pen=pen))
         window.plot(10**shifted, y, pen=pen, symbol="o", symbolBrush=pen.color(), name=title)
     window.getAxis("bottom").setTicks([[(float(np.log10(n)), str(n)) for n in found]])
-    application.processEvents()
-    ImageExporter(window.plotItem).export(str(path))
+    save(application, window.plotItem, path)
+    window.close()
 
 
 if __name__ == "__main__":
