@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.evaluation import Scores, evaluate
 from napari_graphflow.heatmaps import VariationMaps, variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.jobs import Job, create
+from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.metrics import dice_score
 from napari_graphflow.model import Model, load_model
 from napari_graphflow.report import Scored, sheet, slice_with_contours, slice_with_map, write_report

@@ -12,12 +12,12 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from napari_graphflow.config import GraphFlowOptions
 from napari_graphflow.distillation.graph_flow import VariationGraph, patch_energy, variation_graph
 from napari_graphflow.distillation.graph_maps import to_input_grid, variation_map
 from napari_graphflow.distillation.paraphraser import Paraphraser
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import Cancelled, Progress, over_windows
+from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.model import METHOD, Model, weights_hash
 from napari_graphflow.networks import Output
 from napari_graphflow.preprocessing import check_fits, prepare, restore_maps

@@ -7,15 +7,10 @@ import pytest
 import torch
 
 from napari_graphflow.batches import Batch, Batches
-from napari_graphflow.config import (
-    DistillationConfig,
-    EMKDOptions,
-    ModelCard,
-    Preprocessing,
-    TrainingConfig,
-)
+from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.distillation import build_method
 from napari_graphflow.errors import UserError
+from napari_graphflow.methods import EMKDOptions
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import build_network, load_model, save_model
 from napari_graphflow.networks import Output, build

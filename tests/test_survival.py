@@ -20,9 +20,10 @@ import pytest
 from misfortunes import Death, little_memory, live, small_files, wrong_clock
 
 from napari_graphflow import jobs
-from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation import METHODS
 from napari_graphflow.jobs import Job
+from napari_graphflow.methods import GraphFlowOptions
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 KILLS = 20

@@ -11,18 +11,12 @@ from monai.networks.nets import SegResNet
 from safetensors.torch import load_file, save_file
 
 from napari_graphflow.batches import Batches, TrainingCase, cut_patch
-from napari_graphflow.config import (
-    AdversarialOptions,
-    DistillationConfig,
-    GraphFlowOptions,
-    ModelCard,
-    Preprocessing,
-    TrainingConfig,
-)
+from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
+from napari_graphflow.methods import AdversarialOptions, GraphFlowOptions
 from napari_graphflow.metrics import IGNORE
 from napari_graphflow.model import import_model, load_model, weights_hash
 from napari_graphflow.samples import sample_dataset

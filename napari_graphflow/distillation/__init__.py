@@ -2,7 +2,7 @@
 
 A method is an ``nn.Module`` (its own weights, such as paraphrasers, are then saved and resumed
 with the run) that turns the outputs of student and teacher into named loss terms. To add one,
-write its file and add its line to `napari_graphflow.config.METHODS`.
+write its file and add its line to `napari_graphflow.methods.METHODS`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from napari_graphflow.config import METHODS, DistillationConfig
+from napari_graphflow.config import DistillationConfig
 from napari_graphflow.errors import UserError
+from napari_graphflow.methods import METHODS
 from napari_graphflow.networks import Output
 
 Record = dict[str, Any]

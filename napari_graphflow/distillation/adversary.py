@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from napari_graphflow.config import AdversarialOptions
 from napari_graphflow.distillation.adversarial import (
     Discriminator,
     adversarial_loss,
     discriminator_loss,
 )
+from napari_graphflow.methods import AdversarialOptions
 
 #: Channels of the first block. In 3D, which was not published, 64 would mean 11 M parameters.
 WIDTHS = {2: 64, 3: 16}

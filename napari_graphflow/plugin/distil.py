@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config import (
-    METHODS,
     PRESETS,
     DistillationConfig,
     Effort,
@@ -30,6 +29,7 @@ from napari_graphflow.devices import Device, devices
 from napari_graphflow.errors import UserError
 from napari_graphflow.estimate import Estimate, estimate
 from napari_graphflow.jobs import Job, Kind, create
+from napari_graphflow.methods import METHODS
 from napari_graphflow.plugin.choices import (
     EFFORTS,
     PARAMETERS,

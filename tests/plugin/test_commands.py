@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from napari_graphflow.cli import app
-from napari_graphflow.config import DistillationConfig, GraphFlowOptions, TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.plugin.commands import job_command, segment_command
 
 CONFIGS = {

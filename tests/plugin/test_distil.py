@@ -15,8 +15,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from superqt import QCollapsible
 
-from napari_graphflow.config import METHODS, PRESETS, DistillationConfig, EMKDOptions
+from napari_graphflow.config import PRESETS, DistillationConfig
 from napari_graphflow.jobs import create, list_jobs
+from napari_graphflow.methods import METHODS, EMKDOptions
 from napari_graphflow.networks import NETWORKS, build
 from napari_graphflow.plugin.choices import PARAMETERS
 from napari_graphflow.plugin.distil import DistilWidget
