@@ -75,7 +75,7 @@ TASKS = {
         12, ("unet", "--width", "16", *steps(2000)),
         {
             "mobile_unet": ("--width", "4", *FAST),
-            "enet": ("--width", "8", *FAST),
+            "enet": FAST,
             "erfnet": ("--width", "8", *FAST),
         },
     ),

@@ -42,7 +42,7 @@ METHODS: dict[str, Settings] = {
     "hrf": methods((*T1, *W10), "0.1", "150"),
 }
 #: The student of the ablation and of the annotation efficiency.
-TASK, STUDENT = "slices", "enet"
+TASK, STUDENT = "slices", "mobile_unet"
 OFF = ("--graph-flow.vertex-weight", "0", "--graph-flow.edge-weight", "0")
 NO_LOGITS = ("--logits-weight", "0")
 #: Steps of the ablation, each what it changes of the row of Graph Flow.
@@ -63,7 +63,7 @@ TRIED: Settings = {
     "search_graph_0.5": methods((*T1, *W10), "0.5", "150")["graph_flow"],
 }
 SEARCH: dict[tuple[str, str], Settings] = {
-    ("kvasir", STUDENT): TRIED,
+    ("kvasir", "enet"): TRIED,
     ("slices", STUDENT): TRIED,
     ("hippocampus", "mobile_unet"): {
         "search_logits_t1_w10": methods((*T1, *W10), "0", "0")["logits"],
