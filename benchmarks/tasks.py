@@ -58,7 +58,6 @@ STUDENTS = {
     "enet": FAST,
     "erfnet": ("--width", "8", *FAST),
 }
-HIPPOCAMPUS = ("--classes", "anterior=1", "posterior=2")
 PICTURES = ("--dims", "2", "--patch-size", "64", "64", "--batch-size")
 SHORT = ("--learning-rate", "3e-3", *steps(800))
 TASKS = {
@@ -70,17 +69,8 @@ TASKS = {
         ),
         200, ("unet", "--width", "16", *steps(2000)), STUDENTS,
     ),
-    "slices": Task(
-        "hippocampus_msd", "images", "masks", HIPPOCAMPUS, (*PICTURES, "4"),
-        12, ("unet", "--width", "16", *steps(2000)),
-        {
-            "mobile_unet": ("--width", "4", *FAST),
-            "enet": FAST,
-            "erfnet": ("--width", "8", *FAST),
-        },
-    ),
     "hippocampus": Task(
-        "hippocampus_msd", "images", "masks", HIPPOCAMPUS,
+        "hippocampus_msd", "images", "masks", ("--classes", "anterior=1", "posterior=2"),
         ("--dims", "3", "--patch-size", "32", "48", "32", "--batch-size", "2"),
         12, ("unet", "--steps", "600", "--validate-every", "200"),
         {

@@ -20,7 +20,7 @@ from tasks import SEEDS, Command, run, student_rows, teacher_row  # noqa: E402
 
 #: The terms and their names.
 MODULES = {"pm": "prediction", "im": "importance", "ra": "affinity"}
-STUDENTS = {"kvasir": "enet", "slices": "mobile_unet"}
+STUDENTS = {"kvasir": "enet", "hippocampus": "mobile_unet"}
 Weights = dict[str, str]
 
 
@@ -40,7 +40,7 @@ TRIED = {
     "search_10_0.1_0.1_t1": SHARPER,
 }
 #: Chosen among those of `TRIED` on the validation cases of the first seed.
-CHOSEN = {"kvasir": MORE_PREDICTION, "slices": PUBLISHED}
+CHOSEN = {"kvasir": MORE_PREDICTION, "hippocampus": PUBLISHED}
 
 
 def settings(choice: Choice, modules: Iterable[str] = MODULES) -> tuple[str, ...]:

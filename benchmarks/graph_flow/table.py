@@ -41,8 +41,8 @@ CURVES = {
     "Graph Flow, labelled": "labelled",
     "Graph Flow, labelled and unlabelled": "both",
 }
-#: Where the network efficiency has these rows, at the task's own number of labelled cases.
-OWN = {"teacher": "teacher", "alone": "alone", "both": "graph_flow"}
+#: The same rows where no case is left unlabelled.
+WHOLE = {"teacher": "teacher", "alone": "alone", "labelled": "graph_flow", "both": "graph_flow"}
 
 
 def main() -> None:
@@ -86,9 +86,12 @@ def annotation(kinds: Kinds) -> str:
 def points(kinds: Kinds) -> dict[int, list[list[float]]]:
     """Number of labelled cases -> test Dice of each curve's seeds."""
     found = {}
-    for count in LABELS:
-        own = OWN if count == TASKS[TASK].labelled else {}
-        rows = [kinds.get(own.get(end, f"labels{count}_{end}"), {}) for end in CURVES.values()]
+    every = TASKS[TASK].labelled
+    for count in (*LABELS, every):
+        names = [
+            WHOLE[end] if count == every else f"labels{count}_{end}" for end in CURVES.values()
+        ]
+        rows = [kinds.get(name, {}) for name in names]
         found[count] = [[mean(result) for result in row.values()] for row in rows]
     return found
 
