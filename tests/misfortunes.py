@@ -50,7 +50,7 @@ def _dying(records: Iterator[Any], count: int) -> Iterator[Any]:
 
 
 class _DieAtRename:
-    """Dies just before the n-th renaming of a checkpoint, of which each has two."""
+    """Dies just before the n-th renaming of a checkpoint, of which each but the first has two."""
 
     def __init__(self, count: int) -> None:
         self.count = count
