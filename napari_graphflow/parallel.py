@@ -95,6 +95,12 @@ def see(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
     return Output(_gather(own.logits)[: len(images)], taps)
 
 
+@torch.no_grad()
+def teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+    """Outputs of the frozen teacher for the whole batch."""
+    return see(teacher, images, fabric)
+
+
 def agree(module: nn.Module, fabric: Fabric) -> None:
     """Give every process the weights that the first one has."""
     if fabric.world_size > 1:
