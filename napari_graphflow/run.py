@@ -1,6 +1,5 @@
 """What a run works on, how far it is, and what it leaves."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,5 +71,4 @@ class Run:
             }
         )
         save_model(self.folder / MODEL, card, network, extras)
-        shutil.rmtree(self.folder / "cache", ignore_errors=True)
         return {"event": "model", "path": MODEL, "name": card.name}

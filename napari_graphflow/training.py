@@ -37,7 +37,13 @@ from napari_graphflow.networks import TapAdapter
 from napari_graphflow.parallel import joint, see, set_up_teacher, start_fabric, synchronised, teach
 from napari_graphflow.preparation import build_modules, prepare
 from napari_graphflow.run import BEST, Run
-from napari_graphflow.training_data import check_teacher, make_card, mirror_axes, read_training_data
+from napari_graphflow.training_data import (
+    check_teacher,
+    make_card,
+    mirror_axes,
+    read_training_data,
+    temporary_cache,
+)
 from napari_graphflow.validation import validate
 
 MAXIMUM_GRADIENT_NORM = 5.0
@@ -76,9 +82,10 @@ def train(
         If the loss is no longer a number.
     """
     _limit_threads(config)
-    data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
-    run = Run(config, folder, data, make_card(config, data, "teacher"))
-    yield from _fit_into_memory(run, lighter)
+    with temporary_cache(folder):
+        data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
+        run = Run(config, folder, data, make_card(config, data, "teacher"))
+        yield from _fit_into_memory(run, lighter)
 
 
 def distill(
@@ -97,18 +104,19 @@ def distill(
             f"{config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
-    data = yield from read_training_data(
-        config,
-        folder,
-        teacher.card.preprocessing,
-        patch_size=teacher.card.patch_size,
-        unlabelled=config.unlabelled,
-        cases=cases,
-    )
-    check_teacher(teacher.card, data)
-    card = make_card(config, data, "student")
-    run = Run(config, folder, data, card, teacher)
-    yield from _fit_into_memory(run, lighter)
+    with temporary_cache(folder):
+        data = yield from read_training_data(
+            config,
+            folder,
+            teacher.card.preprocessing,
+            patch_size=teacher.card.patch_size,
+            unlabelled=config.unlabelled,
+            cases=cases,
+        )
+        check_teacher(teacher.card, data)
+        card = make_card(config, data, "student")
+        run = Run(config, folder, data, card, teacher)
+        yield from _fit_into_memory(run, lighter)
 
 
 def _limit_threads(config: TrainingConfig) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.failures import explain
 from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.methods import AdversarialOptions, GraphFlowOptions
@@ -156,7 +157,9 @@ def pause_and_resume(
         if not count:
             break
     assert not count, "there are fewer such records"
+    assert (folder / "cache").exists()
     run.close()
+    assert not (folder / "cache").exists()
     after = list(distill(config, folder))
     assert_equal_weights(whole[0], folder)
     assert told(before + after) == told(whole[1])
@@ -340,6 +343,23 @@ def test_a_loss_that_is_no_number_ends_the_run(blobs, tmp_path):
     broken = training(blobs, learning_rate=10.0, weight_decay=10.0, steps=60, network="enet")
     with pytest.raises(FloatingPointError, match="at step"):
         list(train(broken.model_copy(update={"width": 8}), tmp_path))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_path, monkeypatch):
+    save, saved = np.save, []
+
+    def fill(path: Path, array: np.ndarray) -> None:
+        saved.append(path)
+        save(path, array[: len(array) // len(saved)])
+        if len(saved) == 3:
+            raise OSError(f"{array.size} requested and {array.size // 3} written")
+
+    monkeypatch.setattr("napari_graphflow.batches.np.save", fill)
+    with pytest.raises(OSError, match="requested") as caught:
+        list(train(training(blobs), tmp_path))
+    assert explain(caught.value).code == "disk_full"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_ignored_voxels_do_not_count():
