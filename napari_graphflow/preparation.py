@@ -65,7 +65,9 @@ def prepare(
     def output(of: Batches, step: int) -> Output:
         # As in training: random numbers depend on seed and step alone.
         torch.manual_seed(config.seed * 1_000_003 + step)
-        return teach(teacher, fabric.to_device(of(step).images), fabric)
+        with torch.autocast(fabric.device.type, enabled=False):  # it would reach MONAI's transforms
+            images = fabric.to_device(of(step).images)
+        return teach(teacher, images, fabric)
 
     records = run.method.prepare(
         lambda step: output(batches, step),

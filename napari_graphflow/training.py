@@ -34,7 +34,15 @@ from napari_graphflow.model import (
     save_weights,
 )
 from napari_graphflow.networks import TapAdapter
-from napari_graphflow.parallel import joint, see, set_up_teacher, start_fabric, synchronised, teach
+from napari_graphflow.parallel import (
+    joint,
+    measuring_gradients,
+    see,
+    set_up_teacher,
+    start_fabric,
+    synchronised,
+    teach,
+)
 from napari_graphflow.preparation import build_modules, prepare
 from napari_graphflow.run import BEST, Run
 from napari_graphflow.training_data import (
@@ -312,7 +320,8 @@ def _gradient_norms(
     """Length of each weighted term's gradient at a layer, which tells what steers the student."""
     norms = {}
     for name, term in terms.items():
-        found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
+        with measuring_gradients():
+            found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
         squares = [float(joint(one, fabric).square().sum()) for one in found if one is not None]
         norms[f"gradient/{name}"] = sum(squares) ** 0.5
     return norms

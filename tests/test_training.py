@@ -187,6 +187,15 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
     after.close()
 
 
+def test_so_does_one_in_mixed_precision(blobs, tmp_path):
+    flat = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2}
+    list(train(training(blobs, **flat), tmp_path / "teacher"))
+    teacher = tmp_path / "teacher" / "artifacts" / "model"
+    config = distillation(blobs, teacher, precision="bf16-mixed", **flat)
+    whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
+    pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
+
+
 def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teacher, tmp_path):
     before = weights_hash(teacher)
     records = list(distill(distillation(blobs, teacher), tmp_path))
