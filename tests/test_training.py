@@ -104,11 +104,11 @@ def told(records: list[dict]) -> dict[tuple, float]:
 
 # Where a run is paused: the n-th record of a kind, counted over the whole run.
 PAUSES = {
-    "in the midst of the paraphrasers": ("progress", 9),
+    "in the midst of the paraphrasers": ("progress", 17),
     "before the losses of the paraphrasers are told": ("paraphraser/encoder", 3),
     "while what they learnt is measured": ("paraphraser/r2_decoder", 1),
-    "once the method is prepared": ("phase", 3),
-    "after a step": ("progress", 14),
+    "once the method is prepared": ("phase", 4),
+    "after a step": ("progress", 22),
     "before all losses of a step are told": ("loss/logits", 3),
     "between two validation cases": ("alive", 1),
     "before the score of a validation counts": ("dice", 1),
