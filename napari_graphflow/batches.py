@@ -5,7 +5,7 @@ sampler to go on with the very batches that it would have seen.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,13 +138,6 @@ class Batches:
             ]
         labels = torch.stack([labels for _, labels in labelled if labels is not None])
         return Batch(torch.stack(images), labels)
-
-    def images(self) -> Iterator[Tensor]:
-        """Endless batches of images alone, for training stages without labels."""
-        step = 0
-        while True:
-            yield self(step).images
-            step += 1
 
     def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
         # zlib.crc32 because hash() of a string differs from one process to the next.

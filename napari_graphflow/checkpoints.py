@@ -1,17 +1,18 @@
 """Checkpoints of a run: written aside and renamed, checked when read, the one before kept.
 
-A checkpoint is a zip archive of plain tensors and numbers, in which every record carries its
-CRC-32. The checksum travels inside the file, so that no kill can part the two.
+A checkpoint is an archive of plain tensors and numbers, followed by its SHA-256. The checksum
+stands in the file itself, so that no kill can part the two; those of a zip archive do not cover
+all of it.
 """
 
+import hashlib
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -21,6 +22,8 @@ BEFORE = "checkpoints/before.pt"
 WISH = "control/checkpoint_now"
 #: Seconds between two looks for the wish.
 LOOK = 0.2
+#: Bytes that are read at a time.
+BLOCK = 1 << 20
 
 Record = dict[str, Any]
 
@@ -39,7 +42,11 @@ class Checkpoints:
     def __init__(self, folder: Path, minutes: float) -> None:
         self.folder, self.seconds = folder, 60 * minutes
         self._saved = self._looked = time.monotonic()
-        (folder / LAST).parent.mkdir(parents=True, exist_ok=True)
+        self._last, self._before = folder / LAST, folder / BEFORE
+        self._aside = self._last.with_name(f".{self._last.name}")
+        #: Which of them is known to be whole.
+        self._whole: Path | None = None
+        self._last.parent.mkdir(parents=True, exist_ok=True)
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint, or somebody asked for one."""
@@ -59,18 +66,24 @@ class Checkpoints:
         record
             The event that says so.
         """
-        last = self.folder / LAST
-        aside = last.with_name(f".{last.name}")
+        if self._whole == self._aside:
+            self._aside.replace(self._last)
+            self._whole = self._last
         try:
-            with aside.open("wb") as file:
-                torch.save(content, file)
+            with self._aside.open("wb") as file:
+                hashing = _Hashing(file)
+                torch.save(content, hashing)  # type: ignore[arg-type]
+                file.write(hashing.sha256.digest())
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileNotFoundError):
-                last.replace(self.folder / BEFORE)
-            aside.replace(last)
+            # A damaged one must not take the place of the whole one before it.
+            if self._whole == self._last:
+                self._last.replace(self._before)
+                self._whole = self._before
+            self._aside.replace(self._last)
+            self._whole = self._last
         finally:
-            aside.unlink(missing_ok=True)  # half a file would keep a full disk full
+            self._aside.unlink(missing_ok=True)  # half a file would keep a full disk full
         self._saved = time.monotonic()
         with suppress(OSError):
             (self.folder / WISH).unlink(missing_ok=True)
@@ -84,41 +97,62 @@ class Checkpoints:
         dict
             A ``warning`` for a checkpoint that is torn or was altered.
         """
-        self._sweep()
-        found, broken = None, 0
-        for path in (self.folder / LAST, self.folder / BEFORE):
-            if not path.is_file():
-                continue
-            found = _read(path, device)
-            if found is not None:
+        broken, unreadable, content = 0, None, None
+        # The last of them is whole where a kill fell between the two renamings.
+        for path in (self._last, self._before, self._aside):
+            try:
+                whole = path.is_file() and _is_whole(path)
+            except OSError as error:
+                whole, unreadable = False, error
+            if whole:
+                self._whole = path
+                content = torch.load(path, map_location=device, weights_only=True)
                 break
-            broken += 1
+            broken += path != self._aside and path.exists()
+        if content is None and unreadable is not None:
+            raise unreadable  # a drive that went away may come back, with all that was reached
+        self._sweep()
         if broken:
-            where = f"the one before, of step {found['step']}" if found else "the beginning"
+            where = f"the one before, of step {content['step']}" if content else "the beginning"
             yield {
                 "event": "warning",
                 "code": "checkpoint_damaged",
                 "text": f"The newest checkpoint is damaged. Going on from {where}.",
             }
-        return found
+        return content
 
     def _sweep(self) -> None:
         """Remove what a killed process left half written."""
         for pattern in ("checkpoints/.*", "artifacts/.*"):
             for path in self.folder.glob(pattern):
+                if path == self._whole:
+                    continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
-    # torch.load does not look at the checksums.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return None
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, UnicodeDecodeError):
-        return None
-    return content
+class _Hashing:
+    """A file to write to, and the SHA-256 of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends with the SHA-256 of all that comes before."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        left = path.stat().st_size - sha256.digest_size
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            sha256.update(block)
+            left -= len(block)
+        return file.read() == sha256.digest()

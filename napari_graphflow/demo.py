@@ -94,7 +94,8 @@ def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> 
         say(TITLES[name])
         job = create("distill" if isinstance(config, DistillationConfig) else "train", config)
         job.start()
-        if code := follow(job):
+        code = follow(job)
+        if job.status().state != "done":
             return code
         shutil.copytree(job.artifacts / "model", out / name)
     say("Testing all three")

@@ -24,6 +24,7 @@ from napari_graphflow.system import NO_CONSOLE, child_environment, end_process_t
 
 #: Share of the free memory that a run may take; the rest is for what else happens meanwhile.
 SHARE = 0.9
+Found = dict[str, Any]
 OUT_OF_MEMORY = EXIT_CODES["out_of_memory"]
 
 
@@ -40,7 +41,7 @@ class Estimate:
     device
         Where it would run.
     setting
-        The largest that fits, counted down from the one asked for.
+        The largest that fits: a smaller batch than the one asked for, then smaller patches.
     fits
         Whether that is the one asked for.
     """
@@ -84,30 +85,41 @@ def estimate(
     device = place(config.device, there, set()) or config.device
     free = next((one.free_bytes for one in there if one.name == device), 0)
     config = config.model_copy(update={"device": device})
-    fits = True
-    while True:
-        say(f"measuring with batch size {config.batch_size}")
-        found = _measure(kind, config, cancelled)
-        if found["out_of_memory"]:
-            setting = Setting(config.batch_size, tuple(found["patch_size"] or config.patch_size))
-        else:
-            setting = Setting(found["batch_size"], tuple(found["patch_size"]))
-            if found["peak_bytes"] <= SHARE * free:
-                seconds = _seconds(config, found)
-                return Estimate(seconds, found["peak_bytes"], free, device, setting, fits)
+
+    def attempt(batch_size: int, patch_size: tuple[int, ...]) -> tuple[Setting, Found | None]:
+        """What a setting takes; None if it does not fit."""
+        say(f"measuring with batch size {batch_size}")
+        update = {"batch_size": batch_size, "patch_size": patch_size}
+        found = _measure(kind, config.model_copy(update=update), cancelled)
+        setting = Setting(batch_size, tuple(found["patch_size"] or patch_size))
+        fits = not found["out_of_memory"] and found["peak_bytes"] <= SHARE * free
+        return setting, found if fits else None
+
+    too_large = 0
+    setting, found = attempt(config.batch_size, config.patch_size)
+    while found is None:
         smaller = setting.lighter() if setting.patch_size or setting.batch_size > 1 else None
         if smaller is None:
             raise UserError(
                 f"Not even {setting} fits into the free memory of {device}.",
                 "Close other programs, or choose a smaller network.",
             )
-        fits = False
-        config = config.model_copy(
-            update={"batch_size": smaller.batch_size, "patch_size": smaller.patch_size}
-        )
+        too_large = setting.batch_size
+        setting, found = attempt(smaller.batch_size, smaller.patch_size)
+    fits = too_large == 0
+    # The batch was halved: the largest that fits may lie in between.
+    while too_large - setting.batch_size > 1:
+        middle = (too_large + setting.batch_size) // 2
+        tried, more = attempt(middle, setting.patch_size)
+        if more is None:
+            too_large = middle
+        else:
+            setting, found = tried, more
+    seconds = _seconds(config, found)
+    return Estimate(seconds, found["peak_bytes"], free, device, setting, fits)
 
 
-def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) -> dict[str, Any]:
+def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) -> Found:
     with tempfile.TemporaryDirectory(prefix="graphflow-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "config.json"
         path.write_text(config.model_dump_json(), "utf-8")
@@ -146,7 +158,7 @@ def _last_patch(said: str) -> tuple[int, ...]:
     return ()
 
 
-def _seconds(config: TrainingConfig, found: dict[str, Any]) -> float:
+def _seconds(config: TrainingConfig, found: Found) -> float:
     dataset = Dataset.open(config.dataset)
     labelled, validation = len(dataset.labelled("train")), len(dataset.labelled("val"))
     cases = (config.labelled or labelled) + validation

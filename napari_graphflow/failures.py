@@ -1,6 +1,7 @@
 """What went wrong, in words: from an exception, or from the way in which a process ended."""
 
 import errno
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,7 +196,9 @@ def _recognise(error: BaseException, lighter: str) -> Failure | None:
     memory = memory or said.endswith("could not create a primitive")
     if memory or any(words in said for words in _SAYS_NO_MEMORY):
         return _out_of_memory(type(error).__name__, said, lighter)
-    if number in _DISK_FULL or any(words in said for words in _SAYS_DISK_FULL):
+    # numpy gives no number where only a part of an array could be written.
+    partly = re.fullmatch(r"\d+ requested and \d+ written", said)
+    if partly or number in _DISK_FULL or any(words in said for words in _SAYS_DISK_FULL):
         return _failure(
             "disk_full", "The disk is full.", "Make room on it, then go on from the checkpoint."
         )

@@ -6,10 +6,12 @@ gradient is then that of one process with the same global batch.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, wrappers
 from torch import Tensor, distributed, nn
 
 from napari_graphflow.config import TrainingConfig
@@ -95,6 +97,12 @@ def see(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
     return Output(_gather(own.logits)[: len(images)], taps)
 
 
+@torch.no_grad()
+def teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+    """Outputs of the frozen teacher for the whole batch."""
+    return see(teacher, images, fabric)
+
+
 def agree(module: nn.Module, fabric: Fabric) -> None:
     """Give every process the weights that the first one has."""
     if fabric.world_size > 1:
@@ -109,6 +117,20 @@ def joint(gradient: Tensor, fabric: Fabric) -> Tensor:
     joined = gradient.clone()
     distributed.all_reduce(joined)
     return joined / fabric.world_size
+
+
+@contextmanager
+def measuring_gradients() -> Iterator[None]:
+    """Let gradients be computed that train nothing.
+
+    In mixed precision Fabric refuses whatever is not its own ``backward``, which would write into
+    the gradients of the parameters and wake DDP.
+    """
+    wrappers._in_fabric_backward = True  # noqa: SLF001
+    try:
+        yield
+    finally:
+        wrappers._in_fabric_backward = False  # noqa: SLF001
 
 
 class _Gather(torch.autograd.Function):

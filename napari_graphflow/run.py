@@ -1,6 +1,5 @@
 """What a run works on, how far it is, and what it leaves."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ class Run:
     method: Method | None = None
     step: int = 0
     best: float = -1.0
+    #: Whether the method has trained what comes before the student.
+    prepared: bool = False
     #: What to tell of the last step; None once it was told and the network validated.
     untold: dict[str, float] | None = None
 
@@ -35,6 +36,7 @@ class Run:
         """All that a run needs to go on; the random numbers and batches follow from the step."""
         content = {name: part.state_dict() for name, part in state.items()}
         content |= {"step": self.step, "best": self.best, "untold": self.untold}
+        content["prepared"] = self.prepared
         if self.method is not None:
             content["method"] = self.method.checkpoint()
         return content
@@ -46,7 +48,7 @@ class Run:
         if self.method is not None:
             self.method.restore(content["method"])
         self.step, self.best = content["step"], content["best"]
-        self.untold = content["untold"]
+        self.untold, self.prepared = content["untold"], content["prepared"]
 
     def save_result(self, network: nn.Module) -> Record:
         """Save the best network, or the last one where there was nothing to validate on."""
@@ -69,5 +71,4 @@ class Run:
             }
         )
         save_model(self.folder / MODEL, card, network, extras)
-        shutil.rmtree(self.folder / "cache", ignore_errors=True)
         return {"event": "model", "path": MODEL, "name": card.name}

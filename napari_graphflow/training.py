@@ -7,9 +7,8 @@ writing a checkpoint, and calling it again on the same folder goes on from there
 import gc
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch.nn import functional
 from napari_graphflow.batches import Batches
 from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.config import DistillationConfig, TrainingConfig
-from napari_graphflow.distillation import Method, Record, build_method
+from napari_graphflow.distillation import Record, build_method
 from napari_graphflow.distillation.logits import answer_weights
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference import peak_memory
@@ -34,18 +33,31 @@ from napari_graphflow.model import (
     load_model,
     save_weights,
 )
-from napari_graphflow.networks import Output, TapAdapter
-from napari_graphflow.parallel import agree, joint, see, set_up_teacher, start_fabric, synchronised
+from napari_graphflow.networks import TapAdapter
+from napari_graphflow.parallel import (
+    joint,
+    measuring_gradients,
+    see,
+    set_up_teacher,
+    start_fabric,
+    synchronised,
+    teach,
+)
+from napari_graphflow.preparation import build_modules, prepare
 from napari_graphflow.run import BEST, Run
-from napari_graphflow.training_data import check_teacher, make_card, mirror_axes, read_training_data
+from napari_graphflow.training_data import (
+    check_teacher,
+    make_card,
+    mirror_axes,
+    read_training_data,
+    temporary_cache,
+)
 from napari_graphflow.validation import validate
 
 MAXIMUM_GRADIENT_NORM = 5.0
 POINTS_PER_CURVE = 500
 #: How often in a run the gradient of each term is measured, which costs a backward pass each.
 GRADIENTS_PER_RUN = 50
-#: Batches of validation patches on which a method measures what it prepared.
-HELD_OUT_BATCHES = 20
 
 
 def train(
@@ -78,9 +90,10 @@ def train(
         If the loss is no longer a number.
     """
     _limit_threads(config)
-    data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
-    run = Run(config, folder, data, make_card(config, data, "teacher"))
-    yield from _fit_into_memory(run, lighter)
+    with temporary_cache(folder):
+        data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
+        run = Run(config, folder, data, make_card(config, data, "teacher"))
+        yield from _fit_into_memory(run, lighter)
 
 
 def distill(
@@ -99,18 +112,19 @@ def distill(
             f"{config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
-    data = yield from read_training_data(
-        config,
-        folder,
-        teacher.card.preprocessing,
-        patch_size=teacher.card.patch_size,
-        unlabelled=config.unlabelled,
-        cases=cases,
-    )
-    check_teacher(teacher.card, data)
-    card = make_card(config, data, "student")
-    run = Run(config, folder, data, card, teacher)
-    yield from _fit_into_memory(run, lighter)
+    with temporary_cache(folder):
+        data = yield from read_training_data(
+            config,
+            folder,
+            teacher.card.preprocessing,
+            patch_size=teacher.card.patch_size,
+            unlabelled=config.unlabelled,
+            cases=cases,
+        )
+        check_teacher(teacher.card, data)
+        card = make_card(config, data, "student")
+        run = Run(config, folder, data, card, teacher)
+        yield from _fit_into_memory(run, lighter)
 
 
 def _limit_threads(config: TrainingConfig) -> None:
@@ -169,7 +183,7 @@ def _fit(run: Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    parameters = [*network.parameters(), *_adapters(run, network, batches, fabric)]
+    parameters = [*network.parameters(), *build_modules(run, network, batches, fabric)]
     network = synchronised(network, fabric)
     student, optimiser = fabric.setup(
         network,
@@ -192,10 +206,8 @@ def _fit(run: Run) -> Iterator[Record]:
     fabric.barrier()  # nobody writes a checkpoint before all have read the last one
     if saved is not None:
         run.restore(state, saved)
-    elif run.method is not None and teacher is not None:
-        yield from _prepare(run, run.method, teacher, fabric, batches)
-        if fabric.is_global_zero:
-            yield checkpoints.save(run.content(state), run.step)
+    if teacher is not None and not run.prepared:
+        yield from prepare(run, teacher, fabric, batches, checkpoints, state)
 
     yield {"event": "phase", "name": "training"}
     student.train()
@@ -229,33 +241,6 @@ def _fit(run: Run) -> Iterator[Record]:
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
     if fabric.is_global_zero:
         yield run.save_result(network)
-
-
-def _adapters(run: Run, network: nn.Module, batches: Batches, fabric: Fabric) -> list[nn.Parameter]:
-    """Build the method's own modules; gives those that are trained with the student."""
-    if run.teacher is None or run.method is None:
-        return []
-    _build_method(run.method, network, run.teacher.module, batches(0).images)
-    return list(run.method.to(fabric.device).adapters.parameters())
-
-
-def _prepare(
-    run: Run, method: Method, teacher: nn.Module, fabric: Fabric, batches: Batches
-) -> Iterator[Record]:
-    """Train what the method trains before the student."""
-    data, config = run.data, run.config
-    held_out = Batches(
-        data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
-    )
-
-    def outputs(images: Iterable[Tensor]) -> Iterator[Output]:
-        return (_teach(teacher, fabric.to_device(one), fabric) for one in images)
-
-    with fabric.autocast():
-        yield from method.prepare(
-            outputs(batches.images()), outputs(islice(held_out.images(), HELD_OUT_BATCHES))
-        )
-    agree(method, fabric)
 
 
 def _tell(
@@ -295,7 +280,7 @@ def _step(
     facts: dict[str, float] = {}
     lesson = None
     if run.method is not None and teacher is not None:
-        warm, lesson = _warm(run), _teach(teacher, images, fabric)
+        warm, lesson = _warm(run), teach(teacher, images, fabric)
         n = len(labels)
         weight = answer_weights(labels != IGNORE, lesson.logits[n:], run.method.config.certainty)
         found = run.method.terms(output, lesson, weight)
@@ -335,7 +320,8 @@ def _gradient_norms(
     """Length of each weighted term's gradient at a layer, which tells what steers the student."""
     norms = {}
     for name, term in terms.items():
-        found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
+        with measuring_gradients():
+            found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
         squares = [float(joint(one, fabric).square().sum()) for one in found if one is not None]
         norms[f"gradient/{name}"] = sum(squares) ** 0.5
     return norms
@@ -360,18 +346,6 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     )
     loss: Tensor = cross_entropy / valid.sum().clamp_min(1) + dice
     return loss
-
-
-@torch.no_grad()
-def _teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
-    return see(teacher, images, fabric)
-
-
-def _build_method(method: Method, student: nn.Module, teacher: nn.Module, images: Tensor) -> None:
-    student.eval()
-    with torch.no_grad():
-        method.build(student(images[:1]), teacher(images[:1]))
-    student.train()
 
 
 def _warm(run: Run) -> float:

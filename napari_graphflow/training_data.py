@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +63,7 @@ def read_training_data(
     config
         The run.
     folder
-        The job's folder; preprocessed cases are kept in ``cache`` until the end of the run.
+        The job's folder; see `temporary_cache`.
     preprocessing
         None chooses it from the data.
     patch_size
@@ -98,9 +99,7 @@ def read_training_data(
     yield {"event": "phase", "name": "reading the data"}
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
-    # Each process of torchrun reads for itself.
-    rank = os.environ.get("RANK", "")
-    cache = folder / "cache" / rank
+    cache = _cache(folder)
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
     total, done = sum(map(len, groups.values())), 0
@@ -119,6 +118,21 @@ def read_training_data(
             "text": "No validation case has a mask, so the last network is kept, not the best.",
         }
     return TrainingData(dataset, preprocessing, size, **read)
+
+
+@contextmanager
+def temporary_cache(folder: Path) -> Iterator[None]:
+    """Remove what `read_training_data` wrote for this process, however a run ends.
+
+    A resumed run writes it anew, and it is likely the largest thing that a job writes.
+    """
+    try:
+        yield
+    finally:
+        # Windows removes no file that is still mapped; a resumed run does then.
+        shutil.rmtree(_cache(folder), ignore_errors=True)
+        with suppress(OSError):  # other processes of torchrun still have theirs in it
+            (folder / "cache").rmdir()
 
 
 def choose_labelled(cases: Sequence[Case], count: int | None, seed: int) -> list[Case]:
@@ -203,6 +217,11 @@ def make_card(
             "run": json.loads(config.model_dump_json()),
         },
     )
+
+
+def _cache(folder: Path) -> Path:
+    # Each process of torchrun reads for itself.
+    return folder / "cache" / os.environ.get("RANK", "")
 
 
 def _noted_cases(

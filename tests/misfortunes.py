@@ -26,8 +26,8 @@ def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | Non
     if misfortune is not None:
         misfortune()
     kind, count = death or ("", 0)
-    if kind == "record":
-        records = _dying(records, count)
+    if kind in ("record", "checkpoint"):
+        records = _dying(records, count, "" if kind == "record" else kind)
     elif kind == "milliseconds":
         threading.Timer(count / 1000, _die).start()
     elif kind == "rename":
@@ -41,16 +41,17 @@ def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _dying(records: Iterator[Any], count: int) -> Iterator[Any]:
+def _dying(records: Iterator[Any], count: int, event: str) -> Iterator[Any]:
+    """Dies in the place of the n-th record, or the n-th one of an event."""
     for record in records:
-        count -= 1
+        count -= event in ("", record["event"])
         if count < 0:
             _die()
         yield record
 
 
 class _DieAtRename:
-    """Dies just before the n-th renaming of a checkpoint, of which each has two."""
+    """Dies just before the n-th renaming of a checkpoint, of which each but the first has two."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from napari_graphflow.cli import runs
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.jobs import Job, Status, list_jobs
+from napari_graphflow.runners import Local
+
 SMALL = [
     "--width", "4", "--steps", "2", "--validate-every", "2", "--patch-size", "16", "16", "16",
     "--batch-size", "1", "--threads", "1", "--device", "cpu",
@@ -87,6 +92,21 @@ def test_a_detached_job_is_cancelled(models, blobs, tmp_path):
     assert "cancelled" in cli("jobs", "show", folder).stdout
 
 
+def test_a_run_that_was_paused_did_not_fail(blobs, tmp_path, monkeypatch, capsys):
+    class Pausing(Local):
+        def submit(self, job: Job) -> None:
+            job.write_status(Status(state="paused"))
+
+    monkeypatch.setattr(runs, "get_runner", lambda *_: Pausing())
+    config = TrainingConfig(dataset=blobs, network="unet")
+    assert runs.train(config, out=tmp_path / "model") == 0
+    said = capsys.readouterr().err
+    (job,) = list_jobs()
+    assert f"Paused. Resume with: napari-graphflow jobs resume {job.name}\n" in said
+    assert f"copy its model from {job.artifacts / 'model'} to {tmp_path / 'model'}." in said
+    assert "model:" not in said
+
+
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join(done.stderr.split())
 
@@ -125,6 +145,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
         "no labelled training case": ["train", unlabelled, *SMALL],
         "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],
         "only 2 have a mask": ["train", blobs, *SMALL, "--labelled", "9"],
+        "before there is a model": ["train", blobs, *SMALL, "--out", out, "--detach"],
         "dims": ["train", blobs, "--dims", "4"],
         "has 2 numbers but dims is 3": ["train", blobs, "--patch-size", "16", "16"],
     }.items():

@@ -76,6 +76,14 @@ def test_a_full_disk_is_recognised_in_a_real_write() -> None:
     assert explain(raised(write)).code == "disk_full"
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_so_is_one_in_the_midst_of_an_array() -> None:
+    error = raised("np.zeros(1000).tofile('/dev/full')")
+    assert isinstance(error, OSError)
+    assert error.errno is None
+    assert explain(error).code == "disk_full"
+
+
 def test_the_first_cause_counts() -> None:
     cleaning_up_failed_too = raised(
         "try:\n"

@@ -58,6 +58,34 @@ def small(dataset: Path, **changes: object) -> TrainingConfig:
     return TrainingConfig(**(settings | changes))
 
 
+@pytest.mark.parametrize(
+    ("largest", "trials"),
+    [
+        (32, [32]),
+        (31, [32, 16, 24, 28, 30, 31]),
+        (6, [32, 16, 8, 4, 6, 7]),
+        (1, [32, 16, 8, 4, 2, 1]),
+    ],
+)
+def test_sizes_between_two_halvings_are_tried(
+    blobs: Path, monkeypatch: pytest.MonkeyPatch, largest: int, trials: list[int]
+) -> None:
+    tried = []
+
+    def measure(kind: str, config: TrainingConfig, cancelled: object) -> dict[str, object]:
+        tried.append(config.batch_size)
+        if config.batch_size > 2 * largest:
+            return {"out_of_memory": True, "patch_size": ()}
+        peak = 1 if config.batch_size <= largest else 1 << 60
+        took = dict.fromkeys(("reading_s", "preparing_s", "step_s", "validating_s"), 1.0)
+        return {"out_of_memory": False, "patch_size": [16] * 3, "peak_bytes": peak, **took}
+
+    monkeypatch.setattr("napari_graphflow.estimate._measure", measure)
+    found = estimate("train", small(blobs, batch_size=32, patch_size=()))
+    assert (found.setting, found.fits) == (Setting(largest, (16, 16, 16)), largest == 32)
+    assert tried == trials
+
+
 @pytest.mark.slow
 def test_the_estimate_is_measured_on_real_steps(blobs: Path) -> None:
     short = estimate("train", small(blobs))

@@ -92,6 +92,7 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     torch.testing.assert_close(logits(together, image), logits(alone, image), rtol=1e-3, atol=1e-3)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(logits(teacher, image), logits(alone, image))
+    assert not (together.folder / "cache").exists()
     states = [event["state"] for event in together.events()[0] if event["event"] == "state"]
     assert states == ["running", "done"], "only one process writes"
 

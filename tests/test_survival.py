@@ -119,6 +119,19 @@ def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: st
     assert_same(job, undisturbed)
 
 
+def test_a_job_killed_in_its_preparation_goes_on_from_there(blobs: Path, teacher: Path) -> None:
+    config = distillation(blobs, teacher, "graph_flow", checkpoint_minutes=1e-9)
+    undisturbed, job = jobs.create("distill", config), jobs.create("distill", config)
+    assert run(undisturbed) == 0, undisturbed.log.read_text()
+    assert run(job, ("checkpoint", 4)) == -signal.SIGKILL
+    before = history(job)
+    assert not any(event.get("name") == "training" for event in before)
+    assert run(job) == 0, job.log.read_text()
+    after = history(job)[len(before) :]
+    assert next(e["step"] for e in after if e.get("name") == "paraphraser/encoder") == 2
+    assert_same(job, undisturbed)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of the address space")
 def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:

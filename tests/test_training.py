@@ -10,10 +10,10 @@ import torch
 from monai.networks.nets import SegResNet
 from safetensors.torch import load_file, save_file
 
-from napari_graphflow.batches import Batches, TrainingCase, cut_patch
 from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.failures import explain
 from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.methods import AdversarialOptions, GraphFlowOptions
@@ -104,8 +104,11 @@ def told(records: list[dict]) -> dict[tuple, float]:
 
 # Where a run is paused: the n-th record of a kind, counted over the whole run.
 PAUSES = {
-    "while the method prepares": ("phase", 3),
-    "after a step": ("progress", 9),
+    "in the midst of the paraphrasers": ("progress", 17),
+    "before the losses of the paraphrasers are told": ("paraphraser/encoder", 3),
+    "while what they learnt is measured": ("paraphraser/r2_decoder", 1),
+    "once the method is prepared": ("phase", 4),
+    "after a step": ("progress", 22),
     "before all losses of a step are told": ("loss/logits", 3),
     "between two validation cases": ("alive", 1),
     "before the score of a validation counts": ("dice", 1),
@@ -154,12 +157,43 @@ def pause_and_resume(
         if not count:
             break
     assert not count, "there are fewer such records"
+    assert (folder / "cache").exists()
     run.close()
+    assert not (folder / "cache").exists()
     after = list(distill(config, folder))
     assert_equal_weights(whole[0], folder)
     assert told(before + after) == told(whole[1])
     repeated = told(before).keys() & told(after).keys()
     assert all(told(before)[key] == told(after)[key] for key in repeated)
+
+
+def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
+    blobs, teacher, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("napari_graphflow.checkpoints.LOOK", 0)
+    config = distillation(blobs, teacher)
+    wish = tmp_path / "control" / "checkpoint_now"
+    wish.parent.mkdir()
+    run = distill(config, tmp_path)
+    assert {"event": "progress", "step": 2, "total": 4} in run  # read up to there
+    wish.touch()
+    assert next(run)["event"] == "checkpoint"
+    assert not wish.exists()
+    run.close()
+    paraphrasing = {"event": "phase", "name": "paraphrasing the teacher's features"}
+    after = distill(config, tmp_path)
+    assert paraphrasing in after
+    assert next(after) == {"event": "progress", "step": 2, "total": 4}
+    after.close()
+
+
+def test_so_does_one_in_mixed_precision(blobs, tmp_path):
+    flat = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2}
+    list(train(training(blobs, **flat), tmp_path / "teacher"))
+    teacher = tmp_path / "teacher" / "artifacts" / "model"
+    config = distillation(blobs, teacher, precision="bf16-mixed", **flat)
+    whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
+    pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
 
 
 def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teacher, tmp_path):
@@ -318,6 +352,23 @@ def test_a_loss_that_is_no_number_ends_the_run(blobs, tmp_path):
     broken = training(blobs, learning_rate=10.0, weight_decay=10.0, steps=60, network="enet")
     with pytest.raises(FloatingPointError, match="at step"):
         list(train(broken.model_copy(update={"width": 8}), tmp_path))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_path, monkeypatch):
+    save, saved = np.save, []
+
+    def fill(path: Path, array: np.ndarray) -> None:
+        saved.append(path)
+        save(path, array[: len(array) // len(saved)])
+        if len(saved) == 3:
+            raise OSError(f"{array.size} requested and {array.size // 3} written")
+
+    monkeypatch.setattr("napari_graphflow.batches.np.save", fill)
+    with pytest.raises(OSError, match="requested") as caught:
+        list(train(training(blobs), tmp_path))
+    assert explain(caught.value).code == "disk_full"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_ignored_voxels_do_not_count():
@@ -331,55 +382,6 @@ def test_ignored_voxels_do_not_count():
     same = supervised_loss(logits[:, :, 2:], labels[:, 2:])
     torch.testing.assert_close(loss, same)
     assert torch.isfinite(supervised_loss(logits, torch.full_like(labels, IGNORE)))
-
-
-def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
-    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
-    labels = np.zeros(shape, np.uint8)
-    labels[15:18, 3:6, 20:25] = 1
-    foreground = np.argwhere(labels > 0)
-    return TrainingCase("a", image, labels if labelled else None, foreground if labelled else None)
-
-
-def test_patches_come_from_where_they_say_and_often_hold_foreground():
-    full, hits = case(), 0
-    for seed in range(100):
-        image, labels = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
-        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), full.image.shape[1:])
-        np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
-        np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
-        hits += labels.any()
-    assert 40 <= hits < 80  # half of them on purpose, few of the others
-
-
-def test_small_images_are_padded_and_what_was_added_is_ignored():
-    small = case((20, 24, 28))
-    image, labels = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
-    assert image.shape == (1, 32, 8, 8)
-    assert (labels == IGNORE).sum() == 12 * 64
-    flat, mask = cut_patch(small, (32, 32), np.random.default_rng(0))
-    assert flat.shape == (1, 32, 32)
-    assert mask.shape == (32, 32)
-
-
-def test_a_batch_is_a_function_of_seed_and_step():
-    labelled, unlabelled = [case()], [case(labelled=False)]
-    one = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
-    other = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
-    other(0), other(1)
-    assert torch.equal(one(7).images, other(7).images)
-    assert not torch.equal(one(7).images, one(8).images)
-    assert one(7).images.shape == (4, 1, 8, 8, 8)
-    assert one(7).labels.shape == (2, 8, 8, 8)
-    third = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=1, mirror=[2])
-    assert not torch.equal(one(7).images, third(7).images)
-
-
-def test_labelled_patches_do_not_depend_on_unlabelled_cases():
-    """So that a student with and without distillation sees the same labelled patches."""
-    with_them = Batches([case()], [case(labelled=False)], (8, 8, 8), 2, seed=0)
-    without = Batches([case()], [], (8, 8, 8), 2, seed=0)
-    assert torch.equal(with_them(3).images[:2], without(3).images)
 
 
 def test_choices_from_the_data():

@@ -146,7 +146,12 @@ def resume(job: str, *, detach: Flag = False) -> int:
     """
     found = find_job(job)
     runner_of(found).submit(found)
-    return 0 if detach else follow_job(found)
+    if detach:
+        return 0
+    code = follow_job(found)
+    if found.status().state == "done":
+        output.print(f"model: {found.artifacts / 'model'}")
+    return code
 
 
 @jobs.command

@@ -45,7 +45,7 @@ def train(
     out
         Where the model is copied to at the end; it stays in the job's folder as well.
     detach
-        Start the job, print its folder and return at once.
+        Start the job, print its folder and return at once; not with ``--out``.
     estimate
         Start nothing: measure a few steps and print the time and the memory that the run takes,
         and the largest setting that fits if this one does not.
@@ -79,7 +79,7 @@ def distill(
     out
         Where the student is copied to at the end; it stays in the job's folder as well.
     detach
-        Start the job, print its folder and return at once.
+        Start the job, print its folder and return at once; not with ``--out``.
     estimate
         Start nothing: measure a few steps and print the time and the memory that the run takes,
         and the largest setting that fits if this one does not.
@@ -253,6 +253,11 @@ def _run_job(
 ) -> int:
     if out is not None and out.exists():
         raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+    if out is not None and detach:
+        raise UserError(
+            "--detach returns before there is a model to copy to --out.",
+            "Leave one of them out: the model is in the job's folder too, under artifacts/model.",
+        )
     # A mistake in a path is said before there is a job that could fail.
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
@@ -268,12 +273,17 @@ def _run_job(
         print_json({"folder": job.folder}) if json else output.print(str(job.folder))
         return 0
     code = follow(job)
-    model = job.folder / "artifacts" / "model"
-    if code == 0 and out is not None:
+    model, done = job.artifacts / "model", job.status().state == "done"
+    if out is not None and done:
         out.parent.mkdir(parents=True, exist_ok=True)
         model = Path(shutil.copytree(model, out))
+    elif out is not None and code == 0:
+        text = f"Once it is done, copy its model from {model} to {out}."
+        console.print(text, soft_wrap=True)
     if json:
-        print_json({"folder": job.folder, "model": model, **job.status().as_dict()})
-    elif code == 0:
+        print_json(
+            {"folder": job.folder, "model": model if done else None, **job.status().as_dict()}
+        )
+    elif done:
         output.print(f"model: {model}")
     return code

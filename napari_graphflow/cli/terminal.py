@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from napari_graphflow.jobs import Job
+from napari_graphflow.jobs import Job, jobs_root
 
 #: Messages and progress go to the error stream, so that ``--json`` can be piped.
 #: Without markup, because a name or a path may hold square brackets.
@@ -27,7 +27,13 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 
 def follow(job: Job) -> int:
-    """Show a job's progress until it ends; interrupting asks it to stop."""
+    """Show a job's progress until it ends; interrupting asks it to stop.
+
+    Returns
+    -------
+    exit_code
+        0 when done or paused, otherwise that of the failure.
+    """
     with progress_bar() as bar:
         waits = job.status().waiting
         task = bar.add_task("waiting for its device" if waits else "starting", total=None)
@@ -46,6 +52,10 @@ def follow(job: Job) -> int:
             raise
     status = job.status()
     if status.state == "done":
+        return 0
+    if status.state == "paused":
+        name = job.name if job.folder.parent == jobs_root() else job.folder
+        console.print(f"Paused. Resume with: napari-graphflow jobs resume {name}", soft_wrap=True)
         return 0
     text = f"{status.state}: {status.text} {status.hint}".rstrip()
     console.print(text, style="red", soft_wrap=True)

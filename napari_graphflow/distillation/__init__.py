@@ -47,13 +47,20 @@ class Method(nn.Module):
     def build(self, student: Output, teacher: Output) -> None:
         """Make the method's own modules, whose sizes follow from one output of each network."""
 
-    def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
+    def prepare(
+        self, teacher: Callable[[int], Output], held_out: Iterable[Output]
+    ) -> Iterator[Record]:
         """Train what the method trains before the student, such as paraphrasers.
+
+        A pause ends it at any ``yield``. A resumed run restores what :meth:`checkpoint` gave there
+        and calls it again, and it has to go on from that step. So tell of a step before the
+        optimiser makes it: what may not have been told is then told once more.
 
         Parameters
         ----------
         teacher
-            Endless outputs of the frozen teacher over labelled and unlabelled cases.
+            Gives the frozen teacher's output for the training batch of a step, from 0 on, over
+            labelled and unlabelled cases.
         held_out
             Some of its outputs over validation cases, to measure on.
 
@@ -97,7 +104,7 @@ class Method(nn.Module):
         return {}
 
     def checkpoint(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
+        """All that a resumed run needs, also in the midst of :meth:`prepare`."""
         return self.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Graph Flow as a method: paraphrasers first, then logits, vertex, edge and adversarial terms."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, cast
 
 import torch
@@ -43,6 +42,9 @@ class GraphFlow(Method):
         }
         self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
+        self.paraphraser_optimiser: torch.optim.Optimizer | None = None
+        #: Steps that the paraphrasers have made.
+        self.prepared = 0
 
     def build(self, student: Output, teacher: Output) -> None:
         for encoder, decoder in self._pairs(student, teacher):
@@ -64,33 +66,43 @@ class GraphFlow(Method):
                     convolution = nn.Conv2d if dims == 2 else nn.Conv3d
                     self.adapters[tap] = convolution(wide, width, kernel_size=1)
             self.register_buffer(f"energy_{encoder}", torch.ones(()))
+        if self.paraphrasers:
+            self.paraphraser_optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
         if self.config.adversarial.weight:
             _, classes, *size = teacher.logits.shape
             self.adversary = Adversary(
                 self.config.adversarial, classes, len(size), self.config.steps
             )
 
-    def prepare(self, teacher: Iterable[Output], held_out: Iterable[Output]) -> Iterator[Record]:
-        outputs, total = iter(teacher), self.options.paraphraser_steps
+    def prepare(
+        self, teacher: Callable[[int], Output], held_out: Iterable[Output]
+    ) -> Iterator[Record]:
+        total = self.options.paraphraser_steps
         if total:
-            yield from self._train_paraphrasers(outputs, total)
+            yield from self._train_paraphrasers(teacher, total)
             yield from self._measure_reconstruction(list(held_out), total)
-        yield from self._measure_energy(list(islice(outputs, MEASURED_BATCHES)), total)
+        measured = [teacher(step) for step in range(total, total + MEASURED_BATCHES)]
+        yield from self._measure_energy(measured, total)
 
-    def _train_paraphrasers(self, outputs: Iterator[Output], total: int) -> Iterator[Record]:
+    def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Record]:
         yield {"event": "phase", "name": "paraphrasing the teacher's features"}
-        optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
-        for step, output in enumerate(islice(outputs, total), start=1):
+        optimiser = self.paraphraser_optimiser
+        assert optimiser is not None
+        self.paraphrasers.requires_grad_(True).train()
+        while self.prepared < total:
+            output = teacher(self.prepared)
             losses = {
                 tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
             }
-            optimiser.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            optimiser.step()
+            step = self.prepared + 1
             yield {"event": "progress", "step": step, "total": total}
             if step % max(1, total // 50) == 0 or step == total:
                 for tap, loss in losses.items():
                     yield _metric(f"paraphraser/{tap}", loss.item(), step)
+            optimiser.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            optimiser.step()
+            self.prepared = step
         self.paraphrasers.requires_grad_(False).eval()
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
@@ -129,11 +141,16 @@ class GraphFlow(Method):
         return {"graph/peaks_moved": float(torch.stack(moved).mean())}
 
     def checkpoint(self) -> dict[str, Any]:
-        state = {"modules": self.state_dict()}
+        state = {"modules": self.state_dict(), "prepared": self.prepared}
+        if self.paraphraser_optimiser and self.prepared < self.options.paraphraser_steps:
+            state["paraphraser_optimiser"] = self.paraphraser_optimiser.state_dict()
         return state | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state["modules"])
+        self.prepared = state["prepared"]
+        if self.paraphraser_optimiser and "paraphraser_optimiser" in state:
+            self.paraphraser_optimiser.load_state_dict(state["paraphraser_optimiser"])
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
 

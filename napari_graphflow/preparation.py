@@ -1,0 +1,94 @@
+"""What a method makes and trains before its student, with checkpoints meanwhile."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from napari_graphflow.batches import Batches
+from napari_graphflow.checkpoints import Checkpoints
+from napari_graphflow.distillation import Record
+from napari_graphflow.networks import Output
+from napari_graphflow.parallel import agree, teach
+from napari_graphflow.run import Run
+
+#: Batches of validation patches on which a method measures what it prepared.
+HELD_OUT_BATCHES = 20
+
+
+def build_modules(
+    run: Run, network: nn.Module, batches: Batches, fabric: Fabric
+) -> list[nn.Parameter]:
+    """Build the method's own modules; gives those that are trained with the student."""
+    if run.teacher is None or run.method is None:
+        return []
+    images = batches(0).images[:1]
+    network.eval()
+    with torch.no_grad():
+        run.method.build(network(images), run.teacher.module(images))
+    network.train()
+    return list(run.method.to(fabric.device).adapters.parameters())
+
+
+def prepare(
+    run: Run,
+    teacher: nn.Module,
+    fabric: Fabric,
+    batches: Batches,
+    checkpoints: Checkpoints,
+    state: dict[str, Any],
+) -> Iterator[Record]:
+    """Train what the method trains before the student, from wherever the run is in it.
+
+    Parameters
+    ----------
+    run, fabric, batches, checkpoints
+        The run's.
+    teacher
+        The frozen network on its device.
+    state
+        What else goes into a checkpoint.
+
+    Yields
+    ------
+    dict
+        Records of the method, and a ``checkpoint`` where one is due and at the end.
+    """
+    config, data = run.config, run.data
+    assert run.method is not None
+    held_out = Batches(
+        data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
+    )
+
+    def output(of: Batches, step: int) -> Output:
+        # As in training: random numbers depend on seed and step alone.
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        with torch.autocast(fabric.device.type, enabled=False):  # it would reach MONAI's transforms
+            images = fabric.to_device(of(step).images)
+        return teach(teacher, images, fabric)
+
+    records = run.method.prepare(
+        lambda step: output(batches, step),
+        (output(held_out, step) for step in range(HELD_OUT_BATCHES)),
+    )
+    try:
+        while True:
+            # Entered anew for each record, because autocast keeps its copies of the weights until
+            # it is left, however they are trained meanwhile.
+            with fabric.autocast():
+                record = next(records, None)
+            if record is None:
+                break
+            yield record
+            if fabric.is_global_zero and checkpoints.due():
+                yield checkpoints.save(run.content(state), run.step)
+    except GeneratorExit:
+        if fabric.is_global_zero:
+            checkpoints.save(run.content(state), run.step)
+        raise
+    agree(run.method, fabric)
+    run.prepared = True
+    if fabric.is_global_zero:
+        yield checkpoints.save(run.content(state), run.step)
