@@ -1,5 +1,6 @@
 """The queue: who starts when, also when whoever started them is gone."""
 
+import itertools
 import os
 import signal
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,33 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
         job.cancel()
     first.cancel(0.5)
     assert [e["state"] for e in c.events()[0] if e["event"] == "state"] == ["queued", "cancelled"]
+
+
+def test_two_threads_do_not_start_two_jobs_on_one_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = new_job(tmp_path), new_job(tmp_path)
+    root = first.folder.parent
+    for rank, job in enumerate((first, second)):
+        job.enqueue(rank)
+
+    def asks_the_driver() -> list[Device]:
+        time.sleep(0.3)
+        return [Device("cpu", "CPU", 16, 8)]
+
+    monkeypatch.setattr("napari_graphflow.jobs.queue.devices", asks_the_driver)
+    start = Job.start
+    monkeypatch.setattr(
+        Job,
+        "start",
+        lambda job, device: start(job, [sys.executable, "-c", OCCUPY, str(job.folder)], device),
+    )
+    with ThreadPoolExecutor() as threads:
+        started = [*itertools.chain(*threads.map(start_next, [root] * 3))]
+    waits = second.status().waiting
+    for job in (second, first):
+        job.cancel(0.5)
+    assert (started, waits) == ([first], True)
 
 
 @posix

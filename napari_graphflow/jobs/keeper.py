@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import list_jobs, start_next
-from napari_graphflow.system import try_lock
+from napari_graphflow.system import locked
 
 LOCK = ".keeper.lock"
 WAITING = "waiting"
@@ -24,8 +24,8 @@ def keep(root: Path) -> None:
     """Start what can start until nothing waits, unless another process does."""
     # Asked once more after the lock was let go: a job that came in between found it taken.
     while WAITING in _states(root).values():
-        with (root / LOCK).open("ab") as file:
-            if not try_lock(file):
+        with locked(root / LOCK) as free:
+            if not free:
                 return
             _watch(root)
 

@@ -18,7 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.records import Status
-from napari_graphflow.system import start_detached, try_lock
+from napari_graphflow.system import locked, start_detached
 
 LOCK = ".queue.lock"
 #: Seconds to wait for another process that is just starting a job.
@@ -91,18 +91,14 @@ def start_next(root: Path) -> list[Job]:
         if not order:
             return []
         there = devices()
-        busy = {
-            _device(job, status, there)
-            for job, status in statuses.items()
-            if status.active and not status.waiting and not status.runner
-        }
+        busy = {_device(job, status, there) for job, status in statuses.items()}
         for _, job in order:
             # A job that cannot start says so in its own folder, and the next one has its turn.
             with suppress(UserError):
                 name = place(job.config.device, there, busy)
                 if name is not None and job.status().waiting:
                     started.append(job.start(device=name))
-                    busy.add(name)
+            busy.add(_device(job, job.status(), there))  # whoever has started it
     return started
 
 
@@ -115,8 +111,10 @@ def _start_keeper(root: Path) -> None:
 
 
 def _device(job: Job, status: Status, there: list[Device]) -> str:
-    with suppress(UserError):
-        return status.device or place(job.config.device, there, set()) or ""
+    """The device that a job of this computer occupies; empty if none."""
+    if status.active and not status.waiting and not status.runner:
+        with suppress(UserError):
+            return status.device or place(job.config.device, there, set()) or ""
     return ""
 
 
@@ -129,10 +127,7 @@ def _jobs(root: Path) -> Iterator[Job]:
 
 @contextmanager
 def _queue(root: Path) -> Iterator[None]:
-    with in_words(), (root / LOCK).open("ab") as file:
-        end = time.monotonic() + PATIENCE
-        while not try_lock(file):
-            if time.monotonic() > end:
-                raise UserError("Another process holds the queue of jobs.", "Try again.")
-            time.sleep(0.02)
+    with in_words(), locked(root / LOCK, PATIENCE) as free:
+        if not free:
+            raise UserError("Another process holds the queue of jobs.", "Try again.")
         yield
