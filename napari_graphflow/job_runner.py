@@ -43,11 +43,13 @@ def main(folder: Path) -> int:
     job = Job(folder)
     if int(os.environ.get("RANK", "0")):
         return _accompany(job)
+    given_to_an_engine = bool(job.status().runner)
     try:
         return run(job.folder, _records(job))
     finally:
-        with suppress(UserError, OSError):
-            start_next(job.folder.parent)
+        if not given_to_an_engine:  # which takes its computer back as soon as we end
+            with suppress(UserError, OSError):
+                start_next(job.folder.parent)
 
 
 def _accompany(job: Job) -> int:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from napari_graphflow import jobs
+from napari_graphflow import job_runner, jobs
 from napari_graphflow.config import TrainingConfig
 from napari_graphflow.devices import Device, devices, place
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import TRANSITIONS, Job, State, Status, move, start_next, submit, waiting
+from napari_graphflow.jobs.keeper import keep
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, signals")
 
@@ -127,6 +129,47 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
     for job in (second, first):
         job.cancel(0.5)
     assert (started, waits) == ([first], True)
+
+
+def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
+    theirs, paused, running = new_job(tmp_path), new_job(tmp_path), new_job(tmp_path)
+    root = theirs.folder.parent
+    elsewhere = Status(host="elsewhere", device="cpu", heartbeat=time.time())
+    theirs.write_status(elsewhere.model_copy(update={"state": "queued", "device": ""}))
+    paused.write_status(elsewhere.model_copy(update={"state": "paused"}))
+    running.write_status(elsewhere.model_copy(update={"state": "running"}))
+    paused.wish("resume")
+    assert start_next(root) == waiting(root) == []
+    assert theirs.status().waiting
+    assert paused.status().state == "paused"
+    # What runs elsewhere does not keep our device busy.
+    mine = submit(new_job(tmp_path / "gone"))
+    assert mine.status().host == socket.gethostname()
+    until(lambda: mine.status().state == "failed")
+    keep(root)  # for nobody
+
+
+@pytest.mark.parametrize(("runner", "goes_on"), [("", True), ("slurm", False)])
+def test_a_job_of_an_engine_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str, *, goes_on: bool
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(job_runner, "start_next", asked.append)
+    job = new_job(tmp_path / "gone")
+    if runner:
+        job.hand_over(runner)
+    assert job_runner.main(job.folder) == 2
+    assert job.status().state == "failed"
+    assert asked == [job.folder.parent] * goes_on
+
+
+def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
+    job = new_job(tmp_path / "gone")
+    job.write_status(Status(state="paused", host=socket.gethostname(), step=7))
+    (job.control / "resume").touch()
+    assert start_next(job.folder.parent) == [job]
+    until(lambda: job.status().state == "failed")
+    assert (job.status().step, job.wishes()) == (7, set())
 
 
 @posix

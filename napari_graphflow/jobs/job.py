@@ -73,7 +73,7 @@ class Job(JobFolder):
             status = self.status()
             self._require(status, "queued", "started")
             self.forget_wishes()
-            queued = Status(state="queued", rank=rank, **_kept(status))
+            queued = Status(state="queued", rank=rank, host=socket.gethostname(), **_kept(status))
             self.write_state(queued)
         return queued
 
@@ -112,7 +112,8 @@ class Job(JobFolder):
             status = self.status()
             if not status.waiting:
                 self._require(status, "queued", "started")
-            update = {"launched": launched, "device": device, "runner": runner}
+            host = socket.gethostname()
+            update = {"launched": launched, "device": device, "runner": runner, "host": host}
             self.write_status(status.model_copy(update=update))
         # The lock is free again: the process that we start now takes it.
         if command is None:

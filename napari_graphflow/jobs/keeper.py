@@ -5,6 +5,7 @@ then does it. It is apart from every job, so that it outlives a whole family of 
 killed, and it ends when nothing waits any more.
 """
 
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -14,7 +15,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import list_jobs, start_next
 from napari_graphflow.system import locked
 
-LOCK = ".keeper.lock"
+#: Each computer that sees the folder has a keeper of its own.
+LOCK = f".keeper-{socket.gethostname()}.lock"
 WAITING = "waiting"
 #: Seconds between two looks.
 EVERY = 2.0
@@ -43,7 +45,7 @@ def _watch(root: Path) -> None:
 
 def _states(root: Path) -> dict[str, str]:
     statuses = {job.name: job.status() for job in list_jobs(root)}
-    return {name: WAITING if s.waiting else s.state for name, s in statuses.items()}
+    return {name: WAITING if s.waiting else s.state for name, s in statuses.items() if s.here}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 There is no daemon. Whoever sees a job end, the job itself first of all, starts the next one under a
 lock file; so the queue goes on with napari closed. A job that was killed cannot do that: a keeper,
-which lives only while a job waits, does it in its place.
+which lives only while a job waits, does it in its place. Each computer that sees the folder has a
+queue of its own; what was given to an engine is in none.
 """
 
 import os
@@ -41,9 +42,9 @@ def submit(job: Job) -> Job:
 
 
 def waiting(root: Path) -> list[Job]:
-    """The jobs of a folder that wait for a device, the next one first."""
+    """The jobs of a folder that wait for a device of this computer, the next one first."""
     ranked = ((job.status(), job) for job in _jobs(root))
-    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting)]
+    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting and s.here)]
 
 
 def move(job: Job, places: int) -> None:
@@ -73,7 +74,8 @@ def move(job: Job, places: int) -> None:
 def start_next(root: Path) -> list[Job]:
     """Start what can start: waiting jobs whose device is free, the first one first.
 
-    A file ``control/resume`` in a job that ended before it was done puts it in the queue.
+    A file ``control/resume`` in a job that ended before it was done puts it in the queue. Only jobs
+    that were queued or ran on this computer count.
 
     Returns
     -------
@@ -82,9 +84,9 @@ def start_next(root: Path) -> list[Job]:
     """
     started: list[Job] = []
     with _queue(root):
-        statuses = {job: job.status() for job in _jobs(root)}
+        statuses = {job: s for job in _jobs(root) if (s := job.status()).here}
         for job, status in statuses.items():
-            if status.resumable and "resume" in job.wishes():
+            if status.resumable and not status.runner and "resume" in job.wishes():
                 with suppress(UserError):
                     statuses[job] = job.enqueue(time.time())
         order = sorted((s.rank, job) for job, s in statuses.items() if s.waiting)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,7 +57,9 @@ class Status(BaseModel):
         Largest memory use, once reported.
     model
         Folder of the finished model, relative to the job's folder.
-    host, pid, process_started
+    host
+        The computer on which it runs or, while it is queued, whose queue it is in.
+    pid, process_started
         The process, told from a later one with the same number by its start.
     launched, heartbeat
         Unix seconds. A queued job that was not launched yet waits for its device.
@@ -102,6 +105,11 @@ class Status(BaseModel):
     def active(self) -> bool:
         """Whether the job is running or about to."""
         return self.state in ACTIVE
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this computer's: others may see the same folder of jobs."""
+        return self.host in ("", socket.gethostname())
 
     @property
     def ended(self) -> bool:
