@@ -32,6 +32,8 @@ RESERVE = 1 << 16
 #: Seconds that a job waits for a drive that went away, to say how it has ended.
 LAST_WORDS = 60.0
 CANCELLED_EXIT_CODE = 130
+#: What the status says before the start and afterwards.
+KEPT = {"step", "total", "best", "launched", "device", "runner", "log_from"}
 
 
 class _Terminated(BaseException):
@@ -154,7 +156,7 @@ class _Recorder:
             pid=os.getpid(),
             process_started=process_start(os.getpid()),
             heartbeat=time.time(),
-            **status.model_dump(include={"step", "total", "best", "launched", "device", "runner"}),
+            **status.model_dump(include=KEPT),
         )
         self._changed = False
         self._written = self._progressed = 0.0

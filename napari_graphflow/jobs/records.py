@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
-#: From each state the states that may follow. ``lost`` is seen by readers, not written by the job;
-#: `Job.write_state` refuses any other step.
+#: From each state the states that may follow; `Job.write_state` refuses any other step. ``lost`` is
+#: never written by the job: its parent writes it, and without one readers see it.
 TRANSITIONS: dict[State, frozenset[State]] = {
     "created": frozenset({"queued", "running", "failed", "cancelled"}),
     "queued": frozenset({"running", "failed", "cancelled", "lost"}),
@@ -69,6 +69,8 @@ class Status(BaseModel):
         The device that the queue has given it.
     runner
         The engine that starts it, where that is not this computer.
+    log_from
+        Bytes of the log that earlier processes of the job have left.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -95,6 +97,7 @@ class Status(BaseModel):
     rank: float = 0.0
     device: str = ""
     runner: str = ""
+    log_from: int = 0
 
     @property
     def waiting(self) -> bool:
