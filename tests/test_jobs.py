@@ -215,10 +215,13 @@ def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str]
 
 
 @posix
-def test_terminate_is_a_cancel(started: Callable[[str], Job]) -> None:
+def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     os.kill(running(job).pid or 0, signal.SIGTERM)
-    assert job.wait(60).state == "cancelled"
+    status = job.wait(60)
+    assert (status.state, status.exit_code) == ("paused", 0)
+    assert "shut down" in status.text
+    assert "Resume" in status.hint
     assert (job.folder / "checkpoints" / "last").exists()
 
 
