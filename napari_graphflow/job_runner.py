@@ -17,7 +17,7 @@ from typing import Any, Literal
 from napari_graphflow.config import DistillationConfig, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain, explain_exit
-from napari_graphflow.jobs import Job, State, Status, start_next
+from napari_graphflow.jobs import Job, State, Status, keep_going
 from napari_graphflow.jobs.records import HEARTBEAT, event_line, open_events
 from napari_graphflow.system import process_start
 
@@ -56,7 +56,7 @@ def main(folder: Path) -> int:
         # An engine takes its computer back as soon as we end.
         if not given_to_an_engine and not _was_stopped(job):
             with suppress(UserError, OSError):
-                start_next(job.folder.parent)
+                keep_going(job.folder.parent)  # by a parent that lives longer than we do
 
 
 def _was_stopped(job: Job) -> bool:

@@ -42,14 +42,14 @@ OCCUPY = """
 import sys, time
 from pathlib import Path
 from napari_graphflow import job_runner
-from napari_graphflow.jobs import start_next
+from napari_graphflow.jobs import keep_going
 def records():
     while True:
         yield {"event": "alive"}
         time.sleep(0.05)
 folder = Path(sys.argv[1])
 job_runner.run(folder, records())
-start_next(folder.parent)
+keep_going(folder.parent)
 """
 
 
@@ -154,7 +154,7 @@ def test_a_job_of_an_engine_starts_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str, *, goes_on: bool
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(job_runner, "start_next", asked.append)
+    monkeypatch.setattr(job_runner, "keep_going", asked.append)
     job = new_job(tmp_path / "gone")
     if runner:
         job.hand_over(runner)
@@ -197,22 +197,40 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     assert first.status().state == "lost"
 
 
+def from_a_closed_window(first: Job, *later: Job) -> None:
+    """Occupy the device and submit jobs from a process that is gone before any of them ends."""
+    window = "import sys; from pathlib import Path; from napari_graphflow.jobs import Job, submit\n"
+    window += "first, *later = (Job(Path(folder)) for folder in sys.argv[2:])\n"
+    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
+    window += "for job in later: submit(job)"
+    folders = [str(job.folder) for job in (first, *later)]
+    subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)
+    until(lambda: first.status().state == "running")
+
+
 @posix
 def test_the_queue_goes_on_when_a_job_is_killed_and_nobody_looks(tmp_path: Path) -> None:
     first, second = new_job(tmp_path), new_job(tmp_path / "gone")
-    # Both from another process, which is gone when the job is killed, like a closed window.
-    window = "import sys; from pathlib import Path; from napari_graphflow.jobs import Job, submit\n"
-    window += "first, second = (Job(Path(folder)) for folder in sys.argv[2:])\n"
-    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
-    window += "submit(second)"
-    folders = [str(first.folder), str(second.folder)]
-    subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)
-    until(lambda: first.status().state == "running")
+    from_a_closed_window(first, second)
     assert second.status().waiting
     os.killpg(first.status().pid or 0, signal.SIGKILL)  # its whole family
     until(lambda: second.status().state == "failed")
     assert second.status().device == "cpu"
     assert first.status().state == "lost"
+
+
+@posix
+def test_how_a_job_of_the_queue_died_is_known_with_no_window_open(
+    tmp_path: Path, blobs: Path
+) -> None:
+    first, second, third = (new_job(one) for one in (tmp_path, blobs, tmp_path / "gone"))
+    from_a_closed_window(first, second, third)
+    first.pause()
+    until(lambda: second.saved_status().state == "running")
+    os.kill(second.saved_status().pid or 0, signal.SIGKILL)
+    until(lambda: second.saved_status().state == "lost")
+    assert second.status().code == "killed"
+    until(lambda: third.saved_status().state == "failed")
 
 
 GPUS = [

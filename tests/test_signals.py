@@ -84,7 +84,7 @@ def test_a_job_that_is_shut_down_starts_no_other(
     job: Job, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(job_runner, "start_next", asked.append)
+    monkeypatch.setattr(job_runner, "keep_going", asked.append)
     monkeypatch.setattr(job_runner, "_records", lambda job: records(job, lambda: hit(number)))
     job_runner.main(job.folder)
     assert asked == [job.folder.parent] * (number == signal.SIGINT)

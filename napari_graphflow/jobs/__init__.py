@@ -31,7 +31,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.queue import move, start_next, submit, waiting
+from napari_graphflow.jobs.queue import keep_going, move, start_next, submit, waiting
 from napari_graphflow.jobs.records import TRANSITIONS, State, Status
 from napari_graphflow.system import replace_file
 
@@ -45,6 +45,7 @@ __all__ = [
     "data_root",
     "find_job",
     "jobs_root",
+    "keep_going",
     "list_jobs",
     "models_root",
     "move",

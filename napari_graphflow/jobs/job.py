@@ -287,7 +287,7 @@ def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
     code = child.wait()
     with suppress(UserError, OSError, ValueError):
         job.attest(launched)
-    # A job that ends starts the next one; one that was killed could not.
+    # A job that ends sees to it that the next one starts; one that was killed could not.
     if code != 0:
         with suppress(UserError, OSError):
             start_next(job.folder.parent)

@@ -1,12 +1,13 @@
 """A small process that lives while jobs wait: ``python -m napari_graphflow.jobs.keeper FOLDER``.
 
-A job that ends starts the next one. One that is killed, with napari closed, cannot; the keeper
-then does it. It is apart from every job, so that it outlives a whole family of processes that is
-killed, and it ends when nothing waits any more.
+It starts the next job when one ends or is killed with napari closed. It is apart from every job, so
+that it outlives a whole family of processes that is killed, and it ends when nothing waits any more
+and the jobs that it started have ended: only their parent learns how.
 """
 
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,8 @@ def keep(root: Path) -> None:
 
 def _watch(root: Path) -> None:
     seen: dict[str, str] = {}
-    while WAITING in (now := _states(root)).values():
+    # Each job that was started here has a thread that waits for its end.
+    while WAITING in (now := _states(root)).values() or threading.active_count() > 1:
         # Only where something has changed: asking a driver for its devices may take seconds.
         if now != seen:
             with suppress(UserError, OSError):

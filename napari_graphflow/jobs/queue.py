@@ -1,9 +1,8 @@
 """The queue: one job on each device, the next starts when one ends.
 
-There is no daemon. Whoever sees a job end, the job itself first of all, starts the next one under a
-lock file; so the queue goes on with napari closed. A job that was killed cannot do that: a keeper,
-which lives only while a job waits, does it in its place. Each computer that sees the folder has a
-queue of its own; what was given to an engine is in none.
+There is no daemon. Whoever sees a job end starts the next one under a lock file. With napari closed
+that is a keeper, which lives only while a job waits or one that it started runs. Each computer that
+sees the folder has a queue of its own; what was given to an engine is in none.
 """
 
 import os
@@ -36,8 +35,7 @@ def submit(job: Job) -> Job:
     """
     job.enqueue(time.time())
     start_next(job.folder.parent)
-    if job.status().waiting:
-        _start_keeper(job.folder.parent)
+    keep_going(job.folder.parent)
     return job
 
 
@@ -104,8 +102,10 @@ def start_next(root: Path) -> list[Job]:
     return started
 
 
-def _start_keeper(root: Path) -> None:
-    """Let a folder of jobs have its keeper; the second one ends at once."""
+def keep_going(root: Path) -> None:
+    """Let a folder in which jobs wait have its keeper; the second one ends at once."""
+    if not waiting(root):
+        return
     command = [sys.executable, "-m", "napari_graphflow.jobs.keeper", str(root)]
     with suppress(OSError):  # without one the queue goes on all the same, where no job is killed
         keeper = start_detached(command, root, Path(os.devnull))
