@@ -1,6 +1,7 @@
 """What went wrong, in words: from an exception, or from the way in which a process ended."""
 
 import errno
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -55,6 +56,18 @@ _SAYS_DISK_FULL = (
     "inline_container.cc",  # torch.save on a full disk: "unexpected pos 704 vs 598"
 )
 _SAYS_GPU = ("cuda error", "cudnn error", "cuda driver", "no kernel image", "hip error")
+#: How `faulthandler` calls what is ending the process, and our word for it.
+_DYING = re.compile(r"(?m)^(?:Fatal Python error|Windows fatal exception): (?!code )(.+)")
+_CRASHES = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+    "Floating-point exception": "SIGFPE",
+    "Illegal instruction": "SIGILL",
+    "access violation": "0xC0000005",
+}
+#: Bytes at the end of a log that are searched for it: the traces of some hundred threads.
+_TAIL = 1 << 17
 _PYTORCH = {"torch", "monai", "lightning_fabric", "safetensors"}
 
 
@@ -112,7 +125,11 @@ def explain(error: BaseException, log: Path | None = None, lighter: str = LIGHTE
 
 
 def explain_exit(
-    returncode: int | None, log: Path | None = None, what: str = "The job", lighter: str = LIGHTER
+    returncode: int | None,
+    log: Path | None = None,
+    what: str = "The job",
+    lighter: str = LIGHTER,
+    log_from: int = 0,
 ) -> Failure:
     """Say in words how a process ended that could not say so itself.
 
@@ -121,18 +138,22 @@ def explain_exit(
     returncode
         As `subprocess` gives it: minus the signal's number, or the number that Windows returns;
         128 plus the signal's number, as shells and containers have it, is understood too.
-        None if nobody knows.
+        None if nobody knows; the log may.
     log
         File that holds what the process wrote.
     what
         The process, as the subject of the sentence.
     lighter
         What asks for less memory, in words that follow "Choose".
+    log_from
+        Where in the log the words of this process begin.
     """
     look = f"Look at the end of {log}." if log else "Try again."
     code = "ended"
     if returncode is None:
-        text = f"{what} ended without saying why."
+        crash = _crash(log, log_from)
+        code = "crashed" if crash else "ended"
+        text = _crashed(what, crash) if crash else f"{what} ended without saying why."
     elif _signal(returncode) == 9:
         code = "killed"
         text = f"{what} was ended by the system, most likely because memory ran out."
@@ -142,10 +163,27 @@ def explain_exit(
         look = "Start it again."
     elif _signal(returncode) or returncode > 0xC0000000:
         code = "crashed"
-        text = f"{what} crashed inside a native library ({_name(returncode)})."
+        text = _crashed(what, _name(returncode))
     else:
         text = f"{what} ended with the code {returncode} before it could say why."
     return Failure(code, text, look, 1)
+
+
+def _crashed(what: str, name: str) -> str:
+    return f"{what} crashed inside a native library ({name})."
+
+
+def _crash(log: Path | None, log_from: int) -> str:
+    """What a log says of the crash that ended it; empty if nothing."""
+    if log is None:
+        return ""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log_from, file.seek(0, os.SEEK_END) - _TAIL))
+            said = _DYING.findall(file.read().decode("utf-8", "replace"))
+    except OSError:
+        return ""
+    return _CRASHES.get(said[-1].strip(), said[-1].strip()) if said else ""
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from napari_graphflow.config import DistillationConfig, read_model_card
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import explain
-from napari_graphflow.jobs import Job, State, Status, start_next
+from napari_graphflow.failures import explain, explain_exit
+from napari_graphflow.jobs import Job, State, Status, keep_going
 from napari_graphflow.jobs.records import HEARTBEAT, event_line, open_events
 from napari_graphflow.system import process_start
 
@@ -32,6 +32,12 @@ RESERVE = 1 << 16
 #: Seconds that a job waits for a drive that went away, to say how it has ended.
 LAST_WORDS = 60.0
 CANCELLED_EXIT_CODE = 130
+#: What the status says before the start and afterwards.
+KEPT = {"step", "total", "best", "launched", "device", "runner", "log_from"}
+
+
+#: What a job was asked for: ``stop`` by a signal, as from a computer that is shutting down.
+Wish = Literal["", "cancel", "stop", "pause"]
 
 
 class _Terminated(BaseException):
@@ -43,11 +49,20 @@ def main(folder: Path) -> int:
     job = Job(folder)
     if int(os.environ.get("RANK", "0")):
         return _accompany(job)
+    given_to_an_engine = bool(job.status().runner)
     try:
         return run(job.folder, _records(job))
     finally:
-        with suppress(UserError, OSError):
-            start_next(job.folder.parent)
+        # An engine takes its computer back as soon as we end.
+        if not given_to_an_engine and not _was_stopped(job):
+            with suppress(UserError, OSError):
+                keep_going(job.folder.parent)  # by a parent that lives longer than we do
+
+
+def _was_stopped(job: Job) -> bool:
+    """Whether a signal has ended the job; another one would not live longer."""
+    status = job.status()
+    return status.state == "paused" and bool(status.code)
 
 
 def _accompany(job: Job) -> int:
@@ -99,7 +114,7 @@ def run(folder: Path, records: Iterator[Record]) -> int:
     Returns
     -------
     exit_code
-        0 when done or paused, 130 when cancelled, otherwise that of the failure.
+        0 when done, paused or stopped, 130 when cancelled, otherwise that of the failure.
 
     Raises
     ------
@@ -116,7 +131,7 @@ def run(folder: Path, records: Iterator[Record]) -> int:
 
 
 def _consume(job: Job, recorder: "_Recorder", records: Iterator[Record]) -> int:
-    asked: Literal["", "cancel", "pause"] = ""
+    asked: Wish = ""
     try:
         while not (asked := recorder.asked):
             record = next(records, None)
@@ -129,10 +144,18 @@ def _consume(job: Job, recorder: "_Recorder", records: Iterator[Record]) -> int:
         asked = "cancel"
     except BaseException as error:
         _log(job, error)
-        if asked != "cancel":
+        # The signal may have ended the processes that compute with us, too.
+        if asked != "cancel" and recorder.asked != "stop":
             return recorder.fail(error)
+        asked = asked or "stop"
+    if asked and recorder.asked == "stop":
+        asked = "stop"
     if asked == "cancel":
         return recorder.end("cancelled", CANCELLED_EXIT_CODE)
+    if asked == "stop":
+        why = explain_exit(-signal.SIGTERM, job.log)
+        hint = "Resume it to go on from its last checkpoint."
+        return recorder.end("paused", 0, code=why.code, text=why.text, hint=hint)
     return recorder.end("paused" if asked else "done", 0)
 
 
@@ -145,14 +168,14 @@ class _Recorder:
 
     def __init__(self, job: Job, status: Status) -> None:
         self.job = job
-        self.asked: Literal["", "cancel", "pause"] = ""
+        self.asked: Wish = ""
         self._status = Status(
             state="running",
             host=socket.gethostname(),
             pid=os.getpid(),
             process_started=process_start(os.getpid()),
             heartbeat=time.time(),
-            **status.model_dump(include={"step", "total", "best", "launched", "device", "runner"}),
+            **status.model_dump(include=KEPT),
         )
         self._changed = False
         self._written = self._progressed = 0.0
@@ -166,7 +189,7 @@ class _Recorder:
             self._reserve.write_bytes(os.urandom(RESERVE))
         self.job.write_state(self._status)
         self._events = open_events(self.job.events_file)
-        self._listen()
+        self.listen()
         self._thread.start()
         return self
 
@@ -221,9 +244,9 @@ class _Recorder:
     def ended(self) -> bool:
         return self._ended.is_set()
 
-    def ask(self, wish: Literal["cancel", "pause"]) -> None:
-        """Note a wish; a cancel stands before a pause."""
-        if self.asked != "cancel":
+    def ask(self, wish: Wish) -> None:
+        """Note a wish; a cancel stands before a stop, and that before a pause."""
+        if self.asked != "cancel" and (self.asked, wish) != ("stop", "pause"):
             self.asked = wish
 
     def _is_news(self, record: Record) -> bool:
@@ -246,7 +269,7 @@ class _Recorder:
 
     def _beat(self) -> None:
         while not self._ended.wait(LOOK):
-            self._listen()
+            self.listen()
             since = time.monotonic() - self._written
             if since > HEARTBEAT or (self._changed and since > STATUS_EVERY):
                 self._changed = False
@@ -256,7 +279,8 @@ class _Recorder:
                     beat = {"heartbeat": time.time()}
                     self.job.write_status(self._status.model_copy(update=beat))
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Look for wishes in the folder."""
         wishes: set[str] = set()
         with suppress(OSError):
             wishes = self.job.wishes()
@@ -292,13 +316,23 @@ def _update(status: Status, record: Record) -> dict[str, Any]:
 
 @contextmanager
 def _signals(recorder: _Recorder) -> Iterator[None]:
-    """Take a signal as the wish to cancel, and a second one as the order to."""
+    """Take a signal as a wish, and a second one as an order.
+
+    Ctrl+C cancels. SIGTERM comes after a wish to cancel that was not heard, or from a system or an
+    engine that takes the computer away: the job is then paused.
+    """
 
     def handle(number: int, frame: object) -> None:
         if recorder.ended:
             return
-        if recorder.asked == "cancel":
+        if recorder.asked in ("cancel", "stop"):
             raise _Terminated
+        recorder.listen()
+        if recorder.asked == "cancel":
+            return
+        if number == signal.SIGTERM:
+            recorder.ask("stop")
+            return
         recorder.ask("cancel")
         with suppress(OSError):
             (recorder.job.control / "cancel").touch()

@@ -14,6 +14,9 @@ from napari_graphflow.system import replace_file
 #: In the job's folder.
 FILE = "manifest.json"
 HEADERS = {".mhd", ".nhdr", ".hdr"}
+#: What a teacher is read from, and what stands for its folder, which may move meanwhile.
+MODEL = ("model.json", "weights.safetensors")
+TEACHER = "teacher/"
 
 
 def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Path]:
@@ -27,9 +30,9 @@ def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Pat
 
 
 def compare_manifest(
-    folder: Path, dataset: Dataset, files: Sequence[Path]
+    folder: Path, dataset: Dataset, files: Sequence[Path], teacher: Path | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Note the data of a new run; a resumed one is refused other data than it began with.
+    """Note the files of a new run; a resumed one is refused others than it began with.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ def compare_manifest(
         The data.
     files
         Those that the run uses.
+    teacher
+        The folder of the model that a distillation learns from.
 
     Yields
     ------
@@ -48,29 +53,40 @@ def compare_manifest(
     Raises
     ------
     UserError
-        If an image or a mask is another one than at the start, or cannot be read.
+        If an image, a mask or the teacher is another one than at the start, or cannot be read.
     """
     yield {"event": "phase", "name": "checking the files"}
+    named = {_name(path, dataset): path for path in files}
+    if teacher is not None:
+        named |= {TEACHER + name: teacher / name for name in MODEL}
     found = {}
-    for number, path in enumerate(files, 1):
+    for number, (name, path) in enumerate(named.items(), 1):
         with in_words():
-            found[_name(path, dataset)] = _fingerprint(path)
-        yield {"event": "progress", "step": number, "total": len(files)}
+            found[name] = _fingerprint(path)
+        yield {"event": "progress", "step": number, "total": len(named)}
+    path = folder / FILE
     with in_words():
-        path = folder / FILE
         if not path.is_file():
             replace_file(path, json.dumps(found, indent=1).encode())
             return
         noted = json.loads(path.read_text("utf-8"))
     changed = sorted(name for name in found if name in noted and found[name] != noted[name])
-    if changed:
-        more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
-        verb = "have" if more else "has"
-        raise UserError(
-            f"{changed[0]}{more} of the dataset {dataset.name} {verb} changed since the job began.",
-            f"Put the old data back and resume, start a new job, or remove {path} to go on with "
-            "the new data.",
-        )
+    model = [name.removeprefix(TEACHER) for name in changed if name.startswith(TEACHER)]
+    data = [name for name in changed if not name.startswith(TEACHER)]
+    if data:
+        _refuse(data, f"the dataset {dataset.name}", "data", path)
+    if model:
+        _refuse(model, f"the teacher {teacher}", "model", path)
+
+
+def _refuse(changed: list[str], of: str, what: str, manifest: Path) -> None:
+    more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
+    verb = "have" if more else "has"
+    raise UserError(
+        f"{changed[0]}{more} of {of} {verb} changed since the job began.",
+        f"Put the old {what} back and resume, start a new job, or remove {manifest} to go on with "
+        f"the new {what}.",
+    )
 
 
 def _name(path: Path, dataset: Dataset) -> str:

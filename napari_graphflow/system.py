@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,8 @@ import psutil
 
 #: For child processes of a window without a console, which Windows would open for them.
 NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+#: By lock file, whose turn it is among the threads of this process.
+_turns: dict[Path, threading.Lock] = {}
 
 
 def child_environment() -> dict[str, str]:
@@ -105,11 +108,33 @@ def end_process_tree(pid: int, *, kill: bool) -> None:
             continue
 
 
-def try_lock(file: IO[bytes]) -> bool:
-    """Lock an open file for this process until it is closed or the process ends.
+@contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Hold the lock on a file, which is made where it is missing, until the process ends at most.
 
-    True as well on file systems that know no locks.
+    Yields
+    ------
+    free
+        Whether nobody else, a thread of this process included, held it for `patience` seconds;
+        True as well on file systems that know no locks.
     """
+    # A lock of fcntl keeps out other processes only, and closing any descriptor of its file lets
+    # it go. So only the thread whose turn it is in this process may open the file.
+    turn = _turns.setdefault(path.parent.resolve() / path.name, threading.Lock())
+    end = time.monotonic() + patience
+    if not turn.acquire(timeout=patience):
+        yield False
+        return
+    try:
+        with path.open("ab") as file:
+            while not (free := _try_lock(file)) and time.monotonic() < end:
+                time.sleep(0.02)
+            yield free
+    finally:
+        turn.release()
+
+
+def _try_lock(file: IO[bytes]) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_graphflow.batches import TrainingCase, load_case
-from napari_graphflow.config import ModelCard, Preprocessing, TrainingConfig
+from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
 from napari_graphflow.dataset import Case, Dataset, Split, fingerprint
 from napari_graphflow.errors import UserError
 from napari_graphflow.manifest import compare_manifest, data_files
@@ -94,7 +94,8 @@ def read_training_data(
         unlabelled_cases = groups["unlabelled"]
         labelled_cases = [*groups["labelled"], *groups["validation"]]
         files = data_files(labelled_cases, unlabelled_cases)
-        yield from compare_manifest(folder, dataset, files)
+        teacher = config.teacher if isinstance(config, DistillationConfig) else None
+        yield from compare_manifest(folder, dataset, files, teacher)
 
     yield {"event": "phase", "name": "reading the data"}
     if preprocessing is None:

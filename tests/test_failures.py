@@ -140,6 +140,32 @@ def test_return_code_of_a_real_process(number: int) -> None:
     assert explain_exit(ended.returncode).code == ("killed" if number == 9 else "crashed")
 
 
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (
+            "Fatal Python error: Segmentation fault\n\nThread 0x1:\n  File\n",
+            "SIGSEGV",
+        ),
+        ("Fatal Python error: Aborted\n", "SIGABRT"),
+        ("Windows fatal exception: access violation\r\n\r\n", "0xC0000005"),
+        ("Fatal Python error: init_sys_streams: no memory\n", "init_sys_streams: no memory"),
+    ],
+)
+def test_a_crash_is_found_in_the_log(tmp_path: Path, said: str, word: str) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"step 1\n" * 100_000 + said.encode())
+    failure = explain_exit(None, log)
+    assert failure.code == "crashed"
+    assert failure.text == f"The job crashed inside a native library ({word})."
+    assert explain_exit(None, log, log_from=log.stat().st_size).code == "ended"
+    assert explain_exit(1, log).code == "ended"
+    # Windows goes on after most of these.
+    log.write_text("Windows fatal exception: code 0xe06d7363\n")
+    assert explain_exit(None, log).code == "ended"
+    assert explain_exit(None, tmp_path / "none").code == "ended"
+
+
 def test_trouble_with_files_becomes_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"), in_words():
         (tmp_path / "no" / "such").write_text("x")

@@ -3,6 +3,9 @@
 import json
 import os
 import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -78,6 +81,29 @@ def test_the_table_of_transitions_is_whole() -> None:
     endings = {state for state in TRANSITIONS if "queued" in TRANSITIONS[state]}
     assert endings == {"created", "paused", "failed", "cancelled", "lost"}, "these can be started"
     assert {state for state in TRANSITIONS if "paused" in TRANSITIONS[state]} == {"running"}
+
+
+def test_the_right_to_write_is_held_by_one_thread_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
+    job = new_job(tmp_path)
+
+    def refused() -> None:
+        with pytest.raises(UserError, match="run by another process"), job.writing():
+            pass
+
+    other = "import sys; from pathlib import Path; from napari_graphflow.system import locked\n"
+    other += "with locked(Path(sys.argv[1])) as free: print(free)"
+    with job.writing():
+        thread = threading.Thread(target=refused)
+        thread.start()
+        thread.join()
+        # The refusal must not have let go of the lock between processes.
+        command = [sys.executable, "-c", other, str(job.folder / "lock")]
+        assert subprocess.check_output(command, text=True).strip() == "False"
+    with job.writing():
+        pass
 
 
 # Events

@@ -215,10 +215,13 @@ def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str]
 
 
 @posix
-def test_terminate_is_a_cancel(started: Callable[[str], Job]) -> None:
+def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     os.kill(running(job).pid or 0, signal.SIGTERM)
-    assert job.wait(60).state == "cancelled"
+    status = job.wait(60)
+    assert (status.state, status.exit_code) == ("paused", 0)
+    assert "shut down" in status.text
+    assert "Resume" in status.hint
     assert (job.folder / "checkpoints" / "last").exists()
 
 
@@ -318,14 +321,33 @@ def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) ->
     status = job.wait(60)
     assert (status.state, status.code, status.eta_s) == ("lost", "killed", None)
     assert "memory ran out" in status.text
-    seen = from_another_process(job, "job.status().as_dict()")
-    assert (seen["state"], seen["text"]) == ("lost", "The job ended without saying why.")
+    until(lambda: job.saved_status().state == "lost")
+    assert from_another_process(job, "job.status().as_dict()") == status.as_dict()
     assert [path.name for path in job.folder.glob("**/.*") if path.name != ".reserve"] == []
     with job.events_file.open("ab") as file:
         file.write(b'{"event": "tor')
     assert started(SHORT, job).wait(60).state == "done"
-    assert states(job) == ["queued", "running", "queued", "running", "done"]
+    assert states(job) == ["queued", "running", "lost", "queued", "running", "done"]
     assert not (job.folder / ".reserve").exists()
+
+
+@posix
+def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Job]) -> None:
+    crash = 'yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGSEGV)'
+    job = started(crash)
+    by_its_parent = job.wait(60)
+    assert by_its_parent.code == "crashed"
+    until(lambda: job.saved_status().state == "lost")
+    # As if the window that started it had been closed.
+    job.write_status(job.saved_status().model_copy(update={"state": "running", "text": ""}))
+    seen = from_another_process(job, "job.status().as_dict()")
+    assert (seen["state"], seen["code"], seen["text"]) == ("lost", "crashed", by_its_parent.text)
+    # The next process leaves no word.
+    job.write_status(Status(state="lost"))
+    started('yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGKILL)', job)
+    until(lambda: job.saved_status().code == "killed")
+    job.write_status(job.saved_status().model_copy(update={"state": "running"}))
+    assert "without saying why" in from_another_process(job, "job.status().text")
 
 
 def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from safetensors.numpy import load_file, save_file
 
 from napari_graphflow import training
-from napari_graphflow.config import TrainingConfig
+from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset import Case
 from napari_graphflow.errors import UserError
 from napari_graphflow.manifest import data_files
@@ -27,7 +28,8 @@ def config(blobs: Path, tmp_path: Path) -> TrainingConfig:
 
 def begin(config: TrainingConfig, folder: Path) -> None:
     """Run until the first checkpoint, and no further."""
-    for record in training.train(config, folder):
+    run = training.distill if isinstance(config, DistillationConfig) else training.train
+    for record in run(config, folder):  # type: ignore[arg-type]
         if record["event"] == "checkpoint":
             return
 
@@ -72,6 +74,25 @@ def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_p
     sitk.WriteImage(mask, str(path))
     (job / "manifest.json").unlink()
     begin(config, job)
+
+
+def test_a_teacher_that_was_exchanged_is_told_on_resume(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    assert [*training.train(config, tmp_path / "teaching")][-1]["event"] == "model"
+    teacher, job = tmp_path / "teaching" / "artifacts" / "model", tmp_path / "job"
+    student = DistillationConfig(**dict(config), teacher=teacher, method="logits")
+    begin(student, job)
+    moved = Path(shutil.copytree(teacher, tmp_path / "moved"))
+    begin(student.model_copy(update={"teacher": moved}), job)
+    path = teacher / "weights.safetensors"
+    save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+    told = r"^weights\.safetensors of the teacher .*model has changed since the job began"
+    with pytest.raises(UserError, match=told) as error:
+        begin(student, job)
+    assert "Put the old model back" in error.value.remedy
+    shutil.copy(moved / path.name, path)
+    begin(student, job)
 
 
 @pytest.mark.parametrize("gone", ["imagesTr/blob_5_0000.nii.gz", "labelsTr/blob_5.nii.gz"])

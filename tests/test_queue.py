@@ -1,22 +1,26 @@
 """The queue: who starts when, also when whoever started them is gone."""
 
+import itertools
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from napari_graphflow import jobs
+from napari_graphflow import job_runner, jobs
 from napari_graphflow.config import TrainingConfig
 from napari_graphflow.devices import Device, devices, place
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import TRANSITIONS, Job, State, Status, move, start_next, submit, waiting
+from napari_graphflow.jobs.keeper import keep
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, signals")
 
@@ -38,14 +42,14 @@ OCCUPY = """
 import sys, time
 from pathlib import Path
 from napari_graphflow import job_runner
-from napari_graphflow.jobs import start_next
+from napari_graphflow.jobs import keep_going
 def records():
     while True:
         yield {"event": "alive"}
         time.sleep(0.05)
 folder = Path(sys.argv[1])
 job_runner.run(folder, records())
-start_next(folder.parent)
+keep_going(folder.parent)
 """
 
 
@@ -100,6 +104,74 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
     assert [e["state"] for e in c.events()[0] if e["event"] == "state"] == ["queued", "cancelled"]
 
 
+def test_two_threads_do_not_start_two_jobs_on_one_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = new_job(tmp_path), new_job(tmp_path)
+    root = first.folder.parent
+    for rank, job in enumerate((first, second)):
+        job.enqueue(rank)
+
+    def asks_the_driver() -> list[Device]:
+        time.sleep(0.3)
+        return [Device("cpu", "CPU", 16, 8)]
+
+    monkeypatch.setattr("napari_graphflow.jobs.queue.devices", asks_the_driver)
+    start = Job.start
+    monkeypatch.setattr(
+        Job,
+        "start",
+        lambda job, device: start(job, [sys.executable, "-c", OCCUPY, str(job.folder)], device),
+    )
+    with ThreadPoolExecutor() as threads:
+        started = [*itertools.chain(*threads.map(start_next, [root] * 3))]
+    waits = second.status().waiting
+    for job in (second, first):
+        job.cancel(0.5)
+    assert (started, waits) == ([first], True)
+
+
+def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
+    theirs, paused, running = new_job(tmp_path), new_job(tmp_path), new_job(tmp_path)
+    root = theirs.folder.parent
+    elsewhere = Status(host="elsewhere", device="cpu", heartbeat=time.time())
+    theirs.write_status(elsewhere.model_copy(update={"state": "queued", "device": ""}))
+    paused.write_status(elsewhere.model_copy(update={"state": "paused"}))
+    running.write_status(elsewhere.model_copy(update={"state": "running"}))
+    paused.wish("resume")
+    assert start_next(root) == waiting(root) == []
+    assert theirs.status().waiting
+    assert paused.status().state == "paused"
+    # What runs elsewhere does not keep our device busy.
+    mine = submit(new_job(tmp_path / "gone"))
+    assert mine.status().host == socket.gethostname()
+    until(lambda: mine.status().state == "failed")
+    keep(root)  # for nobody
+
+
+@pytest.mark.parametrize(("runner", "goes_on"), [("", True), ("slurm", False)])
+def test_a_job_of_an_engine_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str, *, goes_on: bool
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(job_runner, "keep_going", asked.append)
+    job = new_job(tmp_path / "gone")
+    if runner:
+        job.hand_over(runner)
+    assert job_runner.main(job.folder) == 2
+    assert job.status().state == "failed"
+    assert asked == [job.folder.parent] * goes_on
+
+
+def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
+    job = new_job(tmp_path / "gone")
+    job.write_status(Status(state="paused", host=socket.gethostname(), step=7))
+    (job.control / "resume").touch()
+    assert start_next(job.folder.parent) == [job]
+    until(lambda: job.status().state == "failed")
+    assert (job.status().step, job.wishes()) == (7, set())
+
+
 @posix
 def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path) -> None:
     """The jobs fail for want of a dataset, which is an end like any other."""
@@ -125,22 +197,40 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     assert first.status().state == "lost"
 
 
+def from_a_closed_window(first: Job, *later: Job) -> None:
+    """Occupy the device and submit jobs from a process that is gone before any of them ends."""
+    window = "import sys; from pathlib import Path; from napari_graphflow.jobs import Job, submit\n"
+    window += "first, *later = (Job(Path(folder)) for folder in sys.argv[2:])\n"
+    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
+    window += "for job in later: submit(job)"
+    folders = [str(job.folder) for job in (first, *later)]
+    subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)
+    until(lambda: first.status().state == "running")
+
+
 @posix
 def test_the_queue_goes_on_when_a_job_is_killed_and_nobody_looks(tmp_path: Path) -> None:
     first, second = new_job(tmp_path), new_job(tmp_path / "gone")
-    # Both from another process, which is gone when the job is killed, like a closed window.
-    window = "import sys; from pathlib import Path; from napari_graphflow.jobs import Job, submit\n"
-    window += "first, second = (Job(Path(folder)) for folder in sys.argv[2:])\n"
-    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
-    window += "submit(second)"
-    folders = [str(first.folder), str(second.folder)]
-    subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)
-    until(lambda: first.status().state == "running")
+    from_a_closed_window(first, second)
     assert second.status().waiting
     os.killpg(first.status().pid or 0, signal.SIGKILL)  # its whole family
     until(lambda: second.status().state == "failed")
     assert second.status().device == "cpu"
     assert first.status().state == "lost"
+
+
+@posix
+def test_how_a_job_of_the_queue_died_is_known_with_no_window_open(
+    tmp_path: Path, blobs: Path
+) -> None:
+    first, second, third = (new_job(one) for one in (tmp_path, blobs, tmp_path / "gone"))
+    from_a_closed_window(first, second, third)
+    first.pause()
+    until(lambda: second.saved_status().state == "running")
+    os.kill(second.saved_status().pid or 0, signal.SIGKILL)
+    until(lambda: second.saved_status().state == "lost")
+    assert second.status().code == "killed"
+    until(lambda: third.saved_status().state == "failed")
 
 
 GPUS = [

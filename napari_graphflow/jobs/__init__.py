@@ -8,8 +8,9 @@
     control/      ``cancel``, ``pause``, ``resume``, ``checkpoint_now``: files anyone may create
     checkpoints/  artifacts/  log.txt
 
-The job process writes, everybody else reads and leaves wishes in ``control``. Whoever writes holds
-the lock on the file ``lock``, so two windows cannot start the same job. Nothing here loads torch.
+The job process writes, everybody else reads and leaves wishes in ``control``. ``resume`` is read by
+`start_next`, because the job is not there to hear it. Whoever writes holds the lock on the file
+``lock``, so two windows cannot start the same job. Nothing here loads torch.
 """
 
 import itertools
@@ -30,7 +31,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.queue import move, start_next, submit, waiting
+from napari_graphflow.jobs.queue import keep_going, move, start_next, submit, waiting
 from napari_graphflow.jobs.records import TRANSITIONS, State, Status
 from napari_graphflow.system import replace_file
 
@@ -44,6 +45,7 @@ __all__ = [
     "data_root",
     "find_job",
     "jobs_root",
+    "keep_going",
     "list_jobs",
     "models_root",
     "move",

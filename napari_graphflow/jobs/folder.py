@@ -17,7 +17,7 @@ from napari_graphflow.config import DistillationConfig, TrainingConfig, first_pr
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain, in_words
 from napari_graphflow.jobs.records import Status, read_events
-from napari_graphflow.system import replace_file, try_lock
+from napari_graphflow.system import locked, replace_file
 
 Kind = Literal["train", "distill"]
 _CONFIGS: dict[Kind, type[TrainingConfig]] = {
@@ -124,16 +124,12 @@ class JobFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write into the folder; `UserError` if another process has it.
+        """Hold the right to write into the folder; `UserError` if somebody else has it.
 
         Waits a little, because a process lets go only after its last word.
         """
-        with in_words(), (self.folder / "lock").open("ab") as file:
-            end = time.monotonic() + PATIENCE
-            while not try_lock(file):
-                if time.monotonic() < end:
-                    time.sleep(0.02)
-                    continue
+        with in_words(), locked(self.folder / "lock", PATIENCE) as free:
+            if not free:
                 raise UserError(
                     f"The job {self.title} is being run by another process.",
                     "Wait for it, or cancel it.",

@@ -44,8 +44,9 @@ class Job(JobFolder):
         status = self.saved_status()
         if not status.active or self._lives(status):
             return status.with_silence()
-        status = self.saved_status()  # it may have said its last word between the two looks
-        return self._gone(status) if status.active else status
+        seen = self._gone(status)
+        status = self.saved_status()  # the last word may have been said between the two looks
+        return seen if status.active else status
 
     def follow(self, poll: float = 0.2) -> Iterator[dict[str, Any]]:
         """Yield all events, the past ones first, until the job is no longer active."""
@@ -73,7 +74,7 @@ class Job(JobFolder):
             status = self.status()
             self._require(status, "queued", "started")
             self.forget_wishes()
-            queued = Status(state="queued", rank=rank, **_kept(status))
+            queued = Status(state="queued", rank=rank, host=socket.gethostname(), **_kept(status))
             self.write_state(queued)
         return queued
 
@@ -112,7 +113,13 @@ class Job(JobFolder):
             status = self.status()
             if not status.waiting:
                 self._require(status, "queued", "started")
-            update = {"launched": launched, "device": device, "runner": runner}
+            update = {
+                "launched": launched,
+                "device": device,
+                "runner": runner,
+                "host": socket.gethostname(),
+                "log_from": self.log.stat().st_size if self.log.exists() else 0,
+            }
             self.write_status(status.model_copy(update=update))
         # The lock is free again: the process that we start now takes it.
         if command is None:
@@ -125,7 +132,7 @@ class Job(JobFolder):
             raise UserError(why.text, why.hint) from None
         _children[self.folder] = launched, child
         # Reaped as soon as it ends, whether or not anybody looks at the job.
-        threading.Thread(target=_reap, args=(child, self.folder), daemon=True).start()
+        threading.Thread(target=_reap, args=(self, child, launched), daemon=True).start()
         return self
 
     def resume(self, command: Sequence[str] | None = None) -> Self:
@@ -204,6 +211,14 @@ class Job(JobFolder):
             self.write_state(self.saved_status().model_copy(update=update))
             self.forget_wishes()
 
+    def attest(self, launched: float) -> None:
+        """Write how a process has ended that could not; for its parent, who alone knows."""
+        with self.writing():
+            status = self.saved_status()
+            if status.active and status.launched == launched:
+                self.write_state(self._gone(status))
+                self.forget_wishes()
+
     def _press(self, timeout: float) -> Iterator[Status]:
         started, pressed = time.monotonic(), 0
         while (status := self.status()).active:
@@ -214,7 +229,8 @@ class Job(JobFolder):
                     end_process_tree(pid, kill=pressed == 2)
             yield status
         if self.saved_status().may_become("cancelled"):
-            self.settle("cancelled")
+            with suppress(ValueError):  # its parent was quicker
+                self.settle("cancelled")
 
     def _require(self, status: Status, state: State, done: str) -> None:
         if not status.may_become(state):
@@ -253,7 +269,8 @@ class Job(JobFolder):
         if "cancel" in self.wishes():
             return status.model_copy(update={"state": "cancelled", "eta_s": None})
         child = self._child(status)
-        why = asdict(explain_exit(child.returncode if child else None, self.log))
+        code = child.returncode if child else None
+        why = asdict(explain_exit(code, self.log, log_from=status.log_from))
         if child is None and status.heartbeat and psutil.boot_time() > status.heartbeat:
             why["text"] = "The computer was restarted while the job was running."
         return status.model_copy(update={"state": "lost", "eta_s": None, **why})
@@ -264,10 +281,13 @@ def _kept(status: Status) -> dict[str, Any]:
     return status.model_dump(include={"step", "total", "best"})
 
 
-def _reap(child: "subprocess.Popen[bytes]", folder: Path) -> None:
+def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
     from napari_graphflow.jobs.queue import start_next  # it imports this module
 
-    # A job that ends starts the next one; one that was killed could not.
-    if child.wait() != 0:
+    code = child.wait()
+    with suppress(UserError, OSError, ValueError):
+        job.attest(launched)
+    # A job that ends sees to it that the next one starts; one that was killed could not.
+    if code != 0:
         with suppress(UserError, OSError):
-            start_next(folder.parent)
+            start_next(job.folder.parent)

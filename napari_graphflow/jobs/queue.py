@@ -1,8 +1,8 @@
 """The queue: one job on each device, the next starts when one ends.
 
-There is no daemon. Whoever sees a job end, the job itself first of all, starts the next one under a
-lock file; so the queue goes on with napari closed. A job that was killed cannot do that: a keeper,
-which lives only while a job waits, does it in its place.
+There is no daemon. Whoever sees a job end starts the next one under a lock file. With napari closed
+that is a keeper, which lives only while a job waits or one that it started runs. Each computer that
+sees the folder has a queue of its own; what was given to an engine is in none.
 """
 
 import os
@@ -18,7 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.records import Status
-from napari_graphflow.system import start_detached, try_lock
+from napari_graphflow.system import locked, start_detached
 
 LOCK = ".queue.lock"
 #: Seconds to wait for another process that is just starting a job.
@@ -35,15 +35,14 @@ def submit(job: Job) -> Job:
     """
     job.enqueue(time.time())
     start_next(job.folder.parent)
-    if job.status().waiting:
-        _start_keeper(job.folder.parent)
+    keep_going(job.folder.parent)
     return job
 
 
 def waiting(root: Path) -> list[Job]:
-    """The jobs of a folder that wait for a device, the next one first."""
+    """The jobs of a folder that wait for a device of this computer, the next one first."""
     ranked = ((job.status(), job) for job in _jobs(root))
-    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting)]
+    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting and s.here)]
 
 
 def move(job: Job, places: int) -> None:
@@ -73,7 +72,8 @@ def move(job: Job, places: int) -> None:
 def start_next(root: Path) -> list[Job]:
     """Start what can start: waiting jobs whose device is free, the first one first.
 
-    A file ``control/resume`` in a job that ended before it was done puts it in the queue.
+    A file ``control/resume`` in a job that ended before it was done puts it in the queue. Only jobs
+    that were queued or ran on this computer count.
 
     Returns
     -------
@@ -82,32 +82,30 @@ def start_next(root: Path) -> list[Job]:
     """
     started: list[Job] = []
     with _queue(root):
-        statuses = {job: job.status() for job in _jobs(root)}
+        statuses = {job: s for job in _jobs(root) if (s := job.status()).here}
         for job, status in statuses.items():
-            if status.resumable and "resume" in job.wishes():
+            if status.resumable and not status.runner and "resume" in job.wishes():
                 with suppress(UserError):
                     statuses[job] = job.enqueue(time.time())
         order = sorted((s.rank, job) for job, s in statuses.items() if s.waiting)
         if not order:
             return []
         there = devices()
-        busy = {
-            _device(job, status, there)
-            for job, status in statuses.items()
-            if status.active and not status.waiting and not status.runner
-        }
+        busy = {_device(job, status, there) for job, status in statuses.items()}
         for _, job in order:
             # A job that cannot start says so in its own folder, and the next one has its turn.
             with suppress(UserError):
                 name = place(job.config.device, there, busy)
                 if name is not None and job.status().waiting:
                     started.append(job.start(device=name))
-                    busy.add(name)
+            busy.add(_device(job, job.status(), there))  # whoever has started it
     return started
 
 
-def _start_keeper(root: Path) -> None:
-    """Let a folder of jobs have its keeper; the second one ends at once."""
+def keep_going(root: Path) -> None:
+    """Let a folder in which jobs wait have its keeper; the second one ends at once."""
+    if not waiting(root):
+        return
     command = [sys.executable, "-m", "napari_graphflow.jobs.keeper", str(root)]
     with suppress(OSError):  # without one the queue goes on all the same, where no job is killed
         keeper = start_detached(command, root, Path(os.devnull))
@@ -115,8 +113,10 @@ def _start_keeper(root: Path) -> None:
 
 
 def _device(job: Job, status: Status, there: list[Device]) -> str:
-    with suppress(UserError):
-        return status.device or place(job.config.device, there, set()) or ""
+    """The device that a job of this computer occupies; empty if none."""
+    if status.active and not status.waiting and not status.runner:
+        with suppress(UserError):
+            return status.device or place(job.config.device, there, set()) or ""
     return ""
 
 
@@ -129,10 +129,7 @@ def _jobs(root: Path) -> Iterator[Job]:
 
 @contextmanager
 def _queue(root: Path) -> Iterator[None]:
-    with in_words(), (root / LOCK).open("ab") as file:
-        end = time.monotonic() + PATIENCE
-        while not try_lock(file):
-            if time.monotonic() > end:
-                raise UserError("Another process holds the queue of jobs.", "Try again.")
-            time.sleep(0.02)
+    with in_words(), locked(root / LOCK, PATIENCE) as free:
+        if not free:
+            raise UserError("Another process holds the queue of jobs.", "Try again.")
         yield

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
-#: From each state the states that may follow. ``lost`` is seen by readers, not written by the job;
-#: `Job.write_state` refuses any other step.
+#: From each state the states that may follow; `Job.write_state` refuses any other step. ``lost`` is
+#: never written by the job: its parent writes it, and without one readers see it.
 TRANSITIONS: dict[State, frozenset[State]] = {
     "created": frozenset({"queued", "running", "failed", "cancelled"}),
     "queued": frozenset({"running", "failed", "cancelled", "lost"}),
@@ -56,7 +57,9 @@ class Status(BaseModel):
         Largest memory use, once reported.
     model
         Folder of the finished model, relative to the job's folder.
-    host, pid, process_started
+    host
+        The computer on which it runs or, while it is queued, whose queue it is in.
+    pid, process_started
         The process, told from a later one with the same number by its start.
     launched, heartbeat
         Unix seconds. A queued job that was not launched yet waits for its device.
@@ -66,6 +69,8 @@ class Status(BaseModel):
         The device that the queue has given it.
     runner
         The engine that starts it, where that is not this computer.
+    log_from
+        Bytes of the log that earlier processes of the job have left.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -92,6 +97,7 @@ class Status(BaseModel):
     rank: float = 0.0
     device: str = ""
     runner: str = ""
+    log_from: int = 0
 
     @property
     def waiting(self) -> bool:
@@ -102,6 +108,11 @@ class Status(BaseModel):
     def active(self) -> bool:
         """Whether the job is running or about to."""
         return self.state in ACTIVE
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this computer's: others may see the same folder of jobs."""
+        return self.host in ("", socket.gethostname())
 
     @property
     def ended(self) -> bool:

@@ -63,6 +63,7 @@ class Carrier:
             "process_started": process_start(os.getpid()),
             "launched": status.launched,
             "runner": "ray",
+            "log_from": status.log_from,
         }
         kept = status.model_dump(include={"step", "total", "best"})
         self._status = Status(state="running", **kept)
@@ -320,7 +321,7 @@ def _news(status: Status) -> dict[str, Any]:
     """What the status over there says of the run, not of its process."""
     return status.model_dump(exclude={
         "state", "host", "pid", "process_started", "launched", "heartbeat", "rank", "device",
-        "runner",
+        "runner", "log_from",
     })  # fmt: skip
 
 
