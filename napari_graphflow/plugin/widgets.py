@@ -1,7 +1,9 @@
 """Small pieces that every widget of ours is made of."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -148,12 +150,15 @@ class Background(QObject):
     """Runs functions that touch neither Qt nor napari beside the window, one after the other.
 
     Results come back in the window's own thread, by a timer that runs only while there is work.
-    A plain pool rather than napari's workers: those hold up closing the window.
+    A daemon thread rather than napari's workers or a pool: Python would wait for these at its end,
+    be it for a cluster that does not answer.
     """
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="graphflow")
+        self._asked: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._stopped = False
         self._waiting: list[
             tuple[Future[Any], Callable[[Any], None], Callable[[Exception], None]]
         ] = []
@@ -168,14 +173,24 @@ class Background(QObject):
         failed: Callable[[Exception], None],
     ) -> None:
         """Call `function`, then `done` with its result or `failed` with its exception."""
-        self._waiting.append((self._pool.submit(_quietly, function), done, failed))
+        if self._stopped:
+            return
+        future: Future[Any] = Future()
+        self._waiting.append((future, done, failed))
+        self._asked.put((future, function))
+        if self._thread is None:
+            self._thread = Thread(target=_work, args=(self._asked,), name="graphflow", daemon=True)
+            self._thread.start()
         self._timer.start()
 
     def stop(self) -> None:
-        """Forget what is still being computed; nothing can be run afterwards."""
+        """Forget what is still being computed; nothing is run afterwards."""
+        self._stopped = True
         self._timer.stop()
+        for future, _, _ in self._waiting:
+            future.cancel()
         self._waiting = []
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._asked.put(None)
 
     def busy(self) -> bool:
         """Whether anything is still being computed."""
@@ -194,10 +209,21 @@ class Background(QObject):
                 failed(error)
 
 
-def _quietly(function: Callable[[], Any]) -> Any:
-    # A numpy warning raised beside the window would be shown by napari from the wrong thread.
-    with np.errstate(all="ignore"):
-        return function()
+def _work(asked: "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:
+    while (entry := asked.get()) is not None:
+        _compute(*entry)
+        del entry  # with a result that may be large, until the next one
+
+
+def _compute(future: "Future[Any]", function: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        # A numpy warning raised beside the window would be shown by napari from the wrong thread.
+        with np.errstate(all="ignore"):
+            future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 class LayerCombo(QComboBox):

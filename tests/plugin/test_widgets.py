@@ -39,6 +39,21 @@ close_once_it_runs()
 napari.run()
 """
 
+LEAVE_WHILE_ASKING = """
+import threading
+from qtpy.QtCore import QCoreApplication
+from napari_graphflow.plugin.widgets import Background
+
+application = QCoreApplication([])
+background = Background(application)
+asked = threading.Event()
+background.run(lambda: (asked.set(), threading.Event().wait(60)), print, print)
+background.run(lambda: print("never"), print, print)
+assert asked.wait(10)
+background.stop()
+print("leaving", flush=True)
+"""
+
 
 def test_our_widgets_lie_in_tabs(viewer: Viewer, qtbot: QtBot) -> None:
     docks: list[QDockWidget] = []
@@ -96,6 +111,15 @@ def test_results_and_errors_come_back_into_the_window(qtbot: QtBot, qapp: object
     assert str(came[1]) == "It is broken. Mend it."
     assert not background.busy()
     background.stop()
+
+
+def test_leaving_does_not_wait_for_what_is_being_asked() -> None:
+    """As of a cluster that is silent."""
+    run = subprocess.run(
+        [sys.executable, "-c", LEAVE_WHILE_ASKING],
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (0, "leaving\n"), run.stderr
 
 
 @pytest.mark.parametrize(
