@@ -183,14 +183,22 @@ class Background(QObject):
             self._thread.start()
         self._timer.start()
 
-    def stop(self) -> None:
-        """Forget what is still being computed; nothing is run afterwards."""
+    def stop(self, *, patience: float = 0.0) -> None:
+        """Forget what is still being computed; nothing is run afterwards.
+
+        Parameters
+        ----------
+        patience
+            Seconds within which all that was asked for may still be done.
+        """
         self._stopped = True
         self._timer.stop()
+        self._asked.put(None)
+        if self._thread is not None and patience:
+            self._thread.join(patience)
         for future, _, _ in self._waiting:
             future.cancel()
         self._waiting = []
-        self._asked.put(None)
 
     def busy(self) -> bool:
         """Whether anything is still being computed."""
