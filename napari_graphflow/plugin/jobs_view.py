@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -13,7 +13,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Job, Status, jobs_root, move, start_next
 from napari_graphflow.plugin.curves import Curves
 from napari_graphflow.plugin.job_dialogs import Preview, show_log, show_settings
-from napari_graphflow.plugin.job_ends import Ends
+from napari_graphflow.plugin.job_ends import Ends, in_a_sentence
 from napari_graphflow.plugin.job_watch import Watch
 from napari_graphflow.plugin.jobs_table import JobsTable
 from napari_graphflow.plugin.layout import hint, row
@@ -173,8 +173,7 @@ class JobsView(QWidget):
         closely = {*also, *self._asked, *([self._shown] if self._shown else [])}
         for job, status in self._watch.look(closely).items():
             self.table.fill(job, status)
-        for job in self._ends.news(self._watch.statuses):
-            self._tell(job, self._watch.statuses[job])
+        self._tell(self._ends.news(self._watch.statuses))
         self._look_after()
         self._refresh_details()
 
@@ -276,11 +275,14 @@ class JobsView(QWidget):
         else:
             self.status.say(f"{status.state.capitalize()}.{best}")
 
-    def _tell(self, job: Job, status: Status) -> None:
-        if status.state in ("failed", "lost"):
-            show_error(f"{job.title}: {status.text} {status.hint}".strip())
-        elif status.state == "done":
-            show_info(f"{job.title} is done.")
+    def _tell(self, ended: list[Job]) -> None:
+        """Announce in one notification how jobs have ended, or had while nobody looked."""
+        statuses = [self._watch.statuses[job] for job in ended]
+        if len(ended) == 1 and statuses[0].state != "done":
+            show_error(f"{ended[0].title}: {statuses[0].text} {statuses[0].hint}".strip())
+        elif ended:
+            well = all(status.state == "done" for status in statuses)
+            (show_info if well else show_warning)(in_a_sentence(ended, self._watch.statuses))
 
     def _pause_or_resume(self) -> None:
         job = self._shown
