@@ -30,6 +30,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.estimate import Estimate, estimate
 from napari_graphflow.jobs import Job, Kind, create
 from napari_graphflow.methods import METHODS
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.choices import (
     EFFORTS,
     PARAMETERS,
@@ -45,7 +46,6 @@ from napari_graphflow.plugin.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
-    Background,
     Panel,
     PrimaryButton,
     copy_text,

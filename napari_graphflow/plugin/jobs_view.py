@@ -1,7 +1,9 @@
 """The list of trainings and distillations, with the bar, the curves and the buttons of one."""
 
+import atexit
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import Job, Status, jobs_root, move, start_next
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.curves import Curves
 from napari_graphflow.plugin.job_dialogs import Preview, show_log, show_settings
 from napari_graphflow.plugin.job_ends import Ends, in_a_sentence
@@ -18,7 +21,6 @@ from napari_graphflow.plugin.job_watch import Watch
 from napari_graphflow.plugin.jobs_table import JobsTable
 from napari_graphflow.plugin.layout import hint, row
 from napari_graphflow.plugin.widgets import (
-    Background,
     Panel,
     ProgressRow,
     StatusLine,
@@ -31,7 +33,7 @@ NONE_HERE = "No jobs of this dataset yet."
 #: Seconds between two looks whether a job that waits can start, should a killed job have left it.
 QUEUE_EVERY_S = 5.0
 #: Seconds that the window may take to close while a job is just being started.
-LEAVING_S = 2.0
+LEAVING_S = 3.0
 #: Seconds that reading the history of a job may take out of one look.
 READ_S = 0.01
 
@@ -56,6 +58,9 @@ class JobsView(QWidget):
         self._shown: Job | None = None
         self._offset = 0
         self._background, self._starts = Background(self), Background(self)
+        # napari does not close its docks when it ends. What was just started is not to be lost.
+        self._finish = partial(self._starts.finish, LEAVING_S)
+        atexit.register(self._finish)
         self._queue_seen = time.monotonic()
 
         self.table = JobsTable()
@@ -158,7 +163,9 @@ class JobsView(QWidget):
         """Watch no longer."""
         self._timer.stop()
         self._background.stop()
-        self._starts.stop(patience=LEAVING_S)
+        atexit.unregister(self._finish)
+        self._finish()
+        self._starts.stop()
 
     def refresh(self) -> None:
         """Look at the folder of jobs, at their states and at the new events of the shown one."""

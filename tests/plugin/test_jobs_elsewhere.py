@@ -1,5 +1,7 @@
 """The list of jobs while others act on them: another window, a terminal, a program."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,24 @@ from napari_graphflow.jobs import Job, Status, create, list_jobs
 from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.job_watch import STATS, Watch
 from napari_graphflow.plugin.jobs_view import JobsView
+
+LEAVE_WHILE_STARTING = """
+import sys, time
+from pathlib import Path
+import napari
+from qtpy.QtCore import QTimer
+
+viewer = napari.Viewer(show=True)
+_, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+
+def begin():
+    time.sleep(float(sys.argv[1]))
+    Path(sys.argv[2]).touch()
+
+distil.jobs.start(begin, print, print)
+QTimer.singleShot(100, viewer.close)
+napari.run()
+"""
 
 
 @pytest.fixture
@@ -138,3 +158,13 @@ def test_moving_and_starting_leave_the_window_free(
         assert not button.isEnabled()
         qtbot.waitUntil(lambda: "holds the queue" in widget.status.text(), timeout=20_000)
         assert button.isEnabled()
+
+
+@pytest.mark.parametrize(("seconds", "begun"), [(1, True), (100, False)])
+def test_leaving_waits_a_moment_for_a_job_that_is_being_started(
+    tmp_path: Path, seconds: int, begun: bool
+) -> None:
+    command = [sys.executable, "-c", LEAVE_WHILE_STARTING, str(seconds), str(tmp_path / "begun")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=70, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "begun").exists() == begun

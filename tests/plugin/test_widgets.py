@@ -12,8 +12,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.engine import engine
-from napari_graphflow.plugin.widgets import Background, count_text, duration, progress_text
+from napari_graphflow.plugin.widgets import count_text, duration, progress_text
 
 NAMES = ("Segment", "Distil", "Compare")
 
@@ -42,7 +43,7 @@ napari.run()
 LEAVE_WHILE_ASKING = """
 import threading
 from qtpy.QtCore import QCoreApplication
-from napari_graphflow.plugin.widgets import Background
+from napari_graphflow.plugin.background import Background
 
 application = QCoreApplication([])
 background = Background(application)
