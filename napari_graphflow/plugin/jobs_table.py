@@ -50,6 +50,7 @@ class JobsTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
         self.jobs: list[Job] = []
+        self._rows: dict[Job, int] = {}
         self.setHorizontalHeaderLabels([head for head, _, _ in COLUMNS])
         for column, (_, tip, _) in enumerate(COLUMNS):
             head = self.horizontalHeaderItem(column)
@@ -92,7 +93,7 @@ class JobsTable(QTableWidget):
 
     def choose(self, job: Job) -> None:
         """Choose the row of a job that is listed."""
-        self.selectRow(self.jobs.index(job))
+        self.selectRow(self._rows[job])
 
     def list_jobs(
         self, jobs: list[Job], statuses: Mapping[Job, Status], chosen: Job | None
@@ -100,11 +101,12 @@ class JobsTable(QTableWidget):
         """Show other jobs; who wants to know the choice asks for it afterwards."""
         self.blockSignals(True)
         self.jobs = list(jobs)
+        self._rows = {job: row for row, job in enumerate(jobs)}
         self.setRowCount(len(jobs))
         for job in jobs:
             self.fill(job, statuses[job])
-        if chosen in jobs:
-            self.selectRow(jobs.index(chosen))
+        if chosen in self._rows:
+            self.selectRow(self._rows[chosen])
         elif jobs:
             self.selectRow(0)
         self.blockSignals(False)
@@ -113,9 +115,9 @@ class JobsTable(QTableWidget):
 
     def fill(self, job: Job, status: Status) -> None:
         """Write the row of a job again."""
-        if job not in self.jobs:
+        row = self._rows.get(job)
+        if row is None:
             return
-        row = self.jobs.index(job)
         running = status.state == "running"
         known = running and bool(status.total)
         state = progress_text(status.step, status.total, None) if known else status.state
