@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 
 from napari_graphflow.cli import runs
 from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, Status, list_jobs
+from napari_graphflow.jobs import Job, Status, create, list_jobs
 from napari_graphflow.runners import Local
 
 SMALL = [
@@ -82,6 +83,18 @@ def test_jobs_are_listed_and_shown(models, monkeypatch):
     shown = cli("jobs", "show", Path(listed[0]["folder"]).name).stdout
     assert "done" in shown
     assert "val dice" in shown
+
+
+def test_the_list_of_jobs_says_the_time_left(tmp_path):
+    for state in ("running", "paused"):
+        job = create("train", TrainingConfig(dataset=tmp_path, name=state))
+        with job.writing():
+            status = Status(state=state, eta_s=7512.4, host="elsewhere", heartbeat=time.time())
+            job.write_status(status)
+    head, paused, running = cli("jobs", "list").stdout.splitlines()
+    assert "left" in head
+    assert "2:05:12" in running
+    assert "2:05:12" not in paused
 
 
 def test_a_detached_job_is_cancelled(models, blobs, tmp_path):

@@ -1,6 +1,7 @@
 """``jobs``: trainings and distillations, running and past."""
 
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from cyclopts import App
@@ -46,12 +47,14 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     if json:
         print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
         return
-    table = Table("job", "state", "step", "device", "best Dice", "what", box=None)
+    table = Table("job", "state", "step", "left", "device", "best Dice", "what", box=None)
     for job, status in found:
         best = "" if status.best is None else f"{status.best:.3f}"
         steps = f"{status.step or 0}/{status.total or '?'}"
         state = f"queued, {order.index(job) + 1}." if job in order else status.state
-        table.add_row(job.folder.name, state, steps, status.device, best, job.title)
+        known = status.state == "running" and status.eta_s is not None
+        left = str(timedelta(seconds=max(0, round(status.eta_s or 0)))) if known else ""
+        table.add_row(job.folder.name, state, steps, left, status.device, best, job.title)
     output.print(table)
 
 

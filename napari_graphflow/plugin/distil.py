@@ -30,6 +30,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.estimate import Estimate, estimate
 from napari_graphflow.jobs import Job, Kind, create
 from napari_graphflow.methods import METHODS
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.choices import (
     EFFORTS,
     PARAMETERS,
@@ -45,7 +46,6 @@ from napari_graphflow.plugin.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.models import ModelPicker
 from napari_graphflow.plugin.widgets import (
     NOT_A_DEVICE,
-    Background,
     Panel,
     PrimaryButton,
     copy_text,
@@ -106,6 +106,7 @@ class DistilWidget(Panel):
         self.estimate = hint()
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
+        self._starting = False
 
         for name, known in METHODS.items():
             self.method.addItem(known.title, name)
@@ -207,19 +208,26 @@ class DistilWidget(Panel):
             config = self.config()
             kind: Kind = "train" if self.kind == "train" else "distill"
             where, workers = self.runner.currentData(), self._workers()
-            if where != "local":  # its engine may take seconds to answer
-                self.status.say("Handing the job over …")
-                self._background.run(
-                    lambda: _submit(kind, config, where, workers), self._started, self.fail
-                )
-                return
-            self._started(_submit(kind, config, where, workers))
         except UserError as error:
             self.fail(error)
+            return
+        self._starting = True  # a second click would start a second job
+        self._update()
+        self.status.say("Handing the job over …")
+        # Drivers, the queue and clusters may take seconds to answer.
+        begin = self.jobs.start if where == "local" else self._background.run
+        begin(lambda: _submit(kind, config, where, workers), self._started, self._not_started)
 
     def _started(self, job: Job) -> None:
+        self._starting = False
+        self._update()
         self.status.done("Started. It goes on when napari is closed and is found again here.")
         self.jobs.choose(job)
+
+    def _not_started(self, error: Exception) -> None:
+        self._starting = False
+        self._update()
+        self.fail(error)
 
     def _measure(self) -> None:
         try:
@@ -296,13 +304,14 @@ class DistilWidget(Panel):
         self.effort_text.setText(f"{preset['steps']:,} steps: {EFFORTS[effort].text}")
 
     def _update(self) -> None:
+        self.jobs.show_dataset(self.dataset.folder())
         method = str(self.method.currentData())
         self.method_text.setText(METHODS[method].text)
         self.method_text.setToolTip(METHODS[method].tip)
         self.method.setToolTip(METHODS[method].tip)
         self.forms["distill"].show_part(method)
         ready = self.dataset.ready()
-        self.button.setEnabled(ready)
+        self.button.setEnabled(ready and not self._starting)
         if self.dataset.folder() is None:
             self.status.say(
                 "Choose a dataset first. The list holds a sample; “napari-graphflow datasets "

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.widgets import Background
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.worker import InferenceWorker
 
 INTERVAL_MS = 40

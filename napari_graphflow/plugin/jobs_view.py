@@ -1,57 +1,41 @@
 """The list of trainings and distillations, with the bar, the curves and the buttons of one."""
 
+import atexit
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QLabel,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, jobs_root, list_jobs, move, start_next
+from napari_graphflow.jobs import Job, Status, jobs_root, move, start_next
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.curves import Curves
 from napari_graphflow.plugin.job_dialogs import Preview, show_log, show_settings
+from napari_graphflow.plugin.job_ends import Ends, in_a_sentence
+from napari_graphflow.plugin.job_watch import Watch
+from napari_graphflow.plugin.jobs_table import JobsTable
 from napari_graphflow.plugin.layout import hint, row
 from napari_graphflow.plugin.widgets import (
-    Background,
     Panel,
     ProgressRow,
     StatusLine,
-    progress_text,
 )
 from napari_graphflow.runners import runner_of
 
 INTERVAL_MS = 500
-SETTLED_S = 3.0
-SHOWN_ROWS = 4
+NO_JOBS = "No jobs yet. A job goes on when napari is closed and is found here again."
+NONE_HERE = "No jobs of this dataset yet."
 #: Seconds between two looks whether a job that waits can start, should a killed job have left it.
 QUEUE_EVERY_S = 5.0
+#: Seconds that the window may take to close while a job is just being started.
+LEAVING_S = 3.0
 #: Seconds that reading the history of a job may take out of one look.
 READ_S = 0.01
-#: Sign and colour of each state.
-MARKS = {
-    "created": ("○", "#9a9ea6"),
-    "queued": ("○", "#9a9ea6"),
-    "running": ("●", "#4fb3ff"),
-    "paused": ("‖", "#d9a514"),
-    "done": ("✓", "#5fbf6a"),
-    "failed": ("✕", "#f0716c"),
-    "cancelled": ("–", "#9a9ea6"),
-    "lost": ("?", "#f0716c"),
-}
 
 
 class JobsView(QWidget):
@@ -68,20 +52,23 @@ class JobsView(QWidget):
     def __init__(self, panel: Panel, use_model: Callable[[Path], None]) -> None:
         super().__init__()
         self._panel, self._use_model = panel, use_model
-        self._jobs: list[Job] = []
-        self._statuses: dict[Job, Status] = {}
+        self._watch, self._ends = Watch(), Ends()
         self._cancelling: dict[Job, Iterator[Status]] = {}
         self._asked: dict[Job, str] = {}  # what is said until there is an answer
-        self._listed: float | None = None
         self._shown: Job | None = None
         self._offset = 0
         self._background, self._starts = Background(self), Background(self)
+        # napari does not close its docks when it ends. What was just started is not to be lost.
+        self._finish = partial(self._starts.finish, LEAVING_S)
+        atexit.register(self._finish)
         self._queue_seen = time.monotonic()
 
-        self.table = _table()
-        self.empty = hint(
-            "No jobs yet. A job goes on when napari is closed and is found here again."
-        )
+        self.table = JobsTable()
+        self.only = QCheckBox("this dataset only")
+        self.only.setToolTip("List only the jobs of the dataset that is chosen above.")
+        self.only.hide()
+        self._dataset: Path | None = None
+        self.empty = hint(NO_JOBS)
         self.progress = ProgressRow()
         self.progress.cancel.hide()
         self.status = StatusLine()
@@ -116,11 +103,13 @@ class JobsView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        column.addWidget(QLabel("<b>Jobs</b>"))
+        title = row(QLabel("<b>Jobs</b>"), self.only, stretch=0)
+        column.addLayout(title)
         column.addWidget(self.empty)
         column.addWidget(self.table)
         column.addWidget(self._details)
 
+        self.only.toggled.connect(self._fill)
         self.table.itemSelectionChanged.connect(self._select)
         self.pause.clicked.connect(self._pause_or_resume)
         self.cancel.clicked.connect(self._cancel)
@@ -138,95 +127,91 @@ class JobsView(QWidget):
 
     def jobs(self) -> list[Job]:
         """The jobs listed, the newest first."""
-        return list(self._jobs)
+        return list(self.table.jobs)
 
     def choose(self, job: Job) -> None:
         """Show a job's details."""
-        self._listed = None
+        if self._watch.list_again(at_once=True):
+            self._fill()
         self.refresh()
-        self.table.selectRow(self._jobs.index(job))
+        if job not in self.table.jobs:
+            self.only.setChecked(False)
+        self.table.choose(job)
+
+    def show_dataset(self, folder: Path | None) -> None:
+        """Offer to list only the jobs of a dataset."""
+        folder = None if folder is None else folder.resolve()
+        self.only.setVisible(folder is not None)
+        if folder != self._dataset:
+            self._dataset = folder
+            self._fill()
 
     def selected(self) -> Job | None:
         """The job whose details are shown."""
         return self._shown
 
+    def start(
+        self,
+        action: Callable[[], Job],
+        done: Callable[[Job], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Hand a new job over to this computer, whose drivers may take seconds to answer."""
+        self._starts.run(action, done, failed)
+
     def stop(self) -> None:
         """Watch no longer."""
         self._timer.stop()
         self._background.stop()
+        atexit.unregister(self._finish)
+        self._finish()
         self._starts.stop()
 
     def refresh(self) -> None:
-        """Look at the folder of jobs, at the active jobs and at the new events of the shown one."""
-        self._list_again_if_changed()
+        """Look at the folder of jobs, at their states and at the new events of the shown one."""
+        self._refresh()
+
+    def _refresh(self, also: Iterable[Job] = ()) -> None:
+        if self._watch.list_again():
+            self._fill()
         for job, steps in list(self._cancelling.items()):
             if next(steps, None) is None:
                 del self._cancelling[job], self._asked[job]
-        for index, job in enumerate(self._jobs):
-            before = self._statuses.get(job)
-            if before is None or before.active or job is self._shown or job in self._asked:
-                status = job.status()
-                self._statuses[job] = status
-                if status != before:
-                    self._fill_row(index, job, status)
-                if before is not None and before.active and not status.active:
-                    self._tell(job, status)
-        self._start_waiting()
+        closely = {*also, *self._asked, *([self._shown] if self._shown else [])}
+        for job, status in self._watch.look(closely).items():
+            self.table.fill(job, status)
+        self._tell(self._ends.news(self._watch.statuses))
+        self._look_after()
         self._refresh_details()
 
-    def _start_waiting(self) -> None:
-        """Look now and then whether a waiting job can start; a job that ends does so at once."""
-        due = time.monotonic() - self._queue_seen > QUEUE_EVERY_S
-        if not due or self._background.busy():
+    def _look_after(self) -> None:
+        """See now and then to jobs that wait or are to be resumed, should no other process do it.
+
+        What concerns this computer is asked for in one thread, because the lock of the queue
+        parts processes, not threads.
+        """
+        if time.monotonic() - self._queue_seen < QUEUE_EVERY_S:
             return
         self._queue_seen = time.monotonic()
-        queued = [job for job, status in self._statuses.items() if status.state == "queued"]
-        if queued:
-            self._background.run(lambda: _look_after(queued), lambda _: None, lambda _: None)
+        if self._watch.jobs and not self._starts.busy():
+            self._starts.run(lambda: start_next(jobs_root()), lambda _: None, lambda _: None)
+        statuses = self._watch.statuses.items()
+        queued = [job for job, s in statuses if s.runner and s.state == "queued"]
+        if queued and not self._background.busy():
+            self._background.run(lambda: _poll(queued), lambda _: None, lambda _: None)
 
-    def _list_again_if_changed(self) -> None:
-        root = jobs_root()
-        changed = 0.0
-        with suppress(OSError):  # not made yet, or on a drive that does not answer
-            changed = root.stat().st_mtime
-        # A folder that another process made becomes a job a moment later.
-        if changed == self._listed and time.time() - changed > SETTLED_S:
-            return
-        self._listed = changed
-        self._jobs = list_jobs()
-        self.table.blockSignals(True)
-        self.table.setRowCount(len(self._jobs))
-        for index, job in enumerate(self._jobs):
-            if job not in self._statuses:
-                self._statuses[job] = job.status()
-            self._fill_row(index, job, self._statuses[job])
-        self._statuses = {job: self._statuses[job] for job in self._jobs}
-        if self._shown in self._jobs:
-            self.table.selectRow(self._jobs.index(self._shown))
-        self.table.blockSignals(False)
-        self.empty.setVisible(not self._jobs)
-        self.table.setVisible(bool(self._jobs))
-        rows = min(max(len(self._jobs), 1), SHOWN_ROWS)
-        self.table.setFixedHeight(rows * self.table.verticalHeader().defaultSectionSize() + 4)
-        if self._shown not in self._jobs:
-            self._shown = None
-            if self._jobs:
-                self.table.selectRow(0)
-            self._select()
-
-    def _fill_row(self, index: int, job: Job, status: Status) -> None:
-        mark, colour = MARKS[status.state]
-        left = QTableWidgetItem(f"{mark}  {job.title}")
-        left.setForeground(QColor(colour))
-        left.setToolTip(f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}")
-        right = QTableWidgetItem(_summary(status))
-        right.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
-        self.table.setItem(index, 0, left)
-        self.table.setItem(index, 1, right)
+    def _fill(self) -> None:
+        # All jobs unless asked otherwise: they share the devices, so that a job may wait for one of
+        # another dataset, and nobody should miss a job that was left running.
+        folder = self._dataset if self.only.isChecked() else None
+        jobs = [job for job in self._watch.jobs if folder in (None, _dataset(job))]
+        self.table.list_jobs(jobs, self._watch.statuses, self._shown)
+        self.empty.setText(NONE_HERE if self._watch.jobs else NO_JOBS)
+        self.empty.setVisible(not jobs)
+        self._select()
 
     def _select(self) -> None:
-        chosen = {item.row() for item in self.table.selectedItems()}
-        job = self._jobs[min(chosen)] if chosen else None
+        job = self.table.selected()
         if job != self._shown or job is None:
             self._shown, self._offset = job, 0
             self.curves.clear()
@@ -240,7 +225,7 @@ class JobsView(QWidget):
             return
         self._read_events(job)
         self.preview.refresh()
-        status = self._statuses.get(job) or job.status()
+        status = self._watch.statuses.get(job) or job.status()
         running = status.active
         if not running or status.waiting:
             self.progress.hide()
@@ -255,8 +240,9 @@ class JobsView(QWidget):
         self.pause.setEnabled(free and (status.state == "running" or status.resumable))
         self.cancel.setEnabled(free and running)
         self.checkpoint.setVisible(status.state == "running")
-        self.up.setVisible(status.waiting)
-        self.down.setVisible(status.waiting)
+        for button in (self.up, self.down):
+            button.setVisible(status.waiting)
+            button.setEnabled(free)
         self.log.setEnabled(job.log.is_file())
         self.use.setVisible(bool(status.model))
 
@@ -274,8 +260,8 @@ class JobsView(QWidget):
 
     def _place(self, job: Job) -> str:
         """Where a waiting job stands, in words."""
-        ranks = sorted(s.rank for s in self._statuses.values() if s.waiting)
-        place = ranks.index(self._statuses[job].rank) + 1
+        ranks = sorted(s.rank for s in self._watch.statuses.values() if s.waiting)
+        place = ranks.index(self._watch.statuses[job].rank) + 1
         return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
 
     def _say(self, job: Job, status: Status) -> None:
@@ -296,17 +282,20 @@ class JobsView(QWidget):
         else:
             self.status.say(f"{status.state.capitalize()}.{best}")
 
-    def _tell(self, job: Job, status: Status) -> None:
-        if status.state in ("failed", "lost"):
-            show_error(f"{job.title}: {status.text} {status.hint}".strip())
-        elif status.state == "done":
-            show_info(f"{job.title} is done.")
+    def _tell(self, ended: list[Job]) -> None:
+        """Announce in one notification how jobs have ended, or had while nobody looked."""
+        statuses = [self._watch.statuses[job] for job in ended]
+        if len(ended) == 1 and statuses[0].state != "done":
+            show_error(f"{ended[0].title}: {statuses[0].text} {statuses[0].hint}".strip())
+        elif ended:
+            well = all(status.state == "done" for status in statuses)
+            (show_info if well else show_warning)(in_a_sentence(ended, self._watch.statuses))
 
     def _pause_or_resume(self) -> None:
         job = self._shown
         if job is None:
             return
-        if self._statuses[job].active:
+        if self._watch.statuses[job].active:
             self._try(job.pause)
         else:
             self._ask(job, "Resuming …", lambda: runner_of(job).submit(job))
@@ -317,7 +306,7 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            if self._statuses[job].runner:
+            if self._watch.statuses[job].runner:
                 self._ask(job, "Cancelling …", lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
@@ -330,14 +319,15 @@ class JobsView(QWidget):
         """Ask the engine of a job, which may take long; nothing here waits for a cluster."""
 
         def answered(error: Exception | None) -> None:
-            self.refresh()
+            # Jobs that wait may have changed places.
+            self._refresh(also=[one for one, s in self._watch.statuses.items() if s.waiting])
             del self._asked[job]
             self._refresh_details()
             if error is not None:
                 self._panel.fail(error)
 
         self._asked[job] = words
-        there = self._background if self._statuses[job].runner else self._starts
+        there = self._background if self._watch.statuses[job].runner else self._starts
         there.run(action, lambda _: answered(None), answered)
 
     def _checkpoint(self) -> None:
@@ -347,8 +337,7 @@ class JobsView(QWidget):
     def _move(self, places: int) -> None:
         job = self._shown
         if job is not None:
-            self._try(lambda: move(job, places))
-            self._statuses = {one: one.status() for one in self._jobs}
+            self._ask(job, "Moving …", lambda: move(job, places))
             self.refresh()
 
     def _try(self, action: Callable[[], None]) -> None:
@@ -367,34 +356,18 @@ class JobsView(QWidget):
 
     def _use(self) -> None:
         if self._shown is not None:
-            self._use_model(self._shown.folder / self._statuses[self._shown].model)
+            self._use_model(self._shown.folder / self._watch.statuses[self._shown].model)
 
 
-def _look_after(queued: list[Job]) -> None:
-    """Start what can start, and hear from the engines about what they were given."""
-    start_next(jobs_root())
+def _poll(queued: list[Job]) -> None:
+    """Hear from the engines about the jobs that they were given."""
     for job in queued:
         runner_of(job).poll(job)
 
 
-def _summary(status: Status) -> str:
-    if status.active and status.total and not status.waiting:
-        return progress_text(status.step, status.total, None)
-    if status.state == "done" and status.best is not None:
-        return f"Dice {status.best:.3f}"
-    return status.state
-
-
-def _table() -> QTableWidget:
-    table: Any = QTableWidget(0, 2)
-    table.horizontalHeader().hide()
-    table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(24)
-    table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setShowGrid(False)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return table
+def _dataset(job: Job) -> Path | None:
+    """The dataset of a job, as its folder says, be it of another version."""
+    try:
+        return Path(job.spec["config"]["dataset"])
+    except (KeyError, TypeError):
+        return None

@@ -1,15 +1,13 @@
 """Small pieces that every widget of ours is made of."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -29,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.attend import attend
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.layout import shrinkable
 
 WIDTH = 340
@@ -142,62 +141,6 @@ class StatusLine(QLabel):
         self.setText(text)
         self.setStyleSheet(style)
         self.setVisible(bool(text))
-
-
-class Background(QObject):
-    """Runs functions that touch neither Qt nor napari beside the window, one after the other.
-
-    Results come back in the window's own thread, by a timer that runs only while there is work.
-    A plain pool rather than napari's workers: those hold up closing the window.
-    """
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="graphflow")
-        self._waiting: list[
-            tuple[Future[Any], Callable[[Any], None], Callable[[Exception], None]]
-        ] = []
-        self._timer = QTimer(self)
-        self._timer.setInterval(20)
-        self._timer.timeout.connect(self._poll)
-
-    def run(
-        self,
-        function: Callable[[], Any],
-        done: Callable[[Any], None],
-        failed: Callable[[Exception], None],
-    ) -> None:
-        """Call `function`, then `done` with its result or `failed` with its exception."""
-        self._waiting.append((self._pool.submit(_quietly, function), done, failed))
-        self._timer.start()
-
-    def stop(self) -> None:
-        """Forget what is still being computed; nothing can be run afterwards."""
-        self._timer.stop()
-        self._waiting = []
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def busy(self) -> bool:
-        """Whether anything is still being computed."""
-        return bool(self._waiting)
-
-    def _poll(self) -> None:
-        finished = [entry for entry in self._waiting if entry[0].done()]
-        self._waiting = [entry for entry in self._waiting if not entry[0].done()]
-        if not self._waiting:
-            self._timer.stop()
-        for future, done, failed in finished:
-            error = future.exception()
-            if error is None:
-                done(future.result())
-            elif isinstance(error, Exception):
-                failed(error)
-
-
-def _quietly(function: Callable[[], Any]) -> Any:
-    # A numpy warning raised beside the window would be shown by napari from the wrong thread.
-    with np.errstate(all="ignore"):
-        return function()
 
 
 class LayerCombo(QComboBox):

@@ -16,7 +16,7 @@ from qtpy.QtGui import QGuiApplication
 from superqt import QCollapsible
 
 from napari_graphflow.config import PRESETS, DistillationConfig
-from napari_graphflow.jobs import create, list_jobs
+from napari_graphflow.jobs import Job, create, list_jobs
 from napari_graphflow.methods import METHODS, EMKDOptions
 from napari_graphflow.networks import NETWORKS, build
 from napari_graphflow.plugin.choices import PARAMETERS
@@ -48,6 +48,17 @@ def click(qtbot: QtBot, button) -> None:
 def choose(qtbot: QtBot, widget: DistilWidget, dataset: Path) -> None:
     widget.dataset.choose(dataset)
     qtbot.waitUntil(widget.dataset.checked, timeout=SLOW_MS)
+
+
+def start(qtbot: QtBot, widget: DistilWidget) -> Job:
+    before = widget.jobs.jobs()
+    click(qtbot, widget.button)
+    assert not widget.button.isEnabled()
+    qtbot.waitUntil(lambda: len(widget.jobs.jobs()) > len(before), timeout=20_000)
+    qtbot.waitUntil(widget.button.isEnabled, timeout=20_000)
+    assert widget.status.text().startswith("✓ Started")
+    (job,) = set(widget.jobs.jobs()) - set(before)
+    return job
 
 
 def short(widget: DistilWidget, **values: object) -> None:
@@ -173,8 +184,7 @@ def test_from_no_teacher_to_a_student_by_clicks(
     choose(qtbot, widget, tiny_dataset)
     widget.network.setCurrentIndex(widget.network.findData("unet"))
     short(widget, width="8")
-    click(qtbot, widget.button)
-    (job,) = widget.jobs.jobs()
+    job = start(qtbot, widget)
     assert widget.jobs.selected() == job
     qtbot.waitUntil(lambda: job.status().state == "done", timeout=SLOW_MS)
     qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
@@ -187,8 +197,7 @@ def test_from_no_teacher_to_a_student_by_clicks(
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     short(widget, width="8")
     widget.forms["distill"].part("graph_flow").put_fields(paraphraser_steps=2)
-    click(qtbot, widget.button)
-    student = widget.jobs.selected()
+    student = start(qtbot, widget)
     assert student != job
     qtbot.waitUntil(lambda: student.status().state == "done", timeout=SLOW_MS)
     qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
@@ -208,8 +217,7 @@ def test_a_job_is_cancelled_and_found_again_by_another_window(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     short(widget, steps=100_000, width="8")
-    click(qtbot, widget.button)
-    (job,) = widget.jobs.jobs()
+    job = start(qtbot, widget)
     qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
     qtbot.waitUntil(lambda: "left" in widget.jobs.progress.bar.format(), timeout=SLOW_MS)
 
@@ -233,8 +241,7 @@ def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     short(widget, steps=100_000, width="8")
-    click(qtbot, widget.button)
-    (job,) = widget.jobs.jobs()
+    job = start(qtbot, widget)
     qtbot.waitUntil(lambda: job.status().step > 3, timeout=SLOW_MS)
     os.kill(job.status().pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)

@@ -69,9 +69,13 @@ def test_waiting_jobs_are_moved_and_cancelled_by_clicks(
     assert view.status.text() == "Waiting until its device is free. It is number 2 of 2."
     assert not view.checkpoint.isVisible()
     click(qtbot, view.up)
+    assert view.status.text() == "Moving …"
+    assert not view.up.isEnabled()
+    qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [b, a]
     assert view.status.text() == "Waiting until its device is free. It is the next."
     click(qtbot, view.down)
+    qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [a, b]
     click(qtbot, view.cancel)
     qtbot.waitUntil(lambda: b.status().state == "cancelled", timeout=20_000)

@@ -12,8 +12,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.background import Background
 from napari_graphflow.plugin.engine import engine
-from napari_graphflow.plugin.widgets import Background, count_text, duration, progress_text
+from napari_graphflow.plugin.widgets import count_text, duration, progress_text
 
 NAMES = ("Segment", "Distil", "Compare")
 
@@ -37,6 +38,21 @@ def close_once_it_runs():
 widget.button.click()
 close_once_it_runs()
 napari.run()
+"""
+
+LEAVE_WHILE_ASKING = """
+import threading
+from qtpy.QtCore import QCoreApplication
+from napari_graphflow.plugin.background import Background
+
+application = QCoreApplication([])
+background = Background(application)
+asked = threading.Event()
+background.run(lambda: (asked.set(), threading.Event().wait(60)), print, print)
+background.run(lambda: print("never"), print, print)
+assert asked.wait(10)
+background.stop()
+print("leaving", flush=True)
 """
 
 
@@ -96,6 +112,15 @@ def test_results_and_errors_come_back_into_the_window(qtbot: QtBot, qapp: object
     assert str(came[1]) == "It is broken. Mend it."
     assert not background.busy()
     background.stop()
+
+
+def test_leaving_does_not_wait_for_what_is_being_asked() -> None:
+    """As of a cluster that is silent."""
+    run = subprocess.run(
+        [sys.executable, "-c", LEAVE_WHILE_ASKING],
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (0, "leaving\n"), run.stderr
 
 
 @pytest.mark.parametrize(

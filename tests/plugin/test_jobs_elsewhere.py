@@ -1,0 +1,170 @@
+"""The list of jobs while others act on them: another window, a terminal, a program."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from napari import Viewer
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import Job, Status, create, list_jobs
+from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.plugin.job_watch import STATS, Watch
+from napari_graphflow.plugin.jobs_view import JobsView
+
+LEAVE_WHILE_STARTING = """
+import sys, time
+from pathlib import Path
+import napari
+from qtpy.QtCore import QTimer
+
+viewer = napari.Viewer(show=True)
+_, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+
+def begin():
+    time.sleep(float(sys.argv[1]))
+    Path(sys.argv[2]).touch()
+
+distil.jobs.start(begin, print, print)
+QTimer.singleShot(100, viewer.close)
+napari.run()
+"""
+
+
+@pytest.fixture
+def view(viewer: Viewer) -> Iterator[JobsView]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    assert isinstance(widget, DistilWidget)
+    yield widget.jobs
+    viewer.window.remove_dock_widget("all")
+    for job in list_jobs():
+        if job.status().active:
+            job.cancel(timeout=1)
+
+
+def new_job(dataset: Path, name: str, status: Status | None = None) -> Job:
+    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
+    if status is not None:
+        put(job, status)
+    return job
+
+
+def put(job: Job, status: Status) -> None:
+    """Write a state as another process does."""
+    with job.writing():
+        job.write_status(status)
+
+
+def row_of(view: JobsView, job: Job) -> str:
+    index = view.jobs().index(job)
+    return " ".join(
+        item.text()
+        for column in range(view.table.columnCount())
+        if (item := view.table.item(index, column))
+    )
+
+
+def told() -> list[str]:
+    return [str(one.message) for one in notification_manager.records]
+
+
+@pytest.mark.parametrize("state", ["paused", "created"])
+def test_a_job_that_another_writer_sets_going_is_seen_and_its_end_is_told(
+    view: JobsView, qtbot: QtBot, tmp_path: Path, state: str
+) -> None:
+    job = new_job(tmp_path, "theirs", Status(state=state))
+    view.choose(job)
+    view.choose(new_job(tmp_path, "ours"))
+    notification_manager.records.clear()
+    put(job, Status(state="done", launched=1.0, best=0.912))
+    qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
+    assert told() == ["theirs is done."]
+
+
+def test_a_drive_that_is_away_for_a_while_is_no_end(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    job = new_job(tmp_path, "first", Status(state="done", launched=1.0, best=0.912))
+    view.choose(job)
+    view.choose(new_job(tmp_path, "second"))
+    notification_manager.records.clear()
+    content = job.status_file.read_text()
+    job.status_file.write_text("{")
+    qtbot.waitUntil(lambda: "0.912" not in row_of(view, job), timeout=5000)
+    job.status_file.write_text(content)
+    qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
+    assert told() == []
+
+
+def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [new_job(tmp_path, str(n), Status(state="paused")) for n in range(5 * STATS)]
+    watch = Watch()
+    assert watch.list_again()
+    read: list[Job] = []
+    status = Job.status
+    monkeypatch.setattr(Job, "status", lambda job: read.append(job) or status(job))
+    put(jobs[0], Status(state="done"))
+    slowest, seen = 0.0, {}
+    for _ in range(5):
+        before = time.thread_time()
+        seen |= watch.look([])
+        slowest = max(slowest, time.thread_time() - before)
+    assert list(seen) == [jobs[0]]
+    assert read == [jobs[0]]
+    assert slowest < 0.05
+
+
+def test_a_wish_to_resume_is_heard_while_nothing_waits(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    job = new_job(tmp_path, "first", Status(state="paused"))
+    view.choose(job)
+    (job.control / "resume").touch()
+    qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)
+
+
+def test_moving_and_starting_leave_the_window_free(
+    viewer: Viewer, view: JobsView, qtbot: QtBot, tiny_dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Drivers and the lock of the queue may take seconds; errors come as sentences."""
+
+    def slowly(*_: object) -> None:
+        time.sleep(1.5)
+        raise UserError("Another process holds the queue of jobs.", "Try again.")
+
+    monkeypatch.setattr("napari_graphflow.plugin.jobs_view.move", slowly)
+    monkeypatch.setattr("napari_graphflow.plugin.distil._submit", slowly)
+    job = new_job(tiny_dataset, "first", Status(state="queued", rank=1.0))
+    view.choose(job)
+    (widget,) = viewer.window._qt_window.findChildren(DistilWidget)
+    widget.dataset.choose(tiny_dataset)
+    qtbot.waitUntil(widget.dataset.checked, timeout=60_000)
+    for button in (view.up, view.down, widget.button):
+        qtbot.waitUntil(button.isEnabled, timeout=5000)
+        widget.status.say("")
+        before = time.perf_counter()
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        assert time.perf_counter() - before < 1
+        assert not button.isEnabled()
+        qtbot.waitUntil(lambda: "holds the queue" in widget.status.text(), timeout=20_000)
+        assert button.isEnabled()
+
+
+@pytest.mark.parametrize(("seconds", "begun"), [(1, True), (100, False)])
+def test_leaving_waits_a_moment_for_a_job_that_is_being_started(
+    tmp_path: Path, seconds: int, begun: bool
+) -> None:
+    command = [sys.executable, "-c", LEAVE_WHILE_STARTING, str(seconds), str(tmp_path / "begun")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=70, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "begun").exists() == begun

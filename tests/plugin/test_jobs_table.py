@@ -1,0 +1,117 @@
+"""The table of jobs: what each row says, how it fits, and which jobs it lists."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QImage
+
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.jobs import Job, Status, create
+from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.plugin.jobs_table import COLOURS, JobsTable, short_time
+
+STATE = 1
+LONG = "Mobile U-Net from a teacher with a very long name"
+
+
+@pytest.fixture
+def distil(viewer: Viewer) -> Iterator[DistilWidget]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+def new_job(dataset: Path, name: str, status: Status) -> Job:
+    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
+    with job.writing():
+        job.write_status(status)
+    return job
+
+
+def running(step: int) -> Status:
+    """As a job on another computer, which is believed as long as its heart beats."""
+    return Status(
+        state="running", launched=1.0, step=step, total=100, eta_s=7512.0, best=0.8432,
+        device="cuda:0", phase="training", heartbeat=time.time(), host="elsewhere",
+    )  # fmt: skip
+
+
+def texts(table: JobsTable, job: Job) -> list[str]:
+    row = table.jobs.index(job)
+    return [table.item(row, column).text() for column in range(table.columnCount())]
+
+
+def blue(table: JobsTable, job: Job) -> int:
+    """How many pixels of the cell of the state have the colour of the bar."""
+    cell = table.visualItemRect(table.item(table.jobs.index(job), STATE))
+    picture = table.viewport().grab(cell).toImage().convertToFormat(QImage.Format.Format_RGB32)
+    colour = QColor(COLOURS["running"]).rgb()
+    points = np.ndindex(picture.width(), picture.height())
+    return sum(picture.pixel(int(x), int(y)) == colour for x, y in points)
+
+
+def test_each_row_says_state_bar_time_left_device_and_score(
+    distil: DistilWidget, qtbot: QtBot, tmp_path: Path
+) -> None:
+    first = new_job(tmp_path, LONG, running(20))
+    second = new_job(tmp_path, "second", running(90))
+    third = new_job(tmp_path, "third", Status(state="paused", runner="ray", best=0.5))
+    fourth = new_job(tmp_path, "fourth", Status(state="failed", text="It broke."))
+    view, table = distil.jobs, distil.jobs.table
+    view.choose(third)
+    assert texts(table, first) == [LONG, "20 %", "2 h 05", "cuda:0", "0.843"]
+    assert texts(table, second) == ["second", "90 %", "2 h 05", "cuda:0", "0.843"]
+    assert texts(table, third) == ["third", "paused", "", "ray", "0.500"]
+    assert texts(table, fourth) == ["fourth", "failed", "", "", ""]
+    assert table.item(table.jobs.index(first), 0).toolTip().startswith(LONG)
+    assert "It broke." in table.item(table.jobs.index(fourth), STATE).toolTip()
+    qtbot.waitUntil(lambda: blue(table, second) > 2 * blue(table, first) > 0, timeout=5000)
+
+
+def test_the_table_fits_a_narrow_dock(distil: DistilWidget, qtbot: QtBot, tmp_path: Path) -> None:
+    jobs = [new_job(tmp_path, f"{LONG} {number}", running(20)) for number in range(8)]
+    distil.jobs.choose(jobs[0])
+    table = distil.jobs.table
+    qtbot.waitUntil(table.isVisible)
+    widths = [table.columnWidth(column) for column in range(table.columnCount())]
+    assert sum(widths) <= table.viewport().width() <= 400
+    assert widths[0] >= 60
+    metrics = table.fontMetrics()
+    for text, width in zip(texts(table, jobs[0])[1:], widths[1:], strict=True):
+        assert metrics.horizontalAdvance(text) < width
+
+
+def test_the_jobs_of_the_chosen_dataset_alone_are_listed_by_a_click(
+    distil: DistilWidget, qtbot: QtBot, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    ours = new_job(tiny_dataset, "ours", Status(state="paused"))
+    theirs = new_job(tmp_path / "other", "theirs", Status(state="paused"))
+    view = distil.jobs
+    view.choose(theirs)
+    assert not view.only.isVisible()
+    distil.dataset.choose(tiny_dataset)
+    qtbot.waitUntil(view.only.isVisible, timeout=5000)
+    assert view.jobs() == [theirs, ours]
+    qtbot.mouseClick(view.only, Qt.MouseButton.LeftButton, pos=view.only.rect().center())
+    if not view.only.isChecked():  # where a style takes clicks on the box alone
+        view.only.click()
+    assert view.jobs() == [ours]
+    assert view.selected() == ours
+    view.choose(theirs)
+    assert view.jobs() == [theirs, ours]
+    assert not view.only.isChecked()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0:00"), (14.2, "0:14"), (200, "3:20"), (7512, "2 h 05"), (50_000, "13 h"),
+     (300_000, "3 days")],
+)  # fmt: skip
+def test_times_in_a_narrow_column(seconds: float, text: str) -> None:
+    assert short_time(seconds) == text
