@@ -104,6 +104,25 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
     assert [e["state"] for e in c.events()[0] if e["event"] == "state"] == ["queued", "cancelled"]
 
 
+def test_a_job_that_is_started_past_the_queue_never_waits_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Status] = []
+    write = Job.write_status
+
+    def note(job: Job, status: Status) -> None:
+        written.append(status)
+        write(job, status)
+
+    monkeypatch.setattr(Job, "write_status", note)
+    job = new_job(tmp_path)
+    assert job.start([sys.executable, "-c", ""]).wait(60).state == "lost"
+    job.hand_over("slurm")
+    queued = [status for status in written if status.state == "queued"]
+    assert [status.runner for status in queued] == ["", "slurm"]
+    assert not any(status.waiting for status in queued), "the queue would start it a second time"
+
+
 def test_two_threads_do_not_start_two_jobs_on_one_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

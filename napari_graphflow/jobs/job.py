@@ -67,23 +67,26 @@ class Job(JobFolder):
             time.sleep(0.05)
         return status
 
-    def enqueue(self, rank: float) -> Status:
-        """Let the job wait for a device; see `queue.submit`."""
+    def enqueue(self, rank: float, **more: Any) -> Status:
+        """Let the job wait for a device; see `queue.submit`.
+
+        Whoever starts it himself says so by `more` in the same step: the queue would take a job
+        that only waits.
+        """
         self._require(self.status(), "queued", "started")  # at once, before waiting for the lock
         with self.writing():
             status = self.status()
             self._require(status, "queued", "started")
             self.forget_wishes()
-            queued = Status(state="queued", rank=rank, host=socket.gethostname(), **_kept(status))
+            own: dict[str, Any] = {"host": socket.gethostname(), **_kept(status), **more}
+            queued = Status(state="queued", rank=rank, **own)
             self.write_state(queued)
         return queued
 
     def hand_over(self, runner: str) -> None:
         """Note that an engine of its own starts the job, whenever it likes."""
-        queued = self.enqueue(time.time())
-        with self.writing():
-            update = {"launched": time.time(), "runner": runner}
-            self.write_status(queued.model_copy(update=update))
+        now = time.time()
+        self.enqueue(now, launched=now, runner=runner)
 
     def start(
         self, command: Sequence[str] | None = None, device: str = "", runner: str = ""
@@ -107,20 +110,21 @@ class Job(JobFolder):
             If the job is active or done.
         """
         launched = time.time()
+        update = {
+            "launched": launched,
+            "device": device,
+            "runner": runner,
+            "host": socket.gethostname(),
+            "log_from": self.log.stat().st_size if self.log.exists() else 0,
+        }
         if not self.status().waiting:
-            self.enqueue(launched)
-        with self.writing():
-            status = self.status()
-            if not status.waiting:
-                self._require(status, "queued", "started")
-            update = {
-                "launched": launched,
-                "device": device,
-                "runner": runner,
-                "host": socket.gethostname(),
-                "log_from": self.log.stat().st_size if self.log.exists() else 0,
-            }
-            self.write_status(status.model_copy(update=update))
+            self.enqueue(launched, **update)
+        else:
+            with self.writing():
+                status = self.status()
+                if not status.waiting:
+                    self._require(status, "queued", "started")
+                self.write_status(status.model_copy(update=update))
         # The lock is free again: the process that we start now takes it.
         if command is None:
             command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(self.folder)]
