@@ -185,11 +185,7 @@ class JobsView(QWidget):
         self._refresh_details()
 
     def _look_after(self) -> None:
-        """See now and then to jobs that wait or are to be resumed, should no other process do it.
-
-        What concerns this computer is asked for in one thread, because the lock of the queue
-        parts processes, not threads.
-        """
+        """See now and then to jobs that wait or shall resume, should no other process do it."""
         if time.monotonic() - self._queue_seen < QUEUE_EVERY_S:
             return
         self._queue_seen = time.monotonic()
