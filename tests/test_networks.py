@@ -363,3 +363,13 @@ def test_listing_the_networks_loads_neither_torch_nor_monai():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == [list(NETWORKS), []]
+
+
+def test_enet_still_learns_where_all_its_last_features_are_zero():
+    """Two runs ended so: without a bias every class had the same probability there, for ever."""
+    network = build("enet", 1, 2, 2, 8)
+    head = network.module.head
+    head.register_forward_pre_hook(lambda _, given: (torch.zeros_like(given[0]), *given[1:]))
+    logits = network(torch.rand(2, 1, 32, 32)).logits
+    nn.functional.cross_entropy(logits, torch.ones(2, 32, 32, dtype=torch.int64)).backward()
+    assert head.bias.grad[1] < 0 < head.bias.grad[0]

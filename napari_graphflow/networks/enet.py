@@ -69,7 +69,8 @@ class ENet(nn.Module):
         )
         self.up5 = Up(dims, middle, width, dropout)
         self.stage5 = Bottleneck(dims, width, dropout, activation=nn.ReLU)
-        self.head = doubling(dims, width, classes, kernel=3)
+        # Where all features before it are 0, only a bias can still tell the classes apart.
+        self.head = doubling(dims, width, classes, kernel=3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn an image whose sizes are multiples of 8 into logits."""
