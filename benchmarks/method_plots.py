@@ -13,7 +13,7 @@ import numpy as np
 import pyqtgraph
 from pyqtgraph.exporters import ImageExporter
 
-PANEL = 430, 44
+PANEL = 500, 44
 GREY, BLUE = "#888888", "#2a6fbb"
 
 
@@ -45,7 +45,7 @@ def plot_kinds(
         heights.append(90 + PANEL[1] * len(shown))
         panel = window.addPlot(row=number // 2, col=number % 2, title=f"{task}, {network}")
         panel.getAxis("left").setTicks([[(y, titles[kind]) for y, kind in enumerate(shown)]])
-        panel.getAxis("left").setWidth(190)
+        panel.getAxis("left").setWidth(250)
         panel.getAxis("bottom").enableAutoSIPrefix(False)
         panel.setLabel("bottom", "test Dice")
         panel.setYRange(-0.6, len(shown) - 0.4, padding=0)
