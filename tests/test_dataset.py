@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from import_cases import mask_of, names, picture, scan, texts, write_scans
 
 from napari_graphflow.dataset import (
     IGNORE,
@@ -16,56 +16,6 @@ from napari_graphflow.dataset import (
 )
 from napari_graphflow.errors import UserError
 from napari_graphflow.volume import Volume, read_volume, write_volume
-
-OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
-SPACING = (5.0, 0.8, 1.2)
-
-
-def scan(seed, shape=(6, 9, 11), low=-1000):
-    array = np.random.default_rng(seed).integers(low, 400, shape).astype(np.int16)
-    return Volume(array, SPACING, (10.0, -20.0, 300.0), OBLIQUE)
-
-
-def mask_of(volume, *values):
-    """A mask with a small box of each value."""
-    array = np.zeros(volume.shape, np.uint8)
-    for row, value in enumerate(values):
-        array[2:4, row * 2 : row * 2 + 2, 3:7] = value
-    return volume.with_array(array)
-
-
-def picture(path, seed, colour=True):
-    shape = (20, 30, 3) if colour else (20, 30)
-    array = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-    Image.fromarray(array).save(path)
-    return array
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """Two empty folders, for images and masks."""
-    images, masks = tmp_path / "images", tmp_path / "masks"
-    images.mkdir()
-    masks.mkdir()
-    return images, masks
-
-
-def write_scans(folders, count, labelled, values=(1, 2), ending=".nii.gz"):
-    images, masks = folders
-    for number in range(count):
-        volume = scan(number)
-        write_volume(images / f"case_{number}{ending}", volume)
-        if number < labelled:
-            write_volume(masks / f"case_{number}{ending}", mask_of(volume, *values))
-
-
-def names(cases):
-    return [case.name for case in cases]
-
-
-def texts(findings, severity=None):
-    return [one.text for one in findings if severity in (None, one.severity)]
-
 
 # Opening what others made
 

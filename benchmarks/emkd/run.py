@@ -20,7 +20,7 @@ from tasks import SEEDS, Command, run, student_rows, teacher_row  # noqa: E402
 
 #: The terms and their names.
 MODULES = {"pm": "prediction", "im": "importance", "ra": "affinity"}
-STUDENTS = {"kvasir": "enet", "hippocampus": "mobile_unet"}
+STUDENT = "enet"
 Weights = dict[str, str]
 
 
@@ -71,7 +71,7 @@ def rows(work: Path) -> dict[str, Command]:
             kinds = modules(chosen)
             if seed == SEEDS[0]:
                 kinds |= {n: settings(one) for n, one in TRIED.items() if one != chosen}
-            table |= student_rows(task, STUDENTS[task], work, seed, kinds)
+            table |= student_rows(task, STUDENT, work, seed, kinds)
     return table
 
 

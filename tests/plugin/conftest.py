@@ -11,7 +11,10 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_graphflow.config import ModelCard, Preprocessing
+from napari_graphflow.jobs import list_jobs
+from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.engine import engine
+from napari_graphflow.plugin.jobs_view import JobsView
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -40,6 +43,19 @@ def no_request_is_left(_worker: None) -> Iterator[None]:
     """Keep the warm worker from test to test, but nothing that one test asked of it."""
     yield
     engine().forget()
+
+
+@pytest.fixture
+def view(viewer: Viewer) -> Iterator[JobsView]:
+    """The list of jobs in the Distil widget; no job outlives it."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+    assert isinstance(widget, DistilWidget)
+    yield widget.jobs
+    viewer.window.remove_dock_widget("all")
+    # Those that wait first, or else they would start.
+    for job in sorted(list_jobs(), key=lambda job: not job.status().waiting):
+        if job.status().active:
+            job.cancel(timeout=1)
 
 
 @pytest.fixture

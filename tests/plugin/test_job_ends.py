@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from job_cases import new_job, put
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 
-from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, Status, create
+from napari_graphflow.jobs import Status
 from napari_graphflow.plugin.distil import DistilWidget
 
 NOTE = "jobs-seen.json"
@@ -32,24 +32,15 @@ def look(viewer: Viewer) -> Iterator[Look]:
     viewer.window.remove_dock_widget("all")
 
 
-def new_job(dataset: Path, name: str, state: str, **more: object) -> Job:
-    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
-    put(job, state, **more)
-    return job
-
-
-def put(job: Job, state: str, **more: object) -> None:
-    with job.writing():
-        job.write_status(Status(state=state, **more))
-
-
 def test_what_ended_meanwhile_is_told_once_in_one_sentence(look: Look, tmp_path: Path) -> None:
-    old = new_job(tmp_path, "old", "done", launched=1.0)
-    first, second = (new_job(tmp_path, name, "paused") for name in ("first", "second"))
+    old = new_job(tmp_path, "old", Status(state="done", launched=1.0))
+    first, second = (
+        new_job(tmp_path, name, Status(state="paused")) for name in ("first", "second")
+    )
     assert look() == [], "the jobs of former years are no news"
-    put(first, "done", launched=2.0)
-    put(second, "failed", launched=3.0, text="It broke.")
-    third = new_job(tmp_path, "third", "done", launched=4.0)
+    put(first, Status(state="done", launched=2.0))
+    put(second, Status(state="failed", launched=3.0, text="It broke."))
+    third = new_job(tmp_path, "third", Status(state="done", launched=4.0))
     assert old.status().state == "done"
     assert look() == ["third is done, second failed and first is done."]
     assert look() == []
@@ -57,13 +48,15 @@ def test_what_ended_meanwhile_is_told_once_in_one_sentence(look: Look, tmp_path:
 
 
 def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
-    job = new_job(tmp_path, "first", "running", launched=1.0, host="elsewhere", heartbeat=4e9)
+    job = new_job(
+        tmp_path, "first", Status(state="running", launched=1.0, host="elsewhere", heartbeat=4e9)
+    )
     assert look() == []
-    put(job, "failed", launched=1.0, text="It broke.", hint="Mend it.")
+    put(job, Status(state="failed", launched=1.0, text="It broke.", hint="Mend it."))
     assert look() == ["first: It broke. Mend it."]
-    put(job, "queued", rank=1.0)
+    put(job, Status(state="queued", rank=1.0))
     assert look() == []
-    put(job, "failed", launched=2.0, text="It broke again.")
+    put(job, Status(state="failed", launched=2.0, text="It broke again."))
     assert look() == ["first: It broke again."]
     assert look() == []
 
@@ -71,7 +64,7 @@ def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
 def test_many_ends_are_not_all_named(look: Look, tmp_path: Path) -> None:
     assert look() == []
     for number in range(7):
-        new_job(tmp_path, f"job {number}", "done", launched=1.0)
+        new_job(tmp_path, f"job {number}", Status(state="done", launched=1.0))
     (told,) = look()
     assert told.startswith("job 6 is done, job 5 is done, ")
     assert told.endswith(" and 3 more have ended.")
@@ -81,7 +74,7 @@ def test_many_ends_are_not_all_named(look: Look, tmp_path: Path) -> None:
 def test_a_damaged_note_is_made_anew(
     look: Look, home: Path, tmp_path: Path, content: bytes
 ) -> None:
-    job = new_job(tmp_path, "first", "done", launched=1.0)
+    job = new_job(tmp_path, "first", Status(state="done", launched=1.0))
     (home / NOTE).write_bytes(content)
     assert look() == []
     assert json.loads((home / NOTE).read_text()) == {job.name: "done 1.0"}
@@ -91,7 +84,7 @@ def test_a_note_that_cannot_be_written_is_done_without(
     look: Look, home: Path, tmp_path: Path
 ) -> None:
     (home / NOTE).mkdir()
-    new_job(tmp_path, "first", "done", launched=1.0)
+    new_job(tmp_path, "first", Status(state="done", launched=1.0))
     assert look() == []
     assert look() == []
     assert not list(home.glob(".*.part"))

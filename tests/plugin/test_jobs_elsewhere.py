@@ -3,18 +3,17 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from job_cases import new_job, put
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_graphflow.config import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, create, list_jobs
+from napari_graphflow.jobs import Job, Status
 from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.job_watch import STATS, Watch
 from napari_graphflow.plugin.jobs_view import JobsView
@@ -36,30 +35,6 @@ distil.jobs.start(begin, print, print)
 QTimer.singleShot(100, viewer.close)
 napari.run()
 """
-
-
-@pytest.fixture
-def view(viewer: Viewer) -> Iterator[JobsView]:
-    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
-    assert isinstance(widget, DistilWidget)
-    yield widget.jobs
-    viewer.window.remove_dock_widget("all")
-    for job in list_jobs():
-        if job.status().active:
-            job.cancel(timeout=1)
-
-
-def new_job(dataset: Path, name: str, status: Status | None = None) -> Job:
-    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
-    if status is not None:
-        put(job, status)
-    return job
-
-
-def put(job: Job, status: Status) -> None:
-    """Write a state as another process does."""
-    with job.writing():
-        job.write_status(status)
 
 
 def row_of(view: JobsView, job: Job) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from job_cases import new_job
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage
 
-from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, Status, create
+from napari_graphflow.jobs import Job, Status
 from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.jobs_table import COLOURS, JobsTable, short_time
 
@@ -25,13 +25,6 @@ def distil(viewer: Viewer) -> Iterator[DistilWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
     yield widget
     viewer.window.remove_dock_widget("all")
-
-
-def new_job(dataset: Path, name: str, status: Status) -> Job:
-    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
-    with job.writing():
-        job.write_status(status)
-    return job
 
 
 def running(step: int) -> Status:

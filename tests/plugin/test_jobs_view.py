@@ -4,22 +4,20 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from napari import Viewer
+from job_cases import new_job
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
 
-from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, Status, create, list_jobs, submit, waiting
+from napari_graphflow.jobs import Job, Status, submit, waiting
 from napari_graphflow.plugin.curves import POINTS, Curves
-from napari_graphflow.plugin.distil import DistilWidget
 from napari_graphflow.plugin.jobs_view import JobsView
 from napari_graphflow.preview import PREVIEW, chosen_case, draw
 
@@ -33,21 +31,6 @@ def records():
         yield {"event": "progress", "step": step, "total": 100000, "eta_s": 5.0}
 sys.exit(job_runner.run(Path(sys.argv[1]), records()))
 """
-
-
-@pytest.fixture
-def view(viewer: Viewer) -> Iterator[JobsView]:
-    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
-    assert isinstance(widget, DistilWidget)
-    yield widget.jobs
-    viewer.window.remove_dock_widget("all")
-    for job in sorted(list_jobs(), key=lambda job: not job.status().waiting):
-        if job.status().active:
-            job.cancel(timeout=1)
-
-
-def new_job(dataset: Path, name: str) -> Job:
-    return create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
 
 
 def running_job(dataset: Path) -> Job:

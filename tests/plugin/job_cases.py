@@ -1,0 +1,19 @@
+"""Jobs as the windows find them: created here, their states written as other processes do."""
+
+from pathlib import Path
+
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.jobs import Job, Status, create
+
+
+def new_job(dataset: Path, name: str, status: Status | None = None) -> Job:
+    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
+    if status is not None:
+        put(job, status)
+    return job
+
+
+def put(job: Job, status: Status) -> None:
+    """Write a state as another process does."""
+    with job.writing():
+        job.write_status(status)

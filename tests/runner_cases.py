@@ -1,0 +1,55 @@
+"""Small jobs for the tests of runners, and what they look at."""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from napari_graphflow.config import TrainingConfig
+from napari_graphflow.jobs import Job
+from napari_graphflow.model import load_model
+
+has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+has_submitit = pytest.mark.skipif(
+    importlib.util.find_spec("submitit") is None or sys.platform == "win32",
+    reason="needs submitit",
+)
+#: Seconds; on a busy computer Ray alone takes minutes to start.
+PATIENCE = 1200.0
+SMALL = {
+    "steps": 4, "validate_every": 2, "batch_size": 1, "patch_size": (16,) * 3, "threads": 1,
+    "device": "cpu",
+}  # fmt: skip
+
+
+def training(dataset: Path, **changes: Any) -> TrainingConfig:
+    return TrainingConfig(dataset=dataset, network="unet", width=4, **(SMALL | changes))
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.2)
+
+
+def history(job: Job) -> list[dict[str, Any]]:
+    events, offset = [], 0
+    while (found := job.events(offset))[0]:
+        events, offset = events + found[0], found[1]
+    return events
+
+
+@torch.no_grad()
+def logits(job: Job, images: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(images).logits
+    return found
+
+
+def metrics(job: Job) -> dict[tuple[str, int], float]:
+    return {(e["name"], e["step"]): e["value"] for e in history(job) if e["event"] == "metric"}
