@@ -16,6 +16,7 @@ from napari_graphflow.methods import (
     EMKDOptions,
     Frozen,
     GraphFlowOptions,
+    MethodName,
 )
 
 
@@ -145,13 +146,14 @@ class DistillationConfig(TrainingConfig):
     teacher
         Folder of a saved model.
     method
-        Name of the distillation method: graph_flow, emkd, logits or attention.
+        Distillation method.
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
     logits_weight
-        Weight of the logits distillation. Above 1 it may be better, with a warm-up.
+        Weight of the logits distillation (lambda 4 of Graph Flow). Above 1 it may be better, with
+        a warm-up.
     temperature
-        Temperature of the logits distillation of the other methods.
+        Temperature of the logits distillation; EMKD has its own.
     certainty
         Whether a voxel of an unlabelled case counts the less in the logits distillation, or in
         the prediction maps of EMKD's robust preset, the less certain its teacher is, by the
@@ -170,7 +172,7 @@ class DistillationConfig(TrainingConfig):
 
     teacher: Path
     network: str = "enet"
-    method: str = "graph_flow"
+    method: MethodName = "graph_flow"
     unlabelled: bool = True
     logits_weight: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -180,6 +182,15 @@ class DistillationConfig(TrainingConfig):
     emkd: EMKDOptions = EMKDOptions()
     attention: AttentionOptions = AttentionOptions()
     adversarial: AdversarialOptions = AdversarialOptions()
+
+    @model_validator(mode="after")
+    def _graph_patch_matches_dims(self) -> Self:
+        if len(self.graph_flow.patch) not in (1, self.dims):
+            raise ValueError(
+                f"the patch of the graph has {len(self.graph_flow.patch)} numbers but dims is "
+                f"{self.dims}; give one, or one per axis"
+            )
+        return self
 
 
 class ModelCard(Frozen):

@@ -19,6 +19,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.inference import Cancelled, Progress, over_windows, segment
 from napari_graphflow.model import Model
 from napari_graphflow.networks import Output
+from napari_graphflow.networks.taps import strides_of
 from napari_graphflow.preprocessing import check_fits, prepare, prepare_labels, restore_maps
 from napari_graphflow.volume import Volume
 
@@ -112,7 +113,7 @@ def importance_maps(
         def compute(windows: Tensor) -> Tensor:
             features = _tap(model.module(windows), tap).float()
             size = tuple(windows.shape[2:])
-            strides = _strides(size, features)
+            strides = strides_of(features, size)
             return to_input_grid(features.abs().pow(power).sum(1), strides, size)[:, None]
 
         prepared = prepare(volume, model.card.preprocessing)
@@ -246,8 +247,3 @@ def _tap(output: Output, name: str) -> Tensor:
             f"It has {', '.join(output.taps) or 'none'}; taps are named when it is imported.",
         )
     return output.taps[name]
-
-
-def _strides(size: tuple[int, ...], features: Tensor) -> list[int]:
-    # A tap of stride s has ceil(size / s) cells.
-    return [math.ceil(n / cells) for n, cells in zip(size, features.shape[2:], strict=True)]

@@ -20,6 +20,7 @@ from napari_graphflow.inference import Cancelled, Progress, over_windows
 from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.model import METHOD, Model, weights_hash
 from napari_graphflow.networks import Output
+from napari_graphflow.networks.taps import strides_of
 from napari_graphflow.preprocessing import check_fits, prepare, restore_maps
 from napari_graphflow.volume import Volume
 
@@ -84,7 +85,7 @@ def variation_maps(
         notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
     encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
     theirs, energy = _map(teacher, volume, options, encode, progress, cancelled)
-    mine = _scaled(own, own_energy if options.normalise == "each" else energy)
+    mine = _scaled(own, energy if options.normalise == "teacher" else own_energy)
     theirs = _scaled(theirs, energy)
     return VariationMaps(mine, theirs, theirs.with_array(theirs.array - mine.array), tuple(notes))
 
@@ -109,9 +110,7 @@ def _map(
         )
         energies.append(float(patch_energy(graph)))
         size = tuple(windows.shape[2:])
-        # A tap of stride s has ceil(size / s) cells.
-        stride = [math.ceil(n / cells) for n, cells in zip(size, encoder.shape[2:], strict=True)]
-        return to_input_grid(variation_map(graph), stride, size)[:, None]
+        return to_input_grid(variation_map(graph), strides_of(encoder, size), size)[:, None]
 
     maps = over_windows(
         compute,

@@ -3,9 +3,9 @@
 Nothing here imports torch, so that the window can list and describe them.
 """
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Frozen(BaseModel):
@@ -20,8 +20,8 @@ class AdversarialOptions(Frozen):
     Parameters
     ----------
     weight
-        Weight of the student's term; 0, for small data, leaves it out. At 1 the published score
-        fell below that of 0.1, so no more is allowed.
+        Weight of the student's term (lambda 3 of the paper); 0, for small data, leaves it out. At
+        1 the published score fell below that of 0.1, so no more is allowed.
     loss
         ``wgan_gp`` or ``hinge``.
     penalty
@@ -49,8 +49,11 @@ class GraphFlowOptions(Frozen):
     ----------
     patch
         Side p of the salient patch in feature pixels, odd; one number or one per axis.
-    vertex_weight, edge_weight
-        Weights of the vertex and the edge term.
+    vertex_weight
+        Weight of the vertices (lambda 1 of the paper): how the salient patch of each channel
+        changes from encoder to decoder. More binds the student closer to its teacher's features.
+    edge_weight
+        Weight of the edges (lambda 2): how the correlations between channels change.
     salience
         Whether a channel's peak is its largest value or its largest magnitude.
     edge
@@ -60,15 +63,17 @@ class GraphFlowOptions(Frozen):
         The variation of a patch as a vector, or its squared length.
     normalise
         ``each`` divides each network's patches by its own energy, since an untrained student's
-        may be a hundred times its teacher's; ``teacher`` divides both by the teacher's (the
-        published loss up to a constant).
+        may be a hundred times its teacher's; ``channel`` does so for each channel, since one of
+        them may outweigh all others; ``teacher`` divides both by the teacher's (the published loss
+        up to a constant).
     reduction
         ``dimensionless`` or the sums of the paper, whose weights are of the order of 1e-5 and 1e-9.
     paraphraser_steps
         Steps of training for the auto-encoders that compress the teacher's taps; 0 leaves them
         out, and 1x1 convolutions then widen the student's taps to the teacher's.
     tap_pairs
-        How many encoder-decoder tap pairs are compared, where both networks have them.
+        How many encoder-decoder tap pairs are compared (L of the paper), where both networks have
+        them: at stride 4, then 2, then 8.
     """
 
     patch: tuple[int, ...] = (3,)
@@ -77,7 +82,7 @@ class GraphFlowOptions(Frozen):
     salience: Literal["max", "abs"] = "max"
     edge: Literal["inner", "gram_of_variation", "pearson", "cosine"] = "inner"
     vertex: Literal["vector", "scalar"] = "vector"
-    normalise: Literal["teacher", "each"] = "each"
+    normalise: Literal["teacher", "each", "channel"] = "each"
     reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
     paraphraser_steps: Annotated[int, Field(ge=0)] = 300
     tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1
@@ -89,7 +94,19 @@ class GraphFlowOptions(Frozen):
                 "the sums of the paper are large: with reduction paper_sum set vertex_weight and "
                 "edge_weight, 1e-5 and 1e-9 as published"
             )
+        if self.reduction == "paper_sum" and self.normalise != "teacher":
+            raise ValueError(
+                "the sums of the paper take the patches as they are: with reduction paper_sum set "
+                "normalise to teacher"
+            )
         return self
+
+    @field_validator("patch")
+    @classmethod
+    def _patch_has_a_centre(cls, patch: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(patch) <= 3 or any(side < 1 or side % 2 == 0 for side in patch):
+            raise ValueError("give one odd number, such as 3, or one per axis")
+        return patch
 
 
 class EMKDOptions(Frozen):
@@ -135,15 +152,21 @@ class AttentionOptions(Frozen):
 
 
 class MethodInfo(NamedTuple):
-    """A distillation method as a list shows it, and the module and class that hold it."""
+    """A distillation method as a list shows it, and the module and class that hold it.
+
+    `uses` names the settings of `DistillationConfig` that not every method heeds; a form hides
+    those of other methods.
+    """
 
     title: str
     text: str
     tip: str
     path: str
+    uses: tuple[str, ...]
 
 
 _METHODS = "napari_graphflow.distillation"
+_LOGITS = ("logits_weight", "temperature", "certainty")
 #: All distillation methods, by the name that a run gives them.
 METHODS: dict[str, MethodInfo] = {
     "graph_flow": MethodInfo(
@@ -152,6 +175,7 @@ METHODS: dict[str, MethodInfo] = {
         "Cross-layer variation graphs, with vertex and edge distillation and logits distillation "
         "(Graph Flow, IEEE TMI 2022).",
         f"{_METHODS}.graph_flow_method:GraphFlow",
+        (*_LOGITS, "graph_flow", "adversarial"),
     ),
     "emkd": MethodInfo(
         "EMKD",
@@ -159,17 +183,25 @@ METHODS: dict[str, MethodInfo] = {
         "lesion; uses unlabelled cases for the first two.",
         "Prediction maps, importance maps and region affinity (EMKD, IEEE TMI 2021).",
         f"{_METHODS}.emkd_method:EMKD",
+        ("certainty", "emkd"),
     ),
     "logits": MethodInfo(
         "Soft answers",
         "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
         "Logits distillation with a temperature (Hinton et al., 2015).",
         f"{_METHODS}.logits_method:LogitsDistillation",
+        _LOGITS,
     ),
     "attention": MethodInfo(
         "Attention transfer",
         "Learns where the teacher's features are strong; uses unlabelled cases.",
         "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
         f"{_METHODS}.attention_method:AttentionTransfer",
+        ("attention",),
     ),
 }
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    #: Checked, and offered by the command line, by the names of `METHODS`.
+    MethodName = Literal[tuple(METHODS)]

@@ -89,3 +89,16 @@ def folders(tmp_path):
     images.mkdir()
     masks.mkdir()
     return images, masks
+
+
+@pytest.fixture(scope="session")
+def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small 3D U-Net that has learnt something."""
+    from training_cases import training
+
+    from napari_graphflow.training import train
+
+    folder = tmp_path_factory.mktemp("teacher")
+    records = list(train(training(blobs, steps=30, validate_every=15), folder))
+    assert records[-1]["event"] == "model"
+    return folder / "artifacts" / "model"

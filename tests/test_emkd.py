@@ -272,6 +272,22 @@ def test_cells_of_odd_images_lie_where_those_of_the_network_do(masks):
     assert region_weights(labels, 2, (25, 3), masks).shape == (1, 2, 25, 3)
 
 
+@pytest.mark.parametrize("masks", ["nearest", "area"])
+@pytest.mark.parametrize("stride", [2, 4, 8, 16])
+@pytest.mark.parametrize("pixels", [17, 20, 25, 33, 41, 49])
+def test_each_cell_of_an_odd_image_has_its_own_pixels(pixels, stride, masks):
+    """Cells of the size that a strided layer gives them, although several strides fit the count."""
+    if pixels <= stride:
+        pytest.skip("a single cell covers all")
+    labels = torch.zeros(1, pixels, pixels, dtype=torch.int64)
+    labels[:, stride : 2 * stride] = 1
+    cells = -(-pixels // stride)
+    weights = region_weights(labels, 2, (cells, cells), masks)[0, 1]
+    full = min(pixels, 2 * stride) - stride if masks == "area" else stride
+    assert weights[1, 0].item() == pytest.approx(full / stride)
+    assert weights[0].sum() == weights[2:].sum() == 0
+
+
 def test_a_lesion_smaller_than_a_cell_still_counts_by_its_area():
     """A disc of radius 3 at the middle of a cell of 8 x 8 that starts with background."""
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")

@@ -93,23 +93,25 @@ def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
         assert not same_weights(off, run(option, **{option: value}))
 
 
-def test_both_presets_give_the_same_terms_where_the_published_code_is_sound():
+@pytest.mark.parametrize("size", [(48, 64), (16, 24, 32)], ids=["2d", "3d"])
+def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size):
     """Two regions in every image, on whole cells, and taps of equal size."""
-    labels = torch.zeros(2, 48, 64, dtype=torch.int64)
-    labels[0, 8:24, 16:40], labels[1, 32:, :8] = 1, 1
+    dims = len(size)
+    labels = torch.zeros(2, *size, dtype=torch.int64)
+    labels[0, ..., 8:24, 16:24], labels[1, ..., 16:, :8] = 1, 1
     torch.manual_seed(0)
-    student, teacher = build("enet", 1, 2, 2, 8).eval(), build("raunet", 1, 2, 2, 8).eval()
-    images = torch.rand(2, 1, 48, 64)
+    student, teacher = (build(name, 1, 2, dims, 8).eval() for name in ("enet", "raunet"))
+    images = torch.rand(2, 1, *size)
     with torch.no_grad():
         outputs = student(images), teacher(images)
         found = []
         for preset in ("robust", "official"):
             options = EMKDOptions(preset=preset)
             config = DistillationConfig(
-                dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=2
+                dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=dims
             )
             method = build_method(config)
-            terms = method.terms(*outputs, torch.ones(2, 48, 64))
+            terms = method.terms(*outputs, torch.ones(2, *size))
             found.append(terms | method.labelled_terms(*outputs, labels))
     assert found[0].keys() == method.weights.keys()
     for name, value in found[0].items():

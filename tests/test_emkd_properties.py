@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from napari_graphflow.distillation.emkd import (
     affinity_matrix,
+    focal_dice_loss,
     importance_maps_loss,
     prediction_maps_loss,
     region_affinity_loss,
@@ -57,7 +58,9 @@ def test_predictions_equal_up_to_a_constant_in_each_pixel_are_equal(seed, dims, 
 def test_at_high_temperature_half_the_variance_over_classes_remains(seed, classes):
     student, teacher = random(2, classes, 3, 4, seed=seed), random(2, classes, 3, 4, seed=seed + 1)
     limit = (student - teacher).var(1, unbiased=False).mean() / 2
-    assert prediction_maps_loss(student, teacher, 1000).item() == near(limit.item(), 1e-2)
+    # What is left falls with tau, and for two classes with its square.
+    rest = 1e-5 if classes == 2 else 1e-2
+    assert prediction_maps_loss(student, teacher, 1000).item() == pytest.approx(limit.item(), rest)
     if classes == 2:
         differences = [z[:, 1] - z[:, 0] for z in (student, teacher)]
         eighth = (differences[0] - differences[1]).square().mean() / 8
@@ -132,7 +135,8 @@ def test_taps_of_different_sizes_meet(resize):
 def test_only_the_angles_between_regions_count(masks, seed, dims):
     student, teacher, labels = case(seed, dims)
     loss = region_affinity_loss(student, teacher, labels, 3, masks).item()
-    assert 0 <= loss <= 4
+    assert 0 < loss <= 4
+    assert region_affinity_loss(student.relu(), teacher.relu(), labels, 3, masks) <= 1
     scale = torch.tensor([1e-4, 30.0]).double().view(2, *[1] * (dims + 1))
     rotation = torch.linalg.qr(random(3, 3, seed=seed + 7)).Q
     rotated = torch.einsum("ck,bk...->bc...", rotation, student)
@@ -145,8 +149,17 @@ def test_only_the_angles_between_regions_count(masks, seed, dims):
     renamed = torch.tensor([2, 0, 1])[labels]
     assert region_affinity_loss(student, teacher, renamed, 3, masks).item() == near(loss)
     assert region_affinity_loss(student, 5 * student, labels, 3, masks).item() == near(0, 1e-12)
-    paper = region_affinity_loss(student, teacher, labels, 3, masks, reduction="paper").item()
-    assert paper <= loss + 1e-12
+
+
+@given(seed=seeds, present=st.sets(st.integers(0, 3), min_size=2))
+def test_the_mean_affinity_never_differs_more_than_the_pairs_of_an_image(seed, present):
+    student, teacher, labels = case(seed, batch=1, classes=4)
+    labels = torch.where(torch.isin(labels, torch.tensor(sorted(present))), labels, IGNORE)
+    pairs, paper = (
+        region_affinity_loss(student, teacher, labels, 4, reduction=reduction).item()
+        for reduction in ("pairs", "paper")
+    )
+    assert 0 < paper <= pairs + 1e-12
 
 
 @masks
@@ -224,12 +237,15 @@ def test_the_gradient_is_even_inside_a_region_and_at_right_angles_to_its_vector(
     labels[:, 0], labels[:, 1:3] = 0, 1
     region_affinity_loss(student, teacher, labels, 2, "nearest").backward()
     weights = region_weights(labels, 2, (4, 6), "nearest").double()
-    vectors = region_vectors(student.detach(), weights)
+    vectors = region_vectors(student.detach(), weights).requires_grad_()
+    theirs = affinity_matrix(region_vectors(teacher, weights))
+    (affinity_matrix(vectors) - theirs)[:, 0, 1].square().mean().backward()
     for label, rows in ((0, slice(0, 1)), (1, slice(1, 3))):
         inside = student.grad[:, :, rows].flatten(2)
         assert inside.any()
         torch.testing.assert_close(inside, inside[..., :1].expand_as(inside))
-        along = (inside[..., 0] * vectors[:, label]).sum(1)
+        torch.testing.assert_close(inside[..., 0] * inside.shape[-1], vectors.grad[:, label])
+        along = (inside[..., 0] * vectors[:, label].detach()).sum(1)
         torch.testing.assert_close(along, torch.zeros(2).double())
     assert not student.grad[:, :, 3].any()
 
@@ -268,6 +284,11 @@ def test_half_precision_neither_overflows_nor_loses_the_value(dtype):
 
     with torch.autocast("cpu", dtype=dtype):
         found = losses(student, teacher, logits)
+    many = torch.zeros(2, 2, 512, 512, dtype=dtype)  # their sum is beyond the largest float16
+    ones = torch.ones(2, 512, 512, dtype=torch.int64)
+    assert focal_dice_loss(many, ones).item() == pytest.approx(
+        focal_dice_loss(many.double(), ones).item(), rel=1e-4
+    )
     assert all(loss.dtype == torch.float32 for loss in found)
     exact = losses(student.detach().double(), teacher.double(), logits.detach().double())
     for loss, value in zip(found, exact, strict=True):

@@ -11,16 +11,16 @@ from napari_graphflow.distillation.graph_flow import (
     edges,
     graph_flow_attributions,
     graph_flow_loss,
-    patch_positions,
     salience,
     variation_graph,
 )
 from napari_graphflow.distillation.paraphraser import Paraphraser
+from napari_graphflow.distillation.salience import patch_positions
 
 EDGES = ["inner", "gram_of_variation", "pearson", "cosine"]
 VERTICES = ["vector", "scalar"]
 REDUCTIONS = ["paper_sum", "dimensionless"]
-NORMALISE = ["teacher", "each"]
+NORMALISE = ["teacher", "each", "channel"]
 SHAPES = [
     pytest.param((2, 5, 9, 11), 3, id="2d"),
     pytest.param((2, 5, 9, 11), (1, 5), id="2d-anisotropic"),

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_graphflow.distillation.graph_flow import (
+    channel_energy,
     edges,
     graph_flow_attributions,
     graph_flow_loss,
@@ -20,7 +21,7 @@ from napari_graphflow.errors import UserError
 EDGES = ["inner", "gram_of_variation", "pearson", "cosine"]
 VERTICES = ["vector", "scalar"]
 REDUCTIONS = ["paper_sum", "dimensionless"]
-NORMALISE = ["teacher", "each"]
+NORMALISE = ["teacher", "each", "channel"]
 SHAPES = [
     pytest.param((2, 5, 9, 11), 3, id="2d"),
     pytest.param((2, 5, 9, 11), (1, 5), id="2d-anisotropic"),
@@ -334,3 +335,38 @@ def test_wrong_pairs_are_refused_with_a_sentence_that_says_what_to_choose():
     for shape, said in shapes:
         with pytest.raises(UserError, match=said):
             variation_graph(torch.zeros(2, 4, 8, 8), torch.zeros(shape), 3)
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+def test_a_teacher_whose_features_are_zero_is_compared_as_it_is(normalise):
+    student = taps((1, 2, 4, 4), 5, grad=True)
+    dead = variation_graph(*[torch.zeros(1, 2, 4, 4, dtype=torch.float64)] * 2, 3)
+    losses = graph_flow_loss(variation_graph(*student, 3), dead, normalise=normalise)
+    gradients = torch.autograd.grad(sum(losses), student)
+    assert all(0 < loss.item() < 1e3 for loss in losses)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_one_strong_channel_hides_the_others_unless_each_has_its_own_unit():
+    """The third channel of the teacher is a thousand times the others, and the student's right."""
+    scale = torch.tensor([1.0, 1.0, 1000.0]).double()[:, None, None]
+    teacher = [scale * tap for tap in taps((2, 3, 8, 8), 6)]
+    other = [scale * tap for tap in taps((2, 3, 8, 8), 7)]
+    student = [torch.cat([b[:, :2], a[:, 2:]], 1) for a, b in zip(teacher, other, strict=True)]
+    graphs = variation_graph(*student, 3), variation_graph(*teacher, 3)
+    together = graph_flow_loss(*graphs, normalise="each")
+    apart = graph_flow_loss(*graphs, normalise="channel")
+    assert max(loss.item() for loss in together) < 1e-4
+    assert min(loss.item() for loss in apart) > 1e-2
+    by_hand = channel_energy(graphs[1])
+    assert by_hand.shape == (3,)
+    torch.testing.assert_close(by_hand.mean(), patch_energy(graphs[1]))
+    units = [
+        (
+            g.vertices / channel_energy(g).sqrt()[:, None],
+            g.edges / channel_energy(g).sqrt().outer(channel_energy(g).sqrt()),
+        )
+        for g in graphs
+    ]
+    vertices, edges = ((a - b).square().mean() for a, b in zip(*units, strict=True))
+    torch.testing.assert_close(apart, (vertices, edges / 81))

@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import SegResNet
-from safetensors.torch import load_file, save_file
+from training_cases import assert_equal_weights, distillation, metrics, training
 
-from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
+from napari_graphflow.config import DistillationConfig
 from napari_graphflow.dataset import Dataset, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain
-from napari_graphflow.heatmaps import variation_maps
 from napari_graphflow.inference import segment
 from napari_graphflow.methods import AdversarialOptions, GraphFlowOptions
 from napari_graphflow.metrics import IGNORE
-from napari_graphflow.model import import_model, load_model, weights_hash
+from napari_graphflow.model import load_model
 from napari_graphflow.samples import sample_dataset
 from napari_graphflow.training import distill, supervised_loss, train
 from napari_graphflow.training_data import (
@@ -26,50 +24,6 @@ from napari_graphflow.training_data import (
     choose_patch_size,
     choose_preprocessing,
 )
-
-PATCH = (16, 16, 16)
-
-
-def training(dataset: Path, **changes: object) -> TrainingConfig:
-    settings = {
-        "dataset": dataset, "network": "unet", "width": 4, "steps": 6, "patch_size": PATCH,
-        "validate_every": 3, "threads": 1, "device": "cpu", "batch_size": 1,
-    }  # fmt: skip
-    return TrainingConfig(**(settings | changes))
-
-
-def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
-    options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
-    settings = {"network": "enet", "width": 8, "teacher": teacher, "graph_flow": options}
-    base = training(dataset).model_dump(exclude={"name"})
-    return DistillationConfig(**(base | settings | changes))
-
-
-@pytest.fixture(scope="module")
-def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    records = list(train(training(blobs, steps=30, validate_every=15), folder))
-    assert records[-1]["event"] == "model"
-    return folder / "artifacts" / "model"
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_model(folder / "artifacts" / "model").module.state_dict()
-
-
-def assert_equal_weights(one: Path, other: Path) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-
-
-def metrics(records: list[dict]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for record in records:
-        if record["event"] == "metric":
-            found.setdefault(record["name"], []).append(record["value"])
-    return found
 
 
 def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
@@ -196,92 +150,6 @@ def test_so_does_one_in_mixed_precision(blobs, tmp_path):
     pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
 
 
-def test_distillation_leaves_the_teacher_alone_and_uses_every_term(blobs, teacher, tmp_path):
-    before = weights_hash(teacher)
-    records = list(distill(distillation(blobs, teacher), tmp_path))
-    assert weights_hash(teacher) == before
-    scores = metrics(records)
-    for term in ("supervised", "logits", "vertices", "edges"):
-        assert all(value > 0 for value in scores[f"loss/{term}"]), term
-    total = np.sum([scores[f"loss/{t}"] for t in ("supervised", "logits", "vertices", "edges")], 0)
-    np.testing.assert_allclose(scores["loss/total"], total, rtol=1e-5)
-    assert set(scores) >= {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
-    model = load_model(tmp_path / "artifacts" / "model")
-    assert model.card.role == "student"
-    assert model.card.preprocessing == load_model(teacher).card.preprocessing
-    assert model.card.provenance["unlabelled_cases"] == 3
-    assert (model.folder / "method.safetensors").is_file()
-    assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
-
-
-def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
-    blobs, teacher, tmp_path
-):
-    options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
-    adversarial = AdversarialOptions(weight=0.1, loss="hinge")
-    records = list(
-        distill(distillation(blobs, teacher, adversarial=adversarial, **options), tmp_path)
-    )
-    scores = metrics(records)
-    assert scores["loss/adversarial"]
-    assert scores["loss/discriminator"]
-    for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
-        assert scores[f"gradient/{term}"][0] > 0, term
-    assert 0 <= scores["graph/peaks_moved"][0] <= 1
-    student = load_model(tmp_path / "artifacts" / "model")
-    saved = load_file(student.folder / "method.safetensors")
-    assert "adapters.encoder.weight" in saved
-    assert not any("discriminator" in name for name in saved)
-    shorter = distillation(blobs, teacher, **(options | {"steps": 1, "validate_every": 1}))
-    list(distill(shorter, tmp_path / "shorter"))
-    before = load_file(tmp_path / "shorter" / "artifacts" / "model" / "method.safetensors")
-    assert not torch.equal(before["adapters.encoder.weight"], saved["adapters.encoder.weight"])
-    image = read_case(Dataset.open(blobs).cases[0])
-    drawn = variation_maps(student, image, load_model(teacher))
-    assert drawn.student.array.max() > 0
-
-
-def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teacher, tmp_path):
-    options = GraphFlowOptions(paraphraser_steps=0)
-    config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
-    scores = metrics(list(distill(config, tmp_path)))
-    assert all(value > 0 for value in scores["loss/vertices"])
-    assert not any(name.startswith("paraphraser") for name in scores)
-    student = load_model(tmp_path / "artifacts" / "model")
-    saved = load_file(student.folder / "method.safetensors")
-    width = load_model(teacher).module(torch.zeros(1, 1, *PATCH)).taps["encoder"].shape[1]
-    assert saved["adapters.encoder.weight"].shape[0] == width
-    image = read_case(Dataset.open(blobs).cases[0])
-    notes = " ".join(variation_maps(student, image, load_model(teacher)).notes)
-    assert "not matched" not in notes
-    assert "paraphraser" not in notes
-
-
-def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
-    def run(name: str, **weight: float) -> Path:
-        options = GraphFlowOptions(paraphraser_steps=1, **weight)
-        config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
-        list(distill(config, tmp_path / name))
-        return tmp_path / name
-
-    off = run("off", vertex_weight=0, edge_weight=0)
-    plain = distillation(blobs, teacher, method="logits", steps=2, validate_every=2)
-    list(distill(plain, tmp_path / "logits"))
-    assert_equal_weights(off, tmp_path / "logits")
-    for term in ("vertex_weight", "edge_weight"):
-        other = run(term, **({"vertex_weight": 0, "edge_weight": 0} | {term: 0.5}))
-        with pytest.raises(AssertionError):
-            assert_equal_weights(off, other)
-
-
-def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher, tmp_path):
-    for name in ("all", "sure"):
-        more = {"certainty": name == "sure", "method": "logits", "labelled": 1, "steps": 2}
-        list(distill(distillation(blobs, teacher, **more), tmp_path / name))
-    with pytest.raises(AssertionError):
-        assert_equal_weights(tmp_path / "all", tmp_path / "sure")
-
-
 def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path):
     config = training(blobs, labelled=1, steps=1, validate_every=1)
     list(train(config, tmp_path))
@@ -310,28 +178,20 @@ def test_pictures_train_a_network_that_segments_pictures(tmp_path):
     assert segment(model, image).labels.shape == image.shape
 
 
-def test_any_network_of_monai_can_teach(blobs, tmp_path):
-    """A checkpoint that this project did not train, its taps named by their modules."""
-    torch.manual_seed(0)
-    save_file(SegResNet(3, 8, 1, 3).state_dict(), tmp_path / "segresnet.safetensors")
-    card = ModelCard(
-        name="foreign", role="teacher", network="monai:SegResNet", dims=3, in_channels=1,
-        classes={"background": 0, "organ": 1, "lesion": 2}, patch_size=PATCH,
-        arguments={"init_filters": 8, "multiple": 8}, preprocessing=Preprocessing(),
-        taps={"encoder": "down_layers.2", "decoder": "up_layers.0"},
-    )  # fmt: skip
-    import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
-    records = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
-    assert all(value > 0 for value in metrics(records)["loss/vertices"])
-
-
 def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
     with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is to be 2D"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
     with pytest.raises(ValueError, match="1e-5 and 1e-9 as published"):
         GraphFlowOptions(reduction="paper_sum")
-    with pytest.raises(UserError, match="no distillation method"):
-        list(distill(distillation(blobs, teacher, method="magic"), tmp_path))
+    with pytest.raises(ValueError, match="set normalise to teacher"):
+        GraphFlowOptions(reduction="paper_sum", vertex_weight=1e-5, edge_weight=1e-9)
+    for patch in ((4,), (), (3, 3, 3, 3)):
+        with pytest.raises(ValueError, match="give one odd number"):
+            GraphFlowOptions(patch=patch)
+    with pytest.raises(ValueError, match="2 numbers but dims is 3"):
+        distillation(blobs, teacher, graph_flow=GraphFlowOptions(patch=(3, 3)))
+    with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits' or 'attention'"):
+        distillation(blobs, teacher, method="magic")
     with pytest.raises(UserError, match="The student has no tap decoder"):
         list(distill(distillation(blobs, teacher, network="resnet18"), tmp_path / "flat"))
     with pytest.raises(UserError, match="bf16-mixed, 3D networks cannot be trained"):

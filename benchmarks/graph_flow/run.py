@@ -63,6 +63,9 @@ TRIED: Settings = {
     "search_logits_t1_w10": methods((*T1, *W10), "0", "0")["logits"],
     "search_graph_warm": (*methods((*T1, *W10), "0.1", "150")["graph_flow"], *WARM),
     "search_graph_0.5": methods((*T1, *W10), "0.5", "150")["graph_flow"],
+    "search_logits_t1_w1": methods((*T1, *W1), "0", "0")["logits"],
+    "search_graph_t1_w1": methods((*T1, *W1), "0.1", "150")["graph_flow"],
+    "search_graph_t1_w1_0.5": methods((*T1, *W1), "0.5", "150")["graph_flow"],
 }
 SEARCH: dict[tuple[str, str], Settings] = {
     ("kvasir", STUDENT): TRIED,

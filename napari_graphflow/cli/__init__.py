@@ -6,7 +6,8 @@ Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked for, 130 int
 import sys
 from typing import NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from napari_graphflow import __version__
 from napari_graphflow.cli.data import datasets
@@ -16,6 +17,7 @@ from napari_graphflow.cli.networks import models, networks
 from napari_graphflow.cli.runs import distill, evaluate, segment, train
 from napari_graphflow.cli.terminal import console, fail, output
 from napari_graphflow.cli.volumes import volumes
+from napari_graphflow.config import first_problem
 from napari_graphflow.errors import UserError
 
 app = App(
@@ -33,9 +35,17 @@ for command in (
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     try:
-        result = app(arguments, console=output, error_console=console, result_action="return_value")
+        result = app(
+            arguments,
+            console=output,
+            print_error=False,
+            exit_on_error=False,
+            result_action="return_value",
+        )
     except UserError as error:
         fail(str(error))
+    except CycloptsError as error:
+        fail(_mistake(error))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in {
             "torch", "monai", "lightning_fabric", "safetensors",
@@ -48,6 +58,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _mistake(error: CycloptsError) -> str:
+    """One sentence for arguments that cannot be understood."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return str(error)
+    where = ".".join(str(part) for part in cause.errors()[0]["loc"])
+    text = first_problem(cause).removeprefix(f"{where}: ")
+    option = f"--{where.replace('_', '-')}: " if where else ""
+    return f"{option}{text}."
 
 
 @app.command(show=False)

@@ -127,11 +127,6 @@ def check_taps(student: Output, teacher: Output, names: Iterable[str]) -> None:
 
 def build_method(config: DistillationConfig) -> Method:
     """Build the method that a configuration names."""
-    if config.method not in METHODS:
-        raise UserError(
-            f"There is no distillation method {config.method}.",
-            f"Choose one of {', '.join(METHODS)}.",
-        )
     module, name = METHODS[config.method].path.split(":")
     method: Method = getattr(import_module(module), name)(config)
     return method

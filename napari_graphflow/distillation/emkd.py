@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from napari_graphflow.distillation.logits import logits_loss
 from napari_graphflow.errors import UserError
+from napari_graphflow.networks.taps import stride_of
 
 Masks = Literal["area", "nearest"]
 Absent = Literal["skip", "count"]
@@ -65,9 +66,20 @@ def prediction_maps_loss(
     student_logits, teacher_logits
         (B, R, H, W) or (B, R, D, H, W). Gradients reach the student only.
     temperature
-        tau.
+        tau, above 0.
     weight
         (B, H, W) or (B, D, H, W), how much each pixel counts; None, as published, counts all.
+        Where all weights are 0 the loss is 0.
+
+    Returns
+    -------
+    Tensor
+        A scalar, at least float32.
+
+    Raises
+    ------
+    UserError
+        If student and teacher differ in shape.
     """
     return logits_loss(student_logits, teacher_logits, temperature, weight)
 
@@ -128,8 +140,9 @@ def importance_maps_loss(
 def region_weights(labels: Tensor, classes: int, size: Sequence[int], masks: Masks) -> Tensor:
     """How much of each cell of a tap belongs to each region.
 
-    Cell i of a tap covers the pixels ``i s ... (i + 1) s - 1``, with s the whole number that
-    gives the tap its size; where there is none, both kinds are resampled.
+    Cell i of a tap covers the pixels ``i s ... (i + 1) s - 1``, with s the tap's stride
+    (:func:`~napari_graphflow.networks.taps.stride_of`); where there is none, both kinds are
+    resampled.
 
     Parameters
     ----------
@@ -149,7 +162,7 @@ def region_weights(labels: Tensor, classes: int, size: Sequence[int], masks: Mas
         (B, R, *size), float32, 0 to 1.
     """
     pixels = labels.shape[1:]
-    strides = [-(-n // cells) for n, cells in zip(pixels, size, strict=True)]
+    strides = [stride_of(n, cells) for n, cells in zip(pixels, size, strict=True)]
     whole = [-(-n // step) for n, step in zip(pixels, strides, strict=True)] == list(size)
     if masks == "nearest" and whole:
         labels = labels[(slice(None), *(slice(None, None, step) for step in strides))]
@@ -269,15 +282,22 @@ def focal_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """``L_seg``, half focal and half Dice, over the pixels with a class index as label.
 
     Focal: the mean of ``-(1 - p_y)^2 log p_y``, its factor outside of the gradient. Dice: over the
-    whole batch with a smooth term of 1, averaged over the classes but the background.
+    whole batch with a smooth term of 1, averaged over the classes but the background. As in the
+    authors' code.
 
     Parameters
     ----------
     logits
-        (B, R, *spatial).
+        (B, R, *spatial). Computed in at least float32, since sums over a batch overflow float16.
     labels
         (B, *spatial), int64.
+
+    Returns
+    -------
+    Tensor
+        A scalar; 0 where all pixels are ignored.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     valid = (labels >= 0) & (labels < logits.shape[1])
     target = functional.one_hot(labels.where(valid, 0), logits.shape[1]).movedim(-1, 1)
     target = target * valid[:, None]

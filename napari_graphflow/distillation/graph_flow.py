@@ -11,22 +11,24 @@ Notation: batch B, channels C, n = 2 or 3 spatial axes, patch side p, patch leng
 """
 
 from collections.abc import Sequence
-from math import prod
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from napari_graphflow.distillation.salience import Salience, patch_sides, salience
 from napari_graphflow.errors import UserError
 
-Salience = Literal["max", "abs"]
 Edge = Literal["inner", "gram_of_variation", "pearson", "cosine"]
 Vertex = Literal["vector", "scalar"]
 Reduction = Literal["dimensionless", "paper_sum"]
-Normalise = Literal["teacher", "each"]
+Normalise = Literal["teacher", "each", "channel"]
 
-#: Lower bound of the student's energy beside the teacher's where each is divided by its own.
+#: Lower bound of the student's energy beside the teacher's where each is divided by its own, and
+#: of a channel's beside the mean of all.
 SMALLEST_ENERGY_RATIO = 1e-6
+#: Edges that grow with the square of the features.
+UNSCALED = ("inner", "gram_of_variation")
 
 
 class VariationGraph(NamedTuple):
@@ -63,98 +65,6 @@ class VariationGraph(NamedTuple):
     vertex: Vertex
 
 
-def salience(
-    features: Tensor, patch: int | Sequence[int], mode: Salience = "max"
-) -> tuple[Tensor, Tensor]:
-    """Cut the patch around the peak of every channel (reconstruction).
-
-    ``P_c = X[c, m_c + delta]`` with ``m_c = argmax_u X[c, u]``; the first peak wins on ties.
-    Gradients flow through the values of the patch, never through its location.
-
-    Parameters
-    ----------
-    features
-        One tap, (B, C, H, W) or (B, C, D, H, W).
-    patch
-        Side p in feature pixels, odd; one number, or one per spatial axis.
-    mode
-        ``max`` looks for the largest value (reconstruction), ``abs`` for the largest magnitude
-        (design choice, for taps without an activation).
-
-    Returns
-    -------
-    patches
-        (B, C, m), at least float32. Entries outside the map are 0 (design choice: the peak stays
-        in the centre and m constant).
-    index
-        Flat spatial index of the peaks, (B, C).
-
-    Raises
-    ------
-    UserError
-        If the patch side is even or does not fit the number of axes.
-    """
-    size = tuple(features.shape[2:])
-    sides = patch_sides(patch, len(size))
-    index = _peaks(features.detach(), mode)
-    positions, inside = patch_positions(index, size, sides)
-    patches = features.flatten(2).gather(2, positions)
-    patches = patches.to(torch.promote_types(features.dtype, torch.float32))
-    return patches.masked_fill(~inside, 0), index
-
-
-def patch_sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """Give the odd patch side along each of `dims` (2 or 3) spatial axes."""
-    sides = (patch,) if isinstance(patch, int) else tuple(patch)
-    sides = sides * dims if len(sides) == 1 else sides
-    if dims not in (2, 3) or len(sides) != dims:
-        raise UserError(
-            f"A patch with {len(sides)} sides does not fit features with {dims} spatial axes.",
-            "Give one odd number, or one for each of the 2 or 3 spatial axes.",
-        )
-    if any(side < 1 or side % 2 == 0 for side in sides):
-        raise UserError(
-            f"The patch side {' x '.join(map(str, sides))} has no centre.",
-            "Choose odd numbers, such as 3 or 9.",
-        )
-    return sides
-
-
-def patch_positions(
-    index: Tensor, size: Sequence[int], patch: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Locate every entry of the patches around `index` in a map of spatial `size`.
-
-    Returns
-    -------
-    positions
-        Flat spatial indices, (B, C, m), in row-major order of the patch; clamped to the map.
-    inside
-        Whether the entry lies inside the map, (B, C, m).
-    """
-    positions = index.new_zeros(*index.shape, 1)
-    inside = torch.ones_like(positions, dtype=torch.bool)
-    for axis, (length, side) in enumerate(zip(size, patch, strict=True)):
-        peak = index // prod(size[axis + 1 :]) % length
-        at = peak[..., None] + torch.arange(side, device=index.device) - side // 2
-        within = (at >= 0) & (at < length)
-        at = at.clamp(0, length - 1)
-        positions = (positions[..., None] * length + at[..., None, :]).flatten(2)
-        inside = (inside[..., None] & within[..., None, :]).flatten(2)
-    return positions, inside
-
-
-def _peaks(features: Tensor, mode: Salience) -> Tensor:
-    strength = features.abs() if mode == "abs" else features
-    # The best row first, then the best column in it: the same peak as argmax over the whole map
-    # (the first one in row-major order), but 2.5 times as fast, since amax is vectorised.
-    row = strength.amax(-1).flatten(2).argmax(-1)
-    width = strength.shape[-1]
-    line = row[..., None, None].expand(-1, -1, 1, width)
-    column = strength.flatten(2, -2).gather(2, line).squeeze(2).argmax(-1)
-    return row * width + column
-
-
 def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
     """Correlate the salient patches of all pairs of channels: ``A = P P^T``.
 
@@ -180,7 +90,7 @@ def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
 
 
 def _prepared(patches: Tensor, edge: Edge) -> Tensor:
-    if edge in ("inner", "gram_of_variation"):
+    if edge in UNSCALED:
         return patches
     squared = patches.square().sum(-1, keepdim=True)
     if edge == "pearson":
@@ -259,7 +169,13 @@ def patch_energy(graph: VariationGraph) -> Tensor:
 
     Averaged over the training set for the frozen teacher, it makes the loss dimensionless.
     """
-    return (graph.encoder_patches.square().mean() + graph.decoder_patches.square().mean()) / 2
+    return channel_energy(graph).mean()
+
+
+def channel_energy(graph: VariationGraph) -> Tensor:
+    """Mean square s_c^2 of the patch entries of both taps in each channel, (C,)."""
+    taps = graph.encoder_patches, graph.decoder_patches
+    return torch.stack([patches.square().mean((0, 2)) for patches in taps]).mean(0)
 
 
 def graph_flow_loss(
@@ -286,14 +202,17 @@ def graph_flow_loss(
     reduction
         See above.
     energy
-        The teacher's s^2 over its training set, see :func:`patch_energy`; None takes that of
-        this batch.
+        The teacher's s^2 or, for ``channel``, s_c^2 over its training set, see
+        :func:`patch_energy` and :func:`channel_energy`; None takes that of this batch. Where the
+        teacher has no energy, nothing is divided.
     normalise
         ``teacher`` compares the patches as they are. ``each`` (design choice) first divides each
         network's patches by the root of its own energy, so that only their pattern counts. The
         student's energy is that of the batch and carries its gradient: the loss then cannot be
         changed by scaling the student's features, and neither does its gradient try to, whereas
-        a detached energy would shrink imperfectly matching features at every step.
+        a detached energy would shrink imperfectly matching features at every step. ``channel``
+        (design choice) does the same channel by channel: the energies of a paraphraser's channels
+        may differ a thousandfold, and the edges, of the fourth degree, then see one of them alone.
 
     Returns
     -------
@@ -327,43 +246,51 @@ def graph_flow_attributions(
         ``epsilon_ij``, (B, C, C), whose sum is the edge loss.
     """
     _check_graphs(student_graph, teacher_graph)
-    vertex_degree = 1 if teacher_graph.vertex == "vector" else 2
-    edge_degree = 2 if teacher_graph.edge in ("inner", "gram_of_variation") else 0
-    graphs = student_graph, teacher_graph
-    student_scale, teacher_scale = _scales(*graphs, reduction, energy, normalise)
+    energies = _energies(student_graph, teacher_graph, reduction, energy, normalise)
+    ours, theirs = map(_units, (student_graph, teacher_graph), energies)
 
-    def squared(student: Tensor, teacher: Tensor, degree: int) -> Tensor:
-        difference = teacher.detach() / teacher_scale**degree - student / student_scale**degree
-        difference = difference.square()
+    def squared(student: Tensor, teacher: Tensor, second_degree: bool) -> Tensor:
+        difference = (teacher.detach() - student).square()
         if reduction == "dimensionless":
             length = student_graph.encoder_patches.shape[-1]
             # A quantity of the second degree is a sum over the m entries of a patch.
-            difference = difference / (difference.numel() * (length if degree == 2 else 1) ** 2)
+            difference = difference / (difference.numel() * (length if second_degree else 1) ** 2)
         return difference
 
-    per_vertex = squared(student_graph.vertices, teacher_graph.vertices, vertex_degree)
-    per_edge = squared(student_graph.edges, teacher_graph.edges, edge_degree)
+    per_vertex = squared(ours[0], theirs[0], teacher_graph.vertex == "scalar")
+    per_edge = squared(ours[1], theirs[1], teacher_graph.edge in UNSCALED)
     return per_vertex.flatten(2).sum(-1) if per_vertex.ndim == 3 else per_vertex, per_edge
 
 
-def _scales(
+def _units(graph: VariationGraph, energy: Tensor) -> tuple[Tensor, Tensor]:
+    """Vertices and edges in units of the root of an energy, (1,) or (C,)."""
+    scale = energy.sqrt()
+    vertices = graph.vertices / (scale[:, None] if graph.vertex == "vector" else energy)
+    return vertices, graph.edges / (scale[:, None] * scale if graph.edge in UNSCALED else 1)
+
+
+def _energies(
     student: VariationGraph,
     teacher: VariationGraph,
     reduction: Reduction,
     energy: float | Tensor | None,
     normalise: Normalise,
 ) -> tuple[Tensor, Tensor]:
+    """What the squares of the student's and of the teacher's patches are divided by."""
     patches = teacher.encoder_patches
     if reduction == "paper_sum" and normalise == "teacher":
-        return patches.new_ones(()), patches.new_ones(())
+        return patches.new_ones(1), patches.new_ones(1)
+    measure = channel_energy if normalise == "channel" else patch_energy
     if energy is None:
-        energy = patch_energy(teacher).detach()
-    of_teacher = torch.as_tensor(energy, dtype=patches.dtype, device=patches.device)
-    of_teacher = of_teacher.clamp_min(torch.finfo(patches.dtype).tiny)
+        energy = measure(teacher).detach()
+    of_teacher = torch.as_tensor(energy, dtype=patches.dtype, device=patches.device).reshape(-1)
+    if normalise != "channel":
+        of_teacher = of_teacher.mean(0, keepdim=True)
+    of_teacher = of_teacher.clamp_min(SMALLEST_ENERGY_RATIO * of_teacher.mean())
+    of_teacher = torch.where(of_teacher > torch.finfo(patches.dtype).tiny, of_teacher, 1)
     if normalise == "teacher":
-        return of_teacher.sqrt(), of_teacher.sqrt()
-    of_student = patch_energy(student).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher)
-    return of_student.sqrt(), of_teacher.sqrt()
+        return of_teacher, of_teacher
+    return measure(student).reshape(-1).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher), of_teacher
 
 
 def _check_taps(encoder: Tensor, decoder: Tensor) -> None:

@@ -11,8 +11,8 @@ from napari_graphflow.distillation import Method, Record
 from napari_graphflow.distillation.adversary import Adversary
 from napari_graphflow.distillation.graph_flow import (
     VariationGraph,
+    channel_energy,
     graph_flow_loss,
-    patch_energy,
     variation_graph,
 )
 from napari_graphflow.distillation.logits import logits_loss
@@ -65,7 +65,7 @@ class GraphFlow(Method):
                 if wide != width:
                     convolution = nn.Conv2d if dims == 2 else nn.Conv3d
                     self.adapters[tap] = convolution(wide, width, kernel_size=1)
-            self.register_buffer(f"energy_{encoder}", torch.ones(()))
+            self.register_buffer(f"energy_{encoder}", torch.ones(width))
         if self.paraphrasers:
             self.paraphraser_optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
         if self.config.adversarial.weight:
@@ -214,9 +214,9 @@ class GraphFlow(Method):
             graphs = (
                 self._graph(*self._paraphrase(output, encoder, decoder)) for output in outputs
             )
-            energy = torch.stack([patch_energy(graph) for graph in graphs]).mean()
+            energy = torch.stack([channel_energy(graph) for graph in graphs]).mean(0)
             self.get_buffer(f"energy_{encoder}").copy_(energy)
-            yield _metric(f"graph/energy_{encoder}", float(energy), step)
+            yield _metric(f"graph/energy_{encoder}", float(energy.mean()), step)
 
 
 def _metric(name: str, value: float, step: int, split: str = "train") -> Record:

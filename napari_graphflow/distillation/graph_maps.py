@@ -11,7 +11,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from napari_graphflow.distillation.graph_flow import VariationGraph, patch_positions, patch_sides
+from napari_graphflow.distillation.graph_flow import VariationGraph
+from napari_graphflow.distillation.salience import patch_positions, patch_sides
 from napari_graphflow.errors import UserError
 
 

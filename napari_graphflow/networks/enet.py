@@ -19,12 +19,15 @@ from napari_graphflow.networks.layers import (
 )
 from napari_graphflow.networks.taps import TapAdapter
 
-#: Stride 4: end of stage 1 and of stage 4; stride 2: initial block and end of stage 5.
+#: Stride 4: end of stage 1 and of stage 4; stride 2: initial block and end of stage 5; stride 8:
+#: end of stages 2 and 3.
 TAPS = {
     "encoder": "stage1",
     "decoder": "stage4",
     "encoder_2": "initial",
     "decoder_2": "stage5",
+    "encoder_3": "stage2",
+    "decoder_3": "stage3",
     "bottleneck": "stage3",
     "lo": "initial",
     "hi": "stage3",

@@ -17,12 +17,15 @@ from napari_graphflow.networks.layers import (
 )
 from napari_graphflow.networks.taps import TapAdapter
 
-#: Stride 4: right after the second down-sampler, and the end of the first decoder stage; then 2.
+#: Stride 4: right after the second down-sampler, and the end of the first decoder stage; then 2;
+#: stride 8: right after the third down-sampler, and the end of the encoder.
 TAPS = {
     "encoder": "down2",
     "decoder": "decoder1",
     "encoder_2": "down1",
     "decoder_2": "decoder2",
+    "encoder_3": "down3",
+    "decoder_3": "encoder3",
     "bottleneck": "encoder3",
     "lo": "down1",
     "hi": "encoder3",

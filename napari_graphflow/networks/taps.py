@@ -147,6 +147,22 @@ class TapAdapter(nn.Module):
         return crop(tensor, [-(-size * cells // whole) for size, cells, whole in pairs])
 
 
+def stride_of(pixels: int, cells: int) -> int:
+    """Stride of a tap that has so many cells along an axis of so many pixels.
+
+    Several strides may give ``ceil(pixels / stride)`` cells; the power of two among them is taken,
+    since networks halve, or else the smallest.
+    """
+    least = -(-pixels // cells)
+    power = 1 << (least - 1).bit_length()
+    return power if -(-pixels // power) == cells else least
+
+
+def strides_of(features: Tensor, size: Sequence[int]) -> list[int]:
+    """Strides of a tap (B, C, *cells) of an image of `size`, one per axis."""
+    return [stride_of(n, cells) for n, cells in zip(size, features.shape[2:], strict=True)]
+
+
 class TapSite(NamedTuple):
     """A layer that can be a tap: its path, channels, and stride along each axis."""
 

@@ -61,8 +61,10 @@ RUNNERS = {
     "slurm": "Slurm cluster",
 }
 TRAIN_FIRST = "train a teacher first"
-#: Fields that the window asks for by itself, and one that is kept as it is.
-ASKED = {"dataset", "teacher", "network", "method", "dims", "preprocessing"}
+#: Fields that the window asks for by itself.
+ASKED = {"dataset", "teacher", "network", "method", "dims"}
+#: Fields that not every method heeds.
+OF_METHODS = {name for info in METHODS.values() for name in info.uses}
 
 
 class DistilWidget(Panel):
@@ -309,7 +311,7 @@ class DistilWidget(Panel):
         self.method_text.setText(METHODS[method].text)
         self.method_text.setToolTip(METHODS[method].tip)
         self.method.setToolTip(METHODS[method].tip)
-        self.forms["distill"].show_part(method)
+        self.forms["distill"].show_only(METHODS[method].uses, OF_METHODS)
         ready = self.dataset.ready()
         self.button.setEnabled(ready and not self._starting)
         if self.dataset.folder() is None:
@@ -355,7 +357,9 @@ def _start(kind: type[Any]) -> Any:
 
 
 def _shown_fields(kind: type[Any]) -> list[str]:
-    return [name for name in kind.model_fields if name not in ASKED]
+    # A student takes over the preprocessing of its teacher.
+    given = ASKED | ({"preprocessing"} if kind is DistillationConfig else set())
+    return [name for name in kind.model_fields if name not in given]
 
 
 def _rule() -> QWidget:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.layout import Rows
+from napari_graphflow.plugin.layout import Rows, hint
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
@@ -37,36 +37,58 @@ class ConfigForm(QWidget, Generic[T]):
         What the form shows at first.
     fields
         Names of the fields that are shown, in this order. A field that is itself a configuration
-        becomes a form of its own.
+        becomes a form of its own, under the first words of its description; where it may be left
+        to the program, a tick brings that form up.
+    heading
+        Said above the fields.
     """
 
-    def __init__(self, config: T, fields: Collection[str]) -> None:
+    def __init__(self, config: T, fields: Collection[str], heading: str = "") -> None:
         super().__init__()
         self._config = config
         self._forms: dict[str, ConfigForm[Any]] = {}
         self._fields: dict[str, ValueWidget] = {}
+        self._ticks: dict[str, ValueWidget] = {}
+        self._rows: dict[str, tuple[QWidget, QWidget]] = {}
         descriptions = field_descriptions(type(config))
         rows = Rows()
         self.setLayout(rows)
+        if heading:
+            rows.add_wide(hint(heading))
         for name in fields:
-            value = getattr(config, name)
-            if isinstance(value, BaseModel):
-                self._forms[name] = ConfigForm(value, list(type(value).model_fields))
-                rows.add_wide(self._forms[name])
-                continue
-            field = _field_widget(name, type(config).model_fields[name], value)
+            value, annotation = getattr(config, name), type(config).model_fields[name].annotation
+            if part := _part(annotation):
+                form = ConfigForm(value or part(), list(part.model_fields), _summary(part))
+                self._forms[name] = form
+                if not _optional(annotation):
+                    rows.add_wide(form)
+                    continue
+                field: ValueWidget = CheckBox(value=value is not None, name=name)
+                field.native.setText("set by hand")
+                self._ticks[name] = field
+                form.setVisible(bool(field.value))
+                field.changed.connect(form.setVisible)
+            else:
+                field = _field_widget(name, type(config).model_fields[name], value)
+                self._fields[name] = field
             field.tooltip = descriptions.get(name, "")
             label = QLabel(_words(name))
             label.setToolTip(field.tooltip)
             label.setMinimumWidth(LABEL_WIDTH)
             rows.add(label, field.native)
-            self._fields[name] = field
+            self._rows[name] = label, field.native
+            if name in self._ticks:
+                rows.add_wide(self._forms[name])
 
     def put(self, config: T) -> None:
         """Show another configuration."""
         self._config = config
         for name, part in self._forms.items():
-            part.put(getattr(config, name))
+            value = getattr(config, name)
+            if value is not None:
+                part.put(value)
+            if name in self._ticks:
+                self._ticks[name].value = value is not None
         for name, field in self._fields.items():
             field.value = self._text(name, getattr(config, name))
 
@@ -78,7 +100,10 @@ class ConfigForm(QWidget, Generic[T]):
         UserError
             If an entry cannot be read or is not allowed.
         """
-        changes: dict[str, Any] = {name: part.config() for name, part in self._forms.items()}
+        changes: dict[str, Any] = {
+            name: None if name in self._ticks and not self._ticks[name].value else part.config()
+            for name, part in self._forms.items()
+        }
         for name, field in self._fields.items():
             annotation = type(self._config).model_fields[name].annotation
             changes[name] = _entered(name, annotation, field.value)
@@ -92,10 +117,19 @@ class ConfigForm(QWidget, Generic[T]):
         for name, value in values.items():
             self._fields[name].value = self._text(name, value)
 
-    def show_part(self, name: str) -> None:
-        """Of the fields that are themselves configurations, show only the one called `name`."""
-        for one, part in self._forms.items():
-            part.setVisible(one == name)
+    def show_only(self, names: Collection[str], of: Collection[str]) -> None:
+        """Of some fields show those with these names, and hide the others."""
+        for name in of:
+            if name in self._forms:
+                self._forms[name].setVisible(name in names)
+            elif name in self._fields:
+                for widget in self._rows[name]:
+                    widget.setVisible(name in names)
+
+    def shows(self, name: str) -> bool:
+        """Whether a field is shown once the form is."""
+        widget = self._forms[name] if name in self._forms else self._fields[name].native
+        return not widget.isHidden()
 
     def offer(self, name: str, choices: Mapping[str, str]) -> None:
         """Offer other values, by title, in a field that is chosen from a list."""
@@ -126,6 +160,17 @@ def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
                 words = " ".join((parameter.description or "").split()).replace("`", "")
                 found.setdefault(name.strip(), words)
     return found
+
+
+def _part(annotation: Any) -> type[BaseModel] | None:
+    """Class of a field that is itself a configuration."""
+    kind = _without_none(annotation)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _summary(kind: type[BaseModel]) -> str:
+    """First paragraph of a configuration's docstring."""
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:

@@ -30,7 +30,11 @@ CONFIGS = {
         unlabelled=False,
         temperature=2.5,
         graph_flow=GraphFlowOptions(
-            patch=(3, 5, 5), reduction="paper_sum", vertex_weight=1e-5, edge_weight=1e-9
+            patch=(3, 5, 5),
+            reduction="paper_sum",
+            normalise="teacher",
+            vertex_weight=1e-5,
+            edge_weight=1e-9,
         ),
     ),
 }

@@ -20,7 +20,7 @@ from napari_graphflow.jobs import Job, create, list_jobs
 from napari_graphflow.methods import METHODS, EMKDOptions
 from napari_graphflow.networks import NETWORKS, build
 from napari_graphflow.plugin.choices import PARAMETERS
-from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.plugin.distil import OF_METHODS, DistilWidget
 from napari_graphflow.runners import RunnerName
 
 SLOW_MS = 300_000
@@ -285,12 +285,14 @@ def test_every_method_is_offered_with_its_own_options(
         widget.method.setCurrentIndex(index)
         assert widget.config().method == name
         assert widget.method_text.text() == words.text
-        if name in DistillationConfig.model_fields:
-            assert not form.part(name).isHidden()
+        shown = {field for field in OF_METHODS if form.shows(field)}
+        assert shown == set(words.uses)
     widget.method.setCurrentIndex(widget.method.findData("emkd"))
     form.part("emkd").put_fields(preset="official", affinity_weight="0.5")
     assert widget.config().emkd == EMKDOptions(preset="official", affinity_weight=0.5)
-    assert form.part("graph_flow").isHidden()
+    widget.method.setCurrentIndex(widget.method.findData("graph_flow"))
+    form.part("adversarial").put_fields(weight="0.1")
+    assert widget.config().adversarial.weight == 0.1
 
 
 def test_the_window_answers_while_a_job_runs(

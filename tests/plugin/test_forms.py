@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.config import DistillationConfig, Preprocessing, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.distil import ASKED
-from napari_graphflow.plugin.forms import ConfigForm, field_descriptions
+from napari_graphflow.plugin.forms import ConfigForm, _part, field_descriptions
 
 KINDS: dict[type[Any], dict[str, Any]] = {
     TrainingConfig: {"dataset": Path("/data")},
@@ -37,6 +37,14 @@ def test_the_untouched_form_gives_an_equal_configuration(kind: type[Any]) -> Non
     patch=st.just(()) | st.tuples(*[st.integers(1, 512)] * 3),
     mirror=st.none() | st.just(()) | st.just(("y", "x")),
     precision=st.sampled_from(["32-true", "bf16-mixed"]),
+    preprocessing=st.none()
+    | st.builds(
+        Preprocessing,
+        spacing=st.none() | st.tuples(*[st.floats(0, 10)] * 3),
+        intensity=st.sampled_from(["ct_window", "percentile", "zscore", "range"]),
+        window=st.tuples(st.floats(-1000, 0), st.floats(1, 1000)),
+        size=st.none() | st.tuples(*[st.integers(1, 512)] * 2),
+    ),
 )
 def test_any_configuration_survives_the_form(qapp: Any, **values: Any) -> None:
     values["learning_rate"] = values.pop("rate")
@@ -50,8 +58,11 @@ def test_any_configuration_survives_the_form(qapp: Any, **values: Any) -> None:
 @pytest.mark.usefixtures("qapp")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_has_a_description(kind: type[Any]) -> None:
-    described = field_descriptions(kind)
-    assert [name for name in kind.model_fields if not described.get(name)] == []
+    parts = [kind, *filter(None, (_part(field.annotation) for field in kind.model_fields.values()))]
+    assert len(parts) > 1
+    for part in parts:
+        described = field_descriptions(part)
+        assert [name for name in part.model_fields if not described.get(name)] == []
 
 
 @pytest.mark.usefixtures("qapp")

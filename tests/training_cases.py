@@ -1,0 +1,45 @@
+"""Short runs for the tests of training and distillation, and what they look at."""
+
+from pathlib import Path
+
+import torch
+
+from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.methods import GraphFlowOptions
+from napari_graphflow.model import load_model
+
+PATCH = (16, 16, 16)
+
+
+def training(dataset: Path, **changes: object) -> TrainingConfig:
+    settings = {
+        "dataset": dataset, "network": "unet", "width": 4, "steps": 6, "patch_size": PATCH,
+        "validate_every": 3, "threads": 1, "device": "cpu", "batch_size": 1,
+    }  # fmt: skip
+    return TrainingConfig(**(settings | changes))
+
+
+def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
+    options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
+    settings = {"network": "enet", "width": 8, "teacher": teacher, "graph_flow": options}
+    base = training(dataset).model_dump(exclude={"name"})
+    return DistillationConfig(**(base | settings | changes))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder / "artifacts" / "model").module.state_dict()
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def metrics(records: list[dict]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record["event"] == "metric":
+            found.setdefault(record["name"], []).append(record["value"])
+    return found
