@@ -67,7 +67,7 @@ class ConfigForm(QWidget, Generic[T]):
                 field.native.setText("set by hand")
                 self._ticks[name] = field
                 form.setVisible(bool(field.value))
-                field.changed.connect(form.setVisible)
+                field.changed.connect(form.setVisible, check_nargs=False)
             else:
                 field = _field_widget(name, type(config).model_fields[name], value)
                 self._fields[name] = field
