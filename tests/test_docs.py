@@ -14,6 +14,17 @@ def test_every_test_that_the_table_of_volumes_names_is_there() -> None:
         assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text("utf-8"), (file, test)
 
 
+def test_the_examples_of_methods_are_the_program_s_own() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text("utf-8")
+    code = "".join(
+        path.read_text("utf-8") for path in (CHECKOUT / "napari_graphflow").rglob("*.py")
+    )
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        assert block in code, block
+
+
 def test_every_row_of_the_table_of_volumes_names_a_test() -> None:
     text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ")]

@@ -76,3 +76,27 @@ def test_counting_leaves_the_network_as_it_was():
     layer = nn.Conv2d(3, 5, 3, padding=1)
     assert count_macs(layer, (1, 3, 7, 7)) == 3 * 5 * 9 * 49
     assert count_macs(nn.ConvTranspose2d(3, 5, 2, 2), (1, 3, 7, 7)) == 3 * 5 * 4 * 49
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    {
+        # Graph Flow's pair, at stride 4.
+        "fanet": {"encoder": 256, "decoder": 256},
+        "mobile_unet": {"encoder": 24, "decoder": 24},
+        "erfnet": {"encoder": 64, "decoder": 64},
+        # EMKD's, at strides 2 and 8.
+        "raunet": {"lo": 64, "hi": 128},
+        "pspnet": {"lo": 64, "hi": 2048},
+        "mobilenet_v2": {"lo": 32, "hi": 1280},
+        "resnet18": {"lo": 64, "hi": 128},
+        # Both.
+        "unetpp": {"encoder": 256, "decoder": 256, "lo": 128, "hi": 512},
+        "enet": {"encoder": 64, "decoder": 64, "lo": 16, "hi": 128},
+    }.items(),
+)
+def test_taps_have_the_channels_of_the_papers(name, channels):
+    network = build(name, 1, 2, 2).eval()
+    with torch.no_grad():
+        taps = network(torch.zeros(1, 1, 32, 32)).taps
+    assert {tap: taps[tap].shape[1] for tap in channels} == channels

@@ -77,12 +77,13 @@ class Paraphraser(nn.Module):
         total = torch.zeros(self.in_channels, dtype=torch.float64)
         squares = torch.zeros(self.in_channels, dtype=torch.float64)
         for batch in [features] if isinstance(features, Tensor) else features:
-            exact = batch.double()
-            errors += float((self(batch).double() - exact).square().sum())
+            # On the CPU, since not every GPU knows float64.
+            exact, found = batch.cpu().double(), self(batch).cpu().double()
+            errors += float((found - exact).square().sum())
             count += exact.numel() // self.in_channels
             axes = [0, *range(2, exact.ndim)]
-            total += exact.sum(axes).cpu()
-            squares += exact.square().sum(axes).cpu()
+            total += exact.sum(axes)
+            squares += exact.square().sum(axes)
         variation = float((squares - total.square() / max(count, 1)).sum())
         return 1.0 - errors / variation if variation > 0 else float("nan")
 
