@@ -51,6 +51,7 @@ from napari_graphflow.training_data import (
     mirror_axes,
     read_training_data,
     temporary_cache,
+    warn_of_other_labels,
 )
 from napari_graphflow.validation import validate
 
@@ -122,6 +123,7 @@ def distill(
             cases=cases,
         )
         check_teacher(teacher.card, data)
+        yield from warn_of_other_labels(teacher.card, config)
         card = make_card(config, data, "student")
         run = Run(config, folder, data, card, teacher)
         yield from _fit_into_memory(run, lighter)

@@ -196,6 +196,25 @@ def check_teacher(card: ModelCard, data: TrainingData) -> None:
         )
 
 
+def warn_of_other_labels(card: ModelCard, config: TrainingConfig) -> Iterator[Record]:
+    """Tell where a teacher of this dataset learnt from masks that do not count as labelled here.
+
+    The semi-supervised paradigm has a teacher that knows the labelled subset alone.
+    """
+    run = card.provenance.get("run", {})
+    here = {"dataset": str(config.dataset), "labelled": config.labelled, "seed": config.seed}
+    there = {name: run.get(name) for name in here}
+    if config.labelled is None or here == there or here["dataset"] != there["dataset"]:
+        return
+    count = "all masks" if there["labelled"] is None else f"{there['labelled']} masks"
+    yield {
+        "event": "warning",
+        "text": f"Its teacher learnt from {count} of this dataset, drawn with seed "
+        f"{there['seed']}, this run counts {config.labelled} as labelled, drawn with seed "
+        f"{config.seed}. For a comparison by number of labels train a teacher on the same.",
+    }
+
+
 def make_card(
     config: TrainingConfig, data: TrainingData, role: Literal["teacher", "student"]
 ) -> ModelCard:

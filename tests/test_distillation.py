@@ -83,6 +83,24 @@ def test_masks_of_cases_without_label_cannot_change_what_is_learnt(blobs, teache
     assert_equal_weights(tmp_path / "clean", tmp_path / "spoilt")
 
 
+def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
+    def warnings(**changes: object) -> list[str]:
+        run = distill(distillation(blobs, teacher, method="logits", **changes), tmp_path)
+        told = []
+        for record in run:
+            if record == {"event": "phase", "name": "training"}:
+                break
+            if record["event"] == "warning":
+                told.append(record["text"])
+        run.close()
+        return told
+
+    assert warnings(labelled=None, seed=3) == []
+    (told,) = warnings(labelled=1, seed=3)
+    assert "learnt from all masks" in told
+    assert "counts 1 as labelled, drawn with seed 3" in told
+
+
 def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teacher, tmp_path):
     silent = {"method": "logits", "logits_weight": 0, "unlabelled": False}
     list(distill(distillation(blobs, teacher, **silent), tmp_path / "distilled"))

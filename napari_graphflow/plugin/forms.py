@@ -23,7 +23,7 @@ from napari_graphflow.plugin.layout import Rows, hint
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
 #: Wide enough for every name, so that nested forms have one left edge.
-LABEL_WIDTH = 138
+LABEL_WIDTH = 148
 #: Entered for no item at all where an empty field leaves the choice to the program.
 NOTHING = "none"
 
