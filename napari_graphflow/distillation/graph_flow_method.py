@@ -91,9 +91,12 @@ class GraphFlow(Method):
         self.paraphrasers.requires_grad_(True).train()
         while self.prepared < total:
             output = teacher(self.prepared)
-            losses = {
-                tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
-            }
+            # Gradients in half precision would need a scaler, or else be rounded away.
+            with torch.autocast(output.logits.device.type, enabled=False):
+                losses = {
+                    tap: self._paraphraser(tap).loss(output.taps[tap].float())
+                    for tap in self.paraphrasers
+                }
             step = self.prepared + 1
             yield {"event": "progress", "step": step, "total": total}
             if step % max(1, total // 50) == 0 or step == total:
