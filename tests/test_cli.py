@@ -143,7 +143,16 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
     for name in ("blob_6", "blob_7"):
         sitk.WriteImage(small, str(wrong / f"{name}.nii.gz"))
     student, out = models / "student", tmp_path / "out"
+    distil = ["distill", "--dataset", blobs, "--teacher", models / "teacher"]
     for words, arguments in {
+        "error: --method: Input should be 'graph_flow', 'emkd'": [*distil, "--method", "emdk"],
+        "error: --batch-size: Input should be greater": [*distil, "--batch-size=-3"],
+        "error: --emkd.power: Input should be less": [*distil, "--emkd.power", "90"],
+        "error: patch_size has 2 numbers but dims is 3": [*distil, "--patch-size", "3", "4"],
+        "error: Unknown option: --bach-size=3. Did you mean --batch-size?": [
+            *distil,
+            "--bach-size=3",
+        ],
         "There is no file or folder": [
             "segment",
             "nowhere.nii.gz",

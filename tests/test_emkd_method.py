@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_cases import metrics
 
 from napari_graphflow.batches import Batch, Batches
 from napari_graphflow.config import DistillationConfig, ModelCard, Preprocessing, TrainingConfig
@@ -38,14 +39,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def emkd(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
     return DistillationConfig(dataset=dataset, teacher=teacher, method="emkd", **(SHORT | changes))
-
-
-def metrics(records: list[dict]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for record in records:
-        if record["event"] == "metric":
-            found.setdefault(record["name"], []).append(record["value"])
-    return found
 
 
 def same_weights(one: Path, other: Path) -> bool:

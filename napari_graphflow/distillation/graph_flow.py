@@ -28,7 +28,7 @@ Normalise = Literal["teacher", "each", "channel"]
 #: of a channel's beside the mean of all.
 SMALLEST_ENERGY_RATIO = 1e-6
 #: Edges that grow with the square of the features.
-UNSCALED = ("inner", "gram_of_variation")
+QUADRATIC = ("inner", "gram_of_variation")
 
 
 class VariationGraph(NamedTuple):
@@ -90,7 +90,7 @@ def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
 
 
 def _prepared(patches: Tensor, edge: Edge) -> Tensor:
-    if edge in UNSCALED:
+    if edge in QUADRATIC:
         return patches
     squared = patches.square().sum(-1, keepdim=True)
     if edge == "pearson":
@@ -211,8 +211,8 @@ def graph_flow_loss(
         student's energy is that of the batch and carries its gradient: the loss then cannot be
         changed by scaling the student's features, and neither does its gradient try to, whereas
         a detached energy would shrink imperfectly matching features at every step. ``channel``
-        (design choice) does the same channel by channel: the energies of a paraphraser's channels
-        may differ a thousandfold, and the edges, of the fourth degree, then see one of them alone.
+        (design choice) does the same channel by channel: a strong one otherwise counts by its
+        energy in the vertex loss and by the square of it in the edge loss.
 
     Returns
     -------
@@ -258,7 +258,7 @@ def graph_flow_attributions(
         return difference
 
     per_vertex = squared(ours[0], theirs[0], teacher_graph.vertex == "scalar")
-    per_edge = squared(ours[1], theirs[1], teacher_graph.edge in UNSCALED)
+    per_edge = squared(ours[1], theirs[1], teacher_graph.edge in QUADRATIC)
     return per_vertex.flatten(2).sum(-1) if per_vertex.ndim == 3 else per_vertex, per_edge
 
 
@@ -266,7 +266,7 @@ def _units(graph: VariationGraph, energy: Tensor) -> tuple[Tensor, Tensor]:
     """Vertices and edges in units of the root of an energy, (1,) or (C,)."""
     scale = energy.sqrt()
     vertices = graph.vertices / (scale[:, None] if graph.vertex == "vector" else energy)
-    return vertices, graph.edges / (scale[:, None] * scale if graph.edge in UNSCALED else 1)
+    return vertices, graph.edges / (scale[:, None] * scale if graph.edge in QUADRATIC else 1)
 
 
 def _energies(
