@@ -5,7 +5,7 @@ sampler to go on with the very batches that it would have seen.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from napari_graphflow.preprocessing import prepare, prepare_labels
 
 FOREGROUND_PROBABILITY = 0.5
 FOREGROUND_SAMPLES = 10_000
+FEWEST_PATCHES, MEASURED_PATCHES = 80, 200
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,29 @@ class Batches:
         if labels is None:
             return augmented, None
         return augmented, torch.as_tensor(sample["labels"])[0].long().contiguous()
+
+
+def spread_patches(
+    cases: Sequence[TrainingCase], patch_size: tuple[int, ...], batch_size: int, seed: int
+) -> Iterator[Tensor]:
+    """Images to measure on: as they are, spread evenly over the cases, each at least once.
+
+    Of many cases so many are taken as make `MEASURED_PATCHES` at most; of few cases several
+    patches each, `FEWEST_PATCHES` in all.
+
+    Yields
+    ------
+    Tensor
+        (B, C, *patch), float32.
+    """
+    count = min(max(len(cases), FEWEST_PATCHES), MEASURED_PATCHES) if cases else 0
+    random = np.random.default_rng(seed)
+    for start in range(0, count, batch_size):
+        chosen = [
+            cases[i * len(cases) // count] for i in range(start, min(start + batch_size, count))
+        ]
+        images = [cut_patch(case, patch_size, random)[0] for case in chosen]
+        yield torch.from_numpy(np.stack(images))
 
 
 def cut_patch(

@@ -6,12 +6,10 @@ gradient is then that of one process with the same global batch.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric, wrappers
+from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from napari_graphflow.config import TrainingConfig
@@ -93,8 +91,9 @@ def see(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
     padded = images[torch.arange(part * fabric.world_size) % len(images)]
     with fabric.autocast():
         own: Output = network(padded[fabric.global_rank * part :][:part])
-    taps = {name: _gather(tap)[: len(images)] for name, tap in own.taps.items()}
-    return Output(_gather(own.logits)[: len(images)], taps)
+    # Without DDP, as the teacher is, nothing has turned its half precision back.
+    taps = {name: _gather(tap.float())[: len(images)] for name, tap in own.taps.items()}
+    return Output(_gather(own.logits.float())[: len(images)], taps)
 
 
 @torch.no_grad()
@@ -108,29 +107,6 @@ def agree(module: nn.Module, fabric: Fabric) -> None:
     if fabric.world_size > 1:
         for tensor in module.state_dict().values():
             distributed.broadcast(tensor, 0)
-
-
-def joint(gradient: Tensor, fabric: Fabric) -> Tensor:
-    """The gradient of the whole batch, from what each process found for its share."""
-    if fabric.world_size == 1:
-        return gradient
-    joined = gradient.clone()
-    distributed.all_reduce(joined)
-    return joined / fabric.world_size
-
-
-@contextmanager
-def measuring_gradients() -> Iterator[None]:
-    """Let gradients be computed that train nothing.
-
-    In mixed precision Fabric refuses whatever is not its own ``backward``, which would write into
-    the gradients of the parameters and wake DDP.
-    """
-    wrappers._in_fabric_backward = True  # noqa: SLF001
-    try:
-        yield
-    finally:
-        wrappers._in_fabric_backward = False  # noqa: SLF001
 
 
 class _Gather(torch.autograd.Function):

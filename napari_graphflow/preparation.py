@@ -1,21 +1,18 @@
 """What a method makes and trains before its student, with checkpoints meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from napari_graphflow.batches import Batches
+from napari_graphflow.batches import Batches, TrainingCase, spread_patches
 from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.distillation import Record
 from napari_graphflow.networks import Output
 from napari_graphflow.parallel import agree, teach
 from napari_graphflow.run import Run
-
-#: Batches of validation patches on which a method measures what it prepared.
-HELD_OUT_BATCHES = 20
 
 
 def build_modules(
@@ -58,20 +55,20 @@ def prepare(
     """
     config, data = run.config, run.data
     assert run.method is not None
-    held_out = Batches(
-        data.validation or data.labelled, [], data.patch_size, config.batch_size, config.seed
-    )
 
-    def output(of: Batches, step: int) -> Output:
+    def output(step: int) -> Output:
         # As in training: random numbers depend on seed and step alone.
         torch.manual_seed(config.seed * 1_000_003 + step)
         with torch.autocast(fabric.device.type, enabled=False):  # it would reach MONAI's transforms
-            images = fabric.to_device(of(step).images)
+            images = fabric.to_device(batches(step).images)
         return teach(teacher, images, fabric)
 
+    def outputs(cases: Sequence[TrainingCase]) -> Iterator[Output]:
+        for images in spread_patches(cases, data.patch_size, config.batch_size, config.seed):
+            yield teach(teacher, fabric.to_device(images), fabric)
+
     records = run.method.prepare(
-        lambda step: output(batches, step),
-        (output(held_out, step) for step in range(HELD_OUT_BATCHES)),
+        output, outputs([*data.labelled, *data.unlabelled]), outputs(data.validation)
     )
     try:
         while True:

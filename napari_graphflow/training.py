@@ -25,6 +25,7 @@ from napari_graphflow.config import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation import Record, build_method
 from napari_graphflow.distillation.logits import answer_weights
 from napari_graphflow.errors import UserError
+from napari_graphflow.gradients import gradient_norms
 from napari_graphflow.inference import peak_memory
 from napari_graphflow.memory import Setting, is_out_of_memory, kept_setting
 from napari_graphflow.metrics import IGNORE
@@ -33,16 +34,7 @@ from napari_graphflow.model import (
     load_model,
     save_weights,
 )
-from napari_graphflow.networks import TapAdapter
-from napari_graphflow.parallel import (
-    joint,
-    measuring_gradients,
-    see,
-    set_up_teacher,
-    start_fabric,
-    synchronised,
-    teach,
-)
+from napari_graphflow.parallel import see, set_up_teacher, start_fabric, synchronised, teach
 from napari_graphflow.preparation import build_modules, prepare
 from napari_graphflow.run import BEST, Run
 from napari_graphflow.training_data import (
@@ -58,7 +50,7 @@ from napari_graphflow.validation import validate
 MAXIMUM_GRADIENT_NORM = 5.0
 POINTS_PER_CURVE = 500
 #: How often in a run the gradient of each term is measured, which costs a backward pass each.
-GRADIENTS_PER_RUN = 50
+GRADIENTS_PER_RUN = 20
 
 
 def train(
@@ -215,7 +207,6 @@ def _fit(run: Run) -> Iterator[Record]:
     student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)
-    watched = [] if run.method is None else _layer(network, run.method.shared_tap)
     watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
     # DDP's own forward would wait for the other processes.
     seen = student if fabric.world_size == 1 else network
@@ -230,8 +221,8 @@ def _fit(run: Run) -> Iterator[Record]:
                 break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
-            layer = watched if run.step % watch_every == 0 else []
-            losses, facts = _step(run, student, teacher, optimiser, fabric, batches, layer)
+            watched = run.step % watch_every == 0
+            losses, facts = _step(run, student, teacher, optimiser, fabric, batches, watched)
             schedule.step()
             run.step += 1
             told = losses if run.step % every == 0 else {}
@@ -271,9 +262,9 @@ def _step(
     optimiser: Any,
     fabric: Fabric,
     batches: Batches,
-    layer: list[nn.Parameter],
+    watched: bool,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """One optimiser step: the weighted terms by name, and facts where a layer is given."""
+    """One optimiser step: the weighted terms by name, and facts where they are watched."""
     batch = batches(run.step)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = see(student, images, fabric)
@@ -288,8 +279,8 @@ def _step(
         found = run.method.terms(output, lesson, weight)
         found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
-        if layer:
-            facts = run.method.facts(output) | _gradient_norms(terms, layer, fabric)
+        if watched:
+            facts = run.method.facts(output) | gradient_norms(terms, student, fabric)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")
@@ -308,25 +299,6 @@ def _step(
     if run.method is not None and lesson is not None:
         losses |= run.method.after_step(output, lesson)
     return losses, facts
-
-
-def _layer(network: nn.Module, tap: str) -> list[nn.Parameter]:
-    """Parameters of the layer at a tap."""
-    assert isinstance(network, TapAdapter)
-    return list(network.module.get_submodule(network.taps.get(tap, "")).parameters())
-
-
-def _gradient_norms(
-    terms: dict[str, Tensor], layer: list[nn.Parameter], fabric: Fabric
-) -> dict[str, float]:
-    """Length of each weighted term's gradient at a layer, which tells what steers the student."""
-    norms = {}
-    for name, term in terms.items():
-        with measuring_gradients():
-            found = torch.autograd.grad(term, layer, retain_graph=True, allow_unused=True)
-        squares = [float(joint(one, fabric).square().sum()) for one in found if one is not None]
-        norms[f"gradient/{name}"] = sum(squares) ** 0.5
-    return norms
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from napari_graphflow.batches import Batches, TrainingCase, cut_patch
+from napari_graphflow.batches import Batches, TrainingCase, cut_patch, spread_patches
 from napari_graphflow.metrics import IGNORE
 
 
@@ -34,6 +34,24 @@ def test_small_images_are_padded_and_what_was_added_is_ignored():
     flat, mask = cut_patch(small, (32, 32), np.random.default_rng(0))
     assert flat.shape == (1, 32, 32)
     assert mask.shape == (32, 32)
+
+
+def test_patches_to_measure_on_come_from_every_case_and_are_left_as_they_are():
+    def counted(number):
+        cases = []
+        for index in range(number):
+            image = np.full((1, 20, 24), index, np.float32)
+            cases.append(TrainingCase(str(index), image, None, None))
+        batches = list(spread_patches(cases, (8, 8), 16, seed=0))
+        assert all(batch.shape[1:] == (1, 8, 8) for batch in batches)
+        assert all((batch == batch[:, :1, :1, :1]).all() for batch in batches)
+        return np.bincount(torch.cat(batches)[:, 0, 0, 0].int().numpy()) if batches else []
+
+    assert list(counted(3)) in ([27, 27, 26], [27, 26, 27])
+    assert list(counted(150)) == [1] * 150
+    assert counted(1000).sum() == 200
+    assert counted(1000).max() == 1
+    assert list(counted(0)) == []
 
 
 def test_a_batch_is_a_function_of_seed_and_step():

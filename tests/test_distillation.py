@@ -62,9 +62,12 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-def test_masks_of_cases_without_label_cannot_change_what_is_learnt(blobs, teacher, tmp_path):
+@pytest.mark.parametrize("method", ["graph_flow", "emkd"])
+def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
+    blobs, teacher, tmp_path, method
+):
     """Two thirds of the masks become noise: those that the run is not to look at."""
-    config = distillation(blobs, teacher, method="emkd", labelled=1, steps=3, validate_every=3)
+    config = distillation(blobs, teacher, method=method, labelled=1, steps=3, validate_every=3)
     list(distill(config, tmp_path / "clean"))
     (kept,) = json.loads((tmp_path / "clean" / "cases.json").read_text())["labelled"]
     noisy = tmp_path / "noisy"
@@ -127,12 +130,13 @@ def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
         {"patch": (1, 3, 3), "tap_pairs": 2},
         {"normalise": "teacher"},
         {"normalise": "channel"},
+        {"peaks": "teacher", "tap_pairs": 2},
         {
             "reduction": "paper_sum", "normalise": "teacher", "vertex_weight": 1e-5,
             "edge_weight": 1e-9,
         },
     ],
-    ids=["three pairs", "flat patch", "teacher", "channel", "paper"],
+    ids=["three pairs", "flat patch", "teacher", "channel", "teacher's peaks", "paper"],
 )  # fmt: skip
 def test_graph_flow_runs_in_every_form(blobs, teacher, tmp_path, options):
     chosen = GraphFlowOptions(**({"paraphraser_steps": 2} | options))
@@ -174,6 +178,7 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
     for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
         assert scores[f"gradient/{term}"][0] > 0, term
     assert 0 <= scores["graph/peaks_moved"][0] <= 1
+    assert 0 < scores["graph/constant"][0] <= 1
     student = load_model(tmp_path / "artifacts" / "model")
     saved = load_file(student.folder / "method.safetensors")
     assert "adapters.encoder.weight" in saved

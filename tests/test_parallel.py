@@ -97,6 +97,26 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     assert states == ["running", "done"], "only one process writes"
 
 
+def test_so_they_do_in_mixed_precision(blobs: Path) -> None:
+    """Whose teacher, which DDP does not take, would answer in half precision."""
+    flat = SMALL | {"dims": 2, "patch_size": (16, 16), "steps": 2, "precision": "bf16-mixed"}
+    teacher = jobs.create("train", TrainingConfig(dataset=blobs, **flat))
+    assert run(teacher, 1) == [0], teacher.log.read_text()
+    settings: dict[str, Any] = flat | {
+        "method": "graph_flow", "teacher": teacher.folder / "artifacts" / "model",
+        "graph_flow": {"paraphraser_steps": 2},
+    }  # fmt: skip
+    alone, together = (
+        jobs.create("distill", DistillationConfig(dataset=blobs, **settings)) for _ in range(2)
+    )
+    assert run(alone, 1) == [0], alone.log.read_text()
+    assert run(together, 2) == [0, 0], together.log.read_text()
+    first = [event for event in told(alone).items() if event[0][1] == 1]
+    assert any("loss/vertices" in name for (name, _), _ in first)
+    for key, value in first:
+        assert told(together)[key] == pytest.approx(value, rel=5e-2, abs=1e-2), key
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(blobs: Path) -> None:
     odd = jobs.create("train", TrainingConfig(dataset=blobs, **(SMALL | {"batch_size": 3})))
     run(odd, 2)

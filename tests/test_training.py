@@ -9,8 +9,9 @@ import pytest
 import torch
 from training_cases import assert_equal_weights, distillation, metrics, training
 
+from napari_graphflow import batches
 from napari_graphflow.config import DistillationConfig
-from napari_graphflow.dataset import Dataset, read_case
+from napari_graphflow.dataset import Case, Dataset, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.failures import explain
 from napari_graphflow.inference import segment
@@ -24,6 +25,7 @@ from napari_graphflow.training_data import (
     choose_patch_size,
     choose_preprocessing,
 )
+from napari_graphflow.volume import Volume
 
 
 def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
@@ -150,11 +152,20 @@ def test_so_does_one_in_mixed_precision(blobs, tmp_path):
     pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
 
 
-def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path):
+def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path, monkeypatch):
+    read: list[str] = []
+    plain = batches.read_case_labels
+
+    def noted(dataset: Dataset, case: Case, volume: Volume) -> Volume:
+        read.append(case.name)
+        return plain(dataset, case, volume)
+
+    monkeypatch.setattr(batches, "read_case_labels", noted)
     config = training(blobs, labelled=1, steps=1, validate_every=1)
     list(train(config, tmp_path))
     cases = json.loads((tmp_path / "cases.json").read_text())
     assert len(cases["labelled"]) == 1
+    assert sorted(read) == sorted(cases["labelled"] + cases["validation"])
     drawn = {tuple(c) for seed in range(20) for c in [choose_labelled(["a", "b", "c"], 2, seed)]}  # type: ignore[list-item]
     assert len(drawn) == 3
     with pytest.raises(UserError, match="only 3 have a mask"):

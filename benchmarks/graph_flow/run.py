@@ -17,6 +17,8 @@ from tasks import SEEDS, TASKS, Command, base, run, student_rows, teacher_row  #
 
 T1, T4 = ("--temperature", "1"), ("--temperature", "4")
 W1, W10 = ("--logits-weight", "1"), ("--logits-weight", "10")
+NO_LOGITS = ("--logits-weight", "0")
+OFF = ("--graph-flow.vertex-weight", "0", "--graph-flow.edge-weight", "0")
 Words = tuple[str, ...]
 Settings = dict[str, Words]
 
@@ -34,6 +36,7 @@ def methods(logits: Words, graph: str, paraphraser_steps: str) -> Settings:
 
 WARM = ("--warmup", "500")
 PATCH = ("--graph-flow.patch",)
+PEAKS = ("--graph-flow.peaks", "teacher")
 CHANNEL = ("--graph-flow.normalise", "channel")
 #: Chosen on the validation cases of the first seed among these and what `SEARCH` lists, for a task
 #: or for one student of it; both settings of the logits term came to the same for Mobile U-Net on
@@ -49,8 +52,6 @@ METHODS: dict[str, Settings] = {
 }
 #: The student of the ablation and of the annotation efficiency.
 TASK, STUDENT = "kvasir", "enet"
-OFF = ("--graph-flow.vertex-weight", "0", "--graph-flow.edge-weight", "0")
-NO_LOGITS = ("--logits-weight", "0")
 #: Steps of the ablation, each what it changes of the row of Graph Flow.
 ABLATION: Settings = {
     "vertices": (*NO_LOGITS, "--graph-flow.edge-weight", "0"),
@@ -76,6 +77,20 @@ TRIED: Settings = {
     "search_patch_9_0.5": (
         *methods((*T1, *W10), "0.5", "600")["graph_flow"],
         *(*PATCH, "9", *CHANNEL),
+    ),
+    "search_peaks_alone_1": (*methods((*T1, *NO_LOGITS), "1", "150")["graph_flow"], *PEAKS),
+    "search_peaks_alone_5": (*methods((*T1, *NO_LOGITS), "5", "150")["graph_flow"], *PEAKS),
+    "search_peaks_t1_w1_5": (*methods((*T1, *W1), "5", "150")["graph_flow"], *PEAKS),
+    "search_peaks_raw_5": (*methods((*T1, *NO_LOGITS), "5", "0")["graph_flow"], *PEAKS),
+    "search_peaks_raw_t1_w1_1": (*methods((*T1, *W1), "1", "0")["graph_flow"], *PEAKS),
+    "search_peaks_raw_t1_w1_5": (*methods((*T1, *W1), "5", "0")["graph_flow"], *PEAKS),
+    "search_peaks_raw_1": (*methods((*T1, *NO_LOGITS), "1", "0")["graph_flow"], *PEAKS),
+    "search_peaks_t1_w1_1": (*methods((*T1, *W1), "1", "150")["graph_flow"], *PEAKS),
+    "search_peaks_t1_w10_1": (*methods((*T1, *W10), "1", "150")["graph_flow"], *PEAKS),
+    "search_peaks_raw_t1_w10_1": (*methods((*T1, *W10), "1", "0")["graph_flow"], *PEAKS),
+    "search_peaks_t1_w1_three": (
+        *methods((*T1, *W1), "0.5", "150")["graph_flow"],
+        *(*PEAKS, "--graph-flow.tap-pairs", "3", *PATCH, "5"),
     ),
     "search_logits_t1_w1": methods((*T1, *W1), "0", "0")["logits"],
     "search_graph_t1_w1": methods((*T1, *W1), "0.1", "150")["graph_flow"],

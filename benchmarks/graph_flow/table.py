@@ -65,13 +65,13 @@ def main() -> None:
 
 def search(groups: dict[tuple[str, str], Kinds]) -> str:
     """What the choice of settings rests on."""
-    lines = [["task", "row", "settings", "validation Dice"]]
-    for (task, _), kinds in groups.items():
+    lines = [["task", "student", "row", "settings", "validation Dice"]]
+    for (task, network), kinds in groups.items():
         for kind, seeds in kinds.items():
             if "0" in seeds and (kind in METHODS or kind.startswith("search_")):
                 words = seeds["0"]["command"].split("--method ")
                 told = words[1].split(" --threads")[0] if len(words) > 1 else ""
-                lines.append([task, kind, told, f"{seeds['0']['validation_dice']:.4f}"])
+                lines.append([task, network, kind, told, f"{seeds['0']['validation_dice']:.4f}"])
     return markdown(lines)
 
 

@@ -28,8 +28,6 @@ class Method(nn.Module):
         Weight of each named term in the total loss.
     supervised_loss
         Loss of logits and labels that replaces the usual one on labelled patches, if any.
-    shared_tap
-        Tap at the last layer that all terms reach, where their gradients are compared.
     adapters
         Modules that are trained together with the student by its optimiser, and left behind with
         the method when the student is used.
@@ -37,7 +35,6 @@ class Method(nn.Module):
 
     weights: dict[str, float]
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
-    shared_tap = "decoder"
 
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__()
@@ -48,7 +45,10 @@ class Method(nn.Module):
         """Make the method's own modules, whose sizes follow from one output of each network."""
 
     def prepare(
-        self, teacher: Callable[[int], Output], held_out: Iterable[Output]
+        self,
+        teacher: Callable[[int], Output],
+        training: Iterable[Output],
+        held_out: Iterable[Output],
     ) -> Iterator[Record]:
         """Train what the method trains before the student, such as paraphrasers.
 
@@ -61,8 +61,9 @@ class Method(nn.Module):
         teacher
             Gives the frozen teacher's output for the training batch of a step, from 0 on, over
             labelled and unlabelled cases.
-        held_out
-            Some of its outputs over validation cases, to measure on.
+        training, held_out
+            Its outputs over the training and over the validation cases as they are, to measure
+            on, batch by batch; the second is empty where there is no validation case.
 
         Yields
         ------

@@ -15,8 +15,6 @@ TAPS = ("lo", "hi")
 class AttentionTransfer(Method):
     """The student looks where the teacher looks (Zagoruyko and Komodakis, ICLR 2017)."""
 
-    shared_tap = "lo"
-
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__(config)
         self.weights = {"attention": config.attention.weight}

@@ -25,8 +25,6 @@ class EMKD(Method):
     computed.
     """
 
-    shared_tap = "lo"
-
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__(config)
         self.options = config.emkd

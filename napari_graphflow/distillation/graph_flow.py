@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from napari_graphflow.distillation.salience import Salience, patch_sides, salience
+from napari_graphflow.distillation.salience import Salience, moved_peaks, patch_sides, salience
 from napari_graphflow.errors import UserError
 
 Edge = Literal["inner", "gram_of_variation", "pearson", "cosine"]
@@ -108,6 +108,7 @@ def variation_graph(
     mode: Salience = "max",
     edge: Edge = "inner",
     vertex: Vertex = "vector",
+    peaks_of: VariationGraph | None = None,
 ) -> VariationGraph:
     """Build the graph of changes from an encoder tap to a decoder tap (reconstruction).
 
@@ -130,6 +131,9 @@ def variation_graph(
     vertex
         ``vector`` gives ``dP`` (reconstruction), ``scalar`` gives ``|dP_c|^2``, a less likely
         reading.
+    peaks_of
+        Another network's graph of the same images, at whose peaks the patches are cut (design
+        choice); None cuts at this network's own.
 
     Raises
     ------
@@ -137,8 +141,9 @@ def variation_graph(
         If batch, channels or axes of the two taps differ, or the patch does not fit them.
     """
     _check_taps(encoder_features, decoder_features)
-    encoder, encoder_index = salience(encoder_features, patch, mode)
-    decoder, decoder_index = salience(decoder_features, patch, mode)
+    places = _places(encoder_features, decoder_features, peaks_of)
+    encoder, encoder_index = salience(encoder_features, patch, mode, places[0])
+    decoder, decoder_index = salience(decoder_features, patch, mode, places[1])
     variation = decoder - encoder
     with torch.autocast(variation.device.type, enabled=False):
         if edge == "gram_of_variation":
@@ -293,6 +298,20 @@ def _energies(
     return measure(student).reshape(-1).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher), of_teacher
 
 
+def _places(
+    encoder: Tensor, decoder: Tensor, other: VariationGraph | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Peaks of another network's graph in the maps of these taps."""
+    if other is None:
+        return None, None
+    facts = [(encoder.ndim - 2, *encoder.shape[:2]), (len(other.patch), *other.edges.shape[:2])]
+    _must_agree("The student's and the teacher's graph", facts, _cures(encoder.shape[1]))
+    return (
+        moved_peaks(other.encoder_index, other.encoder_size, encoder.shape[2:]),
+        moved_peaks(other.decoder_index, other.decoder_size, decoder.shape[2:]),
+    )
+
+
 def _check_taps(encoder: Tensor, decoder: Tensor) -> None:
     cures = {
         "spatial axes": "Choose two taps of the same network.",
@@ -305,23 +324,28 @@ def _check_taps(encoder: Tensor, decoder: Tensor) -> None:
 
 
 def _check_graphs(student: VariationGraph, teacher: VariationGraph) -> None:
-    cures = {
-        "spatial axes": "Choose two 2D networks or two 3D networks.",
-        "images": "Give both networks the same batch.",
-        "channels": f"Compress the teacher's taps to {student.edges.shape[1]} channels with "
-        "paraphrasers, or give the student 1x1 adapters.",
-        "patch sides": "Choose the same patch for both.",
-        "edges": "Choose the same kind of edges for both.",
-        "vertices": "Choose the same kind of vertices for both.",
-    }
     facts = [
         (len(graph.patch), *graph.edges.shape[:2], graph.patch, graph.edge, graph.vertex)
         for graph in (student, teacher)
     ]
-    _must_agree("The student's and the teacher's graph", facts, cures)
+    _must_agree("The student's and the teacher's graph", facts, _cures(student.edges.shape[1]))
+
+
+def _cures(channels: int) -> dict[str, str]:
+    """What to do where two networks' graphs differ, from the student's number of channels."""
+    return {
+        "spatial axes": "Choose two 2D networks or two 3D networks.",
+        "images": "Give both networks the same batch.",
+        "channels": f"Compress the teacher's taps to {channels} channels with paraphrasers, or "
+        "give the student 1x1 adapters.",
+        "patch sides": "Choose the same patch for both.",
+        "edges": "Choose the same kind of edges for both.",
+        "vertices": "Choose the same kind of vertices for both.",
+    }
 
 
 def _must_agree(pair: str, facts: Sequence[Sequence[object]], cures: dict[str, str]) -> None:
-    for (what, cure), one, other in zip(cures.items(), *facts, strict=True):
+    # The graph of a network that only lends its peaks is compared in the first facts alone.
+    for (what, cure), one, other in zip(cures.items(), *facts, strict=False):
         if one != other:
             raise UserError(f"{pair} differ in {what}: {one} and {other}.", cure)

@@ -16,12 +16,10 @@ from napari_graphflow.distillation.graph_flow import (
     variation_graph,
 )
 from napari_graphflow.distillation.logits import logits_loss
-from napari_graphflow.distillation.paraphraser import Paraphraser
+from napari_graphflow.distillation.paraphraser import Paraphraser, RSquared
+from napari_graphflow.distillation.salience import moved_peaks
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import Output
-
-#: Batches over which the energy of the teacher's patches is measured.
-MEASURED_BATCHES = 20
 
 
 class GraphFlow(Method):
@@ -75,14 +73,16 @@ class GraphFlow(Method):
             )
 
     def prepare(
-        self, teacher: Callable[[int], Output], held_out: Iterable[Output]
+        self,
+        teacher: Callable[[int], Output],
+        training: Iterable[Output],
+        held_out: Iterable[Output],
     ) -> Iterator[Record]:
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
-            yield from self._measure_reconstruction(list(held_out), total)
-        measured = [teacher(step) for step in range(total, total + MEASURED_BATCHES)]
-        yield from self._measure_energy(measured, total)
+            yield from self._measure_reconstruction(held_out, total)
+        yield from self._measure_energy(training, total)
 
     def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Record]:
         yield {"event": "phase", "name": "paraphrasing the teacher's features"}
@@ -114,8 +114,9 @@ class GraphFlow(Method):
         }
         vertices, edges = [], []
         for encoder, decoder in self._pairs(student, teacher):
-            graph_s = self._graph(*self._adapted(student, encoder, decoder))
             graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
+            peaks_of = graph_t if self.options.peaks == "teacher" else None
+            graph_s = self._graph(*self._adapted(student, encoder, decoder), peaks_of)
             vertex, edge = graph_flow_loss(
                 graph_s,
                 graph_t,
@@ -137,11 +138,12 @@ class GraphFlow(Method):
 
     @torch.no_grad()
     def facts(self, student: Output) -> dict[str, float]:
-        moved = []
-        for encoder, decoder in self._names():
-            graph = self._graph(*self._adapted(student, encoder, decoder))
-            moved.append((graph.encoder_index != graph.decoder_index).float().mean())
-        return {"graph/peaks_moved": float(torch.stack(moved).mean())}
+        pairs = self._names()
+        graphs = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
+        return {
+            "graph/peaks_moved": sum(map(_moved_share, graphs)) / len(pairs),
+            "graph/constant": sum(map(_constant_share, graphs)) / len(pairs),
+        }
 
     def checkpoint(self) -> dict[str, Any]:
         state = {"modules": self.state_dict(), "prepared": self.prepared}
@@ -172,9 +174,10 @@ class GraphFlow(Method):
         for pair in pairs:
             for role, output in (("student", student), ("teacher", teacher)):
                 if missing := set(pair) - set(output.taps):
+                    fewer = "Use fewer tap pairs" if pair[0] != "encoder" else "Use another network"
                     raise UserError(
                         f"The {role} has no tap {min(missing)}.",
-                        f"It has {', '.join(output.taps)}; use fewer tap pairs or name its taps.",
+                        f"It has {', '.join(output.taps)}. {fewer}, or name its taps.",
                     )
         return pairs
 
@@ -198,28 +201,53 @@ class GraphFlow(Method):
     def _paraphraser(self, tap: str) -> Paraphraser:
         return cast(Paraphraser, self.paraphrasers[tap])
 
-    def _graph(self, encoder: Tensor, decoder: Tensor) -> VariationGraph:
+    def _graph(
+        self, encoder: Tensor, decoder: Tensor, peaks_of: VariationGraph | None = None
+    ) -> VariationGraph:
         options = self.options
-        return variation_graph(
-            encoder, decoder, options.patch, options.salience, options.edge, options.vertex
-        )
+        kinds = options.salience, options.edge, options.vertex
+        return variation_graph(encoder, decoder, options.patch, *kinds, peaks_of)
 
     @torch.no_grad()
-    def _measure_reconstruction(self, held_out: list[Output], step: int) -> Iterator[Record]:
-        for tap in self.paraphrasers:
-            r_squared = self._paraphraser(tap).r_squared(output.taps[tap] for output in held_out)
-            yield _metric(f"paraphraser/r2_{tap}", r_squared, step, "val")
+    def _measure_reconstruction(self, held_out: Iterable[Output], step: int) -> Iterator[Record]:
+        """How much the codes keep of the teacher's features for cases it was not trained on."""
+        kept = {tap: RSquared() for tap in self.paraphrasers}
+        for output in held_out:
+            for tap, share in kept.items():
+                share.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
+        for tap, share in kept.items():
+            if share.count:
+                yield _metric(f"paraphraser/r2_{tap}", share.value(), step, "val")
 
     @torch.no_grad()
-    def _measure_energy(self, outputs: list[Output], step: int) -> Iterator[Record]:
-        """Mean energy of the teacher's salient patches over training batches."""
-        for encoder, decoder in self._names():
-            graphs = (
-                self._graph(*self._paraphrase(output, encoder, decoder)) for output in outputs
-            )
-            energy = torch.stack([channel_energy(graph) for graph in graphs]).mean(0)
-            self.get_buffer(f"energy_{encoder}").copy_(energy)
-            yield _metric(f"graph/energy_{encoder}", float(energy.mean()), step)
+    def _measure_energy(self, training: Iterable[Output], step: int) -> Iterator[Record]:
+        """Mean energy of the teacher's salient patches over the training cases."""
+        images, sums = 0, dict.fromkeys(self._names(), torch.zeros(()))
+        for output in training:
+            size = len(output.logits)
+            images += size
+            for pair in sums:
+                energy = channel_energy(self._graph(*self._paraphrase(output, *pair)))
+                sums[pair] = sums[pair].to(energy.device) + size * energy
+        for (encoder, _), total in sums.items():
+            self.get_buffer(f"energy_{encoder}").copy_(total / images)
+            yield _metric(f"graph/energy_{encoder}", float(total.mean()) / images, step)
+
+
+def _moved_share(graph: VariationGraph) -> float:
+    """Share of the channels whose peak lies elsewhere in the decoder's tap."""
+    start = moved_peaks(graph.encoder_index, graph.encoder_size, graph.decoder_size)
+    return float((start != graph.decoder_index).float().mean())
+
+
+def _constant_share(graph: VariationGraph) -> float:
+    """Share of the vertices' energy that is the same for every image of the batch.
+
+    Near 1 the network meets the loss without looking at the image.
+    """
+    energy = graph.vertices.square().sum()
+    same = graph.vertices.mean(0).square().sum() * len(graph.vertices)
+    return float(same / energy) if energy > 0 else 0.0
 
 
 def _metric(name: str, value: float, step: int, split: str = "train") -> Record:

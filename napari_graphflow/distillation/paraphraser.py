@@ -4,7 +4,6 @@ Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor T
 NeurIPS 2018; Graph Flow puts one on each of the teacher's taps.
 """
 
-from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -60,32 +59,34 @@ class Paraphraser(nn.Module):
         dtype = torch.promote_types(features.dtype, torch.float32)
         return mse_loss(reconstruction.to(dtype), features.detach().to(dtype))
 
+
+class RSquared:
+    """Share of the features' variance that a reconstruction keeps, batch by batch.
+
+    ``R^2 = 1 - sum (F' - F)^2 / sum (F - mean_c)^2`` over all channels together, where ``mean_c``
+    is the mean of channel c over cases and pixels. 1 is perfect, 0 no better than the mean of each
+    channel. It says most on held-out cases.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.errors = 0, 0.0
+        self.total = self.squares = torch.zeros((), dtype=torch.float64)
+
     @torch.no_grad()
-    def r_squared(self, features: Tensor | Iterable[Tensor]) -> float:
-        """Share of the features' variance that the reconstruction keeps, best on held-out cases.
+    def add(self, features: Tensor, reconstruction: Tensor) -> None:
+        """Take a batch and its reconstruction into account, both (B, C, *spatial)."""
+        # On the CPU, since not every GPU knows float64.
+        exact, found = features.cpu().double(), reconstruction.cpu().double()
+        self.errors += float((found - exact).square().sum())
+        self.count += exact.numel() // exact.shape[1]
+        axes = [0, *range(2, exact.ndim)]
+        self.total = self.total + exact.sum(axes)
+        self.squares = self.squares + exact.square().sum(axes)
 
-        ``R^2 = 1 - sum (F' - F)^2 / sum (F - mean_c)^2`` over all channels together, where
-        ``mean_c`` is the mean of channel c over cases and pixels. 1 is perfect, 0 no better than
-        the mean of each channel.
-
-        Parameters
-        ----------
-        features
-            One batch (B, in_channels, *spatial), or any number of them.
-        """
-        count, errors = 0, 0.0
-        total = torch.zeros(self.in_channels, dtype=torch.float64)
-        squares = torch.zeros(self.in_channels, dtype=torch.float64)
-        for batch in [features] if isinstance(features, Tensor) else features:
-            # On the CPU, since not every GPU knows float64.
-            exact, found = batch.cpu().double(), self(batch).cpu().double()
-            errors += float((found - exact).square().sum())
-            count += exact.numel() // self.in_channels
-            axes = [0, *range(2, exact.ndim)]
-            total += exact.sum(axes)
-            squares += exact.square().sum(axes)
-        variation = float((squares - total.square() / max(count, 1)).sum())
-        return 1.0 - errors / variation if variation > 0 else float("nan")
+    def value(self) -> float:
+        """R^2 of all batches so far; NaN where the features do not vary."""
+        variation = float((self.squares - self.total.square() / max(self.count, 1)).sum())
+        return 1.0 - self.errors / variation if variation > 0 else float("nan")
 
 
 def _chain(layer: type[nn.Module], channels: list[int]) -> nn.Sequential:

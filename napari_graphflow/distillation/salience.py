@@ -18,7 +18,10 @@ Salience = Literal["max", "abs"]
 
 
 def salience(
-    features: Tensor, patch: int | Sequence[int], mode: Salience = "max"
+    features: Tensor,
+    patch: int | Sequence[int],
+    mode: Salience = "max",
+    peaks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cut the patch around the peak of every channel (reconstruction).
 
@@ -34,6 +37,9 @@ def salience(
     mode
         ``max`` looks for the largest value (reconstruction), ``abs`` for the largest magnitude
         (design choice, for taps without an activation).
+    peaks
+        Flat spatial index of the places to cut at, (B, C), instead of the channels' own peaks
+        (design choice).
 
     Returns
     -------
@@ -50,7 +56,7 @@ def salience(
     """
     size = tuple(features.shape[2:])
     sides = patch_sides(patch, len(size))
-    index = _peaks(features.detach(), mode)
+    index = _peaks(features.detach(), mode) if peaks is None else peaks
     positions, inside = patch_positions(index, size, sides)
     patches = features.flatten(2).gather(2, positions)
     patches = patches.to(torch.promote_types(features.dtype, torch.float32))
@@ -96,6 +102,30 @@ def patch_positions(
         positions = (positions[..., None] * length + at[..., None, :]).flatten(2)
         inside = (inside[..., None] & within[..., None, :]).flatten(2)
     return positions, inside
+
+
+def moved_peaks(index: Tensor, size: Sequence[int], target: Sequence[int]) -> Tensor:
+    """Find the places of one map in another of the same image: the pixel that holds the centre.
+
+    Parameters
+    ----------
+    index
+        Flat spatial index into a map of spatial `size`, (B, C).
+    target
+        Spatial size of the other map.
+
+    Returns
+    -------
+    Tensor
+        Flat spatial index into the other map, (B, C).
+    """
+    if tuple(size) == tuple(target):
+        return index
+    moved = torch.zeros_like(index)
+    for axis, (length, other) in enumerate(zip(size, target, strict=True)):
+        at = index // prod(size[axis + 1 :]) % length
+        moved = moved * other + (2 * at + 1) * other // (2 * length)
+    return moved
 
 
 def _peaks(features: Tensor, mode: Salience) -> Tensor:
