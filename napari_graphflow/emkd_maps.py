@@ -113,7 +113,7 @@ def importance_maps(
         def compute(windows: Tensor) -> Tensor:
             features = _tap(model.module(windows), tap).float()
             size = tuple(windows.shape[2:])
-            strides = strides_of(features, size)
+            strides = strides_of(features.shape[2:], size)
             return to_input_grid(features.abs().pow(power).sum(1), strides, size)[:, None]
 
         prepared = prepare(volume, model.card.preprocessing)

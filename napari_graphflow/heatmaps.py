@@ -25,6 +25,8 @@ from napari_graphflow.preprocessing import check_fits, prepare, restore_maps
 from napari_graphflow.volume import Volume
 
 Encode = Callable[[Output], tuple[Tensor, Tensor]]
+#: The variation graph of a network for a batch of windows.
+Graph = Callable[[Tensor], VariationGraph]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def variation_maps(
 
     The graphs are formed window by window with the patch of the student's distillation (3 where
     there was none). A teacher that this student was distilled from is drawn through the
-    paraphrasers of that distillation, so that both maps stem from the tensors of the loss.
+    paraphrasers of that distillation, and where the distillation cut the student's patches at its
+    teacher's peaks, so does its map: both then stem from the tensors of the loss.
 
     Raises
     ------
@@ -69,13 +72,15 @@ def variation_maps(
     options = _options(student)
     notes = ["Internal features of the network, not tissue properties."]
     adapters = _adapters(student.folder)
-    own, own_energy = _map(student, volume, options, _through(adapters), progress, cancelled)
+    mine = _graph(student, options, _through(adapters))
     if teacher is None:
+        own, own_energy = _map(student, volume, mine, progress, cancelled)
         return VariationMaps(_scaled(own, own_energy), None, None, tuple(notes))
     paraphrasers = _paraphrasers(student.folder)
-    if student.card.provenance.get("teacher_sha256") != weights_hash(teacher.folder) or (
-        not paraphrasers and not adapters
-    ):
+    matched = _is_teacher(teacher, student) and bool(paraphrasers) == bool(
+        options.paraphraser_steps
+    )
+    if not matched:
         paraphrasers = {}
         notes.append(
             "This student was not distilled from this teacher by Graph Flow, so the channels of "
@@ -84,17 +89,34 @@ def variation_maps(
     elif paraphrasers:
         notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
     encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
-    theirs, energy = _map(teacher, volume, options, encode, progress, cancelled)
-    mine = _scaled(own, energy if options.normalise == "teacher" else own_energy)
-    theirs = _scaled(theirs, energy)
-    return VariationMaps(mine, theirs, theirs.with_array(theirs.array - mine.array), tuple(notes))
+    theirs = _graph(teacher, options, encode)
+    if matched and options.peaks == "teacher":
+        mine = _graph(student, options, _through(adapters), peaks=theirs)
+        notes.append("The student is drawn at the places where its teacher's channels peak.")
+    own, own_energy = _map(student, volume, mine, progress, cancelled)
+    other, energy = _map(teacher, volume, theirs, progress, cancelled)
+    own = _scaled(own, energy if options.normalise == "teacher" else own_energy)
+    other = _scaled(other, energy)
+    return VariationMaps(own, other, other.with_array(other.array - own.array), tuple(notes))
+
+
+def _graph(
+    model: Model, options: GraphFlowOptions, encode: Encode, peaks: Graph | None = None
+) -> Graph:
+    def graph(windows: Tensor) -> VariationGraph:
+        encoder, decoder = encode(model.module(windows))
+        peaks_of = peaks(windows) if peaks else None
+        return variation_graph(
+            encoder, decoder, options.patch, mode=options.salience, peaks_of=peaks_of
+        )
+
+    return graph
 
 
 def _map(
     model: Model,
     volume: Volume,
-    options: GraphFlowOptions,
-    encode: Encode,
+    graph_of: Graph,
     progress: Progress | None,
     cancelled: Cancelled | None,
 ) -> tuple[Volume, float]:
@@ -104,13 +126,11 @@ def _map(
     energies: list[float] = []
 
     def compute(windows: Tensor) -> Tensor:
-        encoder, decoder = encode(model.module(windows))
-        graph: VariationGraph = variation_graph(
-            encoder, decoder, options.patch, mode=options.salience
-        )
+        graph = graph_of(windows)
         energies.append(float(patch_energy(graph)))
         size = tuple(windows.shape[2:])
-        return to_input_grid(variation_map(graph), strides_of(encoder, size), size)[:, None]
+        strides = strides_of(graph.encoder_size, size)
+        return to_input_grid(variation_map(graph), strides, size)[:, None]
 
     maps = over_windows(
         compute,
@@ -128,6 +148,14 @@ def _map(
 
 def _scaled(volume: Volume, energy: float) -> Volume:
     return volume.with_array(volume.array / math.sqrt(energy)) if energy > 0 else volume
+
+
+def _is_teacher(teacher: Model, student: Model) -> bool:
+    """Whether the student was distilled from this teacher by Graph Flow."""
+    provenance = student.card.provenance
+    if provenance.get("run", {}).get("method") != "graph_flow":
+        return False
+    return bool(provenance.get("teacher_sha256") == weights_hash(teacher.folder))
 
 
 def _options(student: Model) -> GraphFlowOptions:

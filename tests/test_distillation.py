@@ -208,6 +208,29 @@ def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teach
     assert "paraphraser" not in notes
 
 
+def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher, tmp_path):
+    """Also where neither paraphraser nor adapter is needed, as taps are equally wide."""
+    flat = {"steps": 1, "validate_every": 1, "network": "unet", "width": 4}
+    for peaks in ("own", "teacher"):
+        options = GraphFlowOptions(paraphraser_steps=0, peaks=peaks)
+        list(distill(distillation(blobs, teacher, graph_flow=options, **flat), tmp_path / peaks))
+    image = read_case(Dataset.open(blobs).cases[0])
+    own, there = (
+        variation_maps(
+            load_model(tmp_path / peaks / "artifacts" / "model"), image, load_model(teacher)
+        )
+        for peaks in ("own", "teacher")
+    )
+    assert "not matched" not in " ".join((*own.notes, *there.notes))
+    assert not any("teacher's channels peak" in note for note in own.notes)
+    assert any("teacher's channels peak" in note for note in there.notes)
+    # Drawn around the same places, both maps are blank at the same voxels.
+    blank = [maps.array == 0 for maps in (there.student, there.teacher)]
+    assert blank[0].any()
+    np.testing.assert_array_equal(*blank)
+    assert (blank[1] != (own.student.array == 0)).any()
+
+
 def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
     def run(name: str, **weight: float) -> Path:
         options = GraphFlowOptions(paraphraser_steps=1, **weight)

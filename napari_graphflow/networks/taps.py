@@ -158,9 +158,9 @@ def stride_of(pixels: int, cells: int) -> int:
     return power if -(-pixels // power) == cells else least
 
 
-def strides_of(features: Tensor, size: Sequence[int]) -> list[int]:
-    """Strides of a tap (B, C, *cells) of an image of `size`, one per axis."""
-    return [stride_of(n, cells) for n, cells in zip(size, features.shape[2:], strict=True)]
+def strides_of(cells: Sequence[int], size: Sequence[int]) -> list[int]:
+    """Strides of a tap of so many cells along each axis, in an image of `size`."""
+    return [stride_of(n, count) for n, count in zip(size, cells, strict=True)]
 
 
 class TapSite(NamedTuple):
