@@ -180,6 +180,19 @@ def test_reconstruction_is_told_of_held_out_cases_only():
         assert told[f"paraphraser/r2_{tap}"]["value"] == pytest.approx(float(wanted), rel=1e-5)
 
 
+def test_taps_of_unequal_strides_are_told():
+    student, teacher = outputs((2, 2))
+    flow = method(paraphraser_steps=0)
+    flow.build(student, teacher)
+    assert not [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
+    finer = {name: tap.repeat_interleave(2, 2) for name, tap in student.taps.items()}
+    flow = method(paraphraser_steps=0)
+    flow.build(Output(student.logits, finer), teacher)
+    (told,) = [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
+    assert told["event"] == "warning"
+    assert "encoder and decoder have another resolution" in told["text"]
+
+
 def test_a_student_that_answers_every_image_alike_is_found_out():
     one, other = outputs((1, 1))
     flow = method(paraphraser_steps=0)

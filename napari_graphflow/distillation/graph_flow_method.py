@@ -26,7 +26,8 @@ class GraphFlow(Method):
     """Cross-layer graph-flow distillation (Zou et al., IEEE TMI 2022).
 
     The mathematics, and which parts of it are a reconstruction, stand in
-    :mod:`napari_graphflow.distillation.graph_flow`.
+    :mod:`napari_graphflow.distillation.graph_flow`. On labelled voxels the run adds cross-entropy
+    and Dice loss (design choice: the paper has cross-entropy alone).
     """
 
     def __init__(self, config: DistillationConfig) -> None:
@@ -41,6 +42,8 @@ class GraphFlow(Method):
         self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
         self.paraphraser_optimiser: torch.optim.Optimizer | None = None
+        #: Taps whose cells are of another size in student and teacher.
+        self.unequal: list[str] = []
         #: Steps that the paraphrasers have made.
         self.prepared = 0
 
@@ -53,6 +56,8 @@ class GraphFlow(Method):
             for tap in (encoder, decoder):
                 features, wide = teacher.taps[tap], student.taps[tap].shape[1]
                 dims = features.ndim - 2
+                if student.taps[tap].shape[2:] != features.shape[2:]:
+                    self.unequal.append(tap)
                 if paraphrased:
                     self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
                 elif features.shape[1] != width:
@@ -78,6 +83,13 @@ class GraphFlow(Method):
         training: Iterable[Output],
         held_out: Iterable[Output],
     ) -> Iterator[Record]:
+        if self.unequal:
+            yield {
+                "event": "warning",
+                "text": f"The taps {' and '.join(self.unequal)} have another resolution in the "
+                "student than in its teacher, so that their patches cover tissue of different "
+                "size. Networks with taps of equal strides are compared more closely.",
+            }
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
