@@ -70,34 +70,49 @@ def variation_maps(
         If the image does not fit a model, or a network has no pair of taps.
     """
     options = _options(student)
-    notes = ["Internal features of the network, not tissue properties."]
-    adapters = _adapters(student.folder)
-    mine = _graph(student, options, _through(adapters))
+    about = "Internal features of the network, not tissue properties."
     if teacher is None:
-        own, own_energy = _map(student, volume, mine, progress, cancelled)
-        return VariationMaps(_scaled(own, own_energy), None, None, tuple(notes))
-    paraphrasers = _paraphrasers(student.folder)
-    matched = _is_teacher(teacher, student) and bool(paraphrasers) == bool(
-        options.paraphraser_steps
-    )
-    if not matched:
-        paraphrasers = {}
-        notes.append(
-            "This student was not distilled from this teacher by Graph Flow, so the channels of "
-            "the two maps are not matched."
-        )
-    elif paraphrasers:
-        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
-    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
-    theirs = _graph(teacher, options, encode)
-    if matched and options.peaks == "teacher":
-        mine = _graph(student, options, _through(adapters), peaks=theirs)
-        notes.append("The student is drawn at the places where its teacher's channels peak.")
+        alone = _graph(student, options, _through(_adapters(student.folder)))
+        own, own_energy = _map(student, volume, alone, progress, cancelled)
+        return VariationMaps(_scaled(own, own_energy), None, None, (about,))
+    mine, theirs, notes = compared_graphs(student, teacher)
     own, own_energy = _map(student, volume, mine, progress, cancelled)
     other, energy = _map(teacher, volume, theirs, progress, cancelled)
     own = _scaled(own, energy if options.normalise == "teacher" else own_energy)
     other = _scaled(other, energy)
-    return VariationMaps(own, other, other.with_array(other.array - own.array), tuple(notes))
+    difference = other.with_array(other.array - own.array)
+    return VariationMaps(own, other, difference, (about, *notes))
+
+
+def compared_graphs(student: Model, teacher: Model) -> tuple[Graph, Graph, tuple[str, ...]]:
+    """Variation graphs of two networks, as the student's distillation compared them.
+
+    Returns
+    -------
+    student_graph, teacher_graph
+        Functions of a batch of windows, (B, C, *spatial).
+    notes
+        Sentences on what is compared; one says so where this is not the student's teacher.
+    """
+    options = _options(student)
+    adapters, paraphrasers = _adapters(student.folder), _paraphrasers(student.folder)
+    mine = _graph(student, options, _through(adapters))
+    taught = _is_teacher(teacher, student)
+    if not taught or bool(paraphrasers) != bool(options.paraphraser_steps):
+        note = (
+            "This student was not distilled from this teacher by Graph Flow, so the channels of "
+            "the two maps are not matched."
+        )
+        return mine, _graph(teacher, options, _taps), (note,)
+    notes = []
+    if paraphrasers:
+        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
+    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
+    theirs = _graph(teacher, options, encode)
+    if options.peaks == "teacher":
+        mine = _graph(student, options, _through(adapters), peaks=theirs)
+        notes.append("The student is drawn at the places where its teacher's channels peak.")
+    return mine, theirs, tuple(notes)
 
 
 def _graph(

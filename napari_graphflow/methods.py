@@ -57,9 +57,8 @@ class GraphFlowOptions(Frozen):
     salience
         Whether a channel's peak is its largest value or its largest magnitude.
     peaks
-        Where the student's patches are cut: at its own peaks, as published, or at those of its
-        teacher. At its own a student can meet the loss with features that are the same for every
-        image.
+        Where the student's patches are cut: at those of its ``teacher``, or at its ``own``, as
+        published, where it can meet the loss with features that are the same for every image.
     edge
         Kind of edges: differences of inner products, the Gram matrix of the variations, or
         differences of correlations or cosines.
@@ -84,7 +83,7 @@ class GraphFlowOptions(Frozen):
     vertex_weight: Annotated[float, Field(ge=0)] = 0.1
     edge_weight: Annotated[float, Field(ge=0)] = 0.1
     salience: Literal["max", "abs"] = "max"
-    peaks: Literal["own", "teacher"] = "own"
+    peaks: Literal["teacher", "own"] = "teacher"
     edge: Literal["inner", "gram_of_variation", "pearson", "cosine"] = "inner"
     vertex: Literal["vector", "scalar"] = "vector"
     normalise: Literal["teacher", "each", "channel"] = "each"

@@ -29,9 +29,10 @@ ABLATION = {
     "adversarial": "adversarial",
     "logits": "logits",
     "graph_flow": "vertices + edges + logits, as above",
-    "no_paraphraser": "the same without paraphrasers",
+    "own_peaks": "the same, each network at its own peaks",
+    "paraphraser": "the same, through paraphrasers",
+    "one_pair": "the same, one tap pair",
     "two_pairs": "the same, two tap pairs",
-    "three_pairs": "the same, three tap pairs",
     "full": "the same + adversarial",
 }
 #: Annotation efficiency: title of a curve, and the end of its rows' names.
