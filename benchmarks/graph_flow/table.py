@@ -1,5 +1,6 @@
 """Render the results of ``run.py`` as tables and a plot, into ``README.md``."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def main() -> None:
     main_group = groups.get((TASK, STUDENT), {})
     if set(main_group) & (set(ABLATION) - set(METHODS)):
         parts += [f"## Ablation: {TASK}, {STUDENT}", table(main_group, ABLATION)]
+    if (HERE / "peaks.json").exists():
+        parts += [f"## What the graph tells of the image: {TASK}, {STUDENT}", looked()]
     if any(kind.startswith("labels") for kind in main_group):
         parts += [f"## Annotation efficiency: {TASK}, {STUDENT}", annotation(main_group)]
         plot(main_group, HERE / "annotation.png")
@@ -73,6 +76,23 @@ def search(groups: dict[tuple[str, str], Kinds]) -> str:
                 words = seeds["0"]["command"].split("--method ")
                 told = words[1].split(" --threads")[0] if len(words) > 1 else ""
                 lines.append([task, network, kind, told, f"{seeds['0']['validation_dice']:.4f}"])
+    return markdown(lines)
+
+
+def looked() -> str:
+    """What ``peaks.py`` measured on the vertices, for the kinds of the ablation."""
+    found = json.loads((HERE / "peaks.json").read_text())
+    columns = ["correlation", "constant", "constant of its teacher"]
+    lines = [["model", "seeds", *columns]]
+    for kind, title in ABLATION.items():
+        seeds = {
+            row[-1]: numbers
+            for row, numbers in found.items()
+            if row.rpartition("-")[0] == f"{TASK}-{STUDENT}-{kind}"
+        }
+        if seeds:
+            cells = [spread([one[name] for one in seeds.values()], 3) for name in columns]
+            lines.append([title, " ".join(seeds), *cells])
     return markdown(lines)
 
 
