@@ -35,12 +35,15 @@ from napari_graphflow.networks.layers import (
 )
 from napari_graphflow.networks.taps import TapAdapter
 
-#: Stride 4: third encoder stage and first up-convolution (before the skip, no activation); then 2.
+#: Stride 4: third encoder stage and first up-convolution (before the skip, no activation); then 2;
+#: stride 8: first block and end of the fourth stage, since no decoder stage lies there.
 TAPS = {
     "encoder": "encoder.2",
     "decoder": "ups.0",
     "encoder_2": "encoder.1",
     "decoder_2": "ups.1",
+    "encoder_3": "encoder.3.0",
+    "decoder_3": "encoder.3",
     "bottleneck": "encoder.3",
     "lo": "encoder.1",
     "hi": "encoder.3",
