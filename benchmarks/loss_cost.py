@@ -33,7 +33,7 @@ from napari_graphflow.distillation.paraphraser import Paraphraser
 from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.networks import build
 
-NORMALISE = GraphFlowOptions().normalise
+NORMALISE, PEAKS = GraphFlowOptions().normalise, GraphFlowOptions().peaks
 BOUND, TARGET = "teacher forward + student step", 0.05
 LOGITS, GRAPH_FLOW = "bound + logits", "bound + logits + Graph Flow"
 GRAPHS = "alone: graph terms"
@@ -72,7 +72,8 @@ class Step:
     def graph_terms(self, student_taps, codes):
         with torch.no_grad():
             teacher_graph = variation_graph(*codes, self.patch)
-        graphs = variation_graph(*student_taps, self.patch), teacher_graph
+        peaks_of = teacher_graph if PEAKS == "teacher" else None
+        graphs = variation_graph(*student_taps, self.patch, peaks_of=peaks_of), teacher_graph
         return sum(graph_flow_loss(*graphs, energy=self.energy, normalise=NORMALISE))
 
     def whole(self, logits: bool = False, graphs: bool = False) -> None:
