@@ -119,7 +119,7 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("kvasir", STUDENT): TRIED,
     ("hippocampus", "enet"): {
         "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
-        "search_graph_0.1": TRIED["search_graph_0.1"],
+        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
     },
     ("hippocampus", "mobile_unet"): {
         "search_logits_t1_w10": TRIED["search_logits_t1_w10"],
