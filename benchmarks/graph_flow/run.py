@@ -58,8 +58,8 @@ WARM = ("--warmup", "500")
 PATCH = ("--graph-flow.patch",)
 CHANNEL = ("--graph-flow.normalise", "channel")
 #: Chosen on the validation cases of the first seed among these and what `SEARCH` lists, for a task
-#: or for one student of it; both settings of the logits term came to the same for Mobile U-Net on
-#: the hippocampus.
+#: or for one student of it; the number of tap pairs of Graph Flow on that of all seeds. Both
+#: settings of the logits term came to the same for Mobile U-Net on the hippocampus.
 METHODS: dict[str, Settings] = {
     "kvasir": {
         **methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
@@ -168,6 +168,8 @@ def ablation(work: Path, seed: int) -> dict[str, Command]:
     """Parts of Graph Flow, alone and together."""
     whole = METHODS[TASK]["graph_flow"]
     kinds = {name: changed(whole, changes) for name, changes in ABLATION.items()}
+    kinds["reconstruction"] = own(STRONG, "0.1")
+    kinds["search_logits_t1_w10"] = TRIED["search_logits_t1_w10"]
     return student_rows(TASK, STUDENT, work, seed, kinds)
 
 

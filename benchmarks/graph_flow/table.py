@@ -28,13 +28,15 @@ ABLATION = {
     "vertices": "vertices",
     "vertices_edges": "vertices + edges",
     "adversarial": "adversarial",
-    "logits": "logits",
+    "search_logits_t1_w10": "logits, no warm-up",
+    "logits": "logits, as above",
     "graph_flow": "vertices + edges + logits, as above",
     "own_peaks": "the same, each network at its own peaks",
     "paraphraser": "the same, through paraphrasers",
     "one_pair": "the same, one tap pair",
     "two_pairs": "the same, two tap pairs",
     "full": "the same + adversarial",
+    "reconstruction": "as reconstructed: own peaks, paraphrasers, one tap pair, weights of 0.1",
 }
 #: Annotation efficiency: title of a curve, and the end of its rows' names.
 CURVES = {
@@ -97,15 +99,16 @@ def looked() -> str:
 
 
 def annotation(kinds: Kinds) -> str:
-    """Test Dice of each curve by number of labelled cases."""
-    lines = [["labelled cases", *CURVES]]
-    for count, cells in points(kinds).items():
-        lines.append([str(count), *(spread(cell) if cell else "" for cell in cells)])
+    """Test Dice of each curve by number of labelled cases, over the seeds that all of them have."""
+    lines = [["labelled cases", "seeds", *CURVES]]
+    for count, (seeds, cells) in points(kinds).items():
+        values = (spread(cell) if cell else "" for cell in cells)
+        lines.append([str(count), " ".join(seeds), *values])
     return markdown(lines)
 
 
-def points(kinds: Kinds) -> dict[int, list[list[float]]]:
-    """Number of labelled cases -> test Dice of each curve's seeds."""
+def points(kinds: Kinds) -> dict[int, tuple[list[str], list[list[float]]]]:
+    """Number of labelled cases -> seeds, and the test Dice of each curve for them."""
     found = {}
     every = TASKS[TASK].labelled
     for count in (*LABELS, every):
@@ -113,7 +116,8 @@ def points(kinds: Kinds) -> dict[int, list[list[float]]]:
             WHOLE[end] if count == every else f"labels{count}_{end}" for end in CURVES.values()
         ]
         rows = [kinds.get(name, {}) for name in names]
-        found[count] = [[mean(result) for result in row.values()] for row in rows]
+        seeds = sorted(set.intersection(*(set(row) for row in rows if row)))
+        found[count] = seeds, [[mean(row[seed]) for seed in seeds] if row else [] for row in rows]
     return found
 
 
@@ -129,7 +133,7 @@ def plot(kinds: Kinds, path: Path) -> None:
     window.setLogMode(x=True)
     found = points(kinds)
     for number, title in enumerate(CURVES):
-        curve = [(n, cells[number]) for n, cells in found.items() if cells[number]]
+        curve = [(n, cells[number]) for n, (_, cells) in found.items() if cells[number]]
         if not curve:
             continue
         x = np.log10([n for n, _ in curve])
