@@ -156,20 +156,22 @@ class Batches:
         return augmented, torch.as_tensor(sample["labels"])[0].long().contiguous()
 
 
+def measured_patches(cases: Sequence[TrainingCase]) -> int:
+    """How many patches `spread_patches` takes of so many cases: one each, within bounds."""
+    return min(max(len(cases), FEWEST_PATCHES), MEASURED_PATCHES) if cases else 0
+
+
 def spread_patches(
     cases: Sequence[TrainingCase], patch_size: tuple[int, ...], batch_size: int, seed: int
 ) -> Iterator[Tensor]:
-    """Images to measure on: as they are, spread evenly over the cases, each at least once.
-
-    Of many cases so many are taken as make `MEASURED_PATCHES` at most; of few cases several
-    patches each, `FEWEST_PATCHES` in all.
+    """Images to measure on: as they are, spread evenly over the cases.
 
     Yields
     ------
     Tensor
-        (B, C, *patch), float32.
+        (B, C, *patch), float32, of `measured_patches` images in all.
     """
-    count = min(max(len(cases), FEWEST_PATCHES), MEASURED_PATCHES) if cases else 0
+    count = measured_patches(cases)
     random = np.random.default_rng(seed)
     for start in range(0, count, batch_size):
         chosen = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 
 import torch
 from lightning_fabric import Fabric, wrappers
@@ -29,13 +30,14 @@ def gradient_norms(
     # In 16-mixed a small gradient would be rounded away on its path.
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     scale = 1.0 if scaler is None else scaler.get_scale()
-    norms = {}
+    norms: dict[str, float] = {}
     for name, term in terms.items():
         with _measuring():
             found = torch.autograd.grad(scale * term, weights, retain_graph=True, allow_unused=True)
-        squares = [float(_joint(one, fabric).square().sum()) for one in found if one is not None]
-        norms[f"gradient/{name}"] = sum(squares) ** 0.5 / scale
-    return norms
+        flat = [one.flatten().float() for one in found if one is not None]
+        norms[f"gradient/{name}"] = float(_joint(torch.cat(flat), fabric).norm()) / scale
+    # Where the scale is still too high for half precision, as in the first steps.
+    return {name: norm for name, norm in norms.items() if isfinite(norm)}
 
 
 def _joint(gradient: Tensor, fabric: Fabric) -> Tensor:

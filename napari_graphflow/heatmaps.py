@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,8 +26,8 @@ from napari_graphflow.preprocessing import check_fits, prepare, restore_maps
 from napari_graphflow.volume import Volume
 
 Encode = Callable[[Output], tuple[Tensor, Tensor]]
-#: The variation graph of a network for a batch of windows.
-Graph = Callable[[Tensor], VariationGraph]
+#: The variation graphs of one or two networks for a batch of windows.
+Graphs = Callable[[Tensor], list[VariationGraph]]
 
 
 @dataclass(frozen=True)
@@ -71,81 +72,89 @@ def variation_maps(
     """
     options = _options(student)
     about = "Internal features of the network, not tissue properties."
+    report = progress, cancelled
     if teacher is None:
-        alone = _graph(student, options, _through(_adapters(student.folder)))
-        own, own_energy = _map(student, volume, alone, progress, cancelled)
-        return VariationMaps(_scaled(own, own_energy), None, None, (about,))
-    mine, theirs, notes = compared_graphs(student, teacher)
-    own, own_energy = _map(student, volume, mine, progress, cancelled)
-    other, energy = _map(teacher, volume, theirs, progress, cancelled)
-    own = _scaled(own, energy if options.normalise == "teacher" else own_energy)
-    other = _scaled(other, energy)
-    difference = other.with_array(other.array - own.array)
-    return VariationMaps(own, other, difference, (about, *notes))
+        (own,) = _maps(student, volume, _alone(student, options), *report)
+        return VariationMaps(_scaled(*own), None, None, (about,))
+    graphs, note = compared_graphs(student, teacher)
+    if graphs is not None:
+        own, other = _maps(student, volume, graphs, *report)
+    else:
+        (own,) = _maps(student, volume, _alone(student, options), *report)
+        (other,) = _maps(teacher, volume, _alone(teacher, options), *report)
+    mine = _scaled(own[0], other[1] if options.normalise == "teacher" else own[1])
+    theirs = _scaled(*other)
+    difference = theirs.with_array(theirs.array - mine.array)
+    return VariationMaps(mine, theirs, difference, (about, note) if note else (about,))
 
 
-def compared_graphs(student: Model, teacher: Model) -> tuple[Graph, Graph, tuple[str, ...]]:
-    """Variation graphs of two networks, as the student's distillation compared them.
+def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]:
+    """Variation graphs of the first pair of taps, as the student's distillation compared them.
 
     Returns
     -------
-    student_graph, teacher_graph
-        Functions of a batch of windows, (B, C, *spatial).
-    notes
-        Sentences on what is compared; one says so where this is not the student's teacher.
+    graphs
+        Gives the student's and the teacher's graph for a batch of windows, (B, C, *spatial); None
+        where the student was not distilled from this teacher by Graph Flow.
+    note
+        What is to be known about them.
     """
     options = _options(student)
     adapters, paraphrasers = _adapters(student.folder), _paraphrasers(student.folder)
-    mine = _graph(student, options, _through(adapters))
-    taught = _is_teacher(teacher, student)
-    if not taught or bool(paraphrasers) != bool(options.paraphraser_steps):
-        note = (
+    if not _is_teacher(teacher, student) or bool(paraphrasers) != bool(options.paraphraser_steps):
+        return None, (
             "This student was not distilled from this teacher by Graph Flow, so the channels of "
             "the two maps are not matched."
         )
-        return mine, _graph(teacher, options, _taps), (note,)
+    adapt = _through(adapters)
+    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
+
+    def graphs(windows: Tensor) -> list[VariationGraph]:
+        theirs = _graph(encode(teacher.module.to(windows.device)(windows)), options)
+        peaks_of = theirs if options.peaks == "teacher" else None
+        return [_graph(adapt(student.module(windows)), options, peaks_of), theirs]
+
     notes = []
     if paraphrasers:
         notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
-    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
-    theirs = _graph(teacher, options, encode)
     if options.peaks == "teacher":
-        mine = _graph(student, options, _through(adapters), peaks=theirs)
         notes.append("The student is drawn at the places where its teacher's channels peak.")
-    return mine, theirs, tuple(notes)
+    return graphs, " ".join(notes)
+
+
+def _alone(model: Model, options: GraphFlowOptions) -> Graphs:
+    """The graph of one network, at its own peaks."""
+    adapt = _through(_adapters(model.folder))
+    return lambda windows: [_graph(adapt(model.module(windows)), options)]
 
 
 def _graph(
-    model: Model, options: GraphFlowOptions, encode: Encode, peaks: Graph | None = None
-) -> Graph:
-    def graph(windows: Tensor) -> VariationGraph:
-        encoder, decoder = encode(model.module(windows))
-        peaks_of = peaks(windows) if peaks else None
-        return variation_graph(
-            encoder, decoder, options.patch, mode=options.salience, peaks_of=peaks_of
-        )
-
-    return graph
+    taps: tuple[Tensor, Tensor], options: GraphFlowOptions, peaks_of: VariationGraph | None = None
+) -> VariationGraph:
+    return variation_graph(*taps, options.patch, mode=options.salience, peaks_of=peaks_of)
 
 
-def _map(
+def _maps(
     model: Model,
     volume: Volume,
-    graph_of: Graph,
+    graphs: Graphs,
     progress: Progress | None,
     cancelled: Cancelled | None,
-) -> tuple[Volume, float]:
-    """The unscaled map of a network and the mean energy of its salient patches."""
+) -> list[tuple[Volume, float]]:
+    """The unscaled map of each graph and the mean energy of its salient patches."""
     check_fits(volume, model.card)
     prepared = prepare(volume, model.card.preprocessing)
-    energies: list[float] = []
+    energies: list[list[float]] = []
 
     def compute(windows: Tensor) -> Tensor:
-        graph = graph_of(windows)
-        energies.append(float(patch_energy(graph)))
         size = tuple(windows.shape[2:])
-        strides = strides_of(graph.encoder_size, size)
-        return to_input_grid(variation_map(graph), strides, size)[:, None]
+        found = graphs(windows)
+        energies.append([float(patch_energy(graph)) for graph in found])
+        drawn = [
+            to_input_grid(variation_map(graph), strides_of(graph.encoder_size, size), size)
+            for graph in found
+        ]
+        return torch.stack(drawn, 1)
 
     maps = over_windows(
         compute,
@@ -158,7 +167,10 @@ def _map(
         cancelled=cancelled,
     )
     restored = restore_maps(maps.numpy(), prepared, smooth=False)
-    return restored.with_array(restored.array[..., 0]), sum(energies) / len(energies)
+    return [
+        (restored.with_array(restored.array[..., index]), sum(energy) / len(energy))
+        for index, energy in enumerate(zip(*energies, strict=True))
+    ]
 
 
 def _scaled(volume: Volume, energy: float) -> Volume:

@@ -58,7 +58,7 @@ class GraphFlowOptions(Frozen):
         Whether a channel's peak is its largest value or its largest magnitude.
     peaks
         Where the student's patches are cut: at those of its ``teacher``, or at its ``own``, as
-        published, where it can meet the loss with features that are the same for every image.
+        reconstructed, where it can meet the loss with features that are the same for every image.
     edge
         Kind of edges: differences of inner products, the Gram matrix of the variations, or
         differences of correlations or cosines.

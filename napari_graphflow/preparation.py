@@ -1,13 +1,15 @@
 """What a method makes and trains before its student, with checkpoints meanwhile."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from napari_graphflow.batches import Batches, TrainingCase, spread_patches
+from napari_graphflow.batches import Batches, TrainingCase, measured_patches, spread_patches
 from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.distillation import Record
 from napari_graphflow.networks import Output
@@ -27,6 +29,24 @@ def build_modules(
         run.method.build(network(images), run.teacher.module(images))
     network.train()
     return list(run.method.to(fabric.device).adapters.parameters())
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the frozen teacher says of patches of some cases, as they are."""
+
+    cases: Sequence[TrainingCase]
+    run: Run
+    teacher: nn.Module
+    fabric: Fabric
+
+    def __len__(self) -> int:
+        return ceil(measured_patches(self.cases) / self.run.config.batch_size)
+
+    def __iter__(self) -> Iterator[Output]:
+        config, size = self.run.config, self.run.data.patch_size
+        for images in spread_patches(self.cases, size, config.batch_size, config.seed):
+            yield teach(self.teacher, self.fabric.to_device(images), self.fabric)
 
 
 def prepare(
@@ -63,12 +83,10 @@ def prepare(
             images = fabric.to_device(batches(step).images)
         return teach(teacher, images, fabric)
 
-    def outputs(cases: Sequence[TrainingCase]) -> Iterator[Output]:
-        for images in spread_patches(cases, data.patch_size, config.batch_size, config.seed):
-            yield teach(teacher, fabric.to_device(images), fabric)
-
     records = run.method.prepare(
-        output, outputs([*data.labelled, *data.unlabelled]), outputs(data.validation)
+        output,
+        Answers([*data.labelled, *data.unlabelled], run, teacher, fabric),
+        Answers(data.validation, run, teacher, fabric),
     )
     try:
         while True:

@@ -7,7 +7,7 @@ write its file and add its line to `napari_graphflow.methods.METHODS`.
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -17,6 +17,14 @@ from napari_graphflow.methods import METHODS
 from napari_graphflow.networks import Output
 
 Record = dict[str, Any]
+
+
+class Outputs(Protocol):
+    """Outputs of a network for a known number of batches, computed one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Output]: ...
 
 
 class Method(nn.Module):
@@ -47,8 +55,8 @@ class Method(nn.Module):
     def prepare(
         self,
         teacher: Callable[[int], Output],
-        training: Iterable[Output],
-        held_out: Iterable[Output],
+        training: Outputs,
+        held_out: Outputs,
     ) -> Iterator[Record]:
         """Train what the method trains before the student, such as paraphrasers.
 

@@ -11,6 +11,7 @@ Notation: batch B, channels C, n = 2 or 3 spatial axes, patch side p, patch leng
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -305,7 +306,8 @@ def _places(
     if other is None:
         return None, None
     facts = [(encoder.ndim - 2, *encoder.shape[:2]), (len(other.patch), *other.edges.shape[:2])]
-    _must_agree("The student's and the teacher's graph", facts, _cures(encoder.shape[1]))
+    cures = dict(islice(_cures(encoder.shape[1]).items(), len(facts[0])))
+    _must_agree("The student's and the teacher's graph", facts, cures)
     return (
         moved_peaks(other.encoder_index, other.encoder_size, encoder.shape[2:]),
         moved_peaks(other.decoder_index, other.decoder_size, decoder.shape[2:]),
@@ -345,7 +347,6 @@ def _cures(channels: int) -> dict[str, str]:
 
 
 def _must_agree(pair: str, facts: Sequence[Sequence[object]], cures: dict[str, str]) -> None:
-    # The graph of a network that only lends its peaks is compared in the first facts alone.
-    for (what, cure), one, other in zip(cures.items(), *facts, strict=False):
+    for (what, cure), one, other in zip(cures.items(), *facts, strict=True):
         if one != other:
             raise UserError(f"{pair} differ in {what}: {one} and {other}.", cure)

@@ -1,13 +1,13 @@
 """Graph Flow as a method: paraphrasers first, then logits, vertex, edge and adversarial terms."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from napari_graphflow.config import DistillationConfig
-from napari_graphflow.distillation import Method, Record
+from napari_graphflow.distillation import Method, Outputs, Record
 from napari_graphflow.distillation.adversary import Adversary
 from napari_graphflow.distillation.graph_flow import (
     VariationGraph,
@@ -42,6 +42,8 @@ class GraphFlow(Method):
         self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
         self.paraphraser_optimiser: torch.optim.Optimizer | None = None
+        #: Graphs of the student in the last loss, one for each pair of taps.
+        self.graphs: list[VariationGraph] = []
         #: Taps whose cells are of another size in student and teacher.
         self.unequal: list[str] = []
         #: Steps that the paraphrasers have made.
@@ -80,8 +82,8 @@ class GraphFlow(Method):
     def prepare(
         self,
         teacher: Callable[[int], Output],
-        training: Iterable[Output],
-        held_out: Iterable[Output],
+        training: Outputs,
+        held_out: Outputs,
     ) -> Iterator[Record]:
         if self.unequal:
             yield {
@@ -93,6 +95,8 @@ class GraphFlow(Method):
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
+        yield {"event": "phase", "name": "measuring the teacher's features"}
+        if total:
             yield from self._measure_reconstruction(held_out, total)
         yield from self._measure_energy(training, total)
 
@@ -124,7 +128,7 @@ class GraphFlow(Method):
         terms = {
             "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
         }
-        vertices, edges = [], []
+        vertices, edges, self.graphs = [], [], []
         for encoder, decoder in self._pairs(student, teacher):
             graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
             peaks_of = graph_t if self.options.peaks == "teacher" else None
@@ -138,6 +142,7 @@ class GraphFlow(Method):
             )
             vertices.append(vertex)
             edges.append(edge)
+            self.graphs.append(graph_s)
         terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
         if self.adversary is not None:
             terms["adversarial"] = self.adversary.loss(student.logits)
@@ -151,11 +156,11 @@ class GraphFlow(Method):
     @torch.no_grad()
     def facts(self, student: Output) -> dict[str, float]:
         pairs = self._names()
-        graphs = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
-        return {
-            "graph/peaks_moved": sum(map(_moved_share, graphs)) / len(pairs),
-            "graph/constant": sum(map(_constant_share, graphs)) / len(pairs),
-        }
+        own = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
+        found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(pairs)}
+        if len(student.logits) > 1:
+            found["graph/constant"] = sum(map(_constant_share, self.graphs)) / len(pairs)
+        return found
 
     def checkpoint(self) -> dict[str, Any]:
         state = {"modules": self.state_dict(), "prepared": self.prepared}
@@ -221,10 +226,11 @@ class GraphFlow(Method):
         return variation_graph(encoder, decoder, options.patch, *kinds, peaks_of)
 
     @torch.no_grad()
-    def _measure_reconstruction(self, held_out: Iterable[Output], step: int) -> Iterator[Record]:
+    def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Record]:
         """How much the codes keep of the teacher's features for cases it was not trained on."""
         kept = {tap: RSquared() for tap in self.paraphrasers}
-        for output in held_out:
+        for number, output in enumerate(held_out, 1):
+            yield {"event": "progress", "step": number, "total": len(held_out)}
             for tap, share in kept.items():
                 share.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
         for tap, share in kept.items():
@@ -232,10 +238,11 @@ class GraphFlow(Method):
                 yield _metric(f"paraphraser/r2_{tap}", share.value(), step, "val")
 
     @torch.no_grad()
-    def _measure_energy(self, training: Iterable[Output], step: int) -> Iterator[Record]:
+    def _measure_energy(self, training: Outputs, step: int) -> Iterator[Record]:
         """Mean energy of the teacher's salient patches over the training cases."""
         images, sums = 0, dict.fromkeys(self._names(), torch.zeros(()))
-        for output in training:
+        for number, output in enumerate(training, 1):
+            yield {"event": "progress", "step": number, "total": len(training)}
             size = len(output.logits)
             images += size
             for pair in sums:
@@ -253,13 +260,16 @@ def _moved_share(graph: VariationGraph) -> float:
 
 
 def _constant_share(graph: VariationGraph) -> float:
-    """Share of the vertices' energy that is the same for every image of the batch.
+    """Share of the vertices' energy that is the same for every image, from a batch of B > 1.
 
-    Near 1 the network meets the loss without looking at the image.
+    Near 1 the network meets the loss without looking at the image. Of parts that differ at
+    random a batch's mean still keeps 1/B, which is taken off; so the share of few images may be
+    below 0.
     """
-    energy = graph.vertices.square().sum()
-    same = graph.vertices.mean(0).square().sum() * len(graph.vertices)
-    return float(same / energy) if energy > 0 else 0.0
+    batch = len(graph.vertices)
+    energy = float(graph.vertices.square().sum())
+    same = float(graph.vertices.mean(0).square().sum()) * batch
+    return (batch * same / energy - 1) / (batch - 1) if energy > 0 else 0.0
 
 
 def _metric(name: str, value: float, step: int, split: str = "train") -> Record:
