@@ -6,7 +6,8 @@ Reads the models that ``run.py`` left, and writes ``peaks.json``. Over the valid
 the vertices as the loss compared them:
 
 - constant: share of their energy that is the same for every image;
-- correlation: of the rest, the part that depends on the image, with the teacher's.
+- correlation: of the rest, the part that depends on the image, with the teacher's;
+- at the teacher's peaks: that correlation for students that were not read there, read there now.
 """
 
 import argparse
@@ -22,53 +23,71 @@ from torch import Tensor
 from napari_graphflow.batches import load_case, spread_patches
 from napari_graphflow.config import ModelCard
 from napari_graphflow.dataset import Dataset
-from napari_graphflow.heatmaps import compared_graphs
-from napari_graphflow.model import load_model
+from napari_graphflow.distillation.graph_flow import VariationGraph, variation_graph
+from napari_graphflow.heatmaps import Graphs, compared_graphs
+from napari_graphflow.model import Model, load_model
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from tasks import TASKS, WORK, teacher_row  # noqa: E402
 
+#: Students of the ablation whose taps are as wide as their teacher's.
+DEFAULT = [f"kvasir-enet-{kind}-?" for kind in ("alone", "attention", "graph_flow", "logits")]
+DEFAULT += [f"kvasir-enet-{kind}-?" for kind in ("one_pair", "own_peaks", "reconstruction")]
+DEFAULT += ["kvasir-enet-search_channel_t4_w0.1_2-?", "kvasir-enet-search_graph*-?"]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=WORK, help="models and datasets")
-    parser.add_argument("--rows", nargs="*", default=["kvasir-enet-*"], help="patterns of rows")
+    parser.add_argument("--rows", nargs="*", default=DEFAULT, help="patterns of rows")
     options = parser.parse_args()
     path = HERE / "peaks.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     for folder in sorted(options.work.iterdir()):
         if any(fnmatch(folder.name, pattern) for pattern in options.rows):
-            measured = measure(folder, options.work)
-            if measured:
-                found[folder.name] = measured
-                print(folder.name, measured)
+            found[folder.name] = measure(folder, options.work)
+            print(folder.name, found[folder.name])
     path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 def measure(folder: Path, work: Path) -> dict[str, float]:
-    """Numbers of one student; none where it was not distilled by Graph Flow."""
+    """Numbers of one student; none where its taps cannot be compared with its teacher's."""
     student = load_model(folder)
-    if student.card.provenance["run"].get("method") != "graph_flow":
-        return {}
-    name = folder.name.split("-")[0]
-    seed = int(folder.name.rsplit("-", 1)[1])
-    teacher = load_model(work / next(iter(teacher_row(name, work, seed))))
-    mine, theirs, notes = compared_graphs(student, teacher)
-    if any("not matched" in note for note in notes):
-        return {}
-    images = patches(Dataset.open(work / TASKS[name].key), student.card)
+    task, *_, seed = folder.name.split("-")
+    teacher = load_model(work / next(iter(teacher_row(task, work, int(seed)))))
+    images = patches(Dataset.open(work / TASKS[task].key), student.card)
+    found: dict[str, float] = {}
+    graphs, _ = compared_graphs(student, teacher)
+    if graphs is not None:
+        constant, of_teacher, correlation = compare(graphs, images)
+        found |= {"correlation": correlation, "constant": constant}
+        found |= {"constant of its teacher": of_teacher}
+    if graphs is None or "own_peaks" in folder.name:
+        *_, found["at the teacher's peaks"] = compare(at_its_peaks(student, teacher), images)
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def at_its_peaks(student: Model, teacher: Model) -> Graphs:
+    """Graphs of taps of equal width, both cut at the teacher's peaks, whatever was distilled."""
+
+    def graphs(images: Tensor) -> list[VariationGraph]:
+        taps = (model.module(images).taps for model in (teacher, student))
+        theirs, ours = ((each["encoder"], each["decoder"]) for each in taps)
+        graph = variation_graph(*theirs, 3)
+        return [variation_graph(*ours, 3, peaks_of=graph), graph]
+
+    return graphs
+
+
+def compare(graphs: Graphs, images: list[Tensor]) -> tuple[float, float, float]:
+    """Constant shares of student and teacher, and the correlation of their other parts."""
     with torch.no_grad():
-        ours, wanted = (
-            torch.cat([graph(batch).vertices for batch in images]) for graph in (mine, theirs)
-        )
-    (constant, ours), (of_teacher, wanted) = map(parted, (ours, wanted))
-    correlation = float((ours * wanted).sum() / (ours.norm() * wanted.norm()))
-    return {
-        "constant": round(constant, 3),
-        "constant of its teacher": round(of_teacher, 3),
-        "correlation": round(correlation, 3),
-    }
+        pairs = [[graph.vertices for graph in graphs(batch)] for batch in images]
+    (constant, ours), (of_teacher, theirs) = (
+        parted(torch.cat(one)) for one in zip(*pairs, strict=True)
+    )
+    return constant, of_teacher, float((ours * theirs).sum() / (ours.norm() * theirs.norm()))
 
 
 def patches(dataset: Dataset, card: ModelCard) -> list[Tensor]:

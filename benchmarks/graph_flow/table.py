@@ -84,16 +84,18 @@ def search(groups: dict[tuple[str, str], Kinds]) -> str:
 def looked() -> str:
     """What ``peaks.py`` measured on the vertices, for the kinds of the ablation."""
     found = json.loads((HERE / "peaks.json").read_text())
-    columns = ["correlation", "constant", "constant of its teacher"]
+    columns = ["correlation", "at the teacher's peaks", "constant", "constant of its teacher"]
     lines = [["model", "seeds", *columns]]
-    for kind, title in ABLATION.items():
+    titles = ABLATION | {"attention": METHODS["attention"]}
+    for kind, title in titles.items():
         seeds = {
             row[-1]: numbers
             for row, numbers in found.items()
             if row.rpartition("-")[0] == f"{TASK}-{STUDENT}-{kind}"
         }
         if seeds:
-            cells = [spread([one[name] for one in seeds.values()], 3) for name in columns]
+            values = ([one[name] for one in seeds.values() if name in one] for name in columns)
+            cells = [spread(value, 3) if value else "" for value in values]
             lines.append([title, " ".join(seeds), *cells])
     return markdown(lines)
 
