@@ -70,18 +70,24 @@ def told(job: Job) -> dict[tuple[str, int], float]:
     }
 
 
-def test_two_processes_learn_what_one_does(blobs: Path) -> None:
-    teacher = jobs.create("train", TrainingConfig(dataset=blobs, **SMALL))
+def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
+    """A teacher, and a student of it by Graph Flow from one process and from two."""
+    teacher = jobs.create("train", TrainingConfig(dataset=dataset, **options))
     assert run(teacher, 1) == [0], teacher.log.read_text()
-    settings: dict[str, Any] = SMALL | {
+    settings: dict[str, Any] = options | {
         "method": "graph_flow", "teacher": teacher.folder / "artifacts" / "model",
         "graph_flow": {"paraphraser_steps": 2},
     }  # fmt: skip
     alone, together = (
-        jobs.create("distill", DistillationConfig(dataset=blobs, **settings)) for _ in range(2)
+        jobs.create("distill", DistillationConfig(dataset=dataset, **settings)) for _ in range(2)
     )
     assert run(alone, 1) == [0], alone.log.read_text()
     assert run(together, 2) == [0, 0], together.log.read_text()
+    return teacher, alone, together
+
+
+def test_two_processes_learn_what_one_does(blobs: Path) -> None:
+    teacher, alone, together = distilled(blobs, SMALL)
     wanted, found = told(alone), told(together)
     assert found.keys() == wanted.keys()
     for key in wanted:
@@ -100,17 +106,7 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
 def test_so_they_do_in_mixed_precision(blobs: Path) -> None:
     """Whose teacher, which DDP does not take, would answer in half precision."""
     flat = SMALL | {"dims": 2, "patch_size": (16, 16), "steps": 2, "precision": "bf16-mixed"}
-    teacher = jobs.create("train", TrainingConfig(dataset=blobs, **flat))
-    assert run(teacher, 1) == [0], teacher.log.read_text()
-    settings: dict[str, Any] = flat | {
-        "method": "graph_flow", "teacher": teacher.folder / "artifacts" / "model",
-        "graph_flow": {"paraphraser_steps": 2},
-    }  # fmt: skip
-    alone, together = (
-        jobs.create("distill", DistillationConfig(dataset=blobs, **settings)) for _ in range(2)
-    )
-    assert run(alone, 1) == [0], alone.log.read_text()
-    assert run(together, 2) == [0, 0], together.log.read_text()
+    _, alone, together = distilled(blobs, flat)
     first = [event for event in told(alone).items() if event[0][1] == 1]
     assert any("loss/vertices" in name for (name, _), _ in first)
     for key, value in first:

@@ -42,8 +42,8 @@ class GraphFlow(Method):
         self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
         self.paraphraser_optimiser: torch.optim.Optimizer | None = None
-        #: Graphs of the student in the last loss, one for each pair of taps.
-        self.graphs: list[VariationGraph] = []
+        #: The student's vertices in the last loss, of each pair of taps.
+        self.vertices: list[Tensor] = []
         #: Taps whose cells are of another size in student and teacher.
         self.unequal: list[str] = []
         #: Steps that the paraphrasers have made.
@@ -128,7 +128,7 @@ class GraphFlow(Method):
         terms = {
             "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
         }
-        vertices, edges, self.graphs = [], [], []
+        vertices, edges, self.vertices = [], [], []
         for encoder, decoder in self._pairs(student, teacher):
             graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
             peaks_of = graph_t if self.options.peaks == "teacher" else None
@@ -142,7 +142,7 @@ class GraphFlow(Method):
             )
             vertices.append(vertex)
             edges.append(edge)
-            self.graphs.append(graph_s)
+            self.vertices.append(graph_s.vertices.detach())
         terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
         if self.adversary is not None:
             terms["adversarial"] = self.adversary.loss(student.logits)
@@ -159,7 +159,7 @@ class GraphFlow(Method):
         own = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
         found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(pairs)}
         if len(student.logits) > 1:
-            found["graph/constant"] = sum(map(_constant_share, self.graphs)) / len(pairs)
+            found["graph/constant"] = sum(map(_constant_share, self.vertices)) / len(pairs)
         return found
 
     def checkpoint(self) -> dict[str, Any]:
@@ -259,16 +259,16 @@ def _moved_share(graph: VariationGraph) -> float:
     return float((start != graph.decoder_index).float().mean())
 
 
-def _constant_share(graph: VariationGraph) -> float:
-    """Share of the vertices' energy that is the same for every image, from a batch of B > 1.
+def _constant_share(vertices: Tensor) -> float:
+    """Share of the energy of vertices (B, C, ...) that is the same for every image, B > 1.
 
     Near 1 the network meets the loss without looking at the image. Of parts that differ at
     random a batch's mean still keeps 1/B, which is taken off; so the share of few images may be
     below 0.
     """
-    batch = len(graph.vertices)
-    energy = float(graph.vertices.square().sum())
-    same = float(graph.vertices.mean(0).square().sum()) * batch
+    batch = len(vertices)
+    energy = float(vertices.square().sum())
+    same = float(vertices.mean(0).square().sum()) * batch
     return (batch * same / energy - 1) / (batch - 1) if energy > 0 else 0.0
 
 
