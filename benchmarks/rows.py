@@ -76,6 +76,21 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
     aside.replace(results / f"{name}.json")
 
 
+def train_again(model: Path, results: Path) -> None:
+    """Train a model again by the command in its row's result: results are kept, models are not.
+
+    The same command on the same kind of processor gives the same weights, so that new rows may be
+    set beside old ones; where the model validates otherwise, that is said.
+    """
+    result = json.loads((results / f"{model.name}.json").read_text())
+    print(f"== {model.name}, trained again", flush=True)
+    words = [word.replace("work/", f"{model.parent}/", 1) for word in result["command"].split()]
+    cli(*words[1:], "--out", model)
+    now = json.loads((model / "model.json").read_text())["provenance"]["best_validation_dice"]
+    if now != result["validation_dice"]:
+        print(f"{model.name} had {result['validation_dice']} in validation and has {now} here.")
+
+
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """Read the results that are there."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from rows import import_dataset, run_row
+from rows import import_dataset, run_row, train_again
 
 SEEDS = (0, 1, 2)
 #: Models and imported datasets of all benchmarks of methods.
@@ -159,5 +159,9 @@ def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> No
                 options.data, task.key, task.images, task.masks,
                 options.work / task.key, *task.importing,
             )  # fmt: skip
+            if "--teacher" in command:
+                teacher = Path(command[command.index("--teacher") + 1])
+                if not teacher.exists():
+                    train_again(teacher, results)
             run_row(name, [*command, *more], dataset, options.work / name, results)
             subprocess.run([sys.executable, here / "table.py"], check=True)
