@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from napari_graphflow.config import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import build
+from napari_graphflow.networks.layers import norms_without_copies
 
 WEIGHTS = "weights.safetensors"
 #: The modules of the distillation that made a student, such as paraphrasers.
@@ -94,7 +95,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     card = read_model_card(folder)
     module = build_network(card)
     load_weights(module, folder / WEIGHTS)
-    module.requires_grad_(False)
+    norms_without_copies(module).requires_grad_(False)
     return Model(card, module.eval().to(device), folder)
 
 

@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.model import import_model, load_model
 from napari_graphflow.networks import NETWORKS, LogitsOnly, TapAdapter, build
 from napari_graphflow.networks.enet import pool, unpool
-from napari_graphflow.networks.layers import PooledNorm
+from napari_graphflow.networks.layers import PooledNorm, norms_without_copies
 from napari_graphflow.networks.size import count_parameters
 from napari_graphflow.networks.taps import list_taps
 
@@ -166,6 +166,29 @@ def test_pooled_norm_is_batch_norm_except_for_one_value_a_channel():
 
 SEGRESNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "init_filters": 8}
 SEGRESNET_TAPS = {"encoder": "down_layers.2", "decoder": "up_layers.0"}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["unet", "unetpp"])
+def test_norms_without_copies_compute_the_same_from_the_same_weights(name, dims):
+    network = small(name, dims).eval()
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.5)
+    x, before = image(dims), copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        expected = network(x)
+        found = norms_without_copies(network)(x)
+    assert not any("InstanceNorm" in type(layer).__name__ for layer in network.modules())
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+    for key, tap in {**found.taps, "": found.logits}.items():
+        wanted = {**expected.taps, "": expected.logits}[key]
+        assert torch.allclose(tap, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())), key
+
+
+def test_norms_with_running_statistics_stay():
+    plain = nn.Sequential(nn.InstanceNorm2d(3), nn.InstanceNorm2d(3, track_running_stats=True))
+    norms_without_copies(plain)
+    assert [type(layer) for layer in plain] == [nn.GroupNorm, nn.InstanceNorm2d]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

@@ -85,6 +85,30 @@ def batch_norm(dims: int, channels: int) -> nn.Module:
     return _BATCH_NORMS[dims](channels)
 
 
+def norms_without_copies(module: nn.Module) -> nn.Module:
+    """Replace each instance normalisation by a group normalisation with one channel a group.
+
+    Both compute the same with the same weights. That of the groups works in the layout of
+    `napari_graphflow.networks.taps.channels_last`, that of the instances copies every map to
+    another layout, and the convolution after it copies it back. Its backward pass is the slower
+    one in 2D, which is why networks in training keep theirs.
+
+    Parameters
+    ----------
+    module
+        A frozen network, changed in place.
+    """
+    for parent in list(module.modules()):
+        for name, norm in parent.named_children():
+            plain = isinstance(norm, (nn.InstanceNorm2d, nn.InstanceNorm3d))
+            if plain and not norm.track_running_stats:
+                channels = norm.num_features
+                groups = nn.GroupNorm(channels, channels, norm.eps, norm.affine)
+                groups.load_state_dict(norm.state_dict())
+                setattr(parent, name, groups)
+    return module
+
+
 def channel_dropout(dims: int, probability: float) -> nn.Module:
     """Dropout of whole channels."""
     return _DROPOUTS[dims](probability)
