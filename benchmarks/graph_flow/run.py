@@ -128,6 +128,11 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("hrf", "mobile_unet"): {
         "search_graph_alone_0.5": own(NONE, "0.5"),
         "search_peaks": graph_flow(STRONG, "1"),
+        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
+    },
+    ("hrf", "enet"): {
+        "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
+        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
     },
 }
 #: Labelled cases of the 200; with all of them the rows are those of the network efficiency.
