@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rows import import_dataset, run_row, train_again
 
@@ -147,21 +148,28 @@ def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> No
     results.mkdir(exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
     more = ["--threads", options.threads, "--device", options.device]
-    for name, command in rows(options.work).items():
-        if not any(fnmatch(name, pattern) for pattern in options.rows):
-            continue
-        done = (results / f"{name}.json").exists()
-        if options.list:
-            print(name, "done" if done else "")
-        elif not done:
-            task = TASKS[name.split("-")[0]]
-            dataset = import_dataset(
-                options.data, task.key, task.images, task.masks,
-                options.work / task.key, *task.importing,
-            )  # fmt: skip
-            if "--teacher" in command:
-                teacher = Path(command[command.index("--teacher") + 1])
-                if not teacher.exists():
-                    train_again(teacher, results)
-            run_row(name, [*command, *more], dataset, options.work / name, results)
-            subprocess.run([sys.executable, here / "table.py"], check=True)
+    table = rows(options.work)
+    chosen = [n for n in table if any(fnmatch(n, pattern) for pattern in options.rows)]
+    done = {path.stem for path in results.glob("*.json")}
+    if options.list:
+        print("\n".join(f"{name} {'done' if name in done else ''}" for name in chosen))
+        return
+    # Jobs of its own: rows neither wait for other jobs of this user nor show up among them.
+    with TemporaryDirectory() as home:
+        os.environ["GRAPHFLOW_HOME"] = home
+        for name in chosen:
+            if name not in done:
+                _run(name, [*table[name], *more], options.data, options.work, results)
+                subprocess.run([sys.executable, here / "table.py"], check=True)
+
+
+def _run(name: str, command: Command, data: Path, work: Path, results: Path) -> None:
+    """Run a row, after what it needs: its dataset, and its teacher where that is gone."""
+    task = TASKS[name.partition("-")[0]]
+    out = work / task.key
+    dataset = import_dataset(data, task.key, task.images, task.masks, out, *task.importing)
+    if "--teacher" in command:
+        teacher = Path(command[command.index("--teacher") + 1])
+        if not teacher.exists():
+            train_again(teacher, results)
+    run_row(name, command, dataset, work / name, results)
