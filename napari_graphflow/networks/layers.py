@@ -100,8 +100,9 @@ def norms_without_copies(module: nn.Module) -> nn.Module:
     """
     for parent in list(module.modules()):
         for name, norm in parent.named_children():
-            plain = isinstance(norm, (nn.InstanceNorm2d, nn.InstanceNorm3d))
-            if plain and not norm.track_running_stats:
+            if not isinstance(norm, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
+                continue
+            if not norm.track_running_stats:
                 channels = norm.num_features
                 groups = nn.GroupNorm(channels, channels, norm.eps, norm.affine)
                 groups.load_state_dict(norm.state_dict())
