@@ -26,7 +26,18 @@ def by_student(results: Sequence[Result]) -> dict[tuple[str, str], Kinds]:
         group = teachers if "teacher" in kind else found
         key = task if "teacher" in kind else (task, network)
         group.setdefault(key, {}).setdefault(kind, {})[seed] = result  # type: ignore[arg-type,index]
-    return {key: teachers.get(key[0], {}) | kinds for key, kinds in found.items()}
+    return {key: _teachers(teachers.get(key[0], {}), kinds) | kinds for key, kinds in found.items()}
+
+
+def _teachers(teachers: Kinds, students: Kinds) -> Kinds:
+    """Leave out the teachers that were trained once more and have no student here."""
+    rows = [row for kind, seeds in students.items() if kind != "alone" for row in seeds.values()]
+    used = {taught(row) for row in rows} or {"teacher"}
+    return {
+        kind: seeds
+        for kind, seeds in teachers.items()
+        if kind in used or not kind.startswith("teacher")
+    }
 
 
 def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
@@ -64,12 +75,24 @@ def validation_dice(result: Result) -> float:
 
 def gap_closed(kind: str, kinds: Kinds, score: Callable[[Result], float]) -> str:
     """Share of the gap in a score between student and teacher, on the seeds of all three."""
-    three = [kinds.get(one, {}) for one in ("teacher", "alone", kind)]
-    seeds = set.intersection(*(set(one) for one in three))
-    if kind == "alone" or "teacher" in kind or not seeds:
+    triples = [
+        (teacher, alone, row)
+        for seed, row in kinds.get(kind, {}).items()
+        if (teacher := kinds.get(taught(row), {}).get(seed))
+        and (alone := kinds.get("alone", {}).get(seed))
+    ]
+    if kind == "alone" or "teacher" in kind or not triples:
         return ""
-    teacher, alone, ours = (statistics.mean(score(one[seed]) for seed in seeds) for one in three)
+    teacher, alone, ours = (
+        statistics.mean(score(one) for one in ones) for ones in zip(*triples, strict=True)
+    )
     return f"{100 * (ours - alone) / (teacher - alone):.0f} %" if teacher > alone else "no gap"
+
+
+def taught(result: Result) -> str:
+    """Kind of the row of its teacher."""
+    kind: str = result.get("teacher", "teacher")
+    return kind
 
 
 #: Column -> the score whose gap between student and teacher it is about.

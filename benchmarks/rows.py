@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+#: Added to the kind of a model that was trained again, with another outcome.
+AGAIN = "_again"
 START, END = "<!-- table: made by table.py -->", "<!-- end of table -->"
 
 
@@ -33,7 +35,14 @@ def import_dataset(data: Path, key: str, images: str, masks: str, out: Path, *mo
     return out
 
 
-def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, results: Path) -> None:
+def run_row(
+    name: str,
+    command: Sequence[str],
+    dataset: Path,
+    model: Path,
+    results: Path,
+    teacher: Path | None = None,
+) -> None:
     """Train a model unless it is there, score it on the test cases, and write the result.
 
     Parameters
@@ -48,6 +57,8 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
         Folder of the model.
     results
         Folder of the results.
+    teacher
+        Folder of the model that it was distilled from.
     """
     print(f"== {name}", flush=True)
     seconds = None
@@ -62,7 +73,8 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
         "row": name,
         "command": " ".join(["napari-graphflow", *command]).replace(f"{model.parent}/", "work/"),
         "parameters": card["parameters"],
-        "validation_dice": card["provenance"]["best_validation_dice"],
+        **({"teacher": taught_by(teacher, results)} if teacher else {}),
+        "validation_dice": validation_dice(model),
         "training_seconds": seconds,
         "evaluation_seconds": round(time.monotonic() - started, 1),
         "summary": scores["summary"],
@@ -76,19 +88,38 @@ def run_row(name: str, command: Sequence[str], dataset: Path, model: Path, resul
     aside.replace(results / f"{name}.json")
 
 
-def train_again(model: Path, results: Path) -> None:
+def train_again(model: Path, dataset: Path, results: Path) -> None:
     """Train a model again by the command in its row's result: results are kept, models are not.
 
-    The same command on the same kind of processor gives the same weights, so that new rows may be
-    set beside old ones; where the model validates otherwise, that is said.
+    On another processor the same command rounds otherwise, and comes to another model. That one
+    gets a row of its own, so that its students are compared with it.
     """
     result = json.loads((results / f"{model.name}.json").read_text())
-    print(f"== {model.name}, trained again", flush=True)
     words = [word.replace("work/", f"{model.parent}/", 1) for word in result["command"].split()]
+    print(f"== {model.name}, trained again", flush=True)
     cli(*words[1:], "--out", model)
-    now = json.loads((model / "model.json").read_text())["provenance"]["best_validation_dice"]
-    if now != result["validation_dice"]:
-        print(f"{model.name} had {result['validation_dice']} in validation and has {now} here.")
+    if taught_by(model, results) is None:
+        name, _, seed = model.name.rpartition("-")
+        times = len(list(results.glob(f"{name}{AGAIN}*-{seed}.json")))
+        run_row(f"{name}{AGAIN * (times + 1)}-{seed}", words[1:], dataset, model, results)
+
+
+def taught_by(model: Path, results: Path) -> str | None:
+    """Kind of the row that holds the scores of this very model."""
+    name, _, seed = model.name.rpartition("-")
+    for path in sorted(results.glob(f"{name}*-{seed}.json")):
+        result = json.loads(path.read_text())
+        if result["validation_dice"] == validation_dice(model):
+            kind: str = result["row"].split("-")[2]
+            return kind
+    return None
+
+
+def validation_dice(model: Path) -> float:
+    """Dice on the validation cases, of the weights that were kept."""
+    card = json.loads((model / "model.json").read_text())
+    dice: float = card["provenance"]["best_validation_dice"]
+    return dice
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:

@@ -168,8 +168,9 @@ def _run(name: str, command: Command, data: Path, work: Path, results: Path) -> 
     task = TASKS[name.partition("-")[0]]
     out = work / task.key
     dataset = import_dataset(data, task.key, task.images, task.masks, out, *task.importing)
+    teacher = None
     if "--teacher" in command:
         teacher = Path(command[command.index("--teacher") + 1])
         if not teacher.exists():
-            train_again(teacher, results)
-    run_row(name, command, dataset, work / name, results)
+            train_again(teacher, dataset, results)
+    run_row(name, command, dataset, work / name, results, teacher)

@@ -11,12 +11,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from method_plots import canvas, plot_kinds, save  # noqa: E402
 from method_tables import Kinds, by_student, mean, table  # noqa: E402
-from rows import markdown, put_table, read_results, spread  # noqa: E402
+from rows import AGAIN, markdown, put_table, read_results, spread  # noqa: E402
 from run import LABELS, STUDENT, TASK, TASKS  # noqa: E402
 
 METHODS = {
     "all_teacher": "teacher, every case labelled",
     "teacher": "teacher",
+    f"teacher{AGAIN}": "teacher, trained again",
     "alone": "student alone",
     "logits": "logits distillation",
     "attention": "attention transfer",
