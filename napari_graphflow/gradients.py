@@ -26,7 +26,7 @@ def gradient_norms(
     dict
         ``gradient/<name>`` for each.
     """
-    weights = list(student.parameters())
+    weights = [weight for weight in student.parameters() if weight.requires_grad]
     # In 16-mixed a small gradient would be rounded away on its path.
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     scale = 1.0 if scaler is None else scaler.get_scale()

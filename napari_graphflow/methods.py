@@ -55,15 +55,15 @@ class GraphFlowOptions(Frozen):
     edge_weight
         Weight of the edges (lambda 2): how the correlations between channels change.
     salience
-        Whether a channel's peak is its largest value or its largest magnitude.
+        Whether a channel's peak is its largest value (as reconstructed) or its largest magnitude.
     peaks
         Where the student's patches are cut: at those of its ``teacher``, or at its ``own``, as
         reconstructed, where it can meet the loss with features that are the same for every image.
     edge
-        Kind of edges: differences of inner products, the Gram matrix of the variations, or
-        differences of correlations or cosines.
+        Kind of edges: differences of inner products (as reconstructed), the Gram matrix of the
+        variations, or differences of correlations or cosines.
     vertex
-        The variation of a patch as a vector, or its squared length.
+        The variation of a patch as a vector (as reconstructed), or its squared length.
     normalise
         ``each`` divides each network's patches by its own energy, since an untrained student's
         may be a hundred times its teacher's; ``channel`` does so for each channel, since one of
@@ -177,7 +177,8 @@ METHODS: dict[str, MethodInfo] = {
         "Graph Flow",
         "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
         "Cross-layer variation graphs, with vertex and edge distillation and logits distillation "
-        "(Graph Flow, IEEE TMI 2022).",
+        "(Graph Flow, IEEE TMI 2022; a reconstruction, and by default with the student read at "
+        "its teacher's peaks and each network in units of its own energy).",
         f"{_METHODS}.graph_flow_method:GraphFlow",
         (*_LOGITS, "graph_flow", "adversarial"),
     ),

@@ -8,7 +8,7 @@ from torch import nn
 
 from napari_graphflow.config import ModelCard, TrainingConfig
 from napari_graphflow.distillation import Method, Record
-from napari_graphflow.model import METHOD, Model, load_weights, save_model, weights_hash
+from napari_graphflow.model import METHOD, Model, load_weights, save_model
 from napari_graphflow.training_data import TrainingData
 
 BEST = "checkpoints/best.safetensors"
@@ -59,11 +59,8 @@ class Run:
             "best_validation_dice": self.best if self.best >= 0 else None
         }
         extras: dict[str, nn.Module] = {}
-        if self.teacher is not None and self.method is not None:
-            provenance["teacher"] = self.teacher.card.name
-            provenance["teacher_sha256"] = weights_hash(self.teacher.folder)
-            if any(True for _ in self.method.parameters()):
-                extras[METHOD] = self.method
+        if self.method is not None and any(True for _ in self.method.parameters()):
+            extras[METHOD] = self.method
         card = self.card.model_copy(
             update={
                 "parameters": sum(p.numel() for p in network.parameters()),

@@ -33,6 +33,7 @@ from napari_graphflow.model import (
     build_network,
     load_model,
     save_weights,
+    weights_hash,
 )
 from napari_graphflow.parallel import see, set_up_teacher, start_fabric, synchronised, teach
 from napari_graphflow.preparation import build_modules, prepare
@@ -99,6 +100,8 @@ def distill(
     """
     _limit_threads(config)
     teacher = load_model(config.teacher)
+    # Of the weights that teach: the folder may hold others when the run ends.
+    source = {"teacher": teacher.card.name, "teacher_sha256": weights_hash(config.teacher)}
     if teacher.card.dims != config.dims:
         raise UserError(
             f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is to be "
@@ -117,6 +120,7 @@ def distill(
         check_teacher(teacher.card, data)
         yield from warn_of_other_labels(teacher.card, config)
         card = make_card(config, data, "student")
+        card = card.model_copy(update={"provenance": card.provenance | source})
         run = Run(config, folder, data, card, teacher)
         yield from _fit_into_memory(run, lighter)
 

@@ -7,6 +7,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from napari_graphflow.gradients import gradient_norms
+from napari_graphflow.networks import build
 
 
 def by_hand(network, loss):
@@ -44,3 +45,19 @@ def test_it_is_that_of_all_weights_in_every_precision(precision):
     assert all(parameter.grad is None for parameter in network.parameters())
     fabric.backward(losses["all"](maps))
     assert network[0].weight.grad is not None
+
+
+def test_frozen_weights_of_a_student_are_left_out():
+    network = build("unetpp", 1, 2, 2, 4)
+    frozen = [weight for weight in network.parameters() if not weight.requires_grad]
+    assert frozen
+    fabric = Fabric(accelerator="cpu", devices=1)
+    student, _ = fabric.setup(network, torch.optim.SGD(network.parameters(), 0.1))
+    loss = student(torch.randn(2, 1, 16, 16)).logits.square().mean()
+    wanted = torch.autograd.grad(
+        loss, [w for w in network.parameters() if w.requires_grad], retain_graph=True
+    )
+    norm = torch.stack([one.square().sum() for one in wanted]).sum().sqrt()
+    assert gradient_norms({"it": loss}, student, fabric)["gradient/it"] == pytest.approx(
+        float(norm), rel=1e-4
+    )

@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.model import import_model, load_model
 from napari_graphflow.networks import NETWORKS, LogitsOnly, TapAdapter, build
 from napari_graphflow.networks.enet import pool, unpool
-from napari_graphflow.networks.layers import PooledNorm, norms_without_copies
+from napari_graphflow.networks.layers import PooledNorm, norms_without_copies, pointwise
 from napari_graphflow.networks.size import count_parameters
 from napari_graphflow.networks.taps import list_taps
 
@@ -183,6 +183,21 @@ def test_norms_without_copies_compute_the_same_from_the_same_weights(name, dims)
     for key, tap in {**found.taps, "": found.logits}.items():
         wanted = {**expected.taps, "": expected.logits}[key]
         assert torch.allclose(tap, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())), key
+
+
+@pytest.mark.parametrize("size", [(7, 8), (3, 6, 5)])
+def test_a_pointwise_convolution_takes_every_second_cell(size):
+    torch.manual_seed(0)
+    dims, inputs = len(size), 16  # of fewer channels torch's own gradient may be wrong
+    layer = pointwise(dims, inputs, 3, 2)
+    weight = next(layer.parameters())
+    x = torch.randn(2, inputs, *size)
+    direct = {2: functional.conv2d, 3: functional.conv3d}[dims]
+    results = [layer(x), direct(x, weight, stride=2)]
+    gradients = [torch.autograd.grad(y.square().sum(), weight)[0] for y in results]
+    assert torch.allclose(*results, atol=1e-5)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-3)
+    assert isinstance(pointwise(dims, inputs, 3, 1), (nn.Conv2d, nn.Conv3d))
 
 
 def test_norms_with_running_statistics_stay():

@@ -53,6 +53,8 @@ class Adversary:
             self.options.loss,
             self.options.penalty,
         )
+        if not loss.isfinite():
+            raise FloatingPointError("The loss of the discriminator became infinite or NaN.")
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

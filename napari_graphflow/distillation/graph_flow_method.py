@@ -26,8 +26,15 @@ class GraphFlow(Method):
     """Cross-layer graph-flow distillation (Zou et al., IEEE TMI 2022).
 
     The mathematics, and which parts of it are a reconstruction, stand in
-    :mod:`napari_graphflow.distillation.graph_flow`. On labelled voxels the run adds cross-entropy
-    and Dice loss (design choice: the paper has cross-entropy alone).
+    :mod:`napari_graphflow.distillation.graph_flow`. As reconstructed, the method has ``peaks``
+    ``own``, ``normalise`` ``teacher``, paraphrasers and one pair of taps; the defaults of the
+    first two are design choices, made for what they gained in ``benchmarks/graph_flow``.
+
+    Design choices besides: which taps make a second and third pair; that the paraphrasers learn
+    by Adam (there, stochastic gradient descent over some 200 epochs); that taps of different
+    widths meet at the smaller one, by a 1x1 convolution on the student's side; cross-entropy with
+    Dice loss on labelled voxels (there, cross-entropy alone). That all terms but this one see
+    unlabelled images too is a reconstruction.
     """
 
     def __init__(self, config: DistillationConfig) -> None:
@@ -117,6 +124,11 @@ class GraphFlow(Method):
             yield {"event": "progress", "step": step, "total": total}
             if step % max(1, total // 50) == 0 or step == total:
                 for tap, loss in losses.items():
+                    if not loss.isfinite():
+                        raise FloatingPointError(
+                            f"The loss of the paraphraser of the tap {tap} became infinite or NaN "
+                            f"at step {step}."
+                        )
                     yield _metric(f"paraphraser/{tap}", loss.item(), step)
             optimiser.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
@@ -194,7 +206,7 @@ class GraphFlow(Method):
                     fewer = "Use fewer tap pairs" if pair[0] != "encoder" else "Use another network"
                     raise UserError(
                         f"The {role} has no tap {min(missing)}.",
-                        f"It has {', '.join(output.taps)}. {fewer}, or name its taps.",
+                        f"It has {', '.join(output.taps) or 'none'}. {fewer}, or name its taps.",
                     )
         return pairs
 

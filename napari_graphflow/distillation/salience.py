@@ -107,6 +107,9 @@ def patch_positions(
 def moved_peaks(index: Tensor, size: Sequence[int], target: Sequence[int]) -> Tensor:
     """Find the places of one map in another of the same image: the pixel that holds the centre.
 
+    Both maps count as covering the same tissue. Where the image's size is no multiple of both
+    strides, the last cells reach beyond it and the place may be off by a pixel.
+
     Parameters
     ----------
     index

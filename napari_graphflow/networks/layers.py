@@ -46,6 +46,29 @@ def convolution(
     )
 
 
+class EveryNth(nn.Module):
+    """Keep every n-th cell along each spatial axis, from the first."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = slice(None, None, self.n)
+        return x[..., step, step] if x.ndim == 4 else x[..., step, step, step]
+
+
+def pointwise(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Convolution with a kernel of side 1 and a stride.
+
+    The cells are taken before the convolution and not by it: oneDNN's weight gradient of such a
+    convolution with a stride, of fewer than 8 channels (16 with AVX-512) in the layout channels
+    last, writes behind its buffer (uxlfoundation/oneDNN#6035).
+    """
+    layer = convolution(dims, inputs, outputs, 1)
+    return layer if stride == 1 else nn.Sequential(EveryNth(stride), layer)
+
+
 def doubling(
     dims: int, inputs: int, outputs: int, kernel: int = 2, *, bias: bool = False
 ) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from napari_graphflow.networks.layers import batch_norm, convolution
+from napari_graphflow.networks.layers import batch_norm, convolution, pointwise
 
 
 class BasicBlock(nn.Module):
@@ -85,4 +85,4 @@ def conv_norm(
 def _shortcut(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(*conv_norm(dims, inputs, outputs, 1, stride=stride))
+    return nn.Sequential(pointwise(dims, inputs, outputs, stride), batch_norm(dims, outputs))

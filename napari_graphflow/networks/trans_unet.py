@@ -15,7 +15,7 @@ from monai.networks.nets.resnet import ResNetBottleneck
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_graphflow.networks.layers import LINEAR, batch_norm, convolution, max_pool
+from napari_graphflow.networks.layers import LINEAR, batch_norm, convolution, max_pool, pointwise
 from napari_graphflow.networks.taps import TapAdapter
 
 #: ResNet stage and decoder block at stride 4, stem and decoder block at stride 2, then at 8.
@@ -159,9 +159,7 @@ def _residual_stage(
     for block in range(blocks):
         shortcut = None
         if block == 0:
-            shortcut = nn.Sequential(
-                convolution(dims, inputs, outputs, 1, stride=stride), _group_norm(outputs)
-            )
+            shortcut = nn.Sequential(pointwise(dims, inputs, outputs, stride), _group_norm(outputs))
         stage.append(
             ResNetBottleneck(
                 inputs if block == 0 else outputs,
