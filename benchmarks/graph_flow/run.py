@@ -65,7 +65,7 @@ METHODS: dict[str, Settings] = {
         **methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
         "logits": ("--method", "logits", *T1, *W10, *WARM),
     },
-    "hippocampus": methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
+    "hippocampus": methods((*T1, *W10), graph_flow((*T1, *W10), "0.1")),
     "hippocampus-mobile_unet": methods((*T4, *W1), own((*T4, *W1), "0.02", "100")),
     "hrf": methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
     "hrf-mobile_unet": methods((*T1, *W10), own((*T1, *W10), "0.1")),
@@ -119,7 +119,7 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("kvasir", STUDENT): TRIED,
     ("hippocampus", "enet"): {
         "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
-        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
+        "search_peaks_1": graph_flow(STRONG, "1"),
     },
     ("hippocampus", "mobile_unet"): {
         "search_logits_t1_w10": TRIED["search_logits_t1_w10"],
