@@ -20,7 +20,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.model import import_model, load_model
 from napari_graphflow.networks import NETWORKS, LogitsOnly, TapAdapter, build
 from napari_graphflow.networks.enet import pool, unpool
-from napari_graphflow.networks.layers import PooledNorm, norms_without_copies, pointwise
 from napari_graphflow.networks.size import count_parameters
 from napari_graphflow.networks.taps import list_taps
 
@@ -152,58 +151,10 @@ def test_of_equal_values_one_alone_is_the_maximum():
     assert unpool(maxima, peaks).sum() == 4
 
 
-def test_pooled_norm_is_batch_norm_except_for_one_value_a_channel():
-    ours, theirs = PooledNorm(3), nn.BatchNorm2d(3)
-    x = image(2, 3, batch=4, size=(1, 1))
-    assert torch.equal(ours(x), theirs(x))
-    assert torch.equal(ours.running_var, theirs.running_var)
-    before = ours.running_mean.clone()
-    assert torch.equal(ours(x[:1]), ours.eval()(x[:1]))
-    assert torch.equal(ours.running_mean, before)
-
-
 # Any module through the tap adapter
 
 SEGRESNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "init_filters": 8}
 SEGRESNET_TAPS = {"encoder": "down_layers.2", "decoder": "up_layers.0"}
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", ["unet", "unetpp"])
-def test_norms_without_copies_compute_the_same_from_the_same_weights(name, dims):
-    network = small(name, dims).eval()
-    for weight in network.parameters():
-        nn.init.normal_(weight, std=0.5)
-    x, before = image(dims), copy.deepcopy(network.state_dict())
-    with torch.no_grad():
-        expected = network(x)
-        found = norms_without_copies(network)(x)
-    assert not any("InstanceNorm" in type(layer).__name__ for layer in network.modules())
-    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
-    for key, tap in {**found.taps, "": found.logits}.items():
-        wanted = {**expected.taps, "": expected.logits}[key]
-        assert torch.allclose(tap, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())), key
-
-
-@pytest.mark.parametrize("size", [(7, 8), (3, 6, 5)])
-def test_a_pointwise_convolution_takes_every_second_cell(size):
-    torch.manual_seed(0)
-    dims, inputs = len(size), 16  # of fewer channels torch's own gradient may be wrong
-    layer = pointwise(dims, inputs, 3, 2)
-    weight = next(layer.parameters())
-    x = torch.randn(2, inputs, *size)
-    direct = {2: functional.conv2d, 3: functional.conv3d}[dims]
-    results = [layer(x), direct(x, weight, stride=2)]
-    gradients = [torch.autograd.grad(y.square().sum(), weight)[0] for y in results]
-    assert torch.allclose(*results, atol=1e-5)
-    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-3)
-    assert isinstance(pointwise(dims, inputs, 3, 1), (nn.Conv2d, nn.Conv3d))
-
-
-def test_norms_with_running_statistics_stay():
-    plain = nn.Sequential(nn.InstanceNorm2d(3), nn.InstanceNorm2d(3, track_running_stats=True))
-    norms_without_copies(plain)
-    assert [type(layer) for layer in plain] == [nn.GroupNorm, nn.InstanceNorm2d]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

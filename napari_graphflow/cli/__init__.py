@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked for, 130 interrupted.
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -34,6 +35,8 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    # Before torch is loaded: on a busy machine its threads would burn what the others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result = app(
             arguments,
