@@ -253,7 +253,8 @@ def test_the_first_of_several_outputs_is_taken(answer):
     network, plain = TapAdapter(Toy(answer), {}, multiple=2), Toy()
     plain.load_state_dict(network.state_dict())
     x = image(2, size=(6, 8))
-    assert torch.equal(network(x).logits, plain(x))
+    # Another layout of the same numbers: some processors then round otherwise.
+    assert torch.allclose(network(x).logits, plain(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(
