@@ -191,7 +191,7 @@ def _fit(run: Run) -> Iterator[Record]:
             config.learning_rate,
             weight_decay=config.weight_decay,
             foreach=True,
-        ),  # fmt: skip
+        ),
     )
     # Of 10 steps a tenth would be a rise of no length, by which the schedule divides.
     rise = 0.2 if config.steps == 10 else 0.1
