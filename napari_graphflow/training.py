@@ -186,7 +186,7 @@ def _fit(run: Run) -> Iterator[Record]:
     student, optimiser = fabric.setup(
         network,
         torch.optim.AdamW(
-            # All tensors in one call: the same numbers, in two thirds of the time on a processor.
+            # All tensors in one call: the same numbers, and faster on a processor.
             parameters,
             config.learning_rate,
             weight_decay=config.weight_decay,

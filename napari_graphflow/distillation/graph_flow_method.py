@@ -28,7 +28,7 @@ class GraphFlow(Method):
     The mathematics, and which parts of it are a reconstruction, stand in
     :mod:`napari_graphflow.distillation.graph_flow`. As reconstructed, the method has ``peaks``
     ``own``, ``normalise`` ``teacher``, paraphrasers and one pair of taps; the defaults of the
-    first two are design choices, made for what they gained in ``benchmarks/graph_flow``.
+    first two are design choices (what ``peaks`` gains stands in ``benchmarks/graph_flow``).
 
     Design choices besides: which taps make a second and third pair; that the paraphrasers learn
     by Adam (there, stochastic gradient descent over some 200 epochs); that taps of different
