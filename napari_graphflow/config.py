@@ -150,8 +150,8 @@ class DistillationConfig(TrainingConfig):
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
     logits_weight
-        Weight of the logits distillation (lambda 4 of Graph Flow). Above 1 it may be better, with
-        a warm-up.
+        Weight of the logits distillation (lambda 4 of Graph Flow, as reconstructed). Above 1 it
+        may be better, with a warm-up.
     temperature
         Temperature of the logits distillation; EMKD has its own.
     certainty

@@ -41,12 +41,15 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     )
     spent: dict[str, float] = {}
     phase, began, steps, found = "", time.perf_counter(), [], {}
+    shortened: set[str] = set()
     for record in run:
         now = time.perf_counter()
         match record["event"]:
             case "phase":
                 spent[phase] = now - began
                 phase, began = record["name"], now
+                if "steps" in record:
+                    shortened.add(phase)
             case "setting":
                 found = {key: record[key] for key in ("batch_size", "patch_size")}
                 # At once, should this process be killed.
@@ -58,17 +61,17 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     gaps = [after - before for before, after in itertools.pairwise(steps)]
     step = median(gaps[:-1])  # the last one holds the validation
     reading = [seconds for name, seconds in spent.items() if name == "reading the data"]
-    preparing = sum(s for name, s in spent.items() if name not in ("", "reading the data"))
+    preparing = {name: s for name, s in spent.items() if name not in ("", "reading the data")}
     return found | {
         "step_s": step,
         "validating_s": max(0.0, gaps[-1] - step),
         "reading_s": sum(reading) / (3 if kind == "distill" else 2),
-        "preparing_s": preparing * longer,
+        "preparing_s": sum(s * (longer if n in shortened else 1) for n, s in preparing.items()),
     }
 
 
 def _shortened(config: TrainingConfig) -> tuple[TrainingConfig, float]:
-    """A run of a few steps, and how much longer the original prepares its method."""
+    """A run of a few steps, and how much longer the original trains its method's own modules."""
     update: dict[str, Any] = {"steps": STEPS, "validate_every": STEPS}
     longer = 1.0
     for name, part in config:

@@ -20,8 +20,8 @@ class AdversarialOptions(Frozen):
     Parameters
     ----------
     weight
-        Weight of the student's term (lambda 3 of the paper); 0, for small data, leaves it out. At
-        1 the published score fell below that of 0.1, so no more is allowed.
+        Weight of the student's term (lambda 3 as reconstructed); 0, for small data, leaves it out.
+        At 1 the published score fell below that of 0.1, so no more is allowed.
     loss
         ``wgan_gp`` or ``hinge``.
     penalty
@@ -50,10 +50,11 @@ class GraphFlowOptions(Frozen):
     patch
         Side p of the salient patch in feature pixels, odd; one number or one per axis.
     vertex_weight
-        Weight of the vertices (lambda 1 of the paper): how the salient patch of each channel
+        Weight of the vertices (lambda 1 as reconstructed): how the salient patch of each channel
         changes from encoder to decoder. More binds the student closer to its teacher's features.
     edge_weight
-        Weight of the edges (lambda 2): how the correlations between channels change.
+        Weight of the edges (lambda 2 as reconstructed): how the correlations between channels
+        change.
     salience
         Whether a channel's peak is its largest value (as reconstructed) or its largest magnitude.
     peaks

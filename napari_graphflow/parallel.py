@@ -30,6 +30,12 @@ def start_fabric(config: TrainingConfig) -> Fabric:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = resolve_device(config.device.partition(":")[0] if world > 1 else config.device)
+    if device.type == "cpu" and config.precision == "16-mixed":
+        # Lightning would take bf16-mixed in its place, without the scaler of gradients.
+        raise UserError(
+            "In 16-mixed a network can be trained on a GPU only.",
+            "Choose the precision 32-true, or a GPU.",
+        )
     if device.type == "cpu" and config.dims == 3 and config.precision == "bf16-mixed":
         # The weight gradient of oneDNN's bfloat16 Conv3d on small maps, (2, 3, 2) for one, has
         # entries that were never written (torch 2.13): infinities at random.

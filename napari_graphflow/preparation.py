@@ -11,10 +11,31 @@ from torch import nn
 
 from napari_graphflow.batches import Batches, TrainingCase, measured_patches, spread_patches
 from napari_graphflow.checkpoints import Checkpoints
-from napari_graphflow.distillation import Record
+from napari_graphflow.config import DistillationConfig
+from napari_graphflow.distillation import Record, build_method
+from napari_graphflow.model import Model, build_network
 from napari_graphflow.networks import Output
 from napari_graphflow.parallel import agree, teach
 from napari_graphflow.run import Run
+
+#: Side of the image on which two networks are tried, where patches are larger.
+TRIAL_SIDE = 64
+
+
+def check_pair(config: DistillationConfig, teacher: Model) -> None:
+    """Refuse networks that the method cannot compare, before any data is read.
+
+    Raises
+    ------
+    UserError
+        If one of them lacks a tap, or their taps do not fit together.
+    """
+    fresh = {"network": config.network, "width": config.width, "arguments": {}, "taps": {}}
+    student = build_network(teacher.card.model_copy(update=fresh)).eval()
+    sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)
+    image = torch.zeros(1, teacher.card.in_channels, *sides)
+    with torch.no_grad():
+        build_method(config).build(student(image), teacher.module(image))
 
 
 def build_modules(
@@ -79,9 +100,7 @@ def prepare(
     def output(step: int) -> Output:
         # As in training: random numbers depend on seed and step alone.
         torch.manual_seed(config.seed * 1_000_003 + step)
-        with torch.autocast(fabric.device.type, enabled=False):  # it would reach MONAI's transforms
-            images = fabric.to_device(batches(step).images)
-        return teach(teacher, images, fabric)
+        return teach(teacher, fabric.to_device(batches(step).images), fabric)
 
     records = run.method.prepare(
         output,
@@ -89,13 +108,7 @@ def prepare(
         Answers(data.validation, run, teacher, fabric),
     )
     try:
-        while True:
-            # Entered anew for each record, because autocast keeps its copies of the weights until
-            # it is left, however they are trained meanwhile.
-            with fabric.autocast():
-                record = next(records, None)
-            if record is None:
-                break
+        for record in records:
             yield record
             if fabric.is_global_zero and checkpoints.due():
                 yield checkpoints.save(run.content(state), run.step)

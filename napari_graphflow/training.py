@@ -22,6 +22,7 @@ from torch.nn import functional
 from napari_graphflow.batches import Batches
 from napari_graphflow.checkpoints import Checkpoints
 from napari_graphflow.config import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset import Dataset
 from napari_graphflow.distillation import Record, build_method
 from napari_graphflow.distillation.logits import answer_weights
 from napari_graphflow.errors import UserError
@@ -36,10 +37,11 @@ from napari_graphflow.model import (
     weights_hash,
 )
 from napari_graphflow.parallel import see, set_up_teacher, start_fabric, synchronised, teach
-from napari_graphflow.preparation import build_modules, prepare
+from napari_graphflow.preparation import build_modules, check_pair, prepare
 from napari_graphflow.run import BEST, Run
 from napari_graphflow.training_data import (
-    check_teacher,
+    check_channels,
+    check_classes,
     make_card,
     mirror_axes,
     read_training_data,
@@ -108,6 +110,8 @@ def distill(
             f"{config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
+    check_classes(teacher.card, Dataset.open(config.dataset))
+    check_pair(config, teacher)
     with temporary_cache(folder):
         data = yield from read_training_data(
             config,
@@ -117,8 +121,8 @@ def distill(
             unlabelled=config.unlabelled,
             cases=cases,
         )
-        check_teacher(teacher.card, data)
-        yield from warn_of_other_labels(teacher.card, config)
+        check_channels(teacher.card, data)
+        yield from warn_of_other_labels(teacher.card, config, data.dataset)
         card = make_card(config, data, "student")
         card = card.model_copy(update={"provenance": card.provenance | source})
         run = Run(config, folder, data, card, teacher)

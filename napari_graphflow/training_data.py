@@ -180,14 +180,18 @@ def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     return [names.index(name) for name in wanted if name in names]
 
 
-def check_teacher(card: ModelCard, data: TrainingData) -> None:
-    """Refuse a teacher of other classes or channels."""
-    if card.classes != data.dataset.classes:
+def check_classes(card: ModelCard, dataset: Dataset) -> None:
+    """Refuse a teacher of other classes."""
+    if card.classes != dataset.classes:
         raise UserError(
             f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
-            f"{data.dataset.name} has {', '.join(data.dataset.classes)}.",
+            f"{dataset.name} has {', '.join(dataset.classes)}.",
             "Choose a teacher that was trained on these classes.",
         )
+
+
+def check_channels(card: ModelCard, data: TrainingData) -> None:
+    """Refuse a teacher of other channels."""
     if card.in_channels != data.channels:
         raise UserError(
             f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
@@ -196,23 +200,28 @@ def check_teacher(card: ModelCard, data: TrainingData) -> None:
         )
 
 
-def warn_of_other_labels(card: ModelCard, config: TrainingConfig) -> Iterator[Record]:
+def warn_of_other_labels(
+    card: ModelCard, config: TrainingConfig, dataset: Dataset
+) -> Iterator[Record]:
     """Tell where a teacher of this dataset learnt from masks that do not count as labelled here.
 
     The semi-supervised paradigm has a teacher that knows the labelled subset alone.
     """
     run = card.provenance.get("run", {})
-    here = {"dataset": str(config.dataset), "labelled": config.labelled, "seed": config.seed}
-    there = {name: run.get(name) for name in here}
-    if config.labelled is None or here == there or here["dataset"] != there["dataset"]:
+    if run.get("dataset") != str(config.dataset):
         return
-    count = "all masks" if there["labelled"] is None else f"{there['labelled']} masks"
-    yield {
-        "event": "warning",
-        "text": f"Its teacher learnt from {count} of this dataset, drawn with seed "
-        f"{there['seed']}, this run counts {config.labelled} as labelled, drawn with seed "
-        f"{config.seed}. For a comparison by number of labels train a teacher on the same.",
-    }
+    masks = dataset.labelled("train")
+    count, seed = run.get("labelled"), run.get("seed", 0)
+    known = masks if count is None or count > len(masks) else choose_labelled(masks, count, seed)
+    here = {case.name for case in choose_labelled(masks, config.labelled, config.seed)}
+    others = sum(case.name not in here for case in known)
+    if others:
+        yield {
+            "event": "warning",
+            "text": f"Its teacher learnt from the masks of {len(known)} cases of this dataset, "
+            f"{others} of which count as unlabelled in this run. For a comparison by number of "
+            "labels train a teacher on the same, with the same number of labelled cases and seed.",
+        }
 
 
 def make_card(

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +17,7 @@ from napari_graphflow.distillation.graph_flow import (
 )
 from napari_graphflow.distillation.paraphraser import Paraphraser
 from napari_graphflow.distillation.salience import patch_positions
+from napari_graphflow.errors import UserError
 
 EDGES = ["inner", "gram_of_variation", "pearson", "cosine"]
 VERTICES = ["vector", "scalar"]
@@ -359,3 +361,20 @@ def test_all_features_zero_is_finite():
         gradients = torch.autograd.grad(sum(losses), student, retain_graph=True)
         assert [loss.item() for loss in losses] == [0, 0]
         assert not any(gradient.any() for gradient in gradients)
+
+
+def test_an_option_that_is_none_of_its_choices_is_refused():
+    features = [torch.randn(1, 2, 5, 5) for _ in range(2)]
+    graph = variation_graph(*features, np.int64(3))
+    assert graph.patch == (3, 3)
+    for refused in (
+        lambda: salience(features[0], 3, "largest"),
+        lambda: variation_graph(*features, 3, edge="gram"),
+        lambda: variation_graph(*features, 3, vertex="vec"),
+        lambda: edges(graph.encoder_patches, "corr"),
+        lambda: graph_flow_loss(graph, graph, "sum"),
+        lambda: graph_flow_loss(graph, graph, normalise="own"),
+    ):
+        with pytest.raises(UserError, match="There is no"):
+            refused()
+    assert graph_flow_loss(graph, graph, energy=torch.nan)[0].isnan()

@@ -98,6 +98,14 @@ def test_features_that_are_no_numbers_end_the_preparation():
         method(student, teacher, paraphraser_steps=2)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_neither_do_they_become_the_unit_of_the_loss(value):
+    student, teacher = output(0), output(1)
+    teacher.taps["decoder_2"][0, 0, 0, 0] = value
+    with pytest.raises(FloatingPointError, match="encoder_2 or decoder_2"):
+        method(student, teacher)
+
+
 def test_a_discriminator_that_sees_no_numbers_ends_the_run():
     student, teacher = output(0), output(1)
     adversarial = AdversarialOptions(weight=0.1, width=4)

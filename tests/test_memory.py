@@ -1,14 +1,19 @@
 """Settings that fit into memory, and what a run will take."""
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from training_cases import distillation
 
 from napari_graphflow.config import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.estimate import Estimate, estimate
+from napari_graphflow.measuring import _trial
 from napari_graphflow.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.methods import GraphFlowOptions
 
 
 def test_a_setting_shrinks_to_the_smallest_and_then_there_is_none() -> None:
@@ -95,6 +100,26 @@ def test_the_estimate_is_measured_on_real_steps(blobs: Path) -> None:
     assert 100 << 20 < short.peak_bytes < short.free_bytes
     longer = estimate("train", small(blobs, steps=100_000, validate_every=10_000))
     assert longer.seconds > 10 * short.seconds
+
+
+def test_preparation_is_estimated_by_the_steps_that_it_has(
+    blobs: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only paraphrasers take longer with more steps; measuring the teacher does not."""
+    clock = itertools.count()
+
+    def timed(*_: object, **__: object) -> Iterator[dict[str, object]]:
+        for phase, seconds in (("training the paraphrasers", 4), ("measuring", 40)):
+            yield {"event": "phase", "name": phase, **({"steps": 4} if seconds == 4 else {})}
+            yield from ({"event": "progress"} for _ in range(seconds - 1))
+        yield {"event": "phase", "name": "training"}
+        yield from ({"event": "progress"} for _ in range(5))
+
+    monkeypatch.setattr("napari_graphflow.measuring.distill", timed)
+    monkeypatch.setattr("napari_graphflow.measuring.time.perf_counter", lambda: next(clock))
+    config = distillation(blobs, teacher, graph_flow=GraphFlowOptions(paraphraser_steps=300))
+    found = _trial("distill", config, blobs)
+    assert found["preparing_s"] == 4 * 300 / 4 + 40
 
 
 @pytest.mark.slow

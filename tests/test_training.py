@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -136,7 +137,8 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
     assert next(run)["event"] == "checkpoint"
     assert not wish.exists()
     run.close()
-    paraphrasing = {"event": "phase", "name": "paraphrasing the teacher's features"}
+    phase = "paraphrasing the teacher's features"
+    paraphrasing = {"event": "phase", "name": phase, "steps": 4}
     after = distill(config, tmp_path)
     assert paraphrasing in after
     assert next(after) == {"event": "progress", "step": 2, "total": 4}
@@ -189,6 +191,23 @@ def test_pictures_train_a_network_that_segments_pictures(tmp_path):
     assert segment(model, image).labels.shape == image.shape
 
 
+def test_networks_that_do_not_fit_are_refused_before_any_data_is_read(blobs, teacher, tmp_path):
+    with pytest.raises(UserError, match=r"The student has no tap decoder.*another student"):
+        next(distill(distillation(blobs, teacher, network="resnet18"), tmp_path))
+    # Without weights there are no graphs, and nothing lacks.
+    off = GraphFlowOptions(vertex_weight=0, edge_weight=0)
+    config = distillation(blobs, teacher, network="resnet18", graph_flow=off)
+    records = list(distill(config.model_copy(update={"steps": 1}), tmp_path / "off"))
+    assert not any("paraphras" in record.get("name", "") for record in records)
+    assert "loss/vertices" not in metrics(records)
+    renamed = copytree(blobs, tmp_path / "renamed")
+    description = json.loads((renamed / "dataset.json").read_text())
+    description["labels"] = {"background": 0, "liver": 1, "lesion": 2}
+    (renamed / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match=r"knows the classes .*organ.* has .*liver"):
+        next(distill(distillation(renamed, teacher), tmp_path / "classes"))
+
+
 def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
     with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is to be 2D"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
@@ -203,10 +222,10 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
         distillation(blobs, teacher, graph_flow=GraphFlowOptions(patch=(3, 3)))
     with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits' or 'attention'"):
         distillation(blobs, teacher, method="magic")
-    with pytest.raises(UserError, match="The student has no tap decoder"):
-        list(distill(distillation(blobs, teacher, network="resnet18"), tmp_path / "flat"))
     with pytest.raises(UserError, match="bf16-mixed, 3D networks cannot be trained"):
         list(train(training(blobs, precision="bf16-mixed"), tmp_path / "bf16"))
+    with pytest.raises(UserError, match="16-mixed a network can be trained on a GPU only"):
+        list(train(training(blobs, precision="16-mixed"), tmp_path / "fp16"))
     empty = tmp_path / "none"
     for name in ("imagesTr", "labelsTr"):
         (empty / name).mkdir(parents=True)

@@ -12,12 +12,18 @@ Notation: batch B, channels C, n = 2 or 3 spatial axes, patch side p, patch leng
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from napari_graphflow.distillation.salience import Salience, moved_peaks, patch_sides, salience
+from napari_graphflow.distillation.salience import (
+    Salience,
+    check_choice,
+    moved_peaks,
+    patch_sides,
+    salience,
+)
 from napari_graphflow.errors import UserError
 
 Edge = Literal["inner", "gram_of_variation", "pearson", "cosine"]
@@ -85,6 +91,7 @@ def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
     Tensor
         (B, C, C), symmetric.
     """
+    check_choice("edge", edge, get_args(Edge))
     with torch.autocast(patches.device.type, enabled=False):
         prepared = _prepared(patches, edge)
         return prepared @ prepared.mT
@@ -139,8 +146,11 @@ def variation_graph(
     Raises
     ------
     UserError
-        If batch, channels or axes of the two taps differ, or the patch does not fit them.
+        If batch, channels or axes of the two taps differ, or the patch does not fit them, or an
+        option is none of those above.
     """
+    check_choice("edge", edge, get_args(Edge))
+    check_choice("vertex", vertex, get_args(Vertex))
     _check_taps(encoder_features, decoder_features)
     places = _places(encoder_features, decoder_features, peaks_of)
     encoder, encoder_index = salience(encoder_features, patch, mode, places[0])
@@ -228,7 +238,7 @@ def graph_flow_loss(
     Raises
     ------
     UserError
-        If the two graphs cannot be compared.
+        If the two graphs cannot be compared, or an option is none of those above.
     """
     graphs = student_graph, teacher_graph
     per_vertex, per_edge = graph_flow_attributions(*graphs, reduction, energy, normalise)
@@ -251,6 +261,8 @@ def graph_flow_attributions(
     per_edge
         ``epsilon_ij``, (B, C, C), whose sum is the edge loss.
     """
+    check_choice("reduction", reduction, get_args(Reduction))
+    check_choice("normalise", normalise, get_args(Normalise))
     _check_graphs(student_graph, teacher_graph)
     energies = _energies(student_graph, teacher_graph, reduction, energy, normalise)
     ours, theirs = map(_units, (student_graph, teacher_graph), energies)
@@ -293,7 +305,8 @@ def _energies(
     if normalise != "channel":
         of_teacher = of_teacher.mean(0, keepdim=True)
     of_teacher = of_teacher.clamp_min(SMALLEST_ENERGY_RATIO * of_teacher.mean())
-    of_teacher = torch.where(of_teacher > torch.finfo(patches.dtype).tiny, of_teacher, 1)
+    # An energy that is no number stays one, and is seen in the loss.
+    of_teacher = torch.where(of_teacher <= torch.finfo(patches.dtype).tiny, 1, of_teacher)
     if normalise == "teacher":
         return of_teacher, of_teacher
     return measure(student).reshape(-1).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher), of_teacher

@@ -46,6 +46,8 @@ class GraphFlow(Method):
             "edges": self.options.edge_weight,
             "adversarial": config.adversarial.weight,
         }
+        #: Whether there is a use for graphs, paraphrasers and the taps that both need.
+        self.compares = self.options.vertex_weight > 0 or self.options.edge_weight > 0
         self.adversary: Adversary | None = None
         self.paraphrasers = nn.ModuleDict()
         self.paraphraser_optimiser: torch.optim.Optimizer | None = None
@@ -99,6 +101,8 @@ class GraphFlow(Method):
                 "student than in its teacher, so that their patches cover tissue of different "
                 "size. Networks with taps of equal strides are compared more closely.",
             }
+        if not self.compares:
+            return
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
@@ -108,18 +112,16 @@ class GraphFlow(Method):
         yield from self._measure_energy(training, total)
 
     def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Record]:
-        yield {"event": "phase", "name": "paraphrasing the teacher's features"}
+        phase = "paraphrasing the teacher's features"
+        yield {"event": "phase", "name": phase, "steps": total}
         optimiser = self.paraphraser_optimiser
         assert optimiser is not None
         self.paraphrasers.requires_grad_(True).train()
         while self.prepared < total:
             output = teacher(self.prepared)
-            # Gradients in half precision would need a scaler, or else be rounded away.
-            with torch.autocast(output.logits.device.type, enabled=False):
-                losses = {
-                    tap: self._paraphraser(tap).loss(output.taps[tap].float())
-                    for tap in self.paraphrasers
-                }
+            losses = {
+                tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
+            }
             step = self.prepared + 1
             yield {"event": "progress", "step": step, "total": total}
             if step % max(1, total // 50) == 0 or step == total:
@@ -155,7 +157,8 @@ class GraphFlow(Method):
             vertices.append(vertex)
             edges.append(edge)
             self.vertices.append(graph_s.vertices.detach())
-        terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
+        if self.compares:
+            terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
         if self.adversary is not None:
             terms["adversarial"] = self.adversary.loss(student.logits)
         return terms
@@ -168,6 +171,8 @@ class GraphFlow(Method):
     @torch.no_grad()
     def facts(self, student: Output) -> dict[str, float]:
         pairs = self._names()
+        if not pairs:
+            return {}
         own = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
         found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(pairs)}
         if len(student.logits) > 1:
@@ -195,7 +200,7 @@ class GraphFlow(Method):
         return self
 
     def _names(self) -> list[tuple[str, str]]:
-        suffixes = ["", "_2", "_3"][: self.options.tap_pairs]
+        suffixes = ["", "_2", "_3"][: self.options.tap_pairs * self.compares]
         return [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
 
     def _pairs(self, student: Output, teacher: Output) -> list[tuple[str, str]]:
@@ -203,10 +208,14 @@ class GraphFlow(Method):
         for pair in pairs:
             for role, output in (("student", student), ("teacher", teacher)):
                 if missing := set(pair) - set(output.taps):
-                    fewer = "Use fewer tap pairs" if pair[0] != "encoder" else "Use another network"
+                    cure = {
+                        "student": "Choose another student, such as enet",
+                        "teacher": "Choose another teacher, or name its taps when you import it",
+                    }[role]
+                    fewer = "" if pair[0] == "encoder" else ", or fewer tap pairs"
                     raise UserError(
                         f"The {role} has no tap {min(missing)}.",
-                        f"It has {', '.join(output.taps) or 'none'}. {fewer}, or name its taps.",
+                        f"It has {', '.join(output.taps) or 'none'}. {cure}{fewer}.",
                     )
         return pairs
 
@@ -260,7 +269,12 @@ class GraphFlow(Method):
             for pair in sums:
                 energy = channel_energy(self._graph(*self._paraphrase(output, *pair)))
                 sums[pair] = sums[pair].to(energy.device) + size * energy
-        for (encoder, _), total in sums.items():
+        for (encoder, decoder), total in sums.items():
+            if not total.isfinite().all():
+                raise FloatingPointError(
+                    f"The teacher's features at {encoder} or {decoder} are infinite or NaN for "
+                    "some training case."
+                )
             self.get_buffer(f"energy_{encoder}").copy_(total / images)
             yield _metric(f"graph/energy_{encoder}", float(total.mean()) / images, step)
 

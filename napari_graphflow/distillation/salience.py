@@ -5,9 +5,10 @@ The first step of Zou et al., IEEE TMI 2022, a **reconstruction** as
 spatial axes, patch side p, patch length m = p^n.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Literal
+from operator import index as as_int
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -52,8 +53,9 @@ def salience(
     Raises
     ------
     UserError
-        If the patch side is even or does not fit the number of axes.
+        If the patch side is even or does not fit the number of axes, or there is no such mode.
     """
+    check_choice("mode", mode, get_args(Salience))
     size = tuple(features.shape[2:])
     sides = patch_sides(patch, len(size))
     index = _peaks(features.detach(), mode) if peaks is None else peaks
@@ -65,7 +67,7 @@ def salience(
 
 def patch_sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """Give the odd patch side along each of `dims` (2 or 3) spatial axes."""
-    sides = (patch,) if isinstance(patch, int) else tuple(patch)
+    sides = tuple(map(as_int, patch if isinstance(patch, Iterable) else (patch,)))
     sides = sides * dims if len(sides) == 1 else sides
     if dims not in (2, 3) or len(sides) != dims:
         raise UserError(
@@ -78,6 +80,12 @@ def patch_sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
             "Choose odd numbers, such as 3 or 9.",
         )
     return sides
+
+
+def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value of an option that is none of its choices."""
+    if value not in choices:
+        raise UserError(f"There is no {option} {value!r}.", f"Choose {' or '.join(choices)}.")
 
 
 def patch_positions(
