@@ -188,9 +188,11 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "ratio_to_bound": ratios(BOUND),
         "ratio_to_logits": ratios(LOGITS),
         "peak_bytes": memory,
-        "memory_ratio_to_bound": {
-            name: bytes_ and bytes_ / memory[BOUND] for name, bytes_ in memory.items()
-        },
+    } | {
+        f"memory_ratio_to_{key}": {
+            name: size and size / memory[to] for name, size in memory.items()
+        }
+        for key, to in (("bound", BOUND), ("logits", LOGITS))
     }
 
 
