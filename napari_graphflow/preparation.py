@@ -30,7 +30,12 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
     UserError
         If one of them lacks a tap, or their taps do not fit together.
     """
-    fresh: dict[str, Any] = {"network": config.network, "width": config.width, "arguments": {}, "taps": {}}
+    fresh: dict[str, Any] = {
+        "network": config.network,
+        "width": config.width,
+        "arguments": {},
+        "taps": {},
+    }
     student = build_network(teacher.card.model_copy(update=fresh)).eval()
     sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
