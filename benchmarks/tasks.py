@@ -77,12 +77,13 @@ TASKS = {
         {
             "mobile_unet": ("--width", "8", *SHORT),
             "enet": SHORT,
-            "erfnet": ("--width", "8", *SHORT),
+            "erfnet": ("--width", "6", "--learning-rate", "3e-3", *steps(1600)),
         },
     ),
     "hrf": Task(
         "hrf_quarter", "images", "masks", ("--classes", "vessel=1"), (*PICTURES, "8"),
-        21, ("unet", "--width", "16", *steps(1000)), STUDENTS,
+        21, ("unet", "--width", "16", *steps(1000)),
+        STUDENTS | {"erfnet": ("--width", "8", "--learning-rate", "1e-3", *steps(1500))},
     ),
 }  # fmt: skip
 

@@ -68,6 +68,7 @@ METHODS: dict[str, Settings] = {
     "hippocampus": methods((*T1, *W10), graph_flow((*T1, *W10), "0.1")),
     "hippocampus-mobile_unet": methods((*T4, *W1), own((*T4, *W1), "0.02", "100")),
     "hrf": methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
+    "hrf-erfnet": methods((*T1, *W10), graph_flow((*T1, *W10), "0.02")),
     "hrf-mobile_unet": methods((*T1, *W10), own((*T1, *W10), "0.1")),
 }
 #: The student of the ablation and of the annotation efficiency.
@@ -86,13 +87,16 @@ ABLATION: Settings = {
     "full": ADVERSARIAL,
 }
 PLAIN, STRONG, NONE = (*T1, *W1), (*T1, *W10), (*T1, *NO_LOGITS)
+ATTENTION: Settings = {
+    f"search_attention_{weight}": ("--method", "attention", "--attention.weight", weight)
+    for weight in ("0.1", "10")
+}
 #: What was tried besides, with the first seed, by task and student.
 TRIED: Settings = {
     "search_logits_t4_w1": ("--method", "logits", *T4, *W1),
     "search_logits_t1_w10": ("--method", "logits", *STRONG),
     "search_logits_t1_w1": ("--method", "logits", *PLAIN),
-    "search_attention_0.1": ("--method", "attention", "--attention.weight", "0.1"),
-    "search_attention_10": ("--method", "attention", "--attention.weight", "10"),
+    **ATTENTION,
     "search_graph_0.1": own(STRONG, "0.1"),
     "search_graph_warm": (*own(STRONG, "0.1"), *WARM),
     "search_graph_0.5": own(STRONG, "0.5"),
@@ -120,6 +124,7 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("hippocampus", "enet"): {
         "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
         "search_peaks_1": graph_flow(STRONG, "1"),
+        **ATTENTION,
     },
     ("hippocampus", "mobile_unet"): {
         "search_logits_t1_w10": TRIED["search_logits_t1_w10"],
@@ -130,9 +135,16 @@ SEARCH: dict[tuple[str, str], Settings] = {
         "search_peaks": graph_flow(STRONG, "1"),
         "search_peaks_0.1": graph_flow(STRONG, "0.1"),
     },
+    ("hrf", "erfnet"): {
+        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
+        "search_peaks_t1_w1_0.1": graph_flow(PLAIN, "0.1"),
+        "search_peaks_one_pair": one(STRONG, "0.1"),
+        "search_peaks_warm": (*graph_flow(STRONG, "1"), "--warmup", "750"),
+    },
     ("hrf", "enet"): {
         "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
         "search_peaks_0.1": graph_flow(STRONG, "0.1"),
+        **ATTENTION,
     },
 }
 #: Labelled cases of the 200; with all of them the rows are those of the network efficiency.
