@@ -159,7 +159,8 @@ class DistillationConfig(TrainingConfig):
         the prediction maps of EMKD's robust preset, the less certain its teacher is, by the
         entropy of its answer.
     warmup
-        Steps over which the weights of all distillation terms grow from 0.
+        Steps over which the weights of all distillation terms grow from 0. Under large weights a
+        student that learns slowly at first, as ERFNet does, may never start without.
     graph_flow
         Options of the method Graph Flow.
     emkd
