@@ -55,6 +55,8 @@ def methods(logits: Words, graph: Words) -> Settings:
 
 
 WARM = ("--warmup", "500")
+#: Half of the schedule of ERFNet on the hippocampus.
+HALF = ("--warmup", "800")
 PATCH = ("--graph-flow.patch",)
 CHANNEL = ("--graph-flow.normalise", "channel")
 #: Chosen on the validation cases of the first seed among these and what `SEARCH` lists, for a task
@@ -67,6 +69,7 @@ METHODS: dict[str, Settings] = {
     },
     "hippocampus": methods((*T1, *W10), graph_flow((*T1, *W10), "0.1")),
     "hippocampus-mobile_unet": methods((*T4, *W1), own((*T4, *W1), "0.02", "100")),
+    "hippocampus-erfnet": methods((*T1, *W10, *HALF), (*graph_flow((*T1, *W10), "0.1"), *HALF)),
     "hrf": methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
     "hrf-erfnet": methods((*T1, *W10), graph_flow((*T1, *W10), "0.02")),
     "hrf-mobile_unet": methods((*T1, *W10), own((*T1, *W10), "0.1")),
@@ -133,6 +136,11 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("hrf", "mobile_unet"): {
         "search_graph_alone_0.5": own(NONE, "0.5"),
         "search_peaks": graph_flow(STRONG, "1"),
+        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
+    },
+    ("hippocampus", "erfnet"): {
+        "search_logits_t1_w1": TRIED["search_logits_t1_w1"],
+        "search_logits_t1_w10": TRIED["search_logits_t1_w10"],
         "search_peaks_0.1": graph_flow(STRONG, "0.1"),
     },
     ("hrf", "erfnet"): {
