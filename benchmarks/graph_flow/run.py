@@ -136,7 +136,6 @@ SEARCH: dict[tuple[str, str], Settings] = {
     ("hrf", "mobile_unet"): {
         "search_graph_alone_0.5": own(NONE, "0.5"),
         "search_peaks": graph_flow(STRONG, "1"),
-        "search_peaks_0.1": graph_flow(STRONG, "0.1"),
     },
     ("hippocampus", "erfnet"): {
         "search_logits_t1_w1": TRIED["search_logits_t1_w1"],
@@ -150,7 +149,6 @@ SEARCH: dict[tuple[str, str], Settings] = {
         "search_peaks_warm": (*graph_flow(STRONG, "1"), "--warmup", "750"),
     },
     ("hrf", "enet"): {
-        "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
         "search_peaks_0.1": graph_flow(STRONG, "0.1"),
         **ATTENTION,
     },
