@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from method_tables import Kinds, mean
+from rows import AGAIN
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import numpy as np
@@ -49,7 +50,8 @@ def plot_kinds(
         panel.getAxis("bottom").enableAutoSIPrefix(False)
         panel.setLabel("bottom", "test Dice")
         panel.setYRange(-0.6, len(shown) - 0.4, padding=0)
-        for reference in ("alone", "teacher"):
+        again = f"teacher{AGAIN}"
+        for reference in ("alone", again if kinds.get(again) else "teacher"):
             if kinds.get(reference):
                 centre = statistics.mean(map(mean, kinds[reference].values()))
                 line = pyqtgraph.mkPen(GREY, style=pyqtgraph.QtCore.Qt.PenStyle.DashLine)
