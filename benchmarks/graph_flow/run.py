@@ -149,6 +149,8 @@ SEARCH: dict[tuple[str, str], Settings] = {
         "search_peaks_warm": (*graph_flow(STRONG, "1"), "--warmup", "750"),
     },
     ("hrf", "enet"): {
+        "search_logits_t4_w1": TRIED["search_logits_t4_w1"],
+        "search_logits_t1_w1": TRIED["search_logits_t1_w1"],
         "search_peaks_0.1": graph_flow(STRONG, "0.1"),
         **ATTENTION,
     },
