@@ -23,14 +23,14 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from napari_graphflow.distillation.graph_flow import (
+from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.distillation.graph_flow.loss import (
     channel_energy,
     graph_flow_loss,
     variation_graph,
 )
+from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser
 from napari_graphflow.distillation.logits import logits_loss
-from napari_graphflow.distillation.paraphraser import Paraphraser
-from napari_graphflow.methods import GraphFlowOptions
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
 

@@ -30,7 +30,7 @@ RESULT = Path(__file__).with_suffix(".json")
 
 
 def with_graphflow(path: Path) -> Any:
-    from napari_graphflow.volume import read_volume
+    from napari_graphflow.imaging.files import read_volume
 
     return lambda: read_volume(path).array
 

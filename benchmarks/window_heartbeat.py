@@ -23,8 +23,9 @@ FLOOD = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from napari_graphflow import job_runner
-from napari_graphflow.preview import PREVIEW, draw
+from napari_graphflow.training import process
+from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.jobs.folder import PREVIEW
 folder, pause = Path(sys.argv[1]), 60 / float(sys.argv[2])
 def records():
     random, begun = np.random.default_rng(0), time.monotonic()
@@ -39,7 +40,7 @@ def records():
         yield {"event": "metric", "name": f"loss/term_{step % 8}", "split": "train",
                "step": step // 8, "value": 1 / (1 + step) + 0.1 * random.random()}
         time.sleep(max(0.0, begun + (step + 1) * pause - time.monotonic()))
-sys.exit(job_runner.run(folder, records()))
+sys.exit(process.run(folder, records()))
 """
 
 
@@ -60,9 +61,9 @@ def measure(seconds: float) -> dict[str, object]:
     import napari
     from qtpy.QtCore import Qt, QTimer
 
-    from napari_graphflow.config import TrainingConfig
-    from napari_graphflow.jobs import create
-    from napari_graphflow.samples import sample_dataset
+    from napari_graphflow.config.run import TrainingConfig
+    from napari_graphflow.dataset.samples import sample_dataset
+    from napari_graphflow.jobs.store import create
 
     viewer = napari.Viewer(show=True)
     viewer.open_sample("napari-graphflow", "abdomen-labelled")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from napari_graphflow.volume import Volume
+from napari_graphflow.imaging.volume import Volume
 
 VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 OBLIQUE = tuple(sitk.VersorTransform((0.6, 0.48, 0.64), 0.5).GetMatrix())

@@ -96,7 +96,7 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small 3D U-Net that has learnt something."""
     from training_cases import training
 
-    from napari_graphflow.training import train
+    from napari_graphflow.training.loop import train
 
     folder = tmp_path_factory.mktemp("teacher")
     records = list(train(training(blobs, steps=30, validate_every=15), folder))

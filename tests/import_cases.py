@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from napari_graphflow.volume import Volume, write_volume
+from napari_graphflow.imaging.files import write_volume
+from napari_graphflow.imaging.volume import Volume
 
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
 SPACING = (5.0, 0.8, 1.2)

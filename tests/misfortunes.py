@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_graphflow.jobs import Job
+from napari_graphflow.jobs.job import Job
 
 Death = tuple[str, int]
 
 
 def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | None) -> None:
     """Run a job, to its end or to its death."""
-    from napari_graphflow import job_runner
+    from napari_graphflow.training import process
 
     job = Job(folder)
     with job.log.open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    records = job_runner._records(job)
+    records = process._records(job)
     if misfortune is not None:
         misfortune()
     kind, count = death or ("", 0)
@@ -34,7 +34,7 @@ def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | Non
         sys.addaudithook(_DieAtRename(count))
     elif kind == "write":
         threading.Thread(target=_die_while_writing, args=(folder, count), daemon=True).start()
-    os._exit(job_runner.run(folder, records))
+    os._exit(process.run(folder, records))
 
 
 def _die(*_: object) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job
-from napari_graphflow.model import load_model
+from napari_graphflow.config.run import TrainingConfig
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.models.saved import load_model
 
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 has_submitit = pytest.mark.skipif(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from napari_graphflow.config import DistillationConfig, TrainingConfig
-from napari_graphflow.methods import GraphFlowOptions
-from napari_graphflow.model import load_model
+from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.models.saved import load_model
 
 PATCH = (16, 16, 16)
 

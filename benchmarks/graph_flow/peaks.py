@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from napari_graphflow.batches import load_case, spread_patches
-from napari_graphflow.config import ModelCard
-from napari_graphflow.dataset import Dataset
-from napari_graphflow.distillation.graph_flow import VariationGraph, variation_graph
-from napari_graphflow.heatmaps import Graphs, compared_graphs
-from napari_graphflow.model import Model, load_model
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.distillation.graph_flow.loss import VariationGraph, variation_graph
+from napari_graphflow.inference.graph_flow_maps import Graphs, compared_graphs
+from napari_graphflow.models.saved import Model, load_model
+from napari_graphflow.training.batches import load_case, spread_patches
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))

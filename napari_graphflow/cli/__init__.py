@@ -11,14 +11,15 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from napari_graphflow import __version__
-from napari_graphflow.cli.data import datasets
+from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.jobs import jobs
-from napari_graphflow.cli.networks import models, networks
-from napari_graphflow.cli.runs import distill, evaluate, segment, train
+from napari_graphflow.cli.models import models, networks
+from napari_graphflow.cli.segment import evaluate, segment
 from napari_graphflow.cli.terminal import console, fail, output
+from napari_graphflow.cli.train import distill, train
 from napari_graphflow.cli.volumes import volumes
-from napari_graphflow.config import first_problem
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 
 app = App(
@@ -27,6 +28,8 @@ app = App(
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
 )
+
+
 for command in (
     volumes, datasets, networks, models, train, distill, segment, evaluate, jobs, demo,
 ):  # fmt: skip
@@ -77,6 +80,6 @@ def _mistake(error: CycloptsError) -> str:
 @app.command(show=False)
 def worker() -> int:
     """Serve segmentations on standard input and output; used by the windows."""
-    from napari_graphflow import server
+    from napari_graphflow.inference import server
 
     return server.main()

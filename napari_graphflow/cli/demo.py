@@ -25,9 +25,9 @@ def demo(
         Open napari on the result at the end; without a screen a virtual one is used, and its
         picture is saved as ``screenshot.png``.
     """
-    from napari_graphflow import demo as the_demo
+    from napari_graphflow.cli import demo_run
 
-    code = the_demo.run(out, follow, lambda text: console.print(text, style="bold"))
+    code = demo_run.run(out, follow, lambda text: console.print(text, style="bold"))
     if code:
         return code
     output.print(f"report: {out / 'report.html'}")
@@ -36,7 +36,7 @@ def demo(
 
 def _show(out: Path) -> int:
     """Open napari in a process of its own, which may load Qt; this one has loaded torch."""
-    command = [sys.executable, "-m", "napari_graphflow.plugin.show_demo", str(out)]
+    command = [sys.executable, "-m", "napari_graphflow.plugin.compare.show_demo", str(out)]
     screen = sys.platform in ("win32", "darwin") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -9,21 +9,17 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
-from napari_graphflow.config import DistillationConfig, TrainingConfig, read_config
-from napari_graphflow.devices import devices as list_devices
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import (
-    Job,
-    Kind,
-    Status,
-    find_job,
-    jobs_root,
-    list_jobs,
-    move,
-    start_next,
-    waiting,
-)
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import move, start_next, waiting
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.store import find_job, list_jobs
 from napari_graphflow.runners import runner_of
+from napari_graphflow.system.devices import devices as list_devices
+from napari_graphflow.system.folders import jobs_root
 
 jobs = App(name="jobs", help="Trainings and distillations, running and past.")
 
@@ -205,18 +201,18 @@ def devices(*, json: Json = False) -> None:
 @jobs.command(show=False)
 def measure(kind: Kind, config: Path) -> int:
     """Try a few steps of a run and print what they took; used by the estimates."""
-    from napari_graphflow import measuring
+    from napari_graphflow.training import trial
 
     config_type = DistillationConfig if kind == "distill" else TrainingConfig
-    return measuring.measure(kind, read_config(config_type, config))
+    return trial.measure(kind, read_config(config_type, config))
 
 
 @jobs.command(show=False)
 def run(folder: Path) -> int:
     """Run a job in this process; used by the jobs themselves."""
-    from napari_graphflow import job_runner
+    from napari_graphflow.training import process
 
-    return job_runner.main(folder)
+    return process.main(folder)
 
 
 def _seen(job: Job) -> Status:

@@ -15,14 +15,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from napari_graphflow.jobs import Job, jobs_root
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.system.folders import jobs_root
 
 #: Messages and progress go to the error stream, so that ``--json`` can be piped.
 #: Without markup, because a name or a path may hold square brackets.
 console = Console(stderr=True, highlight=False, markup=False)
+
+
 output = Console(highlight=False, markup=False)
 
+
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+
 Flag = Annotated[bool, Parameter(negative="")]
 
 

@@ -8,17 +8,12 @@ from cyclopts import App
 from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
-from napari_graphflow.description import describe
-from napari_graphflow.dicom_seg import is_segmentation, read_segments, write_segments
 from napari_graphflow.errors import UserError
-from napari_graphflow.masks import read_class_names
-from napari_graphflow.volume import (
-    Volume,
-    read_labels,
-    read_volume,
-    write_labels,
-    write_volume,
-)
+from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
+from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.volume import Volume
 
 volumes = App(name="volumes", help="Say what a file or DICOM folder holds, and convert it.")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_graphflow.dataset.layout import IGNORE, check_values, read_stored_labels
-from napari_graphflow.dicom_seg import is_segmentation, read_segments
+from napari_graphflow.dataset.cases import IGNORE, check_values, read_stored_labels
 from napari_graphflow.errors import UserError
-from napari_graphflow.masks import read_class_names
-from napari_graphflow.volume import Volume
+from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
+from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.volume import Volume
 
 
 @dataclass(frozen=True)

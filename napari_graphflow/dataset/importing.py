@@ -26,17 +26,24 @@ from typing import Any
 
 import numpy as np
 
+from napari_graphflow.dataset.cases import SPLITS, Dataset, to_indices
 from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
-from napari_graphflow.dataset.layout import SPLITS, Dataset, to_indices
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.errors import UserError
-from napari_graphflow.formats import PICTURES, SUFFIXES, sniff, suffix
-from napari_graphflow.volume import Volume, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
+from napari_graphflow.imaging.formats import PICTURES, SUFFIXES, sniff, suffix
+from napari_graphflow.imaging.volume import Volume
 
 Progress = Callable[[int, int], None]
+
+
 #: Endings that nnU-Net reads and that are kept where all images share one.
 _KEPT = (".nii.gz", ".nrrd", ".mha")
+
+
 _CT_REACHES = -500
+
+
 _PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
 
 

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.layout import SPLITS, Split, stem
-from napari_graphflow.dicom import has_dicom, list_series
+from napari_graphflow.dataset.cases import SPLITS, Split, stem
 from napari_graphflow.errors import UserError
-from napari_graphflow.formats import suffix
+from napari_graphflow.imaging.dicom.series import has_dicom, list_series
+from napari_graphflow.imaging.formats import suffix
 
 ENDINGS = (
     *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
 )
+
+
 _OTHER_WORDS: dict[str, Split] = {
     "training": "train",
     "validation": "val",
@@ -26,7 +28,11 @@ _OTHER_WORDS: dict[str, Split] = {
     "testing": "test",
     "target_test": "test",
 }
+
+
 _SHARE = 5
+
+
 _SEED = 0
 
 

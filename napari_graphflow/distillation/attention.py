@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, normalize
 
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.method import Method, check_taps
 from napari_graphflow.errors import UserError
+from napari_graphflow.networks.taps import Output
 
 
 def attention_map(features: Tensor) -> Tensor:
@@ -51,3 +54,22 @@ def attention_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor
 def _direction(features: Tensor, size: list[int]) -> Tensor:
     pool: Callable[..., Tensor] = adaptive_avg_pool2d if len(size) == 2 else adaptive_avg_pool3d
     return normalize(pool(attention_map(features), size).flatten(1), eps=1e-8)
+
+
+#: The encoder at stride 2, and at stride 8.
+TAPS = ("lo", "hi")
+
+
+class AttentionTransfer(Method):
+    """The student looks where the teacher looks (Zagoruyko and Komodakis, ICLR 2017)."""
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__(config)
+        self.weights = {"attention": config.attention.weight}
+
+    def build(self, student: Output, teacher: Output) -> None:
+        check_taps(student, teacher, TAPS)
+
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in TAPS]
+        return {"attention": torch.stack(losses).sum()}

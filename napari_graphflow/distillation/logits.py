@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.method import Method
 from napari_graphflow.errors import UserError
+from napari_graphflow.networks.taps import Output
 
 
 def logits_loss(
@@ -100,3 +103,16 @@ def _check(student: Tensor, teacher: Tensor) -> None:
             f"the teacher's {tuple(teacher.shape)}.",
             "Give both networks the same images, at the same size.",
         )
+
+
+class LogitsDistillation(Method):
+    """Hinton's distillation of softened predictions, pixel by pixel."""
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__(config)
+        self.weights = {"logits": config.logits_weight}
+
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        return {
+            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
+        }

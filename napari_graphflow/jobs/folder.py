@@ -4,8 +4,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,23 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from napari_graphflow.config import DistillationConfig, TrainingConfig, first_problem
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import explain, in_words
-from napari_graphflow.jobs.records import Status, read_events
-from napari_graphflow.system import locked, replace_file
+from napari_graphflow.jobs.events import read_events
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.system.failures import explain, in_words
+from napari_graphflow.system.files import locked, replace_file
 
 Kind = Literal["train", "distill"]
+
+
 _CONFIGS: dict[Kind, type[TrainingConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
 }
+
+
 #: Seconds to wait for the right to write.
 PATIENCE = 2.0
 
@@ -177,3 +183,23 @@ class JobFolder:
             except ValidationError:
                 break
         return Status(state="lost", text=f"{self.status_file} cannot be read.")
+
+
+PREVIEW = "artifacts/preview.png"
+
+
+CHOICE = "preview_case"
+
+
+def choose_case(folder: Path, name: str) -> None:
+    """Ask the job in a folder to show another validation case from its next validation on."""
+    replace_file(folder / CHOICE, name.encode())
+
+
+def chosen_case(folder: Path, names: Sequence[str]) -> str | None:
+    """The case that was asked for, or the first; None if there is none."""
+    with suppress(OSError, UnicodeDecodeError):
+        wanted = (folder / CHOICE).read_text("utf-8").strip()
+        if wanted in names:
+            return wanted
+    return names[0] if names else None

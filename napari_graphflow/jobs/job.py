@@ -15,21 +15,11 @@ from typing import Any, Self
 import psutil
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import explain, explain_exit, in_words
+from napari_graphflow.jobs.events import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
-from napari_graphflow.jobs.records import (
-    SILENT_ELSEWHERE,
-    TAKE_OFF,
-    State,
-    Status,
-    event_line,
-    open_events,
-)
-from napari_graphflow.system import (
-    end_process_tree,
-    process_start,
-    start_detached,
-)
+from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, State, Status
+from napari_graphflow.system.failures import explain, explain_exit, in_words
+from napari_graphflow.system.processes import end_process_tree, process_start, start_detached
 
 #: By folder, the start and the process of the jobs that this process started: only we learn how
 #: they ended.

@@ -13,12 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import list_jobs, start_next
-from napari_graphflow.system import locked
+from napari_graphflow.jobs.queue import start_next
+from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.system.files import locked
 
 #: Each computer that sees the folder has a keeper of its own.
 LOCK = f".keeper-{socket.gethostname()}.lock"
+
+
 WAITING = "waiting"
+
+
 #: Seconds between two looks.
 EVERY = 2.0
 

@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_graphflow.devices import Device, devices, place
 from napari_graphflow.errors import UserError
-from napari_graphflow.failures import in_words
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.records import Status
-from napari_graphflow.system import locked, start_detached
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.system.devices import Device, devices, place
+from napari_graphflow.system.failures import in_words
+from napari_graphflow.system.files import locked
+from napari_graphflow.system.processes import start_detached
 
 LOCK = ".queue.lock"
+
+
 #: Seconds to wait for another process that is just starting a job.
 PATIENCE = 30.0
 

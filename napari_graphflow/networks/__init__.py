@@ -4,54 +4,22 @@ Importing this package loads neither torch nor MONAI, so that windows and ``--he
 networks; they are loaded with the first network that is built.
 
 To add a network, write ``<name>.py`` with ``network(in_channels, classes, dims, width=None,
-**arguments) -> TapAdapter`` and add its line below. A network whose file is missing here can
-still be used: any class of `monai.networks.nets` as ``monai:<class>``, any other module by
-wrapping it in `TapAdapter`.
+**arguments) -> TapAdapter`` and add its line to `napari_graphflow.config.networks.NETWORKS`. A
+network whose file is missing here can still be used: any class of `monai.networks.nets` as
+``monai:<class>``, any other module by wrapping it in `TapAdapter`.
 """
 
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from napari_graphflow.config.networks import NETWORKS
 from napari_graphflow.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_graphflow.networks.taps import LogitsOnly as LogitsOnly
-    from napari_graphflow.networks.taps import Output as Output
-    from napari_graphflow.networks.taps import TapAdapter as TapAdapter
-
-
-class NetworkInfo(NamedTuple):
-    """What a list of networks shows: the usual role, and a line of text."""
-
-    role: Literal["teacher", "student"]
-    text: str
-
-
-NETWORKS: dict[str, NetworkInfo] = {
-    "unet": NetworkInfo("teacher", "U-Net (MONAI), five levels"),
-    "unetpp": NetworkInfo("teacher", "UNet++ (MONAI), a nested U-Net"),
-    "fanet": NetworkInfo(
-        "teacher", "FANet: selective kernels, strip-pooling attention; 38 M in 2D"
-    ),
-    "swin_unetr": NetworkInfo("teacher", "Swin UNETR (MONAI): windowed self-attention"),
-    "trans_unet": NetworkInfo(
-        "teacher", "TransUNet: ResNet-50 and a vision transformer; 105 M in 2D"
-    ),
-    "raunet": NetworkInfo("teacher", "RAUNet: ResNet-34, attention on skips; 22 M in 2D"),
-    "pspnet": NetworkInfo(
-        "teacher", "PSPNet: dilated ResNet-50, pooling at four scales; 47 M in 2D, no decoder"
-    ),
-    "mobile_unet": NetworkInfo("student", "Mobile U-Net: MobileNetV2 encoder, inverted residuals"),
-    "mobilenet_v2": NetworkInfo(
-        "student", "MobileNetV2: stride 8, 2.2 M parameters in 2D, no decoder"
-    ),
-    "resnet18": NetworkInfo("student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder"),
-    "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
-    "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
-}
+    from napari_graphflow.networks.taps import TapAdapter
 
 
 def build(
@@ -110,7 +78,7 @@ def build(
             f"There is no network called {name!r}.",
             f"Choose {' or '.join(near or NETWORKS)}, or monai:<class>.",
         )
-    make = import_module(f"{__name__}.{'foreign' if class_name else name}").network
+    make = import_module(f"{__name__}.{'monai_any' if class_name else name}").network
     known = inspect.signature(make).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         for argument in arguments.keys() - known.keys():
@@ -123,9 +91,3 @@ def build(
     if taps:
         network.use_taps({**network.taps, **taps})
     return network
-
-
-def __getattr__(name: str) -> Any:
-    if name in {"LogitsOnly", "Output", "TapAdapter"}:
-        return getattr(import_module(f"{__name__}.taps"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,14 +7,26 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
 _BATCH_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
 _DROPOUTS = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
 _ADAPTIVE_POOLS: dict[int, Callable[..., Tensor]] = {
     2: functional.adaptive_avg_pool2d,
     3: functional.adaptive_avg_pool3d,
 }
+
+
 _MAX_POOLS = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
 #: Name that `torch.nn.functional.interpolate` gives to the linear mode.
 LINEAR = {2: "bilinear", 3: "trilinear"}
 

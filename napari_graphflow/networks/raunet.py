@@ -31,6 +31,8 @@ TAPS = {
     "lo": "stem",
     "hi": "stages.1",
 }
+
+
 _LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     2: (nn.ConvTranspose2d, nn.Conv2d),
     3: (nn.ConvTranspose3d, nn.Conv3d),

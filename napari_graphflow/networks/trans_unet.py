@@ -31,6 +31,8 @@ TAPS = {
     "lo": "stem",
     "hi": "stages.1",
 }
+
+
 #: Cells of the learnt grid of positions along each axis.
 POSITIONS = {2: 14, 3: 6}
 

@@ -9,12 +9,12 @@ brings back what is written into it.
 from typing import Literal, Protocol
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, submit
-from napari_graphflow.runners.ray import PackedRay, Ray
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import submit
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.runners.handover import own_log, read_note
+from napari_graphflow.runners.ray.runner import PackedRay, Ray
 from napari_graphflow.runners.slurm import Slurm
-from napari_graphflow.runners.tools import own_log, read_note
-
-__all__ = ["Local", "PackedRay", "Ray", "Runner", "RunnerName", "Slurm", "runner", "runner_of"]
 
 RunnerName = Literal["local", "ray", "ray-packed", "slurm"]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status, data_root
-from napari_graphflow.runners.tools import (
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.runners.handover import (
     POLL,
     STOPPING,
     ends_on_its_own,
@@ -22,6 +23,7 @@ from napari_graphflow.runners.tools import (
     settled,
     write_note,
 )
+from napari_graphflow.system.folders import data_root
 
 
 class Slurm:

@@ -6,11 +6,11 @@ from threading import Event
 import napari
 from qtpy.QtCore import QTimer
 
-from napari_graphflow.plugin import files
+from napari_graphflow.plugin.viewer import opening
 
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
-    window, look, beside = viewer.window._qt_window, files.look, files.beside
+    window, look, beside = viewer.window._qt_window, opening.look, opening.beside
     asked = Event()
 
     def close():
@@ -27,8 +27,8 @@ if __name__ == "__main__":
         sys.stdout.write(f"{len(viewer.layers)} layer\n")
         sys.stdout.flush()
 
-    files.beside = close_meanwhile
-    files.look = lambda path: look(path) if asked.wait(60) else None
+    opening.beside = close_meanwhile
+    opening.look = lambda path: look(path) if asked.wait(60) else None
     QTimer.singleShot(0, open_scan)
     napari.run()
     sys.stdout.write("closed\n")

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_graphflow.config import ModelCard, Preprocessing
-from napari_graphflow.jobs import list_jobs
-from napari_graphflow.plugin.distil import DistilWidget
-from napari_graphflow.plugin.engine import engine
-from napari_graphflow.plugin.jobs_view import JobsView
+from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.plugin.worker.requests import engine
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -73,7 +73,7 @@ def make_model(home: Path) -> MakeModel:
     ) -> Path:
         import torch
 
-        from napari_graphflow.model import save_model
+        from napari_graphflow.models.saved import save_model
         from napari_graphflow.networks import build
 
         torch.set_num_threads(1)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from napari_graphflow.config import TrainingConfig
-from napari_graphflow.jobs import Job, Status, create
+from napari_graphflow.config.run import TrainingConfig
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.store import create
 
 
 def new_job(dataset: Path, name: str, status: Status | None = None) -> Job:

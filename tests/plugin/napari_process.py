@@ -18,8 +18,8 @@ import napari
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_graphflow.plugin.distil import DistilWidget
-from napari_graphflow.plugin.segment import SegmentWidget
+from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.segment.widget import SegmentWidget
 
 PATIENCE_S = 120
 

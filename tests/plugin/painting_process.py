@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.autosave import watch
+from napari_graphflow.plugin.viewer.autosave import watch
 
 INTERVAL_S = 0.5
 

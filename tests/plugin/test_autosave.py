@@ -15,11 +15,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
-from napari_graphflow.jobs import data_root
-from napari_graphflow.plugin import files as files_of
-from napari_graphflow.plugin import recovery
-from napari_graphflow.plugin.autosave import Autosave, watch
-from napari_graphflow.plugin.recovery import ENDING, lost
+from napari_graphflow.plugin.viewer import autosave_files, opening
+from napari_graphflow.plugin.viewer.autosave import Autosave, watch
+from napari_graphflow.plugin.viewer.autosave_files import ENDING, lost
+from napari_graphflow.system.folders import data_root
 
 PROCESS = [sys.executable, Path(__file__).with_name("painting_process.py")]
 
@@ -47,7 +46,7 @@ def painted(viewer: Viewer, write_scan, name: str = "mine"):
 
 def crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on this process counts as one that is gone."""
-    monkeypatch.setattr(recovery, "process_start", lambda pid: "")
+    monkeypatch.setattr(autosave_files, "process_start", lambda pid: "")
 
 
 @pytest.fixture
@@ -103,8 +102,8 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
 ) -> None:
     write_series(tmp_path / "scans/a", uid="1.2.3.1")
     write_series(tmp_path / "scans/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
-    second = files_of.look(tmp_path / "scans").parts[1]
-    for one in files_of.read_layers(tmp_path / "scans", second.key):
+    second = opening.look(tmp_path / "scans").parts[1]
+    for one in opening.read_layers(tmp_path / "scans", second.key):
         viewer.add_layer(Layer.create(*one))
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     viewer.layers[-1].brush_size = 1
@@ -119,7 +118,7 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
     def asked(*arguments: object) -> None:
         raise AssertionError("asked for the series")
 
-    monkeypatch.setattr(files_of, "_ask_for_part", asked)
+    monkeypatch.setattr(opening, "_ask_for_part", asked)
     autosave.restore(kept)
     image, mask = viewer.layers
     assert image.data.shape == mask.data.shape == (3, 12, 10)
@@ -128,7 +127,7 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
 def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:
     subprocess.run([*PROCESS, write_scan(), "quit"], stdout=subprocess.DEVNULL, check=True)
     (kept,) = lost()
-    assert recovery.array_of(kept)[2, 3, 4] == 3
+    assert autosave_files.array_of(kept)[2, 3, 4] == 3
 
 
 def test_saving_ends_the_need_to_keep(
@@ -153,7 +152,7 @@ def test_every_way_of_editing_counts(viewer: Viewer, autosave: Autosave, write_s
         autosave.turn()  # the first may have found the thread still writing
         autosave.wait()
         (path,) = files()
-        return recovery.array_of(recovery.Kept(path, {}))
+        return autosave_files.array_of(autosave_files.Kept(path, {}))
 
     np.testing.assert_array_equal(kept(), mask.data)
     mask.data_setitem((np.array([1]), np.array([1]), np.array([1])), 2)
@@ -198,7 +197,7 @@ def test_the_other_answers(
     autosave.turn()
     autosave.wait()
     crash(monkeypatch)
-    from napari_graphflow.plugin.autosave import _offer, ref
+    from napari_graphflow.plugin.viewer.autosave import _offer, ref
 
     layers = len(viewer.layers)
     _offer(ref(autosave))
@@ -216,7 +215,7 @@ def test_a_damaged_copy_is_one_sentence(
     (path,) = files()
     (kept,) = lost()
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(recovery.UserError, match="is damaged"):
+    with pytest.raises(autosave_files.UserError, match="is damaged"):
         autosave.restore(kept)
 
 
@@ -224,7 +223,7 @@ def test_a_disk_that_refuses_is_told_once(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_graphflow.plugin.autosave.show_warning", said.append)
+    monkeypatch.setattr("napari_graphflow.plugin.viewer.autosave.show_warning", said.append)
     (data_root() / "autosave").write_text("a file where the folder would be", "utf-8")
     mask = painted(viewer, write_scan)
     for value in (4, 5):

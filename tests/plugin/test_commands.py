@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from napari_graphflow.cli import app
-from napari_graphflow.config import DistillationConfig, TrainingConfig
-from napari_graphflow.methods import GraphFlowOptions
-from napari_graphflow.plugin.commands import job_command, segment_command
+from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.plugin.widgets.command_line import job_command, segment_command
 
 CONFIGS = {
     "plain training": TrainingConfig(dataset=Path("/data/with blank")),

@@ -10,8 +10,8 @@ from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_graphflow.plugin.compare import CompareWidget
-from napari_graphflow.plugin.comparison import DISAGREEMENT, compare_masks
+from napari_graphflow.evaluation.comparison import DISAGREEMENT, compare_masks
+from napari_graphflow.plugin.compare.widget import CompareWidget
 
 SLOW_START_MS = 300_000
 SPACING = (2.0, 1.0, 0.5)

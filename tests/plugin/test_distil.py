@@ -15,12 +15,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from superqt import QCollapsible
 
-from napari_graphflow.config import PRESETS, DistillationConfig
-from napari_graphflow.jobs import Job, create, list_jobs
-from napari_graphflow.methods import METHODS, EMKDOptions
-from napari_graphflow.networks import NETWORKS, build
-from napari_graphflow.plugin.choices import PARAMETERS
-from napari_graphflow.plugin.distil import OF_METHODS, DistilWidget
+from napari_graphflow.config.methods import METHODS, EMKDOptions
+from napari_graphflow.config.networks import NETWORKS, PARAMETERS
+from napari_graphflow.config.run import PRESETS, DistillationConfig
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.store import create, list_jobs
+from napari_graphflow.networks import build
+from napari_graphflow.plugin.distil.widget import OF_METHODS, DistilWidget
 from napari_graphflow.runners import RunnerName
 
 SLOW_MS = 300_000

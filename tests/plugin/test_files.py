@@ -13,10 +13,10 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.contents import stem
-from napari_graphflow.plugin.files import get_reader
-from napari_graphflow.plugin.layers import class_names, geometry
-from napari_graphflow.plugin.letters import show_letters
+from napari_graphflow.imaging.contents import stem
+from napari_graphflow.plugin.viewer.layers import class_names, geometry
+from napari_graphflow.plugin.viewer.orientation_letters import show_letters
+from napari_graphflow.plugin.viewer.reader_writer import get_reader
 
 WriteScan = Callable[..., Path]
 

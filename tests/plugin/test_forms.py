@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_graphflow.config import DistillationConfig, Preprocessing, TrainingConfig
+from napari_graphflow.config.model_card import Preprocessing
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.distil import ASKED
-from napari_graphflow.plugin.forms import ConfigForm, _part, field_descriptions
+from napari_graphflow.plugin.distil.widget import ASKED
+from napari_graphflow.plugin.widgets.config_form import ConfigForm, _part, field_descriptions
 
 KINDS: dict[type[Any], dict[str, Any]] = {
     TrainingConfig: {"dataset": Path("/data")},

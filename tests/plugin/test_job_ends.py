@@ -9,8 +9,8 @@ from job_cases import new_job, put
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 
-from napari_graphflow.jobs import Status
-from napari_graphflow.plugin.distil import DistilWidget
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.distil.widget import DistilWidget
 
 NOTE = "jobs-seen.json"
 Look = Callable[[], list[str]]

@@ -13,10 +13,11 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import Job, Status
-from napari_graphflow.plugin.distil import DistilWidget
-from napari_graphflow.plugin.job_watch import STATS, Watch
-from napari_graphflow.plugin.jobs_view import JobsView
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.plugin.jobs.watch import STATS, Watch
 
 LEAVE_WHILE_STARTING = """
 import sys, time
@@ -117,8 +118,8 @@ def test_moving_and_starting_leave_the_window_free(
         time.sleep(1.5)
         raise UserError("Another process holds the queue of jobs.", "Try again.")
 
-    monkeypatch.setattr("napari_graphflow.plugin.jobs_view.move", slowly)
-    monkeypatch.setattr("napari_graphflow.plugin.distil._submit", slowly)
+    monkeypatch.setattr("napari_graphflow.plugin.jobs.view.move", slowly)
+    monkeypatch.setattr("napari_graphflow.plugin.distil.widget._submit", slowly)
     job = new_job(tiny_dataset, "first", Status(state="queued", rank=1.0))
     view.choose(job)
     (widget,) = viewer.window._qt_window.findChildren(DistilWidget)

@@ -12,9 +12,11 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage
 
-from napari_graphflow.jobs import Job, Status
-from napari_graphflow.plugin.distil import DistilWidget
-from napari_graphflow.plugin.jobs_table import COLOURS, JobsTable, short_time
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.table import COLOURS, JobsTable
+from napari_graphflow.plugin.widgets.words import short_time
 
 STATE = 1
 LONG = "Mobile U-Net from a teacher with a very long name"

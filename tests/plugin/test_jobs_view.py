@@ -16,20 +16,23 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
 
-from napari_graphflow.jobs import Job, Status, submit, waiting
-from napari_graphflow.plugin.curves import POINTS, Curves
-from napari_graphflow.plugin.jobs_view import JobsView
-from napari_graphflow.preview import PREVIEW, chosen_case, draw
+from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.jobs.folder import PREVIEW, chosen_case
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import submit, waiting
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.jobs.curves import POINTS, Curves
+from napari_graphflow.plugin.jobs.view import JobsView
 
 RUNNING = """
 import sys, time
 from pathlib import Path
-from napari_graphflow import job_runner
+from napari_graphflow.training import process
 def records():
     for step in range(1, 100000):
         time.sleep(0.02)
         yield {"event": "progress", "step": step, "total": 100000, "eta_s": 5.0}
-sys.exit(job_runner.run(Path(sys.argv[1]), records()))
+sys.exit(process.run(Path(sys.argv[1]), records()))
 """
 
 
@@ -99,7 +102,7 @@ def test_resuming_is_said_and_asked_for_once(
         submitted.append(job)
 
     slow = SimpleNamespace(submit=submit_slowly, poll=Job.status)
-    monkeypatch.setattr("napari_graphflow.plugin.jobs_view.runner_of", lambda _: slow)
+    monkeypatch.setattr("napari_graphflow.plugin.jobs.view.runner_of", lambda _: slow)
     view.choose(there)
     click(qtbot, view.pause)
     view.refresh()
@@ -120,11 +123,11 @@ def test_resuming_is_said_and_asked_for_once(
 ENDING = """
 import sys
 from pathlib import Path
-from napari_graphflow import job_runner
+from napari_graphflow.training import process
 def records():
     yield {"event": "phase", "name": "training"}
     BODY
-sys.exit(job_runner.run(Path(sys.argv[1]), records()))
+sys.exit(process.run(Path(sys.argv[1]), records()))
 """
 
 

@@ -8,14 +8,14 @@ import SimpleITK as sitk
 from napari import Viewer
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.layers import (
+from napari_graphflow.imaging.files import read_volume
+from napari_graphflow.plugin.viewer.layers import (
     class_names,
     geometry,
     image_volume,
     labels_volume,
     save_labels,
 )
-from napari_graphflow.volume import read_volume
 
 GEOMETRIES = {
     "identity": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)),

@@ -14,7 +14,7 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_graphflow.jobs import list_jobs
+from napari_graphflow.jobs.store import list_jobs
 
 SLOW_MS = 300_000
 NAPARI = [sys.executable, Path(__file__).with_name("napari_process.py")]

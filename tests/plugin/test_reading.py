@@ -17,10 +17,10 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin import files
-from napari_graphflow.plugin.beside import beside
-from napari_graphflow.plugin.contents import Contents
-from napari_graphflow.plugin.files import get_reader
+from napari_graphflow.imaging.contents import Contents
+from napari_graphflow.plugin.viewer import opening
+from napari_graphflow.plugin.viewer.reader_writer import get_reader
+from napari_graphflow.plugin.viewer.wait_responsively import beside
 
 WriteScan = Callable[..., Path]
 
@@ -46,7 +46,7 @@ def preferred(monkeypatch: pytest.MonkeyPatch) -> None:
 def during(beats: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Files are read slowly: each only once the window came round five times, if it does."""
     found: list[int] = []
-    look = files.look
+    look = opening.look
 
     def slowly(path: Path) -> Contents:
         before, end = len(beats), time.monotonic() + 60
@@ -55,7 +55,7 @@ def during(beats: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(len(beats) - before)
         return look(path)
 
-    monkeypatch.setattr(files, "look", slowly)
+    monkeypatch.setattr(opening, "look", slowly)
     return found
 
 

@@ -16,9 +16,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
 
-from napari_graphflow.plugin.engine import engine
-from napari_graphflow.plugin.layers import class_names
-from napari_graphflow.plugin.segment import SegmentWidget
+from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.viewer.layers import class_names
+from napari_graphflow.plugin.worker.requests import engine
 
 SLOW_START_MS = 300_000
 

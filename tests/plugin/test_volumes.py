@@ -11,9 +11,9 @@ from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_graphflow.plugin.letters import show_letters
-from napari_graphflow.plugin.volumes import AUTOMATIC, VolumeWidget
-from napari_graphflow.plugin.windows import CT_WINDOWS, is_ct
+from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct
+from napari_graphflow.plugin.viewer.orientation_letters import show_letters
+from napari_graphflow.plugin.volume.widget import AUTOMATIC, VolumeWidget
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.background import Background
-from napari_graphflow.plugin.engine import engine
-from napari_graphflow.plugin.widgets import count_text, duration, progress_text
+from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.progress import progress_text
+from napari_graphflow.plugin.widgets.words import count_text, duration
+from napari_graphflow.plugin.worker.requests import engine
 
 NAMES = ("Segment", "Distil", "Compare")
 
@@ -22,7 +23,7 @@ CLOSE_WHILE_SEGMENTING = """
 import sys
 import napari
 from qtpy.QtCore import QTimer
-from napari_graphflow.plugin.engine import engine
+from napari_graphflow.plugin.worker.requests import engine
 
 viewer = napari.Viewer(show=True)
 viewer.open(sys.argv[1], plugin="napari-graphflow")
@@ -43,7 +44,7 @@ napari.run()
 LEAVE_WHILE_ASKING = """
 import threading
 from qtpy.QtCore import QCoreApplication
-from napari_graphflow.plugin.background import Background
+from napari_graphflow.plugin.widgets.background import Background
 
 application = QCoreApplication([])
 background = Background(application)

@@ -1,0 +1,223 @@
+"""The main job from end to end on the sample data: two trainings, a distillation, a report."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.samples import sample_dataset
+from napari_graphflow.evaluation.metrics import dice_score
+from napari_graphflow.evaluation.pictures import sheet, slice_with_contours, slice_with_map
+from napari_graphflow.evaluation.report import Scored, write_report
+from napari_graphflow.evaluation.scores import Scores, evaluate
+from napari_graphflow.imaging.files import write_labels, write_volume
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.graph_flow_maps import VariationMaps, variation_maps
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.store import create
+from napari_graphflow.models.saved import Model, load_model
+
+TITLES = {
+    "teacher": "Teacher",
+    "student_alone": "Student without distillation",
+    "student": "Student by Graph Flow",
+}
+
+
+WINDOW = (-160.0, 240.0)
+
+
+CASES_SHOWN = 3
+
+
+def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
+    """The three runs: same data, same seed, and for the two students the same budget."""
+    common: dict[str, Any] = {
+        "dataset": dataset, "dims": 2, "patch_size": (64, 64), "batch_size": 8, "seed": 0,
+        "mirror": (), "threads": 2,
+    }  # fmt: skip
+    student: dict[str, Any] = {
+        "network": "mobile_unet", "width": 8, "learning_rate": 5e-3, "steps": 400,
+        "validate_every": 100,
+    }  # fmt: skip
+    return {
+        "teacher": TrainingConfig(
+            **common,
+            network="unet",
+            learning_rate=2e-3,
+            steps=350,
+            validate_every=50,
+            name="demo teacher",
+        ),
+        "student": DistillationConfig(
+            **common,
+            **student,
+            teacher=out / "teacher",
+            logits_weight=3,
+            graph_flow=GraphFlowOptions(paraphraser_steps=60),
+            # First the few labels, then the teacher as well: together from the first step on,
+            # the student learns these small organs more slowly than alone.
+            warmup=300,
+            name="demo student",
+        ),
+        "student_alone": TrainingConfig(**common, **student, name="demo student alone"),
+    }
+
+
+def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> int:
+    """Run what is not there yet, and write ``report.html`` with its pictures.
+
+    Parameters
+    ----------
+    out
+        Folder of the demo.
+    follow
+        Watches a job until it ends and gives its exit code.
+    say
+        Told what comes next.
+    """
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    data = out / "dataset"
+    if not data.exists():
+        shutil.copytree(sample_dataset("abdomen"), data)
+    dataset = Dataset.open(data)
+    say(
+        f"{len(dataset.labelled('train'))} labelled and {len(dataset.unlabelled('train'))} "
+        f"unlabelled phantoms to learn from, {len(dataset.labelled('test'))} to test on"
+    )
+    for name, config in configs(data, out).items():
+        if (out / name).exists():
+            continue
+        say(TITLES[name])
+        job = create("distill" if isinstance(config, DistillationConfig) else "train", config)
+        job.start()
+        code = follow(job)
+        if job.status().state != "done":
+            return code
+        shutil.copytree(job.artifacts / "model", out / name)
+    say("Testing all three")
+    models = {name: load_model(out / name) for name in TITLES}
+    scores = {name: _score(dataset, model) for name, model in models.items()}
+    (out / "scores.json").write_text(json.dumps(scores, indent=1, default=str), "utf-8")
+    _write_pages(out, dataset, models, scores)
+    return 0
+
+
+def _score(dataset: Dataset, model: Model) -> Scores:
+    seconds = []
+
+    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
+        prediction = segment(model, image)
+        seconds.append(prediction.seconds)
+        return prediction.labels.array
+
+    scores = evaluate(dataset, dataset.labelled("test"), predict)
+    return scores | {"seconds_per_case": float(np.mean(seconds))}
+
+
+def _write_pages(
+    out: Path, dataset: Dataset, models: dict[str, Model], scores: dict[str, Scores]
+) -> None:
+    rows = [
+        Scored(
+            TITLES[name],
+            models[name].card.parameters,
+            scores[name]["seconds_per_case"],
+            scores[name]["summary"],
+        )
+        for name in TITLES
+    ]
+    sections = []
+    for number, case in enumerate(dataset.labelled("test")[:CASES_SHOWN]):
+        image = read_case(case)
+        masks = {name: segment(model, image).labels for name, model in models.items()}
+        reference = read_case_labels(dataset, case, image)
+        maps = variation_maps(models["student"], image, models["teacher"])
+        if number == 0:
+            _keep_for_the_window(out, case, image, reference, masks, maps)
+        picture = _pictures(dataset, image, reference, masks, maps)
+        picture.save(out / f"{case.name}.png")
+        sections.append((case.name, " ".join(maps.notes), picture))
+    facts = {
+        "Data": f"{dataset.name}, a phantom computed from formulas",
+        "Labelled cases": models["student"].card.provenance["labelled_cases"],
+        "Unlabelled cases": models["student"].card.provenance["unlabelled_cases"],
+        "Test cases": len(dataset.labelled("test")),
+        "Command": "napari-graphflow demo",
+    }
+    write_report(
+        out / "report.html",
+        "Teacher, student alone, student by Graph Flow",
+        rows,
+        sections,
+        facts,
+        dataset.classes,
+    )
+
+
+def _keep_for_the_window(
+    out: Path,
+    case: Case,
+    image: Volume,
+    reference: Volume,
+    masks: dict[str, Volume],
+    maps: VariationMaps,
+) -> None:
+    """Write a case with its masks and maps as files, which the window then opens."""
+    shown = out / "shown"
+    shown.mkdir(exist_ok=True)
+    shutil.copy(case.images[0], shown / "scan.nii.gz")
+    for name, mask in {"reference": reference, **masks}.items():
+        write_labels(shown / f"{name}.nii.gz", mask.array, image)
+    assert maps.teacher is not None
+    for name, heat in {
+        "variation_teacher": maps.teacher,
+        "variation_student": maps.student,
+    }.items():
+        write_volume(shown / f"{name}.nii.gz", heat)
+
+
+def _pictures(
+    dataset: Dataset,
+    image: Volume,
+    reference: Volume,
+    masks: dict[str, Volume],
+    maps: VariationMaps,
+) -> Image.Image:
+    """The slice where the students differ most, with all masks, the disagreement and the maps."""
+    oriented = {name: mask.oriented().array for name, mask in masks.items()}
+    truth, scan = reference.oriented().array, image.oriented()
+    differs = (oriented["student"] != oriented["teacher"]) & (truth >= 0)
+    z = int(np.argmax((differs | (truth > 0)).sum(axis=(1, 2))))
+    spacing = scan.spacing[1:]
+
+    def contours(mask: NDArray[Any]) -> Image.Image:
+        return slice_with_contours(scan.array[z], mask[z], spacing, WINDOW)
+
+    pictures = {"reference": contours(truth)}
+    for name, mask in oriented.items():
+        values = [dice_score(mask, truth, value) for value in dataset.classes.values() if value]
+        pictures[f"{TITLES[name]}  Dice {np.nanmean(values):.3f}"] = contours(mask)
+    assert maps.teacher is not None
+    heat_t, heat_s = maps.teacher.oriented().array, maps.student.oriented().array
+    top = float(max(heat_t.max(), heat_s.max()))
+    pictures["teacher and student disagree"] = slice_with_map(
+        scan.array[z], differs[z].astype(float), spacing, WINDOW, 1.0
+    )
+    pictures["variation map, teacher"] = slice_with_map(
+        scan.array[z], heat_t[z], spacing, WINDOW, top
+    )
+    pictures["variation map, student"] = slice_with_map(
+        scan.array[z], heat_s[z], spacing, WINDOW, top
+    )
+    return sheet(pictures)

@@ -1,0 +1,155 @@
+"""``segment`` and ``evaluate``: the commands that use a model."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from napari_graphflow.cli.terminal import Flag, Json, output, print_json, progress_bar
+from napari_graphflow.errors import UserError
+
+
+def segment(
+    inputs: tuple[Path, ...],
+    /,
+    *,
+    model: Path,
+    out: Path,
+    device: str = "auto",
+    probabilities: Flag = False,
+    overwrite: Flag = False,
+    json: Json = False,
+) -> None:
+    """Segment files, folders of files or DICOM folders; masks keep the image's geometry.
+
+    Parameters
+    ----------
+    inputs
+        Images, or folders of them.
+    model
+        Folder of a saved model.
+    out
+        A file for one image, a folder for several. A DICOM series may get a DICOM segmentation
+        (.dcm).
+    device
+        auto, cpu, cuda or mps.
+    probabilities
+        Write the class probabilities beside each mask.
+    overwrite
+        Replace masks that are there already.
+    json
+        Print what was written as JSON.
+    """
+    from napari_graphflow.inference.segment_files import segment_files
+
+    with progress_bar() as bar:
+        task = bar.add_task("loading the model", total=None)
+
+        def progress(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+
+        written = segment_files(
+            inputs,
+            model,
+            out,
+            device=device,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if json:
+        print_json(written)
+        return
+    for row in written:
+        output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
+
+
+def evaluate(
+    dataset: Path,
+    *,
+    model: Path | None = None,
+    predictions: Path | None = None,
+    split: str = "test",
+    device: str = "auto",
+    organs: tuple[str, ...] = (),
+    lesions: tuple[str, ...] = (),
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Score a model, or a folder of masks, on the labelled cases of a split.
+
+    Parameters
+    ----------
+    dataset
+        Folder of the dataset.
+    model
+        Folder of a saved model.
+    predictions
+        Folder of masks named after the cases, instead of a model.
+    split
+        train, val or test.
+    device
+        auto, cpu, cuda or mps.
+    organs
+        Structures made of several classes that are scored besides, such as whole=liver+lesion.
+    lesions
+        Classes whose connected components are scored one by one, such as lesion.
+    out
+        Writes OUT.json and OUT.csv: every metric of every case and class, and with lesions
+        OUT-lesions.csv.
+    json
+        Print all scores as JSON.
+    """
+    from napari_graphflow.evaluation.scores import finite_or_none, write_scores
+    from napari_graphflow.inference.evaluate import evaluate_split
+
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=None)
+        scores = evaluate_split(
+            dataset,
+            split,
+            model=model,
+            predictions=predictions,
+            device=device,
+            organs=_organs(organs),
+            lesions=lesions,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if out is not None:
+        write_scores(scores, out)
+    if json:
+        print_json(finite_or_none(scores))
+        return
+    columns = {
+        "Dice": "dice_score",
+        "VOE": "volume_overlap_error",
+        "|RVD|": "absolute_volume_error",
+        "HD95 mm": "hausdorff_distance_95",
+        "ASSD mm": "average_surface_distance",
+    }
+    table = Table("class", *columns, "cases", "missed", box=None)
+    for name, metrics in scores["summary"].items():
+        means = (f"{metrics[key]['mean']:.3f}" for key in columns.values())
+        distance = metrics["hausdorff_distance_95"]
+        table.add_row(name, *means, str(distance["n"]), str(distance["infinite"]))
+    output.print(table)
+    for name, lesions_found in scores.get("lesions", {}).items():
+        summary = lesions_found["summary"]
+        output.print(
+            f"{name}: {summary['detected']} of {summary['lesions']} lesions found, "
+            f"{summary['false_positives']} found that are none; mean over lesions: "
+            f"Dice {summary['dice_score']:.3f}, VOE {summary['volume_overlap_error']:.3f}, "
+            f"|RVD| {summary['absolute_volume_error']:.3f}"
+        )
+
+
+def _organs(pairs: tuple[str, ...]) -> dict[str, list[str]]:
+    organs = {}
+    for pair in pairs:
+        name, _, parts = pair.partition("=")
+        if not name or not parts:
+            raise UserError(
+                f"{pair} is no organ.",
+                "Write organs as NAME=CLASS+CLASS, such as whole=liver+lesion.",
+            )
+        organs[name.strip()] = [part.strip() for part in parts.split("+")]
+    return organs

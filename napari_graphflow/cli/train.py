@@ -1,0 +1,143 @@
+"""``train``, ``distill``, ``segment``, ``evaluate``: the commands that compute."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_graphflow.cli.terminal import (
+    Flag,
+    Json,
+    console,
+    follow,
+    output,
+    print_json,
+)
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.estimate import estimate as estimate_run
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.store import create
+from napari_graphflow.runners import RunnerName
+from napari_graphflow.runners import runner as get_runner
+
+
+def train(
+    config: Annotated[TrainingConfig, Parameter(name="*")],
+    *,
+    out: Path | None = None,
+    detach: Flag = False,
+    estimate: Flag = False,
+    runner: RunnerName = "local",
+    workers: int = 1,
+    json: Json = False,
+) -> int:
+    """Train a network on the labelled cases of a dataset.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    out
+        Where the model is copied to at the end; it stays in the job's folder as well.
+    detach
+        Start the job, print its folder and return at once; not with ``--out``.
+    estimate
+        Start nothing: measure a few steps and print the time and the memory that the run takes,
+        and the largest setting that fits if this one does not.
+    runner
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
+        sends data, teacher and job to one that does not, and fetches what comes out.
+    workers
+        Processes of a Ray cluster that share each batch.
+    json
+        Print the result as JSON.
+    """
+    return _run_job("train", config, out, detach, json, runner, workers, only_estimate=estimate)
+
+
+def distill(
+    config: Annotated[DistillationConfig, Parameter(name="*")],
+    *,
+    out: Path | None = None,
+    detach: Flag = False,
+    estimate: Flag = False,
+    runner: RunnerName = "local",
+    workers: int = 1,
+    json: Json = False,
+) -> int:
+    """Train a student from a teacher, on labelled and unlabelled cases.
+
+    Parameters
+    ----------
+    config
+        What to distil.
+    out
+        Where the student is copied to at the end; it stays in the job's folder as well.
+    detach
+        Start the job, print its folder and return at once; not with ``--out``.
+    estimate
+        Start nothing: measure a few steps and print the time and the memory that the run takes,
+        and the largest setting that fits if this one does not.
+    runner
+        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
+        sends data, teacher and job to one that does not, and fetches what comes out.
+    workers
+        Processes of a Ray cluster that share each batch.
+    json
+        Print the result as JSON.
+    """
+    return _run_job("distill", config, out, detach, json, runner, workers, only_estimate=estimate)
+
+
+def _run_job(
+    kind: Kind,
+    config: TrainingConfig,
+    out: Path | None,
+    detach: bool,
+    json: bool,
+    runner: RunnerName,
+    workers: int,
+    *,
+    only_estimate: bool,
+) -> int:
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+    if out is not None and detach:
+        raise UserError(
+            "--detach returns before there is a model to copy to --out.",
+            "Leave one of them out: the model is in the job's folder too, under artifacts/model.",
+        )
+    # A mistake in a path is said before there is a job that could fail.
+    Dataset.open(config.dataset)
+    if isinstance(config, DistillationConfig):
+        read_model_card(config.teacher)
+    if only_estimate:
+        found = estimate_run(kind, config, console.print)
+        print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))
+        return 0
+    engine = get_runner(runner, workers)
+    job = create(kind, config)
+    engine.submit(job)
+    if detach:
+        print_json({"folder": job.folder}) if json else output.print(str(job.folder))
+        return 0
+    code = follow(job)
+    model, done = job.artifacts / "model", job.status().state == "done"
+    if out is not None and done:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        model = Path(shutil.copytree(model, out))
+    elif out is not None and code == 0:
+        text = f"Once it is done, copy its model from {model} to {out}."
+        console.print(text, soft_wrap=True)
+    if json:
+        print_json(
+            {"folder": job.folder, "model": model if done else None, **job.status().as_dict()}
+        )
+    elif done:
+        output.print(f"model: {model}")
+    return code

@@ -1,0 +1,1 @@
+"""Settings of runs, methods, networks and saved models; nothing here imports torch."""

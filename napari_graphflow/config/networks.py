@@ -1,0 +1,67 @@
+"""The networks that there are, with their usual role and size; nothing here imports torch."""
+
+import re
+from typing import Literal, NamedTuple
+
+
+class NetworkInfo(NamedTuple):
+    """What a list of networks shows: the usual role, and a line of text."""
+
+    role: Literal["teacher", "student"]
+    text: str
+
+
+NETWORKS: dict[str, NetworkInfo] = {
+    "unet": NetworkInfo("teacher", "U-Net (MONAI), five levels"),
+    "unetpp": NetworkInfo("teacher", "UNet++ (MONAI), a nested U-Net"),
+    "fanet": NetworkInfo(
+        "teacher", "FANet: selective kernels, strip-pooling attention; 38 M in 2D"
+    ),
+    "swin_unetr": NetworkInfo("teacher", "Swin UNETR (MONAI): windowed self-attention"),
+    "trans_unet": NetworkInfo(
+        "teacher", "TransUNet: ResNet-50 and a vision transformer; 105 M in 2D"
+    ),
+    "raunet": NetworkInfo("teacher", "RAUNet: ResNet-34, attention on skips; 22 M in 2D"),
+    "pspnet": NetworkInfo(
+        "teacher", "PSPNet: dilated ResNet-50, pooling at four scales; 47 M in 2D, no decoder"
+    ),
+    "mobile_unet": NetworkInfo("student", "Mobile U-Net: MobileNetV2 encoder, inverted residuals"),
+    "mobilenet_v2": NetworkInfo(
+        "student", "MobileNetV2: stride 8, 2.2 M parameters in 2D, no decoder"
+    ),
+    "resnet18": NetworkInfo("student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder"),
+    "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
+    "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
+}
+
+
+#: Parameters of each network at its published width, one channel and two classes, by dimension.
+PARAMETERS: dict[str, dict[int, int]] = {
+    "unet": {2: 7_782_882, 3: 5_658_898},
+    "unetpp": {2: 36_450_632, 3: 6_598_776},
+    "fanet": {2: 38_292_290, 3: 4_032_434},
+    "swin_unetr": {2: 6_302_228, 3: 15_703_004},
+    "trans_unet": {2: 105_269_794, 3: 8_321_962},
+    "raunet": {2: 22_137_122, 3: 4_098_090},
+    "pspnet": {2: 46_705_474, 3: 6_718_450},
+    "mobile_unet": {2: 4_682_323, 3: 1_030_383},
+    "mobilenet_v2": {2: 2_225_858, 3: 646_274},
+    "resnet18": {2: 11_171_266, 3: 2_078_674},
+    "erfnet": {2: 2_062_872, 3: 824_422},
+    "enet": {2: 348_998, 3: 634_072},
+}
+
+
+def network_title(name: str) -> str:
+    """The name of a network as its paper writes it."""
+    return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if name in NETWORKS else name
+
+
+def students() -> list[str]:
+    """Networks that can be trained, those meant as students first."""
+    return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "student")
+
+
+def teachers() -> list[str]:
+    """Networks that can be trained, those meant as teachers first."""
+    return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "teacher")

@@ -1,0 +1,380 @@
+"""A dataset on disk: which cases there are, which have a mask, and what they are used for.
+
+The layout is the raw one of nnU-Net v2 (``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``,
+``dataset.json``), with one file more: ``splits.json`` names the cases of ``train``, ``val`` and
+``test``. A case without a mask is unlabelled. The ``dataset.json`` of the Medical Segmentation
+Decathlon is read too.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_labels, read_volume
+from napari_graphflow.imaging.volume import Volume
+
+Split = Literal["train", "val", "test"]
+
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+#: Value of voxels in a mask in memory that nobody has judged.
+IGNORE = 255
+
+
+LARGEST_VALUE = 65535
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient, scan or picture.
+
+    Attributes
+    ----------
+    name
+        The name of its files without channel number and ending.
+    images
+        One file for each channel, or a single file that holds all.
+    label
+        The mask, or None where the case is unlabelled.
+    split
+        What it is used for.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+    split: Split
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of cases.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    name
+        Its name.
+    classes
+        Name and index 0..K-1 of each class; the background is 0.
+    channel_names
+        Names of the image channels in order.
+    file_ending
+        Ending of images and masks, such as ``.nii.gz``.
+    cases
+        All cases, training cases first.
+    values
+        The value that stands for each class in the files, by class index.
+    ignore
+        The value that stands for "not judged" in the files, or None.
+    record
+        What the import noted: ``original_values`` by class, and names of what was left out.
+    """
+
+    folder: Path
+    name: str
+    classes: dict[str, int]
+    channel_names: tuple[str, ...]
+    file_ending: str
+    cases: tuple[Case, ...]
+    values: tuple[int, ...]
+    ignore: int | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read ``dataset.json`` and list the cases; no image is opened.
+
+        Raises
+        ------
+        UserError
+            If the folder holds no dataset, or its description cannot be understood.
+        """
+        folder = Path(folder)
+        description = _read_json(folder / "dataset.json")
+        if not isinstance(description, dict) or "labels" not in description:
+            raise UserError(
+                f"{folder / 'dataset.json'} does not describe a dataset: it names no labels.",
+                "Import the images again with “napari-graphflow datasets import”.",
+            )
+        decathlon = isinstance(description.get("training"), list)
+        try:
+            values, ignore = _label_values(description["labels"], decathlon)
+            channels = description.get("channel_names") or description.get("modality") or {}
+            names = tuple(str(channels[key]) for key in sorted(channels, key=int))
+            listed = (_decathlon_cases if decathlon else _nnunet_cases)(folder, description)
+            ending = str(description.get("file_ending") or ".nii.gz")
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UserError(
+                f"{folder / 'dataset.json'} cannot be understood: its labels, channels or cases "
+                "are not written as nnU-Net or the Decathlon do.",
+                "Compare it with the dataset format of nnU-Net v2.",
+            ) from None
+        name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
+        order = sorted(values, key=lambda one: values[one])
+        return cls(
+            folder,
+            name,
+            {one: index for index, one in enumerate(order)},
+            names or ("image",),
+            ending,
+            _with_splits(listed, folder / "splits.json"),
+            tuple(values[one] for one in order),
+            ignore,
+            description.get("napari_graphflow") or {},
+        )
+
+    def labelled(self, split: Split) -> list[Case]:
+        """Cases of a split that have a mask."""
+        return [case for case in self.cases if case.split == split and case.label is not None]
+
+    def unlabelled(self, split: Split) -> list[Case]:
+        """Cases of a split that have no mask."""
+        return [case for case in self.cases if case.split == split and case.label is None]
+
+
+def read_case(case: Case) -> Volume:
+    """Read the image of a case; several channels are stacked as the last axis.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, or the channels do not lie on one grid.
+    """
+    volumes = [read_volume(path) for path in case.images]
+    first = volumes[0]
+    if len(volumes) == 1:
+        return first
+    for path, other in zip(case.images, volumes, strict=True):
+        if not other.same_grid(first, tolerance=0.1 * min(first.spacing)):
+            raise UserError(
+                f"The channels of case {case.name} do not lie on one grid: {path.name} differs "
+                f"from {case.images[0].name}.",
+                "Resample its channels to one grid.",
+            )
+    parts = [one.array if one.channels else one.array[..., None] for one in volumes]
+    return first.with_array(np.concatenate(parts, axis=-1), channels=True)
+
+
+def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -> Volume:
+    """Read the mask of a case as class indices 0..K-1, with `IGNORE` where nobody has judged.
+
+    Parameters
+    ----------
+    dataset
+        Gives the meaning of the values in the file.
+    case
+        A labelled case.
+    like
+        The image of the case, on whose grid the mask must lie.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, lies on another grid, or holds a value that is no class.
+    """
+    if case.label is None:
+        raise UserError(f"The case {case.name} has no mask.", "Choose a labelled case.")
+    known = dict(zip(dataset.values, range(len(dataset.values)), strict=True))
+    if dataset.ignore is not None:
+        known[dataset.ignore] = IGNORE
+    if IGNORE in known:
+        labels = read_stored_labels(case.label, like)
+    else:
+        labels = read_labels(case.label, like)
+    return labels.with_array(to_indices(labels.array, known, case.name))
+
+
+def read_stored_labels(path: Path, like: Volume | None = None) -> Volume:
+    """Read a mask with its values as stored: one of 0 and 255 is not taken for one of 0 and 1."""
+    labels = read_labels(path, like)
+    if labels.array.max(initial=0) != 1:
+        return labels
+    stored = read_volume(path)
+    if stored.channels or stored.array.max() <= 1:
+        return labels
+    return labels.with_array(labels.array * np.uint8(IGNORE))
+
+
+def to_indices(labels: NDArray[Any], known: Mapping[int, int], case: str) -> NDArray[Any]:
+    """Replace every value of a mask by its index in `known`.
+
+    Raises
+    ------
+    UserError
+        If the mask holds a value that is not in `known`.
+    """
+    largest = int(labels.max(initial=0))
+    if largest > max(known):
+        raise _unknown(largest, known, case)
+    if all(value == index for value, index in known.items()) and len(known) == max(known) + 1:
+        return labels
+    lookup = np.full(max(known) + 1, -1, np.int16)
+    lookup[list(known)] = list(known.values())
+    indices: NDArray[np.int16] = lookup[labels]
+    if indices.min() < 0:
+        raise _unknown(int(labels[indices < 0].min()), known, case)
+    return indices.astype(np.uint8)
+
+
+def _unknown(value: int, known: Mapping[int, int], case: str) -> UserError:
+    return UserError(
+        f"The mask of case {case} holds the value {value}, which is none of the classes "
+        f"({', '.join(map(str, sorted(known)))}).",
+        "Correct the mask, or name that class too.",
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent} is not a dataset: it holds no {path.name}.",
+            "Make one with “napari-graphflow datasets import”, or choose another folder.",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is damaged: it is no JSON.", "Import the images again.") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the folder and the disk."
+        ) from None
+
+
+def _label_values(labels: Mapping[str, Any], decathlon: bool) -> tuple[dict[str, int], int | None]:
+    """Values by class name, and the value to be ignored."""
+    if any(isinstance(value, list) for value in labels.values()):
+        raise UserError(
+            "The dataset describes regions of several labels, which are not supported.",
+            "List each label by itself in dataset.json.",
+        )
+    pairs = ((name, key) for key, name in labels.items()) if decathlon else labels.items()
+    values = {str(name): int(value) for name, value in pairs}
+    ignore = values.pop("ignore", None)
+    if 0 not in values.values():
+        values = {"background": 0, **values}
+    check_values([*values.values(), ignore or 0])
+    return values, ignore
+
+
+def check_values(values: Sequence[int]) -> None:
+    """Refuse more classes, or larger values, than a dataset can have."""
+    if len(values) > IGNORE or max(values) > LARGEST_VALUE:
+        raise UserError(
+            f"The masks have {len(values)} classes with values up to {max(values)}, but at most "
+            f"{IGNORE} classes with values up to {LARGEST_VALUE} are possible.",
+            "Renumber or join the classes.",
+        )
+
+
+def _nnunet_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
+    ending = description["file_ending"]
+    cases = {}
+    parts: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Ts", "test"))
+    for part, split in parts:
+        channels: dict[str, list[Path]] = {}
+        for path in _files(folder / f"images{part}", ending):
+            stem = path.name.removesuffix(ending)
+            if re.search(r"_\d{4}$", stem):
+                channels.setdefault(stem[:-5], []).append(path)
+        masks = {path.name: path for path in _files(folder / f"labels{part}", ending)}
+        for name, paths in channels.items():
+            cases[part, name] = Case(name, tuple(paths), masks.get(name + ending), split)
+    for name, files in (description.get("dataset") or {}).items():
+        images = tuple(_place(folder, one) for one in files["images"])
+        cases["Tr", name] = Case(name, images, _mask(folder, files["label"]), "train")
+    return list(cases.values())
+
+
+def _decathlon_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
+    cases = []
+    for entry in description["training"]:
+        image = _place(folder, entry["image"])
+        cases.append(Case(stem(image), (image,), _mask(folder, entry.get("label")), "train"))
+    for entry in description.get("test") or []:
+        image = _place(folder, entry["image"] if isinstance(entry, dict) else entry)
+        label = _mask(folder, f"labelsTs/{image.name}")
+        cases.append(Case(stem(image), (image,), label, "test"))
+    return cases
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its ending, ``.nii.gz`` being one ending."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return name.rpartition(".")[0] or name
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.name.endswith(ending) and path.name[0] != "."
+    )
+
+
+def _place(folder: Path, path: str) -> Path:
+    """A path as nnU-Net writes it: relative to the dataset, perhaps with $VARIABLES."""
+    return folder / os.path.expandvars(path)
+
+
+def _mask(folder: Path, path: str | None) -> Path | None:
+    """Where a mask lies; None if there is no such file, for then the case is unlabelled."""
+    place = _place(folder, path) if path else None
+    return place if place is not None and place.is_file() else None
+
+
+def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
+    """Give every case the split, or the splits, that the file names."""
+    if not path.is_file():
+        return _in_order(cases)
+    named = _read_json(path)
+    if not isinstance(named, dict) or not all(
+        isinstance(named.get(split, []), list) for split in SPLITS
+    ):
+        raise UserError(
+            f"{path} is no list of splits.",
+            'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
+        )
+    by_split = {split: {str(one) for one in named.get(split, [])} for split in SPLITS}
+    missing = set().union(*by_split.values()) - {case.name for case in cases}
+    if missing:
+        raise UserError(
+            f"{path} names {len(missing)} case{'s' * (len(missing) > 1)} that the dataset does "
+            f"not have, such as {min(missing)}.",
+            "Remove the names, or add the images.",
+        )
+    result = []
+    for case in cases:
+        splits = {split for split in SPLITS if case.name in by_split[split]} or {case.split}
+        # What lies among the test images stays there, so that a check sees a case named twice.
+        splits |= {case.split} & {"test"}
+        result += [Case(case.name, case.images, case.label, split) for split in splits]
+    return _in_order(result)
+
+
+def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
+    return tuple(sorted(cases, key=lambda case: (SPLITS.index(case.split), case.name)))
+
+
+HEADERS = {".mhd", ".nhdr", ".hdr"}
+
+
+def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Path]:
+    """The images of some cases, and the masks of the labelled ones."""
+    files = [path for case in unlabelled for path in case.images]
+    for case in labelled:
+        files += [*case.images, *([case.label] if case.label else [])]
+    # A header may have its voxels in a file beside it.
+    beside = (p.parent.glob(f"{p.stem}.*") for p in files if p.suffix in HEADERS)
+    return list(dict.fromkeys([*files, *(path for found in beside for path in sorted(found))]))

@@ -1,0 +1,79 @@
+"""EMKD as a method: the affinity of regions on labelled cases, the other two terms on all."""
+
+import torch
+from torch import Tensor
+
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.emkd.losses import (
+    PRESETS,
+    focal_dice_loss,
+    importance_maps_loss,
+    prediction_maps_loss,
+    region_affinity_loss,
+)
+from napari_graphflow.distillation.method import Method, check_taps
+from napari_graphflow.networks.taps import Output
+
+#: The encoder at stride 2, and at stride 8.
+TAPS = ("lo", "hi")
+
+
+class EMKD(Method):
+    """Efficient medical image segmentation based on knowledge distillation (Qin et al., TMI 2021).
+
+    The mathematics stands in :mod:`napari_graphflow.distillation.emkd.losses`. A term of weight 0
+    is not computed.
+    """
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__(config)
+        self.options = config.emkd
+        self.preset = PRESETS[self.options.preset]
+        self.weights = {
+            "prediction_maps": self.options.prediction_weight,
+            "importance_maps": self.options.importance_weight,
+            "region_affinity": self.options.affinity_weight,
+        }
+        if self.options.preset == "official":
+            self.supervised_loss = focal_dice_loss
+
+    def build(self, student: Output, teacher: Output) -> None:
+        check_taps(student, teacher, TAPS)
+
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        terms = {}
+        if self.weights["prediction_maps"]:
+            terms["prediction_maps"] = prediction_maps_loss(
+                student.logits,
+                teacher.logits,
+                self.options.temperature,
+                None if self.preset.ignored else weight,
+            )
+        if self.weights["importance_maps"]:
+            losses = [
+                importance_maps_loss(
+                    student.taps[tap],
+                    teacher.taps[tap],
+                    self.options.power,
+                    resize=self.preset.resize,
+                )
+                for tap in TAPS
+            ]
+            terms["importance_maps"] = torch.stack(losses).sum()
+        return terms
+
+    def labelled_terms(self, student: Output, teacher: Output, labels: Tensor) -> dict[str, Tensor]:
+        if not self.weights["region_affinity"]:
+            return {}
+        losses = [
+            region_affinity_loss(
+                student.taps[tap],
+                teacher.taps[tap],
+                labels,
+                student.logits.shape[1],
+                self.preset.masks,
+                absent=self.preset.absent,
+            )
+            for tap in TAPS
+        ]
+        return {"region_affinity": torch.stack(losses).sum()}

@@ -1,0 +1,1 @@
+"""Graph Flow (IEEE TMI 2022)."""

@@ -1,0 +1,140 @@
+"""Maps of a variation graph on the feature grid, drawn from the very tensors of the loss.
+
+None of this is in the paper; these pictures are ours (design choice). They show where a network's
+internal features peak and change, not properties of tissue. A contribution of zero leaves its
+pixels at exactly 0.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from napari_graphflow.distillation.graph_flow.loss import VariationGraph
+from napari_graphflow.distillation.graph_flow.salience import patch_positions, patch_sides
+from napari_graphflow.errors import UserError
+
+
+def salience_map(
+    patches: Tensor, index: Tensor, size: Sequence[int], patch: int | Sequence[int]
+) -> Tensor:
+    """``S(u) = sum_c sum_delta |P_c[delta]| [u = m_c + delta]`` of one tap.
+
+    Its sum is that of all patch magnitudes.
+
+    Parameters
+    ----------
+    patches, index
+        As :func:`~napari_graphflow.distillation.graph_flow.loss.salience` gives them, (B, C, m) and
+        (B, C).
+    size
+        Spatial size of the tap.
+    patch
+        The patch side given to ``salience``.
+
+    Returns
+    -------
+    Tensor
+        (B, *size), not negative.
+    """
+    return _scatter(patches.detach().abs(), index, size, patch_sides(patch, len(size)))
+
+
+def variation_map(graph: VariationGraph) -> Tensor:
+    """``V(u) = 1/2 sum_c sum_delta |dP_c[delta]| ([u = m_c^e + delta] + [u = m_c^d + delta])``.
+
+    Half of a channel's change is drawn at its encoder peak, half at its decoder peak; where both
+    lie at least p // 2 inside the map, the sum over the map is that of all changes.
+
+    Returns
+    -------
+    Tensor
+        (B, *spatial), not negative.
+
+    Raises
+    ------
+    UserError
+        If the two taps have different sizes and therefore no common grid.
+    """
+    change = (graph.decoder_patches - graph.encoder_patches).detach().abs()
+    return _at_both_peaks(graph, change)
+
+
+def discrepancy_map(student_graph: VariationGraph, per_vertex: Tensor) -> Tensor:
+    """``R(u) = sum_c e_c / (2 m) (box_c^e(u) + box_c^d(u))`` at the student's peaks.
+
+    Parameters
+    ----------
+    student_graph
+        Where to draw.
+    per_vertex
+        ``e_c``, (B, C), the first result of
+        :func:`~napari_graphflow.distillation.graph_flow.loss.graph_flow_attributions`; for interior
+        peaks the map sums to their sum, the vertex loss.
+
+    Returns
+    -------
+    Tensor
+        (B, *spatial), not negative.
+
+    Raises
+    ------
+    UserError
+        If the two taps have different sizes and therefore no common grid.
+    """
+    length = student_graph.encoder_patches.shape[-1]
+    spread = (per_vertex.detach() / length)[..., None].expand(-1, -1, length)
+    return _at_both_peaks(student_graph, spread)
+
+
+def to_input_grid(
+    maps: Tensor, stride: float | Sequence[float], size: Sequence[int] | None = None
+) -> Tensor:
+    """Show maps of the feature grid in the grid of the network's input, without smoothing.
+
+    Feature pixel i covers the input pixels ``i * stride ... (i + 1) * stride - 1``; input pixels
+    that no feature pixel covers stay 0.
+
+    Parameters
+    ----------
+    maps
+        (B, *feature size).
+    stride
+        Input pixels for one feature pixel; one number, or one per spatial axis.
+    size
+        Spatial size of the input; None takes what the maps cover.
+
+    Returns
+    -------
+    Tensor
+        (B, *size).
+    """
+    dims = maps.ndim - 1
+    strides = list(stride) if isinstance(stride, Sequence) else [stride] * dims
+    covered = [round(length * step) for length, step in zip(maps.shape[1:], strides, strict=True)]
+    for axis, (step, pixels) in enumerate(zip(strides, size or covered, strict=True), start=1):
+        length = maps.shape[axis]
+        source = ((torch.arange(pixels, device=maps.device) + 0.5) / step).floor().long()
+        outside = (source >= length).view([-1 if a == axis else 1 for a in range(dims + 1)])
+        maps = maps.index_select(axis, source.clamp_max(length - 1)).masked_fill(outside, 0)
+    return maps
+
+
+def _at_both_peaks(graph: VariationGraph, values: Tensor) -> Tensor:
+    if graph.encoder_size != graph.decoder_size:
+        raise UserError(
+            f"The encoder tap has size {graph.encoder_size}, the decoder tap {graph.decoder_size}, "
+            "so that they share no grid to draw on.",
+            "Choose two taps of the same size.",
+        )
+    size, patch = graph.encoder_size, graph.patch
+    peaks = (graph.encoder_index, graph.decoder_index)
+    return torch.stack([_scatter(values, index, size, patch) for index in peaks]).sum(0) / 2
+
+
+def _scatter(values: Tensor, index: Tensor, size: Sequence[int], patch: Sequence[int]) -> Tensor:
+    positions, inside = patch_positions(index, size, patch)
+    values = values.masked_fill(~inside, 0)
+    flat = values.new_zeros(len(values), prod(size))
+    return flat.scatter_add(1, positions.flatten(1), values.flatten(1)).view(-1, *size)

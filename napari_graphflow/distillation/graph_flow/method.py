@@ -1,0 +1,302 @@
+"""Graph Flow as a method: paraphrasers first, then logits, vertex, edge and adversarial terms."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.graph_flow.adversarial import Adversary
+from napari_graphflow.distillation.graph_flow.loss import (
+    VariationGraph,
+    channel_energy,
+    graph_flow_loss,
+    variation_graph,
+)
+from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser, RSquared
+from napari_graphflow.distillation.graph_flow.salience import moved_peaks
+from napari_graphflow.distillation.logits import logits_loss
+from napari_graphflow.distillation.method import Method, Outputs, Record
+from napari_graphflow.errors import UserError
+from napari_graphflow.networks.taps import Output
+
+
+class GraphFlow(Method):
+    """Cross-layer graph-flow distillation (Zou et al., IEEE TMI 2022).
+
+    The mathematics, and which parts of it are a reconstruction, stand in
+    :mod:`napari_graphflow.distillation.graph_flow.loss`. As reconstructed, the method has ``peaks``
+    ``own``, ``normalise`` ``teacher``, paraphrasers and one pair of taps; the defaults of the
+    first two are design choices (what ``peaks`` gains stands in ``benchmarks/graph_flow``).
+
+    Design choices besides: which taps make a second and third pair; that the paraphrasers learn
+    by Adam (there, stochastic gradient descent over some 200 epochs); that taps of different
+    widths meet at the smaller one, by a 1x1 convolution on the student's side; cross-entropy with
+    Dice loss on labelled voxels (there, cross-entropy alone). That all terms but this one see
+    unlabelled images too is a reconstruction.
+    """
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__(config)
+        self.options = config.graph_flow
+        self.weights = {
+            "logits": config.logits_weight,
+            "vertices": self.options.vertex_weight,
+            "edges": self.options.edge_weight,
+            "adversarial": config.adversarial.weight,
+        }
+        #: Whether there is a use for graphs, paraphrasers and the taps that both need.
+        self.compares = self.options.vertex_weight > 0 or self.options.edge_weight > 0
+        self.adversary: Adversary | None = None
+        self.paraphrasers = nn.ModuleDict()
+        self.paraphraser_optimiser: torch.optim.Optimizer | None = None
+        #: The student's vertices in the last loss, of each pair of taps.
+        self.vertices: list[Tensor] = []
+        #: Taps whose cells are of another size in student and teacher.
+        self.unequal: list[str] = []
+        #: Steps that the paraphrasers have made.
+        self.prepared = 0
+
+    def build(self, student: Output, teacher: Output) -> None:
+        for encoder, decoder in self._pairs(student, teacher):
+            # Taps of different widths meet at the smaller one, by a 1x1 convolution.
+            paraphrased = self.options.paraphraser_steps > 0
+            narrow = student if paraphrased else teacher
+            width = min(narrow.taps[tap].shape[1] for tap in (encoder, decoder))
+            for tap in (encoder, decoder):
+                features, wide = teacher.taps[tap], student.taps[tap].shape[1]
+                dims = features.ndim - 2
+                if student.taps[tap].shape[2:] != features.shape[2:]:
+                    self.unequal.append(tap)
+                if paraphrased:
+                    self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
+                elif features.shape[1] != width:
+                    raise UserError(
+                        "The teacher's encoder and decoder taps differ in number of channels.",
+                        "Train paraphrasers, which bring them to one: set paraphraser steps.",
+                    )
+                if wide != width:
+                    convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+                    self.adapters[tap] = convolution(wide, width, kernel_size=1)
+            self.register_buffer(f"energy_{encoder}", torch.ones(width))
+        if self.paraphrasers:
+            self.paraphraser_optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
+        if self.config.adversarial.weight:
+            _, classes, *size = teacher.logits.shape
+            self.adversary = Adversary(
+                self.config.adversarial, classes, len(size), self.config.steps
+            )
+
+    def prepare(
+        self,
+        teacher: Callable[[int], Output],
+        training: Outputs,
+        held_out: Outputs,
+    ) -> Iterator[Record]:
+        if self.unequal:
+            yield {
+                "event": "warning",
+                "text": f"The taps {' and '.join(self.unequal)} have another resolution in the "
+                "student than in its teacher, so that their patches cover tissue of different "
+                "size. Networks with taps of equal strides are compared more closely.",
+            }
+        if not self.compares:
+            return
+        total = self.options.paraphraser_steps
+        if total:
+            yield from self._train_paraphrasers(teacher, total)
+        yield {"event": "phase", "name": "measuring the teacher's features"}
+        if total:
+            yield from self._measure_reconstruction(held_out, total)
+        yield from self._measure_energy(training, total)
+
+    def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Record]:
+        phase = "paraphrasing the teacher's features"
+        yield {"event": "phase", "name": phase, "steps": total}
+        optimiser = self.paraphraser_optimiser
+        assert optimiser is not None
+        self.paraphrasers.requires_grad_(True).train()
+        while self.prepared < total:
+            output = teacher(self.prepared)
+            losses = {
+                tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
+            }
+            step = self.prepared + 1
+            yield {"event": "progress", "step": step, "total": total}
+            if step % max(1, total // 50) == 0 or step == total:
+                for tap, loss in losses.items():
+                    if not loss.isfinite():
+                        raise FloatingPointError(
+                            f"The loss of the paraphraser of the tap {tap} became infinite or NaN "
+                            f"at step {step}."
+                        )
+                    yield _metric(f"paraphraser/{tap}", loss.item(), step)
+            optimiser.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            optimiser.step()
+            self.prepared = step
+        self.paraphrasers.requires_grad_(False).eval()
+
+    def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        terms = {
+            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
+        }
+        vertices, edges, self.vertices = [], [], []
+        for encoder, decoder in self._pairs(student, teacher):
+            graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
+            peaks_of = graph_t if self.options.peaks == "teacher" else None
+            graph_s = self._graph(*self._adapted(student, encoder, decoder), peaks_of)
+            vertex, edge = graph_flow_loss(
+                graph_s,
+                graph_t,
+                reduction=self.options.reduction,
+                energy=self.get_buffer(f"energy_{encoder}"),
+                normalise=self.options.normalise,
+            )
+            vertices.append(vertex)
+            edges.append(edge)
+            self.vertices.append(graph_s.vertices.detach())
+        if self.compares:
+            terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
+        if self.adversary is not None:
+            terms["adversarial"] = self.adversary.loss(student.logits)
+        return terms
+
+    def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
+        if self.adversary is None:
+            return {}
+        return {"discriminator": self.adversary.step(student.logits, teacher.logits)}
+
+    @torch.no_grad()
+    def facts(self, student: Output) -> dict[str, float]:
+        pairs = self._names()
+        if not pairs:
+            return {}
+        own = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
+        found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(pairs)}
+        if len(student.logits) > 1:
+            found["graph/constant"] = sum(map(_constant_share, self.vertices)) / len(pairs)
+        return found
+
+    def checkpoint(self) -> dict[str, Any]:
+        state = {"modules": self.state_dict(), "prepared": self.prepared}
+        if self.paraphraser_optimiser and self.prepared < self.options.paraphraser_steps:
+            state["paraphraser_optimiser"] = self.paraphraser_optimiser.state_dict()
+        return state | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state["modules"])
+        self.prepared = state["prepared"]
+        if self.paraphraser_optimiser and "paraphraser_optimiser" in state:
+            self.paraphraser_optimiser.load_state_dict(state["paraphraser_optimiser"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
+
+    def to(self, *arguments: Any, **keywords: Any) -> Self:
+        super().to(*arguments, **keywords)
+        if self.adversary is not None:
+            self.adversary.discriminator.to(*arguments, **keywords)
+        return self
+
+    def _names(self) -> list[tuple[str, str]]:
+        suffixes = ["", "_2", "_3"][: self.options.tap_pairs * self.compares]
+        return [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
+
+    def _pairs(self, student: Output, teacher: Output) -> list[tuple[str, str]]:
+        pairs = self._names()
+        for pair in pairs:
+            for role, output in (("student", student), ("teacher", teacher)):
+                if missing := set(pair) - set(output.taps):
+                    cure = {
+                        "student": "Choose another student, such as enet",
+                        "teacher": "Choose another teacher, or name its taps when you import it",
+                    }[role]
+                    fewer = "" if pair[0] == "encoder" else ", or fewer tap pairs"
+                    raise UserError(
+                        f"The {role} has no tap {min(missing)}.",
+                        f"It has {', '.join(output.taps) or 'none'}. {cure}{fewer}.",
+                    )
+        return pairs
+
+    def _adapted(self, student: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
+        first, second = (
+            self.adapters[tap](student.taps[tap]) if tap in self.adapters else student.taps[tap]
+            for tap in (encoder, decoder)
+        )
+        return first, second
+
+    @torch.no_grad()
+    def _paraphrase(self, teacher: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
+        first, second = (
+            self._paraphraser(tap).encode(teacher.taps[tap])
+            if tap in self.paraphrasers
+            else teacher.taps[tap]
+            for tap in (encoder, decoder)
+        )
+        return first, second
+
+    def _paraphraser(self, tap: str) -> Paraphraser:
+        return cast(Paraphraser, self.paraphrasers[tap])
+
+    def _graph(
+        self, encoder: Tensor, decoder: Tensor, peaks_of: VariationGraph | None = None
+    ) -> VariationGraph:
+        options = self.options
+        kinds = options.salience, options.edge, options.vertex
+        return variation_graph(encoder, decoder, options.patch, *kinds, peaks_of)
+
+    @torch.no_grad()
+    def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Record]:
+        """How much the codes keep of the teacher's features for cases it was not trained on."""
+        kept = {tap: RSquared() for tap in self.paraphrasers}
+        for number, output in enumerate(held_out, 1):
+            yield {"event": "progress", "step": number, "total": len(held_out)}
+            for tap, share in kept.items():
+                share.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
+        for tap, share in kept.items():
+            if share.count:
+                yield _metric(f"paraphraser/r2_{tap}", share.value(), step, "val")
+
+    @torch.no_grad()
+    def _measure_energy(self, training: Outputs, step: int) -> Iterator[Record]:
+        """Mean energy of the teacher's salient patches over the training cases."""
+        images, sums = 0, dict.fromkeys(self._names(), torch.zeros(()))
+        for number, output in enumerate(training, 1):
+            yield {"event": "progress", "step": number, "total": len(training)}
+            size = len(output.logits)
+            images += size
+            for pair in sums:
+                energy = channel_energy(self._graph(*self._paraphrase(output, *pair)))
+                sums[pair] = sums[pair].to(energy.device) + size * energy
+        for (encoder, decoder), total in sums.items():
+            if not total.isfinite().all():
+                raise FloatingPointError(
+                    f"The teacher's features at {encoder} or {decoder} are infinite or NaN for "
+                    "some training case."
+                )
+            self.get_buffer(f"energy_{encoder}").copy_(total / images)
+            yield _metric(f"graph/energy_{encoder}", float(total.mean()) / images, step)
+
+
+def _moved_share(graph: VariationGraph) -> float:
+    """Share of the channels whose peak lies elsewhere in the decoder's tap."""
+    start = moved_peaks(graph.encoder_index, graph.encoder_size, graph.decoder_size)
+    return float((start != graph.decoder_index).float().mean())
+
+
+def _constant_share(vertices: Tensor) -> float:
+    """Share of the energy of vertices (B, C, ...) that is the same for every image, B > 1.
+
+    Near 1 the network meets the loss without looking at the image. Of parts that differ at
+    random a batch's mean still keeps 1/B, which is taken off; so the share of few images may be
+    below 0.
+    """
+    batch = len(vertices)
+    energy = float(vertices.square().sum())
+    same = float(vertices.mean(0).square().sum()) * batch
+    return (batch * same / energy - 1) / (batch - 1) if energy > 0 else 0.0
+
+
+def _metric(name: str, value: float, step: int, split: str = "train") -> Record:
+    return {"event": "metric", "name": name, "value": value, "step": step, "split": split}

@@ -1,0 +1,1 @@
+"""Metrics, comparisons, reports; nothing here imports torch."""

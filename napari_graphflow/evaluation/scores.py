@@ -1,0 +1,158 @@
+"""Score a model or a folder of masks against a dataset, case by case and class by class."""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.lesions import lesion_scores, summarise_lesions
+from napari_graphflow.evaluation.metrics import IGNORE, evaluate_case, summarise
+from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.imaging.volume import Volume
+
+Scores = dict[str, Any]
+
+
+Predict = Callable[[Case, Volume], NDArray[np.integer]]
+
+
+#: Name of an organ -> the classes that it is made of, such as liver -> liver and lesion.
+Organs = Mapping[str, Sequence[str]]
+
+
+def evaluate(
+    dataset: Dataset,
+    cases: Iterable[Case],
+    predict: Predict,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    organs: Organs | None = None,
+    lesions: Sequence[str] = (),
+) -> Scores:
+    """Compare a mask for each case, in the grid of its image, with the reference."""
+    cases = list(cases)
+    values = _values(dataset, organs or {}, lesions)
+    scored: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in lesions}
+    for done, case in enumerate(cases, start=1):
+        image = read_case(case)
+        reference = read_case_labels(dataset, case, image)
+        labels = predict(case, image)
+        truth, spacing = reference.array, image.spacing
+        scored[case.name] = evaluate_case(labels, truth, dataset.classes, spacing)
+        whole[case.name] = {
+            name: _evaluate_organ(labels, truth, values[name], spacing) for name in organs or {}
+        }
+        for name in lesions:
+            found[name][case.name] = lesion_scores(labels, truth, values[name][0], spacing)
+        if progress is not None:
+            progress(done, len(cases))
+    summary, of_organs = summarise(scored), summarise(whole)
+    mean = summary.pop("mean", {})
+    summary |= {name: of_organs[name] for name in organs or {}} | {"mean": mean}
+    merged = {name: scored[name] | whole[name] for name in scored}
+    result: Scores = {"cases": merged, "summary": summary}
+    if lesions:
+        result["lesions"] = {
+            name: {"cases": one, "summary": summarise_lesions(one)} for name, one in found.items()
+        }
+    return result
+
+
+def write_scores(scores: Scores, path: Path) -> list[Path]:
+    """Write ``path`` with the suffix .json (all) and .csv (a row for each case and class).
+
+    With lesions also ``-lesions.csv``, a row for each of them.
+    """
+    rows = [
+        {"case": case, "class": name, "lesion": number, **lesion}
+        for name, found in scores.get("lesions", {}).items()
+        for case, one in found["cases"].items()
+        for number, lesion in enumerate(one["lesions"], start=1)
+    ]
+    table = [
+        {"case": case, "class": name, **metrics}
+        for case, classes in finite_or_none(scores["cases"]).items()
+        for name, metrics in classes.items()
+    ]
+    json_path, csv_path = (path.with_name(path.name + suffix) for suffix in (".json", ".csv"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(json.dumps(finite_or_none(scores), indent=1) + "\n", "utf-8")
+    aside.replace(json_path)
+    written = [json_path, csv_path]
+    _write_table(table, aside, csv_path)
+    if rows:
+        written.append(path.with_name(f"{path.name}-lesions.csv"))
+        _write_table(rows, aside, written[-1])
+    return written
+
+
+def _write_table(rows: Sequence[Mapping[str, Any]], aside: Path, path: Path) -> None:
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    aside.replace(path)
+
+
+def finite_or_none(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not know, by None in nested dictionaries."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _values(dataset: Dataset, organs: Organs, lesions: Sequence[str]) -> dict[str, list[int]]:
+    """Label values of each organ and of each class of lesions."""
+    asked = {name: list(parts) for name, parts in organs.items()} | {n: [n] for n in lesions}
+    for name, parts in asked.items():
+        for part in parts:
+            if not dataset.classes.get(part):
+                known = ", ".join(one for one, value in dataset.classes.items() if value)
+                raise UserError(
+                    f"The dataset {dataset.name} has no class {part}.", f"It has {known}."
+                )
+        if name in organs and name in dataset.classes:
+            raise UserError(
+                f"{name} is a class of {dataset.name} already.",
+                f"Give the organ a name of its own, such as {name}_whole.",
+            )
+    return {name: [dataset.classes[part] for part in parts] for name, parts in asked.items()}
+
+
+def _evaluate_organ(
+    labels: NDArray[Any], truth: NDArray[Any], values: list[int], spacing: Sequence[float]
+) -> dict[str, float]:
+    whole = np.where(truth == IGNORE, IGNORE, np.isin(truth, values)).astype(np.uint8)
+    prediction = np.isin(labels, values).astype(np.uint8)
+    return evaluate_case(prediction, whole, {"organ": 1}, spacing)["organ"]
+
+
+def _from_folder(folder: Path, dataset: Dataset) -> Predict:
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.", "Check the path.")
+    # "CASE.nii.gz" has two suffixes, and a case's name may hold dots of its own.
+    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+
+    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
+        path = files.get(case.name + dataset.file_ending) or next(
+            (files[name] for name in sorted(files) if name.startswith(f"{case.name}.")), None
+        )
+        if path is None:
+            raise UserError(
+                f"{folder} holds no mask for the case {case.name}.", "Segment that case first."
+            )
+        return read_labels(path, image).array
+
+    return predict

@@ -1,0 +1,1 @@
+"""Images with geometry: files, masks, preprocessing; nothing here imports torch."""

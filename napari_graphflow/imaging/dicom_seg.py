@@ -1,0 +1,319 @@
+"""DICOM SEG: segmentations of a DICOM series, with a name for each segment.
+
+highdicom reads and writes the objects; it is an extra of its own. Segments may overlap and labels
+may not, so one object can become several masks.
+"""
+
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from napari_graphflow import __version__
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.series import Series, list_series
+from napari_graphflow.imaging.files import Pathlike, existing, kind_of, read_series, speaking
+from napari_graphflow.imaging.formats.voxels import AGAIN, silenced
+from napari_graphflow.imaging.segment_codes import code_of
+from napari_graphflow.imaging.volume import Volume
+
+PROGRAM = "napari-graphflow"
+
+
+#: What every object must have, if only empty, and some series leave out.
+_MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+#: Segments are numbered from 1 without gaps; the value of a label that is none of these numbers
+#: stands in the description of its segment.
+_VALUE = f"{PROGRAM}: label "
+
+
+Mask = tuple[Volume, dict[str, int]]
+
+
+def is_segmentation(path: Pathlike) -> bool:
+    """Whether a file is a DICOM SEG object."""
+    path = existing(path)
+    if path.is_dir() or kind_of(path) != "DICOM":
+        return False
+    return any(one.is_segmentation for one in list_series(path))
+
+
+def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
+    """Read the segments of a file: masks with their names, one mask if no two segments overlap.
+
+    Parameters
+    ----------
+    path
+        A DICOM SEG file.
+    like
+        The image that was segmented; the masks are laid onto its grid. Alone, a mask reaches only
+        from the first slice with a segment to the last.
+
+    Raises
+    ------
+    UserError
+        If highdicom is missing, if the file is damaged, or if it does not lie on the image's grid.
+    """
+    path = existing(path)
+    with speaking(path), _quiet(path.name):
+        found = load_highdicom().seg.segread(str(path))
+        numbers = [number for number in found.segment_numbers if number]
+        if not numbers:
+            raise UserError(f"{path.name} holds no segments.", AGAIN)
+        groups = _groups(found, numbers)
+        masks = [(_volume(array, one), names) for array, one, names in groups]
+    if like is None:
+        return masks
+    return [(lay_onto(mask, like, path.name), names) for mask, names in masks]
+
+
+def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
+    """Copy a mask into the grid of an image that holds it; nothing is interpolated.
+
+    Raises
+    ------
+    UserError
+        If the voxels of the mask are no voxels of the image.
+    """
+    elsewhere = UserError(
+        f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
+    )
+    if like.ndim != 3:
+        raise elsewhere
+    turned = mask.oriented(like.orientation)
+    steps = like.matrix * like.spacing[::-1]
+    start = np.linalg.solve(steps, np.subtract(turned.origin, like.origin))[::-1]
+    offset = np.rint(start).astype(int)
+    ends = offset + turned.shape
+    spacings = np.allclose(turned.spacing, like.spacing, rtol=1e-3)
+    axes = np.allclose(turned.matrix, like.matrix, atol=1e-3)
+    if not (spacings and axes and np.abs(start - offset).max() < 0.1) or (
+        offset.min() < 0 or np.any(ends > like.shape)
+    ):
+        raise elsewhere
+    whole = np.zeros(like.shape, mask.array.dtype)
+    whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = turned.array
+    return replace(like.with_array(whole), warnings=mask.warnings)
+
+
+def write_segments(
+    path: Pathlike,
+    labels: Volume,
+    source: Pathlike,
+    classes: Mapping[str, int] | None = None,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Write a mask as a DICOM SEG object that belongs to a DICOM series.
+
+    The object names the patient as the series does, for it belongs into the same record. Segments
+    are numbered from 1 without gaps, as the standard asks; read by this program again, the mask has
+    its own values. A segment whose name is that of a structure gets its code (SNOMED CT).
+
+    Parameters
+    ----------
+    path
+        The file.
+    labels
+        The mask, on the grid of one of the series.
+    source
+        Folder or file of the DICOM series.
+    classes
+        Names of the labels.
+
+    Raises
+    ------
+    UserError
+        If no series has the grid of the mask, if the mask is empty, or if it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"There is already a file {path.name}.", "Choose another name.")
+    values = [int(value) for value in np.unique(labels.array) if value]
+    if not values:
+        raise UserError("The mask is empty, and DICOM SEG holds no empty masks.", "Paint first.")
+    series, like = _series_of(labels, Path(source))
+    placed = lay_onto(labels, like, path.name).array
+    numbered = np.searchsorted([0, *values], placed).astype(np.min_scalar_type(len(values)))
+    names = {value: name for name, value in (classes or {}).items()}
+    titles = {value: names.get(value, f"label {value}") for value in values}
+    with speaking(path, writing=True):
+        if not path.parent.is_dir():
+            raise UserError(f"There is no folder {path.parent}.", "Check the path.")
+        with (
+            tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as folder,
+            _quiet(path.name),
+        ):
+            fresh = Path(folder) / path.name
+            _object(series, numbered, titles).save_as(fresh)
+            ((back, found),) = read_segments(fresh, like)
+            wanted = {title: value for value, title in titles.items()}
+            if not np.array_equal(back.array, placed) or found != wanted:
+                raise UserError(f"{path.name} was not saved: it gives back another mask.", AGAIN)
+            fresh.replace(path)
+
+
+def load_highdicom() -> Any:
+    """Import the package of the extra ``dicom-seg``, or say in a sentence that it is missing."""
+    try:
+        import highdicom
+    except ImportError:
+        raise UserError(
+            "DICOM segmentations need the package highdicom, which is not installed.",
+            'Run: pip install "napari-graphflow[dicom-seg]"',
+        ) from None
+    return highdicom
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Turn what highdicom and pydicom raise at a broken object into one sentence."""
+    try:
+        with silenced("highdicom"), silenced("pydicom"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each broken attribute has its own
+        said = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
+        raise UserError(f"{name} is no sound DICOM segmentation: {said}.", AGAIN) from None
+
+
+def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any, dict[str, int]]]:
+    """Put each segment into the first mask in which it overlaps none."""
+    groups: list[tuple[NDArray[Any], Any, dict[str, int]]] = []
+    values = _values(found, numbers)
+    dtype = np.min_scalar_type(max(values.values()))
+    for number in numbers:
+        value = values[number]
+        one = found.get_volume(segment_numbers=[number], combine_segments=False)
+        inside = one.array[..., 0] >= 0.5  # fractions become a mask at one half
+        title = str(found.get_segment_description(number).segment_label)
+        free = [group for group in groups if not np.any(group[0][inside])]
+        if not free:
+            groups.append((np.zeros(inside.shape, dtype), one, {}))
+        array, _, names = (free or groups[-1:])[0]
+        array[inside] = value
+        names[title if title not in names else f"{title} {value}"] = value
+    return groups
+
+
+def _values(found: Any, numbers: Sequence[int]) -> dict[int, int]:
+    """The label of each segment: its number, or the value that this program noted for it."""
+    said = {
+        number: re.fullmatch(
+            rf"{_VALUE}(\d{{1,9}})",
+            str(found.get_segment_description(number).get("SegmentDescription") or ""),
+        )
+        for number in numbers
+    }
+    values = {number: int(match[1]) if match else number for number, match in said.items()}
+    sound = len(set(values.values())) == len(values) and min(values.values()) > 0
+    return values if sound else {number: number for number in numbers}
+
+
+def _volume(array: NDArray[Any], one: Any) -> Volume:
+    """From highdicom's order (slice, row, column), in which slices may run to the feet."""
+    matrix = np.asarray(one.direction, float)[:, ::-1]
+    spacing = tuple(float(size) for size in one.spacing)
+    origin = np.array(one.position, float)
+    if np.linalg.det(matrix) < 0:
+        # Slices are sorted along their normal, as those of images are.
+        origin = origin + matrix[:, 2] * spacing[0] * (len(array) - 1)
+        matrix[:, 2] *= -1
+        array = np.ascontiguousarray(array[::-1])
+    return Volume(array, spacing, tuple(origin.tolist()), tuple((matrix + 0.0).ravel().tolist()))
+
+
+def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
+    for series in list_series(existing(source)):
+        if series.is_segmentation or series.problem or len(series.shape) != 3:
+            continue
+        like = read_series(series)
+        if sorted(like.shape) == sorted(labels.shape) and not like.channels:
+            try:
+                lay_onto(labels, like, "")
+            except UserError:
+                continue
+            return series, like
+    raise UserError(
+        "No DICOM series has the grid of the mask.", "Give the series on which it was painted."
+    )
+
+
+def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -> Any:
+    hd = load_highdicom()
+    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
+    frame_of_reference = hd.UID()
+    for one in sources:
+        # Names of classes may be in any alphabet; an empty entry would be refused.
+        one.decode()
+        one.SpecificCharacterSet = "ISO_IR 192"
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in one:
+                setattr(one, keyword, None)
+        if not one.get("FrameOfReferenceUID"):
+            one.FrameOfReferenceUID = frame_of_reference
+    frames = numbered
+    if len(sources) == 1 and len(series.slices) > 1:
+        # The frames of one file are in the file's order, ours in that of their positions.
+        frames = np.empty_like(numbered)
+        frames[[one.frame for one in series.slices]] = numbered
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=PROGRAM,
+        version=__version__,
+        family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
+    )
+    descriptions = [
+        _description(number, value, title, algorithm)
+        for number, (value, title) in enumerate(titles.items(), start=1)
+    ]
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=frames,
+        segmentation_type="BINARY",
+        segment_descriptions=descriptions,
+        series_instance_uid=hd.UID(),
+        series_number=series.slices[0].series_number + 1000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=PROGRAM,
+        manufacturer_model_name=PROGRAM,
+        software_versions=__version__,
+        device_serial_number="none",
+        series_description="Segmentation",
+    )
+
+
+def _description(number: int, value: int, title: str, algorithm: Any) -> Any:
+    hd = load_highdicom()
+    tissue = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
+    category, kind, side = code_of(title) or (tissue, tissue, None)
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=title[:64],
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="SEMIAUTOMATIC",
+        algorithm_identification=algorithm,
+    )
+    if side is not None:
+        modifier = hd.sr.CodedConcept.from_code(side)
+        coded = description.SegmentedPropertyTypeCodeSequence[0]
+        coded.SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    if value != number:
+        description.SegmentDescription = f"{_VALUE}{value}"
+    return description

@@ -1,0 +1,237 @@
+"""A volume with its geometry, and the one way in and out of files.
+
+Conventions, named once: arrays are indexed z, y, x (or y, x); `spacing` follows the array's axes;
+`origin` and `direction` are SimpleITK's, world coordinates x, y, z in mm, LPS.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom import series as dicom
+from napari_graphflow.imaging.formats import PICTURES, load, sniff
+from napari_graphflow.imaging.formats.voxels import AGAIN, Geometry, Loaded, looked_at
+from napari_graphflow.imaging.formats.writing import write
+from napari_graphflow.imaging.labels import as_labels, write_class_names
+from napari_graphflow.imaging.volume import Volume
+
+Pathlike = str | os.PathLike[str]
+
+
+def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> Volume:
+    """Read an image: a file of any supported format, or a folder that holds a DICOM series.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    series
+        Description or number (from 1) of the DICOM series, where a folder holds several.
+    resample
+        Whether DICOM slices that do not make a box may be resampled, where that is sound.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to read, if it is damaged, or if it cannot be shown rightly.
+    """
+    path = existing(path)
+    with speaking(path):
+        if (kind := kind_of(path)) == "DICOM":
+            return _read_dicom(path, series, resample)
+        return _volume(looked_at(load(path, kind)))
+
+
+def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
+    """Read one of the series that :func:`napari_graphflow.imaging.dicom.series.list_series` found.
+
+    Raises
+    ------
+    UserError
+        With the problem of the series, if it has one and may not be or cannot be resampled.
+    """
+    with speaking(series.files[0]):
+        return _volume(looked_at(dicom.load(series, resampled=resample)))
+
+
+def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> None:
+    """Write a volume with its geometry: first beside its place, then read back, compared, renamed.
+
+    Raises
+    ------
+    UserError
+        If the format cannot keep the voxels and the geometry without loss, or the disk or the
+        folder refuses. Whatever was there before is then untouched.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"There is already a file {path.name}.", "Choose another name.")
+    with speaking(path, writing=True):
+        geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
+        write(path, Loaded(volume.array, geometry, volume.channels))
+
+
+def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
+    """Read a mask as labels of the smallest unsigned type, whatever program it comes from.
+
+    Parameters
+    ----------
+    path
+        The file.
+    like
+        The image that the mask belongs to. A mask stored in another order of axes is brought to
+        the image's; a picture takes over its geometry.
+
+    Raises
+    ------
+    UserError
+        If the values cannot be taken for labels, or the mask lies on another grid than `like`.
+    """
+    path = existing(path)
+    with speaking(path):
+        if (kind := kind_of(path)) == "DICOM":
+            volume = replace(_read_dicom(path, "", False), warnings=())
+        else:
+            volume = _volume(load(path, kind, indices=True))
+        picture = kind in PICTURES
+        if like is not None:
+            volume = _fitted(volume, like, path.name, picture)
+        labels, said = as_labels(
+            volume.array,
+            name=path.name,
+            channels=volume.channels,
+            picture=picture,
+            lossy=kind == "JPEG",
+        )
+    return replace(volume.with_array(labels), warnings=(*volume.warnings, *said))
+
+
+def write_labels(
+    path: Pathlike,
+    labels: NDArray[Any],
+    like: Volume,
+    *,
+    overwrite: bool = True,
+    classes: Mapping[str, int] | None = None,
+) -> None:
+    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does.
+
+    Names in `classes` are kept in ``NAME.labels.json`` beside it; None leaves what is there.
+    """
+    if labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
+        raise ValueError("labels must be whole numbers from 0 on")
+    dtype = np.min_scalar_type(int(labels.max(initial=0)))
+    write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
+    if classes is not None:
+        with speaking(path := Path(path), writing=True):
+            write_class_names(path, classes)
+
+
+def existing(path: Pathlike) -> Path:
+    """The path, if there is something."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no file or folder {path}.", "Check the path.")
+    if not (path.is_file() or path.is_dir()):
+        # A pipe or a device would keep us waiting for ever.
+        raise UserError(f"{path} is neither a file nor a folder.", "Check the path.")
+    return path
+
+
+def kind_of(path: Path) -> str:
+    """Name the format of a file; a folder can only hold DICOM."""
+    return "DICOM" if path.is_dir() else sniff(path)
+
+
+@contextmanager
+def speaking(path: Path, writing: bool = False) -> Iterator[None]:
+    """Turn what the system refuses into one sentence."""
+    try:
+        yield
+    except MemoryError:
+        raise UserError(
+            f"The memory of this computer does not suffice for {path.name}.",
+            "Close other programs, or crop the image first.",
+        ) from None
+    except PermissionError:
+        what = f"{path.parent} cannot be written to" if writing else f"{path} cannot be read"
+        raise UserError(f"{what}: permission is denied.", "Choose another place.") from None
+    except OSError as error:
+        reason = (error.strerror or "the system refuses").lower()
+        verb = "written" if writing else "read"
+        raise UserError(
+            f"{path.name} cannot be {verb}: {reason}.",
+            "Free some space or choose another disk." if writing else "Check the disk.",
+        ) from None
+
+
+def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
+    found = dicom.list_series(path)
+    if not found:
+        raise no_dicom(path)
+    volume = read_series(chosen := dicom.choose(found, name), resample=resample)
+    if path.is_file() and volume.ndim == 3 and chosen.count == 1:
+        volume = replace(volume, warnings=(*volume.warnings, _ONE_SLICE))
+    return volume
+
+
+_ONE_SLICE = "This is one slice; open its folder to see the whole series."
+
+
+def no_dicom(path: Path) -> UserError:
+    """What to say of a file or folder without a DICOM image."""
+    if path.name.upper() == "DICOMDIR":
+        return UserError(f"{path.name} is a list of other files.", "Open the folder it lies in.")
+    if path.is_dir():
+        what = "only DICOM files that are no images or are damaged"
+        held = what if dicom.has_dicom(path) else "no DICOM images"
+        return UserError(f"The folder {path.name} holds {held}.", "Choose another folder.")
+    return UserError(f"{path.name} is no DICOM image, or is damaged.", AGAIN)
+
+
+def _volume(loaded: Loaded) -> Volume:
+    geometry = loaded.geometry
+    return Volume(
+        loaded.array,
+        tuple(geometry.spacing[::-1]),
+        tuple(geometry.origin),
+        tuple(geometry.direction),
+        loaded.channels,
+        loaded.warnings,
+    )
+
+
+def _fitted(labels: Volume, like: Volume, name: str, picture: bool) -> Volume:
+    """Bring a mask to the grid of its image, if that needs no interpolation."""
+    if labels.ndim == like.ndim == 3 and not picture and labels.orientation != like.orientation:
+        turned = labels.oriented(like.orientation)
+        if turned.shape == like.shape and _close(turned, like):
+            labels = replace(turned, array=np.ascontiguousarray(turned.array))
+    if labels.shape != like.shape:
+        raise UserError(
+            f"The mask {name} has the shape {_size(labels)}, but its image {_size(like)}.",
+            "Choose the mask that was drawn on this image.",
+        )
+    if not picture and not _close(labels, like):
+        apart = np.linalg.norm(labels.corners() - like.corners(), axis=1).max()
+        raise UserError(
+            f"The mask {name} lies elsewhere than its image: up to {apart:.3g} mm apart.",
+            "Choose the mask that was drawn on this image, or resample it to the image.",
+        )
+    return replace(like.with_array(labels.array, labels.channels), warnings=labels.warnings)
+
+
+def _close(labels: Volume, like: Volume) -> bool:
+    """Programs round what they write: a tenth of a voxel is no other place."""
+    return labels.same_grid(like, tolerance=0.1 * min(like.spacing))
+
+
+def _size(volume: Volume) -> str:
+    return " x ".join(map(str, volume.shape))

@@ -1,0 +1,130 @@
+"""File formats: what the first bytes of a file say it is, and who reads its header."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import SimpleITK as sitk
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
+from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
+from napari_graphflow.imaging.formats.pictures import read_picture
+from napari_graphflow.imaging.formats.voxels import (
+    AGAIN,
+    Geometry,
+    Loaded,
+    Stored,
+    read_voxels,
+    spatial,
+)
+
+#: Endings under which a format is known; the first is the one that is proposed.
+SUFFIXES = {
+    "NIfTI": (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz"),
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WebP": (".webp",),
+}
+
+
+PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WebP")
+
+
+_HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
+
+
+_STARTS = (
+    ("NRRD", rb"NRRD000"),
+    ("MetaImage", rb"\s*(ObjectType|ObjectSubType|Comment|NDims)\s*="),
+    ("PNG", rb"\x89PNG\r\n\x1a\n"),
+    ("JPEG", rb"\xff\xd8\xff"),
+    ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
+    ("GIF", rb"GIF8[79]a"),
+    ("BMP", rb"BM.{4}\x00{4}"),
+    ("WebP", rb"RIFF.{4}WEBP"),
+    ("DICOM", rb".{128}DICM"),
+)
+
+
+def sniff(path: Path) -> str:
+    """Name the format of a file by its content; empty if it is none of ours."""
+    start = peek(path)
+    for name, pattern in _STARTS:
+        if re.match(pattern, start, re.DOTALL):
+            return name
+    if is_header(start) or suffix(path) in (".img", ".img.gz"):
+        return "NIfTI"
+    return "DICOM" if suffix(path) in SUFFIXES["DICOM"] else ""
+
+
+def suffix(path: Path) -> str:
+    """The ending of a file's name in lower case, ``.nii.gz`` as one."""
+    endings = [part.lower() for part in path.suffixes[-2:]]
+    return "".join(endings) if endings[-1:] == [".gz"] else "".join(endings[-1:])
+
+
+def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
+    """Read a file of a known kind, other than DICOM.
+
+    Parameters
+    ----------
+    path, kind
+        The file, and what :func:`sniff` says of it.
+    indices
+        Give the indices of a palette rather than its colours.
+    """
+    if kind in PICTURES:
+        loaded = read_picture(path, kind, indices=indices)
+    else:
+        # SimpleITK fills files of other kinds with whatever there is where they are cut off.
+        stored = _read_header(path, kind) if kind else _unknown(path)
+        loaded = _load_by_itk(path) if stored is None else read_voxels(stored)
+    return replace(loaded, warnings=(*_misnamed(path, kind), *loaded.warnings))
+
+
+def _read_header(path: Path, kind: str) -> Stored | None:
+    try:
+        return _HEADERS[kind](path) if kind in _HEADERS else None
+    except (ValueError, KeyError, OverflowError):
+        raise UserError(f"The header of {path.name} is damaged.", AGAIN) from None
+
+
+def _misnamed(path: Path, kind: str) -> tuple[str, ...]:
+    """Tell of a name that promises another format."""
+    ending = suffix(path)
+    promised = [name for name, endings in SUFFIXES.items() if ending in endings]
+    if not kind or not promised or kind in promised:
+        return ()
+    return (f"The file is named {ending} but holds {kind}.",)
+
+
+def _unknown(path: Path) -> NoReturn:
+    raise UserError(
+        f"{path.name} cannot be read: it is damaged or of an unknown format.",
+        "Export it as NIfTI, NRRD or MetaImage.",
+    )
+
+
+def _load_by_itk(path: Path) -> Loaded:
+    """Rare kinds of the formats above."""
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        _unknown(path)
+    array = sitk.GetArrayFromImage(image)
+    channels = image.GetNumberOfComponentsPerPixel() > 1
+    if image.GetDimension() == 4 and not channels:
+        array, channels = np.moveaxis(array, 0, -1), True
+    elif image.GetDimension() > 3 or image.GetDimension() < 2:
+        raise UserError(f"{path.name} has more axes than can be shown.", "Export one volume of it.")
+    geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return Loaded(array, spatial(geometry), channels)

@@ -1,0 +1,312 @@
+"""Headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files.
+
+The type, place and scale of the voxels are read here; which of the two transforms counts, and what
+it means, is left to SimpleITK, so that a file opens where every ITK program shows it.
+"""
+
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.voxels import AGAIN, Geometry, Stored, itk_header
+
+_FIELDS = {
+    "size": ("i4", 0), "dim": ("8i2", 40), "intent": ("i2", 68), "datatype": ("i2", 70),
+    "bitpix": ("i2", 72), "pixdim": ("8f4", 76), "offset": ("f4", 108), "slope": ("f4", 112),
+    "intercept": ("f4", 116), "units": ("i1", 123), "qform": ("i2", 252), "sform": ("i2", 254),
+    "quaternion": ("3f4", 256), "shift": ("3f4", 268), "rows": ("(3,4)f4", 280),
+    "magic": ("S4", 344),
+}  # fmt: skip
+
+
+_FIELDS_2 = {
+    "size": ("i4", 0), "magic": ("S4", 4), "datatype": ("i2", 12), "dim": ("8i8", 16),
+    "pixdim": ("8f8", 104), "offset": ("i8", 168), "slope": ("f8", 176), "intercept": ("f8", 184),
+    "qform": ("i4", 344), "sform": ("i4", 348), "quaternion": ("3f8", 352), "shift": ("3f8", 376),
+    "rows": ("(3,4)f8", 400), "units": ("i4", 500), "intent": ("i4", 504),
+}  # fmt: skip
+
+
+_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 32: "c8", 64: "f8", 128: "3u1", 256: "i1", 512: "u2",
+    768: "u4", 1024: "i8", 1280: "u8", 1792: "c16", 2304: "4u1",
+}  # fmt: skip
+
+
+def _record(fields: dict[str, tuple[str, int]], size: int) -> np.dtype[Any]:
+    formats, offsets = zip(*fields.values(), strict=True)
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": list(formats),
+            "offsets": list(offsets),
+            "itemsize": size,
+        }
+    )
+
+
+_NOWHERE = (
+    "The file does not say how the patient lies (qform and sform are both unset), so left and "
+    "right may be swapped."
+)
+
+
+_INSIDE = "By the header the voxels begin within the header; they are read from behind it."
+
+
+_NO_ROTATION = (
+    "The rotation in the header (qform) is no rotation, so left and right may be swapped."
+)
+
+
+_ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
+
+
+HEADER = _record(_FIELDS, 348)
+
+
+HEADER_2 = _record(_FIELDS_2, 540)
+
+
+def is_header(start: bytes) -> bool:
+    """Tell whether a file that starts so is NIfTI or Analyze."""
+    return _parse(start) is not None
+
+
+def read_header(path: Path) -> Stored:
+    """Read the header of a NIfTI file, of one file or of a pair, compressed or not."""
+    path = _header_of(path)
+    parsed = _parse(peek(path))
+    if parsed is None:
+        raise UserError(f"{path.name} is no NIfTI file.", AGAIN)
+    header, order = parsed
+    if header["datatype"] not in _TYPES:
+        raise UserError(
+            f"{path.name} stores its voxels as a type that is not supported "
+            f"(NIfTI type {header['datatype']}).",
+            "Convert it to a common type, such as 16-bit integers or 32-bit floats.",
+        )
+    sizes, channel_axis = _sizes(path, header)
+    data = path if header["magic"][:2] == b"n+" else _voxels_of(path)
+    start, place_warnings = _start(header, data == path)
+    deflated = is_gzip(data)
+    dtype = np.dtype(_TYPES[int(header["datatype"])])
+    shape = tuple(reversed(sizes)) + dtype.shape
+    geometry, warnings = _geometry(path, header, len(sizes) - (channel_axis is not None))
+    if dtype.shape:
+        channel_axis = -1
+    scale, scale_warnings = _scale(header, dtype)
+    return Stored(
+        "NIfTI" if _is_nifti(header) else "Analyze",
+        data,
+        0,
+        start,
+        deflated,
+        dtype.base.newbyteorder(order),
+        shape,
+        channel_axis,
+        geometry,
+        scale,
+        warnings + place_warnings + scale_warnings,
+    )
+
+
+def _start(header: Any, one_file: bool) -> tuple[int, tuple[str, ...]]:
+    """Where the voxels begin; in one file they cannot lie within the header."""
+    start = max(0, int(header["offset"]))
+    if not one_file or start >= header.dtype.itemsize:
+        return start, ()
+    behind = 352 if header.dtype.itemsize == HEADER.itemsize else 544
+    # 0 is what programs write that mean the usual place.
+    return behind, (_INSIDE,) if start else ()
+
+
+def peek(path: Path, count: int = 1024) -> bytes:
+    """The first bytes of a file, decompressed if it is a gzip file."""
+    with path.open("rb") as file:
+        start = file.read(count)
+        if not start.startswith(b"\x1f\x8b"):
+            return start
+        packed, found = start + file.read(64 * count), b""
+        try:
+            # A file may be made of many small streams, one behind the other.
+            while len(found) < count and packed.startswith(b"\x1f\x8b"):
+                decoder = zlib.decompressobj(wbits=31)
+                found += decoder.decompress(packed, count - len(found))
+                packed = decoder.unused_data
+            return found
+        except zlib.error:
+            raise UserError(f"{path.name} is damaged: it cannot be decompressed.", AGAIN) from None
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file is compressed, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _parse(start: bytes) -> tuple[Any, Literal["<", ">"]] | None:
+    """The fields of a header and its byte order."""
+    for record, size in ((HEADER, 348), (HEADER_2, 540)):
+        for order in _ORDERS:
+            if len(start) >= size:
+                header = np.frombuffer(start, record.newbyteorder(order), 1)[0]
+                if header["size"] == size and 0 < header["dim"][0] < 8:
+                    return header, order
+    return None
+
+
+def _header_of(path: Path) -> Path:
+    """The header of a pair, whichever of its two files was chosen."""
+    name = path.name.lower()
+    if not name.endswith((".img", ".img.gz")):
+        return path
+    cut = len(".img.gz") if name.endswith(".gz") else len(".img")
+    return _partner(path, path.name[:-cut], (".hdr", ".hdr.gz", ".HDR"))
+
+
+def _voxels_of(path: Path) -> Path:
+    cut = len(".hdr.gz") if path.name.lower().endswith(".gz") else len(".hdr")
+    return _partner(path, path.name[:-cut], (".img", ".img.gz", ".IMG"))
+
+
+def _partner(path: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
+    for suffix in suffixes:
+        if (found := path.with_name(stem + suffix)).is_file():
+            return found
+    raise UserError(
+        f"{path.name} is one of a pair of files, and {stem}{suffixes[0]} is missing.",
+        "Put both files into one folder.",
+    )
+
+
+def _sizes(path: Path, header: Any) -> tuple[tuple[int, ...], int | None]:
+    """Sizes, fastest axis first, and which axis of the reversed sizes is none of space."""
+    count = int(header["dim"][0])
+    sizes = [int(size) for size in header["dim"][1 : count + 1]]
+    if count < 2 or min(sizes) < 1:
+        raise UserError(f"{path.name} announces no image of two or three axes.", AGAIN)
+    extra = [size for size in sizes[3:] if size > 1]
+    if len(extra) > 1:
+        raise UserError(
+            f"{path.name} has {count} axes ({' x '.join(map(str, sizes))}), too many to be shown.",
+            "Export one volume of it.",
+        )
+    if not extra:
+        return tuple(sizes[:3]), None
+    # SimpleITK writes pictures of several channels so; a vector image of one slice is the same.
+    space = sizes[:2] if count == 5 and sizes[2] == 1 else sizes[:3]
+    return (*space, *extra), 0
+
+
+def _geometry(path: Path, header: Any, ndim: int) -> tuple[Geometry, tuple[str, ...]]:
+    patched, warnings = _plain(header, ndim)
+    warnings += _without_damage(patched, path)
+    with tempfile.TemporaryDirectory() as folder:
+        # SimpleITK itself, asked for a.nii.gz, would read the voxels of an a.nii beside it.
+        copy = Path(folder) / "header.nii"
+        copy.write_bytes(patched.tobytes() + bytes(4))
+        geometry = itk_header(copy, "NiftiImageIO", path.name)[2]
+    return geometry, warnings + _conflict(patched, geometry)
+
+
+def _without_damage(header: Any, path: Path) -> tuple[str, ...]:
+    """Leave out a transform that is not made of numbers, of which SimpleITK would make something.
+
+    Raises
+    ------
+    UserError
+        If there is no other.
+    """
+    sound = {
+        "sform": bool(np.isfinite(header["rows"]).all()),
+        "qform": bool(np.isfinite([*header["quaternion"], *header["shift"]]).all()),
+    }
+    given = [name for name in sound if header[name] > 0]
+    damaged = [name for name in given if not sound[name]]
+    if not damaged:
+        return ()
+    if damaged == given:
+        raise UserError(f"The header of {path.name} is damaged: its position is no number.", AGAIN)
+    header[damaged[0]] = 0
+    return (f"The {damaged[0]} of the header is damaged; the other position is used.",)
+
+
+def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
+    """The same geometry in a NIfTI-1 header of a scalar image."""
+    plain = np.zeros((), HEADER)
+    for name in ("units", "qform", "sform", "quaternion", "shift", "rows"):
+        plain[name] = header[name] if _is_nifti(header) else 0
+    plain["size"], plain["magic"], plain["offset"] = 348, b"n+1", 352
+    plain["datatype"], plain["bitpix"] = 2, 8
+    plain["dim"] = [ndim, *np.minimum(header["dim"][1 : ndim + 1], 32767), *[1] * (7 - ndim)]
+    size = np.abs(np.array(header["pixdim"][1 : ndim + 1], float))
+    missing = ~(np.isfinite(size) & (size > 0))
+    plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
+    if plain["sform"] > 0 and plain["qform"] <= 0:
+        return plain, ()
+    turned: tuple[str, ...] = ()
+    if plain["sform"] <= 0 < plain["qform"]:
+        length = float(np.square(plain["quaternion"], dtype=float).sum())
+        turned = (_NO_ROTATION,) if length > 1.01 else ()
+    axes = ["xyz"[i] for i in np.flatnonzero(missing) if header["dim"][i + 1] > 1]
+    said = (
+        f"The header gives no voxel size along {' and '.join(axes)}; 1 mm is assumed, so distances "
+        "and volumes are not to be trusted."
+    )
+    return plain, (*turned, said) if axes else turned
+
+
+def _is_nifti(header: Any) -> bool:
+    """Whether a header is more than one of Analyze 7.5, which has no transforms."""
+    return bool(header["magic"][:2] in (b"n+", b"ni"))
+
+
+def _conflict(header: Any, geometry: Geometry) -> tuple[str, ...]:
+    if header["qform"] <= 0 and header["sform"] <= 0:
+        return (_NOWHERE,)
+    if header["qform"] <= 0 or header["sform"] <= 0 or header["dim"][0] < 3:
+        return ()
+    ends = np.array(np.meshgrid(*([0.0, size - 1.0] for size in header["dim"][1:4]))).reshape(3, -1)
+    ends = np.vstack([ends, np.ones(8)])
+    places = {
+        name: matrix @ ends
+        for name, matrix in (("qform", _qform(header)), ("sform", np.array(header["rows"], float)))
+    }
+    apart = np.linalg.norm(places["qform"] - places["sform"], axis=0).max()
+    if apart < 0.1 * min(geometry.spacing):
+        return ()
+    matrix = np.array(geometry.direction).reshape(3, 3) * geometry.spacing
+    used = np.diag([-1, -1, 1]) @ np.column_stack([matrix, geometry.origin]) @ ends
+    errors = {name: np.abs(place - used).max() for name, place in places.items()}
+    said = (
+        f"The file gives two positions that disagree by {apart:.3g} mm (qform and sform); the "
+        f"{min(errors, key=lambda name: errors[name])} is used."
+    )
+    return (said,)
+
+
+def _qform(header: Any) -> Any:
+    """The qform as a 3 x 4 matrix, RAS (NIfTI-1 standard, method 2)."""
+    b, c, d = (float(part) for part in header["quaternion"])
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    rotation = np.array([
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
+    ])  # fmt: skip
+    factor = np.array([1, 1, -1 if header["pixdim"][0] < 0 else 1])
+    return np.column_stack([rotation * header["pixdim"][1:4] * factor, header["shift"]])
+
+
+def _scale(header: Any, dtype: np.dtype[Any]) -> tuple[tuple[float, float], tuple[str, ...]]:
+    slope, intercept = float(header["slope"]), float(header["intercept"])
+    if slope == 0 or dtype.shape or not _is_nifti(header):
+        return (1.0, 0.0), ()
+    if not (np.isfinite(slope) and np.isfinite(intercept)):
+        return (1.0, 0.0), ("The header's scale is not a number; the values are shown as stored.",)
+    return (slope, intercept), ()

@@ -1,0 +1,177 @@
+"""Headers of NRRD and MetaImage files: text that says where the voxels lie, and how.
+
+Geometry is SimpleITK's. A header with something rarer than one plain or compressed block of
+voxels gives None: SimpleITK then reads the whole file.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.voxels import AGAIN, Stored, itk_header
+
+_NRRD_TYPES = {
+    "i1": "signed char|int8|int8_t",
+    "u1": "uchar|unsigned char|uint8|uint8_t",
+    "i2": "short|short int|signed short|signed short int|int16|int16_t",
+    "u2": "ushort|unsigned short|unsigned short int|uint16|uint16_t",
+    "i4": "int|signed int|int32|int32_t",
+    "u4": "uint|unsigned int|uint32|uint32_t",
+    "i8": "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t",
+    "u8": "ulonglong|unsigned long long|unsigned long long int|uint64|uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+
+
+_META_TYPES = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
+    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+}  # fmt: skip
+
+
+_META_PLACES = (
+    "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
+    "ElementSpacing", "ElementSize",
+)  # fmt: skip
+
+
+_IN_SPACE = ("domain", "space", "???", "none")
+
+
+_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+
+
+_LONGEST = 1 << 20
+
+
+_NO_SIZE = (
+    "The header gives no voxel size; 1 mm is assumed, so distances and volumes are not to be "
+    "trusted."
+)
+
+
+def read_nrrd(path: Path) -> Stored | None:
+    """Read the header of an NRRD or NHDR file."""
+    start = _start(path)
+    # An attached header ends with an empty line, a detached one may end with the file.
+    end = re.search(rb"\r?\n\r?\n", start)
+    text = start[: end.start() if end else None].decode("utf-8", "replace")
+    found = re.findall(r"^([^#:\n]+): *([^\r\n]*)", text, re.MULTILINE)
+    fields = {key.lower().replace(" ", ""): value.strip() for key, value in found}
+    encoding = fields.get("encoding", "").lower()
+    name = fields.get("type", "").lower()
+    kind = next((code for code, names in _NRRD_TYPES.items() if name in names.split("|")), "")
+    if not kind or encoding not in ("raw", "gzip", "gz") or int(fields.get("lineskip", 0)):
+        return None
+    return _stored(
+        "NRRD",
+        path,
+        fields.get("datafile", ""),
+        end.end() if end else len(start),
+        skip=int(fields.get("byteskip", 0)),
+        deflated=encoding != "raw",
+        dtype=(">" if fields.get("endian", "").lower() == "big" else "<") + kind,
+        sizes=tuple(int(size) for size in fields["sizes"].split()),
+        said=_told_by_nrrd(fields),
+    )
+
+
+def _told_by_nrrd(fields: dict[str, str]) -> tuple[str, ...]:
+    said = []
+    if "spacedirections" not in fields:
+        sizes = fields.get("spacings", "").split()
+        kinds = fields.get("kinds", "").split() or ["domain"] * len(sizes)
+        in_space = [size for size, kind in zip(sizes, kinds, strict=False) if kind in _IN_SPACE]
+        if not in_space or not all(math.isfinite(float(size)) for size in in_space):
+            said.append(_NO_SIZE)
+    units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))) - {"", "mm", "none", "???"}
+    if units:
+        said.append(f"The header gives lengths in {', '.join(sorted(units))}; mm are assumed.")
+    return tuple(said)
+
+
+def read_metaimage(path: Path) -> Stored | None:
+    """Read the header of an MHA or MHD file."""
+    start = _start(path)
+    end = re.search(rb"^ElementDataFile\s*=[^\n]*\n?", start, re.MULTILINE)
+    if end is None:
+        raise UserError(f"{path.name} is no complete MetaImage header.", AGAIN)
+    lines = start[: end.end()].decode("utf-8", "replace").splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in lines)}
+    kind = _META_TYPES.get(fields["ElementType"], "")
+    numbers = " ".join(fields.get(name, "") for name in _META_PLACES).lower().split()
+    if not kind or not {"nan", "-nan", "inf", "-inf"}.isdisjoint(numbers):
+        # SimpleITK would take bytes for a kind that it does not know, and 0 for no number.
+        raise UserError(f"The header of {path.name} is damaged.", AGAIN)
+    if not _true(fields.get("BinaryData", "True")):
+        return None
+    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
+    sizes = tuple(int(size) for size in fields["DimSize"].split())
+    channels = int(fields.get("ElementNumberOfChannels", 1))
+    name = fields["ElementDataFile"]
+    return _stored(
+        "MetaImage",
+        path,
+        "" if name.upper() == "LOCAL" else name,
+        end.end(),
+        skip=int(fields.get("HeaderSize", 0)),
+        deflated=_true(fields.get("CompressedData", "")),
+        dtype=(">" if _true(big) else "<") + kind,
+        sizes=(channels, *sizes) if channels > 1 else sizes,
+        said=() if {"ElementSpacing", "ElementSize"} & set(fields) else (_NO_SIZE,),
+    )
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
+
+
+def _true(text: str) -> bool:
+    return text.lower() in ("true", "t", "1")
+
+
+def _stored(
+    label: str,
+    path: Path,
+    data_name: str,
+    offset: int,
+    *,
+    skip: int,
+    deflated: bool,
+    dtype: str,
+    sizes: tuple[int, ...],
+    said: tuple[str, ...],
+) -> Stored | None:
+    """Compare the sizes (fastest axis first) with SimpleITK's understanding of the header."""
+    if data_name.upper().startswith("LIST") or "%" in data_name:
+        return None
+    data = path.parent / data_name if data_name else path
+    if not data.is_file():
+        raise UserError(
+            f"The voxels of {path.name} lie in another file, {data_name}, which is missing.",
+            "Put both files into one folder.",
+        )
+    size, components, geometry = itk_header(path, _IO[label], path.name)
+    if sizes == size and components == 1 and len(size) <= 4:
+        channel_axis = 0 if len(size) == 4 else None
+    elif sizes == (components, *size) and len(size) <= 3:
+        channel_axis = -1
+    else:
+        return None
+    kind: np.dtype[Any] = np.dtype(dtype)
+    start = 0 if data_name else offset
+    if skip < 0:
+        # By the rules of both formats the voxels are then the last bytes of the file.
+        start = max(0, data.stat().st_size - math.prod(sizes) * kind.itemsize)
+    else:
+        start += skip
+    return Stored(
+        label, data, start, 0, deflated, kind, sizes[::-1], channel_axis, geometry, warnings=said
+    )

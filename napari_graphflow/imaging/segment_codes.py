@@ -1,0 +1,60 @@
+"""Codes of SNOMED CT for the names of structures, from the dictionary that comes with pydicom."""
+
+import re
+
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+#: Groups of the standard in which a name is looked up, in this order, and the category of each:
+#: lesions (7159), tissues (7166), the common structures of the body (7151).
+_GROUPS = (
+    ("cid7159", "MorphologicallyAbnormalStructure"),
+    ("cid7166", "Tissue"),
+    ("cid7151", "AnatomicalStructure"),
+)
+
+
+_SAME = {
+    "tumor": "neoplasm", "tumour": "neoplasm", "oedema": "edema", "oesophagus": "esophagus",
+    "urinarybladder": "bladder", "thyroidgland": "thyroid",
+}  # fmt: skip
+
+
+#: In the group of lesions, and no lesions.
+_NO_STRUCTURE = ("normal", "background")
+
+
+_SIDES = {"left": "Left", "right": "Right"}
+
+
+def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
+    """Look up a name such as ``liver``, ``Left kidney`` or ``tumour``.
+
+    Returns
+    -------
+    category, structure, side
+        Or None where the dictionary does not have exactly this name, in the singular or plural.
+    """
+    words = re.findall(r"[^\W_]+", name.casefold())
+    sides = [word for word in words if word in _SIDES]
+    plain = "".join(word for word in words if word not in _SIDES)
+    if len(sides) > 1:
+        return None
+    # A left ventricle is a structure of its own, a left kidney a kidney on the left.
+    tries: list[tuple[str, str | None]] = [
+        ("".join(words), None),
+        (plain, _SIDES[sides[0]] if sides else None),
+    ]
+    for key, side in tries:
+        for one in (key, key.removesuffix("s")):
+            if found := _find(_SAME.get(one, one)):
+                return *found, getattr(codes.SCT, side) if side else None
+    return None
+
+
+def _find(key: str) -> tuple[Code, Code] | None:
+    for group, category in _GROUPS:
+        for keyword, code in getattr(codes, group).concepts.items():
+            if keyword.casefold() == key not in _NO_STRUCTURE and code.scheme_designator == "SCT":
+                return getattr(codes.SCT, category), code
+    return None

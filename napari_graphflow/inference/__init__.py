@@ -1,0 +1,1 @@
+"""Use a trained network: masks, maps, the worker's server."""

@@ -1,0 +1,251 @@
+"""What EMKD compares, as data to be shown: importance maps and the affinity of regions.
+
+Both are properties of a network's features and not of the tissue. They are formed from the tap
+``hi`` (stride 8) or ``lo`` (stride 2) of the encoder, window by window, and joined.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_graphflow.distillation.emkd.losses import affinity_matrix, region_weights
+from napari_graphflow.distillation.graph_flow.maps import to_input_grid
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.preprocessing import prepare, prepare_labels, restore_maps
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.predict import Cancelled, Progress, over_windows, segment
+from napari_graphflow.models.compatibility import check_fits
+from napari_graphflow.models.saved import Model
+from napari_graphflow.networks.taps import Output, strides_of
+
+NOTE = "Where and how a network responds inside, not a probability and no tissue property."
+
+
+#: Share of the voxels of an importance map that lie below 1.
+SCALE_PERCENTILE = 99
+
+
+@dataclass(frozen=True)
+class ImportanceMaps:
+    """Importance maps in the grid of the image, 1 at the 99th percentile of each.
+
+    Attributes
+    ----------
+    student, teacher
+        Not negative; the teacher's only if a teacher was given.
+    difference
+        Teacher minus student.
+    agreement
+        Cosine of the two maps, 0 to 1; None without a teacher.
+    notes
+        Sentences that belong beside the pictures.
+    """
+
+    student: Volume
+    teacher: Volume | None
+    difference: Volume | None
+    agreement: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RegionAffinity:
+    """How alike the regions of an image are to a network: cosines of their mean features.
+
+    Attributes
+    ----------
+    classes
+        Names, in the order of rows and columns.
+    voxels
+        (R,), size of each region in voxels of the prepared image.
+    student, teacher
+        (R, R), -1 to 1, NaN where a region is not in the image; the teacher's only if a teacher
+        was given.
+    difference
+        Teacher minus student.
+    notes
+        Sentences that belong beside the matrices.
+    """
+
+    classes: tuple[str, ...]
+    voxels: NDArray[np.float64]
+    student: NDArray[np.float64]
+    teacher: NDArray[np.float64] | None
+    difference: NDArray[np.float64] | None
+    notes: tuple[str, ...]
+
+
+def importance_maps(
+    student: Model,
+    volume: Volume,
+    teacher: Model | None = None,
+    *,
+    tap: str = "hi",
+    power: int = 2,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> ImportanceMaps:
+    """Draw ``sum_k |F[k, u]|^p`` of a student and, beside it, of a teacher.
+
+    Parameters
+    ----------
+    student, teacher
+        Loaded models.
+    volume
+        An image as it was stored.
+    tap
+        Which map of features.
+    power
+        p; 2 shows more than the 4 of the loss, which leaves a few bright spots.
+    progress, cancelled
+        As in :func:`napari_graphflow.inference.predict.segment`.
+
+    Raises
+    ------
+    UserError
+        If the image does not fit a model, or a network has no such tap.
+    """
+
+    def draw(model: Model) -> Volume:
+        def compute(windows: Tensor) -> Tensor:
+            features = _tap(model.module(windows), tap).float()
+            size = tuple(windows.shape[2:])
+            strides = strides_of(features.shape[2:], size)
+            return to_input_grid(features.abs().pow(power).sum(1), strides, size)[:, None]
+
+        prepared = prepare(volume, model.card.preprocessing)
+        maps = _over(model, compute, prepared.array, progress, cancelled)
+        restored = restore_maps(maps.numpy(), prepared, smooth=False).array[..., 0]
+        top = float(np.percentile(restored, SCALE_PERCENTILE)) or float(restored.max()) or 1.0
+        return volume.with_array(restored / top, channels=False)
+
+    check_fits(volume, student.card)
+    mine = draw(student)
+    if teacher is None:
+        return ImportanceMaps(mine, None, None, None, (NOTE,))
+    check_fits(volume, teacher.card)
+    theirs = draw(teacher)
+    both = [one.array.astype(np.float64).ravel() for one in (mine, theirs)]
+    length = math.prod(float(np.linalg.norm(one)) for one in both)
+    agreement = float(both[0] @ both[1]) / length if length else 0.0
+    difference = theirs.with_array(theirs.array - mine.array)
+    return ImportanceMaps(mine, theirs, difference, agreement, (NOTE,))
+
+
+def region_affinity(
+    student: Model,
+    volume: Volume,
+    labels: Volume | None = None,
+    teacher: Model | None = None,
+    *,
+    tap: str = "hi",
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> RegionAffinity:
+    """Tell how alike the regions of an image are to a student and to its teacher.
+
+    Features are averaged over the whole image, weighted by the share that a region has in each
+    cell, before the cosines are taken. Where the size is no multiple of the window's, the last
+    windows along an axis reach back over those before them, and the cells there count twice.
+
+    Parameters
+    ----------
+    student, teacher
+        Loaded models, of the same classes.
+    volume
+        An image as it was stored.
+    labels
+        Mask of class indices in the same grid; None takes the student's own.
+    tap, progress, cancelled
+        As in :func:`importance_maps`.
+
+    Raises
+    ------
+    UserError
+        If image, mask and models do not fit each other, or a network has no such tap.
+    """
+    check_fits(volume, student.card)
+    notes = [NOTE]
+    if labels is None:
+        labels = segment(student, volume, progress=progress, cancelled=cancelled).labels
+        notes.append("The regions are those that the student found, not those of a reference.")
+    if labels.shape != volume.shape:
+        raise UserError(
+            f"The mask has the size {labels.shape}, the image {volume.shape}.",
+            "Choose a mask of this image.",
+        )
+    mine, voxels = _affinity(student, volume, labels, tap, progress, cancelled)
+    classes = tuple(sorted(student.card.classes, key=student.card.classes.__getitem__))
+    if teacher is None:
+        return RegionAffinity(classes, voxels, mine, None, None, tuple(notes))
+    check_fits(volume, teacher.card)
+    if teacher.card.classes != student.card.classes:
+        raise UserError(
+            f"The teacher {teacher.card.name} knows other classes than {student.card.name}.",
+            "Choose the teacher of this student.",
+        )
+    theirs, _ = _affinity(teacher, volume, labels, tap, progress, cancelled)
+    return RegionAffinity(classes, voxels, mine, theirs, theirs - mine, tuple(notes))
+
+
+def _affinity(
+    model: Model,
+    volume: Volume,
+    labels: Volume,
+    tap: str,
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    classes = len(model.card.classes)
+    prepared = prepare(volume, model.card.preprocessing)
+    mask = prepare_labels(labels, model.card.preprocessing)
+    # The mask goes through the windows with the image; what is added around it is a 0, no class.
+    stacked = np.concatenate([prepared.array, mask[None].astype(np.float32) + 1])
+    sums: list[Tensor] = []
+
+    def compute(windows: Tensor) -> Tensor:
+        features = _tap(model.module(windows[:, :-1]), tap).double()
+        found = windows[:, -1].round().long() - 1
+        weights = region_weights(found, classes, features.shape[2:], "area").double()
+        sums.append(torch.einsum("brn,bkn->rk", weights.flatten(2), features.flatten(2)))
+        return torch.zeros_like(windows[:, :1])
+
+    _over(model, compute, stacked, progress, cancelled)
+    voxels = np.array([np.count_nonzero(mask == label) for label in range(classes)], float)
+    matrix = affinity_matrix(torch.stack(sums).sum(0)).cpu()
+    present = torch.from_numpy(voxels > 0)
+    matrix[~(present[:, None] & present)] = math.nan
+    return matrix.numpy(), voxels
+
+
+def _over(
+    model: Model,
+    compute: Callable[[Tensor], Tensor],
+    array: NDArray[np.float32],
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> Tensor:
+    return over_windows(
+        compute,
+        array,
+        model.card.dims,
+        model.card.patch_size,
+        device=model.device,
+        overlap=0.0,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def _tap(output: Output, name: str) -> Tensor:
+    if name not in output.taps:
+        raise UserError(
+            f"The network has no tap called {name}.",
+            f"It has {', '.join(output.taps) or 'none'}; taps are named when it is imported.",
+        )
+    return output.taps[name]

@@ -1,0 +1,182 @@
+"""Segment files: images and folders in, masks with the image's geometry out."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
+from napari_graphflow.imaging.files import kind_of, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.models.devices import resolve_device
+from napari_graphflow.models.saved import load_model
+
+#: Endings that are tried in a folder, longest first because ``.nii`` is part of ``.nii.gz``.
+ENDINGS = (
+    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
+    ".bmp",
+)  # fmt: skip
+
+
+#: Masks are written in a format without loss: these keep theirs.
+KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
+
+
+_SEG = ".dcm"
+
+
+def segment_files(
+    inputs: Iterable[Path],
+    model_folder: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    probabilities: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Segment images one after the other.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders of files, or folders with a DICOM series.
+    model_folder
+        A saved model.
+    out
+        A file if there is one image and `out` has the ending of an image, or ``.dcm`` for a DICOM
+        segmentation of a DICOM series; otherwise a folder.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    probabilities
+        Whether to write ``NAME-probabilities`` beside each mask, a channel for each class.
+    overwrite
+        Whether masks that exist may be replaced.
+    progress
+        Called with the name of the image, the windows done, and their total.
+
+    Returns
+    -------
+    list of dict
+        ``image``, ``mask``, ``seconds``, ``peak_bytes`` and ``device`` of each.
+
+    Raises
+    ------
+    UserError
+        If an image cannot be read or does not fit the model, or a mask exists already.
+    """
+    images = [image for path in inputs for image in find_images(path)]
+    if not images:
+        raise UserError("There is nothing to segment.", "Give image files, or folders with images.")
+    targets = _targets(images, out)
+    taken = [target for target in targets if target.exists()]
+    if taken and not overwrite:
+        raise UserError(f"{taken[0]} exists already.", "Choose another place, or use --overwrite.")
+    model = load_model(model_folder, resolve_device(device))
+    written = []
+    for path, target in zip(images, targets, strict=True):
+        started = time.perf_counter()
+        volume = read_volume(path)
+        prediction = segment(
+            model,
+            volume,
+            probabilities=probabilities,
+            progress=None if progress is None else _named(progress, path.name),
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix.lower() == _SEG:
+            _write_segments(target, prediction.labels, path, volume, model.card.classes)
+        else:
+            write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
+        if prediction.probabilities is not None:
+            stem, ending = split_ending(target)
+            stem = stem.removesuffix(_SEG)
+            write_volume(
+                target.with_name(f"{stem}-probabilities{_soft(ending)}"), prediction.probabilities
+            )
+        written.append(
+            {
+                "image": str(path),
+                "mask": str(target),
+                "seconds": round(time.perf_counter() - started, 3),
+                "peak_bytes": prediction.peak_bytes,
+                "device": prediction.device,
+            }
+        )
+    return written
+
+
+def _write_segments(
+    target: Path, labels: Volume, source: Path, volume: Volume, classes: dict[str, int]
+) -> None:
+    """Write a DICOM segmentation; where that cannot be, the work is kept in another file."""
+    try:
+        write_segments(target, labels, source, classes)
+    except UserError as error:
+        kept = target.with_name(f"{target.stem}-{time.strftime('%Y%m%d-%H%M%S')}.nii.gz")
+        write_labels(kept, labels.array, volume, classes=classes)
+        raise UserError(error.text, f"The mask was written to {kept} instead.") from None
+
+
+def find_images(path: Path) -> list[Path]:
+    """The images at a path: a file, the images of a folder, or a folder that is a DICOM series."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"There is no file or folder {path}.", "Check the path.")
+    images = sorted(p for p in path.iterdir() if p.is_file() and split_ending(p)[1])
+    return images or [path]
+
+
+def split_ending(path: Path) -> tuple[str, str]:
+    """Split a file name into stem and image ending; no ending where it is not an image's."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], path.name[-len(ending) :].lower()
+    return path.name, ""
+
+
+def _targets(images: list[Path], out: Path) -> list[Path]:
+    if (split_ending(out)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
+        if len(images) > 1:
+            raise UserError(
+                f"{len(images)} images cannot be written to the one file {out}.",
+                "Give a folder instead.",
+            )
+        if out.suffix.lower() == _SEG and kind_of(images[0]) != "DICOM":
+            raise UserError(
+                f"{images[0].name} is no DICOM series, and a DICOM segmentation belongs to one.",
+                "Choose another ending, such as .nii.gz.",
+            )
+        if out.suffix.lower() == _SEG:
+            load_highdicom()  # what is missing is said before the work
+        return [out]
+    targets = []
+    for image in images:
+        stem, ending = split_ending(image)
+        # nnU-Net names images CASE_0000 and masks CASE.
+        ending = (
+            ending
+            if ending in KEPT
+            else ".png"
+            if ending in (".jpg", ".jpeg", ".bmp")
+            else ".nii.gz"
+        )
+        targets.append(out / f"{stem.removesuffix('_0000')}{ending}")
+    doubled = {target for target in targets if targets.count(target) > 1}
+    if doubled:
+        raise UserError(
+            f"Several images would be written to {min(doubled)}.", "Segment them separately."
+        )
+    return targets
+
+
+def _soft(ending: str) -> str:
+    """Ending of a file that can hold decimal numbers in any number of channels."""
+    return ending if ending in (".nii.gz", ".nii", ".nrrd", ".mha") else ".nii.gz"
+
+
+def _named(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(name, done, total)

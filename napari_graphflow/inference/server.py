@@ -1,0 +1,366 @@
+"""The inference worker's own process: one JSON object per line in, one per line out.
+
+Requests are served one at a time; ``cancel`` and ``shutdown`` are seen meanwhile. Arrays pass as
+``.npy`` files. The process ends when its input closes, because then the window is gone, and after
+an idle time.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow import __version__
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.errors import UserError
+from napari_graphflow.system.failures import explain
+
+if TYPE_CHECKING:
+    from napari_graphflow.imaging.volume import Volume
+    from napari_graphflow.models.saved import Model
+
+
+IDLE_SECONDS = 600.0
+
+
+#: Seconds that a running request may take to stop after the window is gone.
+LAST_SECONDS = 2.0
+
+
+PROGRESS_EVERY = 0.05
+
+
+MODELS_KEPT = 2
+
+
+LIGHTER = "a smaller model, or a part of the image"
+
+
+class Request:
+    """One request while it is served.
+
+    Attributes
+    ----------
+    id, op
+        Number given by the window, and the operation.
+    fields
+        What was asked, as it came.
+    """
+
+    def __init__(self, fields: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+        self.id: int = fields["id"]
+        self.op: str = fields["op"]
+        self.fields = fields
+        self._send = send
+        self._cancelled = threading.Event()
+        self._phase = ""
+        self._started = self._told = 0.0
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def cancelled(self) -> bool:
+        """Whether the window no longer wants the result."""
+        return self._cancelled.is_set()
+
+    def phase(self, name: str) -> None:
+        """Say what comes now."""
+        self._phase, self._started = name, time.monotonic()
+        self.reply("progress", phase=name, done=0, total=0, eta_s=None)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the phase is."""
+        now = time.monotonic()
+        if now - self._told < PROGRESS_EVERY and done < total:
+            return
+        self._told = now
+        eta = (now - self._started) / done * (total - done) if done else None
+        self.reply("progress", phase=self._phase, done=done, total=total, eta_s=eta)
+
+    def reply(self, event: str, **fields: Any) -> None:
+        self._send({"id": self.id, "event": event, **fields})
+
+
+Handler = Callable[[Request], dict[str, Any]]
+
+
+def main() -> int:
+    """Serve on standard input and output until the input closes or nobody has asked for long."""
+    # Ctrl-C in the terminal is meant for the window, whose end we see on our input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whatever a library prints, in Python or in C, must not get between the replies.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    idle = float(os.environ.get("GRAPHFLOW_WORKER_IDLE_S", IDLE_SECONDS))
+    serve(HANDLERS, sys.stdin, replies, idle)
+    return 0
+
+
+def serve(
+    handlers: Mapping[str, Handler], requests: Iterable[str], replies: TextIO, idle: float
+) -> None:
+    """Answer requests, one after the other.
+
+    Parameters
+    ----------
+    handlers
+        By operation, what computes the fields of the result. Any exception becomes an error reply,
+        or ``cancelled`` if the request was cancelled.
+    requests
+        Lines of JSON; their end ends everything.
+    replies
+        Receives lines of JSON.
+    idle
+        Seconds without a request after which this function returns.
+    """
+    server = _Server(replies)
+    threading.Thread(target=server.listen, args=(requests,), name="requests", daemon=True).start()
+    with suppress(queue.Empty, BrokenPipeError):
+        while (request := server.waiting.get(timeout=idle)) is not None:
+            usable = _answer(request, handlers)
+            del server.known[request.id]
+            if not usable:
+                return
+
+
+class _Server:
+    """What the thread that listens and the one that answers share."""
+
+    def __init__(self, replies: TextIO) -> None:
+        self.waiting: queue.Queue[Request | None] = queue.Queue()
+        self.known: dict[int, Request] = {}
+        self._replies = replies
+        self._writing = threading.Lock()
+
+    def listen(self, requests: Iterable[str]) -> None:
+        with suppress(ValueError):  # the torn line of a window that was killed
+            for line in requests:
+                fields = json.loads(line)
+                if fields["op"] == "shutdown":
+                    break
+                self._take(fields)
+        for request in list(self.known.values()):
+            request.cancel()
+        self.waiting.put(None)
+        # A native call cannot be interrupted, but nobody waits for its result any more.
+        time.sleep(LAST_SECONDS)
+        os._exit(0)
+
+    def _take(self, fields: dict[str, Any]) -> None:
+        if fields["op"] == "cancel":
+            request = self.known.get(fields["id"])
+            if request is not None:
+                request.cancel()
+            return
+        request = Request(fields, self._send)
+        self.known[request.id] = request
+        self.waiting.put(request)
+
+    def _send(self, reply: dict[str, Any]) -> None:
+        with self._writing:
+            self._replies.write(json.dumps(reply, default=str) + "\n")
+            self._replies.flush()
+
+
+def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
+    """Answer a request; False if the process is better ended afterwards."""
+    if request.cancelled():
+        request.reply("cancelled")
+        return True
+    try:
+        if request.op not in handlers:
+            raise UserError(f"The worker knows no {request.op}.", "Restart napari.")
+        result = handlers[request.op](request)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if request.cancelled():
+            request.reply("cancelled")
+            return True
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        why = explain(error, lighter=LIGHTER)
+        request.reply("error", code=why.code, text=why.text, hint=why.hint)
+        # Memory that ran out is only surely given back by ending; the next request starts afresh.
+        return not why.code.startswith("out_of")
+    request.reply("result", **result)
+    return True
+
+
+def _ping(request: Request) -> dict[str, Any]:
+    return {"version": __version__}
+
+
+def _segment(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    model = _load(request, fields["model"], fields.get("device", "auto"))
+    from napari_graphflow.inference.predict import segment
+
+    volume = _read_volume(fields)
+    request.phase("segmenting")
+    prediction = segment(
+        model,
+        volume,
+        progress=request.progress,
+        cancelled=request.cancelled,
+        probabilities=bool(fields.get("probabilities")),
+    )
+    out = Path(fields["out"])
+    result: dict[str, Any] = {"labels": _write(out / "labels.npy", prediction.labels.array)}
+    if prediction.probabilities is not None:
+        soft = prediction.probabilities.array.astype(np.float16)
+        result["probabilities"] = _write(out / "probabilities.npy", soft)
+    return result | {
+        "classes": model.card.classes,
+        "model": model.card.name,
+        "seconds": prediction.seconds,
+        "peak_bytes": prediction.peak_bytes,
+        "device": prediction.device,
+    }
+
+
+def _heatmap(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.inference.graph_flow_maps import variation_maps
+
+    volume = _read_volume(fields)
+    request.phase("drawing the variation maps")
+    maps = variation_maps(
+        student,
+        volume,
+        teacher,
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    return {"notes": maps.notes} | _write_parts(request, maps, lambda drawn: drawn.array)
+
+
+def _importance(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.inference.emkd_maps import importance_maps
+
+    volume = _read_volume(fields)
+    request.phase("drawing the importance maps")
+    maps = importance_maps(
+        student,
+        volume,
+        teacher,
+        tap=fields.get("tap", "hi"),
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    result: dict[str, Any] = {"notes": maps.notes, "agreement": maps.agreement}
+    return result | _write_parts(request, maps, lambda drawn: drawn.array)
+
+
+def _affinity(request: Request) -> dict[str, Any]:
+    fields = request.fields
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.inference.emkd_maps import region_affinity
+
+    volume = _read_volume(fields)
+    labels = None
+    if fields.get("labels"):
+        array = np.load(fields["labels"], mmap_mode="r")
+        labels = volume.with_array(array, channels=False)
+    request.phase("comparing the regions")
+    found = region_affinity(
+        student,
+        volume,
+        labels,
+        teacher,
+        tap=fields.get("tap", "hi"),
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    result: dict[str, Any] = {"notes": found.notes, "classes": found.classes}
+    result["voxels"] = found.voxels.tolist()
+    return result | _write_parts(request, found, lambda matrix: matrix)
+
+
+HANDLERS: dict[str, Handler] = {
+    "ping": _ping,
+    "segment": _segment,
+    "heatmap": _heatmap,
+    "importance": _importance,
+    "affinity": _affinity,
+}
+
+
+def _student_and_teacher(request: Request) -> "tuple[Model, Model | None]":
+    device, folder = request.fields.get("device", "auto"), request.fields.get("teacher")
+    student = _load(request, request.fields["student"], device)
+    return student, _load(request, folder, device) if folder else None
+
+
+def _write_parts(
+    request: Request, found: Any, array: Callable[[Any], NDArray[Any]]
+) -> dict[str, str | None]:
+    """Write what there is of student, teacher and their difference."""
+    out = Path(request.fields["out"])
+    parts = {name: getattr(found, name) for name in ("student", "teacher", "difference")}
+    return {
+        name: None if part is None else _write(out / f"{name}.npy", array(part))
+        for name, part in parts.items()
+    }
+
+
+def _read_volume(fields: dict[str, Any]) -> "Volume":
+    from napari_graphflow.imaging.volume import Volume
+
+    return Volume(
+        np.load(fields["image"], mmap_mode="r"),
+        tuple(fields["spacing"]),
+        tuple(fields["origin"]),
+        tuple(fields["direction"]),
+        channels=bool(fields.get("channels")),
+    )
+
+
+def _write(path: Path, array: NDArray[Any]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    with aside.open("wb") as file:
+        np.save(file, array)
+    aside.replace(path)
+    return str(path)
+
+
+def _load(request: Request, folder: str, device: str) -> "Model":
+    read_model_card(Path(folder))  # a wrong folder is told before the seconds that torch takes
+    if "torch" not in sys.modules:
+        request.phase("starting")
+    _import_torch()
+    request.phase("loading the model")
+    stamps = tuple(sorted((p.name, p.stat().st_mtime_ns) for p in Path(folder).iterdir()))
+    return _load_once(folder, stamps, device)
+
+
+def _import_torch() -> None:
+    import torch
+
+    # One core stays with the window.
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _load_once(folder: str, stamps: tuple[tuple[str, int], ...], device: str) -> "Model":
+    from napari_graphflow.models.devices import resolve_device
+    from napari_graphflow.models.saved import load_model
+
+    return load_model(Path(folder), resolve_device(device))

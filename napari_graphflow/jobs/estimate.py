@@ -1,0 +1,185 @@
+"""What a run will take, measured on a few of its steps before it starts.
+
+Each trial is a process of its own, because a process never gives back its peak memory, and because
+one that is killed for want of memory must not take anybody with it.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.memory import Setting
+from napari_graphflow.system.devices import devices, place
+from napari_graphflow.system.failures import EXIT_CODES, explain_exit
+from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
+
+#: Share of the free memory that a run may take; the rest is for what else happens meanwhile.
+SHARE = 0.9
+
+
+Found = dict[str, Any]
+
+
+OUT_OF_MEMORY = EXIT_CODES["out_of_memory"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes
+    ----------
+    seconds
+        From start to end, reading the data and validating included.
+    peak_bytes, free_bytes
+        Its largest memory use, and what its device has free now.
+    device
+        Where it would run.
+    setting
+        The largest that fits: a smaller batch than the one asked for, then smaller patches.
+    fits
+        Whether that is the one asked for.
+    """
+
+    seconds: float
+    peak_bytes: int
+    free_bytes: int
+    device: str
+    setting: Setting
+    fits: bool
+
+    def __str__(self) -> str:
+        peak, free = self.peak_bytes / 2**30, self.free_bytes / 2**30
+        text = f"about {_duration(self.seconds)}, {peak:.1f} of {free:.1f} GB free on {self.device}"
+        return text if self.fits else f"{text}, with {self.setting}: more does not fit"
+
+
+def estimate(
+    kind: Kind,
+    config: TrainingConfig,
+    say: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Estimate:
+    """Measure a run; where it does not fit, go down to the largest setting that does.
+
+    Parameters
+    ----------
+    kind, config
+        As for :func:`napari_graphflow.jobs.store.create`.
+    say
+        Called with each setting that is tried.
+    cancelled
+        Asked now and then; once it says yes, the measurement is killed and a `UserError` raised.
+
+    Raises
+    ------
+    UserError
+        If not even the smallest setting fits, or the run would fail for another reason.
+    """
+    there = devices()
+    device = place(config.device, there, set()) or config.device
+    free = next((one.free_bytes for one in there if one.name == device), 0)
+    config = config.model_copy(update={"device": device})
+
+    def attempt(batch_size: int, patch_size: tuple[int, ...]) -> tuple[Setting, Found | None]:
+        """What a setting takes; None if it does not fit."""
+        say(f"measuring with batch size {batch_size}")
+        update = {"batch_size": batch_size, "patch_size": patch_size}
+        found = _measure(kind, config.model_copy(update=update), cancelled)
+        setting = Setting(batch_size, tuple(found["patch_size"] or patch_size))
+        fits = not found["out_of_memory"] and found["peak_bytes"] <= SHARE * free
+        return setting, found if fits else None
+
+    too_large = 0
+    setting, found = attempt(config.batch_size, config.patch_size)
+    while found is None:
+        smaller = setting.lighter() if setting.patch_size or setting.batch_size > 1 else None
+        if smaller is None:
+            raise UserError(
+                f"Not even {setting} fits into the free memory of {device}.",
+                "Close other programs, or choose a smaller network.",
+            )
+        too_large = setting.batch_size
+        setting, found = attempt(smaller.batch_size, smaller.patch_size)
+    fits = too_large == 0
+    # The batch was halved: the largest that fits may lie in between.
+    while too_large - setting.batch_size > 1:
+        middle = (too_large + setting.batch_size) // 2
+        tried, more = attempt(middle, setting.patch_size)
+        if more is None:
+            too_large = middle
+        else:
+            setting, found = tried, more
+    seconds = _seconds(config, found)
+    return Estimate(seconds, found["peak_bytes"], free, device, setting, fits)
+
+
+def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) -> Found:
+    with tempfile.TemporaryDirectory(prefix="graphflow-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(config.model_dump_json(), "utf-8")
+        command = [sys.executable, "-m", "napari_graphflow", "jobs", "measure", kind, str(path)]
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+            env=child_environment(), creationflags=NO_CONSOLE,
+        )  # fmt: skip
+        said, complained = _listen(child, cancelled)
+    if child.returncode == 0:
+        return {"out_of_memory": False, **json.loads(said.splitlines()[-1])}
+    if child.returncode in (OUT_OF_MEMORY, -9):
+        return {"out_of_memory": True, "patch_size": _last_patch(said)}
+    if child.returncode == EXIT_CODES["user"]:
+        raise UserError(" ".join(complained.split()).removeprefix("error: "))
+    why = explain_exit(child.returncode, what="The measurement")
+    lines = complained.strip().splitlines()
+    raise UserError(why.text, lines[-1] if lines else why.hint)
+
+
+def _listen(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:
+    while True:
+        try:
+            return child.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            if cancelled():
+                end_process_tree(child.pid, kill=True)
+                child.communicate()
+                raise UserError("The measurement was stopped.") from None
+
+
+def _last_patch(said: str) -> tuple[int, ...]:
+    for line in said.splitlines():
+        if line.startswith('{"patch_size"'):
+            return tuple(json.loads(line)["patch_size"])
+    return ()
+
+
+def _seconds(config: TrainingConfig, found: Found) -> float:
+    dataset = Dataset.open(config.dataset)
+    labelled, validation = len(dataset.labelled("train")), len(dataset.labelled("val"))
+    cases = (config.labelled or labelled) + validation
+    if isinstance(config, DistillationConfig) and config.unlabelled:
+        cases = labelled + validation + len(dataset.unlabelled("train"))
+    validations = -(-config.steps // config.validate_every)
+    seconds: float = (
+        cases * found["reading_s"]
+        + found["preparing_s"]
+        + config.steps * found["step_s"]
+        + validations * validation * found["validating_s"]
+    )
+    return seconds
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,117 @@
+"""Make, list and find the jobs of a folder."""
+
+import itertools
+import json
+import platform
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from napari_graphflow import __version__
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.system.failures import in_words
+from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.folders import jobs_root
+
+
+def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
+    """Make the folder of a new job; nothing runs yet.
+
+    Parameters
+    ----------
+    kind
+        ``train``, or ``distill`` with a `DistillationConfig`.
+    config
+        What to do. Relative paths are taken from the working directory and stored absolute.
+    root
+        Folder in which the job's folder is made; the user's own where None.
+    """
+    # Absolute, because other processes read the folder, from elsewhere.
+    paths = {
+        name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
+    }
+    config = config.model_copy(update=paths)
+    title = _title(config)
+    now = datetime.now(UTC)
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
+    spec = {
+        "kind": kind,
+        "title": title,
+        "created": now.isoformat(),
+        "config": config.model_dump(mode="json"),
+        "versions": _versions(),
+    }
+    root = jobs_root() if root is None else Path(root)
+    with in_words():
+        folder = _new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}")
+        for name in ("control", "checkpoints", "artifacts"):
+            (folder / name).mkdir()
+        # Last, because a folder counts as a job as soon as it has this file.
+        replace_file(folder / "job.json", json.dumps(spec, indent=1).encode())
+    return Job(folder)
+
+
+def list_jobs(root: Path | None = None) -> list[Job]:
+    """All jobs in a folder, the newest first; what is no job is passed over."""
+    root = jobs_root() if root is None else Path(root)
+    found, folders = [], []
+    with suppress(OSError):  # not made yet, or on a drive that does not answer
+        folders = list(root.iterdir())
+    for folder in folders:
+        if folder.name.startswith("."):
+            continue
+        try:
+            found.append(Job(folder))
+        except UserError:
+            continue
+    return sorted(found, key=lambda job: (job.created, job.name), reverse=True)
+
+
+def find_job(name: str, root: Path | None = None) -> Job:
+    """Find a job by its folder, its name, or an unambiguous part of its name."""
+    if (Path(name) / "job.json").is_file():
+        return Job(Path(name))
+    found = [job for job in list_jobs(root) if name in job.name]
+    exact = [job for job in found if job.name == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    raise UserError(
+        f"{len(found)} jobs are called {name}." if found else f"There is no job {name}.",
+        "Take one from the list of jobs.",
+    )
+
+
+def _title(config: TrainingConfig) -> str:
+    if config.name:
+        return config.name
+    if isinstance(config, DistillationConfig):
+        method = config.method.replace("_", " ")
+        return f"{method}: {config.teacher.name} to {config.network} on {config.dataset.name}"
+    return f"{config.network} on {config.dataset.name}"
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
+
+
+def _versions() -> dict[str, str]:
+    found = {"napari-graphflow": __version__, "python": platform.python_version()}
+    for package in ("torch", "monai", "lightning-fabric"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

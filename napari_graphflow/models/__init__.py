@@ -1,0 +1,1 @@
+"""Saved models: files, sizes, devices, what they fit."""

@@ -1,0 +1,151 @@
+"""The variation maps of *Compare*: what the distillation loss looks at, as image layers."""
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.viewer.layers import DERIVED, KEY, ORDER, image_volume, is_image
+from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
+from napari_graphflow.plugin.widgets.layout import Rows, hint
+from napari_graphflow.plugin.widgets.model_picker import ModelPicker
+from napari_graphflow.plugin.widgets.panel import Panel
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+
+CAPTION = "Internal features of the network, not tissue properties."
+
+
+class HeatmapSection(QWidget):
+    """Asks the worker for the variation maps of a student and its teacher on one image."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__()
+        self._panel = panel
+        self._request: Request | None = None
+        self.image = LayerCombo(panel.viewer, is_image, empty="no image is open")
+        self.student = ModelPicker(panel, prefer="student")
+        self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
+        self.button = QPushButton("Show variation maps")
+        self.button.setToolTip(
+            "The variation graph of Graph Flow: where features change most between the encoder "
+            "and the decoder."
+        )
+        self.progress = ProgressRow()
+        self.notes = hint(CAPTION)
+        rows = Rows()
+        rows.add("Image", self.image)
+        rows.add("Student", self.student)
+        rows.add("Teacher", self.teacher)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(rows)
+        column.addWidget(self.button)
+        column.addWidget(self.progress)
+        column.addWidget(self.notes)
+        self.button.clicked.connect(self.show_maps)
+        self.progress.cancelled.connect(self._cancel)
+        self.image.layer_changed.connect(self._update)
+        self.student.model_changed.connect(self._update)
+        self._update()
+
+    def show_maps(self) -> None:
+        """Compute the maps and show them as layers in the grid of the image."""
+        layer, student = self.image.layer(), self.student.folder()
+        if not isinstance(layer, Image) or student is None:
+            return
+        teacher = self.teacher.folder()
+        try:
+            volume = image_volume(layer)
+        except UserError as error:
+            self._panel.fail(error)
+            return
+        self.progress.wait("starting")
+        self._request = engine().ask(
+            "heatmap",
+            Request(
+                progress=self.progress.follow,
+                done=lambda found: self._show(layer, *found),
+                failed=self._failed,
+                cancelled=self._ended,
+                finish=lambda reply: _maps(reply, volume),
+            ),
+            image=volume,
+            student=str(student),
+            teacher=None if teacher is None else str(teacher),
+        )
+        self._update()
+
+    def release(self) -> None:
+        """Give up what was asked of the worker."""
+        if self._request is not None:
+            engine().drop(self._request)
+
+    def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
+        self._ended()
+        self.notes.setText(" ".join(notes))
+        shared = [maps[name] for name in ("student", "teacher") if name in maps]
+        # One range for both, so that equal colours mean equal values.
+        limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))
+        active = self._panel.viewer.layers.selection.active
+        for name, array in maps.items():
+            title = f"variation ({name})"
+            for old in [one for one in self._panel.viewer.layers if _is_map(one, title, layer)]:
+                self._panel.viewer.layers.remove(old)
+            difference = name == "difference"
+            reach = float(max(1e-6, np.nanmax(np.abs(array))))
+            self._panel.viewer.add_image(
+                array,
+                name=title,
+                scale=layer.scale,
+                translate=layer.translate,
+                units=layer.units,
+                axis_labels=layer.axis_labels,
+                colormap="coolwarm" if difference else "magma",
+                contrast_limits=(-reach, reach) if difference else limits,
+                blending="translucent" if difference else "additive",
+                opacity=0.7,
+                visible=not difference,
+                metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
+            )
+        self._panel.viewer.layers.selection.active = active
+        self._panel.status.done("The variation maps are shown as layers.")
+
+    def _failed(self, error: Exception) -> None:
+        self._ended()
+        self._panel.fail(error)
+
+    def _ended(self) -> None:
+        self._request = None
+        self.progress.hide()
+        self._update()
+
+    def _cancel(self) -> None:
+        if self._request is not None:
+            self.progress.wait("cancelling …")
+            engine().cancel(self._request)
+
+    def _update(self, layer: Layer | None = None) -> None:
+        self.button.setEnabled(
+            self._request is None
+            and self.image.layer() is not None
+            and self.student.folder() is not None
+        )
+
+
+def _maps(reply: Reply, volume: Volume) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    maps = {
+        name: np.ascontiguousarray(volume.with_array(reply[name]).oriented(ORDER).array)
+        for name in ("teacher", "student", "difference")
+        if isinstance(reply.get(name), np.ndarray)
+    }
+    return maps, reply.get("notes", [CAPTION])
+
+
+def _is_map(layer: Layer, title: str, image: Layer) -> bool:
+    return layer.name == title and layer.metadata.get(DERIVED) == image.name

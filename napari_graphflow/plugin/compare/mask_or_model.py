@@ -1,0 +1,132 @@
+"""A side of a comparison: a mask that is open, or a model that makes one when it is needed."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
+from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
+from napari_graphflow.plugin.widgets.model_picker import saved_models
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.words import count_text
+from napari_graphflow.plugin.worker.requests import Request, engine
+from napari_graphflow.plugin.worker.segmentation import Found, Task, add_mask, ask
+
+
+class SideCombo(LayerCombo):
+    """Lists the masks in the viewer and, after them, the saved models."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer, is_mask, empty="no mask is open")
+
+    def model(self) -> Path | None:
+        """Folder of the chosen model, or None where a mask or nothing is chosen."""
+        found = self.currentData()
+        return Path(found) if isinstance(found, str) else None
+
+    def choose_model(self, folder: Path) -> None:
+        """Choose a model that is listed."""
+        self.setCurrentIndex(self.findData(str(folder)))
+
+    def showPopup(self) -> None:
+        """Look for new models each time the list is opened."""
+        self.refresh()
+        super().showPopup()
+
+    def _more(self) -> list[tuple[str, Any]]:
+        return [
+            (f"run {card.name}   {count_text(card.parameters)}", str(folder))
+            for folder, card in saved_models().items()
+        ]
+
+
+class ModelRuns:
+    """Runs the models chosen in some combos on one image, and puts their masks in their place.
+
+    Parameters
+    ----------
+    viewer
+        Receives the masks.
+    progress
+        Shows how far it is.
+    done
+        Called once every combo holds a mask.
+    failed
+        Called with what went wrong; masks that were made stay.
+    cancelled
+        Called when the runs were stopped.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        progress: ProgressRow,
+        done: Callable[[], None],
+        failed: Callable[[Exception], None],
+        cancelled: Callable[[], None],
+    ) -> None:
+        self._viewer, self._progress = viewer, progress
+        self._done, self._failed, self._cancelled = done, failed, cancelled
+        self._request: Request | None = None
+        progress.cancelled.connect(self.cancel)
+
+    @property
+    def running(self) -> bool:
+        """Whether a model is at work."""
+        return self._request is not None
+
+    def start(self, combos: list[SideCombo], image: Image) -> None:
+        """Run the model of the first combo that holds one, then that of the next."""
+        waiting = [combo for combo in combos if combo.model() is not None]
+        if not waiting:
+            self._end(self._done)
+            return
+        folder = waiting[0].model()
+        assert folder is not None
+        try:
+            card = read_model_card(folder)
+            task = Task(image, card, image_volume(image))
+        except UserError as error:
+            self._end(partial(self._failed, error))
+            return
+        self._progress.wait(f"running {card.name}")
+        self._request = ask(
+            task,
+            folder,
+            "auto",
+            progress=self._progress.follow,
+            done=lambda found: self._show(waiting, task, found),
+            failed=lambda error: self._end(partial(self._failed, error)),
+            cancelled=lambda: self._end(self._cancelled),
+        )
+
+    def cancel(self) -> None:
+        """Stop the model that is at work."""
+        if self._request is not None:
+            self._progress.wait("cancelling …")
+            engine().cancel(self._request)
+
+    def release(self) -> None:
+        """Give up what was asked of the worker."""
+        if self._request is not None:
+            engine().drop(self._request)
+
+    def _show(self, waiting: list[SideCombo], task: Task, found: Found) -> None:
+        reply, labels, _ = found
+        if task.image not in self._viewer.layers:
+            self._end(self._cancelled)
+            return
+        mask: Labels = add_mask(self._viewer, task, labels, reply["classes"])
+        waiting[0].choose(mask)
+        self.start(waiting[1:], task.image)
+
+    def _end(self, then: Callable[[], None]) -> None:
+        self._request = None
+        self._progress.hide()
+        then()

@@ -1,0 +1,142 @@
+"""The live curves of a job: Dice on the validation cases above, the terms of the loss below."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
+
+
+GREY = "#9a9ea6"
+
+
+HEIGHT = 220
+
+
+#: Points of one curve, more than its pixels on the screen; of more every second one is kept.
+POINTS = 600
+
+
+class Curves(QWidget):
+    """Plots the metrics of one job as they come in; only what changed is drawn again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: dict[str, tuple[list[float], list[float]]] = {}
+        self._strides: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._lines: dict[str, pg.PlotDataItem] = {}
+        self._canvas = pg.GraphicsLayoutWidget()
+        self._canvas.setBackground(None)
+        self._canvas.setFixedHeight(HEIGHT)
+        self._canvas.ci.layout.setContentsMargins(0, 0, 0, 0)
+        self._canvas.ci.layout.setSpacing(2)
+        self._dice = self._plot(0, "Dice")
+        self._dice.setYRange(0, 1)
+        self._loss = self._plot(1, "loss")
+        self._loss.setLogMode(y=True)
+        self._loss.setXLink(self._dice)
+        self._dice.getAxis("bottom").setStyle(showValues=False)
+        self._legend = QLabel()
+        self._legend.setWordWrap(True)
+        self._legend.setTextFormat(Qt.TextFormat.RichText)
+        self._legend.setStyleSheet("font-size: 8pt;")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self._canvas)
+        column.addWidget(self._legend)
+
+    def clear(self) -> None:
+        """Forget all points, for another job."""
+        for name, line in self._lines.items():
+            (self._loss if name.startswith("loss/") else self._dice).removeItem(line)
+        self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
+        self._legend.setText("")
+
+    def add(self, events: Iterable[dict[str, Any]]) -> None:
+        """Add the metrics among these events."""
+        changed = set()
+        for event in events:
+            if event.get("event") != "metric" or not _is_shown(event):
+                continue
+            name = event["name"]
+            steps, values = self._points.setdefault(name, ([], []))
+            # A resumed job goes on from its checkpoint and says the steps after it once more.
+            while steps and steps[-1] >= event["step"]:
+                steps.pop()
+                values.pop()
+            # Once a curve is thinned out, only every n-th of its new points is kept as well.
+            self._counts[name] = count = self._counts.get(name, -1) + 1
+            if count % self._strides.get(name, 1):
+                continue
+            steps.append(float(event["step"]))
+            values.append(float(event["value"]))
+            changed.add(name)
+            if len(steps) > POINTS:
+                del steps[1::2], values[1::2]
+                self._strides[name] = 2 * self._strides.get(name, 1)
+        for name in sorted(changed):
+            self._line(name).setData(*self._points[name], symbol=_symbol(name, self._points[name]))
+
+    def empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self._points
+
+    def series(self, name: str) -> tuple[list[float], list[float]]:
+        """Steps and values that are drawn for a metric."""
+        return self._points.get(name, ([], []))
+
+    def _plot(self, row: int, title: str) -> pg.PlotItem:
+        plot = self._canvas.addPlot(row=row, col=0)
+        plot.setMenuEnabled(False)
+        plot.hideButtons()
+        plot.setMouseEnabled(x=False, y=False)
+        plot.showGrid(x=True, y=True, alpha=0.15)
+        left = plot.getAxis("left")
+        left.setWidth(46)
+        left.setLabel(title, color=GREY)
+        for side in ("left", "bottom"):
+            axis = plot.getAxis(side)
+            axis.setPen(pg.mkPen("#666666"))
+            axis.setTextPen(pg.mkPen(GREY))
+            axis.enableAutoSIPrefix(False)
+        return plot
+
+    def _line(self, name: str) -> pg.PlotDataItem:
+        if name not in self._lines:
+            loss = name.startswith("loss/")
+            siblings = [other for other in self._lines if other.startswith("loss/") == loss]
+            colour = COLOURS[(len(siblings) + 4 * loss) % len(COLOURS)]
+            width = 2.5 if name == "dice" else 1.2
+            line = pg.PlotDataItem(pen=pg.mkPen(colour, width=width), symbolSize=5, antialias=True)
+            line.setSymbolBrush(colour)
+            line.setSymbolPen(None)
+            (self._loss if loss else self._dice).addItem(line)
+            self._lines[name] = line
+            entries = (
+                f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{_title(key)}'
+                for key, one in self._lines.items()
+            )
+            self._legend.setText("&nbsp;&nbsp; ".join(entries))
+        return self._lines[name]
+
+
+def _is_shown(event: dict[str, Any]) -> bool:
+    name, value = event["name"], event["value"]
+    if name == "dice" or name.startswith("dice/"):
+        return isinstance(value, int | float) and math.isfinite(value)
+    # The loss is drawn on a logarithmic scale.
+    return name.startswith("loss/") and isinstance(value, int | float) and 0 < value < math.inf
+
+
+def _symbol(name: str, points: tuple[list[float], list[float]]) -> str | None:
+    return "o" if name.startswith("dice") or len(points[0]) == 1 else None
+
+
+def _title(name: str) -> str:
+    return {"dice": "Dice, mean"}.get(name, name.replace("dice/", "Dice ").replace("loss/", ""))

@@ -1,0 +1,113 @@
+"""What a job's details can open: its log, its settings, a picture of how far it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+
+from napari_graphflow.jobs.folder import PREVIEW, choose_case, chosen_case
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.plugin.widgets.layout import hint, row, shrinkable
+
+LOG_BYTES = 200_000
+
+
+PICTURE_SIDE = 300
+
+
+def show_log(job: Job, parent: QWidget) -> None:
+    """Show the end of a job's log, for whoever wants to know more than the sentence."""
+    with job.log.open("rb") as file:
+        file.seek(max(0, job.log.stat().st_size - LOG_BYTES))
+        content = file.read().decode("utf-8", "replace")
+    dialog, text = _text_dialog(f"Log: {job.title}", content or "The log is empty.", parent)
+    dialog.show()
+    text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
+
+
+def show_settings(job: Job, parent: QWidget) -> None:
+    """Show what was asked for, as it stands in the job's folder."""
+    content = {"folder": str(job.folder)} | job.spec
+    dialog, _ = _text_dialog(f"Settings: {job.title}", json.dumps(content, indent=2), parent)
+    dialog.show()
+
+
+class Preview(QWidget):
+    """The newest picture of a validation case, and the choice of the case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._job: Job | None = None
+        self._drawn = 0.0
+        self.case = QComboBox()
+        self.case.setToolTip("The validation case that is drawn from the next validation on.")
+        shrinkable(self.case)
+        self.picture = QLabel()
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.text = hint("White: reference. Orange: the network now.")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(row(QLabel("Preview"), self.case, stretch=1))
+        column.addWidget(self.picture)
+        column.addWidget(self.text)
+        self.case.activated.connect(self._choose)
+        self.hide()
+
+    def show_job(self, job: Job | None) -> None:
+        """Show another job."""
+        self._job, self._drawn = job, 0.0
+        self.hide()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Load the picture again if it has changed."""
+        path = None if self._job is None else self._job.folder / PREVIEW
+        try:
+            changed = 0.0 if path is None else path.stat().st_mtime
+        except OSError:
+            changed = 0.0
+        if self._job is None or not changed or changed == self._drawn:
+            return
+        self._drawn = changed
+        picture = QPixmap(str(path))
+        if picture.isNull():
+            return
+        if max(picture.width(), picture.height()) > PICTURE_SIDE:
+            picture = picture.scaled(
+                PICTURE_SIDE, PICTURE_SIDE, Qt.AspectRatioMode.KeepAspectRatio,
+                Qt.TransformationMode.SmoothTransformation,
+            )  # fmt: skip
+        self.picture.setPixmap(picture)
+        names = _validation_cases(self._job.folder)
+        if [self.case.itemText(index) for index in range(self.case.count())] != names:
+            self.case.clear()
+            self.case.addItems(names)
+        self.case.setCurrentText(chosen_case(self._job.folder, names) or "")
+        self.show()
+
+    def _choose(self, _: int) -> None:
+        if self._job is not None:
+            choose_case(self._job.folder, self.case.currentText())
+
+
+def _validation_cases(folder: Path) -> list[str]:
+    try:
+        return list(json.loads((folder / "cases.json").read_text("utf-8"))["validation"])
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _text_dialog(title: str, content: str, parent: QWidget) -> tuple[QDialog, Any]:
+    dialog = QDialog(parent)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setWindowTitle(title)
+    dialog.resize(760, 420)
+    text = QPlainTextEdit(content)
+    text.setReadOnly(True)
+    text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    QVBoxLayout(dialog).addWidget(text)
+    return dialog, text

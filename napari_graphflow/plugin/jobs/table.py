@@ -1,0 +1,194 @@
+"""The list of jobs: one row each, with what is worth knowing at a glance."""
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRectF, Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableWidget,
+    QTableWidgetItem,
+)
+
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.widgets.layout import GREY
+from napari_graphflow.plugin.widgets.progress import progress_text
+from napari_graphflow.plugin.widgets.words import short_time
+
+SHOWN_ROWS = 5
+
+
+ROW_HEIGHT = 26
+
+
+#: Colour of each state; they read on napari's dark and on its light theme.
+COLOURS = {
+    "created": GREY,
+    "queued": GREY,
+    "running": "#4fb3ff",
+    "paused": "#d9a514",
+    "done": "#5fbf6a",
+    "failed": "#f0716c",
+    "cancelled": GREY,
+    "lost": "#f0716c",
+}
+
+
+#: Head of each column, what it means, and the longest text that it must have room for.
+COLUMNS = (
+    ("Job", "", ""),
+    ("State", "", "cancelled"),
+    ("Left", "Time to the end of the present phase", "2 h 05"),
+    ("On", "The device or the cluster that computes", "cuda:0"),
+    ("Dice", "Best mean Dice on the validation cases", "0.000"),
+)
+
+
+STATE = 1
+
+
+SHARE = Qt.ItemDataRole.UserRole
+
+
+PADDING = 12
+
+
+BAR_HEIGHT = 3
+
+
+class JobsTable(QTableWidget):
+    """Shows jobs; which of them, and their states, it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(0, len(COLUMNS))
+        self.jobs: list[Job] = []
+        self._rows: dict[Job, int] = {}
+        self.setHorizontalHeaderLabels([head for head, _, _ in COLUMNS])
+        for column, (_, tip, _) in enumerate(COLUMNS):
+            head = self.horizontalHeaderItem(column)
+            head.setToolTip(tip)
+            side = Qt.AlignmentFlag.AlignRight if column > STATE else Qt.AlignmentFlag.AlignLeft
+            head.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
+        header = self.horizontalHeader()
+        # napari leaves the head to the system, whose bevels stand out in its themes.
+        header.setStyleSheet(
+            f"QHeaderView::section {{ background: transparent; border: none; color: {GREY}; }}"
+        )
+        header.setHighlightSections(False)
+        header.setSectionsClickable(False)
+        header.setMinimumSectionSize(1)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.verticalHeader().hide()
+        self.verticalHeader().setMinimumSectionSize(ROW_HEIGHT)
+        self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        self._bar = Bar(self)  # Qt does not keep it
+        self.setItemDelegateForColumn(STATE, self._bar)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Make room anew when the theme or its font changes."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit()
+
+    def selected(self) -> Job | None:
+        """The job whose row is chosen."""
+        chosen = {item.row() for item in self.selectedItems()}
+        return self.jobs[min(chosen)] if chosen else None
+
+    def choose(self, job: Job) -> None:
+        """Choose the row of a job that is listed."""
+        self.selectRow(self._rows[job])
+
+    def list_jobs(
+        self, jobs: list[Job], statuses: Mapping[Job, Status], chosen: Job | None
+    ) -> None:
+        """Show other jobs; who wants to know the choice asks for it afterwards."""
+        self.blockSignals(True)
+        self.jobs = list(jobs)
+        self._rows = {job: row for row, job in enumerate(jobs)}
+        self.setRowCount(len(jobs))
+        for job in jobs:
+            self.fill(job, statuses[job])
+        if chosen in self._rows:
+            self.selectRow(self._rows[chosen])
+        elif jobs:
+            self.selectRow(0)
+        self.blockSignals(False)
+        self.setVisible(bool(jobs))
+        self._fit()
+
+    def fill(self, job: Job, status: Status) -> None:
+        """Write the row of a job again."""
+        row = self._rows.get(job)
+        if row is None:
+            return
+        running = status.state == "running"
+        known = running and bool(status.total)
+        state = progress_text(status.step, status.total, None) if known else status.state
+        left = short_time(status.eta_s) if running and status.eta_s is not None else ""
+        best = "" if status.best is None else f"{status.best:.3f}"
+        where = status.device or status.runner
+        texts = (job.title, state, left, where, best)
+        about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
+        doing = " ".join(part for part in (status.phase, status.text, status.hint) if part)
+        for column, text in enumerate(texts):
+            item = self.item(row, column)
+            if item is None:
+                item = QTableWidgetItem()
+                side = Qt.AlignmentFlag.AlignRight if column > STATE else Qt.AlignmentFlag.AlignLeft
+                item.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
+                self.setItem(row, column, item)
+            item.setText(text)
+            item.setToolTip(about if column == 0 else (doing or state) if column == STATE else text)
+        state_item = self.item(row, STATE)
+        state_item.setForeground(QColor(COLOURS[status.state]))
+        state_item.setData(SHARE, status.step / status.total if known else None)
+
+    def _fit(self) -> None:
+        metrics = self.fontMetrics()
+        for column, (head, _, text) in enumerate(COLUMNS[1:], start=1):
+            width = max(metrics.horizontalAdvance(words) for words in (head, text))
+            self.setColumnWidth(column, width + PADDING)
+        rows = min(max(len(self.jobs), 1), SHOWN_ROWS)
+        self.setFixedHeight(rows * ROW_HEIGHT + self.horizontalHeader().sizeHint().height() + 4)
+
+
+class Bar(QStyledItemDelegate):
+    """Draws a thin bar below the percentage of a running job."""
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        """Draw the text as ever, and the bar."""
+        super().paint(painter, option, index)
+        share = index.data(SHARE)
+        if share is None:
+            return
+        cell = option.rect
+        width = cell.width() - PADDING
+        bar = QRectF(cell.left() + 4, cell.bottom() - BAR_HEIGHT - 1, width, BAR_HEIGHT)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        groove = QColor(GREY)
+        groove.setAlpha(90)
+        for colour, length in ((groove, width), (QColor(COLOURS["running"]), width * share)):
+            painter.setBrush(colour)
+            bar.setWidth(min(length, width))
+            painter.drawRoundedRect(bar, BAR_HEIGHT / 2, BAR_HEIGHT / 2)
+        painter.restore()

@@ -1,0 +1,379 @@
+"""The list of trainings and distillations, with the bar, the curves and the buttons of one."""
+
+import atexit
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import move, start_next
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.jobs.curves import Curves
+from napari_graphflow.plugin.jobs.dialogs import Preview, show_log, show_settings
+from napari_graphflow.plugin.jobs.finished import Ends, in_a_sentence
+from napari_graphflow.plugin.jobs.table import JobsTable
+from napari_graphflow.plugin.jobs.watch import Watch
+from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.layout import hint, row
+from napari_graphflow.plugin.widgets.panel import Panel, StatusLine
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.runners import runner_of
+from napari_graphflow.system.folders import jobs_root
+
+INTERVAL_MS = 500
+
+
+NO_JOBS = "No jobs yet. A job goes on when napari is closed and is found here again."
+
+
+NONE_HERE = "No jobs of this dataset yet."
+
+
+#: Seconds between two looks whether a job that waits can start, should a killed job have left it.
+QUEUE_EVERY_S = 5.0
+
+
+#: Seconds that the window may take to close while a job is just being started.
+LEAVING_S = 3.0
+
+
+#: Seconds that reading the history of a job may take out of one look.
+READ_S = 0.01
+
+
+class JobsView(QWidget):
+    """Watches the folder of jobs; everything it shows is read from there.
+
+    Parameters
+    ----------
+    panel
+        The widget in which it lies, which shows failures.
+    use_model
+        Called with the folder of a finished model that the user wants to segment with.
+    """
+
+    def __init__(self, panel: Panel, use_model: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._panel, self._use_model = panel, use_model
+        self._watch, self._ends = Watch(), Ends()
+        self._cancelling: dict[Job, Iterator[Status]] = {}
+        self._asked: dict[Job, str] = {}  # what is said until there is an answer
+        self._shown: Job | None = None
+        self._offset = 0
+        self._background, self._starts = Background(self), Background(self)
+        # napari does not close its docks when it ends. What was just started is not to be lost.
+        self._finish = partial(self._starts.finish, LEAVING_S)
+        atexit.register(self._finish)
+        self._queue_seen = time.monotonic()
+
+        self.table = JobsTable()
+        self.only = QCheckBox("this dataset only")
+        self.only.setToolTip("List only the jobs of the dataset that is chosen above.")
+        self.only.hide()
+        self._dataset: Path | None = None
+        self.empty = hint(NO_JOBS)
+        self.progress = ProgressRow()
+        self.progress.cancel.hide()
+        self.status = StatusLine()
+        self.curves = Curves()
+        self.pause = QPushButton("Pause")
+        self.pause.setToolTip(
+            "Write a checkpoint and end, which frees memory; Resume goes on from there."
+        )
+        self.cancel = QPushButton("Cancel")
+        self.checkpoint = QPushButton("Checkpoint")
+        self.checkpoint.setToolTip("Write a checkpoint now and go on.")
+        self.up, self.down = QPushButton("Earlier"), QPushButton("Later")
+        self.up.setToolTip("Let this job start before the one that waits in front of it.")
+        self.down.setToolTip("Let the job that waits behind this one start first.")
+        self.log = QPushButton("Log")
+        self.settings = QPushButton("Settings")
+        self.preview = Preview()
+        self.use = QPushButton("Use this model")
+        self._details = QWidget()
+
+        details = QVBoxLayout(self._details)
+        details.setContentsMargins(0, 0, 0, 0)
+        details.setSpacing(6)
+        details.addWidget(self.progress)
+        details.addWidget(self.status)
+        details.addLayout(row(self.pause, self.cancel, self.use, stretch=-1))
+        details.addLayout(
+            row(self.checkpoint, self.up, self.down, self.log, self.settings, stretch=-1)
+        )
+        details.addWidget(self.curves)
+        details.addWidget(self.preview)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        title = row(QLabel("<b>Jobs</b>"), self.only, stretch=0)
+        column.addLayout(title)
+        column.addWidget(self.empty)
+        column.addWidget(self.table)
+        column.addWidget(self._details)
+
+        self.only.toggled.connect(self._fill)
+        self.table.itemSelectionChanged.connect(self._select)
+        self.pause.clicked.connect(self._pause_or_resume)
+        self.cancel.clicked.connect(self._cancel)
+        self.checkpoint.clicked.connect(self._checkpoint)
+        self.up.clicked.connect(lambda: self._move(-1))
+        self.down.clicked.connect(lambda: self._move(1))
+        self.log.clicked.connect(self._show_log)
+        self.settings.clicked.connect(self._show_settings)
+        self.use.clicked.connect(self._use)
+        self._timer = QTimer(self)
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.timeout.connect(self.refresh)
+        self._timer.start()
+        self.refresh()
+
+    def jobs(self) -> list[Job]:
+        """The jobs listed, the newest first."""
+        return list(self.table.jobs)
+
+    def choose(self, job: Job) -> None:
+        """Show a job's details."""
+        if self._watch.list_again(at_once=True):
+            self._fill()
+        self.refresh()
+        if job not in self.table.jobs:
+            self.only.setChecked(False)
+        self.table.choose(job)
+
+    def show_dataset(self, folder: Path | None) -> None:
+        """Offer to list only the jobs of a dataset."""
+        folder = None if folder is None else folder.resolve()
+        self.only.setVisible(folder is not None)
+        if folder != self._dataset:
+            self._dataset = folder
+            self._fill()
+
+    def selected(self) -> Job | None:
+        """The job whose details are shown."""
+        return self._shown
+
+    def start(
+        self,
+        action: Callable[[], Job],
+        done: Callable[[Job], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Hand a new job over to this computer, whose drivers may take seconds to answer."""
+        self._starts.run(action, done, failed)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.stop()
+        self._background.stop()
+        atexit.unregister(self._finish)
+        self._finish()
+        self._starts.stop()
+
+    def refresh(self) -> None:
+        """Look at the folder of jobs, at their states and at the new events of the shown one."""
+        self._refresh()
+
+    def _refresh(self, also: Iterable[Job] = ()) -> None:
+        if self._watch.list_again():
+            self._fill()
+        for job, steps in list(self._cancelling.items()):
+            if next(steps, None) is None:
+                del self._cancelling[job], self._asked[job]
+        closely = {*also, *self._asked, *([self._shown] if self._shown else [])}
+        for job, status in self._watch.look(closely).items():
+            self.table.fill(job, status)
+        self._tell(self._ends.news(self._watch.statuses))
+        self._look_after()
+        self._refresh_details()
+
+    def _look_after(self) -> None:
+        """See now and then to jobs that wait or shall resume, should no other process do it."""
+        if time.monotonic() - self._queue_seen < QUEUE_EVERY_S:
+            return
+        self._queue_seen = time.monotonic()
+        if self._watch.jobs and not self._starts.busy():
+            self._starts.run(lambda: start_next(jobs_root()), lambda _: None, lambda _: None)
+        statuses = self._watch.statuses.items()
+        queued = [job for job, s in statuses if s.runner and s.state == "queued"]
+        if queued and not self._background.busy():
+            self._background.run(lambda: _poll(queued), lambda _: None, lambda _: None)
+
+    def _fill(self) -> None:
+        # All jobs unless asked otherwise: they share the devices, so that a job may wait for one of
+        # another dataset, and nobody should miss a job that was left running.
+        folder = self._dataset if self.only.isChecked() else None
+        jobs = [job for job in self._watch.jobs if folder in (None, _dataset(job))]
+        self.table.list_jobs(jobs, self._watch.statuses, self._shown)
+        self.empty.setText(NONE_HERE if self._watch.jobs else NO_JOBS)
+        self.empty.setVisible(not jobs)
+        self._select()
+
+    def _select(self) -> None:
+        job = self.table.selected()
+        if job != self._shown or job is None:
+            self._shown, self._offset = job, 0
+            self.curves.clear()
+            self.preview.show_job(job)
+        self._refresh_details()
+
+    def _refresh_details(self) -> None:
+        job = self._shown
+        self._details.setVisible(job is not None)
+        if job is None:
+            return
+        self._read_events(job)
+        self.preview.refresh()
+        status = self._watch.statuses.get(job) or job.status()
+        running = status.active
+        if not running or status.waiting:
+            self.progress.hide()
+        elif status.total:
+            self.progress.advance(status.step, status.total, status.eta_s)
+        else:
+            self.progress.wait(status.phase or "starting")
+        self._say(job, status)
+        self.curves.setVisible(not self.curves.empty())
+        self.pause.setText("Pause" if running or not status.resumable else "Resume")
+        free = job not in self._asked
+        self.pause.setEnabled(free and (status.state == "running" or status.resumable))
+        self.cancel.setEnabled(free and running)
+        self.checkpoint.setVisible(status.state == "running")
+        for button in (self.up, self.down):
+            button.setVisible(status.waiting)
+            button.setEnabled(free)
+        self.log.setEnabled(job.log.is_file())
+        self.use.setVisible(bool(status.model))
+
+    def _read_events(self, job: Job) -> None:
+        """Read on where the last look ended; a long history takes several looks."""
+        found, end = [], time.monotonic() + READ_S
+        while True:
+            events, offset = job.events(self._offset)
+            found += events
+            if offset == self._offset or time.monotonic() > end:
+                break
+            self._offset = offset
+        self._offset = offset
+        self.curves.add(found)
+
+    def _place(self, job: Job) -> str:
+        """Where a waiting job stands, in words."""
+        ranks = sorted(s.rank for s in self._watch.statuses.values() if s.waiting)
+        place = ranks.index(self._watch.statuses[job].rank) + 1
+        return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
+
+    def _say(self, job: Job, status: Status) -> None:
+        best = "" if status.best is None else f" Best Dice {status.best:.3f}."
+        if job in self._asked:
+            self.status.say(self._asked[job])
+        elif status.state in ("failed", "lost"):
+            self.status.fail(" ".join(part for part in (status.text, status.hint) if part))
+        elif status.state == "done":
+            self.status.done(f"Done.{best}")
+        elif status.waiting:
+            self.status.say(f"Waiting until its device is free. {self._place(job)}")
+        elif status.active:
+            phase = status.phase or "starting"
+            silent = f" {status.text}" if status.text else ""
+            where = f" On {status.device}." if status.device else ""
+            self.status.say(f"{phase[:1].upper()}{phase[1:]}.{where}{best}{silent}")
+        else:
+            self.status.say(f"{status.state.capitalize()}.{best}")
+
+    def _tell(self, ended: list[Job]) -> None:
+        """Announce in one notification how jobs have ended, or had while nobody looked."""
+        statuses = [self._watch.statuses[job] for job in ended]
+        if len(ended) == 1 and statuses[0].state != "done":
+            show_error(f"{ended[0].title}: {statuses[0].text} {statuses[0].hint}".strip())
+        elif ended:
+            well = all(status.state == "done" for status in statuses)
+            (show_info if well else show_warning)(in_a_sentence(ended, self._watch.statuses))
+
+    def _pause_or_resume(self) -> None:
+        job = self._shown
+        if job is None:
+            return
+        if self._watch.statuses[job].active:
+            self._try(job.pause)
+        else:
+            self._ask(job, "Resuming …", lambda: runner_of(job).submit(job))
+        self.refresh()
+
+    def _cancel(self) -> None:
+        job = self._shown
+        if job is None:
+            return
+        try:
+            if self._watch.statuses[job].runner:
+                self._ask(job, "Cancelling …", lambda: runner_of(job).cancel(job))
+            else:
+                self._cancelling[job] = job.begin_cancel()
+                self._asked[job] = "Cancelling …"
+        except UserError as error:
+            self._panel.fail(error)
+        self.refresh()
+
+    def _ask(self, job: Job, words: str, action: Callable[[], Any]) -> None:
+        """Ask the engine of a job, which may take long; nothing here waits for a cluster."""
+
+        def answered(error: Exception | None) -> None:
+            # Jobs that wait may have changed places.
+            self._refresh(also=[one for one, s in self._watch.statuses.items() if s.waiting])
+            del self._asked[job]
+            self._refresh_details()
+            if error is not None:
+                self._panel.fail(error)
+
+        self._asked[job] = words
+        there = self._background if self._watch.statuses[job].runner else self._starts
+        there.run(action, lambda _: answered(None), answered)
+
+    def _checkpoint(self) -> None:
+        if self._shown is not None:
+            self._try(self._shown.checkpoint)
+
+    def _move(self, places: int) -> None:
+        job = self._shown
+        if job is not None:
+            self._ask(job, "Moving …", lambda: move(job, places))
+            self.refresh()
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except UserError as error:
+            self._panel.fail(error)
+
+    def _show_log(self) -> None:
+        if self._shown is not None:
+            show_log(self._shown, self)
+
+    def _show_settings(self) -> None:
+        if self._shown is not None:
+            show_settings(self._shown, self)
+
+    def _use(self) -> None:
+        if self._shown is not None:
+            self._use_model(self._shown.folder / self._watch.statuses[self._shown].model)
+
+
+def _poll(queued: list[Job]) -> None:
+    """Hear from the engines about the jobs that they were given."""
+    for job in queued:
+        runner_of(job).poll(job)
+
+
+def _dataset(job: Job) -> Path | None:
+    """The dataset of a job, as its folder says, be it of another version."""
+    try:
+        return Path(job.spec["config"]["dataset"])
+    except (KeyError, TypeError):
+        return None

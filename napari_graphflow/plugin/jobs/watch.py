@@ -1,0 +1,97 @@
+"""The states of all jobs, read from their folders again and again without holding up the window."""
+
+import time
+from collections.abc import Collection
+from contextlib import suppress
+
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.system.folders import jobs_root
+
+SETTLED_S = 3.0
+
+
+#: Files that one look asks for their time, of however many jobs there are.
+STATS = 32
+
+
+#: Seconds after which a state is read again, although its file looks the same.
+READ_EVERY_S = 5.0
+
+
+class Watch:
+    """The jobs of this user and the states that their folders told last.
+
+    Any process may act on a job at any time: another window, a terminal, the job itself.
+
+    Attributes
+    ----------
+    jobs
+        The newest first.
+    statuses
+        The state of each.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.statuses: dict[Job, Status] = {}
+        self._listed: float | None = None
+        self._written: dict[Job, int] = {}
+        self._read: dict[Job, float] = {}
+        self._turn = 0
+
+    def list_again(self, *, at_once: bool = False) -> bool:
+        """List the jobs if their folder has changed; whether there are others now."""
+        root = jobs_root()
+        changed = 0.0
+        with suppress(OSError):  # not made yet, or on a drive that does not answer
+            changed = root.stat().st_mtime
+        # A folder that another process made becomes a job a moment later.
+        settled = changed == self._listed and time.time() - changed > SETTLED_S
+        if settled and not at_once:
+            return False
+        first, self._listed = self._listed is None, changed
+        before, self.jobs = self.jobs, list_jobs()
+        for job in self.jobs:
+            if job not in self.statuses:
+                self.read(job)
+        self.statuses = {job: self.statuses[job] for job in self.jobs}
+        return first or self.jobs != before
+
+    def read(self, job: Job) -> Status:
+        """Read the state of a job now."""
+        self._written[job] = _written(job)
+        self._read[job] = time.monotonic()
+        self.statuses[job] = job.status()
+        return self.statuses[job]
+
+    def look(self, closely: Collection[Job]) -> dict[Job, Status]:
+        """Read what may have changed: running jobs and those of `closely`, the others in turn.
+
+        Returns
+        -------
+        changed
+            The states that are not what they were.
+        """
+        due = {job for job, s in self.statuses.items() if s.active and not s.waiting}
+        due.update(job for job in closely if job in self.statuses)
+        for job in self._in_turn():
+            old = time.monotonic() - self._read[job] > READ_EVERY_S
+            if old or _written(job) != self._written[job]:
+                due.add(job)
+        before = {job: self.statuses[job] for job in due}
+        return {job: now for job in due if (now := self.read(job)) != before[job]}
+
+    def _in_turn(self) -> list[Job]:
+        number = len(self.jobs)
+        places = range(self._turn, self._turn + min(STATS, number))
+        self._turn = places.stop
+        return [self.jobs[place % number] for place in places]
+
+
+def _written(job: Job) -> int:
+    try:
+        return job.status_file.stat().st_mtime_ns
+    except OSError:  # not written yet, or gone
+        return 0

@@ -1,0 +1,353 @@
+"""*Segment*: a mask of the image in view, by a teacher or a student."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QPushButton,
+    QRadioButton,
+)
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.contents import SUFFIXES, stem
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.viewer.autosave import saved
+from napari_graphflow.plugin.viewer.layers import (
+    DERIVED,
+    KEY,
+    ORDER,
+    geometry,
+    image_volume,
+    is_image,
+    is_mask,
+    same_shape,
+    save_labels,
+)
+from napari_graphflow.plugin.viewer.opening import ask_for_image
+from napari_graphflow.plugin.widgets.command_line import segment_command
+from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
+from napari_graphflow.plugin.widgets.layout import (
+    Rows,
+    browse_button,
+    folded,
+    hint,
+    row,
+    shrinkable,
+)
+from napari_graphflow.plugin.widgets.model_picker import ModelPicker
+from napari_graphflow.plugin.widgets.panel import (
+    NOT_A_DEVICE,
+    Panel,
+    PrimaryButton,
+    copy_text,
+    enabled,
+)
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+from napari_graphflow.plugin.worker.segmentation import (
+    Task,
+    add_mask,
+    ask,
+    slab_around,
+    update_mask,
+)
+
+DEVICES = {
+    "automatic": "auto",
+    "processor (CPU)": "cpu",
+    "NVIDIA GPU": "cuda",
+    "Apple GPU": "mps",
+}
+
+
+NEW = "new mask"
+
+
+class SegmentWidget(Panel):
+    """Gathers image, model and region, hands them to the worker, and shows what comes back."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self._request: Request | None = None
+        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self.open = browse_button("Open a scan with its geometry")
+        self.model = ModelPicker(self)
+        self.whole = QRadioButton("whole volume")
+        self.slice = QRadioButton("this slice")
+        self.slice.setToolTip("Only the slice in view; other slices of the mask stay as they are.")
+        self._region = QButtonGroup(self)
+        self.device = QComboBox()
+        self.mask = LayerCombo(napari_viewer, self._fits, empty=NEW, optional=NEW)
+        self.mask.setToolTip("Changes of an existing mask can be undone with Ctrl+Z.")
+        self.button = PrimaryButton("Segment", self)
+        self.progress = ProgressRow()
+        self.save = QPushButton("Save mask …")
+        self.save.setToolTip(
+            "Save with the geometry of the image; the file is read back and compared."
+        )
+        self.probability = QCheckBox("probability of each class")
+        self.uncertainty = QCheckBox("uncertainty")
+        self.uncertainty.setToolTip("Entropy of the class probabilities: 0 is sure, 1 is a guess.")
+        self.command = QLabel()
+        self.command.setWordWrap(True)
+        self.copy = QPushButton("Copy")
+
+        for button in (self.whole, self.slice):
+            self._region.addButton(button)
+        self.whole.setChecked(True)
+        for title, name in DEVICES.items():
+            self.device.addItem(title, name)
+        shrinkable(self.device)
+        rows = Rows()
+        rows.add("Image", row(self.image, self.open))
+        rows.add("Model", self.model)
+        rows.add("", self.model.about)
+        rows.add("Region", row(self.whole, self.slice, stretch=1))
+        rows.add("Result", self.mask)
+        rows.add("Device", self.device)
+        self.column.addLayout(rows)
+        self.column.addWidget(self.button)
+        self.column.addWidget(self.progress)
+        self.column.addWidget(self.status)
+        self.column.addWidget(self.save)
+        self.column.addWidget(folded("Show as well", self.probability, self.uncertainty))
+        self.column.addWidget(folded("Copy as command", self.command, self.copy))
+        self.column.addStretch(1)
+        self.column.addWidget(hint(NOT_A_DEVICE))
+
+        self.open.clicked.connect(self._open)
+        self.image.layer_changed.connect(self._image_changed)
+        self.model.model_changed.connect(self._model_changed)
+        self.mask.layer_changed.connect(self._update)
+        self.device.currentIndexChanged.connect(self._update)
+        self.probability.toggled.connect(self._update)
+        self.button.clicked.connect(self.segment)
+        self.progress.cancelled.connect(self.cancel)
+        self.save.clicked.connect(self._save)
+        self.copy.clicked.connect(lambda: copy_text(self.command.text()))
+        self._update()
+
+    @property
+    def running(self) -> bool:
+        """Whether the worker is at work for this widget."""
+        return self._request is not None
+
+    def segment(self) -> None:
+        """Ask the worker for a mask; returns at once."""
+        try:
+            task = self._task()
+        except UserError as error:
+            self.fail(error)
+            return
+        self.progress.wait("starting")
+        self.status.say("")
+        folder = self.model.folder()
+        assert folder is not None
+        self._request = ask(
+            task,
+            folder,
+            str(self.device.currentData()),
+            progress=self.progress.follow,
+            done=lambda found: self._show(task, *found),
+            failed=self._failed,
+            cancelled=self._was_cancelled,
+        )
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop what is running."""
+        if self._request is not None:
+            self.progress.wait("cancelling …")
+            engine().cancel(self._request)
+
+    def released(self) -> None:
+        """Give up what was asked of the worker."""
+        super().released()
+        if self._request is not None:
+            engine().drop(self._request)
+
+    def save_mask(self, path: Path) -> None:
+        """Write the chosen mask with the geometry of its image and say so."""
+        layer = self.mask.layer()
+        if not isinstance(layer, Labels):
+            return
+        image = self.image.layer()
+        # The image chosen above answers the question which of several was meant.
+        images = [image] if image is not None and same_shape(layer, image) else self.viewer.layers
+        try:
+            volume = save_labels(path, layer, images, ask_for_image)
+            saved(layer)
+        except UserError as error:
+            self.fail(error)
+            return
+        spacing = " x ".join(f"{value:.3g}" for value in volume.spacing)
+        self.status.done(f"Saved {path.name} ({spacing} mm), read back and compared.")
+
+    def _task(self) -> Task:
+        layer, card, mask = self.image.layer(), self.model.card(), self.mask.layer()
+        assert isinstance(layer, Image)
+        assert card is not None
+        volume = image_volume(layer)
+        slab, index = None, 0
+        if self.slice.isChecked() and layer.ndim == 3:
+            index = self._slice_in_view(layer)
+            slab = slab_around(index, layer.data.shape[0], card)
+        return Task(
+            layer,
+            card,
+            volume,
+            mask if isinstance(mask, Labels) else None,
+            slab,
+            index,
+            self.probability.isChecked(),
+            self.uncertainty.isChecked(),
+        )
+
+    def _slice_in_view(self, layer: Image) -> int:
+        dims = self.viewer.dims
+        axis = dims.ndim - layer.ndim
+        if dims.ndisplay != 2 or axis in dims.displayed:
+            raise UserError(
+                "No single slice along z is in view.",
+                "Show the scan in 2D with z on the slider, or segment the whole volume.",
+            )
+        index = round(layer.world_to_data(dims.point)[0])
+        return int(np.clip(index, 0, layer.data.shape[0] - 1))
+
+    def _show(self, task: Task, reply: Reply, labels: Volume, extras: dict[str, Any]) -> None:
+        self._ended()
+        if task.image not in self.viewer.layers:
+            self.status.warn("The image was closed meanwhile.")
+            return
+        if task.mask is not None and task.mask in self.viewer.layers:
+            update_mask(task.mask, labels.oriented(ORDER).array, task)
+            layer = task.mask
+        else:
+            layer = add_mask(self.viewer, task, labels, reply["classes"])
+        self.mask.choose(layer)
+        self.viewer.layers.selection.active = layer
+        for name, array in extras.items():
+            self._add_map(task.image, name, array)
+        memory = reply.get("peak_bytes")
+        self.status.done(
+            f"{reply['seconds']:.1f} s on {reply['device']}"
+            + (f", {memory / 2**30:.1f} GB." if memory else ".")
+        )
+
+    def _add_map(self, image: Image, name: str, array: NDArray[Any]) -> None:
+        title = f"{name} · {image.name}"
+        for old in [
+            one for one in self.viewer.layers if one.name == title and DERIVED in one.metadata
+        ]:
+            self.viewer.layers.remove(old)
+        active = self.viewer.layers.selection.active
+        self.viewer.add_image(
+            array,
+            name=title,
+            scale=image.scale,
+            translate=image.translate,
+            units=image.units,
+            axis_labels=image.axis_labels,
+            colormap="inferno" if name == "uncertainty" else "viridis",
+            contrast_limits=(0.0, 1.0),
+            blending="additive",
+            opacity=0.6,
+            metadata={KEY: geometry(image), DERIVED: image.name},
+        )
+        self.viewer.layers.selection.active = active
+
+    def _failed(self, error: Exception) -> None:
+        self._ended()
+        self.fail(error)
+
+    def _was_cancelled(self) -> None:
+        self._ended()
+        self.status.say("Cancelled; nothing was changed.")
+
+    def _ended(self) -> None:
+        self._request = None
+        self.progress.hide()
+        self._update()
+
+    def _image_changed(self, layer: Layer | None) -> None:
+        self.mask.refresh()
+        self._update()
+
+    def _model_changed(self) -> None:
+        # A mask of the next model beside the last one, not over it.
+        self.mask.setCurrentIndex(0)
+        self._update()
+
+    def _fits(self, layer: Layer) -> bool:
+        image = self.image.layer()
+        return is_mask(layer) and image is not None and same_shape(layer, image)
+
+    def _update(self, *_: Any) -> None:
+        image, card = self.image.layer(), self.model.card()
+        idle = self._request is None
+        self.button.setEnabled(idle and image is not None and card is not None)
+        enabled(idle, (self.image, self.model, self.mask))
+        self.slice.setEnabled(image is not None and image.ndim == 3)
+        if not self.slice.isEnabled():
+            self.whole.setChecked(True)
+        self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole picture")
+        self.save.setEnabled(idle and self.mask.layer() is not None)
+        self.command.setText(self._command())
+        if not idle:
+            return
+        if image is None:
+            self.status.say("Open a scan first: drop a file on the window, or File > Open Sample.")
+        elif card is None:
+            self.status.say("There is no model yet. Plugins > Graph Flow > Distil trains one.")
+        elif geometry(image) is None:
+            self.status.warn(
+                "This image was opened by another reader, so its place in the body is unknown. "
+                "Open it again with the button beside it to keep it."
+            )
+        elif self.mask.layer() is None:
+            self.status.say("")
+
+    def _command(self) -> str:
+        image, folder = self.image.layer(), self.model.folder()
+        if image is None or folder is None:
+            return ""
+        known = geometry(image) or {}
+        return segment_command(
+            known.get("path", ""),
+            folder,
+            str(self.device.currentData()),
+            self.probability.isChecked(),
+        )
+
+    def _open(self) -> None:
+        patterns = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open a scan", "", f"Scans and pictures ({patterns});;All files (*)"
+        )
+        if path:
+            self.viewer.open(path, plugin="napari-graphflow")
+
+    def _save(self) -> None:
+        layer, image = self.mask.layer(), self.image.layer()
+        if layer is None:
+            return
+        known = geometry(image) if image is not None else None
+        source = Path(known["path"]) if known and known["path"] else Path(layer.name)
+        picture = layer.ndim == 2
+        suffix = ".png" if picture else ".nii.gz"
+        kinds = "Pictures (*.png *.tif)" if picture else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save mask", str(source.with_name(f"{stem(source)}_mask{suffix}")), kinds
+        )
+        if path:
+            chosen = Path(path)
+            self.save_mask(chosen if chosen.suffix else chosen.with_name(chosen.name + suffix))

@@ -1,0 +1,1 @@
+"""Layers and files in napari's viewer."""

@@ -1,0 +1,151 @@
+"""Masks that are kept aside while they are painted, and found again after a crash.
+
+One folder per napari, one file per mask: a gzip stream with a line of JSON and the array as NumPy
+writes it, renamed into place, so that a crash leaves the last whole one.
+"""
+
+import gzip
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.system.folders import data_root
+from napari_graphflow.system.processes import process_start
+
+ENDING = ".mask.gz"
+
+
+_OWNER = "session.json"
+
+
+#: Longer lines are no header of ours.
+_LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A mask that was kept aside.
+
+    Attributes
+    ----------
+    path
+        The file.
+    about
+        ``name``, ``saved`` (seconds since 1970) and what is needed to make the layer again.
+    """
+
+    path: Path
+    about: dict[str, Any]
+
+    def title(self) -> str:
+        """A line such as ``liver, 14:05 on 2024-02-29``."""
+        when = time.localtime(float(self.about.get("saved", 0)))
+        return f"{self.about.get('name', 'mask')}, {time.strftime('%H:%M on %Y-%m-%d', when)}"
+
+
+def new_session() -> Path:
+    """Make the folder in which this process keeps masks."""
+    pid = os.getpid()
+    root = data_root() / "autosave"
+    folder = root / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{pid}-{time.time_ns() % 1000}"
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = {"pid": pid, "start": process_start(pid)}
+    (folder / _OWNER).write_text(json.dumps(owner), "utf-8")
+    return folder
+
+
+def keep(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
+    """Write a mask; nothing where it is empty.
+
+    Raises
+    ------
+    OSError
+        If the disk or the folder refuses; the file of before is then still there.
+    """
+    if not array.any():
+        path.unlink(missing_ok=True)
+        return
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("wb") as raw:
+            with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as file:
+                file.write(json.dumps(about | {"saved": time.time()}).encode() + b"\n")
+                np.lib.format.write_array(file, array, allow_pickle=False)
+            raw.flush()
+            os.fsync(raw.fileno())
+        aside.replace(path)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def lost() -> list[Kept]:
+    """Masks of processes that are no more, the oldest first."""
+    found = []
+    for folder in sorted((data_root() / "autosave").glob("*/")):
+        if _is_owned(folder):
+            continue
+        kept = [one for path in sorted(folder.glob(f"*{ENDING}")) if (one := _read_about(path))]
+        if not kept:
+            _remove(folder)
+        found += kept
+    return found
+
+
+def array_of(kept: Kept) -> NDArray[Any]:
+    """Read the voxels of a mask that was kept.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    try:
+        with gzip.open(kept.path, "rb") as file:
+            file.readline(_LONGEST)
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        raise UserError(
+            f"The copy of {kept.about.get('name')} that was kept aside is damaged.",
+            "Open the mask that was saved last.",
+        ) from None
+    return array
+
+
+def forget(kept: Kept) -> None:
+    """Delete a mask that was kept, and its folder with the last one."""
+    kept.path.unlink(missing_ok=True)
+    if not list(kept.path.parent.glob(f"*{ENDING}")):
+        _remove(kept.path.parent)
+
+
+def _is_owned(folder: Path) -> bool:
+    try:
+        owner = json.loads((folder / _OWNER).read_text("utf-8"))
+        return bool(owner["start"]) and process_start(int(owner["pid"])) == owner["start"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _read_about(path: Path) -> Kept | None:
+    try:
+        with gzip.open(path, "rb") as file:
+            about = json.loads(file.readline(_LONGEST))
+    except (OSError, EOFError, ValueError):
+        return None
+    return Kept(path, about) if isinstance(about, dict) else None
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,84 @@
+"""Read files into layers while the window answers, and ask where one is not enough."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import napari
+from napari.layers import Image, Labels
+from napari.types import LayerDataTuple
+from napari.utils.notifications import show_warning
+from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
+
+from napari_graphflow.imaging.contents import Part, look
+from napari_graphflow.plugin.viewer.layers import placed_volumes
+from napari_graphflow.plugin.viewer.part_layers import open_part
+from napari_graphflow.plugin.viewer.wait_responsively import beside
+
+
+def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
+    """Read a file or a DICOM folder into an image layer or, if it is a mask, a Labels layer.
+
+    The window answers meanwhile.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    series
+        Key of the DICOM series that is meant, where that is known; otherwise the user is asked.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    parts = beside(partial(look, path)).parts
+    known = [one for one in parts if series and one.key == series]
+    part = known[0] if len(known) == 1 else parts[0] if len(parts) == 1 else _ask_for_part(parts)
+    if part is None:
+        return []
+    resample = part.resamplable and _ask_to_resample(part)
+    viewer = napari.current_viewer()
+    images = placed_volumes(viewer.layers) if viewer else []
+    layers, warnings = beside(partial(open_part, path, part, resample, images))
+    for warning in warnings:
+        show_warning(warning)
+    return layers
+
+
+def _ask_for_part(parts: Sequence[Part]) -> Part | None:
+    names = [f"{index + 1}: {part.line()}" for index, part in enumerate(parts)]
+    chosen, accepted = QInputDialog.getItem(
+        QApplication.activeWindow(),
+        "Which series?",
+        f"The folder holds {len(parts)} series.",
+        names,
+        0,
+        False,
+    )
+    return parts[names.index(chosen)] if accepted else None
+
+
+def _ask_to_resample(part: Part) -> bool:
+    answer = QMessageBox.question(
+        QApplication.activeWindow(),
+        "Resample?",
+        f"{part.problem}\n\nResample to even slices?",
+    )
+    return bool(answer == QMessageBox.StandardButton.Yes)
+
+
+def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
+    """Ask on which of several images of one grid a mask was painted."""
+    names = [f"{index + 1}: {image.name}" for index, image in enumerate(fitting)]
+    chosen, accepted = QInputDialog.getItem(
+        QApplication.activeWindow(),
+        "Which image?",
+        f"{layer.name} fits several images that lie differently in space.\n"
+        "On which one was it painted?",
+        names,
+        0,
+        False,
+    )
+    return fitting[names.index(chosen)] if accepted else None

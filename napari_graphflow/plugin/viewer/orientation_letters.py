@@ -1,0 +1,92 @@
+"""Orientation letters at the edges of the canvas: where right, left, head and feet are.
+
+Layers of ours are shown in the order LPS, so their axes z, y, x grow to the head (S), to the back
+(P) and to the left (L), the nearest of these for oblique volumes.
+"""
+
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from napari import Viewer
+from napari.components.overlays import TextOverlay
+
+from napari_graphflow.plugin.viewer.layers import geometry
+
+#: Where each axis of a shown volume begins and where it grows to.
+ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
+
+
+COLOUR = "#f2d45c"
+
+
+_PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
+
+
+_following: "WeakKeyDictionary[Viewer, Letters]" = WeakKeyDictionary()
+
+
+class Letters:
+    """The four letters of one viewer, which is held weakly."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = ref(viewer)
+        self.overlays = {
+            place: TextOverlay(position=place, color=COLOUR, font_size=14) for place in _PLACES
+        }
+        for place, overlay in self.overlays.items():
+            viewer.canvas.overlays[f"graphflow_{place}"] = overlay
+        for event in (
+            viewer.layers.events.inserted,
+            viewer.layers.events.removed,
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+            viewer.dims.events.ndim,
+            viewer.scene.camera.events.orientation,
+        ):
+            event.connect(self.update)
+        viewer.dims.events.order.connect(self._head_up)
+        self.update()
+
+    def _head_up(self, event: Any = None) -> None:
+        """Show coronal and sagittal slices as clinicians do, with the head at the top."""
+        viewer = self._viewer()
+        if viewer is not None and self._is_placed(viewer):
+            upright = viewer.dims.displayed[0] == 0
+            _, horizontal = viewer.scene.camera.orientation2d
+            viewer.scene.camera.orientation2d = ("up" if upright else "down", str(horizontal))
+
+    @staticmethod
+    def _is_placed(viewer: Viewer) -> bool:
+        placed = any(layer.ndim == 3 and geometry(layer) for layer in viewer.layers)
+        return placed and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
+
+    def update(self, event: Any = None) -> None:
+        """Write the letters of the two axes in view."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        texts = self._texts(viewer)
+        for overlay, text in zip(self.overlays.values(), texts, strict=True):
+            overlay.text = text
+            overlay.visible = bool(text)
+
+    def _texts(self, viewer: Viewer) -> tuple[str, str, str, str]:
+        if not self._is_placed(viewer):
+            return "", "", "", ""
+        down, right = (ENDS[axis] for axis in viewer.dims.displayed)
+        vertical, horizontal = (str(way) for way in viewer.scene.camera.orientation2d)
+        top, bottom = down if vertical == "down" else down[::-1]
+        left, end = right if horizontal == "right" else right[::-1]
+        return top, bottom, left, end
+
+
+def show_letters(viewer: Viewer | None) -> Letters | None:
+    """Show the letters of a viewer from now on; a napari before 0.9 has no place for them."""
+    if viewer is None:
+        return None
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if not hasattr(viewer, "canvas") or not hasattr(viewer, "scene"):
+        return None
+    if viewer not in _following:
+        _following[viewer] = Letters(viewer)
+    return _following[viewer]

@@ -1,0 +1,246 @@
+"""*Volume*: open files and DICOM folders, told of problems first, and look at them rightly."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+)
+
+from napari_graphflow.imaging.contents import Contents, Part, look, times
+from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
+from napari_graphflow.plugin.viewer.layers import geometry, is_image, placed_volumes
+from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
+from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
+from napari_graphflow.plugin.widgets.layout import Rows, hint, row
+from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+
+#: Two lines a row, because a dock is narrow.
+COLUMNS = ("Series", "Slices", "Size, spacing (mm)")
+
+
+ROW_HEIGHT = 40
+
+
+NOTHING_YET = "Open a file, or a folder with DICOM images."
+
+
+AUTOMATIC = "Automatic"
+
+
+class VolumeWidget(Panel):
+    """Lists what a file or folder holds, says what is wrong with it, and opens it."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.file = QPushButton("File …")
+        self.file.setToolTip("NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF")
+        self.folder = QPushButton("DICOM folder …")
+        self.folder.setToolTip("All series of a folder and of the folders within it are listed.")
+        self.table = _table()
+        self.resample = QCheckBox("Resample to even slices")
+        self.resample.setToolTip("By linear interpolation between neighbouring slices.")
+        self.button = PrimaryButton("Open", self)
+        self.progress = ProgressRow()
+        self.progress.cancel.hide()
+        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self.window_preset = QComboBox()
+        self.window_preset.setToolTip(
+            "Range of intensities: presets in Hounsfield units for CT; automatic takes the 0.5 and "
+            "99.5 percentile."
+        )
+        self.facts = hint()
+        self._contents: Contents | None = None
+
+        openers = row(self.file, self.folder)
+        openers.setStretch(1, 1)
+        self.column.addLayout(openers)
+        self.column.addWidget(self.table)
+        self.column.addWidget(self.status)
+        self.column.addWidget(self.resample)
+        self.column.addWidget(self.button)
+        self.column.addWidget(self.progress)
+        view = Rows()
+        view.add("Image", self.image)
+        view.add("Window", self.window_preset)
+        view.add_wide(self.facts)
+        self.column.addSpacing(6)
+        self.column.addLayout(view)
+        self.column.addStretch(1)
+        self.column.addWidget(hint(NOT_A_DEVICE))
+
+        self.file.clicked.connect(self._choose_file)
+        self.folder.clicked.connect(self._choose_folder)
+        self.table.itemSelectionChanged.connect(self._selected)
+        self.table.cellDoubleClicked.connect(self.open_selected)
+        self.button.clicked.connect(self.open_selected)
+        self.image.layer_changed.connect(self._describe_image)
+        self.window_preset.activated.connect(self._apply_window)
+        self._show_parts(())
+        self.status.say(NOTHING_YET)
+        self._describe_image(self.image.layer())
+
+    def look_at(self, path: Path) -> None:
+        """List what is at a path, beside the window; open it at once if there is no question."""
+        self._show_parts(())
+        self._busy(f"looking at {path.name} …")
+        self.background.run(partial(look, path), self._looked, self._failed)
+
+    def selected(self) -> Part | None:
+        """What is chosen in the table."""
+        rows = self.table.selectionModel().selectedRows()
+        return self._contents.parts[rows[0].row()] if rows and self._contents else None
+
+    def open_selected(self) -> None:
+        """Read what is chosen, beside the window, and show it."""
+        part = self.selected()
+        if part is None or self._contents is None or not self.button.isEnabled():
+            return
+        self._busy(f"reading {part.title} …")
+        resample = self.resample.isChecked() and part.resamplable
+        images = placed_volumes(self.viewer.layers)
+        read = partial(open_part, self._contents.path, part, resample, images)
+        self.background.run(read, self._opened, self._failed)
+
+    def _choose_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a volume")
+        if path:
+            self.look_at(Path(path))
+
+    def _choose_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a DICOM folder")
+        if path:
+            self.look_at(Path(path))
+
+    def _busy(self, text: str) -> None:
+        enabled(False, (self.file, self.folder, self.button, self.table))
+        self.status.say("")
+        self.progress.wait(text)
+
+    def _ready(self) -> None:
+        self.progress.hide()
+        enabled(True, (self.file, self.folder, self.table))
+        self._selected()
+
+    def _failed(self, error: Exception) -> None:
+        self._ready()
+        self.fail(error)
+
+    def _looked(self, contents: Contents) -> None:
+        self._contents = contents
+        self._show_parts(contents.parts)
+        self._ready()
+        if len(contents.parts) == 1 and not contents.parts[0].warnings:
+            self.open_selected()
+        elif len(contents.parts) > 1:
+            self.status.say(f"{len(contents.parts)} series. Choose one and open it.")
+
+    def _show_parts(self, parts: Sequence[Part]) -> None:
+        self.table.setRowCount(0)
+        self.table.setVisible(bool(parts))
+        for part in parts:
+            index = self.table.rowCount()
+            self.table.insertRow(index)
+            name, kind, date, slices, size, spacing = part.cells
+            mark = "⚠ " if part.warnings else ""
+            told = " · ".join(text for text in (kind, date) if text)
+            for column, text in enumerate((f"{mark}{name}\n{told}", slices, f"{size}\n{spacing}")):
+                item = QTableWidgetItem(text)
+                item.setToolTip("\n".join((name, *part.warnings)))
+                self.table.setItem(index, column, item)
+        rows = min(6, len(parts))
+        head = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(rows * ROW_HEIGHT + head + 4)
+        if len(parts) == 1:
+            self.table.selectRow(0)
+        self._selected()
+
+    def _selected(self) -> None:
+        part = self.selected()
+        self.resample.setVisible(part is not None and part.resamplable)
+        self.button.setVisible(self.table.rowCount() > 0)
+        self.button.setEnabled(part is not None and (not part.problem or part.resamplable))
+        if part is None:
+            return
+        self.resample.setChecked(bool(part.problem) and part.resamplable)
+        if part.problem and not part.resamplable:
+            self.status.fail(part.problem)
+        elif part.warnings:
+            self.status.warn(" ".join(part.warnings))
+        else:
+            self.status.say("")
+
+    def _opened(self, opened: Opened) -> None:
+        layers, warnings = opened
+        self._ready()
+        names = []
+        for one in layers:
+            layer = Layer.create(*one)
+            self.viewer.add_layer(layer)
+            names.append(layer.name)
+            if isinstance(layer, Image):
+                self.image.choose(layer)
+        self.table.clearSelection()
+        self.button.setEnabled(False)
+        self.resample.hide()
+        if warnings:
+            self.status.warn(" ".join(warnings))
+            return
+        self.status.done(f"Opened {', '.join(names[:3])}{' …' * (len(names) > 3)}.")
+
+    def _describe_image(self, layer: Layer | None) -> None:
+        known = geometry(layer) if layer is not None else None
+        self.window_preset.clear()
+        self.window_preset.addItem(AUTOMATIC)
+        if isinstance(layer, Image) and not layer.rgb:
+            if is_ct(layer.data):
+                self.window_preset.addItems(list(CT_WINDOWS))
+            limits = tuple(layer.contrast_limits)
+            for name, window in CT_WINDOWS.items():
+                if limits == window.limits:
+                    self.window_preset.setCurrentText(name)
+        self.window_preset.setEnabled(isinstance(layer, Image) and not layer.rgb)
+        self.facts.setVisible(known is not None)
+        if known is not None and layer is not None:
+            shape = times(layer.data.shape[: layer.ndim])
+            lies = f", stored as {known['orientation']}" if known["orientation"] else ""
+            self.facts.setText(
+                f"{shape} voxels of {times(known['spacing'])} mm{lies}; {layer.data.dtype}"
+            )
+
+    def _apply_window(self, index: int) -> None:
+        layer = self.image.layer()
+        if isinstance(layer, Image):
+            name = self.window_preset.itemText(index)
+            chosen = CT_WINDOWS.get(name)
+            layer.contrast_limits = chosen.limits if chosen else percentiles(layer.data)
+
+
+def _table() -> QTableWidget:
+    table = QTableWidget(0, len(COLUMNS))
+    table.setHorizontalHeaderLabels(COLUMNS)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setShowGrid(False)
+    table.setWordWrap(False)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return table

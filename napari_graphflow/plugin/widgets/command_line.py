@@ -1,0 +1,48 @@
+"""The command line that does what a window is about to do, to be copied."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.runners import RunnerName
+
+PROGRAM = "napari-graphflow"
+
+
+def segment_command(image: str, model: Path, device: str, probabilities: bool) -> str:
+    """``segment``, with the mask beside the image."""
+    words = ["segment", image or "IMAGE", "--model", str(model), "--out", "MASKS"]
+    words += ["--device", device] if device != "auto" else []
+    words += ["--probabilities"] if probabilities else []
+    return shlex.join([PROGRAM, *words])
+
+
+def job_command(config: TrainingConfig, runner: RunnerName = "local", workers: int = 1) -> str:
+    """``train`` or ``distill``, with the options that differ from their default."""
+    kind = "distill" if isinstance(config, DistillationConfig) else "train"
+    where = ["--runner", runner] if runner != "local" else []
+    where += ["--workers", str(workers)] if workers > 1 else []
+    return shlex.join([PROGRAM, kind, *_options(config, ""), *where])
+
+
+def _options(config: BaseModel, prefix: str) -> list[str]:
+    words: list[str] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if not field.is_required() and value == field.get_default():
+            continue
+        option = f"--{prefix}{name.replace('_', '-')}"
+        if isinstance(value, BaseModel):
+            words += _options(value, f"{option.removeprefix('--')}.")
+        elif isinstance(value, bool):
+            words += [option if value else f"--{prefix}no-{name.replace('_', '-')}"]
+        else:
+            words += [option, *_values(value)]
+    return words
+
+
+def _values(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]

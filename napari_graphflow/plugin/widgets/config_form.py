@@ -1,0 +1,259 @@
+"""A form made from a configuration of ``config.py``, so that options are written down only once.
+
+Each field becomes a magicgui widget with the field's description as its tooltip. Numbers with a
+fraction are typed as text, because a spin box shows 3e-4 as 0.0.
+"""
+
+import inspect
+import types
+from collections.abc import Collection, Mapping
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+
+import docstring_parser
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
+from magicgui.widgets.bases import ValueWidget
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_graphflow.config.settings import first_problem
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.widgets.layout import Rows, hint
+
+T = TypeVar("T", bound=BaseModel)
+
+
+LARGEST = 2**31 - 1
+
+
+#: Wide enough for every name, so that nested forms have one left edge.
+LABEL_WIDTH = 148
+
+
+#: Entered for no item at all where an empty field leaves the choice to the program.
+NOTHING = "none"
+
+
+class ConfigForm(QWidget, Generic[T]):
+    """A form for the named fields of a configuration; the other fields keep their value.
+
+    Parameters
+    ----------
+    config
+        What the form shows at first.
+    fields
+        Names of the fields that are shown, in this order. A field that is itself a configuration
+        becomes a form of its own, under the first words of its description; where it may be left
+        to the program, a tick brings that form up.
+    heading
+        Said above the fields.
+    """
+
+    def __init__(self, config: T, fields: Collection[str], heading: str = "") -> None:
+        super().__init__()
+        self._config = config
+        self._forms: dict[str, ConfigForm[Any]] = {}
+        self._fields: dict[str, ValueWidget] = {}
+        self._ticks: dict[str, ValueWidget] = {}
+        self._rows: dict[str, tuple[QWidget, QWidget]] = {}
+        descriptions = field_descriptions(type(config))
+        rows = Rows()
+        self.setLayout(rows)
+        if heading:
+            rows.add_wide(hint(heading))
+        for name in fields:
+            value, annotation = getattr(config, name), type(config).model_fields[name].annotation
+            if part := _part(annotation):
+                form = ConfigForm(value or part(), list(part.model_fields), _summary(part))
+                self._forms[name] = form
+                if not _optional(annotation):
+                    rows.add_wide(form)
+                    continue
+                field: ValueWidget = CheckBox(value=value is not None, name=name)
+                field.native.setText("set by hand")
+                self._ticks[name] = field
+                form.setVisible(bool(field.value))
+                field.changed.connect(form.setVisible, check_nargs=False)
+            else:
+                field = _field_widget(name, type(config).model_fields[name], value)
+                self._fields[name] = field
+            field.tooltip = descriptions.get(name, "")
+            label = QLabel(_words(name))
+            label.setToolTip(field.tooltip)
+            label.setMinimumWidth(LABEL_WIDTH)
+            rows.add(label, field.native)
+            self._rows[name] = label, field.native
+            if name in self._ticks:
+                rows.add_wide(self._forms[name])
+
+    def put(self, config: T) -> None:
+        """Show another configuration."""
+        self._config = config
+        for name, part in self._forms.items():
+            value = getattr(config, name)
+            if value is not None:
+                part.put(value)
+            if name in self._ticks:
+                self._ticks[name].value = value is not None
+        for name, field in self._fields.items():
+            field.value = self._text(name, getattr(config, name))
+
+    def config(self) -> T:
+        """Return the configuration as the form shows it.
+
+        Raises
+        ------
+        UserError
+            If an entry cannot be read or is not allowed.
+        """
+        changes: dict[str, Any] = {
+            name: None if name in self._ticks and not self._ticks[name].value else part.config()
+            for name, part in self._forms.items()
+        }
+        for name, field in self._fields.items():
+            annotation = type(self._config).model_fields[name].annotation
+            changes[name] = _entered(name, annotation, field.value)
+        try:
+            return type(self._config).model_validate(dict(self._config) | changes)
+        except ValidationError as error:
+            raise UserError(f"{first_problem(error)}.", "Change it under Advanced.") from None
+
+    def put_fields(self, **values: Any) -> None:
+        """Show other values for some fields, the rest stays as it was entered."""
+        for name, value in values.items():
+            self._fields[name].value = self._text(name, value)
+
+    def show_only(self, names: Collection[str], of: Collection[str]) -> None:
+        """Of some fields show those with these names, and hide the others."""
+        for name in of:
+            if name in self._forms:
+                self._forms[name].setVisible(name in names)
+            elif name in self._fields:
+                for widget in self._rows[name]:
+                    widget.setVisible(name in names)
+
+    def shows(self, name: str) -> bool:
+        """Whether a field is shown once the form is."""
+        widget = self._forms[name] if name in self._forms else self._fields[name].native
+        return not widget.isHidden()
+
+    def offer(self, name: str, choices: Mapping[str, str]) -> None:
+        """Offer other values, by title, in a field that is chosen from a list."""
+        field = self._fields[name]
+        assert isinstance(field, ComboBox)
+        chosen = field.value
+        field.choices = list(choices.items())
+        if chosen in choices.values():
+            field.value = chosen
+
+    def part(self, name: str) -> "ConfigForm[Any]":
+        """The form of a field that is itself a configuration."""
+        return self._forms[name]
+
+    def _text(self, name: str, value: Any) -> Any:
+        return _shown(value, type(self._config).model_fields[name].annotation, self._fields[name])
+
+
+def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
+    """Read what each field means from the numpy docstrings of a configuration and its parents."""
+    found: dict[str, str] = {}
+    for parent in kind.__mro__:
+        text = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
+        for parameter in docstring_parser.parse(
+            text, docstring_parser.DocstringStyle.NUMPYDOC
+        ).params:
+            for name in parameter.arg_name.split(","):
+                words = " ".join((parameter.description or "").split()).replace("`", "")
+                found.setdefault(name.strip(), words)
+    return found
+
+
+def _part(annotation: Any) -> type[BaseModel] | None:
+    """Class of a field that is itself a configuration."""
+    kind = _without_none(annotation)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _summary(kind: type[BaseModel]) -> str:
+    """First paragraph of a configuration's docstring."""
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
+    annotation = _without_none(field.annotation)
+    keywords: dict[str, Any] = {"name": name}
+    if get_origin(annotation) is Literal:
+        return ComboBox(choices=get_args(annotation), value=value, **keywords)
+    if name == "device":  # which ones there are is found out beside the window, see `offer`
+        return ComboBox(choices=("auto", "cpu"), value=value, **keywords)
+    if annotation is bool:
+        check = CheckBox(value=value, **keywords)
+        check.native.setText("")
+        return check
+    if annotation is int and not _optional(field.annotation):
+        low, high = _bounds(field)
+        return SpinBox(value=value, min=low, max=high, **keywords)
+    widget = LineEdit(value="", **keywords)
+    widget.value = _shown(value, field.annotation, widget)
+    if _optional(field.annotation) or get_origin(annotation) is tuple:
+        widget.native.setPlaceholderText("automatic")
+    return widget
+
+
+def _shown(value: Any, annotation: Any, widget: ValueWidget) -> Any:
+    if not isinstance(widget, LineEdit):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        # Nothing entered means None where that is allowed, so an empty tuple needs a word.
+        return " ".join(str(item) for item in value) or (NOTHING if _optional(annotation) else "")
+    return str(value)
+
+
+def _entered(name: str, annotation: Any, value: Any) -> Any:
+    wanted = _without_none(annotation)
+    if not isinstance(value, str) or get_origin(wanted) is Literal:
+        return value
+    text = value.strip()
+    if not text and _optional(annotation):
+        return None
+    if get_origin(wanted) is tuple:
+        items = [] if text == NOTHING else text.replace(",", " ").split()
+        kind = get_args(wanted)[0]
+        return tuple(_number(name, item, kind) if kind in (int, float) else item for item in items)
+    return _number(name, text, wanted) if wanted in (int, float) else text
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UserError(
+            f"{text!r} cannot be read as {_words(name)}.", f"Enter {what} under Advanced."
+        ) from None
+
+
+def _bounds(field: FieldInfo) -> tuple[int, int]:
+    low, high = 0, LARGEST
+    for constraint in field.metadata:
+        low = getattr(constraint, "ge", low)
+        high = getattr(constraint, "le", high)
+    return low, high
+
+
+def _optional(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def _without_none(annotation: Any) -> Any:
+    if not _optional(annotation):
+        return annotation
+    inner = next(part for part in get_args(annotation) if part is not type(None))
+    # `Annotated[int, Field(ge=1)] | None` keeps its inner annotation.
+    return getattr(inner, "__origin__", inner) if hasattr(inner, "__metadata__") else inner
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

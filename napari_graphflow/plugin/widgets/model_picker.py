@@ -1,0 +1,164 @@
+"""Saved models in a combo box, with a line that says what the chosen one is."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
+
+from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.widgets.layout import browse_button, hint, shrinkable
+from napari_graphflow.plugin.widgets.panel import Panel
+from napari_graphflow.plugin.widgets.recent import recent, remember
+from napari_graphflow.plugin.widgets.words import count_text
+from napari_graphflow.system.folders import jobs_root, models_root
+
+
+class ModelPicker(QWidget):
+    """Chooses a saved model among those in the user's folder and those opened before.
+
+    Parameters
+    ----------
+    panel
+        The widget that shows failures.
+    optional
+        Entry for choosing none, or empty if a model must be chosen.
+    prefer
+        The role that is offered first.
+
+    Attributes
+    ----------
+    about
+        A line about the chosen model, to be set below.
+    """
+
+    model_changed = Signal()
+
+    def __init__(
+        self,
+        panel: Panel,
+        *,
+        optional: str = "",
+        prefer: Literal["teacher", "student"] | None = None,
+        empty: str = "no model yet",
+    ) -> None:
+        super().__init__()
+        self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
+        self._cards: dict[Path, ModelCard] = {}
+        self.combo = _Combo(self.refresh)
+        self.browse = browse_button("Open the folder of a saved model")
+        self.about = hint(wrap=False)
+        line = QHBoxLayout()
+        line.setSpacing(4)
+        line.addWidget(self.combo, 1)
+        line.addWidget(self.browse)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(line)
+        self.browse.clicked.connect(self._browse)
+        self.combo.currentIndexChanged.connect(self._changed)
+        self.refresh()
+
+    def folder(self) -> Path | None:
+        """Folder of the chosen model, or None."""
+        found = self.combo.currentData()
+        return Path(found) if found else None
+
+    def card(self) -> ModelCard | None:
+        """Card of the chosen model, or None."""
+        folder = self.folder()
+        return None if folder is None else self._cards[folder]
+
+    def choose(self, folder: Path) -> bool:
+        """Choose a saved model, wherever it lies; says what is wrong if it is none."""
+        try:
+            read_model_card(folder)
+        except UserError as error:
+            self._panel.fail(error)
+            return False
+        if folder not in saved_models():
+            remember("models", folder)
+        self.refresh()
+        self.combo.setCurrentIndex(self.combo.findData(str(folder)))
+        return True
+
+    def refresh(self) -> None:
+        """Look again for models; the choice stays."""
+        chosen = self.folder()
+        self._cards = saved_models(self._prefer)
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        if self._optional or not self._cards:
+            self.combo.addItem(self._optional if self._cards else self._empty, "")
+        for folder, card in self._cards.items():
+            self.combo.addItem(f"{card.name}   {count_text(card.parameters)}", str(folder))
+        if chosen in self._cards:
+            self.combo.setCurrentIndex(self.combo.findData(str(chosen)))
+        self.combo.setEnabled(bool(self._cards))
+        self.combo.blockSignals(False)
+        if self.folder() == chosen:
+            self._describe()
+        else:
+            self._changed()
+
+    def _changed(self) -> None:
+        self._describe()
+        self.model_changed.emit()
+
+    def _describe(self) -> None:
+        card, folder = self.card(), self.folder()
+        if card is None or folder is None:
+            self.about.hide()
+            return
+        trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
+        score = card.provenance.get("best_validation_dice")
+        parts = [card.role, f"{card.dims}D", f"{trained:%d %b}"]
+        parts += [f"Dice {score:.2f}"] if score is not None else []
+        self.about.setText(" · ".join(parts))
+        self.about.setToolTip(
+            f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
+            f"Finds: {', '.join(name for name, value in card.classes.items() if value)}\n"
+            f"Images of {card.in_channels} channel{'s' * (card.in_channels > 1)}\n{folder}"
+        )
+        self.about.show()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, "Folder of a saved model", str(models_root())
+        )
+        if folder:
+            self.choose(Path(folder))
+
+
+class _Combo(QComboBox):
+    """Looks for new models each time it is opened."""
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        super().__init__()
+        self._refresh = refresh
+        shrinkable(self)
+
+    def showPopup(self) -> None:
+        self._refresh()
+        super().showPopup()
+
+
+def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
+    """Cards of all saved models, those of the preferred role first, then the newest first."""
+    root = models_root()
+    folders = [
+        *root.glob("*/model.json"),
+        *jobs_root().glob("*/artifacts/model/model.json"),
+        *(path / "model.json" for path in recent("models")),
+    ]
+    found: dict[Path, ModelCard] = {}
+    for file in sorted(set(folders), key=lambda path: -path.stat().st_mtime):
+        try:
+            found[file.parent] = read_model_card(file.parent)
+        except UserError:
+            # Half copied or of a later version: not offered, and said when it is opened by hand.
+            continue
+    ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
+    return dict(ordered) if prefer else found

@@ -1,0 +1,61 @@
+"""A bar with the time left."""
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
+
+from napari_graphflow.plugin.widgets.words import duration
+
+
+class ProgressRow(QWidget):
+    """A bar, the time left and a button that cancels."""
+
+    cancelled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setFixedHeight(18)
+        self.cancel = QPushButton("✕")
+        self.cancel.setFixedSize(24, 22)
+        self.cancel.setToolTip("Cancel")
+        self.cancel.clicked.connect(self.cancelled)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.cancel)
+        self.hide()
+
+    def follow(self, reply: dict[str, Any]) -> None:
+        """Show how far the worker says it is."""
+        if reply.get("total"):
+            self.advance(reply["done"], reply["total"], reply.get("eta_s"))
+        else:
+            self.wait(str(reply.get("phase", "")))
+
+    def wait(self, text: str) -> None:
+        """Show that something without known steps goes on."""
+        self.bar.setRange(0, 0)
+        self.bar.setFormat(text)
+        self.setToolTip(text)
+        self.show()
+
+    def advance(self, done: int, total: int, eta_s: float | None) -> None:
+        """Show how many of the known steps are done."""
+        self.bar.setRange(0, max(total, 1))
+        self.bar.setValue(done)
+        self.bar.setFormat(progress_text(done, total, eta_s))
+        self.show()
+
+
+def progress_text(done: int, total: int, eta_s: float | None) -> str:
+    """Say progress in a few characters, such as ``62 % · 0:14 left``."""
+    share = f"{100 * done // max(total, 1)} %"
+    return share if eta_s is None else f"{share} · {duration(eta_s)} left"

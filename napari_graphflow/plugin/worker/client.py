@@ -1,0 +1,375 @@
+"""The window's side of the inference worker: start it, hand over volumes, collect replies.
+
+Nothing here loads torch or waits: a thread of our own writes volumes and requests, another one
+reads replies, and `InferenceWorker.poll` returns what has come.
+"""
+
+import itertools
+import json
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import weakref
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.failures import explain, explain_exit
+from napari_graphflow.system.folders import data_root
+from napari_graphflow.system.processes import NO_CONSOLE, child_environment
+
+Reply = dict[str, Any]
+
+
+FINAL = frozenset({"result", "error", "cancelled"})
+
+
+NAME = "The segmentation process"
+
+
+LIGHTER = "a smaller model, or a part of the image"
+
+
+LOG_BYTES = 1 << 20
+
+
+@dataclass
+class _Call:
+    id: int
+    op: str
+    fields: dict[str, Any]
+    process: "subprocess.Popen[str] | None" = None
+    attempts: int = 0
+
+
+class InferenceWorker:
+    """A warm process that segments; started by the first request, and again after its death.
+
+    Parameters
+    ----------
+    command
+        Another program that speaks the same protocol.
+    log
+        Receives what the process prints; two files of a megabyte at most.
+    """
+
+    def __init__(self, command: Sequence[str] | None = None, log: Path | None = None) -> None:
+        self._command = list(command or [sys.executable, "-m", "napari_graphflow", "worker"])
+        self._log = log or data_root() / "worker.log"
+        self._folder: Path | None = None
+        self._remove_folder: Callable[[], object] | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._closed = False
+        self._ids = itertools.count(1)
+        self._calls: dict[int, _Call] = {}
+        self._lock = threading.Lock()  # of the process and the calls
+        self._writing = threading.Lock()
+        self._outbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._files = _VolumeFiles()
+        self._sender: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the running process."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is outstanding."""
+        return bool(self._calls)
+
+    def request(self, op: str, **fields: Any) -> int:
+        """Ask for something and return at once.
+
+        Parameters
+        ----------
+        op
+            ``segment``, ``heatmap``, ``importance``, ``affinity`` or ``ping``.
+        **fields
+            What the operation needs. One of them may be a `Volume`, others plain arrays in its
+            grid; each is written to a file once for as long as it lives and stays the same.
+
+        Returns
+        -------
+        id
+            Number that the replies carry.
+        """
+        call = _Call(next(self._ids), op, fields)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the worker is closed")
+            self._calls[call.id] = call
+            if self._sender is None:
+                self._sender = threading.Thread(
+                    target=self._send_all, name="to worker", daemon=True
+                )
+                self._sender.start()
+        self._outbox.put(call)
+        return call.id
+
+    def poll(self) -> list[Reply]:
+        """All replies that came since the last call, of each request only the newest progress.
+
+        A reply has ``id`` and ``event``: ``progress`` (phase, done, total, eta_s), and as the last
+        of its request ``result`` (arrays in place of their files), ``error`` (code, text, hint) or
+        ``cancelled``.
+        """
+        replies: list[Reply] = []
+        with suppress(queue.Empty):
+            while True:
+                reply = self._replies.get_nowait()
+                last = replies[-1] if replies else {}
+                if last.get("event") == reply["event"] == "progress" and last["id"] == reply["id"]:
+                    replies.pop()
+                replies.append(reply)
+        return replies
+
+    def run(
+        self, op: str, *, on_progress: Callable[[Reply], None] | None = None, **fields: Any
+    ) -> Reply:
+        """Ask and wait, for scripts; not to be mixed with `poll`.
+
+        Raises
+        ------
+        UserError
+            If the reply is an error.
+        """
+        number = self.request(op, **fields)
+        while True:
+            reply = self._replies.get()
+            if reply["id"] != number:
+                continue
+            if reply["event"] == "error":
+                raise UserError(reply["text"], reply["hint"])
+            if reply["event"] in FINAL:
+                return reply
+            if on_progress is not None:
+                on_progress(reply)
+
+    def cancel(self, number: int) -> None:
+        """Ask for a request to be dropped; its last reply says whether it was."""
+        with self._lock:
+            call = self._calls.get(number)
+            if call is None:
+                return
+            if call.process is None:
+                del self._calls[number]
+                self._replies.put({"id": number, "event": "cancelled"})
+                return
+            process = call.process
+        self._write(process, {"op": "cancel", "id": number})
+
+    def close(self) -> None:
+        """End the process and remove all files; outstanding requests get no reply."""
+        with self._lock:
+            self._closed = True
+            self._calls.clear()
+            process = self._process
+        self._outbox.put(None)
+        if process is not None:
+            # Nothing that it writes outlives it, so there is nothing to wait for.
+            process.kill()
+            process.wait()
+        if self._sender is not None:
+            self._sender.join(0.5)
+        if self._remove_folder is not None:
+            self._remove_folder()
+
+    def _send_all(self) -> None:
+        while (call := self._outbox.get()) is not None:
+            try:
+                self._send(call)
+            except Exception as error:  # a thread must answer, whatever happened
+                if not isinstance(error, OSError | UserError):
+                    traceback.print_exc()
+                why = explain(error, self._log, LIGHTER)
+                self._fail(call, why.code, why.text, why.hint)
+            del call  # or its volume would live until the next one
+
+    def _send(self, call: _Call) -> None:
+        with self._lock:
+            if call.id not in self._calls:
+                return
+            if self._folder is None:
+                self._folder = _new_folder()
+                self._remove_folder = weakref.finalize(self, _remove_tree, self._folder)
+            folder = self._folder
+        message: dict[str, Any] = {"id": call.id, "op": call.op, "out": str(folder / str(call.id))}
+        for name, value in call.fields.items():
+            if isinstance(value, Volume):
+                message[name] = str(self._files.path(value.array, folder))
+                message |= {
+                    "spacing": value.spacing,
+                    "origin": value.origin,
+                    "direction": value.direction,
+                    "channels": value.channels,
+                }
+            elif isinstance(value, np.ndarray):
+                message[name] = str(self._files.path(value, folder))
+            else:
+                message[name] = value
+        with self._lock:
+            if call.id not in self._calls:
+                return
+            if self.pid is not None:
+                call.process = self._process
+        if call.process is None:
+            self._start_for(call)
+        if call.process is not None:
+            self._write(call.process, message)
+
+    def _start_for(self, call: _Call) -> None:
+        process = self._start()
+        with self._lock:
+            if self._closed:
+                process.kill()
+            else:
+                self._process = process
+                if call.id in self._calls:
+                    call.process = process
+        # Only now, so that this thread finds the call if the process is dead already.
+        threading.Thread(
+            target=self._receive_all, args=(process,), name="from worker", daemon=True
+        ).start()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
+            self._log.replace(self._log.with_name(f"{self._log.name}.1"))
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env=child_environment(),
+                creationflags=NO_CONSOLE,
+            )
+
+    def _write(self, process: "subprocess.Popen[str]", message: dict[str, Any]) -> None:
+        line = json.dumps(message, default=str) + "\n"
+        assert process.stdin is not None
+        # A process that is gone is noticed by the thread that reads from it.
+        with self._writing, suppress(OSError, ValueError):
+            process.stdin.write(line)
+            process.stdin.flush()
+
+    def _receive_all(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            with suppress(ValueError):  # the last line of a process that was killed
+                self._receive(json.loads(line))
+        code = process.wait()
+        with self._lock:
+            if self._process is process:
+                self._process = None
+            orphans = [call for call in self._calls.values() if call.process is process]
+        for call in orphans:
+            call.attempts += 1
+            if code == 0 and call.attempts == 1:
+                call.process = None  # it ended of itself while the request was on its way
+                self._outbox.put(call)
+            else:
+                why = explain_exit(code, self._log, NAME, LIGHTER)
+                self._fail(call, why.code, why.text, why.hint)
+        with self._writing:
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # of what was still to be written
+                    pipe.close()
+
+    def _receive(self, reply: Reply) -> None:
+        if reply["id"] not in self._calls:
+            return
+        if reply["event"] == "result":
+            try:
+                reply = {key: _load(value) for key, value in reply.items()}
+            except (OSError, ValueError, MemoryError) as error:
+                why = explain(error, self._log, LIGHTER)
+                words = {"code": why.code, "text": why.text, "hint": why.hint}
+                reply = {"id": reply["id"], "event": "error", **words}
+        if reply["event"] in FINAL:
+            with self._lock:
+                if self._calls.pop(reply["id"], None) is None:
+                    return
+        self._replies.put(reply)
+
+    def _fail(self, call: _Call, code: str, text: str, hint: str) -> None:
+        with self._lock:
+            if self._calls.pop(call.id, None) is None:
+                return
+        self._replies.put(
+            {"id": call.id, "event": "error", "code": code, "text": text, "hint": hint}
+        )
+
+
+class _VolumeFiles:
+    """Writes an array once, as long as it lives and its content stays the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[NDArray[Any]], int, Path]] = {}
+        self._numbers = itertools.count(1)
+
+    def path(self, array: NDArray[Any], folder: Path) -> Path:
+        plain = np.ascontiguousarray(array)
+        # Images can be changed in place; a checksum costs far less than a mask of the wrong image.
+        checksum = zlib.crc32(plain.view(np.uint8).reshape(-1).data)
+        known = self._known.get(id(array))
+        if known is not None and known[0]() is array and known[1] == checksum:
+            return known[2]
+        path = folder / f"volume-{next(self._numbers)}.npy"
+        try:
+            np.save(path, plain, allow_pickle=False)
+        except OSError:
+            _remove(path)
+            raise
+        weakref.finalize(array, _remove, path)
+        self._known[id(array)] = weakref.ref(array), checksum, path
+        return path
+
+
+def _load(value: Any) -> Any:
+    """An array in place of its file."""
+    if not (isinstance(value, str) and value.endswith(".npy")):
+        return value
+    array = np.load(value, allow_pickle=False)
+    _remove(Path(value))
+    return array
+
+
+def _new_folder() -> Path:
+    """A folder that only this user can read; what windows that were killed left behind goes."""
+    ours = f"napari-graphflow-{socket.gethostname()}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{ours}*"):
+        pid = left.name.removeprefix(ours).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            _remove_tree(left)
+    return Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-"))
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

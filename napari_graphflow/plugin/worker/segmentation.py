@@ -1,0 +1,145 @@
+"""One segmentation: what is sent to the worker, and how its answer gets into layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.viewer.layers import KEY, ORDER, geometry, labels_layer
+from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one click on Segment asked for.
+
+    Attributes
+    ----------
+    image, card
+        The layer and the model.
+    volume
+        The image as it is stored.
+    mask
+        The Labels layer that is changed, or None for a new one.
+    slab, index
+        The slices that are sent and the one whose result is kept; None for the whole image.
+    probability, uncertainty
+        Which maps are wanted beside the mask.
+    """
+
+    image: Image
+    card: ModelCard
+    volume: Volume
+    mask: Labels | None = None
+    slab: slice | None = None
+    index: int = 0
+    probability: bool = False
+    uncertainty: bool = False
+
+    def sent(self) -> Volume:
+        """The part of the image that the worker gets."""
+        return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
+
+
+Found = tuple[Reply, Volume, dict[str, NDArray[Any]]]
+
+
+def ask(
+    task: Task,
+    model: Path,
+    device: str,
+    *,
+    progress: Callable[[Reply], None],
+    done: Callable[[Found], None],
+    failed: Callable[[Exception], None],
+    cancelled: Callable[[], None],
+) -> Request:
+    """Ask the worker for a mask; returns at once."""
+    request = Request(
+        progress=progress,
+        done=done,
+        failed=failed,
+        cancelled=cancelled,
+        finish=lambda reply: _finish(reply, task),
+    )
+    return engine().ask(
+        "segment",
+        request,
+        image=task.sent(),
+        model=str(model),
+        device=device,
+        probabilities=task.probability or task.uncertainty,
+    )
+
+
+def slab_around(index: int, slices: int, card: ModelCard) -> slice:
+    """The slices that a model needs for one: itself alone in 2D, as thick as a patch in 3D."""
+    thickness = 1 if card.dims == 2 else card.patch_size[0]
+    start = max(0, min(index - thickness // 2, slices - thickness))
+    return slice(start, min(slices, start + thickness))
+
+
+def _cut(volume: Volume, slab: slice) -> Volume:
+    step = volume.matrix[:, 2] * volume.spacing[0] * slab.start
+    origin = tuple((np.array(volume.origin) + step).tolist())
+    return replace(volume, array=volume.array[slab], origin=origin)
+
+
+def _finish(reply: Reply, task: Task) -> Found:
+    """Bring the worker's arrays to the image's grid; runs beside the window."""
+    sent, shown = task.sent(), task.volume.oriented(ORDER)
+    labels = sent.with_array(reply.pop("labels"))
+    if task.slab is not None:
+        whole = np.zeros(shown.shape, labels.array.dtype)
+        whole[task.index] = labels.array[task.index - task.slab.start]
+        labels = shown.with_array(whole)
+    maps: dict[str, NDArray[Any]] = {}
+    if "probabilities" in reply and task.slab is None:
+        soft = sent.with_array(reply.pop("probabilities"), channels=True)
+        soft_array = soft.oriented(ORDER).array.astype(np.float32)
+        if task.probability:
+            maps |= {
+                f"probability of {name}": np.ascontiguousarray(soft_array[..., value])
+                for name, value in reply["classes"].items()
+                if value
+            }
+        if task.uncertainty:
+            entropy = -(soft_array * np.log(np.maximum(soft_array, 1e-6))).sum(-1)
+            maps["uncertainty"] = entropy / np.log(max(soft_array.shape[-1], 2))
+    return reply, labels, maps
+
+
+def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
+    """Show a result as a new Labels layer on its image."""
+    image = task.image
+    name = f"{task.card.name} · {image.name}"
+    array, keywords, _ = labels_layer(labels, name, classes=classes)
+    # What napari shows of the image holds for its mask, an image of another reader included.
+    keywords |= {
+        "scale": image.scale,
+        "translate": image.translate,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+        "metadata": {KEY: geometry(image)} if geometry(image) else {},
+    }
+    layer: Labels = viewer.add_labels(array, **keywords)
+    return getattr(layer, "__wrapped__", layer)
+
+
+def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
+    """Write a result into a mask in such a way that napari can undo it."""
+    old = np.asarray(layer.data)
+    if task.slab is None:
+        indices = np.nonzero(old != new)
+    else:
+        inside = np.nonzero(old[task.index] != new[task.index])
+        indices = (np.full(inside[0].shape, task.index), *inside)
+    if indices[0].size:
+        layer.data_setitem(indices, new[indices].astype(old.dtype))

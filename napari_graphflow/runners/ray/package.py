@@ -1,0 +1,112 @@
+"""A job with its data and its teacher as one archive, which runs on a computer that has neither."""
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.dataset.cases import Case, Dataset, data_files
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.system.failures import in_words
+
+#: Folder of the job within the archive.
+JOB = "job"
+
+
+#: Ray refuses packages of 512 MiB.
+LIMIT = 500_000_000
+
+
+#: What stays at home: it belongs to one computer, or is made anew.
+LEFT = {"control", "cache", "slurm", "lock", "log.txt", "runner.json", "status.json", "job.json"}
+
+
+def pack_job(job: Job, path: Path) -> None:
+    """Write the archive; paths in it are relative to its root, where the job is to be run.
+
+    Raises
+    ------
+    UserError
+        If the data are too large, or lie outside the folder of the dataset.
+    """
+    config = job.config
+    dataset = Dataset.open(config.dataset)
+    places = {"dataset": f"data/{config.dataset.name}"}
+    used = [case for case in dataset.cases if case.split != "test"]
+    files = _dataset_files(dataset, used, places["dataset"])
+    if isinstance(config, DistillationConfig):
+        places["teacher"] = f"teacher/{config.teacher.name}"
+        found = (one for one in config.teacher.rglob("*") if one.is_file())
+        files |= {
+            f"{places['teacher']}/{one.relative_to(config.teacher).as_posix()}": one
+            for one in found
+        }
+    for one in job.folder.rglob("*"):
+        parts = one.relative_to(job.folder).parts
+        if one.is_file() and parts[0] not in LEFT and not any(name[0] == "." for name in parts):
+            files["/".join((JOB, *parts))] = one
+    with in_words():
+        size = sum(one.stat().st_size for one in files.values())
+        if size > LIMIT:
+            raise UserError(
+                f"Data, teacher and job are {size / 1e9:.1f} GB, and Ray takes at most "
+                f"{LIMIT / 1e9:.1f} GB.",
+                "Put them on a file system that the cluster sees, and choose the runner ray.",
+            )
+        spec = job.spec | {"config": job.spec["config"] | places}
+        kept = job.saved_status().model_dump(include={"step", "total", "best"})
+        status = Status(state="queued", runner="ray", launched=time.time(), **kept)
+        # Scans and weights are compressed already.
+        with zipfile.ZipFile(path, "w", strict_timestamps=False) as archive:
+            for name, one in files.items():
+                archive.write(one, name)
+            archive.writestr(f"{JOB}/job.json", json.dumps(spec, indent=1))
+            archive.writestr(f"{JOB}/status.json", status.model_dump_json())
+            described = json.dumps(_description(dataset, used))
+            archive.writestr(f"{places['dataset']}/dataset.json", described)
+            if (dataset.folder / "splits.json").is_file():
+                splits = {
+                    split: sorted({case.name for case in dataset.cases if case.split == split})
+                    for split in ("train", "val")
+                }
+                archive.writestr(f"{places['dataset']}/splits.json", json.dumps(splits))
+
+
+def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
+    """What ``dataset.json`` says, without the cases that stay at home."""
+    packed = {image for case in used for image in case.images}
+
+    def goes(image: str) -> bool:
+        return dataset.folder / os.path.expandvars(image) in packed
+
+    described: dict[str, Any] = json.loads((dataset.folder / "dataset.json").read_text("utf-8"))
+    for part in ("training", "test"):
+        if isinstance(described.get(part), list):
+            described[part] = [
+                entry
+                for entry in described[part]
+                if goes(entry["image"] if isinstance(entry, dict) else entry)
+            ]
+    if isinstance(described.get("dataset"), dict):
+        listed = described["dataset"].items()
+        described["dataset"] = {name: one for name, one in listed if all(map(goes, one["images"]))}
+    return described
+
+
+def _dataset_files(dataset: Dataset, used: Sequence[Case], place: str) -> dict[str, Path]:
+    """The files of the cases to be packed."""
+    files = {}
+    for path in data_files(used, []):
+        if not path.is_relative_to(dataset.folder):
+            raise UserError(
+                f"{path} lies outside the folder of the dataset and cannot be packed.",
+                "Import the images into one folder, or choose the runner ray.",
+            )
+        files[f"{place}/{path.relative_to(dataset.folder).as_posix()}"] = path
+    return files

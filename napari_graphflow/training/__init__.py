@@ -1,0 +1,1 @@
+"""Train and distil: the loop, its state, its process."""

@@ -1,0 +1,257 @@
+"""Training patches, each a function of (seed, step) alone.
+
+Because a batch depends on nothing but the seed and the step, a resumed run needs no state of a
+sampler to go on with the very batches that it would have seen.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_graphflow.config.model_card import Preprocessing
+from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.preprocessing import prepare, prepare_labels
+
+FOREGROUND_PROBABILITY = 0.5
+
+
+FOREGROUND_SAMPLES = 10_000
+
+
+FEWEST_PATCHES, MEASURED_PATCHES = 80, 200
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A preprocessed case, read from disk as needed.
+
+    Attributes
+    ----------
+    image
+        (C, *spatial), float32, memory-mapped.
+    labels
+        (*spatial), class indices, or None where the case counts as unlabelled.
+    foreground
+        (N, dims) voxel positions in the foreground, at most `FOREGROUND_SAMPLES` of them.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    labels: NDArray[np.uint8] | None
+    foreground: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Labelled patches first, then unlabelled ones.
+
+    Attributes
+    ----------
+    images
+        (B, C, *patch), float32.
+    labels
+        (L, *patch), int64, of the first L <= B patches, with `IGNORE` outside the image.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def load_case(
+    dataset: Dataset, case: Case, preprocessing: Preprocessing, cache: Path, *, labelled: bool
+) -> TrainingCase:
+    """Preprocess a case into files under `cache`, which are then read from there."""
+    volume = read_case(case)
+    image = _stored(cache / f"{case.name}-image.npy", prepare(volume, preprocessing).array)
+    if not labelled:
+        return TrainingCase(case.name, image, None, None)
+    mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing)
+    labels = _stored(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
+    foreground = np.argwhere((labels > 0) & (labels != IGNORE))
+    if len(foreground) > FOREGROUND_SAMPLES:
+        pick = np.random.default_rng(0).choice(len(foreground), FOREGROUND_SAMPLES, replace=False)
+        foreground = foreground[np.sort(pick)]
+    return TrainingCase(case.name, image, labels, foreground)
+
+
+class Batches:
+    """Random patches of labelled and unlabelled cases.
+
+    Parameters
+    ----------
+    labelled, unlabelled
+        Cases; the second may be empty.
+    patch_size
+        Side of the patches; 2 numbers take slices out of volumes.
+    batch_size
+        Labelled patches in a batch; as many unlabelled ones are added if there are any.
+    seed
+        Of all random choices.
+    mirror
+        Spatial axes of the patch along which it is mirrored at random.
+    """
+
+    def __init__(
+        self,
+        labelled: Sequence[TrainingCase],
+        unlabelled: Sequence[TrainingCase],
+        patch_size: tuple[int, ...],
+        batch_size: int,
+        seed: int,
+        mirror: Sequence[int] = (),
+    ) -> None:
+        if not labelled:
+            raise UserError(
+                "No training case has a mask.", "Annotate at least one case, or import its mask."
+            )
+        self.labelled = labelled
+        self.unlabelled = unlabelled
+        self.patch_size = patch_size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augmentation(len(patch_size), mirror)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        labelled = [
+            self._patch(self.labelled, f"labelled/{step}/{i}") for i in range(self.batch_size)
+        ]
+        images = [image for image, _ in labelled]
+        if self.unlabelled:
+            images += [
+                self._patch(self.unlabelled, f"unlabelled/{step}/{i}")[0]
+                for i in range(self.batch_size)
+            ]
+        labels = torch.stack([labels for _, labels in labelled if labels is not None])
+        return Batch(torch.stack(images), labels)
+
+    def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
+        # zlib.crc32 because hash() of a string differs from one process to the next.
+        random = np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
+        case = cases[int(random.integers(len(cases)))]
+        image, labels = cut_patch(case, self.patch_size, random)
+        sample = {"image": torch.from_numpy(image)}
+        if labels is not None:
+            sample["labels"] = torch.from_numpy(labels[None].astype(np.float32))
+        self.augment.set_random_state(seed=int(random.integers(2**31)))
+        sample = self.augment(sample)
+        augmented = torch.as_tensor(sample["image"]).contiguous()
+        if labels is None:
+            return augmented, None
+        return augmented, torch.as_tensor(sample["labels"])[0].long().contiguous()
+
+
+def measured_patches(cases: Sequence[TrainingCase]) -> int:
+    """How many patches `spread_patches` takes of so many cases: one each, within bounds."""
+    return min(max(len(cases), FEWEST_PATCHES), MEASURED_PATCHES) if cases else 0
+
+
+def spread_patches(
+    cases: Sequence[TrainingCase], patch_size: tuple[int, ...], batch_size: int, seed: int
+) -> Iterator[Tensor]:
+    """Images to measure on: as they are, spread evenly over the cases.
+
+    Yields
+    ------
+    Tensor
+        (B, C, *patch), float32, of `measured_patches` images in all.
+    """
+    count = measured_patches(cases)
+    random = np.random.default_rng(seed)
+    for start in range(0, count, batch_size):
+        chosen = [
+            cases[i * len(cases) // count] for i in range(start, min(start + batch_size, count))
+        ]
+        images = [cut_patch(case, patch_size, random)[0] for case in chosen]
+        yield torch.from_numpy(np.stack(images))
+
+
+def cut_patch(
+    case: TrainingCase, patch_size: tuple[int, ...], random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """Cut a random patch, centred on foreground half of the time; padded where it is too small."""
+    spatial = case.image.shape[1:]
+    size = patch_size if len(patch_size) == len(spatial) else (1, *patch_size)
+    if (
+        case.foreground is not None
+        and len(case.foreground)
+        and random.random() < (FOREGROUND_PROBABILITY)
+    ):
+        centre = case.foreground[random.integers(len(case.foreground))]
+        jitter = [random.integers(-(side // 4), side // 4 + 1) for side in size]
+        start = [
+            int(c) - side // 2 + int(j) for c, side, j in zip(centre, size, jitter, strict=True)
+        ]
+    else:
+        start = [
+            int(random.integers(min(0, n - s), max(0, n - s) + 1))
+            for n, s in zip(spatial, size, strict=True)
+        ]
+    # Patches stay inside the image as far as they fit, so that nothing is padded without need.
+    start = [
+        min(max(a, min(0, n - s)), max(0, n - s))
+        for a, n, s in zip(start, spatial, size, strict=True)
+    ]
+    inner = tuple(
+        slice(max(a, 0), min(a + s, n)) for a, s, n in zip(start, size, spatial, strict=True)
+    )
+    pad = [(max(-a, 0), max(a + s - n, 0)) for a, s, n in zip(start, size, spatial, strict=True)]
+    image = np.pad(case.image[(slice(None), *inner)], [(0, 0), *pad], mode="edge")
+    labels = None
+    if case.labels is not None:
+        labels = np.pad(case.labels[inner], pad, constant_values=IGNORE)
+    if len(size) > len(patch_size):
+        image, labels = image[:, 0], None if labels is None else labels[0]
+    return np.ascontiguousarray(image), labels
+
+
+def augmentation(dims: int, mirror: Sequence[int]) -> Compose:
+    """Small rotations and scalings, noise, brightness, contrast; mirroring where it is sound."""
+    set_track_meta(False)  # patches have no place in space; this halves the time
+    both, image = ["image", "labels"], ["image"]
+    angle = np.deg2rad(15)
+    turns = (angle,) * (3 if dims == 3 else 1)
+    return Compose(
+        [
+            *(RandFlipd(both, 0.5, axis, allow_missing_keys=True) for axis in mirror),
+            RandAffined(
+                both,
+                prob=0.3,
+                rotate_range=turns,
+                scale_range=(0.15,) * dims,
+                mode=("bilinear", "nearest"),
+                padding_mode="border",
+                allow_missing_keys=True,
+            ),
+            RandGaussianNoised(image, prob=0.15, std=0.05),
+            RandScaleIntensityd(image, factors=0.15, prob=0.3),
+            RandShiftIntensityd(image, offsets=0.1, prob=0.3),
+            RandAdjustContrastd(image, prob=0.15, gamma=(0.7, 1.5)),
+        ]
+    )
+
+
+def _stored(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+    stored: NDArray[Any] = np.load(path, mmap_mode="r")
+    return stored

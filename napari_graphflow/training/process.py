@@ -1,0 +1,369 @@
+"""What runs inside the process of a job: consume records, write them down, listen to wishes."""
+
+import errno
+import math
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.events import event_line, open_events
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import keep_going
+from napari_graphflow.jobs.status import HEARTBEAT, State, Status
+from napari_graphflow.system.failures import explain, explain_exit
+from napari_graphflow.system.processes import process_start
+
+Record = Mapping[str, Any]
+
+
+#: Seconds between two looks for wishes, two replacements of the status, two lines of progress.
+LOOK = 0.1
+
+
+STATUS_EVERY = 0.5
+
+
+PROGRESS_EVERY = 0.25
+
+
+#: Bytes kept free for the last words of a job that has filled its disk.
+RESERVE = 1 << 16
+
+
+#: Seconds that a job waits for a drive that went away, to say how it has ended.
+LAST_WORDS = 60.0
+
+
+CANCELLED_EXIT_CODE = 130
+
+
+#: What the status says before the start and afterwards.
+KEPT = {"step", "total", "best", "launched", "device", "runner", "log_from"}
+
+
+#: What a job was asked for: ``stop`` by a signal, as from a computer that is shutting down.
+Wish = Literal["", "cancel", "stop", "pause"]
+
+
+class _Terminated(BaseException):
+    """Raised by the second signal, when the first one was not heard between two records."""
+
+
+def main(folder: Path) -> int:
+    """Run a job in this process; gives the exit code."""
+    job = Job(folder)
+    if int(os.environ.get("RANK", "0")):
+        return _accompany(job)
+    given_to_an_engine = bool(job.status().runner)
+    try:
+        return run(job.folder, _records(job))
+    finally:
+        # An engine takes its computer back as soon as we end.
+        if not given_to_an_engine and not _was_stopped(job):
+            with suppress(UserError, OSError):
+                keep_going(job.folder.parent)  # by a parent that lives longer than we do
+
+
+def _was_stopped(job: Job) -> bool:
+    """Whether a signal has ended the job; another one would not live longer."""
+    status = job.status()
+    return status.state == "paused" and bool(status.code)
+
+
+def _accompany(job: Job) -> int:
+    """Compute beside the first process of ``torchrun``, which alone writes and listens."""
+    try:
+        for _ in _records(job):
+            pass
+    except Exception:
+        # The first process has paused, ended or failed, and has said so: the exchange breaks off.
+        deadline = time.monotonic() + 10 * HEARTBEAT
+        while job.status().active and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        if job.status().active:
+            raise
+    return 0
+
+
+def _records(job: Job) -> Iterator[Record]:
+    # Imported here, so that a missing package is told like any other failure, and a wrong folder
+    # before the seconds that torch takes.
+    from napari_graphflow.dataset.cases import Dataset
+
+    config, device = job.config, job.status().device
+    if device:
+        config = config.model_copy(update={"device": device})
+    Dataset.open(config.dataset)
+    if isinstance(config, DistillationConfig):
+        read_model_card(config.teacher)
+    yield {"event": "phase", "name": "starting"}
+    from napari_graphflow.training import loop
+
+    if isinstance(config, DistillationConfig):
+        yield from loop.distill(config, job.folder)
+    else:
+        yield from loop.train(config, job.folder)
+
+
+def run(folder: Path, records: Iterator[Record]) -> int:
+    """Run a job to its end and write down all that happens.
+
+    Parameters
+    ----------
+    folder
+        Folder of the job.
+    records
+        Yields what happens, as dictionaries with the key ``event``. Closing it, if it is a
+        generator, must make it write a checkpoint and end.
+
+    Returns
+    -------
+    exit_code
+        0 when done, paused or stopped, 130 when cancelled, otherwise that of the failure.
+
+    Raises
+    ------
+    UserError
+        If the job is being run by another process, or is done.
+    """
+    job = Job(folder)
+    with job.writing():
+        status = job.status()
+        if not status.may_become("running"):
+            raise UserError(f"The job {job.title} is {status.state}.", "Start a new job.")
+        with _Recorder(job, status) as recorder, _signals(recorder):
+            return _consume(job, recorder, records)
+
+
+def _consume(job: Job, recorder: "_Recorder", records: Iterator[Record]) -> int:
+    asked: Wish = ""
+    try:
+        while not (asked := recorder.asked):
+            record = next(records, None)
+            if record is None:
+                break
+            recorder.add(record)
+        if hasattr(records, "close"):
+            records.close()
+    except (_Terminated, KeyboardInterrupt):
+        asked = "cancel"
+    except BaseException as error:
+        _log(job, error)
+        # The signal may have ended the processes that compute with us, too.
+        if asked != "cancel" and recorder.asked != "stop":
+            return recorder.fail(error)
+        asked = asked or "stop"
+    if asked and recorder.asked == "stop":
+        asked = "stop"
+    if asked == "cancel":
+        return recorder.end("cancelled", CANCELLED_EXIT_CODE)
+    if asked == "stop":
+        why = explain_exit(-signal.SIGTERM, job.log)
+        hint = "Resume it to go on from its last checkpoint."
+        return recorder.end("paused", 0, code=why.code, text=why.text, hint=hint)
+    return recorder.end("paused" if asked else "done", 0)
+
+
+class _Recorder:
+    """Writes events as they come, and the status from a thread of its own.
+
+    The thread keeps the heart beating through a long native call, and the loop from waiting for a
+    slow disk.
+    """
+
+    def __init__(self, job: Job, status: Status) -> None:
+        self.job = job
+        self.asked: Wish = ""
+        self._status = Status(
+            state="running",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=process_start(os.getpid()),
+            heartbeat=time.time(),
+            **status.model_dump(include=KEPT),
+        )
+        self._changed = False
+        self._written = self._progressed = 0.0
+        self._torn = False
+        self._ended = threading.Event()
+        self._reserve = job.folder / ".reserve"
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "_Recorder":
+        with suppress(OSError):
+            self._reserve.write_bytes(os.urandom(RESERVE))
+        self.job.write_state(self._status)
+        self._events = open_events(self.job.events_file)
+        self.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._events.close()
+        self._reserve.unlink(missing_ok=True)
+
+    def add(self, record: Record) -> None:
+        """Take one record: an event to keep, and what it changes in the status."""
+        update = _update(self._status, record)
+        if update:
+            self._status = self._status.model_copy(update=update)
+            self._changed = True
+        if self._is_news(record):
+            self._write_event(record)
+
+    def end(self, state: State, exit_code: int, **words: Any) -> int:
+        """Write the last state."""
+        self._ended.set()
+        self._thread.join()
+        self._reserve.unlink(missing_ok=True)
+        final = {"state": state, "eta_s": None, "exit_code": exit_code, **words}
+        self._status = self._status.model_copy(update={"heartbeat": time.time(), **final})
+        deadline = time.monotonic() + LAST_WORDS
+        while True:
+            try:
+                self.job.folder.stat()
+                if self.job.saved_status().state != state:  # this is not yet written
+                    self.job.write_state(self._status)
+                with suppress(OSError):
+                    self.job.forget_wishes()
+                return exit_code
+            except OSError:
+                if time.monotonic() > deadline:
+                    return exit_code
+                time.sleep(LOOK)
+
+    def fail(self, error: BaseException) -> int:
+        """Say what went wrong, once, in words."""
+        self._reserve.unlink(missing_ok=True)
+        if not self.job.folder.exists():  # whatever failed, failed for that
+            error = self.job.gone()
+        why = explain(error, self.job.log)
+        with suppress(OSError):
+            words = {"code": why.code, "text": why.text, "hint": why.hint}
+            self._write_event({"event": "error", **words})
+        return self.end("failed", **asdict(why))
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    def ask(self, wish: Wish) -> None:
+        """Note a wish; a cancel stands before a stop, and that before a pause."""
+        if self.asked != "cancel" and (self.asked, wish) != ("stop", "pause"):
+            self.asked = wish
+
+    def _is_news(self, record: Record) -> bool:
+        if record["event"] != "progress":
+            return bool(record["event"] != "alive")
+        now = time.monotonic()
+        last = record.get("step") == record.get("total")
+        if now - self._progressed < PROGRESS_EVERY and not last:
+            return False
+        self._progressed = now
+        return True
+
+    def _write_event(self, record: Record) -> None:
+        # One unbuffered write a line: a kill or a full disk tears the last line at most.
+        line = b"\n" * self._torn + event_line(record)
+        self._torn = True
+        if self._events.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False
+
+    def _beat(self) -> None:
+        while not self._ended.wait(LOOK):
+            self.listen()
+            since = time.monotonic() - self._written
+            if since > HEARTBEAT or (self._changed and since > STATUS_EVERY):
+                self._changed = False
+                self._written = time.monotonic()
+                # A full disk or a lost drive must not stop the heart; the job itself will notice.
+                with suppress(OSError):
+                    beat = {"heartbeat": time.time()}
+                    self.job.write_status(self._status.model_copy(update=beat))
+
+    def listen(self) -> None:
+        """Look for wishes in the folder."""
+        wishes: set[str] = set()
+        with suppress(OSError):
+            wishes = self.job.wishes()
+        if "cancel" in wishes:
+            self.ask("cancel")
+        elif "pause" in wishes:
+            self.ask("pause")
+
+
+def _update(status: Status, record: Record) -> dict[str, Any]:
+    """What a record changes in the status."""
+    match record["event"]:
+        case "phase":
+            return {
+                "phase": record["name"],
+                "phase_index": record.get("index", 0),
+                "phase_count": record.get("count", 0),
+                "step": 0,
+                "total": 0,
+                "eta_s": None,
+            }
+        case "progress":
+            return {key: record.get(key) for key in ("step", "total", "eta_s")}
+        case "metric" if record["name"] == "dice" and record.get("split") == "val":
+            value = record["value"]
+            return {"best": max(value, status.best or 0.0)} if math.isfinite(value) else {}
+        case "memory":
+            return {"peak_bytes": record["peak_bytes"]}
+        case "model":
+            return {"model": record["path"]}
+    return {}
+
+
+@contextmanager
+def _signals(recorder: _Recorder) -> Iterator[None]:
+    """Take a signal as a wish, and a second one as an order.
+
+    Ctrl+C cancels. SIGTERM comes after a wish to cancel that was not heard, or from a system or an
+    engine that takes the computer away: the job is then paused.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        if recorder.ended:
+            return
+        if recorder.asked in ("cancel", "stop"):
+            raise _Terminated
+        recorder.listen()
+        if recorder.asked == "cancel":
+            return
+        if number == signal.SIGTERM:
+            recorder.ask("stop")
+            return
+        recorder.ask("cancel")
+        with suppress(OSError):
+            (recorder.job.control / "cancel").touch()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log(job: Job, error: BaseException) -> None:
+    with suppress(OSError), job.log.open("a", encoding="utf-8") as log:
+        log.write("".join(traceback.format_exception(error)))

@@ -1,0 +1,84 @@
+"""One trial of an estimate: a few real steps of a run, on one case of each kind."""
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pydantic import BaseModel
+
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.system.failures import explain
+from napari_graphflow.training.loop import distill, train
+
+#: Steps that are measured; the first is slower than the others and does not count.
+STEPS = 4
+
+
+def measure(kind: Kind, config: TrainingConfig) -> int:
+    """Print what a trial found as JSON; gives the exit code."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="graphflow-") as folder:
+            print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, it is the answer
+    except Exception as error:
+        why = explain(error)
+        sys.stderr.write(f"{why.text} {why.hint}\n")
+        return why.exit_code
+    return 0
+
+
+def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
+    short, longer = _shortened(config)
+    run = (
+        distill(short, folder, cases=1, lighter=False)
+        if kind == "distill" and isinstance(short, DistillationConfig)
+        else train(short, folder, cases=1, lighter=False)
+    )
+    spent: dict[str, float] = {}
+    phase, began, steps, found = "", time.perf_counter(), [], {}
+    shortened: set[str] = set()
+    for record in run:
+        now = time.perf_counter()
+        match record["event"]:
+            case "phase":
+                spent[phase] = now - began
+                phase, began = record["name"], now
+                if "steps" in record:
+                    shortened.add(phase)
+            case "setting":
+                found = {key: record[key] for key in ("batch_size", "patch_size")}
+                # At once, should this process be killed.
+                print(json.dumps({"patch_size": record["patch_size"]}), flush=True)  # noqa: T201
+            case "progress" if phase == "training":
+                steps.append(now)
+            case "memory":
+                found["peak_bytes"] = record["peak_bytes"]
+    gaps = [after - before for before, after in itertools.pairwise(steps)]
+    step = median(gaps[:-1])  # the last one holds the validation
+    reading = [seconds for name, seconds in spent.items() if name == "reading the data"]
+    preparing = {name: s for name, s in spent.items() if name not in ("", "reading the data")}
+    return found | {
+        "step_s": step,
+        "validating_s": max(0.0, gaps[-1] - step),
+        "reading_s": sum(reading) / (3 if kind == "distill" else 2),
+        "preparing_s": sum(s * (longer if n in shortened else 1) for n, s in preparing.items()),
+    }
+
+
+def _shortened(config: TrainingConfig) -> tuple[TrainingConfig, float]:
+    """A run of a few steps, and how much longer the original trains its method's own modules."""
+    update: dict[str, Any] = {"steps": STEPS, "validate_every": STEPS}
+    longer = 1.0
+    for name, part in config:
+        if not isinstance(part, BaseModel):
+            continue
+        steps = {n: v for n, v in part if n.endswith("_steps") and isinstance(v, int)}
+        if steps and max(steps.values()) > STEPS and name == getattr(config, "method", ""):
+            longer = max(steps.values()) / STEPS
+            update[name] = part.model_copy(update=dict.fromkeys(steps, STEPS))
+    return config.model_copy(update=update), longer

@@ -1,0 +1,66 @@
+"""Scores on the validation cases, and a picture of one of them."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.evaluation.metrics import IGNORE, dice_score
+from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.inference.predict import predict
+from napari_graphflow.jobs.folder import PREVIEW, chosen_case
+from napari_graphflow.training.batches import TrainingCase
+from napari_graphflow.training.data import TrainingData
+
+Record = dict[str, Any]
+
+
+def validate(
+    student: nn.Module, data: TrainingData, card: ModelCard, folder: Path, step: int
+) -> Generator[Record, None, dict[str, float]]:
+    """Mean Dice of each foreground class over the validation cases, on the network's own grid.
+
+    Parameters
+    ----------
+    student
+        The network; in training mode again afterwards.
+    data, card
+        The run's.
+    folder
+        The job's folder, for the preview.
+    step
+        How far the run is.
+
+    Yields
+    ------
+    dict
+        ``alive`` after each case, so that a wish is heard between two of them, and ``preview``.
+    """
+    student.eval()
+    scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
+    shown = chosen_case(folder, [case.name for case in data.validation])
+    for case in data.validation:
+        labels = predict(student, case.image, card.dims, card.patch_size).argmax(0)
+        assert case.labels is not None
+        scored = np.where(case.labels == IGNORE, IGNORE, labels)
+        for name, values in scores.items():
+            values.append(dice_score(scored, case.labels, card.classes[name]))
+        if case.name == shown:
+            _draw(case, labels, folder)
+            yield {"event": "preview", "path": PREVIEW, "case": case.name, "step": step}
+        yield {"event": "alive"}
+    student.train()
+    return {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
+
+
+def _draw(case: TrainingCase, labels: NDArray[Any], folder: Path) -> None:
+    assert case.labels is not None
+    image, reference = case.image[0], np.where(case.labels == IGNORE, 0, case.labels)
+    if image.ndim == 3:  # the slice with most to see in the reference
+        index = int(np.argmax((reference > 0).sum((1, 2))))
+        image, reference, labels = image[index], reference[index], labels[index]
+    draw(image, reference, labels, folder / PREVIEW)

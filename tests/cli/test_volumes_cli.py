@@ -1,0 +1,253 @@
+"""``volumes info`` and ``volumes convert``, as a person would call them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cases import GEOMETRIES, VOLUME_ENDINGS, by_itk, make, same
+from dicom_cases import write_series
+
+from napari_graphflow.cli import main
+from napari_graphflow.imaging.files import write_volume
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]):
+    """Run the command line in this process, and give its exit code and what it printed."""
+
+    def run(*arguments: object) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            main([str(one) for one in ("volumes", *arguments)])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err + said.out
+        if ended.value.code == 2:
+            assert said.err.startswith("error: ") and said.err.count("\n") == 1
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_info_in_a_process_of_its_own(tmp_path: Path) -> None:
+    write_volume(tmp_path / "scan.nii.gz", make("oblique"))
+    command = [sys.executable, "-m", "napari_graphflow", "volumes", "info"]
+    for name, code in (("scan.nii.gz", 0), ("nothing.nii.gz", 2)):
+        done = subprocess.run(
+            [*command, tmp_path / name, "--json"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        if code:
+            assert "There is no file or folder" in done.stderr and not done.stdout
+        else:
+            told = json.loads(done.stdout)
+            assert told["shape"] == [4, 5, 6] and told["warnings"] == []
+
+
+def test_info_for_people(call, tmp_path: Path) -> None:
+    write_volume(tmp_path / "scan.nrrd", make("anisotropic"))
+    out = call("info", tmp_path / "scan.nrrd").out
+    assert "shape:       4, 5, 6\n" in out and "orientation: LPS\n" in out
+    assert "spacing:     7.5, 0.429688, 0.429688\n" in out
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("ending", VOLUME_ENDINGS)
+def test_convert_keeps_the_geometry(call, tmp_path: Path, ending: str, geometry: str) -> None:
+    volume = make(geometry)
+    write_volume(tmp_path / "scan.nrrd", volume)
+    out = tmp_path / f"out{ending}"
+    assert call("convert", tmp_path / "scan.nrrd", out).code == 0
+    same(by_itk(out), volume)
+
+
+def test_nothing_is_overwritten_unasked(call, tmp_path: Path) -> None:
+    write_volume(tmp_path / "scan.nrrd", make())
+    out = tmp_path / "out.mha"
+    out.write_text("mine", "utf-8")
+    assert "already a file out.mha" in call("convert", tmp_path / "scan.nrrd", out).err
+    assert out.read_text("utf-8") == "mine"
+    assert call("convert", tmp_path / "scan.nrrd", out, "--overwrite").code == 0
+    same(by_itk(out), make())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("out.xyz", "cannot be written"),
+        ("out.png", "no place for where"),
+        ("no/out.mha", "no folder"),
+    ],
+)
+def test_what_cannot_be_written_is_one_sentence(
+    call, tmp_path: Path, name: str, words: str
+) -> None:
+    write_volume(tmp_path / "scan.nrrd", make("oblique"))
+    said = call("convert", tmp_path / "scan.nrrd", tmp_path / name)
+    assert said.code == 2 and words in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nrrd"]
+
+
+def test_the_series_of_a_folder_are_listed_and_chosen_by_number(call, tmp_path: Path) -> None:
+    write_series(tmp_path / "scans/a", uid="1.2.3.1")
+    write_series(tmp_path / "scans/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
+    told = call("info", tmp_path / "scans", "--json").told
+    assert [one["count"] for one in told["series"]] == [8, 3] and told["shape"] is None
+    out = tmp_path / "out.nii.gz"
+    said = call("convert", tmp_path / "scans", out)
+    assert said.code == 2 and "1: Abdomen 5 mm (CT, 8 slices); 2: Abdomen" in said.err
+    assert call("convert", tmp_path / "scans", out, "--series", "2").code == 0
+    assert sitk.ReadImage(str(out)).GetSpacing() == pytest.approx((0.5, 0.8, 2.0))
+
+
+def test_a_missing_slice_is_told_and_resampled_when_asked(call, tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", [0.0, 5.0, 10.0, 20.0, 25.0])
+    said = call("info", tmp_path / "ct", "--json")
+    assert said.code == 0 and "1 slice is missing" in said.told["warnings"][0]
+    assert said.told["spacing"] == [5.0, 0.8, 0.5]
+    out = tmp_path / "out.nrrd"
+    refused = call("convert", tmp_path / "ct", out)
+    assert refused.code == 2 and "1 slice is missing" in refused.err and not out.exists()
+    assert call("convert", tmp_path / "ct", out, "--resample").code == 0
+    assert sitk.ReadImage(str(out)).GetSize()[2] == 6
+
+
+def test_what_cannot_be_mended_is_told_with_exit_code_2(call, tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "ct")
+    paths[3].write_bytes(paths[3].read_bytes()[:-100])
+    said = call("info", tmp_path / "ct", "--json")
+    assert said.code == 2 and "1 file of the series is cut off" in said.err
+    assert said.told["warnings"] == [said.err.removeprefix("error: ").split(": ")[0] + ": "
+                                     + paths[3].name + "."]  # fmt: skip
+
+
+# What is expected of the odd files
+
+#: Of each file of EXPECTED.tsv: shape, type and words among the warnings; or the words of the
+#: sentence that refuses it. Masks are read with the image that they belong to.
+PICTURES: dict[str, tuple[tuple[int, ...], str, str] | str] = {
+    "gray16.png": ((256, 320), "uint16", ""),
+    "rgba.png": ((256, 320), "uint8", ""),
+    "la.png": ((256, 320), "uint8", ""),
+    "cmyk.jpg": ((256, 320), "uint8", "converted to RGB"),
+    "exif_rotated.jpg": ((256, 320), "uint8", "rotation mark"),
+    "animated.gif": ((4, 256, 320), "uint8", "4 frames are shown as slices"),
+    "multipage.tif": ((5, 256, 320), "uint8", "5 pages; they are shown as slices"),
+    "float32_nan.tif": ((256, 320), "float32", "no finite numbers"),
+    "truncated.png": "truncated.png is damaged",
+    "one_pixel.png": ((1, 1), "uint8", ""),
+    "thin_2000x3.png": ((3, 2000), "uint8", ""),
+    "Größe é 图像 (1).png": ((256, 320), "uint8", ""),
+    "odd_size_255x319.png": ((255, 319), "uint8", ""),
+}
+#: Labels found, and words among the warnings.
+MASKS: dict[str, tuple[list[int], str] | str] = {
+    "mask_ok_0_255.png": ([0, 1], ""),
+    "mask_0_1.png": ([0, 1], ""),
+    "mask_1bit.png": ([0, 1], ""),
+    "mask_palette.png": ([0, 1], ""),
+    "mask_rgb_colour.png": "a picture in colours",
+    "mask_rgba.png": ([0, 1], ""),
+    "mask_inverted.png": ([0, 1], "89% of the mask are foreground"),
+    "mask_jpeg_artifacts.jpg": ([0, 1], "grey levels"),
+    "mask_wrong_size.png": "128 x 160, but its image 256 x 320",
+    "mask_transposed.png": "320 x 256, but its image 256 x 320",
+    "shape_mismatch_label.nii.gz": "34 x 51 x 35, but its image 35 x 51 x 35",
+    "affine_mismatch_label.nii.gz": "lies elsewhere than its image",
+    "empty_label.nii.gz": ([0], ""),
+    "float_label.nii.gz": ([0, 1, 2], ""),
+    "noncontiguous_label.nii.gz": ([0, 7, 250], ""),
+    "negative_label.nii.gz": "negative values (down to -1)",
+    "extra_class_label.nii.gz": ([0, 1, 9], ""),
+    "ignore_255_label.nii.gz": ([0, 1, 2, 255], ""),
+    "onehot_4d_label.nii.gz": ([0, 1, 2], "joined"),
+}
+
+
+def bad(shared_data: Path, name: str) -> Path:
+    """The file, whose letters may be stored composed or decomposed."""
+    folder = shared_data / "bad_input/crafted" / ("labels" if "_label." in name else "2d")
+    return next(folder.glob("Gr*.png")) if name.startswith("Gr") else folder / name
+
+
+def image_of(shared_data: Path, name: str) -> Path:
+    if "_label." in name:
+        return shared_data / "hippocampus_msd/images/hippocampus_001.nii.gz"
+    return shared_data / "bad_input/crafted/2d/rgb_ok.png"
+
+
+def test_nothing_that_is_expected_is_left_out(shared_data: Path) -> None:
+    text = (shared_data / "bad_input/EXPECTED.tsv").read_text("utf-8")
+    entries = [line.split("\t")[0] for line in text.splitlines()[1:]]
+    # "labels/a.nii.gz", and two in one line as "2d/a.png + b.png" or "2d/a.png, 2d/b.png".
+    names = {
+        part.strip().split("/")[-1]
+        for entry in entries
+        for part in entry.replace(" + ", ",").split(",")
+    }
+    assert names == {*PICTURES, *MASKS, "rgb_ok.png"}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_odd_pictures(call, shared_data: Path, name: str) -> None:
+    expected = PICTURES[name]
+    said = call("info", bad(shared_data, name), "--json")
+    if isinstance(expected, str):
+        assert said.code == 2 and expected in said.err
+        return
+    shape, dtype, words = expected
+    assert said.code == 0 and tuple(said.told["shape"]) == shape and said.told["type"] == dtype
+    assert words in " ".join(said.told["warnings"]) and bool(words) == bool(said.told["warnings"])
+    if name == "gray16.png":
+        assert said.told["range"][1] > 255
+    if name in ("rgba.png", "la.png"):
+        assert said.told["channels"] == {"rgba.png": 3, "la.png": 1}[name]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_odd_masks(call, shared_data: Path, tmp_path: Path, name: str) -> None:
+    expected, out = MASKS[name], tmp_path / f"mask{'.nrrd' if '_label.' in name else '.png'}"
+    pair = (bad(shared_data, name), "--like", image_of(shared_data, name))
+    said = call("info", *pair, "--json")
+    written = call("convert", pair[0], out, *pair[1:])
+    if isinstance(expected, str):
+        assert said.code == written.code == 2 and expected in said.err and said.err == written.err
+        assert not list(tmp_path.iterdir())
+        return
+    labels, words = expected
+    assert said.code == written.code == 0 and said.told["labels"] == labels
+    assert words in " ".join(said.told["warnings"]) and bool(words) == bool(said.told["warnings"])
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    assert array.dtype == np.uint8 and np.unique(array).tolist() == labels
+
+
+def test_a_class_too_many_is_refused_before_training(
+    call, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, path in (
+        ("images", image_of(shared_data, "_label.")),
+        ("masks", bad(shared_data, "extra_class_label.nii.gz")),
+    ):
+        (tmp_path / kind).mkdir()
+        shutil.copy(path, tmp_path / kind / "case.nii.gz")
+    arguments = ["--images", tmp_path / "images", "--masks", tmp_path / "masks"]
+    arguments += ["--out", tmp_path / "data", "--classes", "one=1", "two=2"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in ("datasets", "import", *arguments)])
+    assert ended.value.code == 2
+    assert "9" in capsys.readouterr().err

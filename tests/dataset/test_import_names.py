@@ -1,0 +1,166 @@
+"""Names of classes that come with the masks into a dataset, DICOM segmentations among them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_cases import write_series
+
+from napari_graphflow.cli import main
+from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.importing import import_dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom_seg import write_segments
+from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
+from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.volume import Volume
+
+SHAPE = (4, 9, 11)
+
+
+def scan(folder: Path, name: str) -> Volume:
+    array = np.random.default_rng(len(name)).integers(-1000, 400, SHAPE).astype(np.int16)
+    volume = Volume(array, (5.0, 0.8, 1.2), (1.0, 2.0, 3.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    folder.mkdir(exist_ok=True)
+    write_volume(folder / f"{name}.nii.gz", volume)
+    return volume
+
+
+def case(tmp_path: Path, name: str, values: list[int], names: dict[str, int] | None) -> None:
+    """An image, and a mask with one row of voxels for each value."""
+    volume = scan(tmp_path / "images", name)
+    array = np.zeros(SHAPE, np.uint8)
+    for row, value in enumerate(values):
+        array[1:3, row, 2:5] = value
+    (tmp_path / "masks").mkdir(exist_ok=True)
+    write_labels(tmp_path / "masks" / f"{name}.nii.gz", array, volume, classes=names)
+
+
+def imported(tmp_path: Path, **keywords: object) -> Dataset:
+    return import_dataset(tmp_path / "images", tmp_path / "masks", tmp_path / "out", **keywords)
+
+
+def test_names_beside_the_masks_become_classes(tmp_path: Path) -> None:
+    case(tmp_path, "a", [7], {"background": 0, "Leber": 7})
+    case(tmp_path, "b", [7, 9, 3], {"lesion": 9, "spleen": 20})
+    dataset = imported(tmp_path)
+    # 3 has no name, 20 does not occur.
+    assert dataset.classes == {"background": 0, "class_3": 1, "Leber": 2, "lesion": 3, "spleen": 4}
+    again = read_class_names(next((tmp_path / "out").glob("labels*/a.nii.gz")))
+    assert again == dataset.classes
+
+
+def test_names_of_a_dataset_go_into_the_next(tmp_path: Path) -> None:
+    case(tmp_path, "a", [1, 2], {"organ": 1, "lesion": 2})
+    case(tmp_path, "b", [1, 2], None)
+    imported(tmp_path, splits={"train": ["a", "b"]})
+    out = tmp_path / "out"
+    second = import_dataset(out / "imagesTr", out / "labelsTr", tmp_path / "second")
+    assert list(second.classes) == ["background", "organ", "lesion"]
+
+
+def test_white_masks_take_the_name_of_their_class(tmp_path: Path) -> None:
+    case(tmp_path, "a", [255], {"liver": 1})
+    case(tmp_path, "b", [1], None)
+    dataset = imported(tmp_path)
+    assert list(dataset.classes) == ["background", "liver"]
+    for one in dataset.cases:
+        assert np.unique(read_case_labels(dataset, one).array).tolist() == [0, 1]
+
+
+def test_names_that_contradict_each_other_are_refused_until_the_user_says(tmp_path: Path) -> None:
+    case(tmp_path, "a", [1, 2], {"liver": 1})
+    case(tmp_path, "b", [1, 2], {"spleen": 1})
+    with pytest.raises(UserError, match="value 1 is spleen; another mask says otherwise"):
+        imported(tmp_path)
+    dataset = imported(tmp_path, classes={"liver": 1, "lesion": 2})
+    assert list(dataset.classes) == ["background", "liver", "lesion"]
+
+
+@pytest.fixture
+def segments(tmp_path: Path) -> Path:
+    """Two series with segmentations that number the same organs in different ways."""
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    masks = tmp_path / "masks"
+    for name, numbers in (("a", {"Liver": 1, "Spleen": 2}), ("b", {"spleen": 1, "Liver": 2})):
+        folder = tmp_path / "images" / name
+        write_series(folder, uid=f"1.2.3.{ord(name)}")
+        image = read_volume(folder)
+        array = np.zeros(image.shape, np.uint8)
+        for title, number in numbers.items():
+            array[2:4, 3 if title == "Liver" else 6, 2:8] = number
+        # One lies beside the others, one in a folder of its own.
+        target = masks / "a.dcm" if name == "a" else masks / "b" / "any name"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_segments(target, image.with_array(array), folder, numbers)
+    return tmp_path
+
+
+def test_dicom_segments_are_joined_by_their_names(segments: Path) -> None:
+    dataset = imported(segments)
+    assert dataset.classes == {"background": 0, "Liver": 1, "Spleen": 2}
+    assert dataset.channel_names == ("CT",)
+    for one in dataset.cases:
+        image = read_case(one)
+        labels = read_case_labels(dataset, one, image).array
+        assert (labels[2:4, 3, 2:8] == 1).all() and (labels[2:4, 6, 2:8] == 2).all()
+        assert np.count_nonzero(labels) == 24
+
+
+def test_the_user_may_number_the_segments(
+    segments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--images", segments / "images", "--masks", segments / "masks", "--out"]
+
+    def call(out: str, *classes: str) -> int:
+        command = ["datasets", "import", *folders, segments / out, "--classes", *classes, "--json"]
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, command)))
+        return int(ended.value.code or 0)
+
+    assert call("one", "spleen=1", "liver=5") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == {
+        "background": 0, "spleen": 1, "liver": 2,
+    }  # fmt: skip
+    assert call("two", "liver=5") == 2
+    said = capsys.readouterr().err
+    assert "“Spleen”" in said and "Traceback" not in said
+    assert not (segments / "two").exists()
+
+
+def test_images_and_segmentations_may_lie_in_one_folder_for_each_case(segments: Path) -> None:
+    (segments / "masks/a.dcm").rename(segments / "images/a/mask")
+    (segments / "masks/b/any name").rename(segments / "images/b/mask.dcm")
+    both = segments / "images"
+    dataset = import_dataset(both, both, segments / "out")
+    assert sum(one.label is not None for one in dataset.cases) == 2
+    (both / "b/mask.dcm").rename(both / "a/mask.dcm")
+    with pytest.raises(UserError, match="holds 2 DICOM segmentations"):
+        import_dataset(both, both, segments / "again")
+
+
+def test_without_the_extra_one_sentence_names_it(
+    segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(UserError, match=r"need the package highdicom.*napari-graphflow\[dicom-seg"):
+        imported(segments)
+
+
+def test_segments_that_overlap_are_refused(shared_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    source = shared_data / "dcmqi_dicom_seg"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images" / "ct").symlink_to(source / "ct-3slice")
+    (tmp_path / "masks" / "ct.dcm").symlink_to(source / "partial_overlaps.dcm")
+    with pytest.raises(UserError, match="overlap"):
+        imported(tmp_path)
+
+
+def test_loose_slices_are_no_cases(tmp_path: Path) -> None:
+    write_series(tmp_path / "images")
+    with pytest.raises(UserError, match="folder for each case"):
+        import_dataset(tmp_path / "images", None, tmp_path / "out")

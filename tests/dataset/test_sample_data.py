@@ -1,0 +1,192 @@
+"""The sample data are what their generator makes, and are fit for what they are used for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.checks import check
+from napari_graphflow.dataset.fingerprint import fingerprint
+from napari_graphflow.imaging.files import read_volume
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
+DATASETS = ("abdomen", "cell_pictures")
+
+
+def generate(out, *cases):
+    only = ["--only", *cases] if cases else []
+    subprocess.run(
+        [sys.executable, str(SAMPLES / "generate.py"), "--out", str(out), *only],
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
+
+
+def files_of(folder):
+    return sorted(
+        path.relative_to(folder) for name in DATASETS for path in (folder / name).rglob("*.*")
+    )
+
+
+def assert_same_content(fresh, committed):
+    if fresh.suffix == ".json":
+        assert fresh.read_bytes() == committed.read_bytes()
+        return
+    one, other = read_volume(fresh), read_volume(committed)
+    assert one.array.dtype == other.array.dtype
+    np.testing.assert_array_equal(one.array, other.array)
+    assert one.same_grid(other, tolerance=1e-4)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A scan with its mask, an unlabelled and flipped one, the oblique one, and two pictures."""
+    folder = tmp_path_factory.mktemp("samples")
+    generate(folder, "abdomen_001", "abdomen_012", "abdomen_023", "cell_002", "cell_020")
+    return folder
+
+
+def test_the_generator_makes_what_is_committed(fresh):
+    assert len(files_of(fresh)) == 4 + (2 + 1 + 2) + (2 + 2)
+    for path in files_of(fresh):
+        assert_same_content(fresh / path, SAMPLES / path)
+
+
+def test_the_generator_writes_the_same_bytes_again(fresh, tmp_path):
+    generate(tmp_path, "abdomen_023", "cell_020")
+    assert len(files_of(tmp_path)) == 4 + 2 + 2
+    for path in files_of(tmp_path):
+        assert (tmp_path / path).read_bytes() == (fresh / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_generator_makes_all_that_is_committed(tmp_path):
+    generate(tmp_path)
+    assert files_of(tmp_path) == files_of(SAMPLES)
+    for path in files_of(tmp_path):
+        assert_same_content(tmp_path / path, SAMPLES / path)
+
+
+def test_the_samples_are_small():
+    total = sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file())
+    assert total < 8e6
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_samples_pass_their_own_check(name):
+    dataset = Dataset.open(SAMPLES / name)
+    assert dataset.name == name
+    serious = [one for one in check(dataset) if one.severity != "info"]
+    assert serious == []
+    assert len(dataset.labelled("train")) == 6
+    assert len(dataset.unlabelled("train")) > len(dataset.labelled("train"))
+    assert len(dataset.labelled("val")) == 4
+    assert len(dataset.labelled("test")) == 6
+
+
+def test_the_phantom_is_read_as_ct_with_thick_slices_of_several_spacings():
+    facts = fingerprint(Dataset.open(SAMPLES / "abdomen"))
+    assert (facts["modality"], facts["ndim"], facts["channels"]) == ("CT", 3, 1)
+    z, y, x = facts["median_spacing"]
+    assert y == x
+    assert z > 1.5 * x
+    assert facts["spacing_max"][0] > facts["spacing_min"][0]
+
+
+def test_the_pictures_are_read_as_colour():
+    facts = fingerprint(Dataset.open(SAMPLES / "cell_pictures"))
+    assert (facts["modality"], facts["ndim"], facts["channels"]) == ("RGB", 2, 3)
+    assert facts["median_shape"] == [128, 128]
+
+
+@pytest.fixture(scope="module")
+def scans():
+    dataset = Dataset.open(SAMPLES / "abdomen")
+    result = {}
+    for case in dataset.cases:
+        if case.label is not None:
+            image = read_case(case)
+            result[case.name] = (image, read_case_labels(dataset, case, image))
+    return dataset, result
+
+
+def test_one_scan_is_oblique_and_some_are_stored_in_another_order(scans):
+    _, cases = scans
+    oblique = [
+        name
+        for name, (image, _) in cases.items()
+        if not np.isin(np.abs(image.matrix), (0, 1)).all()
+    ]
+    assert oblique == ["abdomen_023"]
+    assert {image.orientation for image, _ in cases.values()} == {"LPS", "RAS"}
+
+
+def test_the_organs_lie_where_they_belong(scans):
+    """Liver to the right, spleen and left kidney to the left, in every orientation."""
+    dataset, cases = scans
+    for name, (image, labels) in cases.items():
+        body = labels.with_array((image.array > -300).astype(np.uint8))
+        middle = world_centre(body, 1)
+        liver, spleen, kidney = (
+            world_centre(labels, dataset.classes[organ])
+            for organ in ("liver", "spleen", "left_kidney")
+        )
+        assert liver[0] < middle[0] - 25, name
+        assert spleen[0] > middle[0] + 40, name
+        assert kidney[0] > middle[0] + 25, name
+        assert spleen[2] > kidney[2], name
+
+
+def test_volumes_and_intensities_are_those_of_a_body(scans):
+    dataset, cases = scans
+    lesions = 0
+    for name, (image, labels) in cases.items():
+        voxel_ml = np.prod(image.spacing) / 1000
+        volume = {
+            organ: (labels.array == index).sum() * voxel_ml
+            for organ, index in dataset.classes.items()
+        }
+        assert 400 < volume["liver"] < 2000, name
+        assert 30 < volume["spleen"] < 400, name
+        assert 50 < volume["left_kidney"] < 350, name
+        liver = np.median(image.array[labels.array == dataset.classes["liver"]])
+        assert 0 < liver < 140, name
+        assert -1024 <= image.array.min() < -990, name
+        if volume["lesion"]:
+            lesions += 1
+            inside = image.array[labels.array == dataset.classes["lesion"]]
+            assert 5 < liver - np.median(inside) < 80, name
+    assert 0.6 * len(cases) <= lesions < len(cases)
+
+
+def test_lesions_lie_in_the_liver(scans):
+    dataset, cases = scans
+    for name, (_, labels) in cases.items():
+        lesion = labels.array == dataset.classes["lesion"]
+        if lesion.any():
+            ring = ndimage.binary_dilation(lesion) & ~lesion
+            around = labels.array[ring] == dataset.classes["liver"]
+            assert around.mean() > 0.5, name
+
+
+def test_intensity_alone_does_not_tell_the_organs(scans):
+    """The best threshold for an organ, chosen with its own mask, still overlaps badly."""
+    dataset, cases = scans
+    for organ in ("liver", "spleen", "left_kidney"):
+        best = []
+        for image, labels in cases.values():
+            mask = labels.array == dataset.classes[organ]
+            low, high = np.percentile(image.array[mask], (10, 90))
+            guess = (image.array >= low) & (image.array <= high)
+            best.append(2 * (guess & mask).sum() / (guess.sum() + mask.sum()))
+        assert np.mean(best) < 0.6, organ
+
+
+def world_centre(labels, index):
+    voxels = np.argwhere(labels.array == index).mean(0)[::-1]
+    return labels.matrix @ (voxels * labels.spacing[::-1]) + labels.origin

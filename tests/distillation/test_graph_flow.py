@@ -1,0 +1,379 @@
+"""Graph Flow against a slow loop written from the formula, a worked example, gradients."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_graphflow.distillation.graph_flow.loss import (
+    edges,
+    graph_flow_attributions,
+    graph_flow_loss,
+    variation_graph,
+)
+from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser
+from napari_graphflow.distillation.graph_flow.salience import patch_positions, salience
+from napari_graphflow.errors import UserError
+
+EDGES = ["inner", "gram_of_variation", "pearson", "cosine"]
+VERTICES = ["vector", "scalar"]
+REDUCTIONS = ["paper_sum", "dimensionless"]
+NORMALISE = ["teacher", "each", "channel"]
+SHAPES = [
+    pytest.param((2, 5, 9, 11), 3, id="2d"),
+    pytest.param((2, 5, 9, 11), (1, 5), id="2d-anisotropic"),
+    pytest.param((2, 4, 5, 8, 7), 3, id="3d"),
+    pytest.param((2, 4, 5, 8, 7), (1, 3, 5), id="3d-anisotropic"),
+]
+
+
+def taps(shape, seed, grad=False):
+    """Two random taps of one network."""
+    generator = torch.Generator().manual_seed(seed)
+    made = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
+    return [tap.requires_grad_() for tap in made] if grad else made
+
+
+def with_interior_peaks(shape, seed):
+    """Two taps whose largest value of every channel does not touch the border."""
+    generator = torch.Generator().manual_seed(seed)
+    made = taps(shape, seed)
+    for tap, b, c in product(made, *map(range, shape[:2])):
+        at = [int(torch.randint(1, size - 1, (), generator=generator)) for size in shape[2:]]
+        tap[(b, c, *at)] = 6.0 + c
+    return made
+
+
+# --- the formula, entry by entry -----------------------------------------------------------
+
+
+def slow_patch(channel, patch, mode):
+    """Patch of one channel map, by looking at every pixel in turn."""
+    size = tuple(channel.shape)
+    sides = patch if isinstance(patch, tuple) else (patch,) * len(size)
+    best, peak = None, None
+    for at in product(*map(range, size)):
+        value = abs(float(channel[at])) if mode == "abs" else float(channel[at])
+        if best is None or value > best:
+            best, peak = value, at
+    values = []
+    for offset in product(*(range(-(side // 2), side // 2 + 1) for side in sides)):
+        at = tuple(p + o for p, o in zip(peak, offset, strict=True))
+        inside = all(0 <= a < s for a, s in zip(at, size, strict=True))
+        values.append(float(channel[at]) if inside else 0.0)
+    return values, peak
+
+
+def slow_edge(p, q, edge):
+    if edge == "pearson":
+        p = [x - sum(p) / len(p) for x in p]
+        q = [x - sum(q) / len(q) for x in q]
+    inner = sum(x * y for x, y in zip(p, q, strict=True))
+    if edge in ("pearson", "cosine"):
+        norm = (sum(x * x for x in p) * sum(y * y for y in q)) ** 0.5
+        return inner / norm if norm else 0.0
+    return inner
+
+
+def slow_losses(student, teacher, patch, mode, edge, vertex):
+    """L_V and L_E of the paper by loops over samples, channels and patch entries."""
+    vertex_loss = edge_loss = 0.0
+    batch, channels = student[0].shape[:2]
+    for b in range(batch):
+        variations, changes = [], []
+        for encoder, decoder in (student, teacher):
+            start, end = (
+                [slow_patch(tap[b, c], patch, mode)[0] for c in range(channels)]
+                for tap in (encoder, decoder)
+            )
+            change = [
+                [y - x for x, y in zip(p, q, strict=True)] for p, q in zip(start, end, strict=True)
+            ]
+            if edge == "gram_of_variation":
+                changes.append([[slow_edge(p, q, edge) for q in change] for p in change])
+            else:
+                changes.append(
+                    [
+                        [
+                            slow_edge(end[i], end[j], edge) - slow_edge(start[i], start[j], edge)
+                            for j in range(channels)
+                        ]
+                        for i in range(channels)
+                    ]
+                )
+            if vertex == "scalar":
+                change = [[sum(x * x for x in p)] for p in change]
+            variations.append(change)
+        for c, i in product(range(channels), range(len(variations[0][0]))):
+            vertex_loss += (variations[1][c][i] - variations[0][c][i]) ** 2
+        for i, j in product(range(channels), repeat=2):
+            edge_loss += (changes[1][i][j] - changes[0][i][j]) ** 2
+    return vertex_loss, edge_loss
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("vertex", VERTICES)
+@pytest.mark.parametrize("mode", ["max", "abs"])
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((2, 3, 4, 6), 3), ((1, 3, 3, 4, 5), (1, 3, 5))], ids=["2d", "3d"]
+)
+def test_losses_agree_with_the_slow_loop(shape, patch, mode, edge, vertex):
+    student, teacher = taps(shape, 1), taps(shape, 2)
+    expected = slow_losses(student, teacher, patch, mode, edge, vertex)
+    graphs = [variation_graph(*pair, patch, mode, edge, vertex) for pair in (student, teacher)]
+    losses = graph_flow_loss(*graphs, "paper_sum")
+    assert [float(loss) for loss in losses] == pytest.approx(expected, rel=1e-10)
+
+
+@given(
+    size=st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    sides=st.lists(st.sampled_from([1, 3, 5, 7]), min_size=3, max_size=3),
+    mode=st.sampled_from(["max", "abs"]),
+    seed=st.integers(0, 1000),
+)
+def test_salience_agrees_with_the_slow_loop_even_on_ties_and_small_maps(size, sides, mode, seed):
+    generator = torch.Generator().manual_seed(seed)
+    # Few different values: most maps have several equal peaks, of which the first one counts.
+    features = torch.randint(-2, 3, (2, 2, *size), generator=generator).double()
+    patch = tuple(sides[: len(size)])
+    patches, index = salience(features, patch, mode)
+    for b, c in product(range(2), repeat=2):
+        values, peak = slow_patch(features[b, c], patch, mode)
+        assert tuple(int(i) for i in torch.unravel_index(index[b, c], tuple(size))) == peak
+        assert patches[b, c].tolist() == values
+
+
+# --- the worked example --------------------------------------------------------------------
+
+
+def example(first, second):
+    """A tap of two channels on 5 x 5: value v at (row, column) and w right of it."""
+    tap = torch.zeros(1, 2, 5, 5, dtype=torch.float64)
+    for channel, (v, w, row, column) in enumerate((first, second)):
+        tap[0, channel, row, column], tap[0, channel, row, column + 1] = v, w
+    return tap
+
+
+def worked_example(edge="inner", vertex="vector", grad=False):
+    teacher = example((2, 1, 1, 1), (3, 0, 3, 3)), example((4, 1, 2, 2), (1, 0, 1, 3))
+    student = example((1, 0, 2, 1), (2, 1, 1, 2)), example((3, 1, 3, 2), (2, 0, 2, 2))
+    for tap in student:
+        tap.requires_grad_(grad)
+    graphs = [variation_graph(*pair, 3, edge=edge, vertex=vertex) for pair in (student, teacher)]
+    return student, *graphs
+
+
+def test_worked_example_patches_and_graphs():
+    _, student, teacher = worked_example()
+    centre, right = 4, 5
+    assert edges(teacher.encoder_patches)[0].tolist() == [[5, 6], [6, 9]]
+    assert edges(teacher.decoder_patches)[0].tolist() == [[17, 4], [4, 1]]
+    assert edges(student.encoder_patches)[0].tolist() == [[1, 2], [2, 5]]
+    assert edges(student.decoder_patches)[0].tolist() == [[10, 6], [6, 4]]
+    assert teacher.edges[0].tolist() == [[12, -2], [-2, -8]]
+    assert student.edges[0].tolist() == [[9, 4], [4, -1]]
+    assert teacher.vertices[0][:, [centre, right]].tolist() == [[2, 0], [-2, 0]]
+    assert student.vertices[0][:, [centre, right]].tolist() == [[2, 1], [0, -1]]
+    others = [i for i in range(9) if i not in (centre, right)]
+    assert not teacher.vertices[..., others].any()
+    assert teacher.encoder_index.tolist() == [[1 * 5 + 1, 3 * 5 + 3]]
+    assert student.decoder_index.tolist() == [[3 * 5 + 2, 2 * 5 + 2]]
+
+
+def test_worked_example_losses_and_attributions():
+    _, student, teacher = worked_example()
+    vertex_loss, edge_loss = graph_flow_loss(student, teacher, "paper_sum")
+    assert (vertex_loss.item(), edge_loss.item()) == (6, 130)
+    assert (1e-5 * vertex_loss + 1e-9 * edge_loss).item() == pytest.approx(6.013e-5, rel=1e-12)
+    per_vertex, per_edge = graph_flow_attributions(student, teacher, "paper_sum")
+    assert per_vertex.tolist() == [[1, 5]]
+    assert per_edge.tolist() == [[[9, 36], [36, 49]]]
+    # The means of the dimensionless form, with an energy of 1.
+    vertex_loss, edge_loss = graph_flow_loss(student, teacher, "dimensionless", energy=1.0)
+    assert vertex_loss.item() == pytest.approx(1 / 3)
+    assert edge_loss.item() == pytest.approx(32.5 / 9**2)
+
+
+def test_worked_example_variants():
+    _, student, teacher = worked_example(edge="gram_of_variation")
+    assert teacher.edges[0].tolist() == [[4, -4], [-4, 4]]
+    assert student.edges[0].tolist() == [[5, -1], [-1, 1]]
+    assert graph_flow_loss(student, teacher, "paper_sum")[1].item() == 28
+    _, student, teacher = worked_example(vertex="scalar")
+    assert (teacher.vertices.tolist(), student.vertices.tolist()) == ([[4, 4]], [[5, 1]])
+    assert graph_flow_loss(student, teacher, "paper_sum")[0].item() == 10
+    _, student, teacher = worked_example(edge="cosine")
+    assert teacher.edges[0, 0, 1].item() == pytest.approx(0.075715, abs=5e-7)
+    assert student.edges[0, 0, 1].item() == pytest.approx(0.054256, abs=5e-7)
+    assert graph_flow_loss(student, teacher, "paper_sum")[1].item() == pytest.approx(
+        9.21e-4, abs=5e-7
+    )
+
+
+def test_worked_example_gradients():
+    (encoder, decoder), student, teacher = worked_example(grad=True)
+    vertex_loss, _ = graph_flow_loss(student, teacher, "paper_sum")
+    to_encoder, to_decoder = torch.autograd.grad(
+        vertex_loss, [student.encoder_patches, student.decoder_patches], retain_graph=True
+    )
+    assert to_decoder[0][:, [4, 5]].tolist() == [[0, 2], [4, -2]]
+    assert torch.equal(to_encoder, -to_decoder)
+    vertex_loss.backward()
+    assert decoder.grad[0, 0, 3, 2:4].tolist() == [0, 2]
+    assert decoder.grad[0, 1, 2, 2:4].tolist() == [4, -2]
+    assert encoder.grad[0, 0, 2, 1:3].tolist() == [0, -2]
+    assert int(encoder.grad.count_nonzero()) == int(decoder.grad.count_nonzero()) == 3
+
+
+# --- gradients, precision ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_gradients_reach_only_the_salient_values_of_the_student(shape, patch):
+    student = taps(shape, 16, grad=True)
+    wide = (shape[0], 7, *shape[2:])
+    paraphraser = Paraphraser(7, shape[1], len(shape) - 2).double()
+    raw = [tap.requires_grad_() for tap in taps(wide, 17)]
+    teacher = variation_graph(*map(paraphraser.encode, raw), patch)
+    graph = variation_graph(*student, patch)
+    sum(graph_flow_loss(graph, teacher, "dimensionless", normalise="each")).backward()
+    assert all(tap.grad is None for tap in raw)
+    assert all(parameter.grad is None for parameter in paraphraser.parameters())
+    for tap, index in zip(student, (graph.encoder_index, graph.decoder_index), strict=True):
+        positions, inside = patch_positions(index, shape[2:], graph.patch)
+        allowed = torch.zeros(*shape[:2], tap[0, 0].numel())
+        allowed.scatter_add_(2, positions, inside.float())
+        assert 0 < int(tap.grad.count_nonzero()) <= shape[0] * shape[1] * inside.shape[-1]
+        assert torch.equal(tap.grad.flatten(2) != 0, allowed != 0)
+
+
+def test_a_teacher_under_inference_mode_is_accepted():
+    student, teacher = taps((2, 4, 8, 8), 18, grad=True), taps((2, 4, 8, 8), 19)
+    with torch.inference_mode():
+        frozen = variation_graph(*teacher, 3)
+    sum(graph_flow_loss(variation_graph(*student, 3), frozen, "dimensionless")).backward()
+    assert all(tap.grad.any() for tap in student)
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((2, 4, 9, 9), 3), ((2, 3, 7, 7, 8), (1, 3, 3))], ids=["2d", "3d"]
+)
+def test_vertex_gradients_of_encoder_and_decoder_are_opposite(shape, patch):
+    student = [tap.requires_grad_() for tap in with_interior_peaks(shape, 20)]
+    graph = variation_graph(*student, patch)
+    teacher = variation_graph(*taps(shape, 21), patch)
+    vertex_loss, _ = graph_flow_loss(graph, teacher, "paper_sum")
+    to_encoder, to_decoder = torch.autograd.grad(
+        vertex_loss, [graph.encoder_patches, graph.decoder_patches], retain_graph=True
+    )
+    assert torch.equal(to_decoder, 2 * (graph.vertices - teacher.vertices))
+    assert torch.equal(to_encoder, -to_decoder)
+    vertex_loss.backward()
+    in_maps = []
+    for tap, index in zip(student, (graph.encoder_index, graph.decoder_index), strict=True):
+        positions, inside = patch_positions(index, shape[2:], graph.patch)
+        assert inside.all()
+        in_maps.append(tap.grad.flatten(2).gather(2, positions))
+    assert torch.equal(in_maps[0], -in_maps[1])
+    assert torch.equal(in_maps[1], to_decoder)
+
+
+@pytest.mark.parametrize("kinds", [*product(EDGES, VERTICES)], ids="-".join)
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((1, 3, 4, 5), 3), ((1, 2, 3, 4, 3), (1, 3, 3))], ids=["2d", "3d"]
+)
+def test_gradients_agree_with_finite_differences(shape, patch, kinds, normalise):
+    edge, vertex = kinds
+    teacher = variation_graph(*taps(shape, 25), patch, edge=edge, vertex=vertex)
+
+    def losses(encoder, decoder):
+        student = variation_graph(encoder, decoder, patch, edge=edge, vertex=vertex)
+        return graph_flow_loss(student, teacher, "dimensionless", normalise=normalise)
+
+    assert torch.autograd.gradcheck(losses, taps(shape, 26, grad=True), fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("shape", [(2, 5, 9, 11), (2, 4, 5, 8, 7)], ids=["2d", "3d"])
+def test_autocast_neither_overflows_nor_rounds(shape, edge, dtype):
+    student, teacher = ([200 + tap for tap in taps(shape, seed)] for seed in (27, 28))
+    student = [tap.to(dtype).requires_grad_() for tap in student]
+    teacher = [tap.to(dtype) for tap in teacher]
+    with torch.autocast("cpu", dtype=dtype):
+        graphs = [variation_graph(*pair, 3, edge=edge) for pair in (student, teacher)]
+        losses = graph_flow_loss(*graphs, "dimensionless", normalise="each")
+        plain = graphs[0].encoder_patches.to(dtype)
+        if dtype is torch.float16:
+            assert (plain @ plain.mT).isinf().any(), "this test would not notice an overflow"
+    assert graphs[0].edges.dtype == torch.float32
+    exact = [
+        variation_graph(*[tap.double() for tap in p], 3, edge=edge) for p in (student, teacher)
+    ]
+    expected = graph_flow_loss(*exact, "dimensionless", normalise="each")
+    for loss, value in zip(losses, expected, strict=True):
+        assert loss.isfinite()
+        assert loss.item() == pytest.approx(value.item(), rel=2e-3)
+    for gradient in torch.autograd.grad(sum(losses), student):
+        assert gradient.dtype == dtype
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("edge", EDGES)
+def test_dead_and_flat_channels_have_finite_losses_and_gradients(normalise, edge):
+    student = [tap.float().detach() for tap in taps((2, 4, 8, 8), 35)]
+    for tap in student:
+        tap[:, 0] = 0
+        tap[:, 1] = 0.1
+        tap.requires_grad_()
+    teacher = [tap.float() for tap in taps((2, 4, 8, 8), 36)]
+    teacher[0][:, 2] = 0
+    graphs = [variation_graph(*pair, 3, edge=edge) for pair in (student, teacher)]
+    for reduction in REDUCTIONS:
+        losses = graph_flow_loss(*graphs, reduction, normalise=normalise)
+        gradients = torch.autograd.grad(sum(losses), student, retain_graph=True)
+        assert all(loss.isfinite() for loss in losses)
+        assert all(gradient.abs().max() < 1e5 for gradient in gradients)
+
+
+def test_flat_patches_correlate_with_nothing():
+    values = torch.linspace(0.1, 0.9, 33)[None, :, None]
+    flat = values.expand(1, 33, 9)
+    assert (flat - flat.mean(-1, keepdim=True)).any(), "centring leaves no rounding noise here"
+    patches = torch.cat([flat, torch.randn(1, 2, 9)], 1)
+    matrix = edges(patches, "pearson")[0]
+    assert matrix[:33].abs().max() < 1e-5
+    assert matrix.diagonal()[33:].tolist() == pytest.approx([1, 1])
+
+
+def test_all_features_zero_is_finite():
+    student = [torch.zeros(1, 2, 4, 4, requires_grad=True) for _ in range(2)]
+    graphs = [variation_graph(*student, 3), variation_graph(*[torch.zeros(1, 2, 4, 4)] * 2, 3)]
+    for reduction, normalise in product(REDUCTIONS, NORMALISE):
+        losses = graph_flow_loss(*graphs, reduction, normalise=normalise)
+        gradients = torch.autograd.grad(sum(losses), student, retain_graph=True)
+        assert [loss.item() for loss in losses] == [0, 0]
+        assert not any(gradient.any() for gradient in gradients)
+
+
+def test_an_option_that_is_none_of_its_choices_is_refused():
+    features = [torch.randn(1, 2, 5, 5) for _ in range(2)]
+    graph = variation_graph(*features, np.int64(3))
+    assert graph.patch == (3, 3)
+    for refused in (
+        lambda: salience(features[0], 3, "largest"),
+        lambda: variation_graph(*features, 3, edge="gram"),
+        lambda: variation_graph(*features, 3, vertex="vec"),
+        lambda: edges(graph.encoder_patches, "corr"),
+        lambda: graph_flow_loss(graph, graph, "sum"),
+        lambda: graph_flow_loss(graph, graph, normalise="own"),
+    ):
+        with pytest.raises(UserError, match="There is no"):
+            refused()
+    assert graph_flow_loss(graph, graph, energy=torch.nan)[0].isnan()

@@ -1,0 +1,172 @@
+"""Pictures: pixels as they are stored, in all the modes in which they are stored."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+from PIL import Image
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_labels, read_volume
+
+
+def refused(path: Path, *words: str) -> None:
+    """Reading gives one sentence with these words, and one remedy."""
+    with pytest.raises(UserError) as told:
+        read_volume(path)
+    for word in words:
+        assert word in told.value.text
+    assert told.value.text.endswith(".") and "\n" not in told.value.text
+    assert told.value.remedy.endswith(".")
+
+
+def test_sixteen_bit_colour_is_not_cut_down(tmp_path: Path) -> None:
+    array = np.random.default_rng(5).integers(0, 65535, (7, 9, 3)).astype(np.uint16)
+    for ending in (".png", ".tif"):
+        sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(tmp_path / f"a{ending}"))
+        np.testing.assert_array_equal(read_volume(tmp_path / f"a{ending}").array, array)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".bmp"])
+def test_an_image_with_a_palette_is_in_colour_and_its_mask_is_not(
+    tmp_path: Path, ending: str
+) -> None:
+    indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    image = Image.frombytes("P", (3, 2), indices.tobytes())
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255] + [0] * 759)
+    image.save(tmp_path / f"a{ending}")
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    volume = read_volume(tmp_path / f"a{ending}")
+    assert volume.channels
+    np.testing.assert_array_equal(volume.array, colours[indices])
+    np.testing.assert_array_equal(read_labels(tmp_path / f"a{ending}").array, indices)
+
+
+def test_transparency_is_left_out_and_told_of_where_it_matters(tmp_path: Path) -> None:
+    array = np.full((4, 5, 4), 200, np.uint8)
+    array[..., 3] = 255
+    Image.fromarray(array).save(tmp_path / "opaque.png")
+    array[0, 0, 3] = 0
+    Image.fromarray(array).save(tmp_path / "clear.png")
+    opaque, clear = read_volume(tmp_path / "opaque.png"), read_volume(tmp_path / "clear.png")
+    assert opaque.array.shape == clear.array.shape == (4, 5, 3)
+    assert not any("transparen" in said for said in opaque.warnings)
+    assert any("transparen" in said for said in clear.warnings)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".gif", ".bmp"])
+def test_a_picture_cut_off_is_refused(tmp_path: Path, ending: str, share: float) -> None:
+    array = np.random.default_rng(6).integers(0, 255, (64, 64)).astype(np.uint8)
+    path = tmp_path / f"a{ending}"
+    Image.fromarray(array).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path, "damaged")
+
+
+def test_imagej_stacks_have_their_voxel_size(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "stack.tif",
+        np.arange(60, dtype=np.uint16).reshape(3, 4, 5),
+        imagej=True,
+        resolution=(4.0, 2.0),
+        metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"},
+    )
+    volume = read_volume(tmp_path / "stack.tif")
+    assert volume.shape == (3, 4, 5)
+    assert volume.spacing == pytest.approx((2e-3, 0.5e-3, 0.25e-3))
+
+
+def test_channels_that_are_stored_apart_come_last(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", planarconfig="separate")
+    volume = read_volume(tmp_path / "a.tif")
+    assert volume.channels
+    np.testing.assert_array_equal(volume.array, np.moveaxis(array, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "said"),
+    [
+        ("rgb_ok.png", (256, 320, 3), "uint8", ""),
+        ("gray16.png", (256, 320), "uint16", ""),
+        ("rgba.png", (256, 320, 3), "uint8", ""),
+        ("la.png", (256, 320), "uint8", ""),
+        ("cmyk.jpg", (256, 320, 3), "uint8", "converted to RGB"),
+        ("exif_rotated.jpg", (256, 320, 3), "uint8", "rotation mark"),
+        ("animated.gif", (4, 256, 320, 3), "uint8", "4 frames are shown as slices"),
+        ("multipage.tif", (5, 256, 320), "uint8", "5 pages; they are shown as slices"),
+        ("float32_nan.tif", (256, 320), "float32", "no finite numbers"),
+        ("one_pixel.png", None, "uint8", ""),
+        ("thin_2000x3.png", None, "uint8", ""),
+        ("Gr*.png", None, "uint8", ""),
+        ("odd_size_255x319.png", (255, 319, 3), "uint8", ""),
+    ],
+)
+def test_odd_pictures(
+    shared_data: Path, name: str, shape: tuple[int, ...] | None, dtype: str, said: str
+) -> None:
+    # The name with letters of several alphabets may be stored composed or decomposed.
+    (path,) = (shared_data / "bad_input/crafted/2d").glob(name)
+    volume = read_volume(path)
+    with Image.open(path) as image:
+        assert volume.shape[-2:] == (image.height, image.width)
+    assert shape is None or volume.array.shape == shape
+    assert volume.array.dtype == dtype
+    assert said in " ".join(volume.warnings) and bool(said) == bool(volume.warnings)
+
+
+def test_a_cut_picture(shared_data: Path) -> None:
+    refused(shared_data / "bad_input/crafted/2d/truncated.png", "truncated.png is damaged")
+
+
+def test_a_sixteen_bit_picture_is_not_clipped(shared_data: Path) -> None:
+    assert read_volume(shared_data / "bad_input/crafted/2d/gray16.png").array.max() > 255
+
+
+def test_pages_that_run_in_a_circle_do_not_hang(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8))
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    (first,) = struct.unpack_from("<I", whole, 4)
+    (entries,) = struct.unpack_from("<H", whole, first)
+    struct.pack_into("<I", whole, first + 2 + 12 * entries, first)
+    (tmp_path / "a.tif").write_bytes(whole)
+    refused(tmp_path / "a.tif", "damaged")
+
+
+@pytest.mark.parametrize(("pages", "shape"), [(3, (3, 4, 5)), (4, (4, 4, 5))])
+def test_grey_pages_are_no_colours(tmp_path: Path, pages: int, shape: tuple[int, ...]) -> None:
+    array = np.arange(20 * pages, dtype=np.uint8).reshape(pages, 4, 5)
+    first, *others = [Image.fromarray(page) for page in array]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    volume = read_volume(tmp_path / "a.tif")
+    assert not volume.channels
+    assert volume.shape == shape
+    np.testing.assert_array_equal(volume.array, array)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "raw"])
+def test_compressed_tiffs(tmp_path: Path, compression: str) -> None:
+    array = np.random.default_rng(0).integers(0, 9, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, array)
+
+
+def test_black_and_white_where_white_is_zero(tmp_path: Path) -> None:
+    array = np.eye(20, 30, dtype=bool)
+    tifffile.imwrite(tmp_path / "a.tif", ~array, photometric="miniswhite")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, array * np.uint8(255))
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif").array, array)
+
+
+def test_a_grey_animation_is_a_stack_of_grey_slices(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 255, (3, 20, 30)).astype(np.uint8)
+    first, *others = [Image.fromarray(frame) for frame in array]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    volume = read_volume(tmp_path / "a.gif")
+    assert not volume.channels
+    np.testing.assert_array_equal(volume.array, array)

@@ -1,0 +1,155 @@
+"""Maps of the variation graph: sums, places and alignment with the input."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from napari_graphflow.distillation.graph_flow.loss import (
+    graph_flow_attributions,
+    graph_flow_loss,
+    variation_graph,
+)
+from napari_graphflow.distillation.graph_flow.maps import (
+    discrepancy_map,
+    salience_map,
+    to_input_grid,
+    variation_map,
+)
+from napari_graphflow.distillation.graph_flow.salience import salience
+from napari_graphflow.errors import UserError
+
+SHAPES = [
+    pytest.param((2, 4, 9, 11), (3, 3), id="2d"),
+    pytest.param((2, 3, 6, 8, 9), (1, 3, 5), id="3d"),
+]
+
+
+def tap(shape, seed, margin):
+    """Random features whose peak in every channel lies `margin` or more from the border."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(shape, generator=generator, dtype=torch.float64)
+    for b, c in product(*map(range, shape[:2])):
+        at = [int(torch.randint(margin, n - margin, (), generator=generator)) for n in shape[2:]]
+        features[(b, c, *at)] = 7.0
+    return features
+
+
+def boxes(index, size, patch):
+    """Slow: for every channel, the pixels of its patch that lie in the map, in patch order."""
+    for c, flat in enumerate(index.tolist()):
+        peak = [int(i) for i in torch.unravel_index(torch.tensor(flat), tuple(size))]
+        reach = [
+            range(p - side // 2, p + side // 2 + 1) for p, side in zip(peak, patch, strict=True)
+        ]
+        for i, at in enumerate(product(*reach)):
+            if all(0 <= a < n for a, n in zip(at, size, strict=True)):
+                yield c, i, at
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+@pytest.mark.parametrize("margin", [0, 2])
+def test_maps_agree_with_a_slow_loop(shape, patch, margin):
+    student = variation_graph(tap(shape, 1, margin), tap(shape, 2, margin), patch)
+    teacher = variation_graph(tap(shape, 3, margin), tap(shape, 4, margin), patch)
+    per_vertex, _ = graph_flow_attributions(student, teacher)
+    size, length = shape[2:], student.encoder_patches.shape[-1]
+    change = student.decoder_patches - student.encoder_patches
+    for b in range(shape[0]):
+        salient, varied, discrepant = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+        for index in (student.encoder_index[b], student.decoder_index[b]):
+            for c, i, at in boxes(index, size, patch):
+                varied[at] += change[b, c, i].abs() / 2
+                discrepant[at] += per_vertex[b, c] / (2 * length)
+        for c, i, at in boxes(student.encoder_index[b], size, patch):
+            salient[at] += student.encoder_patches[b, c, i].abs()
+        made = salience_map(student.encoder_patches, student.encoder_index, size, patch)
+        assert torch.allclose(made[b], salient, rtol=1e-12, atol=1e-12)
+        assert torch.allclose(variation_map(student)[b], varied, rtol=1e-12, atol=1e-12)
+        made = discrepancy_map(student, per_vertex)
+        assert torch.allclose(made[b], discrepant, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+@pytest.mark.parametrize("vertex", ["vector", "scalar"])
+def test_sums_of_the_maps_are_those_of_the_loss(shape, patch, vertex):
+    student, teacher = (
+        variation_graph(tap(shape, seed, 2), tap(shape, seed + 1, 2), patch, vertex=vertex)
+        for seed in (5, 7)
+    )
+    axes = tuple(range(1, len(shape) - 1))
+    change = student.decoder_patches - student.encoder_patches
+    assert torch.allclose(variation_map(student).sum(axes), change.abs().sum((1, 2)), rtol=1e-12)
+    per_vertex, _ = graph_flow_attributions(student, teacher, "dimensionless")
+    vertex_loss, _ = graph_flow_loss(student, teacher, "dimensionless")
+    total = discrepancy_map(student, per_vertex).sum()
+    assert total.item() == pytest.approx(vertex_loss.item(), rel=1e-12)
+
+
+def test_salience_map_sums_to_the_patches_even_at_the_border():
+    features = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(9)).double()
+    features[:, 0, 0, 0] = 9
+    patches, index = salience(features, 3)
+    drawn = salience_map(patches, index, (6, 7), 3)
+    assert torch.allclose(drawn.sum((1, 2)), patches.abs().sum((1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_without_a_contribution_a_map_is_blank(shape, patch):
+    features = tap(shape, 10, 2)
+    same = variation_graph(features, features, patch)
+    assert not variation_map(same).any()
+    assert not discrepancy_map(same, graph_flow_attributions(same, same)[0]).any()
+    dead = torch.zeros(shape)
+    assert not salience_map(*salience(dead, patch), shape[2:], patch).any()
+
+
+def test_maps_lie_where_the_peaks_are():
+    encoder, decoder = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    encoder[0, 0, 2, 1], decoder[0, 0, 5, 6] = 3.0, 5.0
+    drawn = variation_map(variation_graph(encoder, decoder, 3))[0]
+    assert drawn.nonzero().tolist() == [[2, 1], [5, 6]]
+    assert drawn[2, 1] == drawn[5, 6] == 1.0
+
+
+def test_maps_carry_no_gradient():
+    features = [tap((1, 2, 6, 6), seed, 2).requires_grad_() for seed in (11, 12)]
+    graph = variation_graph(*features, 3)
+    per_vertex, _ = graph_flow_attributions(graph, variation_graph(*features[::-1], 3))
+    maps = [
+        variation_map(graph),
+        discrepancy_map(graph, per_vertex),
+        salience_map(graph.encoder_patches, graph.encoder_index, (6, 6), 3),
+    ]
+    assert not any(drawn.requires_grad for drawn in maps)
+
+
+def test_taps_of_different_sizes_share_no_map():
+    graph = variation_graph(torch.rand(1, 2, 8, 8), torch.rand(1, 2, 4, 4), 3)
+    with pytest.raises(UserError, match="no grid") as caught:
+        variation_map(graph)
+    assert "same size" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("size", "stride"), [((3, 5), 4), ((3, 5), (2, 4)), ((2, 3, 4), (1, 4, 2)), ((2, 2, 3), 3)]
+)
+def test_every_feature_pixel_covers_its_own_input_pixels(size, stride):
+    strides = stride if isinstance(stride, tuple) else (stride,) * len(size)
+    maps = torch.arange(2 * torch.Size(size).numel()).view(2, *size) + 1.0
+    shown = to_input_grid(maps, stride)
+    assert shown.shape == (2, *(n * s for n, s in zip(size, strides, strict=True)))
+    for at in product(*map(range, size)):
+        block = tuple(slice(i * s, (i + 1) * s) for i, s in zip(at, strides, strict=True))
+        for b in range(2):
+            assert (shown[(b, *block)] == maps[(b, *at)]).all()
+
+
+def test_the_input_may_be_cut_or_stay_uncovered():
+    maps = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    assert to_input_grid(maps, 2, (3, 3))[0].tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4]]
+    larger = to_input_grid(maps, 2, (4, 5))
+    assert larger[0, :, :4].equal(to_input_grid(maps, 2)[0])
+    assert not larger[0, :, 4].any()
+    # A stride that is no whole number: the centre of the input pixel decides.
+    assert to_input_grid(maps, 1.5)[0].tolist() == [[1, 2, 2], [3, 4, 4], [3, 4, 4]]

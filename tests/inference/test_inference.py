@@ -1,0 +1,185 @@
+"""Networks over whole volumes, and the maps drawn from their taps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.graph_flow_maps import variation_maps
+from napari_graphflow.inference.predict import (
+    InferenceCancelled,
+    over_windows,
+    predict,
+    segment,
+    window_size,
+)
+from napari_graphflow.models.saved import Model, load_model, save_model
+from napari_graphflow.networks import build
+from napari_graphflow.networks.taps import Output
+
+CLASSES = {"background": 0, "organ": 1, "lesion": 2}
+OBLIQUE = (0.96, -0.28, 0, 0.28, 0.96, 0, 0, 0, -1.0)
+
+
+class Threshold(nn.Module):
+    """A network whose answer is known: class 1 where the image is above 0, class 2 above 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, x: torch.Tensor) -> Output:
+        logits = torch.cat([torch.zeros_like(x), x * self.gain, (2 * x - 1) * self.gain], dim=1)
+        return Output(logits, {})
+
+
+def card(**changes: object) -> ModelCard:
+    settings = {
+        "name": "model", "role": "student", "network": "enet", "dims": 3, "in_channels": 1,
+        "classes": CLASSES, "patch_size": (8, 8, 8), "width": 8,
+        "preprocessing": Preprocessing(intensity="ct_window", window=(0, 1)),
+    }  # fmt: skip
+    return ModelCard(**(settings | changes))
+
+
+def model(folder: Path, network: str = "enet", seed: int = 0, **changes: object) -> Model:
+    torch.manual_seed(seed)
+    described = card(network=network, **changes)
+    module = build(network, described.in_channels, len(CLASSES), described.dims, described.width)
+    save_model(folder, described, module)
+    return load_model(folder)
+
+
+def scan(shape: tuple[int, ...] = (21, 17, 19), seed: int = 0) -> Volume:
+    array = np.random.default_rng(seed).normal(0.4, 1, shape).astype(np.float32)
+    return Volume(array, (2.5, 0.7, 0.8), (-30.0, 12.0, 100.0), OBLIQUE)
+
+
+@pytest.mark.parametrize("patch", [(8, 8, 8), (8, 16, 8), (32, 32, 32)])
+def test_windows_give_what_the_whole_gives(patch):
+    """A network without context must not see where its windows end."""
+    array = scan().array[None]
+    torch.testing.assert_close(
+        torch.from_numpy(predict(Threshold(), array, 3, patch)),
+        Threshold()(torch.from_numpy(array)[None]).logits[0].softmax(0).detach(),
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_a_2d_network_runs_over_the_slices_of_a_volume():
+    array = scan((11, 18, 20)).array[None]
+    whole = predict(Threshold(), array, 2, (8, 8))
+    assert whole.shape == (3, 11, 18, 20)
+    for z in (0, 5, 10):
+        np.testing.assert_allclose(
+            whole[:, z], predict(Threshold(), array[:, z], 2, (8, 8)), atol=1e-5
+        )
+
+
+def test_progress_counts_every_window_and_cancel_is_heard_between_them():
+    seen: list[tuple[int, int]] = []
+    array = scan().array[None]
+    predict(
+        Threshold(), array, 3, (8, 8, 8), progress=lambda done, total: seen.append((done, total))
+    )
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[-1][0] == seen[-1][1] > 8
+    calls = iter([False, False, True])
+    with pytest.raises(InferenceCancelled):
+        predict(Threshold(), array, 3, (8, 8, 8), cancelled=lambda: next(calls))
+
+
+def test_small_volumes_are_seen_at_once():
+    assert window_size((40, 50, 40), (32, 48, 32)) == (40, 50, 40)
+    assert window_size((100, 512, 512), (32, 48, 32)) == (32, 48, 32)
+
+
+def test_overlapping_windows_are_joined_without_a_seam():
+    array = np.ones((1, 30, 30, 30), np.float32)
+    joined = over_windows(
+        lambda windows: windows * 3, array, 3, (8, 8, 8), device=torch.device("cpu"), overlap=0.5
+    )
+    torch.testing.assert_close(joined, torch.full((1, 30, 30, 30), 3.0))
+
+
+@pytest.mark.parametrize("shape", [(21, 17, 19), (5, 33, 18), (1, 16, 16)])
+def test_a_mask_lies_exactly_on_its_image(tmp_path, shape):
+    volume = scan(shape)
+    prediction = segment(model(tmp_path / "m"), volume, probabilities=True)
+    assert prediction.labels.array.shape == shape
+    assert prediction.labels.same_grid(volume, 1e-9)
+    assert prediction.probabilities.array.shape == (*shape, 3)
+    np.testing.assert_allclose(prediction.probabilities.array.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(
+        prediction.probabilities.array.argmax(-1), prediction.labels.array
+    )
+    assert prediction.device == "CPU"
+    assert prediction.peak_bytes > 1e6
+
+
+def test_the_same_anatomy_in_three_orientations_gets_the_same_mask(tmp_path):
+    network = model(tmp_path / "m")
+    reference = scan()
+    expected = segment(network, reference).labels
+    assert expected.array.any()
+    for code in ("RAS", "PIR", "LPS"):
+        stored = reference.oriented(code)
+        found = segment(network, stored).labels
+        assert found.same_grid(stored, 1e-6)
+        np.testing.assert_array_equal(found.oriented(reference.orientation).array, expected.array)
+
+
+def test_a_model_survives_saving_and_foreign_weights_are_refused(tmp_path):
+    saved = model(tmp_path / "m")
+    volume = scan()
+    again = segment(load_model(tmp_path / "m"), volume).labels.array
+    np.testing.assert_array_equal(segment(saved, volume).labels.array, again)
+    weights = tmp_path / "m" / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_model(tmp_path / "m")
+    model(tmp_path / "other", width=16)
+    weights.write_bytes((tmp_path / "other" / "weights.safetensors").read_bytes())
+    with pytest.raises(UserError, match="another network"):
+        load_model(tmp_path / "m")
+    with pytest.raises(UserError, match="not a saved model"):
+        load_model(tmp_path)
+
+
+def test_variation_maps_lie_in_the_scans_own_grid(tmp_path):
+    student, teacher = model(tmp_path / "s"), model(tmp_path / "t", "unet", width=4)
+    volume = scan((33, 30, 34))
+    maps = variation_maps(student, volume, teacher)
+    for one in (maps.student, maps.teacher, maps.difference):
+        assert one.array.shape == volume.shape
+        assert one.same_grid(volume, 1e-9)
+    assert (maps.student.array >= 0).all()
+    assert maps.student.array.max() > 0
+    np.testing.assert_allclose(maps.difference.array, maps.teacher.array - maps.student.array)
+    assert any("not matched" in note for note in maps.notes)
+    alone = variation_maps(student, volume)
+    assert alone.teacher is None
+
+
+def test_a_variation_map_is_the_one_of_the_taps(tmp_path):
+    """Without windows and resampling, the map of the loss, each cell spread over its stride."""
+    from napari_graphflow.distillation.graph_flow.loss import patch_energy, variation_graph
+    from napari_graphflow.distillation.graph_flow.maps import variation_map
+
+    student = model(tmp_path / "s", patch_size=(32, 32, 32))
+    volume = scan((32, 32, 32))
+    volume = Volume(volume.array, volume.spacing, volume.origin, (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    image = torch.from_numpy(np.clip(volume.array, 0, 1))[None, None]
+    with torch.no_grad():
+        taps = student.module(image).taps
+    graph = variation_graph(taps["encoder"], taps["decoder"], 3)
+    cells = variation_map(graph)[0] / patch_energy(graph).sqrt()
+    expected = cells.numpy().repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    np.testing.assert_allclose(variation_maps(student, volume).student.array, expected, rtol=1e-4)

@@ -1,0 +1,85 @@
+"""Where masks go, and what goes with them; the networks have tests of their own."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from dicom_cases import write_series
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom_seg import read_segments
+from napari_graphflow.imaging.files import read_labels, read_volume, write_volume
+from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference import segment_files
+from napari_graphflow.inference.predict import Prediction
+
+CLASSES = {"background": 0, "liver": 1, "lesion": 3}
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that finds the bright half of every image."""
+
+    def segment(model, volume, **_) -> Prediction:
+        labels = volume.with_array((volume.array > np.median(volume.array)).astype(np.uint8) * 3)
+        return Prediction(labels, None, 0.1, 1, "CPU")
+
+    card = SimpleNamespace(classes=CLASSES)
+    monkeypatch.setattr(segment_files, "load_model", lambda *_: SimpleNamespace(card=card))
+    monkeypatch.setattr(segment_files, "segment", segment)
+
+
+def test_names_of_classes_lie_beside_the_mask(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "out")
+    assert read_class_names(tmp_path / "out/ct.nii.gz") == CLASSES
+
+
+def test_a_dicom_series_may_get_a_dicom_segmentation(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct")
+    image = read_volume(tmp_path / "ct")
+    segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
+    segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.nrrd")
+    ((mask, names),) = read_segments(tmp_path / "mask.dcm", image)
+    assert names == {"lesion": 3}
+    np.testing.assert_array_equal(mask.array, read_labels(tmp_path / "mask.nrrd", image).array)
+
+
+def test_what_a_dicom_segmentation_cannot_hold_is_kept_in_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct")
+
+    def nothing_found(model: object, volume: Volume, **_: object) -> Prediction:
+        empty = volume.with_array(np.zeros(volume.shape, np.uint8))
+        return Prediction(empty, None, 0.1, 1, "CPU")
+
+    monkeypatch.setattr(segment_files, "segment", nothing_found)
+    with pytest.raises(UserError, match=r"holds no empty masks. The mask was written to") as said:
+        segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
+    (kept,) = tmp_path.glob("mask-*.nii.gz")
+    assert str(kept) in str(said.value)
+    assert not read_volume(kept).array.any()
+
+
+def test_a_missing_package_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "ct")
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    monkeypatch.setattr(segment_files, "segment", lambda *_, **__: pytest.fail("it was computed"))
+    with pytest.raises(UserError, match="not installed"):
+        segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
+
+
+def test_other_images_get_none(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    write_volume(tmp_path / "ct.nrrd", read_volume(tmp_path / "ct"))
+    with pytest.raises(UserError, match="no DICOM series"):
+        segment_files.segment_files([tmp_path / "ct.nrrd"], tmp_path, tmp_path / "mask.dcm")
+    assert not (tmp_path / "mask.dcm").exists()

@@ -1,0 +1,220 @@
+"""What readers make of a job's folder, with no process of a job involved."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import store
+from napari_graphflow.jobs.events import CHUNK
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import TRANSITIONS, State, Status
+from napari_graphflow.system import folders
+from napari_graphflow.system.processes import process_start
+from napari_graphflow.training import process
+
+
+def new_job(dataset: Path, **settings: Any) -> Job:
+    return store.create("train", TrainingConfig(dataset=dataset, **settings))
+
+
+def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (folders.jobs_root(), folders.models_root()) == (home / "jobs", home / "models")
+    monkeypatch.delenv("GRAPHFLOW_HOME")
+    assert "napari-graphflow" in str(folders.data_root())
+
+
+def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = DistillationConfig(dataset=Path("liver"), teacher=Path("models/big"), steps=7)
+    job = store.create("distill", config)
+    again = Job(job.folder)
+    assert again.kind == "distill"
+    assert again.config == config.model_copy(
+        update={"dataset": tmp_path / "liver", "teacher": tmp_path / "models" / "big"}
+    )
+    assert again.title == "graph flow: big to enet on liver"
+    assert again.status().state == "created"
+    assert again.spec["versions"]["python"]
+
+
+def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> None:
+    made = [new_job(tmp_path / str(number), name="same name") for number in range(3)]
+    (folders.jobs_root() / "half-made" / "control").mkdir(parents=True)
+    (folders.jobs_root() / "broken").mkdir()
+    (folders.jobs_root() / "broken" / "job.json").write_text('{"kind": "tra')
+    (folders.jobs_root() / "a file").write_text("x")
+    assert store.list_jobs() == made[::-1]
+    assert store.list_jobs(tmp_path / "nowhere") == []
+
+
+def test_find(tmp_path: Path) -> None:
+    one, _ = new_job(tmp_path, name="liver one"), new_job(tmp_path, name="liver two")
+    assert (
+        store.find_job(str(one.folder)) == store.find_job(one.name) == store.find_job("one") == one
+    )
+    with pytest.raises(UserError, match="2 jobs"):
+        store.find_job("liver")
+    with pytest.raises(UserError, match="no job"):
+        store.find_job("spleen")
+    with pytest.raises(UserError, match="is not a job"):
+        Job(tmp_path)
+
+
+def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    job.spec["config"]["steps"] = "many"
+    (job.folder / "job.json").write_text(json.dumps(job.spec))
+    with pytest.raises(UserError, match="steps"):
+        _ = Job(job.folder).config
+
+
+def test_the_table_of_transitions_is_whole() -> None:
+    assert set(TRANSITIONS) == set(get_args(State))
+    assert all(after < set(TRANSITIONS) for after in TRANSITIONS.values())
+    assert all(Status(state=state).resumable for state in ("paused", "failed", "cancelled", "lost"))
+    assert not any(Status(state=state).resumable for state in ("created", "running", "done"))
+    endings = {state for state in TRANSITIONS if "queued" in TRANSITIONS[state]}
+    assert endings == {"created", "paused", "failed", "cancelled", "lost"}, "these can be started"
+    assert {state for state in TRANSITIONS if "paused" in TRANSITIONS[state]} == {"running"}
+
+
+def test_the_right_to_write_is_held_by_one_thread_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
+    job = new_job(tmp_path)
+
+    def refused() -> None:
+        with pytest.raises(UserError, match="run by another process"), job.writing():
+            pass
+
+    other = "import sys; from pathlib import Path\n"
+    other += "from napari_graphflow.system.files import locked\n"
+    other += "with locked(Path(sys.argv[1])) as free: print(free)"
+    with job.writing():
+        thread = threading.Thread(target=refused)
+        thread.start()
+        thread.join()
+        # The refusal must not have let go of the lock between processes.
+        command = [sys.executable, "-c", other, str(job.folder / "lock")]
+        assert subprocess.check_output(command, text=True).strip() == "False"
+    with job.writing():
+        pass
+
+
+# Events
+
+
+def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    assert job.events() == ([], 0)
+    job.events_file.write_bytes(b'{"event": "a"}\n{"event": "b"')
+    events, offset = job.events()
+    assert [event["event"] for event in events] == ["a"]
+    assert job.events(offset) == ([], offset)
+    with job.events_file.open("ab") as file:
+        file.write(b', "x": 1}\n\xff\xfe\n{"event": "torn by a kill\n{"event": "c"}\n')
+    events, offset = job.events(offset)
+    assert [event["event"] for event in events] == ["b", "c"]
+    assert offset == job.events_file.stat().st_size
+
+
+def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    line = b'{"event": "metric"}\n'
+    count = 2 * CHUNK // len(line)
+    job.events_file.write_bytes(line * count + b'{"event": "' + b"x" * (2 * CHUNK) + b'"}\n')
+    sizes, offset = [], 0
+    while True:
+        events, offset = job.events(offset)
+        if not events:
+            break
+        sizes.append(len(events))
+    assert sum(sizes) == count + 1
+    assert len(sizes) > 2
+
+
+# The state
+
+
+def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    alive = Status(
+        state="running",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_started=process_start(os.getpid()),
+        heartbeat=time.time(),
+    )
+    job.write_status(alive)
+    assert job.status().state == "running"
+    job.write_status(alive.model_copy(update={"process_started": "another start"}))
+    assert job.status().state == "lost"
+    job.write_status(alive.model_copy(update={"process_started": ""}))
+    assert job.status().state == "lost"
+
+
+def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    status = Status(state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time())
+    job.write_status(status)
+    assert job.status().state == "running"
+    job.write_status(status.model_copy(update={"heartbeat": time.time() - 3600}))
+    assert job.status().state == "lost"
+
+
+def test_an_unreadable_status_is_not_an_exception(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    job.status_file.write_text('{"state": "runn')
+    assert job.status().state == "lost"
+
+
+def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    away = job.folder.with_name("away")
+    job.folder.rename(away)
+    status = job.status()
+    assert (status.state, status.code) == ("lost", "drive_gone")
+    assert "does not answer any more" in status.text
+    assert (job.wishes(), job.events()) == (set(), ([], 0))
+    away.rename(job.folder)
+    assert job.status().state == "created"
+
+
+def test_a_wish_that_cannot_be_removed_does_not_fail_a_finished_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = new_job(tmp_path)
+
+    def refuse(_: Job) -> None:
+        raise OSError("the drive does not answer")
+
+    monkeypatch.setattr(Job, "forget_wishes", refuse)
+    assert process.run(job.folder, iter([])) == 0
+    assert job.status().state == "done"
+
+
+def test_a_last_word_that_has_been_written_is_not_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = new_job(tmp_path)
+    write = Job.write_state
+
+    def write_and_fail(one: Job, status: Status) -> None:
+        write(one, status)
+        if status.state == "done":
+            raise OSError("the drive does not answer")
+
+    monkeypatch.setattr(Job, "write_state", write_and_fail)
+    assert process.run(job.folder, iter([])) == 0
+    assert job.status().state == "done"

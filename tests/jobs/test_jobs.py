@@ -1,0 +1,392 @@
+"""Jobs as real processes: started, watched, paused, cancelled, killed, found again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from napari_graphflow.config.run import TrainingConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import store
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import SILENT, Status
+from napari_graphflow.system.processes import process_start
+from napari_graphflow.training import process
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from napari_graphflow.training import process
+folder = Path(sys.argv[1])
+def step(number, total=100000):
+    time.sleep(0.01)
+    return {"event": "progress", "step": number, "total": total, "eta_s": 1.0}
+def records():
+BODY
+sys.exit(process.run(folder, records()))
+"""
+ENDLESS = """
+try:
+    yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+    for number in range(1, 100000):
+        yield step(number)
+finally:
+    (folder / "checkpoints" / "last").write_text(str(number))
+"""
+SHORT = """
+yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+for number in range(1, 11):
+    yield step(number, 10)
+    yield {"event": "metric", "name": "dice", "value": number / 20, "step": number, "split": "val"}
+    yield {"event": "alive"}
+yield {"event": "memory", "peak_bytes": 123}
+yield {"event": "model", "path": "artifacts/model"}
+"""
+DEAF = """
+yield {"event": "phase", "name": "deaf"}
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[[str], Job]]:
+    """Start a job that yields the records of a piece of Python."""
+    made: list[Job] = []
+
+    def start(body: str, job: Job | None = None) -> Job:
+        indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
+        script = tmp_path / f"script{len(made)}.py"
+        script.write_text(SCRIPT.replace("BODY", indented))
+        job = job or new_job(tmp_path)
+        made.append(job)
+        return job.start([sys.executable, str(script), str(job.folder)])
+
+    yield start
+    for job in made:
+        if job.status().active:
+            job.cancel(0)
+
+
+def new_job(dataset: Path, **settings: Any) -> Job:
+    return store.create("train", TrainingConfig(dataset=dataset, **settings))
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+    return value
+
+
+def running(job: Job) -> Status:
+    return until(lambda: s if (s := job.status()).state == "running" and s.step else None)
+
+
+def from_another_process(job: Job, expression: str) -> Any:
+    """What another window sees, for which the job is no child of its own."""
+    code = "import json, sys; from napari_graphflow.jobs.job import Job\njob = Job(sys.argv[1])\n"
+    code += f"print(json.dumps({expression}))"
+    seen = subprocess.run(
+        [sys.executable, "-c", code, str(job.folder)], capture_output=True, text=True, check=True
+    )
+    return json.loads(seen.stdout)
+
+
+def states(job: Job) -> list[str]:
+    return [event["state"] for event in job.events()[0] if event["event"] == "state"]
+
+
+# A job that runs
+
+
+def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
+    job = started(SHORT)
+    events = list(job.follow(0.02))
+    status = job.status()
+    assert (status.state, status.exit_code, status.text) == ("done", 0, "")
+    assert (status.step, status.total, status.eta_s) == (10, 10, None)
+    assert (status.phase, status.phase_index, status.phase_count) == ("training", 1, 1)
+    assert (status.best, status.peak_bytes, status.model) == (0.5, 123, "artifacts/model")
+    assert states(job) == ["queued", "running", "done"]
+    assert [e["value"] for e in events if e["event"] == "metric"] == [n / 20 for n in range(1, 11)]
+    assert [e["step"] for e in events if e["event"] == "progress"][-1] == 10
+    assert not [e for e in events if e["event"] == "alive"]
+    assert all(abs(e["t"] - time.time()) < 60 for e in events)
+    assert [path.name for path in job.folder.iterdir() if path.name.startswith(".")] == []
+    with pytest.raises(UserError, match="is done and cannot be started"):
+        job.start()
+    with pytest.raises(UserError, match="is done and cannot be cancelled"):
+        job.cancel()
+
+
+def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
+    job = started('for n in range(3000): yield {"event": "progress", "step": n, "total": 2999}')
+    assert job.wait(60).step == 2999
+    written = [event for event in job.events()[0] if event["event"] == "progress"]
+    assert written[-1]["step"] == 2999
+    assert len(written) < 100
+
+
+@posix
+def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    (tmp_path / "job.py").write_text(SCRIPT.replace("BODY", "    yield step(1)\n    time.sleep(1)"))
+    window = (
+        "import os, sys, signal; from napari_graphflow.jobs.job import Job;"
+        "Job(sys.argv[2]).start([sys.executable, *sys.argv[1:]]);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", window, str(tmp_path / "job.py"), str(job.folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    seen = running(store.list_jobs()[0])
+    assert os.getsid(seen.pid or 0) == seen.pid
+    assert job.wait(60).state == "done"
+
+
+def test_two_watchers_and_no_second_start(
+    started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
+    job = started(ENDLESS)
+    running(job)
+    assert from_another_process(job, "job.status().state") == "running"
+    with pytest.raises(UserError, match="is running and cannot be started"):
+        Job(job.folder).start()
+    with pytest.raises(UserError, match="run by another process"):
+        process.run(job.folder, iter(()))
+    with pytest.raises(UserError, match="still active"):
+        job.delete()
+    assert states(job) == ["queued", "running"]
+    assert job.cancel().state == "cancelled"
+    assert from_another_process(job, "job.status().state") == "cancelled"
+    job.delete()
+    assert not job.folder.exists()
+    assert store.list_jobs() == []
+
+
+def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    step = running(job).step
+    began = time.monotonic()
+    status = job.cancel()
+    assert time.monotonic() - began < 8
+    assert (status.state, status.exit_code) == ("cancelled", process.CANCELLED_EXIT_CODE)
+    assert int((job.folder / "checkpoints" / "last").read_text()) >= step
+    assert states(job)[-1] == "cancelled"
+    assert list(job.control.iterdir()) == []
+
+
+def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    (job.control / "cancel").touch()
+    assert job.wait(60).state == "cancelled"
+    waiting = new_job(job.folder)
+    assert waiting.cancel().state == "cancelled"
+    assert states(waiting) == ["cancelled"]
+
+
+@posix
+def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str], Job]) -> None:
+    job = started(DEAF)
+    status = until(lambda: s if (s := job.status()).phase == "deaf" else None)
+    began = time.monotonic()
+    steps = job.begin_cancel(timeout=0.4)
+    assert time.monotonic() - began < 0.3
+    until(lambda: next(steps, None) is None)
+    assert 0.8 < time.monotonic() - began < 30
+    assert job.status().state == "cancelled"
+    assert not process_start(status.pid)
+    assert states(job) == ["queued", "running", "cancelled"]
+
+
+@posix
+def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    os.kill(running(job).pid or 0, signal.SIGTERM)
+    status = job.wait(60)
+    assert (status.state, status.exit_code) == ("paused", 0)
+    assert "shut down" in status.text
+    assert "Resume" in status.hint
+    assert (job.folder / "checkpoints" / "last").exists()
+
+
+def test_pause_and_resume(started: Callable[..., Job]) -> None:
+    job = started(ENDLESS)
+    running(job)
+    job.pause()
+    assert job.wait(60).state == "paused"
+    paused_at = int((job.folder / "checkpoints" / "last").read_text())
+    with pytest.raises(UserError, match="is paused and cannot be paused"):
+        job.pause()
+    started(
+        'last = int((folder / "checkpoints" / "last").read_text())\n'
+        'yield {"event": "progress", "step": last + 1, "total": last + 1}',
+        job,
+    )
+    assert job.wait(60).state == "done"
+    assert job.status().step == paused_at + 1
+    assert states(job) == ["queued", "running", "paused", "queued", "running", "done"]
+
+
+# Failures
+
+
+FAILURES = {
+    "user": ("raise process.UserError('No masks.', 'Add.')", 2),
+    "out_of_memory": ("raise RuntimeError(\"can't allocate memory\")", 3),
+    "disk_full": ("open('/dev/full', 'wb', 0).write(b'x')", 4),
+    "not_a_number": ("raise FloatingPointError('The loss became NaN at step 3.')", 5),
+    "missing_file": ("open('/nowhere/case')", 2),
+    "drive_gone": ("raise OSError(__import__('errno').ESTALE, 'Stale file handle', '/mnt/a')", 6),
+    "unexpected": ("{}['secret']", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FAILURES)
+def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) -> None:
+    body, exit_code = FAILURES[code]
+    if "/dev/full" in body and not Path("/dev/full").is_char_device():
+        pytest.skip("needs /dev/full")
+    job = started(f'yield {{"event": "phase", "name": "training"}}\n{body}')
+    status = job.wait(60)
+    assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
+    (error,) = (event for event in job.events()[0] if event["event"] == "error")
+    assert (error["code"], error["text"], error["hint"]) == (code, status.text, status.hint)
+    assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
+    assert job.log.read_text().count("Traceback") == 1
+    assert states(job)[-1] == "failed"
+
+
+def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
+    started: Callable[..., Job],
+) -> None:
+    body = """
+    folder.rename(folder.with_suffix(".away"))
+    import threading
+    threading.Timer(1.5, folder.with_suffix(".away").rename, [folder]).start()
+    (folder / "checkpoints" / "last").write_text("1")
+    yield
+    """
+    job = started(textwrap.dedent(body))
+    status = until(lambda: s if (s := job.status()).state == "failed" else None, 300)
+    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.text
+    assert started(SHORT, job).wait(60).state == "done"
+
+
+def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
+    job = started("raise MemoryError\nyield")
+    assert job.wait(60).state == "failed"
+    status = started(SHORT, job).wait(60)
+    assert (status.state, status.text, status.code, status.exit_code) == ("done", "", "", 0)
+
+
+def test_the_real_command(tmp_path: Path) -> None:
+    job = new_job(tmp_path).start()
+    (job.control / "cancel").touch()
+    assert job.wait(60).state == "cancelled", job.log.read_text()
+
+
+def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
+    job = new_job(tmp_path / "no dataset").start()
+    status = job.wait(60)
+    assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
+    assert "no dataset" in status.text
+    phases = [event for event in job.events()[0] if event["event"] == "phase"]
+    assert not phases, "a wrong folder is told before torch is loaded"
+
+
+# Death
+
+
+@posix
+def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) -> None:
+    job = started(ENDLESS)
+    os.kill(running(job).pid or 0, signal.SIGKILL)
+    status = job.wait(60)
+    assert (status.state, status.code, status.eta_s) == ("lost", "killed", None)
+    assert "memory ran out" in status.text
+    until(lambda: job.saved_status().state == "lost")
+    assert from_another_process(job, "job.status().as_dict()") == status.as_dict()
+    assert [path.name for path in job.folder.glob("**/.*") if path.name != ".reserve"] == []
+    with job.events_file.open("ab") as file:
+        file.write(b'{"event": "tor')
+    assert started(SHORT, job).wait(60).state == "done"
+    assert states(job) == ["queued", "running", "lost", "queued", "running", "done"]
+    assert not (job.folder / ".reserve").exists()
+
+
+@posix
+def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Job]) -> None:
+    crash = 'yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGSEGV)'
+    job = started(crash)
+    by_its_parent = job.wait(60)
+    assert by_its_parent.code == "crashed"
+    until(lambda: job.saved_status().state == "lost")
+    # As if the window that started it had been closed.
+    job.write_status(job.saved_status().model_copy(update={"state": "running", "text": ""}))
+    seen = from_another_process(job, "job.status().as_dict()")
+    assert (seen["state"], seen["code"], seen["text"]) == ("lost", "crashed", by_its_parent.text)
+    # The next process leaves no word.
+    job.write_status(Status(state="lost"))
+    started('yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGKILL)', job)
+    until(lambda: job.saved_status().code == "killed")
+    job.write_status(job.saved_status().model_copy(update={"state": "running"}))
+    assert "without saying why" in from_another_process(job, "job.status().text")
+
+
+def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
+    job = new_job(tmp_path).start(
+        [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
+    )
+    status = job.wait(60)
+    assert (status.state, status.code) == ("lost", "ended")
+    assert "code 3" in status.text
+    assert str(job.log) in status.hint
+    assert "no such thing" in job.log.read_text()
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    with pytest.raises(UserError, match="is missing"):
+        job.start([str(tmp_path / "no program")])
+    assert job.status().state == "failed"
+
+
+@posix
+def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
+    job = started(ENDLESS)
+    pid = running(job).pid or 0
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    stopped = job.status()
+    job.write_status(stopped.model_copy(update={"heartbeat": time.time() - 2 * SILENT}))
+    assert job.status().state == "running"
+    assert "no sign of life" in job.status().text
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: not job.status().text)
+    assert job.cancel().state == "cancelled"
+
+
+@posix
+def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job]) -> None:
+    job = started('yield {"event": "phase", "name": "long"}\ntime.sleep(30)')
+    first = until(lambda: s if (s := job.status()).phase == "long" else None).heartbeat
+    until(lambda: (job.status().heartbeat or 0) > (first or 0) + 1)
+    job.cancel(0.2)

@@ -1,0 +1,120 @@
+"""What a run was made from: noted when it begins, compared when it goes on."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from safetensors.numpy import load_file, save_file
+
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Case, data_files
+from napari_graphflow.errors import UserError
+from napari_graphflow.training import loop
+
+
+@pytest.fixture
+def config(blobs: Path, tmp_path: Path) -> TrainingConfig:
+    data = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    return TrainingConfig(
+        dataset=data, network="unet", width=4, steps=4, validate_every=2, batch_size=1,
+        patch_size=(16,) * 3, threads=1, device="cpu",
+    )  # fmt: skip
+
+
+def begin(config: TrainingConfig, folder: Path) -> None:
+    """Run until the first checkpoint, and no further."""
+    run = loop.distill if isinstance(config, DistillationConfig) else loop.train
+    for record in run(config, folder):  # type: ignore[arg-type]
+        if record["event"] == "checkpoint":
+            return
+
+
+def test_the_data_of_a_run_are_noted(config: TrainingConfig, tmp_path: Path) -> None:
+    begin(config, tmp_path / "job")
+    noted = json.loads((tmp_path / "job" / "manifest.json").read_text())
+    assert set(noted) == {
+        f"{kind}Tr/blob_{n}{end}.nii.gz"
+        for n in (0, 1, 5)
+        for kind, end in (("images", "_0000"), ("labels", ""))
+    }
+    for name, facts in noted.items():
+        content = (config.dataset / name).read_bytes()
+        assert facts == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_the_checking_tells_how_far_it_is_and_can_be_paused(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    running = loop.train(config, tmp_path / "job")
+    told = [next(running) for _ in range(4)]
+    assert told[0] == {"event": "phase", "name": "checking the files"}
+    assert [(one["step"], one["total"]) for one in told[1:]] == [(1, 6), (2, 6), (3, 6)]
+    running.close()
+    assert not (tmp_path / "job" / "manifest.json").exists(), "nothing is half noted"
+    begin(config, tmp_path / "job")
+
+
+def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    begin(config, job)
+    path = config.dataset / "labelsTr" / "blob_1.nii.gz"
+    old = path.read_bytes()
+    mask = sitk.ReadImage(str(path))
+    mask[10, 10, 10] = 0
+    sitk.WriteImage(mask, str(path))
+    with pytest.raises(UserError, match=r"blob_1\.nii\.gz of .* blobs has changed since the job"):
+        begin(config, job)
+    path.write_bytes(old)
+    begin(config, job)
+    sitk.WriteImage(mask, str(path))
+    (job / "manifest.json").unlink()
+    begin(config, job)
+
+
+def test_a_teacher_that_was_exchanged_is_told_on_resume(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    assert [*loop.train(config, tmp_path / "teaching")][-1]["event"] == "model"
+    teacher, job = tmp_path / "teaching" / "artifacts" / "model", tmp_path / "job"
+    student = DistillationConfig(**dict(config), teacher=teacher, method="logits")
+    begin(student, job)
+    moved = Path(shutil.copytree(teacher, tmp_path / "moved"))
+    begin(student.model_copy(update={"teacher": moved}), job)
+    path = teacher / "weights.safetensors"
+    save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+    told = r"^weights\.safetensors of the teacher .*model has changed since the job began"
+    with pytest.raises(UserError, match=told) as error:
+        begin(student, job)
+    assert "Put the old model back" in error.value.remedy
+    shutil.copy(moved / path.name, path)
+    begin(student, job)
+
+
+@pytest.mark.parametrize("gone", ["imagesTr/blob_5_0000.nii.gz", "labelsTr/blob_5.nii.gz"])
+def test_a_file_that_is_gone_is_told_on_resume(
+    config: TrainingConfig, tmp_path: Path, gone: str
+) -> None:
+    begin(config, tmp_path / "job")
+    (config.dataset / gone).unlink()
+    with pytest.raises(UserError, match="blob_5"):
+        begin(config, tmp_path / "job")
+
+
+def test_other_cases_may_change(config: TrainingConfig, tmp_path: Path) -> None:
+    begin(config, tmp_path / "job")
+    (config.dataset / "labelsTs" / "blob_6.nii.gz").unlink()
+    shutil.copy(
+        config.dataset / "labelsTr" / "blob_0.nii.gz", config.dataset / "labelsTr" / "blob_2.nii.gz"
+    )
+    begin(config, tmp_path / "job")
+
+
+def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    path = tmp_path / "one_0000.mhd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(path))
+    found = data_files([], [Case("one", (path,), None, "train")])
+    assert {one.name for one in found} == {"one_0000.mhd", "one_0000.raw"}

@@ -1,0 +1,216 @@
+"""Runners with their real engines: a local Ray cluster, and submitit in place of Slurm."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from runner_cases import (
+    PATIENCE,
+    SMALL,
+    has_ray,
+    has_submitit,
+    history,
+    logits,
+    metrics,
+    training,
+    until,
+)
+
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs import store
+from napari_graphflow.runners import Runner, runner_of
+from napari_graphflow.runners.handover import read_note
+from napari_graphflow.runners.ray.runner import PackedRay, Ray
+from napari_graphflow.runners.slurm import Slurm
+from napari_graphflow.system.processes import end_process_tree
+
+
+@pytest.fixture(scope="module")
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Ray cluster of one computer, started and ended here."""
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for free in (one, two, three):
+            free.bind(("127.0.0.1", 0))
+        port, dashboard, client = (free.getsockname()[1] for free in (one, two, three))
+    # Beside the interpreter, also where its environment is not activated.
+    program = [sys.executable, "-m", "ray.scripts.scripts"]
+    os.environ["GRAPHFLOW_CLUSTER"] = str(tmp_path_factory.mktemp("cluster"))
+    environment = os.environ | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # On a busy computer the parts of Ray wait long for one another.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+        "RAY_gcs_server_port_wait_time_s": "600",
+        "RAY_gcs_server_request_timeout_seconds": "600",
+        "GRAPHFLOW_HOME": os.environ["GRAPHFLOW_CLUSTER"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    os.environ["GRAPHFLOW_RAY_CLIENT"] = f"ray://127.0.0.1:{client}"
+    log = tmp_path_factory.mktemp("ray") / "log"
+    head = subprocess.Popen(
+        [*program, "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats",
+         "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true",
+         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+         f"--ray-client-server-port={client}",
+         "--object-store-memory=100000000"],
+        env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{dashboard}"
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            Ray(address).connect()
+            break
+        except UserError:
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < end, "ray does not answer"
+            time.sleep(1)
+    yield address
+    del os.environ["GRAPHFLOW_RAY_CLIENT"], os.environ["GRAPHFLOW_CLUSTER"]
+    end_process_tree(head.pid, kill=False)
+    try:
+        head.wait(60)
+    except subprocess.TimeoutExpired:
+        end_process_tree(head.pid, kill=True)
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Path) -> None:
+    ray = Ray(ray_address)
+    teacher = store.create("train", training(blobs))
+    ray.submit(teacher)
+    until(lambda: not ray.poll(teacher).active)
+    assert teacher.status().state == "done", ray.logs(teacher)
+    config = DistillationConfig(
+        dataset=blobs, teacher=teacher.folder / "artifacts" / "model", method="logits",
+        network="enet", width=8, **SMALL,
+    )  # fmt: skip
+    student = store.create("distill", config)
+    ray.submit(student)
+    assert student.status().runner == "ray"
+    until(lambda: not ray.poll(student).active)
+    assert student.status().state == "done", ray.logs(student)
+    assert (student.folder / "artifacts" / "model" / "model.json").is_file()
+
+    long = store.create("train", training(blobs, steps=1_000_000, validate_every=1_000_000))
+    ray.submit(long)
+    until(lambda: ray.poll(long).step > 2)
+    again = runner_of(long)
+    assert isinstance(again, Ray)
+    assert again.cancel(long).state == "cancelled"
+
+    waiting = [store.create("train", training(blobs, steps=1_000_000)) for _ in range(4)]
+    for job in waiting:
+        ray.submit(job)
+    assert ray.cancel(waiting[-1], timeout=0.5).state == "cancelled"
+    for job in waiting[:-1]:
+        assert ray.cancel(job).state == "cancelled"
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) -> None:
+    ray = PackedRay(ray_address)
+    teacher = store.create("train", training(blobs, validate_every=1))
+    ray.submit(teacher)
+    until(lambda: not ray.poll(teacher).active)
+    assert teacher.status().state == "done", ray.logs(teacher)
+    local = store.create("train", training(blobs, validate_every=1)).start()
+    assert local.wait(PATIENCE).state == "done", local.log.read_text()
+    model = Path("artifacts", "model", "weights.safetensors")
+    assert (teacher.folder / model).read_bytes() == (local.folder / model).read_bytes()
+    assert metrics(teacher) == metrics(local)
+    states = [event["state"] for event in history(teacher) if event["event"] == "state"]
+    assert states == ["queued", "running", "done"]
+    assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
+
+    config = DistillationConfig(
+        dataset=blobs, teacher=teacher.folder / "artifacts" / "model", method="logits",
+        network="enet", width=8, **(SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}),
+    )  # fmt: skip
+    student = store.create("distill", config)
+    ray.submit(student)
+    until(lambda: student.status().step > 2)
+    student.pause()
+    until(lambda: not student.status().active)
+    assert student.status().state == "paused", ray.logs(student)
+    step = student.status().step
+    assert (student.folder / "checkpoints" / "last.pt").is_file()
+
+    again = runner_of(student)
+    assert isinstance(again, PackedRay)
+    again.submit(student)
+    until(lambda: student.status().step > step)
+    name = read_note(student)["id"]
+    carrier = student.status().pid
+    os.kill(carrier, signal.SIGKILL)
+    until(lambda: student.status().state == "lost")
+    again.submit(student)
+    until(lambda: student.status().state == "running" and student.status().step > step)
+    assert read_note(student)["id"] == name, "the job went on over there"
+    assert again.cancel(student).state == "cancelled"
+    steps = [e["step"] for e in history(student) if e["event"] == "progress" and e["total"] > 9]
+    assert max(steps) > step
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.filterwarnings("ignore")
+def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
+    # At 16 voxels the deepest map would be a single one, whose normalisation blows up rounding.
+    shared_run = training(blobs, batch_size=2, patch_size=(32,) * 3)
+    alone, *together = (store.create("train", shared_run) for _ in range(3))
+    assert alone.start().wait(PATIENCE).state == "done", alone.log.read_text()
+    for job, kind in zip(together, (Ray, PackedRay), strict=True):
+        ray = kind(ray_address, workers=2)
+        ray.submit(job)
+        until(lambda job=job, ray=ray: not ray.poll(job).active)
+        assert job.status().state == "done", ray.logs(job)
+        wanted, found = metrics(alone), metrics(job)
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            # A score counts voxels, of which rounding may turn a few that are undecided.
+            tolerance = 0.01 if key[0].startswith("dice") else 1e-4
+            assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=tolerance), key
+    images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    shared, packed, wanted = (logits(job, images) for job in (*together, alone))
+    torch.testing.assert_close(shared, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(packed, wanted, rtol=1e-4, atol=1e-4)
+
+    odd = store.create("train", training(blobs, batch_size=3))
+    ray = Ray(ray_address, workers=2)
+    ray.submit(odd)
+    until(lambda: not ray.poll(odd).active)
+    assert "cannot be shared evenly by 2 processes" in odd.status().text
+    many = store.create("train", training(blobs))
+    ray = Ray(ray_address, workers=9)
+    ray.submit(many)
+    until(lambda: not ray.poll(many).active)
+    assert many.status().state == "failed"
+    assert many.status().text == "The Ray cluster has 2 CPUs for 9 workers."
+
+
+@pytest.mark.slow
+@has_submitit
+@pytest.mark.filterwarnings("ignore")
+def test_submitit_runs_a_job_and_cancels_another(blobs: Path) -> None:
+    slurm: Runner = Slurm("local")
+    job = store.create("train", training(blobs))
+    slurm.submit(job)
+    until(lambda: not slurm.poll(job).active)
+    assert job.status().state == "done", slurm.logs(job)
+    long = store.create("train", training(blobs, steps=1_000_000, validate_every=1_000_000))
+    slurm.submit(long)
+    until(lambda: slurm.poll(long).step > 2)
+    assert isinstance(runner_of(long), Slurm)
+    assert runner_of(long).cancel(long).state == "cancelled"

@@ -1,0 +1,74 @@
+"""Patches: where they come from, and that they depend on nothing but seed and step."""
+
+import numpy as np
+import torch
+
+from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, spread_patches
+
+
+def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[15:18, 3:6, 20:25] = 1
+    foreground = np.argwhere(labels > 0)
+    return TrainingCase("a", image, labels if labelled else None, foreground if labelled else None)
+
+
+def test_patches_come_from_where_they_say_and_often_hold_foreground():
+    full, hits = case(), 0
+    for seed in range(100):
+        image, labels = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
+        z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), full.image.shape[1:])
+        np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
+        np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
+        hits += labels.any()
+    assert 40 <= hits < 80  # half of them on purpose, few of the others
+
+
+def test_small_images_are_padded_and_what_was_added_is_ignored():
+    small = case((20, 24, 28))
+    image, labels = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
+    assert image.shape == (1, 32, 8, 8)
+    assert (labels == IGNORE).sum() == 12 * 64
+    flat, mask = cut_patch(small, (32, 32), np.random.default_rng(0))
+    assert flat.shape == (1, 32, 32)
+    assert mask.shape == (32, 32)
+
+
+def test_patches_to_measure_on_come_from_every_case_and_are_left_as_they_are():
+    def counted(number):
+        cases = []
+        for index in range(number):
+            image = np.full((1, 20, 24), index, np.float32)
+            cases.append(TrainingCase(str(index), image, None, None))
+        batches = list(spread_patches(cases, (8, 8), 16, seed=0))
+        assert all(batch.shape[1:] == (1, 8, 8) for batch in batches)
+        assert all((batch == batch[:, :1, :1, :1]).all() for batch in batches)
+        return np.bincount(torch.cat(batches)[:, 0, 0, 0].int().numpy()) if batches else []
+
+    assert list(counted(3)) in ([27, 27, 26], [27, 26, 27])
+    assert list(counted(150)) == [1] * 150
+    assert counted(1000).sum() == 200
+    assert counted(1000).max() == 1
+    assert list(counted(0)) == []
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    labelled, unlabelled = [case()], [case(labelled=False)]
+    one = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
+    other = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
+    other(0), other(1)
+    assert torch.equal(one(7).images, other(7).images)
+    assert not torch.equal(one(7).images, one(8).images)
+    assert one(7).images.shape == (4, 1, 8, 8, 8)
+    assert one(7).labels.shape == (2, 8, 8, 8)
+    third = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=1, mirror=[2])
+    assert not torch.equal(one(7).images, third(7).images)
+
+
+def test_labelled_patches_do_not_depend_on_unlabelled_cases():
+    """So that a student with and without distillation sees the same labelled patches."""
+    with_them = Batches([case()], [case(labelled=False)], (8, 8, 8), 2, seed=0)
+    without = Batches([case()], [], (8, 8, 8), 2, seed=0)
+    assert torch.equal(with_them(3).images[:2], without(3).images)

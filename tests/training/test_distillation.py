@@ -1,0 +1,275 @@
+"""Distillation, run for real on small volumes: what each method does, and what it leaves alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import SegResNet
+from safetensors.torch import load_file, save_file
+from training_cases import PATCH, assert_equal_weights, distillation, metrics, training
+
+from napari_graphflow.config.methods import METHODS, AdversarialOptions, GraphFlowOptions
+from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.dataset.cases import Dataset, read_case
+from napari_graphflow.distillation.method import Method, build_method
+from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.inference.graph_flow_maps import variation_maps
+from napari_graphflow.models.saved import Model, import_model, load_model
+from napari_graphflow.training.loop import distill, train
+
+FLAT = {"dims": 2, "patch_size": (32, 32), "batch_size": 2}
+
+
+@pytest.fixture(scope="module")
+def normalising_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 2D teacher whose layers keep statistics of batches."""
+    folder = tmp_path_factory.mktemp("raunet")
+    flat = FLAT | {"network": "raunet", "width": 4, "steps": 1, "validate_every": 1}
+    list(train(training(blobs, **flat), folder))
+    return folder / "artifacts" / "model"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
+    blobs, normalising_teacher, tmp_path, monkeypatch, method
+):
+    used: list[Model | Method] = []
+
+    def caught(make):
+        return lambda *arguments: used.append(make(*arguments)) or used[-1]
+
+    monkeypatch.setattr("napari_graphflow.training.loop.load_model", caught(load_model))
+    monkeypatch.setattr("napari_graphflow.training.loop.build_method", caught(build_method))
+    adversarial = AdversarialOptions(weight=0.1)
+    config = distillation(
+        blobs, normalising_teacher, method=method, adversarial=adversarial, **FLAT
+    )
+    run = distill(config, tmp_path)
+    # Up to the first step: the paraphrasers have learnt and are to stay as they are.
+    assert {"event": "phase", "name": "training"} in run
+    model, chosen = used
+    modules = [model.module, *(getattr(chosen, "paraphrasers", {}).values())]
+    assert len(modules) == (3 if method == "graph_flow" else 1)
+    assert any("running_mean" in name for name, _ in model.module.named_buffers())
+    before = [{name: value.clone() for name, value in m.state_dict().items()} for m in modules]
+    assert any(record["event"] == "model" for record in run)
+    for module, state in zip(modules, before, strict=True):
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, state[name]), name
+        assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+@pytest.mark.parametrize("method", ["graph_flow", "emkd"])
+def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
+    blobs, teacher, tmp_path, method
+):
+    """Two thirds of the masks become noise: those that the run is not to look at."""
+    config = distillation(blobs, teacher, method=method, labelled=1, steps=3, validate_every=3)
+    list(distill(config, tmp_path / "clean"))
+    (kept,) = json.loads((tmp_path / "clean" / "cases.json").read_text())["labelled"]
+    noisy = tmp_path / "noisy"
+    shutil.copytree(blobs, noisy)
+    splits = json.loads((noisy / "dataset.json").read_text())
+    spoilt = 0
+    for path in sorted((noisy / "labelsTr").iterdir()):
+        name = path.name.removesuffix(".nii.gz")
+        if name != kept and name not in str(splits.get("validation", "")):
+            volume = read_volume(path)
+            noise = np.random.default_rng(0).integers(0, 3, volume.shape).astype(np.uint8)
+            write_volume(path, volume.with_array(noise))
+            spoilt += 1
+    assert spoilt
+    list(distill(config.model_copy(update={"dataset": noisy}), tmp_path / "spoilt"))
+    assert_equal_weights(tmp_path / "clean", tmp_path / "spoilt")
+
+
+def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
+    def warnings(**changes: object) -> list[str]:
+        run = distill(distillation(blobs, teacher, method="logits", **changes), tmp_path)
+        told = []
+        for record in run:
+            if record == {"event": "phase", "name": "training"}:
+                break
+            if record["event"] == "warning":
+                told.append(record["text"])
+        run.close()
+        return told
+
+    assert warnings(labelled=None, seed=3) == []
+    assert warnings(labelled=2, seed=3) == []  # there are no more than these two
+    (told,) = warnings(labelled=1, seed=3)
+    assert "the masks of 2 cases of this dataset, 1 of which count as unlabelled" in told
+
+
+def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teacher, tmp_path):
+    silent = {"method": "logits", "logits_weight": 0, "unlabelled": False}
+    list(distill(distillation(blobs, teacher, **silent), tmp_path / "distilled"))
+    plain = training(
+        blobs, network="enet", width=8, preprocessing=load_model(teacher).card.preprocessing
+    )
+    list(train(plain, tmp_path / "plain"))
+    assert_equal_weights(tmp_path / "distilled", tmp_path / "plain")
+
+
+def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
+    def first(warmup: int) -> float:
+        config = distillation(blobs, teacher, method="logits", warmup=warmup)
+        records = list(distill(config, tmp_path / str(warmup)))
+        return metrics(records)["loss/logits"][0]
+
+    assert first(4) == pytest.approx(first(0) / 4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tap_pairs": 3},
+        {"patch": (1, 3, 3), "tap_pairs": 2},
+        {"normalise": "teacher"},
+        {"normalise": "channel"},
+        {"peaks": "teacher", "tap_pairs": 2},
+        {
+            "reduction": "paper_sum", "normalise": "teacher", "vertex_weight": 1e-5,
+            "edge_weight": 1e-9,
+        },
+    ],
+    ids=["three pairs", "flat patch", "teacher", "channel", "teacher's peaks", "paper"],
+)  # fmt: skip
+def test_graph_flow_runs_in_every_form(blobs, teacher, tmp_path, options):
+    chosen = GraphFlowOptions(**({"paraphraser_steps": 2} | options))
+    config = distillation(blobs, teacher, graph_flow=chosen, steps=2, validate_every=2)
+    scores = metrics(list(distill(config, tmp_path)))
+    for term in ("vertices", "edges"):
+        assert np.isfinite(scores[f"loss/{term}"]).all()
+        assert all(value > 0 for value in scores[f"loss/{term}"])
+    energies = [name for name in scores if name.startswith("graph/energy")]
+    assert len(energies) == chosen.tap_pairs
+
+
+def test_graph_flow_uses_every_term(blobs, teacher, tmp_path):
+    scores = metrics(list(distill(distillation(blobs, teacher), tmp_path)))
+    for term in ("supervised", "logits", "vertices", "edges"):
+        assert all(value > 0 for value in scores[f"loss/{term}"]), term
+    total = np.sum([scores[f"loss/{t}"] for t in ("supervised", "logits", "vertices", "edges")], 0)
+    np.testing.assert_allclose(scores["loss/total"], total, rtol=1e-5)
+    assert set(scores) >= {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
+    model = load_model(tmp_path / "artifacts" / "model")
+    assert model.card.role == "student"
+    assert model.card.preprocessing == load_model(teacher).card.preprocessing
+    assert model.card.provenance["unlabelled_cases"] == 3
+    assert (model.folder / "method.safetensors").is_file()
+    assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
+
+
+def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
+    blobs, teacher, tmp_path
+):
+    options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
+    adversarial = AdversarialOptions(weight=0.1, loss="hinge")
+    records = list(
+        distill(distillation(blobs, teacher, adversarial=adversarial, **options), tmp_path)
+    )
+    scores = metrics(records)
+    assert scores["loss/adversarial"]
+    assert scores["loss/discriminator"]
+    for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
+        assert scores[f"gradient/{term}"][0] > 0, term
+    assert 0 <= scores["graph/peaks_moved"][0] <= 1
+    assert 0 < scores["graph/constant"][0] <= 1
+    student = load_model(tmp_path / "artifacts" / "model")
+    saved = load_file(student.folder / "method.safetensors")
+    assert "adapters.encoder.weight" in saved
+    assert not any("discriminator" in name for name in saved)
+    shorter = distillation(blobs, teacher, **(options | {"steps": 1, "validate_every": 1}))
+    list(distill(shorter, tmp_path / "shorter"))
+    before = load_file(tmp_path / "shorter" / "artifacts" / "model" / "method.safetensors")
+    assert not torch.equal(before["adapters.encoder.weight"], saved["adapters.encoder.weight"])
+    image = read_case(Dataset.open(blobs).cases[0])
+    drawn = variation_maps(student, image, load_model(teacher))
+    assert drawn.student.array.max() > 0
+
+
+def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teacher, tmp_path):
+    options = GraphFlowOptions(paraphraser_steps=0)
+    config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+    scores = metrics(list(distill(config, tmp_path)))
+    assert all(value > 0 for value in scores["loss/vertices"])
+    assert not any(name.startswith("paraphraser") for name in scores)
+    student = load_model(tmp_path / "artifacts" / "model")
+    saved = load_file(student.folder / "method.safetensors")
+    width = load_model(teacher).module(torch.zeros(1, 1, *PATCH)).taps["encoder"].shape[1]
+    assert saved["adapters.encoder.weight"].shape[0] == width
+    image = read_case(Dataset.open(blobs).cases[0])
+    notes = " ".join(variation_maps(student, image, load_model(teacher)).notes)
+    assert "not matched" not in notes
+    assert "paraphraser" not in notes
+
+
+def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher, tmp_path):
+    """Also where neither paraphraser nor adapter is needed, as taps are equally wide."""
+    flat = {"steps": 1, "validate_every": 1, "network": "unet", "width": 4}
+    for peaks in ("own", "teacher"):
+        options = GraphFlowOptions(paraphraser_steps=0, peaks=peaks)
+        # Windows of another size than the teacher's own, which are the same for both maps.
+        config = distillation(
+            blobs, teacher, graph_flow=options, **(flat | {"patch_size": (16, 16, 32)})
+        )
+        list(distill(config, tmp_path / peaks))
+    image = read_case(Dataset.open(blobs).cases[0])
+    own, there = (
+        variation_maps(
+            load_model(tmp_path / peaks / "artifacts" / "model"), image, load_model(teacher)
+        )
+        for peaks in ("own", "teacher")
+    )
+    assert "not matched" not in " ".join((*own.notes, *there.notes))
+    assert not any("teacher's channels peak" in note for note in own.notes)
+    assert any("teacher's channels peak" in note for note in there.notes)
+    # Drawn around the same places, both maps are blank at the same voxels.
+    blank = [maps.array == 0 for maps in (there.student, there.teacher)]
+    assert blank[0].any()
+    np.testing.assert_array_equal(*blank)
+    assert (blank[1] != (own.student.array == 0)).any()
+
+
+def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
+    def run(name: str, **weight: float) -> Path:
+        options = GraphFlowOptions(paraphraser_steps=1, **weight)
+        config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+        list(distill(config, tmp_path / name))
+        return tmp_path / name
+
+    off = run("off", vertex_weight=0, edge_weight=0)
+    plain = distillation(blobs, teacher, method="logits", steps=2, validate_every=2)
+    list(distill(plain, tmp_path / "logits"))
+    assert_equal_weights(off, tmp_path / "logits")
+    for term in ("vertex_weight", "edge_weight"):
+        other = run(term, **({"vertex_weight": 0, "edge_weight": 0} | {term: 0.5}))
+        with pytest.raises(AssertionError):
+            assert_equal_weights(off, other)
+
+
+def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher, tmp_path):
+    for name in ("all", "sure"):
+        more = {"certainty": name == "sure", "method": "logits", "labelled": 1, "steps": 2}
+        list(distill(distillation(blobs, teacher, **more), tmp_path / name))
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path / "all", tmp_path / "sure")
+
+
+def test_any_network_of_monai_can_teach(blobs, tmp_path):
+    """A checkpoint that this project did not train, its taps named by their modules."""
+    torch.manual_seed(0)
+    save_file(SegResNet(3, 8, 1, 3).state_dict(), tmp_path / "segresnet.safetensors")
+    card = ModelCard(
+        name="foreign", role="teacher", network="monai:SegResNet", dims=3, in_channels=1,
+        classes={"background": 0, "organ": 1, "lesion": 2}, patch_size=PATCH,
+        arguments={"init_filters": 8, "multiple": 8}, preprocessing=Preprocessing(),
+        taps={"encoder": "down_layers.2", "decoder": "up_layers.0"},
+    )  # fmt: skip
+    import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
+    records = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
+    assert all(value > 0 for value in metrics(records)["loss/vertices"])

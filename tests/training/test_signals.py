@@ -1,0 +1,91 @@
+"""What a job makes of signals: a shutdown pauses it, a user cancels it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_graphflow.config.run import TrainingConfig
+from napari_graphflow.jobs import store
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.training import process
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return store.create("train", TrainingConfig(dataset=tmp_path, device="cpu"))
+
+
+def hit(*numbers: int) -> None:
+    """Send signals to this process, in which the job runs."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def records(job: Job, misfortune: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    try:
+        misfortune()
+        while True:
+            yield {"event": "alive"}
+    finally:
+        (job.folder / "checkpoints" / "last").touch()
+
+
+def run(job: Job, misfortune: Callable[[], None]) -> tuple[str, int]:
+    code = process.run(job.folder, records(job, misfortune))
+    assert (job.folder / "checkpoints" / "last").exists()
+    assert job.status().exit_code == code
+    return job.status().state, code
+
+
+CANCELLED = ("cancelled", process.CANCELLED_EXIT_CODE)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_shutdown_pauses(job: Job, times: int) -> None:
+    assert run(job, lambda: hit(*[signal.SIGTERM] * times)) == ("paused", 0)
+    status = job.status()
+    assert status.text.endswith("or because the computer was shut down.")
+    assert status.hint == "Resume it to go on from its last checkpoint."
+    assert job.wishes() == set()
+    job.enqueue(0.0)
+    assert job.status().text == ""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_terminate_after_the_wish_to_cancel_cancels(job: Job, times: int) -> None:
+    def press() -> None:
+        job.wish("cancel")
+        hit(*[signal.SIGTERM] * times)
+
+    assert run(job, press) == CANCELLED
+
+
+def test_an_interrupt_cancels(job: Job) -> None:
+    assert run(job, lambda: hit(signal.SIGINT)) == CANCELLED
+
+
+def test_a_shutdown_that_ends_the_helpers_first_pauses_as_well(job: Job) -> None:
+    def lose_helper() -> None:
+        hit(signal.SIGTERM)
+        raise RuntimeError("A worker was killed by signal: Terminated.")
+
+    assert run(job, lose_helper) == ("paused", 0)
+    assert "killed by signal" in job.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_is_shut_down_starts_no_other(
+    job: Job, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(process, "keep_going", asked.append)
+    monkeypatch.setattr(process, "_records", lambda job: records(job, lambda: hit(number)))
+    process.main(job.folder)
+    assert asked == [job.folder.parent] * (number == signal.SIGINT)

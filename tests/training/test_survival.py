@@ -1,0 +1,358 @@
+"""Jobs that are killed, starved and misled: a resumed one ends exactly like an undisturbed one.
+
+The jobs run in real processes, forked from one that has loaded torch already. The short tests kill
+each method once in a step and once in a checkpoint; ``make soak`` runs the others.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misfortunes import Death, little_memory, live, small_files, wrong_clock
+
+from napari_graphflow.config.methods import METHODS, GraphFlowOptions
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.jobs import store
+from napari_graphflow.jobs.job import Job
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+KILLS = 20
+
+forkserver: Any = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def preloaded() -> None:
+    forkserver.set_forkserver_preload(
+        ["napari_graphflow.training.process", "napari_graphflow.training.loop"]
+        + [method.path.partition(":")[0] for method in METHODS.values()]
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("teacher")
+    config = TrainingConfig(
+        dataset=blobs, network="unet", width=4, steps=10, validate_every=10, batch_size=1,
+        patch_size=(16,) * 3, threads=1, device="cpu",
+    )  # fmt: skip
+    job = store.create("train", config, home)
+    assert run(job) == 0, job.log.read_text()
+    return job.folder / "artifacts" / "model"
+
+
+def distillation(dataset: Path, teacher: Path, method: str, **changes: Any) -> DistillationConfig:
+    settings = {
+        "network": "enet", "width": 8, "steps": 6, "validate_every": 3, "batch_size": 1,
+        "patch_size": (16,) * 3, "threads": 1, "device": "cpu", "method": method,
+        "graph_flow": GraphFlowOptions(paraphraser_steps=3), "name": "student",
+        "checkpoint_minutes": 1e-4,
+    }  # fmt: skip
+    return DistillationConfig(dataset=dataset, teacher=teacher, **(settings | changes))
+
+
+def launch(job: Job, death: Death | None = None, misfortune: Any = None) -> Any:
+    process = forkserver.Process(target=live, args=(job.folder, death, misfortune))
+    process.start()
+    return process
+
+
+def run(job: Job, death: Death | None = None, misfortune: Any = None) -> int:
+    process = launch(job, death, misfortune)
+    process.join()
+    return int(process.exitcode)
+
+
+def history(job: Job) -> list[dict[str, Any]]:
+    events, offset = [], 0
+    while found := job.events(offset):
+        if not found[0]:
+            return events
+        events, offset = events + found[0], found[1]
+    raise AssertionError
+
+
+def outcome(job: Job) -> tuple[bytes, dict[Any, Any]]:
+    """The weights, and what was told last about each step."""
+    assert job.status().state == "done", job.log.read_text()
+    told = {
+        (e["name"], e["split"], e["step"]): e["value"]
+        for e in history(job)
+        if e["event"] == "metric"
+    }
+    return (job.folder / "artifacts" / "model" / "weights.safetensors").read_bytes(), told
+
+
+def assert_same(job: Job, undisturbed: Job) -> None:
+    (weights, told), (wanted, wanted_told) = outcome(job), outcome(undisturbed)
+    assert told == wanted_told
+    assert weights == wanted
+
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: str) -> None:
+    undisturbed = store.create("distill", distillation(blobs, teacher, method))
+    job = store.create("distill", distillation(blobs, teacher, method))
+    assert run(undisturbed) == 0, undisturbed.log.read_text()
+    count = random.Random(method).randrange(15, 40)
+    for death in (("record", count), ("rename", 1), ("write", 1)):
+        assert run(job, death) == -signal.SIGKILL, death
+        assert job.status().state == "lost"
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, undisturbed)
+
+
+def test_a_job_killed_in_its_preparation_goes_on_from_there(blobs: Path, teacher: Path) -> None:
+    config = distillation(blobs, teacher, "graph_flow", checkpoint_minutes=1e-9)
+    undisturbed, job = store.create("distill", config), store.create("distill", config)
+    assert run(undisturbed) == 0, undisturbed.log.read_text()
+    assert run(job, ("checkpoint", 4)) == -signal.SIGKILL
+    before = history(job)
+    assert not any(event.get("name") == "training" for event in before)
+    assert run(job) == 0, job.log.read_text()
+    after = history(job)[len(before) :]
+    assert next(e["step"] for e in after if e.get("name") == "paraphraser/encoder") == 2
+    assert_same(job, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of the address space")
+def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
+    config = TrainingConfig(
+        dataset=blobs, network="unet", width=4, steps=2, validate_every=2, batch_size=64,
+        patch_size=(48,) * 3, threads=1, device="cpu",
+    )  # fmt: skip
+    job = store.create("train", config)
+    assert run(job, misfortune=little_memory) == 0, job.log.read_text()
+    warnings = [e["text"] for e in history(job) if e.get("code") == "out_of_memory"]
+    assert warnings[0] == (
+        "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Going on from the "
+        "last checkpoint with batch size 32 and patches of 48 x 48 x 48 voxels."
+    )
+    settings = [e["batch_size"] for e in history(job) if e["event"] == "setting"]
+    assert settings == [64 // 2**n for n in range(len(warnings) + 1)]
+    setting = json.loads((job.folder / "setting.json").read_text())
+    assert setting == {"batch_size": settings[-1], "patch_size": [48, 48, 48]}
+    assert json.loads((job.folder / "job.json").read_text())["config"]["batch_size"] == 64
+
+
+def test_by_touching_files(blobs: Path, teacher: Path) -> None:
+    """Checkpoint now, pause and cancel, as any program on any computer can ask for them."""
+    config = distillation(blobs, teacher, "logits", steps=100_000, checkpoint_minutes=60)
+    config = config.model_copy(update={"validate_every": 50_000})
+    job = store.create("distill", config)
+    process = launch(job)
+    until(lambda: job.status().step > 1)
+    before = sum(event["event"] == "checkpoint" for event in history(job))
+    job.checkpoint()
+    until(lambda: sum(event["event"] == "checkpoint" for event in history(job)) > before)
+    assert "checkpoint_now" not in job.wishes()
+    assert job.status().state == "running"
+    (job.control / "pause").touch()
+    process.join()
+    assert job.status().state == "paused"
+    paused_at = job.status().step
+    process = launch(job)
+    until(lambda: job.status().step > paused_at)
+    (job.control / "cancel").touch()
+    process.join()
+    assert job.status().state == "cancelled"
+
+
+# The full set
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def long(
+    request: pytest.FixtureRequest, blobs: Path, teacher: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[DistillationConfig, Job]:  # fmt: skip
+    """A distillation that takes a while, and the job that nobody disturbed."""
+    config = distillation(blobs, teacher, request.param, steps=40, validate_every=10)
+    job = store.create("distill", config, tmp_path_factory.mktemp("undisturbed"))
+    assert run(job) == 0, job.log.read_text()
+    return config, job
+
+
+@pytest.mark.soak
+def test_twenty_kills_at_random(long: tuple[DistillationConfig, Job]) -> None:
+    config, undisturbed = long
+    job = store.create("distill", config)
+    chance, deaths = random.Random(config.method), 0
+    for attempt in range(10 * KILLS):
+        kind = ("record", "milliseconds", "rename", "write")[attempt % 4]
+        span = {"record": 60, "milliseconds": 1500, "rename": 6, "write": 3}[kind]
+        code = run(job, (kind, chance.randrange(span)))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, job.log.read_text()
+        deaths += 1
+        assert job.status().state in ("created", "lost")
+        if deaths == KILLS:
+            assert run(job) == 0, job.log.read_text()
+            break
+    assert deaths == KILLS, f"it ended after {deaths} kills"
+    assert_same(job, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def calm(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    config = distillation(blobs, teacher, "graph_flow", steps=20, validate_every=5)
+    job = store.create("distill", config, tmp_path_factory.mktemp("calm"))
+    assert run(job) == 0, job.log.read_text()
+    return job
+
+
+@pytest.mark.soak
+def test_the_newest_checkpoint_is_damaged(calm: Job) -> None:
+    job = store.create("distill", calm.config)
+    assert run(job, ("rename", 7)) == -signal.SIGKILL
+    assert run(job, ("rename", 4)) == -signal.SIGKILL
+    last = job.folder / "checkpoints" / "last.pt"
+    if not last.exists():  # the kill fell between the two renamings
+        last = job.folder / "checkpoints" / "before.pt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    assert run(job) == 0, job.log.read_text()
+    warnings = [event["text"] for event in history(job) if event["event"] == "warning"]
+    assert any("newest checkpoint is damaged" in text for text in warnings)
+    assert_same(job, calm)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no file system may be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.soak
+def test_the_disk_fills_up(calm: Job, small_disk: Path) -> None:
+    job = store.create("distill", calm.config, small_disk)
+    process = launch(job)
+    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    process.join()
+    status = job.status()
+    assert (status.state, status.code, status.exit_code) == ("failed", "disk_full", 4)
+    assert "disk is full" in status.text
+    ballast.unlink()
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+def test_a_file_may_not_grow(calm: Job) -> None:
+    job = store.create("distill", calm.config)
+    assert run(job, misfortune=small_files) == 4, job.log.read_text()
+    assert job.status().code == "disk_full"
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("image", ["blob_0", "blob_3", "blob_5"])
+def test_a_data_file_goes_away(calm: Job, image: str) -> None:
+    job = store.create("distill", calm.config)
+    assert run(job, ("rename", 5)) == -signal.SIGKILL
+    path = job.config.dataset / "imagesTr" / f"{image}_0000.nii.gz"
+    path.rename(path.with_suffix(".away"))
+    try:
+        assert run(job) == 2, job.log.read_text()
+    finally:
+        path.with_suffix(".away").rename(path)
+    status = job.status()
+    assert (status.state, status.exit_code) == ("failed", 2)
+    assert image in status.text
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
+    job = store.create("distill", calm.config)
+    process = launch(job)
+    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    away = job.folder.with_name("away")
+    job.folder.rename(away)
+    process.join(5)
+    assert process.is_alive(), "it waits for the drive to say how it has ended"
+    away.rename(job.folder)
+    process.join()
+    status = job.status()
+    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.text
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+def test_it_is_suspended_for_a_minute(calm: Job) -> None:
+    job = store.create("distill", calm.config)
+    process = launch(job)
+    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(60)
+    status = job.status()
+    os.kill(process.pid, signal.SIGCONT)
+    assert status.state == "running"
+    assert "no sign of life" in status.text
+    process.join()
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+def test_the_clock_is_changed(calm: Job) -> None:
+    job = store.create("distill", calm.config)
+    process = launch(job, misfortune=wrong_clock)
+    seen = set()
+    while process.is_alive():
+        seen.add(job.status().state)
+        time.sleep(0.05)
+    process.join()
+    assert seen <= {"created", "running", "done"}
+    assert "running" in seen
+    assert_same(job, calm)
+
+
+@pytest.mark.soak
+def test_the_real_command_is_killed_and_resumed(calm: Job) -> None:
+    job = store.create("distill", calm.config).start()
+    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    os.kill(job.status().pid or 0, signal.SIGKILL)
+    assert job.wait(60).state == "lost"
+    assert job.status().code == "killed"
+    assert job.resume().wait(300).state == "done", job.log.read_text()
+    assert_same(job, calm)
+    assert json.loads((job.folder / "cases.json").read_text())["validation"] == ["blob_5"]
