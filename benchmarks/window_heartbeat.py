@@ -63,6 +63,7 @@ def measure(seconds: float) -> dict[str, object]:
 
     from napari_graphflow.config.run import TrainingConfig
     from napari_graphflow.dataset.samples import sample_dataset
+    from napari_graphflow.jobs.queue import start
     from napari_graphflow.jobs.store import create
 
     viewer = napari.Viewer(show=True)
@@ -99,13 +100,13 @@ def measure(seconds: float) -> dict[str, object]:
         dataset=sample_dataset("abdomen"), network="unet", dims=2, steps=1_000_000, batch_size=8,
         patch_size=(64, 64), validate_every=200,
     )  # fmt: skip
-    job = create("train", config).start()
+    job = start(create("train", config))
     while job.status().step < 3:
         rest(0.5)
     watched = beat(seconds)
     job.cancel()
     flood = create("train", config.model_copy(update={"name": "flood"}))
-    flood.start([sys.executable, "-c", FLOOD, str(flood.folder), str(EVENTS_A_MINUTE)])
+    start(flood, [sys.executable, "-c", FLOOD, str(flood.folder), str(EVENTS_A_MINUTE)])
     while flood.status().step < 3:
         rest(0.5)
     jobs.choose(flood)

@@ -23,6 +23,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.graph_flow_maps import VariationMaps, variation_maps
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.store import create
 from napari_graphflow.models.saved import Model, load_model
 
@@ -100,7 +101,7 @@ def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> 
             continue
         say(TITLES[name])
         job = create("distill" if isinstance(config, DistillationConfig) else "train", config)
-        job.start()
+        start(job)
         code = follow(job)
         if job.status().state != "done":
             return code

@@ -1,16 +1,14 @@
-"""One job, seen from outside: read it, start it, leave wishes for it."""
+"""One job, seen from outside: read its state, leave wishes for it, end it."""
 
 import shutil
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
@@ -18,8 +16,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, State, Status
-from napari_graphflow.system.failures import explain, explain_exit, in_words
-from napari_graphflow.system.processes import end_process_tree, process_start, start_detached
+from napari_graphflow.system.failures import explain_exit, in_words
+from napari_graphflow.system.processes import end_process_tree, process_start
 
 #: By folder, the start and the process of the jobs that this process started: only we learn how
 #: they ended.
@@ -63,79 +61,32 @@ class Job(JobFolder):
         Whoever starts it himself says so by `more` in the same step: the queue would take a job
         that only waits.
         """
-        self._require(self.status(), "queued", "started")  # at once, before waiting for the lock
+        self.require(self.status(), "queued", "started")  # at once, before waiting for the lock
         with self.writing():
             status = self.status()
-            self._require(status, "queued", "started")
+            self.require(status, "queued", "started")
             self.forget_wishes()
             own: dict[str, Any] = {"host": socket.gethostname(), **_kept(status), **more}
             queued = Status(state="queued", rank=rank, **own)
             self.write_state(queued)
         return queued
 
+    def require(self, status: Status, state: State, done: str) -> None:
+        """Refuse with a `UserError` what the state does not allow."""
+        if not status.may_become(state):
+            raise UserError(
+                f"The job {self.title} is {status.state} and cannot be {done}.",
+                "Start a new job." if status.state == "done" else "Wait until its state changes.",
+            )
+
     def hand_over(self, runner: str) -> None:
         """Note that an engine of its own starts the job, whenever it likes."""
         now = time.time()
         self.enqueue(now, launched=now, runner=runner)
 
-    def start(
-        self, command: Sequence[str] | None = None, device: str = "", runner: str = ""
-    ) -> Self:
-        """Start the job, or resume it from its last checkpoint, as a process that outlives ours.
-
-        It does not wait for a device to become free; see `queue.submit` for that.
-
-        Parameters
-        ----------
-        command
-            Another way to run the folder, such as a launcher for several GPUs.
-        device
-            Where to compute, instead of what the settings say.
-        runner
-            The engine on which the command lets it run, where that is not this computer.
-
-        Raises
-        ------
-        UserError
-            If the job is active or done.
-        """
-        launched = time.time()
-        update = {
-            "launched": launched,
-            "device": device,
-            "runner": runner,
-            "host": socket.gethostname(),
-            "log_from": self.log.stat().st_size if self.log.exists() else 0,
-        }
-        if not self.status().waiting:
-            self.enqueue(launched, **update)
-        else:
-            with self.writing():
-                status = self.status()
-                if not status.waiting:
-                    self._require(status, "queued", "started")
-                self.write_status(status.model_copy(update=update))
-        # The lock is free again: the process that we start now takes it.
-        if command is None:
-            command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(self.folder)]
-        try:
-            child = start_detached(command, self.folder, self.log)
-        except OSError as error:
-            why = explain(error, self.log)
-            self.settle("failed", **asdict(why))
-            raise UserError(why.text, why.hint) from None
-        _children[self.folder] = launched, child
-        # Reaped as soon as it ends, whether or not anybody looks at the job.
-        threading.Thread(target=_reap, args=(self, child, launched), daemon=True).start()
-        return self
-
-    def resume(self, command: Sequence[str] | None = None) -> Self:
-        """Go on from the last checkpoint; see `start`."""
-        return self.start(command)
-
     def pause(self) -> None:
         """Ask the job to write a checkpoint and to end; it is paused once that is done."""
-        self._require(self.status(), "paused", "paused")
+        self.require(self.status(), "paused", "paused")
         self.wish("pause")
 
     def checkpoint(self) -> None:
@@ -164,7 +115,7 @@ class Job(JobFolder):
             looks at the job and terminates or kills its processes when `timeout` seconds, or
             twice as many, have passed.
         """
-        self._require(self.status(), "cancelled", "cancelled")
+        self.require(self.status(), "cancelled", "cancelled")
         self.wish("cancel")
         return self._press(timeout)
 
@@ -205,6 +156,10 @@ class Job(JobFolder):
             self.write_state(self.saved_status().model_copy(update=update))
             self.forget_wishes()
 
+    def adopt(self, child: "subprocess.Popen[bytes]", launched: float) -> None:
+        """Remember the process that was started for the job: only its parent learns how it ends."""
+        _children[self.folder] = launched, child
+
     def attest(self, launched: float) -> None:
         """Write how a process has ended that could not; for its parent, who alone knows."""
         with self.writing():
@@ -225,13 +180,6 @@ class Job(JobFolder):
         if self.saved_status().may_become("cancelled"):
             with suppress(ValueError):  # its parent was quicker
                 self.settle("cancelled")
-
-    def _require(self, status: Status, state: State, done: str) -> None:
-        if not status.may_become(state):
-            raise UserError(
-                f"The job {self.title} is {status.state} and cannot be {done}.",
-                "Start a new job." if status.state == "done" else "Wait until its state changes.",
-            )
 
     def _child(self, status: Status) -> "subprocess.Popen[bytes] | None":
         launched, child = _children.get(self.folder, (None, None))
@@ -273,15 +221,3 @@ class Job(JobFolder):
 def _kept(status: Status) -> dict[str, Any]:
     """What a status takes over when the job is started once more."""
     return status.model_dump(include={"step", "total", "best"})
-
-
-def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
-    from napari_graphflow.jobs.queue import start_next  # it imports this module
-
-    code = child.wait()
-    with suppress(UserError, OSError, ValueError):
-        job.attest(launched)
-    # A job that ends sees to it that the next one starts; one that was killed could not.
-    if code != 0:
-        with suppress(UserError, OSError):
-            start_next(job.folder.parent)

@@ -6,18 +6,21 @@ sees the folder has a queue of its own; what was given to an engine is in none.
 """
 
 import os
+import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.devices import Device, devices, place
-from napari_graphflow.system.failures import in_words
+from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked
 from napari_graphflow.system.processes import start_detached
 
@@ -26,6 +29,60 @@ LOCK = ".queue.lock"
 
 #: Seconds to wait for another process that is just starting a job.
 PATIENCE = 30.0
+
+
+def start(
+    job: Job, command: Sequence[str] | None = None, device: str = "", runner: str = ""
+) -> Job:
+    """Start a job, or resume it from its last checkpoint, as a process that outlives ours.
+
+    It does not wait for a device to become free; see `submit` for that.
+
+    Parameters
+    ----------
+    job
+        A new one, one that waits, or one that ended before it was done.
+    command
+        Another way to run the folder, such as a launcher for several GPUs.
+    device
+        Where to compute, instead of what the settings say.
+    runner
+        The engine on which the command lets it run, where that is not this computer.
+
+    Raises
+    ------
+    UserError
+        If the job is active or done.
+    """
+    launched = time.time()
+    update = {
+        "launched": launched,
+        "device": device,
+        "runner": runner,
+        "host": socket.gethostname(),
+        "log_from": job.log.stat().st_size if job.log.exists() else 0,
+    }
+    if not job.status().waiting:
+        job.enqueue(launched, **update)
+    else:
+        with job.writing():
+            status = job.status()
+            if not status.waiting:
+                job.require(status, "queued", "started")
+            job.write_status(status.model_copy(update=update))
+    # The lock is free again: the process that we start now takes it.
+    if command is None:
+        command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(job.folder)]
+    try:
+        child = start_detached(command, job.folder, job.log)
+    except OSError as error:
+        why = explain(error, job.log)
+        job.settle("failed", **asdict(why))
+        raise UserError(why.text, why.hint) from None
+    job.adopt(child, launched)
+    # Reaped as soon as it ends, whether or not anybody looks at the job.
+    threading.Thread(target=_reap, args=(job, child, launched), daemon=True).start()
+    return job
 
 
 def submit(job: Job) -> Job:
@@ -100,7 +157,7 @@ def start_next(root: Path) -> list[Job]:
             with suppress(UserError):
                 name = place(job.config.device, there, busy)
                 if name is not None and job.status().waiting:
-                    started.append(job.start(device=name))
+                    started.append(start(job, device=name))
             busy.add(_device(job, job.status(), there))  # whoever has started it
     return started
 
@@ -113,6 +170,16 @@ def keep_going(root: Path) -> None:
     with suppress(OSError):  # without one the queue goes on all the same, where no job is killed
         keeper = start_detached(command, root, Path(os.devnull))
         threading.Thread(target=keeper.wait, daemon=True).start()  # reaped when it ends
+
+
+def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
+    code = child.wait()
+    with suppress(UserError, OSError, ValueError):
+        job.attest(launched)
+    # A job that ends sees to it that the next one starts; one that was killed could not.
+    if code != 0:
+        with suppress(UserError, OSError):
+            start_next(job.folder.parent)
 
 
 def _device(job: Job, status: Status, there: list[Device]) -> str:

@@ -124,7 +124,7 @@ class Status(BaseModel):
 
     @property
     def resumable(self) -> bool:
-        """Whether it ended before it was done, so that `Job.resume` goes on with it."""
+        """Whether it ended before it was done, so that `queue.start` resumes it."""
         return self.ended and self.may_become("queued")
 
     def with_silence(self) -> Self:

@@ -16,7 +16,7 @@ import pytest
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import store
+from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import SILENT, Status
 from napari_graphflow.system.processes import process_start
@@ -74,7 +74,7 @@ def started(tmp_path: Path) -> Iterator[Callable[[str], Job]]:
         script.write_text(SCRIPT.replace("BODY", indented))
         job = job or new_job(tmp_path)
         made.append(job)
-        return job.start([sys.executable, str(script), str(job.folder)])
+        return queue.start(job, [sys.executable, str(script), str(job.folder)])
 
     yield start
     for job in made:
@@ -130,7 +130,7 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
     assert all(abs(e["t"] - time.time()) < 60 for e in events)
     assert [path.name for path in job.folder.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(UserError, match="is done and cannot be started"):
-        job.start()
+        queue.start(job)
     with pytest.raises(UserError, match="is done and cannot be cancelled"):
         job.cancel()
 
@@ -148,8 +148,8 @@ def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     (tmp_path / "job.py").write_text(SCRIPT.replace("BODY", "    yield step(1)\n    time.sleep(1)"))
     window = (
-        "import os, sys, signal; from napari_graphflow.jobs.job import Job;"
-        "Job(sys.argv[2]).start([sys.executable, *sys.argv[1:]]);"
+        "import os, sys, signal; from napari_graphflow.jobs import job, queue;"
+        "queue.start(job.Job(sys.argv[2]), [sys.executable, *sys.argv[1:]]);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     command = [sys.executable, "-c", window, str(tmp_path / "job.py"), str(job.folder)]
@@ -167,7 +167,7 @@ def test_two_watchers_and_no_second_start(
     running(job)
     assert from_another_process(job, "job.status().state") == "running"
     with pytest.raises(UserError, match="is running and cannot be started"):
-        Job(job.folder).start()
+        queue.start(Job(job.folder))
     with pytest.raises(UserError, match="run by another process"):
         process.run(job.folder, iter(()))
     with pytest.raises(UserError, match="still active"):
@@ -298,13 +298,13 @@ def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
 
 
 def test_the_real_command(tmp_path: Path) -> None:
-    job = new_job(tmp_path).start()
+    job = queue.start(new_job(tmp_path))
     (job.control / "cancel").touch()
     assert job.wait(60).state == "cancelled", job.log.read_text()
 
 
 def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
-    job = new_job(tmp_path / "no dataset").start()
+    job = queue.start(new_job(tmp_path / "no dataset"))
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
     assert "no dataset" in status.text
@@ -352,8 +352,8 @@ def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Jo
 
 
 def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
-    job = new_job(tmp_path).start(
-        [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
+    job = queue.start(
+        new_job(tmp_path), [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
     )
     status = job.wait(60)
     assert (status.state, status.code) == ("lost", "ended")
@@ -365,7 +365,7 @@ def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     with pytest.raises(UserError, match="is missing"):
-        job.start([str(tmp_path / "no program")])
+        queue.start(job, [str(tmp_path / "no program")])
     assert job.status().state == "failed"
 
 

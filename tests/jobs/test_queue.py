@@ -20,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.keeper import keep
-from napari_graphflow.jobs.queue import move, start_next, submit, waiting
+from napari_graphflow.jobs.queue import move, start, start_next, submit, waiting
 from napari_graphflow.jobs.status import TRANSITIONS, State, Status
 from napari_graphflow.system.devices import Device, devices, place
 from napari_graphflow.training import process
@@ -58,7 +58,7 @@ keep_going(folder.parent)
 
 def occupy(job: Job) -> Job:
     """Let a process that does nothing hold the job's device."""
-    return job.start([sys.executable, "-c", OCCUPY, str(job.folder)], device="cpu")
+    return start(job, [sys.executable, "-c", OCCUPY, str(job.folder)], device="cpu")
 
 
 @pytest.mark.parametrize("before", TRANSITIONS)
@@ -119,7 +119,7 @@ def test_a_job_that_is_started_past_the_queue_never_waits_in_it(
 
     monkeypatch.setattr(Job, "write_status", note)
     job = new_job(tmp_path)
-    assert job.start([sys.executable, "-c", ""]).wait(60).state == "lost"
+    assert start(job, [sys.executable, "-c", ""]).wait(60).state == "lost"
     job.hand_over("slurm")
     queued = [status for status in written if status.state == "queued"]
     assert [status.runner for status in queued] == ["", "slurm"]
@@ -139,12 +139,7 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
         return [Device("cpu", "CPU", 16, 8)]
 
     monkeypatch.setattr("napari_graphflow.jobs.queue.devices", asks_the_driver)
-    start = Job.start
-    monkeypatch.setattr(
-        Job,
-        "start",
-        lambda job, device: start(job, [sys.executable, "-c", OCCUPY, str(job.folder)], device),
-    )
+    monkeypatch.setattr("napari_graphflow.jobs.queue.start", lambda job, device: occupy(job))
     with ThreadPoolExecutor() as threads:
         started = [*itertools.chain(*threads.map(start_next, [root] * 3))]
     waits = second.status().waiting
@@ -223,9 +218,9 @@ def from_a_closed_window(first: Job, *later: Job) -> None:
     """Occupy the device and submit jobs from a process that is gone before any of them ends."""
     window = "import sys; from pathlib import Path\n"
     window += "from napari_graphflow.jobs.job import Job\n"
-    window += "from napari_graphflow.jobs.queue import submit\n"
+    window += "from napari_graphflow.jobs.queue import start, submit\n"
     window += "first, *later = (Job(Path(folder)) for folder in sys.argv[2:])\n"
-    window += "first.start([sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
+    window += "start(first, [sys.executable, '-c', sys.argv[1], str(first.folder)], device='cpu')\n"
     window += "for job in later: submit(job)"
     folders = [str(job.folder) for job in (first, *later)]
     subprocess.run([sys.executable, "-c", window, OCCUPY, *folders], check=True)

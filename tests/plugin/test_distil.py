@@ -18,6 +18,7 @@ from superqt import QCollapsible
 from napari_graphflow.config.methods import METHODS, EMKDOptions
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.run import PRESETS, DistillationConfig
+from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.networks import build
@@ -259,7 +260,7 @@ def test_a_failure_is_shown_in_words(
 ) -> None:
     teacher = make_model("large", role="teacher", network="unet")
     job = create("distill", DistillationConfig(dataset=tiny_dataset / "gone", teacher=teacher))
-    job.start()
+    queue.start(job)
     widget = add_distil()
     qtbot.waitUntil(lambda: job.status().state == "failed", timeout=SLOW_MS)
     qtbot.waitUntil(lambda: widget.jobs.status.text().startswith("✕"), timeout=5000)

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QDialog, QPlainTextEdit
 from napari_graphflow.evaluation.pictures import draw
 from napari_graphflow.jobs.folder import PREVIEW, chosen_case
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.queue import submit, waiting
+from napari_graphflow.jobs.queue import start, submit, waiting
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.plugin.jobs.curves import POINTS, Curves
 from napari_graphflow.plugin.jobs.view import JobsView
@@ -38,7 +38,7 @@ sys.exit(process.run(Path(sys.argv[1]), records()))
 
 def running_job(dataset: Path) -> Job:
     job = new_job(dataset, "first")
-    return job.start([sys.executable, "-c", RUNNING, str(job.folder)], device="cpu")
+    return start(job, [sys.executable, "-c", RUNNING, str(job.folder)], device="cpu")
 
 
 def click(qtbot: QtBot, button) -> None:
@@ -143,7 +143,7 @@ def test_a_notification_tells_how_a_job_has_ended(
     view: JobsView, qtbot: QtBot, tmp_path: Path, body: str, said: str
 ) -> None:
     job = new_job(tmp_path, "first")
-    job.start([sys.executable, "-c", ENDING.replace("BODY", body), str(job.folder)], device="cpu")
+    start(job, [sys.executable, "-c", ENDING.replace("BODY", body), str(job.folder)], device="cpu")
     view.choose(job)
     notification_manager.records.clear()
     qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=60_000)

@@ -25,7 +25,7 @@ from runner_cases import (
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import store
+from napari_graphflow.jobs import queue, store
 from napari_graphflow.runners import Runner, runner_of
 from napari_graphflow.runners.handover import read_note
 from napari_graphflow.runners.ray.runner import PackedRay, Ray
@@ -125,7 +125,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     ray.submit(teacher)
     until(lambda: not ray.poll(teacher).active)
     assert teacher.status().state == "done", ray.logs(teacher)
-    local = store.create("train", training(blobs, validate_every=1)).start()
+    local = queue.start(store.create("train", training(blobs, validate_every=1)))
     assert local.wait(PATIENCE).state == "done", local.log.read_text()
     model = Path("artifacts", "model", "weights.safetensors")
     assert (teacher.folder / model).read_bytes() == (local.folder / model).read_bytes()
@@ -170,7 +170,7 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
     # At 16 voxels the deepest map would be a single one, whose normalisation blows up rounding.
     shared_run = training(blobs, batch_size=2, patch_size=(32,) * 3)
     alone, *together = (store.create("train", shared_run) for _ in range(3))
-    assert alone.start().wait(PATIENCE).state == "done", alone.log.read_text()
+    assert queue.start(alone).wait(PATIENCE).state == "done", alone.log.read_text()
     for job, kind in zip(together, (Ray, PackedRay), strict=True):
         ray = kind(ray_address, workers=2)
         ray.submit(job)

@@ -11,7 +11,7 @@ import pytest
 from runner_cases import has_ray, has_submitit, training
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import store
+from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.runners import Local, RunnerName, runner, runner_of
@@ -85,7 +85,7 @@ def test_a_carried_job_is_cancelled_while_its_cluster_is_away(
 ) -> None:
     ray_with(monkeypatch, Away())
     job = ended(tmp_path, runner="ray-packed", id="old", client="ray://127.0.0.1:1")
-    job.start([sys.executable, "-c", "import time; time.sleep(600)"], runner="ray")
+    queue.start(job, [sys.executable, "-c", "import time; time.sleep(600)"], runner="ray")
     monkeypatch.setattr("napari_graphflow.runners.ray.runner.STOPPING", 0.5)
     assert runner_of(job).cancel(job).state == "cancelled"
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.jobs import store
+from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.models.saved import load_model
 
@@ -128,7 +128,7 @@ def test_torchrun_pauses_all_its_processes(blobs: Path) -> None:
     job = store.create("train", TrainingConfig(dataset=blobs, **long))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", "-m", "napari_graphflow", "jobs", "run"]
-    job.start([*command, str(job.folder)])
+    queue.start(job, [*command, str(job.folder)])
     for event in job.follow():
         if event["event"] == "progress" and event["total"] == 1_000_000 and event["step"]:
             break

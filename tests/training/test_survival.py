@@ -21,7 +21,7 @@ from misfortunes import Death, little_memory, live, small_files, wrong_clock
 
 from napari_graphflow.config.methods import METHODS, GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.jobs import store
+from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -348,11 +348,11 @@ def test_the_clock_is_changed(calm: Job) -> None:
 
 @pytest.mark.soak
 def test_the_real_command_is_killed_and_resumed(calm: Job) -> None:
-    job = store.create("distill", calm.config).start()
+    job = queue.start(store.create("distill", calm.config))
     until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
     os.kill(job.status().pid or 0, signal.SIGKILL)
     assert job.wait(60).state == "lost"
     assert job.status().code == "killed"
-    assert job.resume().wait(300).state == "done", job.log.read_text()
+    assert queue.start(job).wait(300).state == "done", job.log.read_text()
     assert_same(job, calm)
     assert json.loads((job.folder / "cases.json").read_text())["validation"] == ["blob_5"]

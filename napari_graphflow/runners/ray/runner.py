@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.status import TAKE_OFF, Status
 from napari_graphflow.runners.handover import (
     POLL,
@@ -159,7 +160,7 @@ class PackedRay(Ray):
                 "workers": self.workers,
             },
         )
-        job.start([sys.executable, "-m", CARRIER, str(job.folder)], runner="ray")
+        start(job, [sys.executable, "-m", CARRIER, str(job.folder)], runner="ray")
 
     def poll(self, job: Job) -> Status:
         status = job.status()
