@@ -1,7 +1,6 @@
 """``jobs``: trainings and distillations, running and past."""
 
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from cyclopts import App
@@ -20,6 +19,7 @@ from napari_graphflow.jobs.store import find_job, list_jobs
 from napari_graphflow.runners import runner_of
 from napari_graphflow.system.devices import devices as list_devices
 from napari_graphflow.system.folders import jobs_root
+from napari_graphflow.system.words import duration
 
 jobs = App(name="jobs", help="Trainings and distillations, running and past.")
 
@@ -49,7 +49,7 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
         steps = f"{status.step or 0}/{status.total or '?'}"
         state = f"queued, {order.index(job) + 1}." if job in order else status.state
         known = status.state == "running" and status.eta_s is not None
-        left = str(timedelta(seconds=max(0, round(status.eta_s or 0)))) if known else ""
+        left = duration(status.eta_s or 0, narrow=True) if known else ""
         table.add_row(job.folder.name, state, steps, left, status.device, best, job.title)
     output.print(table)
 

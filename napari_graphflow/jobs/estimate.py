@@ -21,6 +21,7 @@ from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.system.devices import devices, place
 from napari_graphflow.system.failures import EXIT_CODES, explain_exit
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
+from napari_graphflow.system.words import duration
 
 #: Share of the free memory that a run may take; the rest is for what else happens meanwhile.
 SHARE = 0.9
@@ -59,7 +60,7 @@ class Estimate:
 
     def __str__(self) -> str:
         peak, free = self.peak_bytes / 2**30, self.free_bytes / 2**30
-        text = f"about {_duration(self.seconds)}, {peak:.1f} of {free:.1f} GB free on {self.device}"
+        text = f"about {duration(self.seconds)}, {peak:.1f} of {free:.1f} GB free on {self.device}"
         return text if self.fits else f"{text}, with {self.setting}: more does not fit"
 
 
@@ -176,10 +177,3 @@ def _seconds(config: TrainingConfig, found: Found) -> float:
         + validations * validation * found["validating_s"]
     )
     return seconds
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

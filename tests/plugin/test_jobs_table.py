@@ -16,7 +16,6 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.table import COLOURS, JobsTable
-from napari_graphflow.plugin.widgets.words import short_time
 
 STATE = 1
 LONG = "Mobile U-Net from a teacher with a very long name"
@@ -101,12 +100,3 @@ def test_the_jobs_of_the_chosen_dataset_alone_are_listed_by_a_click(
     view.choose(theirs)
     assert view.jobs() == [theirs, ours]
     assert not view.only.isChecked()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-1, "0:00"), (14.2, "0:14"), (200, "3:20"), (7512, "2 h 05"), (50_000, "13 h"),
-     (300_000, "3 days")],
-)  # fmt: skip
-def test_times_in_a_narrow_column(seconds: float, text: str) -> None:
-    assert short_time(seconds) == text

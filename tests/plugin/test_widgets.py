@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.background import Background
-from napari_graphflow.plugin.widgets.progress import progress_text
-from napari_graphflow.plugin.widgets.words import count_text, duration
+from napari_graphflow.plugin.widgets.words import count_text, progress_text
 from napari_graphflow.plugin.worker.requests import engine
 
 NAMES = ("Segment", "Distil", "Compare")
@@ -125,13 +124,6 @@ def test_leaving_does_not_wait_for_what_is_being_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(14.2, "0:14"), (200, "3:20"), (7500, "2 h 05 min"), (-1, "0:00")]
-)
-def test_times_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("number", "text"),
     [
         (38_292_290, "38 M"),
@@ -146,5 +138,5 @@ def test_sizes_in_words(number: int, text: str) -> None:
 
 
 def test_progress_in_words() -> None:
-    assert progress_text(62, 100, 14) == "62 % · 0:14 left"
+    assert progress_text(62, 100, 14) == "62 % · 14 s left"
     assert progress_text(0, 0, None) == "0 %"

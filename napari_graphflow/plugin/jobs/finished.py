@@ -1,35 +1,30 @@
-"""Which jobs have ended since somebody looked, so that each end is told once."""
+"""Which jobs have ended since the last look, so that each end is reported once."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import ACTIVE, Status
+from napari_graphflow.plugin.jobs.presenter import ENDINGS
 from napari_graphflow.system.folders import data_root
 
-#: How the end of a job is called; who paused or cancelled it knows.
-TOLD = {"done": "is done", "failed": "failed", "lost": "ended too early"}
 
+class FinishedJobs:
+    """Finds the jobs that have ended since the last look, also while napari was closed.
 
-MOST_NAMED = 4
-
-
-class Ends:
-    """Knows how far each job was at the last look, be it of a napari that was closed meanwhile.
-
-    It is noted beside the folder of jobs. Without a readable note there is nothing to tell: nobody
-    wants to hear of the jobs of all years. A state alone would not do: a job may be resumed and
-    fail again between two looks.
+    The states of the last look stand in a file beside the folder of jobs. Without a readable one
+    nothing is reported, or else all jobs of former years would be. The start of the process belongs
+    to a state: a job may be resumed and fail again between two looks.
     """
 
     def __init__(self) -> None:
         self._seen = _read()
 
-    def news(self, statuses: Mapping[Job, Status]) -> list[Job]:
-        """Take note of the states of now; returns the jobs that have ended by themselves since."""
+    def update(self, statuses: Mapping[Job, Status]) -> list[Job]:
+        """Record the states of now; return the jobs that have ended by themselves since."""
         # Jobs that are gone are kept in mind, because a drive may be away for a while.
         now = dict(self._seen or {})
         for job, status in statuses.items():
@@ -43,7 +38,7 @@ class Ends:
         return [
             job
             for job, status in statuses.items()
-            if status.state in TOLD and now.get(job.name) != before.get(job.name)
+            if status.state in ENDINGS and now.get(job.name) != before.get(job.name)
         ]
 
     def _unreadable(self, job: Job, status: Status) -> bool:
@@ -51,15 +46,6 @@ class Ends:
         silent = status.state == "lost" and status.launched is None and status.pid is None
         state, _, _ = (self._seen or {}).get(job.name, "").partition(" ")
         return silent and state not in ACTIVE
-
-
-def in_a_sentence(jobs: Sequence[Job], statuses: Mapping[Job, Status]) -> str:
-    """Tell how several jobs have ended."""
-    parts = [f"{job.title} {TOLD[statuses[job].state]}" for job in jobs[:MOST_NAMED]]
-    if len(jobs) > MOST_NAMED:
-        parts.append(f"{len(jobs) - MOST_NAMED} more have ended")
-    *first, last = parts
-    return f"{', '.join(first)} and {last}." if first else f"{last}."
 
 
 def _read() -> dict[str, str] | None:

@@ -1,6 +1,6 @@
 """The list of jobs: one row each, with what is worth knowing at a glance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter
@@ -12,12 +12,11 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
 )
+from superqt.utils import signals_blocked
 
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.jobs.presenter import Row
 from napari_graphflow.plugin.widgets.layout import GREY
-from napari_graphflow.plugin.widgets.progress import progress_text
-from napari_graphflow.plugin.widgets.words import short_time
 
 SHOWN_ROWS = 5
 
@@ -61,7 +60,7 @@ BAR_HEIGHT = 3
 
 
 class JobsTable(QTableWidget):
-    """Shows jobs; which of them, and their states, it is told."""
+    """Shows the rows that it is given."""
 
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
@@ -111,50 +110,38 @@ class JobsTable(QTableWidget):
         """Choose the row of a job that is listed."""
         self.selectRow(self._rows[job])
 
-    def list_jobs(
-        self, jobs: list[Job], statuses: Mapping[Job, Status], chosen: Job | None
-    ) -> None:
+    def list_jobs(self, jobs: list[Job], row: Callable[[Job], Row], chosen: Job | None) -> None:
         """Show other jobs; who wants to know the choice asks for it afterwards."""
-        self.blockSignals(True)
-        self.jobs = list(jobs)
-        self._rows = {job: row for row, job in enumerate(jobs)}
-        self.setRowCount(len(jobs))
-        for job in jobs:
-            self.fill(job, statuses[job])
-        if chosen in self._rows:
-            self.selectRow(self._rows[chosen])
-        elif jobs:
-            self.selectRow(0)
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.jobs = list(jobs)
+            self._rows = {job: number for number, job in enumerate(jobs)}
+            self.setRowCount(len(jobs))
+            for job in jobs:
+                self.fill(job, row(job))
+            if chosen in self._rows:
+                self.selectRow(self._rows[chosen])
+            elif jobs:
+                self.selectRow(0)
         self.setVisible(bool(jobs))
         self._fit()
 
-    def fill(self, job: Job, status: Status) -> None:
+    def fill(self, job: Job, row: Row) -> None:
         """Write the row of a job again."""
-        row = self._rows.get(job)
-        if row is None:
+        number = self._rows.get(job)
+        if number is None:
             return
-        running = status.state == "running"
-        known = running and bool(status.total)
-        state = progress_text(status.step, status.total, None) if known else status.state
-        left = short_time(status.eta_s) if running and status.eta_s is not None else ""
-        best = "" if status.best is None else f"{status.best:.3f}"
-        where = status.device or status.runner
-        texts = (job.title, state, left, where, best)
-        about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-        doing = " ".join(part for part in (status.phase, status.text, status.hint) if part)
-        for column, text in enumerate(texts):
-            item = self.item(row, column)
+        for column, (text, tip) in enumerate(zip(row.texts, row.tips, strict=True)):
+            item = self.item(number, column)
             if item is None:
                 item = QTableWidgetItem()
                 side = Qt.AlignmentFlag.AlignRight if column > STATE else Qt.AlignmentFlag.AlignLeft
                 item.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
-                self.setItem(row, column, item)
+                self.setItem(number, column, item)
             item.setText(text)
-            item.setToolTip(about if column == 0 else (doing or state) if column == STATE else text)
-        state_item = self.item(row, STATE)
-        state_item.setForeground(QColor(COLOURS[status.state]))
-        state_item.setData(SHARE, status.step / status.total if known else None)
+            item.setToolTip(tip)
+        state_item = self.item(number, STATE)
+        state_item.setForeground(QColor(COLOURS[row.state]))
+        state_item.setData(SHARE, row.share)
 
     def _fit(self) -> None:
         metrics = self.fontMetrics()

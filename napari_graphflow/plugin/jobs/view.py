@@ -17,7 +17,14 @@ from napari_graphflow.jobs.queue import move, start_next
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.plugin.jobs.curves import Curves
 from napari_graphflow.plugin.jobs.dialogs import Preview, show_log, show_settings
-from napari_graphflow.plugin.jobs.finished import Ends, in_a_sentence
+from napari_graphflow.plugin.jobs.finished import FinishedJobs
+from napari_graphflow.plugin.jobs.presenter import (
+    Details,
+    details,
+    listing,
+    notification,
+    table_row,
+)
 from napari_graphflow.plugin.jobs.table import JobsTable
 from napari_graphflow.plugin.jobs.watch import Watch
 from napari_graphflow.plugin.widgets.background import Background
@@ -30,12 +37,6 @@ from napari_graphflow.system.folders import jobs_root
 INTERVAL_MS = 500
 
 
-NO_JOBS = "No jobs yet. A job goes on when napari is closed and is found here again."
-
-
-NONE_HERE = "No jobs of this dataset yet."
-
-
 #: Seconds between two looks whether a job that waits can start, should a killed job have left it.
 QUEUE_EVERY_S = 5.0
 
@@ -46,6 +47,13 @@ LEAVING_S = 3.0
 
 #: Seconds that reading the history of a job may take out of one look.
 READ_S = 0.01
+
+
+NOTIFY: dict[str, Callable[[str], None]] = {
+    "done": show_info,
+    "warn": show_warning,
+    "fail": show_error,
+}
 
 
 class JobsView(QWidget):
@@ -62,9 +70,9 @@ class JobsView(QWidget):
     def __init__(self, panel: Panel, use_model: Callable[[Path], None]) -> None:
         super().__init__()
         self._panel, self._use_model = panel, use_model
-        self._watch, self._ends = Watch(), Ends()
+        self._watch, self._finished = Watch(), FinishedJobs()
         self._cancelling: dict[Job, Iterator[Status]] = {}
-        self._asked: dict[Job, str] = {}  # what is said until there is an answer
+        self._pending: dict[Job, str] = {}  # what is shown until there is an answer
         self._shown: Job | None = None
         self._offset = 0
         self._background, self._starts = Background(self), Background(self)
@@ -78,7 +86,7 @@ class JobsView(QWidget):
         self.only.setToolTip("List only the jobs of the dataset that is chosen above.")
         self.only.hide()
         self._dataset: Path | None = None
-        self.empty = hint(NO_JOBS)
+        self.empty = hint()
         self.progress = ProgressRow()
         self.progress.cancel.hide()
         self.status = StatusLine()
@@ -186,11 +194,11 @@ class JobsView(QWidget):
             self._fill()
         for job, steps in list(self._cancelling.items()):
             if next(steps, None) is None:
-                del self._cancelling[job], self._asked[job]
-        closely = {*also, *self._asked, *([self._shown] if self._shown else [])}
+                del self._cancelling[job], self._pending[job]
+        closely = {*also, *self._pending, *([self._shown] if self._shown else [])}
         for job, status in self._watch.look(closely).items():
-            self.table.fill(job, status)
-        self._tell(self._ends.news(self._watch.statuses))
+            self.table.fill(job, table_row(job, status))
+        self._announce(self._finished.update(self._watch.statuses))
         self._look_after()
         self._refresh_details()
 
@@ -207,13 +215,11 @@ class JobsView(QWidget):
             self._background.run(lambda: _poll(queued), lambda _: None, lambda _: None)
 
     def _fill(self) -> None:
-        # All jobs unless asked otherwise: they share the devices, so that a job may wait for one of
-        # another dataset, and nobody should miss a job that was left running.
-        folder = self._dataset if self.only.isChecked() else None
-        jobs = [job for job in self._watch.jobs if folder in (None, _dataset(job))]
-        self.table.list_jobs(jobs, self._watch.statuses, self._shown)
-        self.empty.setText(NONE_HERE if self._watch.jobs else NO_JOBS)
-        self.empty.setVisible(not jobs)
+        found = listing(self._watch.jobs, self._dataset if self.only.isChecked() else None)
+        statuses = self._watch.statuses
+        self.table.list_jobs(found.jobs, lambda job: table_row(job, statuses[job]), self._shown)
+        self.empty.setText(found.empty)
+        self.empty.setVisible(not found.jobs)
         self._select()
 
     def _select(self) -> None:
@@ -231,26 +237,32 @@ class JobsView(QWidget):
             return
         self._read_events(job)
         self.preview.refresh()
-        status = self._watch.statuses.get(job) or job.status()
-        running = status.active
-        if not running or status.waiting:
-            self.progress.hide()
-        elif status.total:
-            self.progress.advance(status.step, status.total, status.eta_s)
-        else:
-            self.progress.wait(status.phase or "starting")
-        self._say(job, status)
         self.curves.setVisible(not self.curves.empty())
-        self.pause.setText("Pause" if running or not status.resumable else "Resume")
-        free = job not in self._asked
-        self.pause.setEnabled(free and (status.state == "running" or status.resumable))
-        self.cancel.setEnabled(free and running)
-        self.checkpoint.setVisible(status.state == "running")
+        statuses = self._watch.statuses
+        if job not in statuses:
+            statuses = {**statuses, job: job.status()}
+        self._show(
+            details(job, statuses, pending=self._pending.get(job, ""), log=job.log.is_file())
+        )
+
+    def _show(self, shown: Details) -> None:
+        progress, buttons = shown.progress, shown.buttons
+        if progress is None:
+            self.progress.hide()
+        elif progress.text:
+            self.progress.wait(progress.text)
+        else:
+            self.progress.advance(progress.step, progress.total, progress.eta_s)
+        self.status.show_message(shown.message)
+        self.pause.setText("Resume" if buttons.resume else "Pause")
+        self.pause.setEnabled(buttons.pause)
+        self.cancel.setEnabled(buttons.cancel)
+        self.checkpoint.setVisible(buttons.shows_checkpoint)
         for button in (self.up, self.down):
-            button.setVisible(status.waiting)
-            button.setEnabled(free)
-        self.log.setEnabled(job.log.is_file())
-        self.use.setVisible(bool(status.model))
+            button.setVisible(buttons.shows_move)
+            button.setEnabled(buttons.move)
+        self.log.setEnabled(buttons.log)
+        self.use.setVisible(buttons.shows_use)
 
     def _read_events(self, job: Job) -> None:
         """Read on where the last look ended; a long history takes several looks."""
@@ -264,38 +276,11 @@ class JobsView(QWidget):
         self._offset = offset
         self.curves.add(found)
 
-    def _place(self, job: Job) -> str:
-        """Where a waiting job stands, in words."""
-        ranks = sorted(s.rank for s in self._watch.statuses.values() if s.waiting)
-        place = ranks.index(self._watch.statuses[job].rank) + 1
-        return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
-
-    def _say(self, job: Job, status: Status) -> None:
-        best = "" if status.best is None else f" Best Dice {status.best:.3f}."
-        if job in self._asked:
-            self.status.say(self._asked[job])
-        elif status.state in ("failed", "lost"):
-            self.status.fail(" ".join(part for part in (status.text, status.hint) if part))
-        elif status.state == "done":
-            self.status.done(f"Done.{best}")
-        elif status.waiting:
-            self.status.say(f"Waiting until its device is free. {self._place(job)}")
-        elif status.active:
-            phase = status.phase or "starting"
-            silent = f" {status.text}" if status.text else ""
-            where = f" On {status.device}." if status.device else ""
-            self.status.say(f"{phase[:1].upper()}{phase[1:]}.{where}{best}{silent}")
-        else:
-            self.status.say(f"{status.state.capitalize()}.{best}")
-
-    def _tell(self, ended: list[Job]) -> None:
-        """Announce in one notification how jobs have ended, or had while nobody looked."""
-        statuses = [self._watch.statuses[job] for job in ended]
-        if len(ended) == 1 and statuses[0].state != "done":
-            show_error(f"{ended[0].title}: {statuses[0].text} {statuses[0].hint}".strip())
-        elif ended:
-            well = all(status.state == "done" for status in statuses)
-            (show_info if well else show_warning)(in_a_sentence(ended, self._watch.statuses))
+    def _announce(self, ended: list[Job]) -> None:
+        """Report in one notification how jobs have ended since the last look."""
+        message = notification(ended, self._watch.statuses)
+        if message is not None:
+            NOTIFY[message.level](message.text)
 
     def _pause_or_resume(self) -> None:
         job = self._shown
@@ -304,7 +289,7 @@ class JobsView(QWidget):
         if self._watch.statuses[job].active:
             self._try(job.pause)
         else:
-            self._ask(job, "Resuming …", lambda: runner_of(job).submit(job))
+            self._request(job, "Resuming …", lambda: runner_of(job).submit(job))
         self.refresh()
 
     def _cancel(self) -> None:
@@ -313,26 +298,26 @@ class JobsView(QWidget):
             return
         try:
             if self._watch.statuses[job].runner:
-                self._ask(job, "Cancelling …", lambda: runner_of(job).cancel(job))
+                self._request(job, "Cancelling …", lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
-                self._asked[job] = "Cancelling …"
+                self._pending[job] = "Cancelling …"
         except UserError as error:
             self._panel.fail(error)
         self.refresh()
 
-    def _ask(self, job: Job, words: str, action: Callable[[], Any]) -> None:
-        """Ask the engine of a job, which may take long; nothing here waits for a cluster."""
+    def _request(self, job: Job, words: str, action: Callable[[], Any]) -> None:
+        """Request something of a job's runner, which may take long; nothing here waits for it."""
 
         def answered(error: Exception | None) -> None:
             # Jobs that wait may have changed places.
             self._refresh(also=[one for one, s in self._watch.statuses.items() if s.waiting])
-            del self._asked[job]
+            del self._pending[job]
             self._refresh_details()
             if error is not None:
                 self._panel.fail(error)
 
-        self._asked[job] = words
+        self._pending[job] = words
         there = self._background if self._watch.statuses[job].runner else self._starts
         there.run(action, lambda _: answered(None), answered)
 
@@ -343,7 +328,7 @@ class JobsView(QWidget):
     def _move(self, places: int) -> None:
         job = self._shown
         if job is not None:
-            self._ask(job, "Moving …", lambda: move(job, places))
+            self._request(job, "Moving …", lambda: move(job, places))
             self.refresh()
 
     def _try(self, action: Callable[[], None]) -> None:
@@ -366,14 +351,6 @@ class JobsView(QWidget):
 
 
 def _poll(queued: list[Job]) -> None:
-    """Hear from the engines about the jobs that they were given."""
+    """Ask the runners about the jobs that they were given."""
     for job in queued:
         runner_of(job).poll(job)
-
-
-def _dataset(job: Job) -> Path | None:
-    """The dataset of a job, as its folder says, be it of another version."""
-    try:
-        return Path(job.spec["config"]["dataset"])
-    except (KeyError, TypeError):
-        return None

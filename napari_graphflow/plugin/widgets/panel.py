@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.session import attend
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.words import Message
 
 WIDTH = 340
 
@@ -133,6 +134,11 @@ class StatusLine(QLabel):
     def fail(self, text: str) -> None:
         """State a failure."""
         self._show(f"✕ {text}", "color: #e8605a;")
+
+    def show_message(self, message: Message) -> None:
+        """Show a message of any level."""
+        show = {"say": self.say, "done": self.done, "warn": self.warn, "fail": self.fail}
+        show[message.level](message.text)
 
     def _show(self, text: str, style: str) -> None:
         self.setText(text)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_graphflow.plugin.widgets.words import duration
+from napari_graphflow.plugin.widgets.words import progress_text
 
 
 class ProgressRow(QWidget):
@@ -53,9 +53,3 @@ class ProgressRow(QWidget):
         self.bar.setValue(done)
         self.bar.setFormat(progress_text(done, total, eta_s))
         self.show()
-
-
-def progress_text(done: int, total: int, eta_s: float | None) -> str:
-    """Say progress in a few characters, such as ``62 % · 0:14 left``."""
-    share = f"{100 * done // max(total, 1)} %"
-    return share if eta_s is None else f"{share} · {duration(eta_s)} left"

@@ -1,22 +1,31 @@
-"""Durations and numbers in words."""
+"""Numbers and progress in words, and the sentence in a status line; all without Qt."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_graphflow.system.words import duration
 
 
-def short_time(seconds: float) -> str:
-    """Write a time as 0:14, 3:20, 2 h 05, 14 h or 3 days, for a narrow column."""
-    whole = max(0, round(seconds))
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours >= 48:
-        return f"{hours // 24} days"
-    if hours >= 10:
-        return f"{hours} h"
-    return f"{hours} h {minutes:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+@dataclass(frozen=True)
+class Message:
+    """A sentence and how it is shown.
+
+    Attributes
+    ----------
+    text
+        The sentence; nothing is shown where it is empty.
+    level
+        ``say`` plainly, ``done`` for what the user asked for, ``warn``, or ``fail``.
+    """
+
+    text: str
+    level: Literal["say", "done", "warn", "fail"] = "say"
 
 
-def duration(seconds: float) -> str:
-    """Write a time as 0:14, 3:20 or 2 h 05 min."""
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
+def progress_text(done: int, total: int, eta_s: float | None) -> str:
+    """Write progress in a few characters, such as ``62 % · 14 s left``."""
+    share = f"{100 * done // max(total, 1)} %"
+    return share if eta_s is None else f"{share} · {duration(eta_s)} left"
 
 
 def count_text(number: int) -> str:

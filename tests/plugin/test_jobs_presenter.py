@@ -1,0 +1,170 @@
+"""What the list of jobs decides, without a window."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from job_cases import new_job
+
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.plugin.jobs.presenter import (
+    NO_JOBS,
+    NONE_HERE,
+    Buttons,
+    Progress,
+    details,
+    listing,
+    notification,
+    table_row,
+)
+from napari_graphflow.plugin.widgets.words import Message
+
+RUNNING = Status(
+    state="running", launched=1.0, step=20, total=100, eta_s=7512.0, best=0.8432,
+    device="cuda:0", phase="training",
+)  # fmt: skip
+
+NO_QT = """
+import sys
+import napari_graphflow.plugin.{dock}.presenter
+roots = {{name.partition(".")[0] for name in sys.modules}}
+loaded = roots & {{"qtpy", "PyQt5", "PyQt6", "napari", "pyqtgraph", "superqt", "torch"}}
+assert not loaded, loaded
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return new_job(tmp_path, "first")
+
+
+@pytest.mark.parametrize("dock", ["jobs"])
+def test_importing_a_presenter_loads_neither_qt_nor_torch(dock: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", NO_QT.format(dock=dock)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+
+
+ROWS = {
+    "running": (RUNNING, ("first", "20 %", "2 h 05", "cuda:0", "0.843"), 0.2),
+    "running, steps unknown": (
+        Status(state="running", phase="reading the data"), ("first", "running", "", "", ""), None
+    ),
+    "paused on a cluster": (
+        Status(state="paused", runner="ray", best=0.5, step=3, total=4, eta_s=9.0),
+        ("first", "paused", "", "ray", "0.500"), None
+    ),
+    "failed": (Status(state="failed", text="It broke."), ("first", "failed", "", "", ""), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_shows_state_time_left_device_and_score(case: str, job: Job) -> None:
+    status, texts, share = ROWS[case]
+    row = table_row(job, status)
+    assert (row.texts, row.share, row.state) == (texts, share, status.state)
+
+
+def test_the_tooltips_of_a_row_hold_the_folder_and_the_failure(job: Job) -> None:
+    row = table_row(job, Status(state="failed", text="It broke."))
+    assert str(job.folder) in row.tips[0]
+    assert row.tips[1] == "It broke."
+    assert table_row(job, Status()).tips[1] == "created"
+
+
+BUTTONS = {
+    "created": (Status(), Buttons(move=True)),
+    "waiting": (
+        Status(state="queued", rank=1.0), Buttons(cancel=True, move=True, shows_move=True)
+    ),
+    "starting": (Status(state="queued", launched=1.0), Buttons(cancel=True, move=True)),
+    "running": (RUNNING, Buttons(pause=True, cancel=True, move=True, shows_checkpoint=True)),
+    "paused": (Status(state="paused"), Buttons(resume=True, pause=True, move=True)),
+    "failed": (Status(state="failed"), Buttons(resume=True, pause=True, move=True)),
+    "cancelled": (Status(state="cancelled"), Buttons(resume=True, pause=True, move=True)),
+    "lost": (Status(state="lost"), Buttons(resume=True, pause=True, move=True)),
+    "done": (Status(state="done", model="artifacts/model"), Buttons(move=True, shows_use=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", BUTTONS)
+def test_each_state_offers_its_buttons(state: str, job: Job) -> None:
+    status, buttons = BUTTONS[state]
+    assert details(job, {job: status}, log=False).buttons == buttons
+
+
+def test_nothing_more_can_be_requested_while_a_request_is_pending(job: Job) -> None:
+    shown = details(job, {job: RUNNING}, pending="Cancelling …")
+    assert shown.message == Message("Cancelling …")
+    assert shown.buttons == Buttons(log=True, shows_checkpoint=True)
+
+
+MESSAGES = {
+    "failed": (Status(state="failed", text="It broke."), Message("It broke.", "fail")),
+    "lost": (Status(state="lost", text="It is gone."), Message("It is gone.", "fail")),
+    "done": (Status(state="done", best=0.9), Message("Done. Best Dice 0.900.", "done")),
+    "running": (RUNNING, Message("Training. On cuda:0. Best Dice 0.843.")),
+    "starting": (Status(state="queued", launched=1.0), Message("Starting.")),
+    "silent": (
+        Status(state="running", phase="training", text="No sign of life for 40 s."),
+        Message("Training. No sign of life for 40 s."),
+    ),
+    "paused": (Status(state="paused", best=0.5), Message("Paused. Best Dice 0.500.")),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_each_state_is_described_in_a_sentence(case: str, job: Job) -> None:
+    status, message = MESSAGES[case]
+    assert details(job, {job: status}).message == message
+
+
+def test_a_waiting_job_shows_its_place_in_the_queue(tmp_path: Path) -> None:
+    first, second = (new_job(tmp_path, name) for name in ("first", "second"))
+    statuses = {job: Status(state="queued", rank=rank) for job, rank in ((first, 1), (second, 2))}
+    assert "It is the next." in details(first, statuses).message.text
+    assert "It is number 2 of 2." in details(second, statuses).message.text
+
+
+PROGRESS = {
+    "waiting": (Status(state="queued"), None),
+    "starting": (Status(state="queued", launched=1.0), Progress(text="starting")),
+    "reading": (Status(state="running", phase="reading"), Progress(text="reading")),
+    "training": (RUNNING, Progress(step=20, total=100, eta_s=7512.0)),
+    "done": (Status(state="done", step=100, total=100), None),
+}
+
+
+@pytest.mark.parametrize("case", PROGRESS)
+def test_the_bar_shows_what_is_known(case: str, job: Job) -> None:
+    status, progress = PROGRESS[case]
+    assert details(job, {job: status}).progress == progress
+
+
+def test_only_the_jobs_of_a_dataset_are_listed_where_one_is_given(tmp_path: Path) -> None:
+    ours, theirs = (new_job(tmp_path / name, name) for name in ("ours", "theirs"))
+    assert listing([theirs, ours], None).jobs == [theirs, ours]
+    assert listing([theirs, ours], tmp_path / "ours").jobs == [ours]
+    assert listing([theirs], tmp_path / "ours").empty == NONE_HERE
+    assert listing([], tmp_path / "ours").empty == NO_JOBS
+
+
+def test_one_failure_is_announced_with_its_cause(job: Job) -> None:
+    statuses = {job: Status(state="failed", text="It broke.")}
+    assert notification([job], statuses) == Message("first: It broke.", "fail")
+    assert notification([job], {job: Status(state="done")}) == Message("first is done.", "done")
+    assert notification([], statuses) is None
+
+
+def test_several_ends_are_announced_together_and_the_first_four_are_named(tmp_path: Path) -> None:
+    jobs = [new_job(tmp_path, f"job {number}") for number in range(6)]
+    statuses = {job: Status(state="done") for job in jobs}
+    statuses[jobs[1]] = Status(state="failed")
+    assert notification(jobs[:2], statuses) == Message("job 0 is done and job 1 failed.", "warn")
+    message = notification(jobs, statuses)
+    assert message is not None
+    assert message.text.endswith("job 3 is done and 2 more have ended.")
