@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from qtpy.QtCore import QProcess, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.viewer.sample_data import sample_dataset
 from napari_graphflow.plugin.widgets.layout import browse_button, folded, hint, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import recent, remember
@@ -123,9 +124,9 @@ class DatasetPicker(QWidget):
 
     def _list(self, chosen: Path | None) -> None:
         folders = recent("datasets")
-        sample = sample_dataset()
-        if sample is not None and sample not in folders:
-            folders.append(sample)
+        with suppress(UserError):  # an installation may lack the samples
+            if (sample := sample_dataset("abdomen")) not in folders:
+                folders.append(sample)
         self.combo.blockSignals(True)
         self.combo.clear()
         if chosen is None:

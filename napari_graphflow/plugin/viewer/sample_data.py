@@ -1,27 +1,12 @@
 """File > Open Sample: what this project draws itself, a phantom of the abdomen and pictures."""
 
-from pathlib import Path
-
 import napari
 from napari.types import LayerDataTuple
 
-import napari_graphflow
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
-from napari_graphflow.errors import UserError
+from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
 from napari_graphflow.plugin.viewer.session import attend
-
-PACKAGE = Path(napari_graphflow.__file__).parent
-
-
-#: Inside the package of a wheel, beside it in a checkout.
-PLACES = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
-
-
-def sample_dataset(name: str = "abdomen") -> Path | None:
-    """Folder of a sample dataset, or None where the samples were left out of an installation."""
-    found = (file.parent for place in PLACES for file in place.glob(f"*{name}*/dataset.json"))
-    return next(found, None)
 
 
 def abdomen_labelled() -> list[LayerDataTuple]:
@@ -36,15 +21,12 @@ def abdomen_unlabelled() -> list[LayerDataTuple]:
 
 def picture() -> list[LayerDataTuple]:
     """Open a picture of cells with its mask."""
-    return _open("cell", labelled=True)
+    return _open("cell_pictures", labelled=True)
 
 
-def _open(name: str, labelled: bool) -> list[LayerDataTuple]:
-    folder = sample_dataset(name)
-    if folder is None:
-        raise UserError("The samples are not part of this installation.", "Install it again.")
+def _open(name: str, *, labelled: bool) -> list[LayerDataTuple]:
+    dataset = Dataset.open(sample_dataset(name))
     attend(napari.current_viewer())
-    dataset = Dataset.open(folder)
     cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
     return _layers(dataset, cases[0])
 
