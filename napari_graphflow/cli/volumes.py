@@ -9,7 +9,7 @@ from rich.table import Table
 
 from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
 from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
 from napari_graphflow.imaging.labels import read_class_names

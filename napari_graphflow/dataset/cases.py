@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
+from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
 from napari_graphflow.imaging.volume import Volume
 
 Split = Literal["train", "val", "test"]
@@ -301,18 +302,14 @@ def _decathlon_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]
     cases = []
     for entry in description["training"]:
         image = _place(folder, entry["image"])
-        cases.append(Case(stem(image), (image,), _mask(folder, entry.get("label")), "train"))
+        cases.append(
+            Case(split_ending(image.name)[0], (image,), _mask(folder, entry.get("label")), "train")
+        )
     for entry in description.get("test") or []:
         image = _place(folder, entry["image"] if isinstance(entry, dict) else entry)
         label = _mask(folder, f"labelsTs/{image.name}")
-        cases.append(Case(stem(image), (image,), label, "test"))
+        cases.append(Case(split_ending(image.name)[0], (image,), label, "test"))
     return cases
-
-
-def stem(path: Path) -> str:
-    """The name of a file without its ending, ``.nii.gz`` being one ending."""
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    return name.rpartition(".")[0] or name
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
@@ -367,14 +364,11 @@ def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple(sorted(cases, key=lambda case: (SPLITS.index(case.split), case.name)))
 
 
-HEADERS = {".mhd", ".nhdr", ".hdr"}
-
-
 def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Path]:
     """The images of some cases, and the masks of the labelled ones."""
     files = [path for case in unlabelled for path in case.images]
     for case in labelled:
         files += [*case.images, *([case.label] if case.label else [])]
     # A header may have its voxels in a file beside it.
-    beside = (p.parent.glob(f"{p.stem}.*") for p in files if p.suffix in HEADERS)
+    beside = (p.parent.glob(f"{split_ending(p.name)[0]}.*") for p in files if suffix(p) in HEADERS)
     return list(dict.fromkeys([*files, *(path for found in beside for path in sorted(found))]))

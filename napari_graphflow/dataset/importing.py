@@ -31,7 +31,8 @@ from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, re
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
-from napari_graphflow.imaging.formats import PICTURES, SUFFIXES, sniff, suffix
+from napari_graphflow.imaging.formats import sniff
+from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
 from napari_graphflow.imaging.volume import Volume
 
 Progress = Callable[[int, int], None]
@@ -63,9 +64,9 @@ def import_dataset(
     Parameters
     ----------
     images
-        Folder of volumes (NIfTI, NRRD, MetaImage) or pictures (PNG, JPEG, TIFF, BMP). Channels in
-        files of their own end in ``_0000``, ``_0001``, ... before the ending. A folder in it with
-        a DICOM series is a case as well.
+        Folder of volumes (NIfTI, NRRD, MetaImage) or 2D images (PNG, JPEG, TIFF, GIF, BMP, WebP).
+        Channels in files of their own end in ``_0000``, ``_0001``, ... before the ending. A folder
+        in it with a DICOM series is a case as well.
     masks
         Folder of masks, named as their images, perhaps with more at the end (``a_seg.png`` for
         ``a.png``) and another ending; None if there are none. An image without a mask is
@@ -288,8 +289,7 @@ def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
     endings = {"" if path.is_dir() else suffix(path) for path in files}
     if len(endings) == 1 and endings <= set(_KEPT):
         return endings.pop()
-    pictures = {ending for kind in PICTURES for ending in SUFFIXES[kind]}
-    if first.ndim == 3 or not endings <= pictures:
+    if first.ndim == 3 or not endings <= set(FLAT):
         return ".nii.gz"
     fits = first.array.dtype in ((np.uint8,) if first.channels else (np.uint8, np.uint16))
     colours = not first.channels or first.array.shape[-1] == 3
@@ -299,7 +299,8 @@ def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
 def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
     """Whether the bytes of a file can stay: it was read as it is, without a remark."""
     kind = "" if path.is_dir() else sniff(path)
-    if suffix(path) != ending or ending not in SUFFIXES.get(kind, ()) or volume.warnings:
+    known = FORMATS[kind].endings if kind in FORMATS else ()
+    if suffix(path) != ending or ending not in known or volume.warnings:
         return False
     if kind == "PNG":
         with path.open("rb") as file:

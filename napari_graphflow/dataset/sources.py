@@ -10,16 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import SPLITS, Split, stem
+from napari_graphflow.dataset.cases import SPLITS, Split
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom, list_series
-from napari_graphflow.imaging.formats import suffix
-
-ENDINGS = (
-    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
-)
-
+from napari_graphflow.imaging.formats.endings import IMAGES, split_ending, suffix
 
 _OTHER_WORDS: dict[str, Split] = {
     "training": "train",
@@ -81,7 +75,7 @@ def find_sources(
     if not image_files:
         raise UserError(
             f"The folder {images} holds no images.",
-            f"Choose a folder with files that end in {', '.join(ENDINGS)}.",
+            f"Choose a folder with files that end in {', '.join(IMAGES)}.",
         )
     channels = _join_channels(image_files, {*mask_files, *(splits or {})})
     matched = _match(channels, mask_files)
@@ -133,7 +127,7 @@ def read_splits(
                 f"{where} holds “{word}”, which is no list of cases for train, val or test.",
                 'Write {"train": [...], "val": [...], "test": [...]}.',
             )
-        for name in map(_without_ending, names):
+        for name in (split_ending(str(one), IMAGES)[0] for one in names):
             if result.setdefault(name, split) != split:
                 raise UserError(
                     f"{where} puts the case {name} into both {result[name]} and {split}.",
@@ -167,12 +161,6 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
     return (content[key], f"{path.name}#{key}") if several else (content, path.name)
 
 
-def _without_ending(name: Any) -> str:
-    text = str(name)
-    ending = next((one for one in ENDINGS if text.lower().endswith(one)), "")
-    return text[: len(text) - len(ending)]
-
-
 def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Path]:
     """Files by the name of their case; `dicom` says what of a file or folder of DICOM counts."""
     if not folder.is_dir():
@@ -181,11 +169,11 @@ def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Pa
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        known = path.is_file() and suffix(path) in ENDINGS
+        known = path.is_file() and suffix(path) in IMAGES
         file = path if known else dicom(path)
         if file is None:
             continue
-        if (name := path.name if path.is_dir() else stem(path)) in found:
+        if (name := path.name if path.is_dir() else split_ending(path.name)[0]) in found:
             raise UserError(
                 f"{path.name} and {found[name].name} in {folder} have the same name.",
                 "Remove one of them.",

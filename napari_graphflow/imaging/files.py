@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom import series as dicom
-from napari_graphflow.imaging.formats import PICTURES, load, sniff
+from napari_graphflow.imaging.formats import load, sniff
+from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import AGAIN, Geometry, Loaded, looked_at
 from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.labels import as_labels, write_class_names
@@ -100,7 +101,7 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
             volume = replace(_read_dicom(path, "", False), warnings=())
         else:
             volume = _volume(load(path, kind, indices=True))
-        picture = kind in PICTURES
+        picture = kind in FORMATS and FORMATS[kind].flat
         if like is not None:
             volume = _fitted(volume, like, path.name, picture)
         labels, said = as_labels(

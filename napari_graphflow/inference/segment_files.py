@@ -8,21 +8,16 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
 from napari_graphflow.imaging.files import kind_of, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.formats.endings import (
+    IMAGES,
+    WHOLE_VOLUMES,
+    mask_ending,
+    split_ending,
+)
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.saved import load_model
-
-#: Endings that are tried in a folder, longest first because ``.nii`` is part of ``.nii.gz``.
-ENDINGS = (
-    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
-    ".bmp",
-)  # fmt: skip
-
-
-#: Masks are written in a format without loss: these keep theirs.
-KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
-
 
 _SEG = ".dcm"
 
@@ -91,7 +86,7 @@ def segment_files(
         else:
             write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
         if prediction.probabilities is not None:
-            stem, ending = split_ending(target)
+            stem, ending = split_ending(target.name, IMAGES)
             stem = stem.removesuffix(_SEG)
             write_volume(
                 target.with_name(f"{stem}-probabilities{_soft(ending)}"), prediction.probabilities
@@ -126,20 +121,12 @@ def find_images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
-    images = sorted(p for p in path.iterdir() if p.is_file() and split_ending(p)[1])
+    images = sorted(p for p in path.iterdir() if p.is_file() and split_ending(p.name, IMAGES)[1])
     return images or [path]
 
 
-def split_ending(path: Path) -> tuple[str, str]:
-    """Split a file name into stem and image ending; no ending where it is not an image's."""
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)], path.name[-len(ending) :].lower()
-    return path.name, ""
-
-
 def _targets(images: list[Path], out: Path) -> list[Path]:
-    if (split_ending(out)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
+    if (split_ending(out.name, IMAGES)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
         if len(images) > 1:
             raise UserError(
                 f"{len(images)} images cannot be written to the one file {out}.",
@@ -155,16 +142,9 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
         return [out]
     targets = []
     for image in images:
-        stem, ending = split_ending(image)
+        stem, ending = split_ending(image.name, IMAGES)
         # nnU-Net names images CASE_0000 and masks CASE.
-        ending = (
-            ending
-            if ending in KEPT
-            else ".png"
-            if ending in (".jpg", ".jpeg", ".bmp")
-            else ".nii.gz"
-        )
-        targets.append(out / f"{stem.removesuffix('_0000')}{ending}")
+        targets.append(out / f"{stem.removesuffix('_0000')}{mask_ending(ending)}")
     doubled = {target for target in targets if targets.count(target) > 1}
     if doubled:
         raise UserError(
@@ -175,7 +155,7 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
 
 def _soft(ending: str) -> str:
     """Ending of a file that can hold decimal numbers in any number of channels."""
-    return ending if ending in (".nii.gz", ".nii", ".nrrd", ".mha") else ".nii.gz"
+    return ending if ending in WHOLE_VOLUMES else ".nii.gz"
 
 
 def _named(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:

@@ -20,6 +20,7 @@ from napari_graphflow.dataset.cases import read_case, read_case_labels
 from napari_graphflow.dataset.checks import check
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.imaging.formats.endings import FLAT
 
 # Importing volumes
 
@@ -208,3 +209,14 @@ def test_white_may_be_1_in_some_masks_and_255_in_others(folders, tmp_path):
     assert dataset.ignore is None
     highest = {case.name: read_case_labels(dataset, case).array.max() for case in dataset.cases}
     assert highest == {"a": 1, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize("ending", sorted(FLAT))
+def test_2d_images_of_every_format_can_be_imported(folders, tmp_path, ending):
+    images, masks = folders
+    for name in ("a", "b"):
+        picture(images / f"{name}{ending}", 1, colour=False)
+    picture_mask(masks / "a.png", 1, 2)
+    dataset = import_dataset(images, masks, tmp_path / "flat")
+    assert names(dataset.cases) == ["a", "b"]
+    assert read_case(dataset.cases[0]).shape == (20, 30)

@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.dicom.series import list_series
 from napari_graphflow.imaging.files import read_series, read_volume
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from cases import itk, same
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.formats import voxels
 from napari_graphflow.imaging.volume import Volume

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from cases import GEOMETRIES, TYPES, VOLUME_ENDINGS, by_itk, itk, make, same
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
 
@@ -168,7 +168,7 @@ def test_a_file_is_replaced_only_when_asked_and_only_by_a_whole_one(tmp_path: Pa
 _SAVE = """
 import os, resource, sys
 import numpy as np
-from napari_graphflow.imaging.contents import describe
+from napari_graphflow.imaging.description import describe
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.imaging.volume import Volume

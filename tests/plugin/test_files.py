@@ -13,7 +13,6 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.imaging.contents import stem
 from napari_graphflow.plugin.viewer.layers import class_names, geometry
 from napari_graphflow.plugin.viewer.orientation_letters import show_letters
 from napari_graphflow.plugin.viewer.reader_writer import get_reader
@@ -104,11 +103,3 @@ def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, 
         assert "background" in names.values()
     units = {str(unit) for layer in viewer.layers for unit in layer.units}
     assert units == {"millimeter"}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("a.b.nii.gz", "a.b"), ("x.NII", "x"), ("series", "series"), ("p.1.png", "p.1")],
-)
-def test_the_name_of_a_layer_has_no_suffix(name: str, expected: str) -> None:
-    assert stem(Path(name)) == expected

@@ -18,6 +18,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import silenced
 
 Fields = dict[str, Any]
@@ -127,7 +128,7 @@ class Slice:
 
 def read_slices(path: Path) -> list[Slice] | None:
     """Read the slices of a file: none if it is no DICOM image, None if it is a broken one."""
-    named = path.suffix.lower() in (".dcm", ".ima", ".dicom")
+    named = path.suffix.lower() in FORMATS["DICOM"].endings
     try:
         with path.open("rb") as file:
             marked = file.read(132)[128:] == b"DICM"

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import FORMATS, suffix
 from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
 from napari_graphflow.imaging.formats.pictures import read_picture
@@ -20,24 +21,6 @@ from napari_graphflow.imaging.formats.voxels import (
     read_voxels,
     spatial,
 )
-
-#: Endings under which a format is known; the first is the one that is proposed.
-SUFFIXES = {
-    "NIfTI": (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz"),
-    "NRRD": (".nrrd", ".nhdr"),
-    "MetaImage": (".mha", ".mhd"),
-    "DICOM": (".dcm", ".dicom", ".ima"),
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "WebP": (".webp",),
-}
-
-
-PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WebP")
-
 
 _HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
 
@@ -63,13 +46,7 @@ def sniff(path: Path) -> str:
             return name
     if is_header(start) or suffix(path) in (".img", ".img.gz"):
         return "NIfTI"
-    return "DICOM" if suffix(path) in SUFFIXES["DICOM"] else ""
-
-
-def suffix(path: Path) -> str:
-    """The ending of a file's name in lower case, ``.nii.gz`` as one."""
-    endings = [part.lower() for part in path.suffixes[-2:]]
-    return "".join(endings) if endings[-1:] == [".gz"] else "".join(endings[-1:])
+    return "DICOM" if suffix(path) in FORMATS["DICOM"].endings else ""
 
 
 def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
@@ -82,7 +59,7 @@ def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     indices
         Give the indices of a palette rather than its colours.
     """
-    if kind in PICTURES:
+    if kind in FORMATS and FORMATS[kind].flat:
         loaded = read_picture(path, kind, indices=indices)
     else:
         # SimpleITK fills files of other kinds with whatever there is where they are cut off.
@@ -101,7 +78,7 @@ def _read_header(path: Path, kind: str) -> Stored | None:
 def _misnamed(path: Path, kind: str) -> tuple[str, ...]:
     """Tell of a name that promises another format."""
     ending = suffix(path)
-    promised = [name for name, endings in SUFFIXES.items() if ending in endings]
+    promised = [name for name, one in FORMATS.items() if ending in one.endings]
     if not kind or not promised or kind in promised:
         return ()
     return (f"The file is named {ending} but holds {kind}.",)

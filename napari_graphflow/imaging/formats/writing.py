@@ -11,15 +11,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats import load, sniff, suffix
+from napari_graphflow.imaging.formats import load, sniff
+from napari_graphflow.imaging.formats.endings import FLAT, WRITTEN, suffix
 from napari_graphflow.imaging.formats.pictures import write_picture
 from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, in_bytes, pixel_grid
-
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-PICTURES = (".png", ".tif", ".tiff")
-
 
 _OTHER = "Choose NIfTI (.nii.gz), NRRD (.nrrd) or MetaImage (.mha)."
 
@@ -54,9 +49,9 @@ def write(path: Path, image: Loaded) -> None:
 
 def _check_format(path: Path, image: Loaded) -> None:
     ending = suffix(path)
-    if ending not in VOLUMES + PICTURES:
+    if ending not in WRITTEN:
         raise UserError(f"Files of the kind {ending or path.name} cannot be written.", _OTHER)
-    if ending not in PICTURES:
+    if ending not in FLAT:
         return
     spacing, array = image.geometry.spacing[::-1], image.array
     plain = (
@@ -80,7 +75,7 @@ def _storable(path: Path, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _write(path: Path, array: NDArray[Any], image: Loaded) -> None:
-    if suffix(path) in PICTURES:
+    if suffix(path) in FLAT:
         write_picture(path, array, image.geometry.spacing[::-1])
         return
     stored = sitk.GetImageFromArray(array, isVector=image.channels)

@@ -12,12 +12,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.plugin.widgets.layout import browse_button, folded, hint, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import recent, remember
-
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
 
@@ -76,7 +74,7 @@ class DatasetPicker(QWidget):
 
     def dims(self) -> int:
         """Take 2 for pictures and 3 for volumes."""
-        return 2 if self._dataset and self._dataset.file_ending.lower() in PICTURES else 3
+        return 2 if self._dataset and self._dataset.file_ending.lower() in FLAT else 3
 
     def findings_of(self, severity: str) -> list[dict[str, Any]]:
         """Findings of the check, once it has ended."""

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import SUFFIXES, stem
+from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.autosave import saved
 from napari_graphflow.plugin.viewer.layers import (
@@ -329,7 +329,7 @@ class SegmentWidget(Panel):
         )
 
     def _open(self) -> None:
-        patterns = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        patterns = " ".join(f"*{suffix}" for suffix in READ)
         path, _ = QFileDialog.getOpenFileName(
             self, "Open a scan", "", f"Scans and pictures ({patterns});;All files (*)"
         )
@@ -346,7 +346,10 @@ class SegmentWidget(Panel):
         suffix = ".png" if picture else ".nii.gz"
         kinds = "Pictures (*.png *.tif)" if picture else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save mask", str(source.with_name(f"{stem(source)}_mask{suffix}")), kinds
+            self,
+            "Save mask",
+            str(source.with_name(f"{split_ending(source.name)[0]}_mask{suffix}")),
+            kinds,
         )
         if path:
             chosen = Path(path)

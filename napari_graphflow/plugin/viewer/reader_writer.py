@@ -15,10 +15,10 @@ from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error, show_info
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.contents import SUFFIXES
 from napari_graphflow.imaging.dicom.series import has_dicom
 from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.imaging.formats import sniff
+from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.plugin.viewer.autosave import saved_data
 from napari_graphflow.plugin.viewer.layers import image_volume, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image, read_layers
@@ -70,7 +70,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 def _is_ours(path: Path) -> bool:
     # Every folder that is dropped on napari is asked about, so only the first files are looked at.
-    if path.name.lower().endswith(SUFFIXES) or has_dicom(path, MOST_FILES):
+    if path.name.lower().endswith(READ) or has_dicom(path, MOST_FILES):
         return True
     with suppress(UserError, OSError):
         return path.is_file() and sniff(path) != ""

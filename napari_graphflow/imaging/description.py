@@ -1,0 +1,110 @@
+"""What a file or a folder holds as plain data, for ``volumes info``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_graphflow.imaging.contents import Part, format_of, look
+from napari_graphflow.imaging.dicom.series import Series
+from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
+from napari_graphflow.imaging.files import Pathlike, read_labels, read_series
+from napari_graphflow.imaging.volume import Volume
+
+_OVERLAP = "Some segments overlap, so they become {} masks."
+
+
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
+)
+
+
+def describe(path: Pathlike, *, labels: bool = False, like: Volume | None = None) -> dict[str, Any]:
+    """Describe what a file or a folder holds.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    labels, like
+        Whether the file is a mask, and the image that the mask must fit.
+
+    Returns
+    -------
+    dict
+        ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
+        ``type``, ``channels``, ``range`` (smallest and largest number, None if there is none),
+        ``warnings`` and, for DICOM, ``series``. A folder of several series has the fields of its
+        only image, or None. ``problem`` says why nothing can be read, if so; else it is empty.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or if it is no mask that fits.
+    """
+    if labels or like is not None:
+        return {"format": format_of(path) or "other"} | _describe_mask(Path(path), like)
+    contents = look(path)
+    found = {"format": contents.format or "other"}
+    source = contents.parts[0].source
+    if isinstance(source, Volume):
+        return found | _fields(source) | {"problem": ""}
+    listed = [_header(part.source) for part in contents.parts if isinstance(part.source, Series)]
+    return found | _describe_series(contents.parts) | {"series": listed}
+
+
+def _describe_mask(path: Path, like: Volume | None) -> dict[str, Any]:
+    if is_segmentation(path):
+        return _describe_segments(path, like)
+    volume = read_labels(path, like)
+    values = [int(value) for value in np.unique(volume.array)]
+    return _fields(volume) | {"labels": values, "problem": ""}
+
+
+def _describe_series(parts: Sequence[Part]) -> dict[str, Any]:
+    """The fields of the only image of a folder, or of its only segmentation."""
+    series = [part.source for part in parts if isinstance(part.source, Series)]
+    images = [one for one in series if not one.is_segmentation] or series
+    if len(images) > 1:
+        warning = f"The folder holds {len(images)} series; choose one of them."
+        return _UNKNOWN | {"warnings": [warning], "problem": ""}
+    only = images[0]
+    if only.is_segmentation:
+        return _UNKNOWN | _describe_segments(only.files[0], None)
+    if only.problem:
+        return _UNKNOWN | _header(only) | {"problem": "" if only.resamplable else only.problem}
+    return _UNKNOWN | _fields(read_series(only)) | {"problem": ""}
+
+
+def _describe_segments(path: Path, like: Volume | None) -> dict[str, Any]:
+    masks = read_segments(path, like)
+    names = {name: value for _, part in masks for name, value in part.items()}
+    warnings = [_OVERLAP.format(len(masks))] if len(masks) > 1 else []
+    return _fields(masks[0][0]) | {"segments": names, "warnings": warnings, "problem": ""}
+
+
+def _fields(volume: Volume) -> dict[str, Any]:
+    """Shape, geometry, type, range and warnings of a volume."""
+    array = volume.array
+    finite = array if array.dtype.kind in "iub" else array[np.isfinite(array)]
+    names = ("shape", "spacing", "origin", "direction")
+    return {
+        **{name: list(getattr(volume, name)) for name in names},
+        "orientation": volume.orientation,
+        "type": str(array.dtype),
+        "channels": array.shape[-1] if volume.channels else 1,
+        "range": [finite.min().item(), finite.max().item()] if finite.size else None,
+        "warnings": list(volume.warnings),
+    }
+
+
+def _header(series: Series) -> dict[str, Any]:
+    """What the headers of a DICOM series say; nothing of it names a patient."""
+    names = ("description", "modality", "date", "count", "resamplable")
+    return {
+        **{name: getattr(series, name) for name in names},
+        **{name: list(getattr(series, name)) for name in ("shape", "spacing")},
+        "warnings": [] if series.is_segmentation else list(series.warnings),
+        "readable": not series.problem or series.is_segmentation,
+    }
