@@ -9,8 +9,11 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 import napari_graphflow
@@ -51,6 +54,48 @@ def submodules(package: str) -> list[str]:
     """Names of all modules of the package, found without importing any of them."""
     paths = [str(Path(path, *package.split(".")[1:])) for path in napari_graphflow.__path__]
     return [package, *(module.name for module in pkgutil.walk_packages(paths, f"{package}."))]
+
+
+def circle(modules: Iterable[str], imported_by: Callable[[str], Iterable[str]]) -> list[str]:
+    """The first circle of modules that import each other, late imports included; empty if none."""
+    try:
+        TopologicalSorter({module: imported_by(module) for module in modules}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_two_files_import_each_other() -> None:
+    graph = grimp.build_graph("napari_graphflow", exclude_type_checking_imports=True)
+    assert len(graph.modules) > 100, "the modules were not found"
+    assert circle(graph.modules, graph.find_modules_directly_imported_by) == []
+
+
+def test_a_circle_of_three_files_is_found() -> None:
+    imports = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert set(circle(imports, imports.__getitem__)) == {"a", "b", "c"}
+
+
+def test_only_rooms_stand_beside_the_three_modules_at_the_top() -> None:
+    top = CHECKOUT / "napari_graphflow"
+    assert {path.name for path in top.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
+    folders = {path.name for path in top.iterdir() if path.is_dir()} - {"__pycache__"}
+    layers = " | ".join(CONTRACTS["Layers"]["layers"]).split(" | ")
+    rooms = {layer for layer in layers if not layer.startswith("(")} - {"__main__", "errors"}
+    assert folders == rooms
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    files = [*(CHECKOUT / "napari_graphflow").rglob("*.py"), *(CHECKOUT / "tests").rglob("*.py")]
+    lengths = {file: len(file.read_text("utf-8").splitlines()) for file in files}
+    assert [str(file) for file, length in lengths.items() if length > 400] == []
+
+
+def test_tests_lie_in_folders_named_after_rooms() -> None:
+    here = CHECKOUT / "tests"
+    folders = {path.parent.relative_to(here).parts[:1] for path in here.rglob("test_*.py")}
+    rooms = {(path.name,) for path in (CHECKOUT / "napari_graphflow").iterdir() if path.is_dir()}
+    assert folders - {()} <= rooms
 
 
 def test_the_fresh_interpreter_sees_a_heavy_import() -> None:
