@@ -149,10 +149,12 @@ def _write_pages(
         picture = _pictures(dataset, image, reference, masks, maps)
         picture.save(out / f"{case.name}.png")
         sections.append((case.name, " ".join(maps.notes), picture))
+    provenance = models["student"].card.provenance
+    assert provenance is not None
     facts = {
         "Data": f"{dataset.name}, a phantom computed from formulas",
-        "Labelled cases": models["student"].card.provenance["labelled_cases"],
-        "Unlabelled cases": models["student"].card.provenance["unlabelled_cases"],
+        "Labelled cases": provenance.labelled_cases,
+        "Unlabelled cases": provenance.unlabelled_cases,
         "Test cases": len(dataset.labelled("test")),
         "Command": "napari-graphflow demo",
     }

@@ -1,46 +1,55 @@
-"""``model.json`` of a saved model, and the preprocessing that belongs to it."""
+"""``model.json`` of a saved model, and where the model comes from."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from napari_graphflow.config.preprocessing import Dims, Preprocessing
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
 
 
-def _number(value: Any) -> Any:
-    """Take a number from the command line, where everything is text."""
-    return int(value) if isinstance(value, str) and value.isdigit() else value
-
-
-Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
-
-
-class Preprocessing(Frozen):
-    """From a volume as stored to the array that a network sees; kept inside the saved model.
+class TeacherRecord(Frozen):
+    """The teacher of a student.
 
     Parameters
     ----------
-    spacing
-        Voxel size in mm, in the order of the array's axes (z, y, x or y, x), to which every
-        image is resampled; 0 keeps that axis, None keeps the spacing of each image.
-    intensity
-        ``ct_window`` clips to `window` and scales to 0..1, with the same bounds for every
-        patient; ``percentile`` scales the 0.5 and 99.5 percentile of each case to 0..1;
-        ``zscore`` gives each case mean 0 and standard deviation 1, after clipping to the same
-        percentiles; ``range`` divides by the largest value of the stored integer type
-        (photographs).
-    window
-        Lower and upper bound in HU for ``ct_window``.
-    size
-        In-plane size (y, x) in pixels to which 2D pictures are resized; None keeps their size.
+    name
+        Its name.
+    sha256
+        Of its weights.
     """
 
-    spacing: tuple[float, ...] | None = None
-    intensity: Literal["ct_window", "percentile", "zscore", "range"] = "zscore"
-    window: tuple[float, float] = (-160.0, 240.0)
-    size: tuple[int, int] | None = None
+    name: str
+    sha256: str
+
+
+class Provenance(Frozen):
+    """Where a model comes from that was trained here.
+
+    Parameters
+    ----------
+    dataset
+        Name of the dataset.
+    labelled_cases, unlabelled_cases
+        How many training cases were used with and without their masks.
+    run
+        What was asked for.
+    teacher
+        Of a distilled student.
+    best_validation_dice
+        Mean Dice on the validation cases of the weights that were kept; None where there was
+        nothing to validate on.
+    """
+
+    dataset: str
+    labelled_cases: int
+    unlabelled_cases: int
+    run: DistillationConfig | TrainingConfig
+    teacher: TeacherRecord | None = None
+    best_validation_dice: float | None = None
 
 
 class ModelCard(Frozen):
@@ -62,7 +71,7 @@ class ModelCard(Frozen):
     patch_size: tuple[int, ...]
     preprocessing: Preprocessing
     parameters: int = 0
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    provenance: Provenance | None = None
 
 
 def read_model_card(folder: Path) -> ModelCard:

@@ -15,7 +15,7 @@ from napari_graphflow.config.methods import (
     GraphFlowOptions,
     MethodName,
 )
-from napari_graphflow.config.model_card import Dims, Preprocessing
+from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.settings import Frozen
 
 #: ``cuda`` is any GPU, ``cuda:1`` the second.

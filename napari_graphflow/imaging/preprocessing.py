@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from napari_graphflow.config.model_card import Preprocessing
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 

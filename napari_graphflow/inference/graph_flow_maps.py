@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.graph_flow.loss import (
     VariationGraph,
     patch_energy,
@@ -185,16 +186,16 @@ def _scaled(volume: Volume, energy: float) -> Volume:
 
 def _is_teacher(teacher: Model, student: Model) -> bool:
     """Whether the student was distilled from this teacher by Graph Flow."""
-    provenance = student.card.provenance
-    if provenance.get("run", {}).get("method") != "graph_flow":
+    made = student.card.provenance
+    if made is None or made.teacher is None or not isinstance(made.run, DistillationConfig):
         return False
-    return bool(provenance.get("teacher_sha256") == weights_hash(teacher.folder))
+    return made.run.method == "graph_flow" and made.teacher.sha256 == weights_hash(teacher.folder)
 
 
 def _options(student: Model) -> GraphFlowOptions:
-    run = student.card.provenance.get("run", {})
-    if run.get("method") == "graph_flow":
-        return GraphFlowOptions.model_validate(run["graph_flow"])
+    run = student.card.provenance.run if student.card.provenance else None
+    if isinstance(run, DistillationConfig) and run.method == "graph_flow":
+        return run.graph_flow
     return GraphFlowOptions(normalise="each")
 
 

@@ -25,7 +25,7 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_graphflow.config.model_card import Preprocessing
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import IGNORE

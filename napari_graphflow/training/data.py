@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard, Provenance, TeacherRecord
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, Dataset, Split, data_files
 from napari_graphflow.dataset.fingerprint import fingerprint
@@ -162,12 +163,12 @@ def warn_of_other_labels(
 
     The semi-supervised paradigm has a teacher that knows the labelled subset alone.
     """
-    run = card.provenance.get("run", {})
-    if run.get("dataset") != str(config.dataset):
+    run = card.provenance.run if card.provenance else None
+    if run is None or run.dataset != config.dataset:
         return
     masks = dataset.labelled("train")
-    count, seed = run.get("labelled"), run.get("seed", 0)
-    known = masks if count is None or count > len(masks) else choose_labelled(masks, count, seed)
+    every = run.labelled is None or run.labelled > len(masks)
+    known = masks if every else choose_labelled(masks, run.labelled, run.seed)
     here = {case.name for case in choose_labelled(masks, config.labelled, config.seed)}
     others = sum(case.name not in here for case in known)
     if others:
@@ -180,9 +181,12 @@ def warn_of_other_labels(
 
 
 def make_card(
-    config: TrainingConfig, data: TrainingData, role: Literal["teacher", "student"]
+    config: TrainingConfig,
+    data: TrainingData,
+    role: Literal["teacher", "student"],
+    teacher: TeacherRecord | None = None,
 ) -> ModelCard:
-    """Describe the model that a run will leave."""
+    """Describe the model that a run will leave, and its teacher if it has one."""
     dataset = data.dataset
     return ModelCard(
         name=config.name or f"{dataset.name} {config.network} {role}",
@@ -194,12 +198,13 @@ def make_card(
         classes=dataset.classes,
         patch_size=data.patch_size,
         preprocessing=data.preprocessing,
-        provenance={
-            "dataset": dataset.name,
-            "labelled_cases": len(data.labelled),
-            "unlabelled_cases": len(data.unlabelled),
-            "run": json.loads(config.model_dump_json()),
-        },
+        provenance=Provenance(
+            dataset=dataset.name,
+            labelled_cases=len(data.labelled),
+            unlabelled_cases=len(data.unlabelled),
+            run=config,
+            teacher=teacher,
+        ),
     )
 
 

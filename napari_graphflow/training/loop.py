@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.distillation.method import Record, build_method
@@ -98,7 +99,7 @@ def distill(
     _limit_threads(config)
     teacher = load_model(config.teacher)
     # Of the weights that teach: the folder may hold others when the run ends.
-    source = {"teacher": teacher.card.name, "teacher_sha256": weights_hash(config.teacher)}
+    source = TeacherRecord(name=teacher.card.name, sha256=weights_hash(config.teacher))
     if teacher.card.dims != config.dims:
         raise UserError(
             f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is to be "
@@ -118,9 +119,7 @@ def distill(
         )
         check_channels(teacher.card, data)
         yield from warn_of_other_labels(teacher.card, config, data.dataset)
-        card = make_card(config, data, "student")
-        card = card.model_copy(update={"provenance": card.provenance | source})
-        run = Run(config, folder, data, card, teacher)
+        run = Run(config, folder, data, make_card(config, data, "student", source), teacher)
         yield from _fit_into_memory(run, lighter)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.config.model_card import Preprocessing
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import MULTIPLE

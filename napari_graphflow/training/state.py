@@ -58,16 +58,17 @@ class Run:
         best = self.folder / BEST
         if best.is_file():
             load_weights(network, best)
-        provenance = self.card.provenance | {
-            "best_validation_dice": self.best if self.best >= 0 else None
-        }
+        assert self.card.provenance is not None
+        score = self.best if self.best >= 0 else None
         extras: dict[str, nn.Module] = {}
         if self.method is not None and any(True for _ in self.method.parameters()):
             extras[METHOD] = self.method
         card = self.card.model_copy(
             update={
                 "parameters": sum(p.numel() for p in network.parameters()),
-                "provenance": provenance,
+                "provenance": self.card.provenance.model_copy(
+                    update={"best_validation_dice": score}
+                ),
             }
         )
         save_model(self.folder / MODEL, card, network, extras)

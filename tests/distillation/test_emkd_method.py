@@ -8,7 +8,8 @@ import torch
 from training_cases import metrics
 
 from napari_graphflow.config.methods import EMKDOptions
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError

@@ -12,7 +12,8 @@ from torch import Tensor
 from training_cases import PATCH, distillation, metrics
 
 from napari_graphflow.config.methods import AdversarialOptions, GraphFlowOptions
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.graph_flow.loss import graph_flow_loss, variation_graph
 from napari_graphflow.distillation.graph_flow.method import GraphFlow

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import (
     prepare,

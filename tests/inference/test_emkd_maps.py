@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.distillation.emkd.losses import (
     affinity_matrix,
     importance_map,

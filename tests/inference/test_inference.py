@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.graph_flow_maps import variation_maps

@@ -11,7 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.worker.client import InferenceWorker, Reply

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import NETWORKS
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import import_model, load_model
 from napari_graphflow.models.size import count_parameters

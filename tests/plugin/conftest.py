@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.view import JobsView

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from training_cases import PATCH, assert_equal_weights, distillation, metrics, training
 
 from napari_graphflow.config.methods import METHODS, AdversarialOptions, GraphFlowOptions
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.distillation.method import Method, build_method
 from napari_graphflow.imaging.files import read_volume, write_volume
@@ -159,7 +160,7 @@ def test_graph_flow_uses_every_term(blobs, teacher, tmp_path):
     model = load_model(tmp_path / "artifacts" / "model")
     assert model.card.role == "student"
     assert model.card.preprocessing == load_model(teacher).card.preprocessing
-    assert model.card.provenance["unlabelled_cases"] == 3
+    assert model.card.provenance.unlabelled_cases == 3
     assert (model.folder / "method.safetensors").is_file()
     assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
 

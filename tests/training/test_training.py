@@ -40,8 +40,8 @@ def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tm
     model = load_model(tmp_path / "artifacts" / "model")
     assert model.card.role == "teacher"
     assert model.card.classes == {"background": 0, "organ": 1, "lesion": 2}
-    assert model.card.provenance["labelled_cases"] == 2
-    assert model.card.provenance["best_validation_dice"] == max(scores["dice"])
+    assert model.card.provenance.labelled_cases == 2
+    assert model.card.provenance.best_validation_dice == max(scores["dice"])
     assert not (tmp_path / "cache").exists()
 
 

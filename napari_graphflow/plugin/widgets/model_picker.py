@@ -113,7 +113,7 @@ class ModelPicker(QWidget):
             self.about.hide()
             return
         trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
-        score = card.provenance.get("best_validation_dice")
+        score = card.provenance.best_validation_dice if card.provenance else None
         parts = [card.role, f"{card.dims}D", f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
         self.about.setText(" · ".join(parts))
