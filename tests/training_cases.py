@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.models.saved import load_model
+from napari_graphflow.networks.taps import Output
 
 PATCH = (16, 16, 16)
 
@@ -24,6 +26,10 @@ def distillation(dataset: Path, teacher: Path, **changes: object) -> Distillatio
     settings = {"network": "enet", "width": 8, "teacher": teacher, "graph_flow": options}
     base = training(dataset).model_dump(exclude={"name"})
     return DistillationConfig(**(base | settings | changes))
+
+
+def shapes(student: Output, teacher: Output) -> PairShapes:
+    return PairShapes(student=student.shapes(), teacher=teacher.shapes())
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -26,6 +26,28 @@ class TeacherRecord(Frozen):
     sha256: str
 
 
+class OutputShapes(Frozen):
+    """Shapes of what a network returns for one image.
+
+    Parameters
+    ----------
+    logits
+        (1, classes, *spatial).
+    taps
+        (1, C, *spatial) of each feature map, by name.
+    """
+
+    logits: tuple[int, ...]
+    taps: dict[str, tuple[int, ...]]
+
+
+class PairShapes(Frozen):
+    """Shapes of student and teacher, from which the sizes of a method's own modules follow."""
+
+    student: OutputShapes
+    teacher: OutputShapes
+
+
 class Provenance(Frozen):
     """Where a model comes from that was trained here.
 
@@ -37,8 +59,8 @@ class Provenance(Frozen):
         How many training cases were used with and without their masks.
     run
         What was asked for.
-    teacher
-        Of a distilled student.
+    teacher, shapes
+        Of a distilled student; the second with `run` is all that its method is built from.
     best_validation_dice
         Mean Dice on the validation cases of the weights that were kept; None where there was
         nothing to validate on.
@@ -49,6 +71,7 @@ class Provenance(Frozen):
     unlabelled_cases: int
     run: DistillationConfig | TrainingConfig
     teacher: TeacherRecord | None = None
+    shapes: PairShapes | None = None
     best_validation_dice: float | None = None
 
 

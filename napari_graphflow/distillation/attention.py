@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, normalize
 
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Method, check_taps
 from napari_graphflow.errors import UserError
@@ -63,12 +64,10 @@ TAPS = ("lo", "hi")
 class AttentionTransfer(Method):
     """The student looks where the teacher looks (Zagoruyko and Komodakis, ICLR 2017)."""
 
-    def __init__(self, config: DistillationConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
+        super().__init__(config, shapes)
+        check_taps(shapes, TAPS)
         self.weights = {"attention": config.attention.weight}
-
-    def build(self, student: Output, teacher: Output) -> None:
-        check_taps(student, teacher, TAPS)
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in TAPS]

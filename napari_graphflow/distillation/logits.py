@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Method
 from napari_graphflow.errors import UserError
@@ -108,8 +109,8 @@ def _check(student: Tensor, teacher: Tensor) -> None:
 class LogitsDistillation(Method):
     """Hinton's distillation of softened predictions, pixel by pixel."""
 
-    def __init__(self, config: DistillationConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
+        super().__init__(config, shapes)
         self.weights = {"logits": config.logits_weight}
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:

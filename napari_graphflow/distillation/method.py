@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import Output
@@ -25,6 +26,9 @@ class Outputs(Protocol):
 class Method(nn.Module):
     """What a method does besides its mathematics.
 
+    Its own modules are made when it is, their sizes follow from `shapes`: so a saved student's
+    method is built again from the card alone, and takes back their weights.
+
     Attributes
     ----------
     weights
@@ -39,13 +43,10 @@ class Method(nn.Module):
     weights: dict[str, float]
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
-    def __init__(self, config: DistillationConfig) -> None:
+    def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.shapes = config, shapes
         self.adapters = nn.ModuleDict()
-
-    def build(self, student: Output, teacher: Output) -> None:
-        """Make the method's own modules, whose sizes follow from one output of each network."""
 
     def prepare(
         self,
@@ -103,7 +104,7 @@ class Method(nn.Module):
         """Train what is trained against the student, such as a discriminator; named losses."""
         return {}
 
-    def facts(self, student: Output) -> dict[str, float]:
+    def facts(self, student: Output, teacher: Output) -> dict[str, float]:
         """Numbers about a batch that are worth a curve now and then."""
         return {}
 
@@ -118,9 +119,9 @@ class Method(nn.Module):
         self.adapters.requires_grad_(True).train()
 
 
-def check_taps(student: Output, teacher: Output, names: Iterable[str]) -> None:
+def check_taps(shapes: PairShapes, names: Iterable[str]) -> None:
     """Refuse networks that lack a tap of a method."""
-    for role, output in (("student", student), ("teacher", teacher)):
+    for role, output in (("student", shapes.student), ("teacher", shapes.teacher)):
         if missing := sorted(set(names) - set(output.taps)):
             raise UserError(
                 f"The {role} has no tap {missing[0]}, which this method needs.",
@@ -129,8 +130,14 @@ def check_taps(student: Output, teacher: Output, names: Iterable[str]) -> None:
             )
 
 
-def build_method(config: DistillationConfig) -> Method:
-    """Build the method that a configuration names."""
+def build_method(config: DistillationConfig, shapes: PairShapes) -> Method:
+    """Build the method that a configuration names, for networks of such outputs.
+
+    Raises
+    ------
+    UserError
+        If a network lacks a tap, or the two do not fit together.
+    """
     module, name = METHODS[config.method].path.split(":")
-    method: Method = getattr(import_module(module), name)(config)
+    method: Method = getattr(import_module(module), name)(config, shapes)
     return method

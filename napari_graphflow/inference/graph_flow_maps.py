@@ -5,13 +5,11 @@ property of the tissue, and none of them is a picture of the paper (design choic
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig
@@ -21,16 +19,18 @@ from napari_graphflow.distillation.graph_flow.loss import (
     variation_graph,
 )
 from napari_graphflow.distillation.graph_flow.maps import to_input_grid, variation_map
-from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser
+from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import Cancelled, Progress, over_windows
 from napari_graphflow.models.compatibility import check_fits
-from napari_graphflow.models.saved import METHOD, Model, weights_hash
+from napari_graphflow.models.methods import load_method
+from napari_graphflow.models.saved import Model, weights_hash
 from napari_graphflow.networks.taps import Output, strides_of
 
-Encode = Callable[[Output], tuple[Tensor, Tensor]]
+#: The pair of taps that is drawn.
+TAPS = ("encoder", "decoder")
 
 
 #: The variation graphs of one or two networks for a batch of windows.
@@ -106,39 +106,43 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
     note
         What is to be known about them.
     """
-    options = _options(student)
-    adapters, paraphrasers = _adapters(student.folder), _paraphrasers(student.folder)
-    if not _is_teacher(teacher, student) or bool(paraphrasers) != bool(options.paraphraser_steps):
+    method = load_method(student)
+    if not isinstance(method, GraphFlow) or not method.pairs or not _is_teacher(teacher, student):
         return None, (
             "This student was not distilled from this teacher by Graph Flow, so the channels of "
             "the two maps are not matched."
         )
-    adapt = _through(adapters)
-    encode = _through({tap: part.encoder for tap, part in paraphrasers.items()})
 
     def graphs(windows: Tensor) -> list[VariationGraph]:
-        theirs = _graph(encode(teacher.module.to(windows.device)(windows)), options)
-        peaks_of = theirs if options.peaks == "teacher" else None
-        return [_graph(adapt(student.module(windows)), options, peaks_of), theirs]
+        outputs = student.module(windows), teacher.module.to(windows.device)(windows)
+        return list(method.graphs(*outputs, method.pairs[0]))
 
     notes = []
-    if paraphrasers:
+    if method.paraphrasers:
         notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
-    if options.peaks == "teacher":
+    if method.options.peaks == "teacher":
         notes.append("The student is drawn at the places where its teacher's channels peak.")
     return graphs, " ".join(notes)
 
 
 def _alone(model: Model, options: GraphFlowOptions) -> Graphs:
     """The graph of one network, at its own peaks."""
-    adapt = _through(_adapters(model.folder))
-    return lambda windows: [_graph(adapt(model.module(windows)), options)]
+    method = load_method(model)
 
+    def graphs(windows: Tensor) -> list[VariationGraph]:
+        output: Output = model.module(windows)
+        if not set(TAPS) <= set(output.taps):
+            raise UserError(
+                "The network has no tap called encoder or decoder, so no variation map can be "
+                "drawn.",
+                "Name its taps when it is imported.",
+            )
+        encoder, decoder = (output.taps[tap] for tap in TAPS)
+        if isinstance(method, GraphFlow):
+            encoder, decoder = method.student_taps(output, TAPS)
+        return [variation_graph(encoder, decoder, options.patch, mode=options.salience)]
 
-def _graph(
-    taps: tuple[Tensor, Tensor], options: GraphFlowOptions, peaks_of: VariationGraph | None = None
-) -> VariationGraph:
-    return variation_graph(*taps, options.patch, mode=options.salience, peaks_of=peaks_of)
+    return graphs
 
 
 def _maps(
@@ -185,11 +189,10 @@ def _scaled(volume: Volume, energy: float) -> Volume:
 
 
 def _is_teacher(teacher: Model, student: Model) -> bool:
-    """Whether the student was distilled from this teacher by Graph Flow."""
     made = student.card.provenance
-    if made is None or made.teacher is None or not isinstance(made.run, DistillationConfig):
+    if made is None or made.teacher is None:
         return False
-    return made.run.method == "graph_flow" and made.teacher.sha256 == weights_hash(teacher.folder)
+    return made.teacher.sha256 == weights_hash(teacher.folder)
 
 
 def _options(student: Model) -> GraphFlowOptions:
@@ -197,64 +200,3 @@ def _options(student: Model) -> GraphFlowOptions:
     if isinstance(run, DistillationConfig) and run.method == "graph_flow":
         return run.graph_flow
     return GraphFlowOptions(normalise="each")
-
-
-def _taps(output: Output) -> tuple[Tensor, Tensor]:
-    if not {"encoder", "decoder"} <= set(output.taps):
-        raise UserError(
-            "The network has no tap called encoder or decoder, so no variation map can be drawn.",
-            "Name its taps when it is imported.",
-        )
-    return output.taps["encoder"], output.taps["decoder"]
-
-
-def _through(layers: Mapping[str, nn.Module]) -> Encode:
-    """Taps after the layer that the method put on each, where it put one."""
-
-    def encode(output: Output) -> tuple[Tensor, Tensor]:
-        encoder, decoder = _taps(output)
-        for tap in ("encoder", "decoder"):
-            if tap in layers:
-                layers[tap].to(encoder.device)
-        return (
-            layers["encoder"](encoder) if "encoder" in layers else encoder,
-            layers["decoder"](decoder) if "decoder" in layers else decoder,
-        )
-
-    return encode
-
-
-def _paraphrasers(folder: Path) -> dict[str, Paraphraser]:
-    """The paraphrasers saved beside a student; none if it was distilled by another method."""
-    found: dict[str, Paraphraser] = {}
-    for tap, state in _saved(folder, "paraphrasers").items():
-        # The second layer of the encoder leads from the teacher's to the student's channels.
-        narrow, wide, *kernel = state["encoder.2.weight"].shape
-        found[tap] = Paraphraser(wide, narrow, len(kernel))
-        found[tap].load_state_dict(state)
-        found[tap].eval().requires_grad_(False)
-    return found
-
-
-def _adapters(folder: Path) -> dict[str, nn.Module]:
-    """The 1x1 convolutions of a student whose taps differ in width."""
-    found: dict[str, nn.Module] = {}
-    for tap, state in _saved(folder, "adapters").items():
-        narrow, wide, *kernel = state["weight"].shape
-        convolution = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
-        found[tap] = convolution(wide, narrow, kernel_size=1)
-        found[tap].load_state_dict(state)
-        found[tap].requires_grad_(False)
-    return found
-
-
-def _saved(folder: Path, owner: str) -> dict[str, dict[str, Tensor]]:
-    """States of the method's modules under `owner`, by tap."""
-    path = folder / METHOD
-    states: dict[str, dict[str, Tensor]] = {}
-    for name, value in (load_file(path) if path.is_file() else {}).items():
-        first, _, rest = name.partition(".")
-        if first == owner:
-            tap, _, parameter = rest.partition(".")
-            states.setdefault(tap, {})[parameter] = value
-    return states

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_graphflow.config.model_card import OutputShapes
 from napari_graphflow.errors import UserError
 
 
@@ -35,6 +36,14 @@ class Output(NamedTuple):
 
     logits: Tensor
     taps: dict[str, Tensor]
+
+    def shapes(self) -> OutputShapes:
+        """Shapes of the first image's logits and taps."""
+        one = self.first(1)
+        return OutputShapes(
+            logits=tuple(one.logits.shape),
+            taps={name: tuple(tap.shape) for name, tap in one.taps.items()},
+        )
 
     def first(self, count: int) -> "Output":
         """Keep the first images of the batch."""

@@ -19,7 +19,7 @@ from torch import nn
 from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.distillation.method import Record, build_method
+from napari_graphflow.distillation.method import Record
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
 from napari_graphflow.models.compatibility import check_classes
@@ -155,14 +155,12 @@ def _fit_into_memory(run: Run, lighter: bool) -> Iterator[Record]:
 
 def _with_setting(run: Run, setting: Setting) -> Run:
     config = run.config.model_copy(update={"batch_size": setting.batch_size})
-    method = build_method(config) if isinstance(config, DistillationConfig) else None
     patch = setting.patch_size
     return replace(
         run,
         config=config,
         data=replace(run.data, patch_size=patch),
         card=run.card.model_copy(update={"patch_size": patch}),
-        method=method,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Record, build_method
 from napari_graphflow.models.saved import Model, build_network
@@ -44,22 +45,26 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
     student = build_network(teacher.card.model_copy(update=fresh)).eval()
     sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
-    with torch.no_grad():
-        build_method(config).build(student(image), teacher.module(image))
+    build_method(config, _shapes(student, teacher.module, image))
 
 
 def build_modules(
     run: Run, network: nn.Module, batches: Batches, fabric: Fabric
 ) -> list[nn.Parameter]:
-    """Build the method's own modules; gives those that are trained with the student."""
-    if run.teacher is None or run.method is None:
+    """Build the method; gives the weights that are trained with the student."""
+    if run.teacher is None or not isinstance(run.config, DistillationConfig):
         return []
-    images = batches(0).images[:1]
     network.eval()
-    with torch.no_grad():
-        run.method.build(network(images), run.teacher.module(images))
+    shapes = _shapes(network, run.teacher.module, batches(0).images[:1])
     network.train()
-    return list(run.method.to(fabric.device).adapters.parameters())
+    run.method = build_method(run.config, shapes).to(fabric.device)
+    return list(run.method.adapters.parameters())
+
+
+@torch.no_grad()
+def _shapes(student: nn.Module, teacher: nn.Module, image: Tensor) -> PairShapes:
+    outputs: list[Output] = [student(image), teacher(image)]
+    return PairShapes(student=outputs[0].shapes(), teacher=outputs[1].shapes())
 
 
 @dataclass(frozen=True)

@@ -61,13 +61,16 @@ class Run:
         assert self.card.provenance is not None
         score = self.best if self.best >= 0 else None
         extras: dict[str, nn.Module] = {}
-        if self.method is not None and any(True for _ in self.method.parameters()):
+        if self.method is not None and self.method.state_dict():
             extras[METHOD] = self.method
         card = self.card.model_copy(
             update={
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "provenance": self.card.provenance.model_copy(
-                    update={"best_validation_dice": score}
+                    update={
+                        "best_validation_dice": score,
+                        "shapes": self.method and self.method.shapes,
+                    }
                 ),
             }
         )

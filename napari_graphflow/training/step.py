@@ -44,7 +44,7 @@ def _step(
         found |= run.method.labelled_terms(output.first(n), lesson.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if watched:
-            facts = run.method.facts(output) | gradient_norms(terms, student, fabric)
+            facts = run.method.facts(output, lesson) | gradient_norms(terms, student, fabric)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
         worst = next((n for n, t in terms.items() if not torch.isfinite(t)), "total")

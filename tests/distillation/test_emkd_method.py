@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_cases import metrics
+from training_cases import metrics, shapes
 
 from napari_graphflow.config.methods import EMKDOptions
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.distillation.emkd.method import TAPS
 from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import IGNORE
@@ -107,7 +108,7 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size
             config = DistillationConfig(
                 dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=dims
             )
-            method = build_method(config)
+            method = build_method(config, shapes(*outputs))
             terms = method.terms(*outputs, torch.ones(2, *size))
             found.append(terms | method.labelled_terms(*outputs, labels))
     assert found[0].keys() == method.weights.keys()
@@ -125,7 +126,8 @@ def test_prediction_maps_leave_out_what_the_labels_say_to_ignore(preset, heard):
     weight = torch.ones(2, 8, 8)
     weight[0, :4] = 0
     strange = torch.where(weight[:, None] > 0, teacher, strange)
-    method = build_method(config)
+    taps = dict.fromkeys(TAPS, student)
+    method = build_method(config, shapes(Output(student, taps), Output(teacher, taps)))
     first, second = (
         method.terms(Output(student, {}), Output(answer, {}), weight)["prediction_maps"]
         for answer in (teacher, strange)
@@ -138,7 +140,6 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
     config = DistillationConfig(
         dataset=Path(), teacher=Path(), method="emkd", emkd=EMKDOptions(preset=preset), dims=2
     )
-    method = build_method(config)
     torch.manual_seed(0)
     student, teacher = build("enet", 1, 3, 2, 8), build("unet", 1, 3, 2, 4).eval()
     images = torch.rand(2, 1, 37, 50)
@@ -147,7 +148,7 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
     for label in (0, 1, IGNORE):
         labels = torch.full((2, 37, 50), label)
         output = student(images)
-        method.build(output, lesson)
+        method = build_method(config, shapes(output, lesson))
         found = method.terms(output, lesson, torch.ones(2, 37, 50))
         found |= method.labelled_terms(output, lesson, labels)
         assert found["region_affinity"] == 0
@@ -159,9 +160,9 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
 
 
 def test_networks_without_the_taps_of_a_method_are_refused(blobs, teacher):
-    method = build_method(emkd(blobs, teacher))
+    config = emkd(blobs, teacher)
     whole = build("unet", 1, 3, 2, 4)(torch.rand(1, 1, 32, 32))
     bare = Output(whole.logits, {})
     for role, pair in (("student", (bare, whole)), ("teacher", (whole, bare))):
         with pytest.raises(UserError, match=f"The {role} has no tap hi"):
-            method.build(*pair)
+            build_method(config, shapes(*pair))

@@ -9,7 +9,7 @@ import torch
 from monai.networks.nets import DynUNet
 from safetensors.torch import save_file
 from torch import Tensor
-from training_cases import PATCH, distillation, metrics
+from training_cases import PATCH, distillation, metrics, shapes
 
 from napari_graphflow.config.methods import AdversarialOptions, GraphFlowOptions
 from napari_graphflow.config.model_card import ModelCard
@@ -47,8 +47,7 @@ def output(seed: int, cells: int = 8, channels: int = 3, spread: float = 1.0) ->
 def method(student: Output, teacher: Output, **options: object) -> GraphFlow:
     chosen = GraphFlowOptions(**({"paraphraser_steps": 0, "tap_pairs": 2} | options))
     config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, graph_flow=chosen)
-    made = GraphFlow(config)
-    made.build(student, teacher)
+    made = GraphFlow(config, shapes(student, teacher))
     list(made.prepare(lambda _: teacher, [teacher], [teacher]))
     return made
 
@@ -115,8 +114,7 @@ def test_a_discriminator_that_sees_no_numbers_ends_the_run():
         dataset=Path(), teacher=Path(), dims=2, adversarial=adversarial,
         graph_flow=GraphFlowOptions(paraphraser_steps=0),
     )  # fmt: skip
-    made = GraphFlow(config)
-    made.build(student, teacher)
+    made = GraphFlow(config, shapes(student, teacher))
     with pytest.raises(FloatingPointError, match="discriminator"):
         made.after_step(student, Output(teacher.logits * torch.nan, teacher.taps))
 

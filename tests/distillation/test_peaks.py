@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_graph_flow import slow_losses, slow_patch, taps, worked_example
+from training_cases import shapes
 
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig
@@ -135,15 +136,15 @@ def outputs(sizes, channels=3):
     return made
 
 
-def method(**options):
+def method(student, teacher, **options):
     chosen = GraphFlowOptions(**options)
-    return GraphFlow(DistillationConfig(dataset=Path(), teacher=Path(), dims=2, graph_flow=chosen))
+    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, graph_flow=chosen)
+    return GraphFlow(config, shapes(student, teacher))
 
 
 def test_energy_is_the_mean_over_the_training_images_however_they_are_batched():
     batches = outputs((2, 2, 1))
-    flow = method(paraphraser_steps=0)
-    flow.build(batches[0], batches[0])
+    flow = method(batches[0], batches[0], paraphraser_steps=0)
     records = list(flow.prepare(lambda _: batches[0], batches, []))
     told = {r["name"]: r["value"] for r in records if r["event"] == "metric"}
     assert [r["step"] for r in records if r["event"] == "progress"] == [1, 2, 3]
@@ -162,13 +163,11 @@ def test_energy_is_the_mean_over_the_training_images_however_they_are_batched():
 def test_reconstruction_is_told_of_held_out_cases_only():
     torch.manual_seed(0)
     training, held_out = outputs((2, 2)), outputs((2, 1))
-    flow = method(paraphraser_steps=2)
-    flow.build(training[0], training[0])
+    flow = method(training[0], training[0], paraphraser_steps=2)
     names = [r.get("name") for r in flow.prepare(lambda _: training[0], training, [])]
     assert "graph/energy_encoder" in names
     assert not any("r2" in str(name) for name in names)
-    flow = method(paraphraser_steps=2)
-    flow.build(training[0], training[0])
+    flow = method(training[0], training[0], paraphraser_steps=2)
     records = list(flow.prepare(lambda _: training[0], training, held_out))
     told = {r["name"]: r for r in records if "r2" in r.get("name", "")}
     assert set(told) == {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
@@ -184,12 +183,10 @@ def test_reconstruction_is_told_of_held_out_cases_only():
 
 def test_taps_of_unequal_strides_are_told():
     student, teacher = outputs((2, 2))
-    flow = method(paraphraser_steps=0)
-    flow.build(student, teacher)
+    flow = method(student, teacher, paraphraser_steps=0)
     assert not [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
     finer = {name: tap.repeat_interleave(2, 2) for name, tap in student.taps.items()}
-    flow = method(paraphraser_steps=0)
-    flow.build(Output(student.logits, finer), teacher)
+    flow = method(Output(student.logits, finer), teacher, paraphraser_steps=0)
     (told,) = [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
     assert told["event"] == "warning"
     assert "encoder and decoder have another resolution" in told["text"]
@@ -198,14 +195,12 @@ def test_taps_of_unequal_strides_are_told():
 @pytest.mark.parametrize("peaks", ["own", "teacher"])
 def test_a_student_that_answers_every_image_alike_is_found_out(peaks):
     one, *others = outputs((1,) * 40)
-    flow = method(paraphraser_steps=0, peaks=peaks)
-    flow.build(one, one)
+    flow = method(one, one, paraphraser_steps=0, peaks=peaks)
 
     def constant(*parts):
         taps = {name: torch.cat([part.taps[name] for part in parts]) for name in one.taps}
         batch = Output(torch.cat([part.logits for part in parts]), taps)
-        flow.terms(batch, batch, torch.ones(len(parts), 12, 10))
-        return flow.facts(batch).get("graph/constant")
+        return flow.facts(batch, batch).get("graph/constant")
 
     assert constant(one, one, one) == pytest.approx(1)
     swapped = Output(one.logits, {"encoder": one.taps["decoder"], "decoder": one.taps["encoder"]})

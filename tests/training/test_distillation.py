@@ -43,7 +43,7 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         return lambda *arguments: used.append(make(*arguments)) or used[-1]
 
     monkeypatch.setattr("napari_graphflow.training.loop.load_model", caught(load_model))
-    monkeypatch.setattr("napari_graphflow.training.loop.build_method", caught(build_method))
+    monkeypatch.setattr("napari_graphflow.training.method_setup.build_method", caught(build_method))
     adversarial = AdversarialOptions(weight=0.1)
     config = distillation(
         blobs, normalising_teacher, method=method, adversarial=adversarial, **FLAT
@@ -51,7 +51,7 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
     run = distill(config, tmp_path)
     # Up to the first step: the paraphrasers have learnt and are to stay as they are.
     assert {"event": "phase", "name": "training"} in run
-    model, chosen = used
+    model, _, chosen = used  # the second only to see whether the networks fit
     modules = [model.module, *(getattr(chosen, "paraphrasers", {}).values())]
     assert len(modules) == (3 if method == "graph_flow" else 1)
     assert any("running_mean" in name for name, _ in model.module.named_buffers())

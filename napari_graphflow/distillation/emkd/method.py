@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.emkd.losses import (
     PRESETS,
@@ -25,8 +26,9 @@ class EMKD(Method):
     is not computed.
     """
 
-    def __init__(self, config: DistillationConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
+        super().__init__(config, shapes)
+        check_taps(shapes, TAPS)
         self.options = config.emkd
         self.preset = PRESETS[self.options.preset]
         self.weights = {
@@ -36,9 +38,6 @@ class EMKD(Method):
         }
         if self.options.preset == "official":
             self.supervised_loss = focal_dice_loss
-
-    def build(self, student: Output, teacher: Output) -> None:
-        check_taps(student, teacher, TAPS)
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         terms = {}

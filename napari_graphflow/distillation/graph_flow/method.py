@@ -6,6 +6,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
+from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.graph_flow.adversarial import Adversary
 from napari_graphflow.distillation.graph_flow.loss import (
@@ -37,8 +38,8 @@ class GraphFlow(Method):
     unlabelled images too is a reconstruction.
     """
 
-    def __init__(self, config: DistillationConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
+        super().__init__(config, shapes)
         self.options = config.graph_flow
         self.weights = {
             "logits": config.logits_weight,
@@ -48,45 +49,58 @@ class GraphFlow(Method):
         }
         #: Whether there is a use for graphs, paraphrasers and the taps that both need.
         self.compares = self.options.vertex_weight > 0 or self.options.edge_weight > 0
-        self.adversary: Adversary | None = None
+        suffixes = ["", "_2", "_3"][: self.options.tap_pairs * self.compares]
+        self.pairs = [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
         self.paraphrasers = nn.ModuleDict()
-        self.paraphraser_optimiser: torch.optim.Optimizer | None = None
-        #: The student's vertices in the last loss, of each pair of taps.
-        self.vertices: list[Tensor] = []
         #: Taps whose cells are of another size in student and teacher.
         self.unequal: list[str] = []
         #: Steps that the paraphrasers have made.
         self.prepared = 0
-
-    def build(self, student: Output, teacher: Output) -> None:
-        for encoder, decoder in self._pairs(student, teacher):
-            # Taps of different widths meet at the smaller one, by a 1x1 convolution.
-            paraphrased = self.options.paraphraser_steps > 0
-            narrow = student if paraphrased else teacher
-            width = min(narrow.taps[tap].shape[1] for tap in (encoder, decoder))
-            for tap in (encoder, decoder):
-                features, wide = teacher.taps[tap], student.taps[tap].shape[1]
-                dims = features.ndim - 2
-                if student.taps[tap].shape[2:] != features.shape[2:]:
-                    self.unequal.append(tap)
-                if paraphrased:
-                    self.paraphrasers[tap] = Paraphraser(features.shape[1], width, dims)
-                elif features.shape[1] != width:
-                    raise UserError(
-                        "The teacher's encoder and decoder taps differ in number of channels.",
-                        "Train paraphrasers, which bring them to one: set paraphraser steps.",
-                    )
-                if wide != width:
-                    convolution = nn.Conv2d if dims == 2 else nn.Conv3d
-                    self.adapters[tap] = convolution(wide, width, kernel_size=1)
-            self.register_buffer(f"energy_{encoder}", torch.ones(width))
+        for pair in self.pairs:
+            self._check_pair(pair)
+            self._build_pair(pair)
+        self.paraphraser_optimiser: torch.optim.Optimizer | None = None
         if self.paraphrasers:
             self.paraphraser_optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
-        if self.config.adversarial.weight:
-            _, classes, *size = teacher.logits.shape
-            self.adversary = Adversary(
-                self.config.adversarial, classes, len(size), self.config.steps
-            )
+        self.adversary: Adversary | None = None
+        if config.adversarial.weight:
+            _, classes, *size = shapes.teacher.logits
+            self.adversary = Adversary(config.adversarial, classes, len(size), config.steps)
+
+    def _check_pair(self, pair: tuple[str, str]) -> None:
+        for role, output in (("student", self.shapes.student), ("teacher", self.shapes.teacher)):
+            if missing := set(pair) - set(output.taps):
+                cure = {
+                    "student": "Choose another student, such as enet",
+                    "teacher": "Choose another teacher, or name its taps when you import it",
+                }[role]
+                fewer = "" if pair[0] == "encoder" else ", or fewer tap pairs"
+                raise UserError(
+                    f"The {role} has no tap {min(missing)}.",
+                    f"It has {', '.join(output.taps) or 'none'}. {cure}{fewer}.",
+                )
+
+    def _build_pair(self, pair: tuple[str, str]) -> None:
+        """Make what brings the taps of a pair to one width, the smaller one."""
+        student, teacher = self.shapes.student.taps, self.shapes.teacher.taps
+        paraphrased = self.options.paraphraser_steps > 0
+        width = min((student if paraphrased else teacher)[tap][1] for tap in pair)
+        for tap in pair:
+            _, wide, *size = student[tap]
+            _, channels, *teacher_size = teacher[tap]
+            if size != teacher_size:
+                self.unequal.append(tap)
+            if paraphrased:
+                self.paraphrasers[tap] = Paraphraser(channels, width, len(size))
+            elif channels != width:
+                raise UserError(
+                    "The teacher's encoder and decoder taps differ in number of channels.",
+                    "Train paraphrasers, which bring them to one: set paraphraser steps.",
+                )
+            if wide != width:
+                convolution = nn.Conv2d if len(size) == 2 else nn.Conv3d
+                self.adapters[tap] = convolution(wide, width, kernel_size=1)
+        self.register_buffer(f"energy_{pair[0]}", torch.ones(width))
 
     def prepare(
         self,
@@ -142,21 +156,16 @@ class GraphFlow(Method):
         terms = {
             "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
         }
-        vertices, edges, self.vertices = [], [], []
-        for encoder, decoder in self._pairs(student, teacher):
-            graph_t = self._graph(*self._paraphrase(teacher, encoder, decoder))
-            peaks_of = graph_t if self.options.peaks == "teacher" else None
-            graph_s = self._graph(*self._adapted(student, encoder, decoder), peaks_of)
+        vertices, edges = [], []
+        for pair in self.pairs:
             vertex, edge = graph_flow_loss(
-                graph_s,
-                graph_t,
+                *self.graphs(student, teacher, pair),
                 reduction=self.options.reduction,
-                energy=self.get_buffer(f"energy_{encoder}"),
+                energy=self.get_buffer(f"energy_{pair[0]}"),
                 normalise=self.options.normalise,
             )
             vertices.append(vertex)
             edges.append(edge)
-            self.vertices.append(graph_s.vertices.detach())
         if self.compares:
             terms |= {"vertices": torch.stack(vertices).sum(), "edges": torch.stack(edges).sum()}
         if self.adversary is not None:
@@ -169,14 +178,15 @@ class GraphFlow(Method):
         return {"discriminator": self.adversary.step(student.logits, teacher.logits)}
 
     @torch.no_grad()
-    def facts(self, student: Output) -> dict[str, float]:
-        pairs = self._names()
-        if not pairs:
+    def facts(self, student: Output, teacher: Output) -> dict[str, float]:
+        if not self.pairs:
             return {}
-        own = [self._graph(*self._adapted(student, *pair)) for pair in pairs]
-        found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(pairs)}
+        own = [self._graph(self.student_taps(student, pair)) for pair in self.pairs]
+        found = {"graph/peaks_moved": sum(map(_moved_share, own)) / len(own)}
         if len(student.logits) > 1:
-            found["graph/constant"] = sum(map(_constant_share, self.vertices)) / len(pairs)
+            compared = [self.graphs(student, teacher, pair)[0] for pair in self.pairs]
+            shares = [_constant_share(graph.vertices) for graph in compared]
+            found["graph/constant"] = sum(shares) / len(shares)
         return found
 
     def checkpoint(self) -> dict[str, Any]:
@@ -199,52 +209,49 @@ class GraphFlow(Method):
             self.adversary.discriminator.to(*arguments, **keywords)
         return self
 
-    def _names(self) -> list[tuple[str, str]]:
-        suffixes = ["", "_2", "_3"][: self.options.tap_pairs * self.compares]
-        return [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
+    def graphs(
+        self, student: Output, teacher: Output, pair: tuple[str, str]
+    ) -> tuple[VariationGraph, VariationGraph]:
+        """The graphs of student and teacher for one of `pairs`, as the loss compares them."""
+        theirs = self._graph(self.teacher_taps(teacher, pair))
+        peaks_of = theirs if self.options.peaks == "teacher" else None
+        return self._graph(self.student_taps(student, pair), peaks_of), theirs
 
-    def _pairs(self, student: Output, teacher: Output) -> list[tuple[str, str]]:
-        pairs = self._names()
-        for pair in pairs:
-            for role, output in (("student", student), ("teacher", teacher)):
-                if missing := set(pair) - set(output.taps):
-                    cure = {
-                        "student": "Choose another student, such as enet",
-                        "teacher": "Choose another teacher, or name its taps when you import it",
-                    }[role]
-                    fewer = "" if pair[0] == "encoder" else ", or fewer tap pairs"
-                    raise UserError(
-                        f"The {role} has no tap {min(missing)}.",
-                        f"It has {', '.join(output.taps) or 'none'}. {cure}{fewer}.",
-                    )
-        return pairs
-
-    def _adapted(self, student: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
-        first, second = (
+    def student_taps(self, student: Output, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
+        """Two taps of the student, through its adapters."""
+        encoder, decoder = (
             self.adapters[tap](student.taps[tap]) if tap in self.adapters else student.taps[tap]
-            for tap in (encoder, decoder)
+            for tap in pair
         )
-        return first, second
+        return encoder, decoder
 
     @torch.no_grad()
-    def _paraphrase(self, teacher: Output, encoder: str, decoder: str) -> tuple[Tensor, Tensor]:
-        first, second = (
+    def teacher_taps(self, teacher: Output, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
+        """Two taps of the teacher, through its paraphrasers."""
+        encoder, decoder = (
             self._paraphraser(tap).encode(teacher.taps[tap])
             if tap in self.paraphrasers
             else teacher.taps[tap]
-            for tap in (encoder, decoder)
+            for tap in pair
         )
-        return first, second
+        return encoder, decoder
 
     def _paraphraser(self, tap: str) -> Paraphraser:
         return cast(Paraphraser, self.paraphrasers[tap])
 
     def _graph(
-        self, encoder: Tensor, decoder: Tensor, peaks_of: VariationGraph | None = None
+        self, taps: tuple[Tensor, Tensor], peaks_of: VariationGraph | None = None
     ) -> VariationGraph:
-        options = self.options
-        kinds = options.salience, options.edge, options.vertex
-        return variation_graph(encoder, decoder, options.patch, *kinds, peaks_of)
+        encoder, decoder = taps
+        return variation_graph(
+            encoder,
+            decoder,
+            self.options.patch,
+            mode=self.options.salience,
+            edge=self.options.edge,
+            vertex=self.options.vertex,
+            peaks_of=peaks_of,
+        )
 
     @torch.no_grad()
     def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Record]:
@@ -261,13 +268,13 @@ class GraphFlow(Method):
     @torch.no_grad()
     def _measure_energy(self, training: Outputs, step: int) -> Iterator[Record]:
         """Mean energy of the teacher's salient patches over the training cases."""
-        images, sums = 0, dict.fromkeys(self._names(), torch.zeros(()))
+        images, sums = 0, dict.fromkeys(self.pairs, torch.zeros(()))
         for number, output in enumerate(training, 1):
             yield {"event": "progress", "step": number, "total": len(training)}
             size = len(output.logits)
             images += size
             for pair in sums:
-                energy = channel_energy(self._graph(*self._paraphrase(output, *pair)))
+                energy = channel_energy(self._graph(self.teacher_taps(output, pair)))
                 sums[pair] = sums[pair].to(energy.device) + size * energy
         for (encoder, decoder), total in sums.items():
             if not total.isfinite().all():
