@@ -8,13 +8,11 @@ import gc
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -35,14 +33,14 @@ from napari_graphflow.training.data import (
     temporary_cache,
     warn_of_other_labels,
 )
-from napari_graphflow.training.method_setup import build_modules, check_pair, prepare
+from napari_graphflow.training.method_setup import check_pair, prepare, set_up_method
 from napari_graphflow.training.parallel import (
     set_up_teacher,
     start_fabric,
     synchronised,
 )
-from napari_graphflow.training.state import BEST, Run
-from napari_graphflow.training.step import _step
+from napari_graphflow.training.state import BEST, Plan, Run
+from napari_graphflow.training.step import make_step
 from napari_graphflow.training.validation import validate
 
 POINTS_PER_CURVE = 500
@@ -84,8 +82,8 @@ def train(
     _limit_threads(config)
     with temporary_cache(folder):
         data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
-        run = Run(config, folder, data, make_card(config, data, "teacher"))
-        yield from _fit_into_memory(run, lighter)
+        plan = Plan(config, folder, data, make_card(config, data, "teacher"))
+        yield from _fit_into_memory(plan, lighter)
 
 
 def distill(
@@ -119,8 +117,8 @@ def distill(
         )
         check_channels(teacher.card, data)
         yield from warn_of_other_labels(teacher.card, config, data.dataset)
-        run = Run(config, folder, data, make_card(config, data, "student", source), teacher)
-        yield from _fit_into_memory(run, lighter)
+        plan = Plan(config, folder, data, make_card(config, data, "student", source), teacher)
+        yield from _fit_into_memory(plan, lighter)
 
 
 def _limit_threads(config: TrainingConfig) -> None:
@@ -128,13 +126,13 @@ def _limit_threads(config: TrainingConfig) -> None:
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
 
 
-def _fit_into_memory(run: Run, lighter: bool) -> Iterator[Record]:
+def _fit_into_memory(plan: Plan, lighter: bool) -> Iterator[Record]:
     """Fit; where memory runs out, go on from the last checkpoint with a smaller setting."""
-    setting = kept_setting(run.folder) or Setting(run.config.batch_size, run.data.patch_size)
+    setting = kept_setting(plan.folder) or Setting(plan.config.batch_size, plan.data.patch_size)
     while True:
         yield {"event": "setting", **asdict(setting)}
         try:
-            yield from _fit(_with_setting(run, setting))
+            yield from _fit(plan.with_setting(setting))
             return
         except Exception as error:
             smaller = setting.lighter() if lighter and is_out_of_memory(error) else None
@@ -150,25 +148,14 @@ def _fit_into_memory(run: Run, lighter: bool) -> Iterator[Record]:
             f"{smaller}.",
         }
         setting = smaller
-        setting.keep(run.folder)
+        setting.keep(plan.folder)
 
 
-def _with_setting(run: Run, setting: Setting) -> Run:
-    config = run.config.model_copy(update={"batch_size": setting.batch_size})
-    patch = setting.patch_size
-    return replace(
-        run,
-        config=config,
-        data=replace(run.data, patch_size=patch),
-        card=run.card.model_copy(update={"patch_size": patch}),
-    )
-
-
-def _fit(run: Run) -> Iterator[Record]:
-    config, data = run.config, run.data
+def _set_up(plan: Plan) -> Run:
+    config, data = plan.config, plan.data
     fabric = start_fabric(config)
     torch.manual_seed(config.seed)
-    network = build_network(run.card)
+    network = build_network(plan.card)
     batches = Batches(
         data.labelled,
         data.unlabelled,
@@ -177,7 +164,10 @@ def _fit(run: Run) -> Iterator[Record]:
         config.seed,
         mirror_axes(config, data),
     )
-    parameters = [*network.parameters(), *build_modules(run, network, batches, fabric)]
+    parameters = list(network.parameters())
+    method = set_up_method(plan, network, batches)
+    if method is not None:
+        parameters += method.to(fabric.device).adapters.parameters()
     network = synchronised(network, fabric)
     student, optimiser = fabric.setup(
         network,
@@ -194,32 +184,39 @@ def _fit(run: Run) -> Iterator[Record]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
     )
-    teacher = None if run.teacher is None else set_up_teacher(run.teacher.module, fabric)
-    state = {
-        "student": student,
-        "optimiser": optimiser,
-        "schedule": schedule,
-        "precision": fabric.strategy.precision,
-    }
-    checkpoints = Checkpoints(run.folder, config.checkpoint_minutes)
-    saved = yield from checkpoints.load(fabric.device)
+    return Run(
+        plan,
+        fabric,
+        batches,
+        network,
+        student,
+        optimiser,
+        schedule,
+        Checkpoints(plan.folder, config.checkpoint_minutes),
+        None if plan.teacher is None else set_up_teacher(plan.teacher.module, fabric),
+        method,
+    )
+
+
+def _fit(plan: Plan) -> Iterator[Record]:
+    run = _set_up(plan)
+    config, fabric = run.config, run.fabric
+    saved = yield from run.checkpoints.load(fabric.device)
     fabric.barrier()  # nobody writes a checkpoint before all have read the last one
     if saved is not None:
-        run.restore(state, saved)
-    if teacher is not None and not run.prepared:
-        yield from prepare(run, teacher, fabric, batches, checkpoints, state)
+        run.restore(saved)
+    if run.method is not None and not run.prepared:
+        yield from prepare(run)
 
     yield {"event": "phase", "name": "training"}
-    student.train()
+    run.student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)
     watch_every = max(1, config.steps // GRADIENTS_PER_RUN)
-    # DDP's own forward would wait for the other processes.
-    seen = student if fabric.world_size == 1 else network
     try:
         while True:
             if fabric.is_global_zero:
-                yield from _tell(run, seen, checkpoints, state)
+                yield from _report(run)
                 done, left = run.step - first, config.steps - run.step
                 eta = round((time.monotonic() - started) / done * left, 1) if done else None
                 yield {"event": "progress", "step": run.step, "total": config.steps, "eta_s": eta}
@@ -228,42 +225,43 @@ def _fit(run: Run) -> Iterator[Record]:
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
             watched = run.step % watch_every == 0
-            losses, facts = _step(run, student, teacher, optimiser, fabric, batches, watched)
-            schedule.step()
+            losses, facts = make_step(run, watched)
+            run.schedule.step()
             run.step += 1
-            told = losses if run.step % every == 0 else {}
-            run.untold = {f"loss/{name}": value for name, value in told.items()} | facts
+            shown = losses if run.step % every == 0 else {}
+            run.pending_metrics = {f"loss/{name}": value for name, value in shown.items()} | facts
     except GeneratorExit:
         if fabric.is_global_zero:
-            checkpoints.save(run.content(state), run.step)
+            run.save_checkpoint()
         raise
     yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
     if fabric.is_global_zero:
-        yield run.save_result(network)
+        yield run.save_result()
 
 
-def _tell(
-    run: Run, student: nn.Module, checkpoints: Checkpoints, state: dict[str, Any]
-) -> Iterator[Record]:
-    """Tell the numbers of the last step; validate and write a checkpoint where it is time.
+def _report(run: Run) -> Iterator[Record]:
+    """Report the numbers of the last step; validate and write a checkpoint where it is time.
 
-    A pause in the midst of it leaves them untold, and the resumed run tells them all.
+    A pause in the midst of it leaves them pending, and the resumed run reports them all.
     """
-    if run.untold is None:
+    if run.pending_metrics is None:
         return
-    for name, value in run.untold.items():
+    for name, value in run.pending_metrics.items():
         yield _metric(name, value, run.step, "train")
     validated = run.step % run.config.validate_every == 0 or run.step == run.config.steps
     if validated:
-        yield from _validate(run, student)
-    run.untold = None
-    if validated or checkpoints.due():
-        yield checkpoints.save(run.content(state), run.step)
+        yield from _validate(run)
+    run.pending_metrics = None
+    if validated or run.checkpoints.due():
+        yield run.save_checkpoint()
 
 
-def _validate(run: Run, student: nn.Module) -> Iterator[Record]:
+def _validate(run: Run) -> Iterator[Record]:
     """Keep the network if its mean Dice over cases and classes is the best so far."""
-    scores = yield from validate(student, run.data, run.card, run.folder, run.step)
+    # DDP's own forward would wait for the other processes.
+    network = run.student if run.fabric.world_size == 1 else run.network
+    plan = run.plan
+    scores = yield from validate(network, plan.data, plan.card, plan.folder, run.step)
     if not scores:
         return
     mean = float(np.mean(list(scores.values())))
@@ -272,9 +270,9 @@ def _validate(run: Run, student: nn.Module) -> Iterator[Record]:
         yield _metric(f"dice/{name}", value, run.step, "val")
     if mean > run.best:
         run.best = mean
-        path = run.folder / BEST
+        path = plan.folder / BEST
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(student, path)
+        save_weights(network, path)
 
 
 def _metric(name: str, value: float, step: int, split: str) -> Record:

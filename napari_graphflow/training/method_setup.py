@@ -6,12 +6,11 @@ from math import ceil
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.method import Record, build_method
+from napari_graphflow.distillation.method import Method, Record, build_method
 from napari_graphflow.models.saved import Model, build_network
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.training.batches import (
@@ -20,9 +19,8 @@ from napari_graphflow.training.batches import (
     measured_patches,
     spread_patches,
 )
-from napari_graphflow.training.checkpoints import Checkpoints
-from napari_graphflow.training.parallel import agree, teach
-from napari_graphflow.training.state import Run
+from napari_graphflow.training.parallel import broadcast_module, teacher_forward
+from napari_graphflow.training.state import Plan, Run
 
 #: Side of the image on which two networks are tried, where patches are larger.
 TRIAL_SIDE = 64
@@ -48,17 +46,14 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
     build_method(config, _shapes(student, teacher.module, image))
 
 
-def build_modules(
-    run: Run, network: nn.Module, batches: Batches, fabric: Fabric
-) -> list[nn.Parameter]:
-    """Build the method; gives the weights that are trained with the student."""
-    if run.teacher is None or not isinstance(run.config, DistillationConfig):
-        return []
+def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | None:
+    """Build the method of a distillation for its two networks; None for a training."""
+    if plan.teacher is None or not isinstance(plan.config, DistillationConfig):
+        return None
     network.eval()
-    shapes = _shapes(network, run.teacher.module, batches(0).images[:1])
+    shapes = _shapes(network, plan.teacher.module, batches(0).images[:1])
     network.train()
-    run.method = build_method(run.config, shapes).to(fabric.device)
-    return list(run.method.adapters.parameters())
+    return build_method(plan.config, shapes)
 
 
 @torch.no_grad()
@@ -68,70 +63,57 @@ def _shapes(student: nn.Module, teacher: nn.Module, image: Tensor) -> PairShapes
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the frozen teacher says of patches of some cases, as they are."""
+class TeacherOutputs:
+    """Teacher outputs on unaugmented patches of some cases."""
 
-    cases: Sequence[TrainingCase]
     run: Run
-    teacher: nn.Module
-    fabric: Fabric
+    cases: Sequence[TrainingCase]
 
     def __len__(self) -> int:
         return ceil(measured_patches(self.cases) / self.run.config.batch_size)
 
     def __iter__(self) -> Iterator[Output]:
-        config, size = self.run.config, self.run.data.patch_size
+        config, size = self.run.config, self.run.plan.data.patch_size
         for images in spread_patches(self.cases, size, config.batch_size, config.seed):
-            yield teach(self.teacher, self.fabric.to_device(images), self.fabric)
+            yield _teacher_output(self.run, images)
 
 
-def prepare(
-    run: Run,
-    teacher: nn.Module,
-    fabric: Fabric,
-    batches: Batches,
-    checkpoints: Checkpoints,
-    state: dict[str, Any],
-) -> Iterator[Record]:
+def prepare(run: Run) -> Iterator[Record]:
     """Train what the method trains before the student, from wherever the run is in it.
-
-    Parameters
-    ----------
-    run, fabric, batches, checkpoints
-        The run's.
-    teacher
-        The frozen network on its device.
-    state
-        What else goes into a checkpoint.
 
     Yields
     ------
     dict
         Records of the method, and a ``checkpoint`` where one is due and at the end.
     """
-    config, data = run.config, run.data
+    data, first = run.plan.data, run.fabric.is_global_zero
     assert run.method is not None
 
     def output(step: int) -> Output:
         # As in training: random numbers depend on seed and step alone.
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        return teach(teacher, fabric.to_device(batches(step).images), fabric)
+        torch.manual_seed(run.config.seed * 1_000_003 + step)
+        return _teacher_output(run, run.batches(step).images)
 
     records = run.method.prepare(
         output,
-        Answers([*data.labelled, *data.unlabelled], run, teacher, fabric),
-        Answers(data.validation, run, teacher, fabric),
+        TeacherOutputs(run, [*data.labelled, *data.unlabelled]),
+        TeacherOutputs(run, data.validation),
     )
     try:
         for record in records:
             yield record
-            if fabric.is_global_zero and checkpoints.due():
-                yield checkpoints.save(run.content(state), run.step)
+            if first and run.checkpoints.due():
+                yield run.save_checkpoint()
     except GeneratorExit:
-        if fabric.is_global_zero:
-            checkpoints.save(run.content(state), run.step)
+        if first:
+            run.save_checkpoint()
         raise
-    agree(run.method, fabric)
+    broadcast_module(run.method, run.fabric)
     run.prepared = True
-    if fabric.is_global_zero:
-        yield checkpoints.save(run.content(state), run.step)
+    if first:
+        yield run.save_checkpoint()
+
+
+def _teacher_output(run: Run, images: Tensor) -> Output:
+    assert run.teacher is not None
+    return teacher_forward(run.teacher, run.fabric.to_device(images), run.fabric)

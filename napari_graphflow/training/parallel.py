@@ -78,7 +78,7 @@ def set_up_teacher(teacher: nn.Module, fabric: Fabric) -> nn.Module:
     return fabric.setup_module(teacher)
 
 
-def see(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+def forward_gathered(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
     """Outputs for the whole batch, of which each process computes its share.
 
     Parameters
@@ -103,13 +103,13 @@ def see(network: nn.Module, images: Tensor, fabric: Fabric) -> Output:
 
 
 @torch.no_grad()
-def teach(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
+def teacher_forward(teacher: nn.Module, images: Tensor, fabric: Fabric) -> Output:
     """Outputs of the frozen teacher for the whole batch."""
-    return see(teacher, images, fabric)
+    return forward_gathered(teacher, images, fabric)
 
 
-def agree(module: nn.Module, fabric: Fabric) -> None:
-    """Give every process the weights that the first one has."""
+def broadcast_module(module: nn.Module, fabric: Fabric) -> None:
+    """Broadcast weights and buffers from rank 0."""
     if fabric.world_size > 1:
         for tensor in module.state_dict().values():
             distributed.broadcast(tensor, 0)

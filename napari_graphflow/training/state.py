@@ -1,15 +1,21 @@
 """What a run works on, how far it is, and what it leaves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.distillation.method import Method, Record
+from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
+from napari_graphflow.training.batches import Batches
+from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
 
 BEST = "checkpoints/best.safetensors"
@@ -18,55 +24,105 @@ BEST = "checkpoints/best.safetensors"
 MODEL = "artifacts/model"
 
 
-@dataclass
-class Run:
-    """What a run works on, and how far it is."""
+#: What a checkpoint holds of a run besides the states of its parts.
+PROGRESS = ("step", "best", "prepared", "pending_metrics")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do, on which data."""
 
     config: TrainingConfig
     folder: Path
     data: TrainingData
     card: ModelCard
     teacher: Model | None = None
+
+    def with_setting(self, setting: Setting) -> "Plan":
+        """The same with another batch and patch size."""
+        return replace(
+            self,
+            config=self.config.model_copy(update={"batch_size": setting.batch_size}),
+            data=replace(self.data, patch_size=setting.patch_size),
+            card=self.card.model_copy(update={"patch_size": setting.patch_size}),
+        )
+
+
+@dataclass
+class Run:
+    """A plan being carried out: all that a step needs, and how far it is.
+
+    Attributes
+    ----------
+    network, student
+        The network to train, and the same as Fabric has wrapped it.
+    teacher
+        The frozen network on its device.
+    prepared
+        Whether the method has trained what comes before the student.
+    pending_metrics
+        Those of the last step; None once they were reported and the network validated.
+    """
+
+    plan: Plan
+    fabric: Fabric
+    batches: Batches
+    network: nn.Module
+    student: nn.Module
+    optimiser: Optimizer
+    schedule: LRScheduler
+    checkpoints: Checkpoints
+    teacher: nn.Module | None = None
     method: Method | None = None
     step: int = 0
     best: float = -1.0
-    #: Whether the method has trained what comes before the student.
     prepared: bool = False
-    #: What to tell of the last step; None once it was told and the network validated.
-    untold: dict[str, float] | None = None
+    pending_metrics: dict[str, float] | None = None
 
-    def content(self, state: dict[str, Any]) -> dict[str, Any]:
-        """All that a run needs to go on; the random numbers and batches follow from the step."""
-        content = {name: part.state_dict() for name, part in state.items()}
-        content |= {"step": self.step, "best": self.best, "untold": self.untold}
-        content["prepared"] = self.prepared
+    @property
+    def config(self) -> TrainingConfig:
+        return self.plan.config
+
+    def save_checkpoint(self) -> Record:
+        """Write all that a run needs to go on; random numbers and batches follow from the step."""
+        content = {name: part.state_dict() for name, part in self._parts().items()}
+        content |= {name: getattr(self, name) for name in PROGRESS}
         if self.method is not None:
             content["method"] = self.method.checkpoint()
-        return content
+        return self.checkpoints.save(content, self.step)
 
-    def restore(self, state: dict[str, Any], content: dict[str, Any]) -> None:
-        """Go on from what `content` gave."""
-        for name, part in state.items():
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from what `save_checkpoint` wrote."""
+        for name, part in self._parts().items():
             part.load_state_dict(content[name])
         if self.method is not None:
             self.method.restore(content["method"])
-        self.step, self.best = content["step"], content["best"]
-        self.untold, self.prepared = content["untold"], content["prepared"]
+        for name in PROGRESS:
+            setattr(self, name, content[name])
 
-    def save_result(self, network: nn.Module) -> Record:
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "student": self.student,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "precision": self.fabric.strategy.precision,
+        }
+
+    def save_result(self) -> Record:
         """Save the best network, or the last one where there was nothing to validate on."""
-        best = self.folder / BEST
+        best = self.plan.folder / BEST
         if best.is_file():
-            load_weights(network, best)
-        assert self.card.provenance is not None
+            load_weights(self.network, best)
+        card = self.plan.card
+        assert card.provenance is not None
         score = self.best if self.best >= 0 else None
         extras: dict[str, nn.Module] = {}
         if self.method is not None and self.method.state_dict():
             extras[METHOD] = self.method
-        card = self.card.model_copy(
+        card = card.model_copy(
             update={
-                "parameters": sum(p.numel() for p in network.parameters()),
-                "provenance": self.card.provenance.model_copy(
+                "parameters": sum(p.numel() for p in self.network.parameters()),
+                "provenance": card.provenance.model_copy(
                     update={
                         "best_validation_dice": score,
                         "shapes": self.method and self.method.shapes,
@@ -74,5 +130,5 @@ class Run:
                 ),
             }
         )
-        save_model(self.folder / MODEL, card, network, extras)
+        save_model(self.plan.folder / MODEL, card, self.network, extras)
         return {"event": "model", "path": MODEL, "name": card.name}

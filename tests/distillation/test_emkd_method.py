@@ -144,13 +144,13 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
     student, teacher = build("enet", 1, 3, 2, 8), build("unet", 1, 3, 2, 4).eval()
     images = torch.rand(2, 1, 37, 50)
     with torch.no_grad():
-        lesson = teacher(images)
+        answer = teacher(images)
     for label in (0, 1, IGNORE):
         labels = torch.full((2, 37, 50), label)
         output = student(images)
-        method = build_method(config, shapes(output, lesson))
-        found = method.terms(output, lesson, torch.ones(2, 37, 50))
-        found |= method.labelled_terms(output, lesson, labels)
+        method = build_method(config, shapes(output, answer))
+        found = method.terms(output, answer, torch.ones(2, 37, 50))
+        found |= method.labelled_terms(output, answer, labels)
         assert found["region_affinity"] == 0
         supervised = method.supervised_loss or supervised_loss
         student.zero_grad()
