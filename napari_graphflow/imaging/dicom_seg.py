@@ -141,7 +141,7 @@ def write_segments(
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise UserError(f"There is already a file {path.name}.", "Choose another name.")
+        raise UserError(f"{path.name} already exists.", "Choose another name.")
     values = [int(value) for value in np.unique(labels.array) if value]
     if not values:
         raise UserError("The mask is empty, and DICOM SEG holds no empty masks.", "Paint first.")

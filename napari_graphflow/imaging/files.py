@@ -1,7 +1,7 @@
-"""A volume with its geometry, and the one way in and out of files.
+"""Read and write volumes and masks with their geometry.
 
-Conventions, named once: arrays are indexed z, y, x (or y, x); `spacing` follows the array's axes;
-`origin` and `direction` are SimpleITK's, world coordinates x, y, z in mm, LPS.
+Conventions: arrays are indexed z, y, x (or y, x); `spacing` follows the array's axes;
+`origin` and `direction` are SimpleITK's: physical coordinates x, y, z in mm, LPS.
 """
 
 import os
@@ -27,21 +27,21 @@ Pathlike = str | os.PathLike[str]
 
 
 def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> Volume:
-    """Read an image: a file of any supported format, or a folder that holds a DICOM series.
+    """Read an image from a file of any supported format or from a folder with a DICOM series.
 
     Parameters
     ----------
     path
         The file or folder.
     series
-        Description or number (from 1) of the DICOM series, where a folder holds several.
+        Description or number (from 1) of the DICOM series, if the folder has several.
     resample
-        Whether DICOM slices that do not make a box may be resampled, where that is sound.
+        Whether unevenly spaced or tilted DICOM slices may be resampled to a regular grid.
 
     Raises
     ------
     UserError
-        If there is nothing to read, if it is damaged, or if it cannot be shown rightly.
+        If the path does not exist, or the image is damaged or not supported.
     """
     path = existing(path)
     with speaking(path):
@@ -51,49 +51,49 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
 
 
 def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
-    """Read one of the series that :func:`napari_graphflow.imaging.dicom.series.list_series` found.
+    """Read a series found by :func:`napari_graphflow.imaging.dicom.series.list_series`.
 
     Raises
     ------
     UserError
-        With the problem of the series, if it has one and may not be or cannot be resampled.
+        If the series has a problem that resampling does not solve, or resampling is not allowed.
     """
     with speaking(series.files[0]):
         return _volume(looked_at(dicom.load(series, resampled=resample)))
 
 
 def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> None:
-    """Write a volume with its geometry: first beside its place, then read back, compared, renamed.
+    """Write a volume with its geometry: to a temporary file, read back, compare, rename.
 
     Raises
     ------
     UserError
-        If the format cannot keep the voxels and the geometry without loss, or the disk or the
-        folder refuses. Whatever was there before is then untouched.
+        If the format cannot store the voxels and the geometry without loss, or the file cannot be
+        written. An existing file is then unchanged.
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise UserError(f"There is already a file {path.name}.", "Choose another name.")
+        raise UserError(f"{path.name} already exists.", "Choose another name.")
     with speaking(path, writing=True):
         geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
         write(path, Loaded(volume.array, geometry, volume.channels))
 
 
 def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
-    """Read a mask as labels of the smallest unsigned type, whatever program it comes from.
+    """Read a mask as labels of the smallest unsigned integer type.
 
     Parameters
     ----------
     path
         The file.
     like
-        The image that the mask belongs to. A mask stored in another order of axes is brought to
-        the image's; a picture takes over its geometry.
+        The image of the mask. A mask in another orientation is reoriented to the image; a 2D image
+        takes over its geometry.
 
     Raises
     ------
     UserError
-        If the values cannot be taken for labels, or the mask lies on another grid than `like`.
+        If the values are not labels, or the mask is not on the grid of `like`.
     """
     path = existing(path)
     with speaking(path):
@@ -104,14 +104,14 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
         picture = kind in FORMATS and FORMATS[kind].flat
         if like is not None:
             volume = _fitted(volume, like, path.name, picture)
-        labels, said = as_labels(
+        labels, warnings = as_labels(
             volume.array,
             name=path.name,
             channels=volume.channels,
             picture=picture,
             lossy=kind == "JPEG",
         )
-    return replace(volume.with_array(labels), warnings=(*volume.warnings, *said))
+    return replace(volume.with_array(labels), warnings=(*volume.warnings, *warnings))
 
 
 def write_labels(
@@ -122,12 +122,13 @@ def write_labels(
     overwrite: bool = True,
     classes: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a mask on the grid of `like`, in the smallest unsigned type, as `write_volume` does.
+    """Write a mask on the grid of `like` in the smallest unsigned integer type.
 
-    Names in `classes` are kept in ``NAME.labels.json`` beside it; None leaves what is there.
+    Class names are written to ``NAME.labels.json`` next to the mask; with `classes=None` an
+    existing file of names is left unchanged.
     """
     if labels.dtype.kind not in "iub" or (labels.size and labels.min() < 0):
-        raise ValueError("labels must be whole numbers from 0 on")
+        raise ValueError("labels must be non-negative integers")
     dtype = np.min_scalar_type(int(labels.max(initial=0)))
     write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
     if classes is not None:
@@ -136,40 +137,42 @@ def write_labels(
 
 
 def existing(path: Pathlike) -> Path:
-    """The path, if there is something."""
+    """Return the path of an existing file or folder."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if not (path.is_file() or path.is_dir()):
-        # A pipe or a device would keep us waiting for ever.
+        # Reading a pipe or a device could block for ever.
         raise UserError(f"{path} is neither a file nor a folder.", "Check the path.")
     return path
 
 
 def kind_of(path: Path) -> str:
-    """Name the format of a file; a folder can only hold DICOM."""
+    """Return the format of a file; a folder can only contain DICOM."""
     return "DICOM" if path.is_dir() else sniff(path)
 
 
 @contextmanager
 def speaking(path: Path, writing: bool = False) -> Iterator[None]:
-    """Turn what the system refuses into one sentence."""
+    """Raise errors of the operating system as a `UserError`."""
     try:
         yield
     except MemoryError:
         raise UserError(
-            f"The memory of this computer does not suffice for {path.name}.",
+            f"This computer has not enough memory for {path.name}.",
             "Close other programs, or crop the image first.",
         ) from None
     except PermissionError:
         what = f"{path.parent} cannot be written to" if writing else f"{path} cannot be read"
-        raise UserError(f"{what}: permission is denied.", "Choose another place.") from None
+        raise UserError(
+            f"{what}: permission denied.", "Choose another location, or change the permissions."
+        ) from None
     except OSError as error:
-        reason = (error.strerror or "the system refuses").lower()
+        reason = (error.strerror or "operating system error").lower()
         verb = "written" if writing else "read"
         raise UserError(
             f"{path.name} cannot be {verb}: {reason}.",
-            "Free some space or choose another disk." if writing else "Check the disk.",
+            "Free disk space or choose another disk." if writing else "Check the disk.",
         ) from None
 
 
@@ -183,18 +186,18 @@ def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
     return volume
 
 
-_ONE_SLICE = "This is one slice; open its folder to see the whole series."
+_ONE_SLICE = "This file is a single slice; open its folder for the whole series."
 
 
 def no_dicom(path: Path) -> UserError:
-    """What to say of a file or folder without a DICOM image."""
+    """Describe why a file or folder has no DICOM image."""
     if path.name.upper() == "DICOMDIR":
-        return UserError(f"{path.name} is a list of other files.", "Open the folder it lies in.")
+        return UserError(f"{path.name} only lists other files.", "Open the folder that holds it.")
     if path.is_dir():
-        what = "only DICOM files that are no images or are damaged"
-        held = what if dicom.has_dicom(path) else "no DICOM images"
-        return UserError(f"The folder {path.name} holds {held}.", "Choose another folder.")
-    return UserError(f"{path.name} is no DICOM image, or is damaged.", AGAIN)
+        what = "only DICOM files that are damaged or not images"
+        found = what if dicom.has_dicom(path) else "no DICOM images"
+        return UserError(f"The folder {path.name} contains {found}.", "Choose another folder.")
+    return UserError(f"{path.name} is not a DICOM image, or is damaged.", AGAIN)
 
 
 def _volume(loaded: Loaded) -> Volume:
@@ -210,27 +213,27 @@ def _volume(loaded: Loaded) -> Volume:
 
 
 def _fitted(labels: Volume, like: Volume, name: str, picture: bool) -> Volume:
-    """Bring a mask to the grid of its image, if that needs no interpolation."""
+    """Reorient a mask to its image and check that both have the same grid."""
     if labels.ndim == like.ndim == 3 and not picture and labels.orientation != like.orientation:
         turned = labels.oriented(like.orientation)
         if turned.shape == like.shape and _close(turned, like):
             labels = replace(turned, array=np.ascontiguousarray(turned.array))
     if labels.shape != like.shape:
         raise UserError(
-            f"The mask {name} has the shape {_size(labels)}, but its image {_size(like)}.",
+            f"The mask {name} has the shape {_size(labels)}, but the image {_size(like)}.",
             "Choose the mask that was drawn on this image.",
         )
     if not picture and not _close(labels, like):
         apart = np.linalg.norm(labels.corners() - like.corners(), axis=1).max()
         raise UserError(
-            f"The mask {name} lies elsewhere than its image: up to {apart:.3g} mm apart.",
+            f"The mask {name} does not align with the image: up to {apart:.3g} mm apart.",
             "Choose the mask that was drawn on this image, or resample it to the image.",
         )
     return replace(like.with_array(labels.array, labels.channels), warnings=labels.warnings)
 
 
 def _close(labels: Volume, like: Volume) -> bool:
-    """Programs round what they write: a tenth of a voxel is no other place."""
+    """Whether both grids agree to a tenth of a voxel, since some programs round the geometry."""
     return labels.same_grid(like, tolerance=0.1 * min(like.spacing))
 
 

@@ -1,4 +1,4 @@
-"""From the values of a mask, as any program writes it, to labels: 0 is background."""
+"""Convert the stored values of masks to labels, and read and write class names."""
 
 import json
 from collections.abc import Mapping
@@ -11,33 +11,33 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.files import replace_file
 
-#: More different greys than this between dark and light are the blur of edges, not classes.
-_CLASSES_IN_A_PICTURE = 16
+#: More intermediate grey levels than this mean blurred edges, not classes.
+_MAX_CLASSES_2D = 16
 
 
-_INVERTED = 0.85
+_INVERTED_SHARE = 0.85
 
 
-_BESIDE = ".labels.json"
+_NAMES_SUFFIX = ".labels.json"
 
 
-_OF_A_DATASET = ("labelsTr", "labelsTs")
+_LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 
 def as_labels(
     array: NDArray[Any], *, name: str, channels: bool = False, picture: bool = False,
     lossy: bool = False,
 ) -> tuple[NDArray[Any], tuple[str, ...]]:  # fmt: skip
-    """Turn the stored values of a mask into labels of the smallest unsigned type.
+    """Convert the stored values of a mask to labels of the smallest unsigned integer type.
 
     Parameters
     ----------
     array
-        Spatial axes first; a last axis of channels if `channels` is True.
+        Spatial axes first; the channels as the last axis if `channels` is True.
     name
-        Name of the file, for the sentences.
+        File name for messages.
     picture, lossy
-        Whether the mask is a picture, and one whose compression alters values (JPEG).
+        Whether the mask is a 2D image file, and whether its compression is lossy (JPEG).
 
     Returns
     -------
@@ -46,22 +46,22 @@ def as_labels(
     Raises
     ------
     UserError
-        If the values cannot be taken for labels without guessing.
+        If the values cannot be interpreted as labels unambiguously.
     """
-    said: list[str] = []
+    warnings: list[str] = []
     if channels and picture:
         array = _from_colours(array, name, 24 if lossy else 0)
     elif channels:
-        array = _from_one_hot(array, name, said)
+        array = _from_one_hot(array, name, warnings)
     array = _whole(array, name)
     values = values_of(array)
     if values[0] < 0:
         raise UserError(
-            f"The mask {name} holds negative values (down to {values[0]}), which name no class.",
-            "Give voxels to be ignored the value 255.",
+            f"The mask {name} contains negative values, down to {values[0]}.",
+            "Write 255 for voxels to be ignored.",
         )
     if lossy or (picture and _is_blurred(values)):
-        array = _threshold(array, name, said)
+        array = _threshold(array, name, warnings)
     elif values.tolist() in ([0, 255], [255]):
         array = array > 0
     largest = int(array.max())
@@ -69,38 +69,38 @@ def as_labels(
         raise _too_large(name)
     labels = array.astype(np.min_scalar_type(largest), copy=False)
     share = np.count_nonzero(labels) / labels.size
-    if share > _INVERTED:
-        said.append(
-            f"{share:.0%} of the mask are foreground; check that foreground and background are "
-            "not swapped."
+    if share > _INVERTED_SHARE:
+        warnings.append(
+            f"{share:.0%} of the mask is foreground; check that foreground and background are not "
+            "swapped."
         )
-    return labels, tuple(said)
+    return labels, tuple(warnings)
 
 
 def _too_large(name: str) -> UserError:
-    return UserError(f"The mask {name} holds labels above 4294967295.", "Renumber its labels.")
+    return UserError(f"The mask {name} contains labels above 4294967295.", "Renumber its labels.")
 
 
 def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any]:
     if np.ptp(array, axis=-1).max() <= tolerance:
         return array[..., 1]
     raise UserError(
-        f"The mask {name} is a picture in colours, which do not say which class is which.",
+        f"The mask {name} is a colour image, and colours are not mapped to classes.",
         "Save it as grey values 0, 1, 2, ... or with a palette.",
     )
 
 
-def _from_one_hot(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
+def _from_one_hot(array: NDArray[Any], name: str, warnings: list[str]) -> NDArray[Any]:
     total = array.sum(axis=-1)
     if np.isin(array, (0, 1)).all() and (total == 1).all():
-        said.append(
-            f"The mask holds one volume for each of {array.shape[-1]} classes; they are joined."
+        warnings.append(
+            f"The mask is one-hot encoded ({array.shape[-1]} classes); it was converted to labels."
         )
         labels: NDArray[Any] = np.argmax(array, axis=-1)
         return labels
     raise UserError(
-        f"The mask {name} holds {array.shape[-1]} values per voxel, which are not one class each.",
-        "Save one volume of labels 0, 1, 2, ...",
+        f"The mask {name} has {array.shape[-1]} channels, but is not one-hot encoded.",
+        "Save one volume with labels 0, 1, 2, ...",
     )
 
 
@@ -108,17 +108,15 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype.kind in "iub":
         return array
     if not np.isfinite(array).all():
-        raise UserError(
-            f"The mask {name} holds voxels that are no numbers.", "Save it as integers."
-        )
+        raise UserError(f"The mask {name} contains NaN or infinite values.", "Save it as integers.")
     if np.abs(array).max() > np.iinfo(np.uint32).max:
         raise _too_large(name)
     rounded = np.rint(array)
     if np.abs(array - rounded).max() > 0.01:
         odd = array[np.abs(array - rounded) > 0.01][0]
         raise UserError(
-            f"The mask {name} holds fractions such as {odd:.3g}, as probabilities or interpolated "
-            "masks do.",
+            f"The mask {name} contains fractions such as {odd:.3g}, like probabilities or an "
+            "interpolated mask.",
             "Save it as labels 0, 1, 2, ...",
         )
     whole: NDArray[Any] = rounded.astype(np.int64)
@@ -126,7 +124,7 @@ def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def values_of(array: NDArray[Any]) -> NDArray[Any]:
-    """The different values of an integer array, sorted, without sorting the array."""
+    """Return the sorted unique values of an integer array, without sorting the array."""
     low, high = int(array.min()), int(array.max())
     if high - low > 1 << 20:
         return np.unique(array)
@@ -137,29 +135,30 @@ def values_of(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_blurred(values: NDArray[Any]) -> bool:
-    """Whether values fill the range from black to white, as smoothing at the edges does."""
+    """Whether values fill the range from black to white, as with smoothed edges."""
     between = np.count_nonzero((values > 63) & (values < 192))
-    return bool(between > _CLASSES_IN_A_PICTURE and values[-1] > 191 and values[-1] < 256)
+    return bool(between > _MAX_CLASSES_2D and values[-1] > 191 and values[-1] < 256)
 
 
-def _threshold(array: NDArray[Any], name: str, said: list[str]) -> NDArray[Any]:
+def _threshold(array: NDArray[Any], name: str, warnings: list[str]) -> NDArray[Any]:
     if array.max() > 255 or np.mean((array < 64) | (array > 191)) < 0.95:
         raise UserError(
-            f"The mask {name} has {len(np.unique(array))} grey levels, which are no classes.",
-            "Save it without loss, as PNG with the values 0, 1, 2, ...",
+            f"The mask {name} has {len(np.unique(array))} grey levels, too many to be classes.",
+            "Save it without lossy compression, as PNG with the values 0, 1, 2, ...",
         )
-    said.append("The mask has blurred grey levels; those above 127 are taken for foreground.")
+    warnings.append("The mask has blurred grey levels; values above 127 are read as foreground.")
     return array > 127
 
 
 def read_class_names(path: Path) -> dict[str, int]:
-    """Names of the labels of a mask; empty where there are none.
+    """Read the class names of a mask; empty if there are none.
 
-    They come from ``NAME.labels.json`` beside it, which holds ``{"labels": {"background": 0,
-    "liver": 1}}``, or from ``dataset.json`` where the mask is one of a dataset.
+    They are read from ``NAME.labels.json`` next to the mask, in the form
+    ``{"labels": {"background": 0, "liver": 1}}``, or from ``dataset.json`` if the mask is part
+    of a dataset.
     """
-    names = _names_in(path.with_name(path.name + _BESIDE))
-    if not names and path.parent.name in _OF_A_DATASET:
+    names = _names_in(path.with_name(path.name + _NAMES_SUFFIX))
+    if not names and path.parent.name in _LABEL_FOLDERS:
         names = _names_in(path.parent.parent / "dataset.json")
     return names
 
@@ -167,19 +166,19 @@ def read_class_names(path: Path) -> dict[str, int]:
 def _names_in(path: Path) -> dict[str, int]:
     try:
         found = json.loads(path.read_text("utf-8"))["labels"]
-        # The Decathlon names values, everyone else gives names a value.
+        # The Decathlon maps values to names, nnU-Net maps names to values.
         pairs = [(v, k) if isinstance(v, str) else (k, v) for k, v in found.items()]
         return {str(name): int(value) for name, value in pairs}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # Names are a help only: a mask is read without them.
+        # Names are optional: the mask is read without them.
         return {}
 
 
 def write_class_names(path: Path, classes: Mapping[str, int]) -> None:
-    """Keep the names of labels beside a mask; without names nothing stays there."""
-    beside = path.with_name(path.name + _BESIDE)
+    """Write the class names of a mask next to it; without names, remove the file."""
+    names_file = path.with_name(path.name + _NAMES_SUFFIX)
     if not classes:
-        beside.unlink(missing_ok=True)
+        names_file.unlink(missing_ok=True)
         return
     text = json.dumps({"labels": dict(classes)}, indent=1, ensure_ascii=False)
-    replace_file(beside, text.encode() + b"\n")
+    replace_file(names_file, text.encode() + b"\n")

@@ -1,7 +1,7 @@
-"""From a stored volume to the array that a network sees, and back to the stored grid.
+"""Preprocess images for a network, and restore its output to the source grid.
 
-The parameters are a :class:`~napari_graphflow.config.model_card.Preprocessing`, saved with every
-model, so that inference cannot disagree with training.
+The settings are a :class:`~napari_graphflow.config.model_card.Preprocessing`, saved with every
+model, so that inference uses the same ones as training.
 """
 
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
-#: Every volume is brought to this anatomical order: z to the head, y to the back, x to the left.
+#: Every volume is reoriented to this code: x to the left, y to the back, z to the head.
 ORIENTATION = "LPS"
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An image as a network sees it, with what is needed to go back.
+class Preprocessed:
+    """A network input, with what is needed to restore the source grid.
 
     Attributes
     ----------
     array
         float32 of shape (C, z, y, x) or (C, y, x).
     oriented
-        The source after permutation and flips, before resampling.
+        The source volume after reorientation, before resampling.
     source
-        The volume as it was stored.
+        The volume as stored.
     """
 
     array: NDArray[np.float32]
@@ -39,16 +39,17 @@ class Prepared:
 
     @property
     def resampled(self) -> bool:
+        """Whether the network input has another grid than the oriented volume."""
         return self.array.shape[1:] != self.oriented.shape
 
 
-def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
-    """Orient, resample and scale the intensities of an image.
+def preprocess(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
+    """Reorient and resample an image, and scale its intensities.
 
     Raises
     ------
     UserError
-        If the image has another number of axes than the spacing that it is resampled to.
+        If the target spacing has another number of axes than the image.
     """
     oriented = volume.oriented(ORIENTATION) if volume.ndim == 3 else volume
     channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
@@ -56,11 +57,11 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Prepared:
     shape = target_shape(oriented, preprocessing)
     finite = np.nan_to_num(channels.astype(np.float32), copy=False)
     resampled = _resize(finite, shape, sitk.sitkLinear)
-    return Prepared(scale_intensity(resampled, preprocessing, dtype), oriented, volume)
+    return Preprocessed(scale_intensity(resampled, preprocessing, dtype), oriented, volume)
 
 
-def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
-    """Bring a mask to the grid of the prepared image, by nearest neighbour."""
+def preprocess_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
+    """Resample a mask to the grid of the preprocessed image, by nearest neighbour."""
     oriented = labels.oriented(ORIENTATION) if labels.ndim == 3 else labels
     shape = target_shape(oriented, preprocessing)
     indices: NDArray[np.integer] = _resize(
@@ -69,14 +70,14 @@ def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.i
     return indices
 
 
-def restore_labels(probabilities: NDArray[np.floating], prepared: Prepared) -> Volume:
-    """Turn class probabilities (K, *prepared grid) into a mask in the source's own grid.
+def restore_labels(probabilities: NDArray[np.floating], preprocessed: Preprocessed) -> Volume:
+    """Convert class probabilities (K, *preprocessed grid) to a label map on the source grid.
 
-    Probabilities are interpolated class by class before the largest one is taken, which gives
-    smoother edges than resampling a mask and needs memory for two classes only.
+    Probabilities are resampled class by class before the argmax, which gives smoother edges than
+    resampling a label map and needs memory for two classes only.
     """
-    if prepared.resampled:
-        shape = prepared.oriented.shape
+    if preprocessed.resampled:
+        shape = preprocessed.oriented.shape
         best = np.full(shape, -np.inf, np.float32)
         labels = np.zeros(shape, np.uint8 if len(probabilities) <= 256 else np.uint16)
         for index, one in enumerate(probabilities):
@@ -87,25 +88,27 @@ def restore_labels(probabilities: NDArray[np.floating], prepared: Prepared) -> V
     else:
         dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
         labels = np.argmax(probabilities, axis=0).astype(dtype)
-    return to_source_order(prepared.oriented.with_array(labels), prepared.source)
+    return to_source_orientation(preprocessed.oriented.with_array(labels), preprocessed.source)
 
 
-def restore_maps(maps: NDArray[np.floating], prepared: Prepared, *, smooth: bool = True) -> Volume:
-    """Bring maps (M, *prepared grid) to the source's own grid, channels last."""
+def restore_maps(
+    maps: NDArray[np.floating], preprocessed: Preprocessed, *, smooth: bool = True
+) -> Volume:
+    """Resample maps (M, *preprocessed grid) to the source grid, channels last."""
     method = sitk.sitkLinear if smooth else sitk.sitkNearestNeighbor
-    restored = _resize(np.asarray(maps, np.float32), prepared.oriented.shape, method)
-    stacked = prepared.oriented.with_array(np.moveaxis(restored, 0, -1), channels=True)
-    return to_source_order(stacked, prepared.source)
+    restored = _resize(np.asarray(maps, np.float32), preprocessed.oriented.shape, method)
+    stacked = preprocessed.oriented.with_array(np.moveaxis(restored, 0, -1), channels=True)
+    return to_source_orientation(stacked, preprocessed.source)
 
 
-def to_source_order(volume: Volume, source: Volume) -> Volume:
-    """Undo the permutation and the flips, and take over the source's geometry to the last bit."""
+def to_source_orientation(volume: Volume, source: Volume) -> Volume:
+    """Undo the reorientation, and take over the exact geometry of the source."""
     ordered = volume.oriented(source.orientation) if source.ndim == 3 else volume
     return source.with_array(np.ascontiguousarray(ordered.array), channels=volume.channels)
 
 
 def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, ...]:
-    """Shape of the prepared array of an oriented volume."""
+    """Return the spatial shape of the preprocessed array of an oriented volume."""
     if preprocessing.size is not None and oriented.ndim == 2:
         return preprocessing.size
     spacing = preprocessing.spacing
@@ -113,8 +116,8 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
         return oriented.shape
     if len(spacing) != oriented.ndim:
         raise UserError(
-            f"The image has {oriented.ndim} axes, but its spacing is to be {len(spacing)} numbers.",
-            "Choose a model that was trained on images of this kind.",
+            f"The image has {oriented.ndim} axes, but the target spacing has {len(spacing)}.",
+            f"Choose a model trained on {oriented.ndim}D images.",
         )
     return tuple(
         max(1, round(size * old / new)) if new else size
@@ -125,7 +128,7 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
 def scale_intensity(
     array: NDArray[np.float32], preprocessing: Preprocessing, dtype: np.dtype[Any]
 ) -> NDArray[np.float32]:
-    """Scale the intensities of (C, *spatial), each channel by itself; `dtype` is as stored."""
+    """Scale the intensities of (C, *spatial) channel by channel; `dtype` is the stored type."""
     kind = preprocessing.intensity
     axes = tuple(range(1, array.ndim))
     if kind == "ct_window":
@@ -145,7 +148,7 @@ def scale_intensity(
 
 
 def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:
-    """Resize (C, *spatial) to the same extent in `shape` voxels; edges are extended."""
+    """Resample (C, *spatial) to `shape` voxels over the same extent; edges are extended."""
     if array.shape[1:] == shape:
         return array
     old = np.array(array.shape[:0:-1], float)
@@ -154,7 +157,7 @@ def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> N
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(n) for n in shape[::-1]])
     resampler.SetOutputSpacing(ratio.tolist())
-    # The outer edges of the first and last voxel stay where they are, not the centres.
+    # Aligns the outer edges of the first and last voxel, not their centres.
     resampler.SetOutputOrigin((0.5 * (ratio - 1)).tolist())
     resampler.SetInterpolator(interpolator)
     resampler.UseNearestNeighborExtrapolatorOn()

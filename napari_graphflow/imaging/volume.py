@@ -1,4 +1,4 @@
-"""An array with its geometry, as the rest of the program sees it."""
+"""An image array with its geometry."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,28 +7,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: World axis and sign of an orientation letter: the way in which the index grows.
+#: World axis (x, y, z in LPS) and sign of the direction that an orientation letter stands for.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
 @dataclass(frozen=True)
 class Volume:
-    """An image or a mask with its place in the world.
+    """An image or a mask with its position in physical space.
 
     Attributes
     ----------
     array
-        Shape (z, y, x) or (y, x), with a last axis of channels if `channels` is True.
+        Shape (z, y, x) or (y, x), with the channels as the last axis if `channels` is True.
     spacing
         Voxel size in mm, in the order of the array's spatial axes.
     origin
-        World position (x, y, z or x, y) of the first voxel's centre in mm, LPS.
+        Physical position (x, y, z or x, y) of the first voxel's centre in mm, LPS.
     direction
-        Row-major direction matrix, 9 or 4 numbers; column i is the way of index axis i (x first).
+        Row-major direction matrix, 9 or 4 numbers; column i is the direction of index axis i, x
+        first.
     channels
-        Whether the last axis holds channels.
+        Whether the last axis is the channel axis.
     warnings
-        Sentences that a reader wants the user to see.
+        Warnings for the user, one sentence each.
     """
 
     array: NDArray[Any]
@@ -45,19 +46,19 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Size along the spatial axes, in the array's order."""
+        """Size along the spatial axes, in the order of the array."""
         return self.array.shape[: self.ndim]
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """Direction as a matrix; column i belongs to index axis i, x first."""
+        """Direction as a matrix; column i is the direction of index axis i, x first."""
         return np.array(self.direction, float).reshape(self.ndim, self.ndim)
 
     @cached_property
     def orientation(self) -> str:
-        """Letters such as ``LPS``: where x, y and z grow to, the nearest for oblique volumes.
+        """Orientation code such as ``LPS``, the nearest one for oblique volumes.
 
-        Empty for 2D pictures, which have no place in a body.
+        Empty for 2D images.
         """
         if self.ndim != 3:
             return ""
@@ -70,16 +71,16 @@ class Volume:
         return "".join(letters)
 
     def with_array(self, array: NDArray[Any], channels: bool = False) -> "Volume":
-        """Put another array, of the same spatial shape, in the same place."""
+        """Return a volume with the same geometry and another array of the same spatial shape."""
         spatial = array.shape[: array.ndim - channels]
         if spatial != self.shape:
             raise ValueError(f"the array has shape {spatial}, the volume {self.shape}")
         return replace(self, array=array, channels=channels)
 
     def oriented(self, code: str = "LPS") -> "Volume":
-        """Permute and flip axes so that x, y, z grow as `code` says; no voxel is interpolated.
+        """Reorient to `code` by permuting and flipping axes, without interpolation.
 
-        The array of the result is a view. 2D volumes are returned as they are.
+        The array of the result is a view. 2D images are returned unchanged.
         """
         if self.ndim != 3 or code == self.orientation:
             return self
@@ -106,14 +107,14 @@ class Volume:
         )
 
     def same_grid(self, other: "Volume", tolerance: float = 1e-3) -> bool:
-        """Tell whether all corners of both grids coincide within `tolerance` mm."""
+        """Whether the corners of both grids coincide within `tolerance` mm."""
         return self.shape == other.shape and bool(
             np.abs(self.corners() - other.corners()).max() <= tolerance
         )
 
     def corners(self) -> NDArray[np.float64]:
-        """World positions of the corner voxels, shape (2^n, n)."""
+        """Physical positions of the corner voxels in mm, shape (2^n, n)."""
         ends = np.array(np.meshgrid(*([0, size - 1] for size in self.shape[::-1])))
         steps = self.matrix * self.spacing[::-1]
-        places: NDArray[np.float64] = ends.reshape(self.ndim, -1).T @ steps.T + self.origin
-        return places
+        positions: NDArray[np.float64] = ends.reshape(self.ndim, -1).T @ steps.T + self.origin
+        return positions

@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 
 class Window(NamedTuple):
-    """A range of intensities by its centre and width, as radiologists name it."""
+    """An intensity window, given by its centre and width."""
 
     centre: float
     width: float
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Lower and upper bound."""
+        """Lower and upper limit."""
         return self.centre - self.width / 2, self.centre + self.width / 2
 
 
-#: Usual settings of CT viewers, in HU.
+#: Standard presets of CT viewers, in HU.
 CT_WINDOWS = {
     "Soft tissue": Window(40, 400),
     "Lung": Window(-600, 1500),
@@ -29,34 +29,34 @@ CT_WINDOWS = {
 }
 
 
-#: Share of the voxels that are air, within 50 HU, in any CT of a body.
-_AIR = 0.02
+#: Minimum share of air voxels (-1000 ± 50 HU) in a CT of the body.
+_MIN_AIR = 0.02
 
 
 def sample(array: NDArray[Any]) -> NDArray[Any]:
-    """Up to 64 finite values along each axis."""
+    """Return a subsample of at most some 64 voxels along each axis, finite values only."""
     step = tuple(slice(None, None, max(1, size // 64)) for size in array.shape)
     few = array[step]
     return few if few.dtype.kind in "iub" else few[np.isfinite(few)]
 
 
 def is_ct(array: NDArray[Any]) -> bool:
-    """Whether values look like Hounsfield units: a volume with air, and nothing far above bone."""
+    """Guess whether a volume is in Hounsfield units, from its air and its maximum."""
     if array.ndim != 3 or array.dtype.kind not in "if":
         return False
     few = sample(array)
     if few.size == 0 or few.max() > 32_000:
         return False
-    return bool(np.mean((few > -1050) & (few < -950)) > _AIR)
+    return bool(np.mean((few > -1050) & (few < -950)) > _MIN_AIR)
 
 
-def contrast(array: NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits of a new layer: soft tissue for CT, percentiles otherwise."""
+def contrast_limits(array: NDArray[Any]) -> tuple[float, float]:
+    """Return the contrast limits of a new layer: soft tissue for CT, else percentiles."""
     return CT_WINDOWS["Soft tissue"].limits if is_ct(array) else percentiles(array)
 
 
 def percentiles(array: NDArray[Any]) -> tuple[float, float]:
-    """The 0.5 and 99.5 percentile, since a few bright voxels would darken the rest."""
+    """Return the 0.5th and 99.5th percentile, since a few bright voxels would darken the rest."""
     few = sample(array)
     if few.size == 0:
         return 0.0, 1.0

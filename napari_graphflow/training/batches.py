@@ -29,7 +29,7 @@ from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import IGNORE
-from napari_graphflow.imaging.preprocessing import prepare, prepare_labels
+from napari_graphflow.imaging.preprocessing import preprocess, preprocess_labels
 
 FOREGROUND_PROBABILITY = 0.5
 
@@ -81,10 +81,10 @@ def load_case(
 ) -> TrainingCase:
     """Preprocess a case into files under `cache`, which are then read from there."""
     volume = read_case(case)
-    image = _stored(cache / f"{case.name}-image.npy", prepare(volume, preprocessing).array)
+    image = _stored(cache / f"{case.name}-image.npy", preprocess(volume, preprocessing).array)
     if not labelled:
         return TrainingCase(case.name, image, None, None)
-    mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing)
+    mask = preprocess_labels(read_case_labels(dataset, case, volume), preprocessing)
     labels = _stored(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:

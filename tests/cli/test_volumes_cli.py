@@ -80,7 +80,7 @@ def test_nothing_is_overwritten_unasked(call, tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.nrrd", make())
     out = tmp_path / "out.mha"
     out.write_text("mine", "utf-8")
-    assert "already a file out.mha" in call("convert", tmp_path / "scan.nrrd", out).err
+    assert "out.mha already exists" in call("convert", tmp_path / "scan.nrrd", out).err
     assert out.read_text("utf-8") == "mine"
     assert call("convert", tmp_path / "scan.nrrd", out, "--overwrite").code == 0
     same(by_itk(out), make())
@@ -161,14 +161,14 @@ MASKS: dict[str, tuple[list[int], str] | str] = {
     "mask_0_1.png": ([0, 1], ""),
     "mask_1bit.png": ([0, 1], ""),
     "mask_palette.png": ([0, 1], ""),
-    "mask_rgb_colour.png": "a picture in colours",
+    "mask_rgb_colour.png": "is a colour image",
     "mask_rgba.png": ([0, 1], ""),
-    "mask_inverted.png": ([0, 1], "89% of the mask are foreground"),
+    "mask_inverted.png": ([0, 1], "89% of the mask is foreground"),
     "mask_jpeg_artifacts.jpg": ([0, 1], "grey levels"),
-    "mask_wrong_size.png": "128 x 160, but its image 256 x 320",
-    "mask_transposed.png": "320 x 256, but its image 256 x 320",
-    "shape_mismatch_label.nii.gz": "34 x 51 x 35, but its image 35 x 51 x 35",
-    "affine_mismatch_label.nii.gz": "lies elsewhere than its image",
+    "mask_wrong_size.png": "128 x 160, but the image 256 x 320",
+    "mask_transposed.png": "320 x 256, but the image 256 x 320",
+    "shape_mismatch_label.nii.gz": "34 x 51 x 35, but the image 35 x 51 x 35",
+    "affine_mismatch_label.nii.gz": "does not align with the image",
     "empty_label.nii.gz": ([0], ""),
     "float_label.nii.gz": ([0, 1, 2], ""),
     "noncontiguous_label.nii.gz": ([0, 7, 250], ""),

@@ -182,7 +182,7 @@ def test_check_finds_a_mask_in_another_place(pilot):
     spoil(label, Volume(volume.array, volume.spacing, (0.0, 0.0, 0.0), volume.direction))
     ((case, text),) = found(pilot, "error")
     assert case == "case_2"
-    assert "elsewhere" in text
+    assert "does not align" in text
 
 
 def test_check_finds_values_that_are_no_class(pilot):

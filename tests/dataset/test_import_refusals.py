@@ -137,7 +137,7 @@ def test_real_data_go_in_with_one_call(shared_data, tmp_path, name, images, mask
     ("label", "sentence"),
     [
         ("shape_mismatch_label", r"shape"),
-        ("affine_mismatch_label", r"elsewhere"),
+        ("affine_mismatch_label", r"does not align"),
         ("negative_label", r"negative"),
         ("extra_class_label", r"value 9"),
     ],

@@ -80,7 +80,7 @@ def test_a_mask_is_written_and_read_again_with_names_of_any_alphabet(
     assert [one.SegmentNumber for one in written.SegmentSequence] == [1, 2, 3]
     by_itk = sitk.ReadImage(str(out))
     assert by_itk.GetSize()[:2] == (image.shape[2], image.shape[1])
-    with pytest.raises(UserError, match="already a file"):
+    with pytest.raises(UserError, match="already exists"):
         write_segments(out, mask, tmp_path / "ct", overwrite=False)
 
 

@@ -1,4 +1,4 @@
-"""Masks from elsewhere: labels, whatever values they are stored as, or one sentence."""
+"""Masks of other programs are read as labels, or refused with one sentence."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def make(dtype: str = "int16") -> Volume:
 @pytest.mark.parametrize(
     ("largest", "dtype"), [(0, "uint8"), (255, "uint8"), (256, "uint16"), (70000, "uint32")]
 )
-def test_labels_take_the_smallest_type_and_the_geometry(
+def test_labels_are_written_in_the_smallest_type_with_the_geometry(
     tmp_path: Path, largest: int, dtype: str
 ) -> None:
     like = make("float32")
@@ -40,7 +40,7 @@ def test_labels_take_the_smallest_type_and_the_geometry(
     assert back.array.dtype == alone.dtype == dtype
 
 
-def test_labels_fit_an_image_in_colour(tmp_path: Path) -> None:
+def test_labels_of_a_colour_image_are_kept(tmp_path: Path) -> None:
     array = np.zeros((5, 6, 3), np.uint8)
     like = Volume(array, (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), channels=True)
     write_labels(tmp_path / "mask.png", np.eye(5, 6, dtype=np.uint8), like)
@@ -48,20 +48,24 @@ def test_labels_fit_an_image_in_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [np.full((4, 5, 6), -1), np.full((4, 5, 6), 0.5)])
-def test_labels_are_whole_and_not_negative(tmp_path: Path, labels: NDArray[Any]) -> None:
-    with pytest.raises(ValueError, match="whole numbers"):
+def test_negative_and_fractional_labels_are_not_written(
+    tmp_path: Path, labels: NDArray[Any]
+) -> None:
+    with pytest.raises(ValueError, match="non-negative integers"):
         write_labels(tmp_path / "mask.nii", labels, make())
 
 
 @pytest.mark.parametrize("code", ["RAS", "SPL", "AIR"])
-def test_a_mask_in_another_order_of_axes_is_brought_to_its_image(tmp_path: Path, code: str) -> None:
+def test_a_mask_in_another_orientation_is_reoriented_to_its_image(
+    tmp_path: Path, code: str
+) -> None:
     like = make()
     labels = like.with_array((like.array > 50).astype(np.uint8))
     write_volume(tmp_path / "mask.nrrd", labels.oriented(code))
     same(read_labels(tmp_path / "mask.nrrd", like), labels)
 
 
-def test_a_rounded_position_is_accepted_and_another_one_refused(tmp_path: Path) -> None:
+def test_a_rounded_origin_is_accepted_and_a_shifted_one_refused(tmp_path: Path) -> None:
     like = make()
     labels = (like.array > 50).astype(np.uint8)
     spacing, origin, direction = like.spacing, like.origin, like.direction
@@ -78,12 +82,12 @@ def test_a_rounded_position_is_accepted_and_another_one_refused(tmp_path: Path) 
     ("values", "message"),
     [
         ([0.0, 0.4, 1.0], "fractions such as 0.4"),
-        ([0.0, np.nan, 1.0], "no numbers"),
+        ([0.0, np.nan, 1.0], "NaN or infinite"),
         ([0.0, -1.0, 1.0], "negative"),
         ([0.0, 1e12, 1.0], "above 4294967295"),
     ],
 )
-def test_values_that_are_no_labels_are_refused(
+def test_values_that_are_not_labels_are_refused(
     tmp_path: Path, values: list[float], message: str
 ) -> None:
     array = np.resize(values, (4, 5, 6))
@@ -92,7 +96,7 @@ def test_values_that_are_no_labels_are_refused(
         read_labels(tmp_path / "mask.nii.gz")
 
 
-def test_many_classes_of_a_picture_are_not_taken_for_blur(tmp_path: Path) -> None:
+def test_many_classes_of_a_2d_image_are_not_mistaken_for_blurred_edges(tmp_path: Path) -> None:
     labels = np.resize(np.append(np.arange(34), 255), (35, 35)).astype(np.uint8)
     Image.fromarray(labels).save(tmp_path / "street.png")
     np.testing.assert_array_equal(read_labels(tmp_path / "street.png").array, labels)
@@ -105,11 +109,11 @@ def test_many_classes_of_a_picture_are_not_taken_for_blur(tmp_path: Path) -> Non
 def test_overlapping_one_hot_masks_are_refused(tmp_path: Path) -> None:
     array = np.ones((4, 5, 6, 2), np.uint8)
     write_volume(tmp_path / "mask.nrrd", make().with_array(array, channels=True))
-    with pytest.raises(UserError, match="2 values per voxel"):
+    with pytest.raises(UserError, match="2 channels, but is not one-hot"):
         read_labels(tmp_path / "mask.nrrd")
 
 
-def test_a_read_only_file_of_labels_is_mapped_to_a_writable_array(tmp_path: Path) -> None:
+def test_labels_are_read_into_a_writable_array(tmp_path: Path) -> None:
     write_labels(tmp_path / "mask.nii.gz", make().array.astype(np.uint8), make())
     assert read_labels(tmp_path / "mask.nii.gz").array.flags.writeable
 
@@ -117,9 +121,9 @@ def test_a_read_only_file_of_labels_is_mapped_to_a_writable_array(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "outcome"),
     [
-        ("shape_mismatch", "has the shape 34 x 51 x 35, but its image 35 x 51 x 35"),
-        ("affine_mismatch", "lies elsewhere than its image"),
-        ("negative", "negative values (down to -1)"),
+        ("shape_mismatch", "has the shape 34 x 51 x 35, but the image 35 x 51 x 35"),
+        ("affine_mismatch", "does not align with the image"),
+        ("negative", "negative values, down to -1"),
         ("empty", [0]),
         ("float", [0, 1, 2]),
         ("noncontiguous", [0, 7, 250]),
@@ -128,29 +132,31 @@ def test_a_read_only_file_of_labels_is_mapped_to_a_writable_array(tmp_path: Path
         ("onehot_4d", [0, 1, 2]),
     ],
 )
-def test_bad_labels(shared_data: Path, name: str, outcome: str | list[int]) -> None:
+def test_unusual_labels_are_converted_or_refused(
+    shared_data: Path, name: str, outcome: str | list[int]
+) -> None:
     like = read_volume(shared_data / "hippocampus_msd/images/hippocampus_001.nii.gz")
     path = shared_data / f"bad_input/crafted/labels/{name}_label.nii.gz"
     if isinstance(outcome, str):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             read_labels(path, like)
-        assert outcome in told.value.text
+        assert outcome in caught.value.text
         return
     labels = read_labels(path, like)
     assert labels.array.dtype == np.uint8 and np.unique(labels.array).tolist() == outcome
-    right = read_labels(shared_data / "hippocampus_msd/masks/hippocampus_001.nii.gz", like)
+    reference = read_labels(shared_data / "hippocampus_msd/masks/hippocampus_001.nii.gz", like)
     if name in ("float", "onehot_4d"):
-        np.testing.assert_array_equal(labels.array, right.array)
+        np.testing.assert_array_equal(labels.array, reference.array)
     if name == "ignore_255":
         seen = labels.array != 255
-        np.testing.assert_array_equal(labels.array[seen], right.array[seen])
+        np.testing.assert_array_equal(labels.array[seen], reference.array[seen])
 
 
 @pytest.mark.parametrize(
     "name", ["mask_ok_0_255.png", "mask_0_1.png", "mask_1bit.png", "mask_palette.png",
              "mask_rgba.png", "mask_jpeg_artifacts.jpg", "mask_inverted.png"],
 )  # fmt: skip
-def test_the_same_mask_in_many_dresses(shared_data: Path, name: str) -> None:
+def test_a_mask_is_read_the_same_from_every_encoding(shared_data: Path, name: str) -> None:
     folder = shared_data / "bad_input/crafted/2d"
     image = read_volume(folder / "rgb_ok.png")
     expected = np.array(Image.open(folder / "mask_0_1.png"))
@@ -159,19 +165,21 @@ def test_the_same_mask_in_many_dresses(shared_data: Path, name: str) -> None:
         expected = 1 - expected
         assert "foreground" in labels.warnings[-1] and "89%" in labels.warnings[-1]
     np.testing.assert_array_equal(labels.array, expected)
-    assert any("grey levels" in said for said in labels.warnings) == name.endswith(".jpg")
+    assert any("grey levels" in text for text in labels.warnings) == name.endswith(".jpg")
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mask_rgb_colour.png", "a picture in colours"),
-        ("mask_wrong_size.png", "has the shape 128 x 160, but its image 256 x 320"),
-        ("mask_transposed.png", "has the shape 320 x 256, but its image 256 x 320"),
+        ("mask_rgb_colour.png", "is a colour image"),
+        ("mask_wrong_size.png", "has the shape 128 x 160, but the image 256 x 320"),
+        ("mask_transposed.png", "has the shape 320 x 256, but the image 256 x 320"),
     ],
 )
-def test_masks_that_cannot_be_taken(shared_data: Path, name: str, words: str) -> None:
+def test_2d_masks_in_colour_or_of_another_size_are_refused(
+    shared_data: Path, name: str, words: str
+) -> None:
     folder = shared_data / "bad_input/crafted/2d"
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         read_labels(folder / name, read_volume(folder / "rgb_ok.png"))
-    assert words in told.value.text and name in told.value.text
+    assert words in caught.value.text and name in caught.value.text

@@ -220,7 +220,7 @@ def test_absurd_numbers_in_dicom(tmp_path: Path) -> None:
 
 def test_a_list_of_files_is_not_the_files(tmp_path: Path) -> None:
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(100))
-    with pytest.raises(UserError, match="list of other files"):
+    with pytest.raises(UserError, match="only lists other files"):
         read_volume(tmp_path / "DICOMDIR")
 
 

@@ -19,7 +19,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import write_labels
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.imaging.windows import contrast
+from napari_graphflow.imaging.windows import contrast_limits
 
 KEY = "graphflow"
 
@@ -57,14 +57,16 @@ def image_layers(
     if colours:
         return [(shown.array, keywords | {"rgb": True}, "image")]
     if not shown.channels:
-        return [(shown.array, keywords | {"contrast_limits": contrast(shown.array)}, "image")]
+        return [
+            (shown.array, keywords | {"contrast_limits": contrast_limits(shown.array)}, "image")
+        ]
     return [
         (
             shown.array[..., channel],
             keywords
             | {
                 "name": f"{name} [{channel}]",
-                "contrast_limits": contrast(shown.array[..., channel]),
+                "contrast_limits": contrast_limits(shown.array[..., channel]),
                 "visible": channel == 0,
             },
             "image",
