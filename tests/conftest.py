@@ -10,6 +10,8 @@ import SimpleITK as sitk
 from hypothesis import settings
 from napari.settings import get_settings
 
+from napari_graphflow.jobs.paths import JobPaths
+
 # Read when numpy and torch are first loaded, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -101,4 +103,4 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     records = list(train(training(blobs, steps=30, validate_every=15), folder))
     assert records[-1]["event"] == "model"
-    return folder / "artifacts" / "model"
+    return JobPaths(folder).model

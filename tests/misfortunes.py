@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import JobPaths
 
 Death = tuple[str, int]
 
@@ -64,7 +65,7 @@ class _DieAtRename:
 
 
 def _die_while_writing(folder: Path, count: int) -> None:
-    aside, last = folder / "checkpoints" / ".last.pt", None
+    aside, last = JobPaths(folder).checkpoints / ".last.pt", None
     while True:
         try:
             found = aside.stat().st_ino

@@ -47,7 +47,7 @@ def history(job: Job) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def logits(job: Job, images: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(images).logits
+    found: torch.Tensor = load_model(job.model).module(images).logits
     return found
 
 

@@ -7,6 +7,7 @@ import torch
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.networks.taps import Output
 
@@ -33,7 +34,7 @@ def shapes(student: Output, teacher: Output) -> PairShapes:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_model(folder / "artifacts" / "model").module.state_dict()
+    return load_model(JobPaths(folder).model).module.state_dict()
 
 
 def assert_equal_weights(one: Path, other: Path) -> None:

@@ -105,7 +105,7 @@ def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> 
         code = follow(job)
         if job.status().state != "done":
             return code
-        shutil.copytree(job.artifacts / "model", out / name)
+        shutil.copytree(job.model, out / name)
     say("Testing all three")
     models = {name: load_model(out / name) for name in TITLES}
     scores = {name: _score(dataset, model) for name, model in models.items()}

@@ -149,7 +149,7 @@ def resume(job: str, *, detach: Flag = False) -> int:
         return 0
     code = follow_job(found)
     if found.status().state == "done":
-        output.print(f"model: {found.artifacts / 'model'}")
+        output.print(f"model: {found.model}")
     return code
 
 

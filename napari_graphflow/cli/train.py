@@ -110,7 +110,7 @@ def _run_job(
     if out is not None and detach:
         raise UserError(
             "--detach returns before there is a model to copy to --out.",
-            "Leave one of them out: the model is in the job's folder too, under artifacts/model.",
+            "Leave one of them out: the job's folder holds the model, too.",
         )
     # A mistake in a path is said before there is a job that could fail.
     Dataset.open(config.dataset)
@@ -127,7 +127,7 @@ def _run_job(
         print_json({"folder": job.folder}) if json else output.print(str(job.folder))
         return 0
     code = follow(job)
-    model, done = job.artifacts / "model", job.status().state == "done"
+    model, done = job.model, job.status().state == "done"
     if out is not None and done:
         out.parent.mkdir(parents=True, exist_ok=True)
         model = Path(shutil.copytree(model, out))

@@ -1,4 +1,4 @@
-"""The files of a job: where they are, and how they are read and written."""
+"""The files of a job, and how they are read and written."""
 
 import errno
 import json
@@ -17,6 +17,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import read_events
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked, replace_file
@@ -34,7 +35,7 @@ _CONFIGS: dict[Kind, type[TrainingConfig]] = {
 PATIENCE = 2.0
 
 
-class JobFolder:
+class JobFolder(JobPaths):
     """The files of one job.
 
     Parameters
@@ -49,15 +50,15 @@ class JobFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder).absolute()
+        super().__init__(Path(folder).absolute())
         try:
-            self.spec: dict[str, Any] = json.loads((self.folder / "job.json").read_text("utf-8"))
+            self.spec: dict[str, Any] = json.loads(self.spec_file.read_text("utf-8"))
             self.kind: Kind = self.spec["kind"]
             self.created = datetime.fromisoformat(self.spec["created"]).astimezone(UTC)
             _CONFIGS[self.kind]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{folder} is not a job: it has no readable job.json.",
+                f"{folder} is not a job: it has no readable {self.spec_file.name}.",
                 "List the jobs to find the right folder.",
             ) from None
 
@@ -76,26 +77,6 @@ class JobFolder:
     @property
     def name(self) -> str:
         return self.folder.name
-
-    @property
-    def events_file(self) -> Path:
-        return self.folder / "events.jsonl"
-
-    @property
-    def status_file(self) -> Path:
-        return self.folder / "status.json"
-
-    @property
-    def control(self) -> Path:
-        return self.folder / "control"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    @property
-    def artifacts(self) -> Path:
-        return self.folder / "artifacts"
 
     @cached_property
     def config(self) -> TrainingConfig:
@@ -134,7 +115,7 @@ class JobFolder:
 
         Waits a little, because a process lets go only after its last word.
         """
-        with in_words(), locked(self.folder / "lock", PATIENCE) as free:
+        with in_words(), locked(self.lock_file, PATIENCE) as free:
             if not free:
                 raise UserError(
                     f"The job {self.title} is being run by another process.",
@@ -185,21 +166,15 @@ class JobFolder:
         return Status(state="lost", text=f"{self.status_file} cannot be read.")
 
 
-PREVIEW = "artifacts/preview.png"
-
-
-CHOICE = "preview_case"
-
-
 def choose_case(folder: Path, name: str) -> None:
     """Ask the job in a folder to show another validation case from its next validation on."""
-    replace_file(folder / CHOICE, name.encode())
+    replace_file(JobPaths(folder).preview_case, name.encode())
 
 
 def chosen_case(folder: Path, names: Sequence[str]) -> str | None:
     """The case that was asked for, or the first; None if there is none."""
     with suppress(OSError, UnicodeDecodeError):
-        wanted = (folder / CHOICE).read_text("utf-8").strip()
+        wanted = JobPaths(folder).preview_case.read_text("utf-8").strip()
         if wanted in names:
             return wanted
     return names[0] if names else None

@@ -8,12 +8,9 @@ from typing import Any
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
-
-#: In the job's folder.
-FILE = "manifest.json"
-
 
 #: What a teacher is read from, and what stands for its folder, which may move meanwhile.
 MODEL = ("model.json", "weights.safetensors")
@@ -30,7 +27,7 @@ def compare_manifest(
     Parameters
     ----------
     folder
-        The job's folder, which keeps ``manifest.json``: size and SHA-256 of each file.
+        The job's folder, which keeps size and SHA-256 of each file.
     dataset
         The data.
     files
@@ -57,7 +54,7 @@ def compare_manifest(
         with in_words():
             found[name] = _fingerprint(path)
         yield {"event": "progress", "step": number, "total": len(named)}
-    path = folder / FILE
+    path = JobPaths(folder).manifest
     with in_words():
         if not path.is_file():
             replace_file(path, json.dumps(found, indent=1).encode())

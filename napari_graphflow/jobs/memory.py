@@ -4,14 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import replace_file
 
 #: Patch sides are multiples of this, which every network can halve four times.
 MULTIPLE = 16
-
-
-FILE = "setting.json"
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,13 @@ class Setting:
 
     def keep(self, folder: Path) -> None:
         """Write the setting down in a job's folder, where a resumed run finds it."""
-        replace_file(folder / FILE, json.dumps(asdict(self)).encode())
+        replace_file(JobPaths(folder).memory_setting, json.dumps(asdict(self)).encode())
 
 
 def kept_setting(folder: Path) -> Setting | None:
     """The setting that a job went down to; None if it never ran out of memory."""
     try:
-        content = json.loads((folder / FILE).read_text("utf-8"))
+        content = json.loads(JobPaths(folder).memory_setting.read_text("utf-8"))
     except FileNotFoundError:
         return None
     return Setting(content["batch_size"], tuple(content["patch_size"]))

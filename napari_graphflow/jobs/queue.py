@@ -19,6 +19,7 @@ from pathlib import Path
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.system.devices import Device, devices, place
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked
@@ -101,7 +102,7 @@ def submit(job: Job) -> Job:
 
 def waiting(root: Path) -> list[Job]:
     """The jobs of a folder that wait for a device of this computer, the next one first."""
-    ranked = ((job.status(), job) for job in _jobs(root))
+    ranked = ((job.status(), job) for job in list_jobs(root))
     return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting and s.here)]
 
 
@@ -142,7 +143,7 @@ def start_next(root: Path) -> list[Job]:
     """
     started: list[Job] = []
     with _queue(root):
-        statuses = {job: s for job in _jobs(root) if (s := job.status()).here}
+        statuses = {job: s for job in list_jobs(root) if (s := job.status()).here}
         for job, status in statuses.items():
             if status.resumable and not status.runner and "resume" in job.wishes():
                 with suppress(UserError):
@@ -188,13 +189,6 @@ def _device(job: Job, status: Status, there: list[Device]) -> str:
         with suppress(UserError):
             return status.device or place(job.config.device, there, set()) or ""
     return ""
-
-
-def _jobs(root: Path) -> Iterator[Job]:
-    for path in root.glob("*/job.json"):
-        if not path.parent.name.startswith("."):
-            with suppress(UserError):
-                yield Job(path.parent)
 
 
 @contextmanager

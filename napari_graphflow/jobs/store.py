@@ -14,6 +14,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import jobs_root
@@ -32,10 +33,10 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
         Folder in which the job's folder is made; the user's own where None.
     """
     # Absolute, because other processes read the folder, from elsewhere.
-    paths = {
+    absolute = {
         name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
     }
-    config = config.model_copy(update=paths)
+    config = config.model_copy(update=absolute)
     title = _title(config)
     now = datetime.now(UTC)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
@@ -48,12 +49,12 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
     }
     root = jobs_root() if root is None else Path(root)
     with in_words():
-        folder = _new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}")
-        for name in ("control", "checkpoints", "artifacts"):
-            (folder / name).mkdir()
+        paths = JobPaths(_new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}"))
+        for part in (paths.control, paths.checkpoints, paths.artifacts):
+            part.mkdir()
         # Last, because a folder counts as a job as soon as it has this file.
-        replace_file(folder / "job.json", json.dumps(spec, indent=1).encode())
-    return Job(folder)
+        replace_file(paths.spec_file, json.dumps(spec, indent=1).encode())
+    return Job(paths.folder)
 
 
 def list_jobs(root: Path | None = None) -> list[Job]:
@@ -74,7 +75,7 @@ def list_jobs(root: Path | None = None) -> list[Job]:
 
 def find_job(name: str, root: Path | None = None) -> Job:
     """Find a job by its folder, its name, or an unambiguous part of its name."""
-    if (Path(name) / "job.json").is_file():
+    if JobPaths(Path(name)).spec_file.is_file():
         return Job(Path(name))
     found = [job for job in list_jobs(root) if name in job.name]
     exact = [job for job in found if job.name == name]

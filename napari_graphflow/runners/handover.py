@@ -15,10 +15,6 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import explain_exit, in_words
 from napari_graphflow.system.files import replace_file
 
-#: In the job's folder: which engine has it, and under which name.
-FILE = "runner.json"
-
-
 POLL = 0.2
 
 
@@ -43,13 +39,13 @@ def job_command(job: Job) -> list[str]:
 
 
 def write_note(job: Job, **what: Any) -> None:
-    """Note in the job's folder which engine has it."""
-    replace_file(job.folder / FILE, json.dumps(what, indent=1).encode())
+    """Note which engine has the job, and under which name."""
+    replace_file(job.runner_note, json.dumps(what, indent=1).encode())
 
 
 def read_note(job: Job) -> dict[str, Any]:
     """What `write_note` wrote; `FileNotFoundError` for a job that no engine has."""
-    found: dict[str, Any] = json.loads((job.folder / FILE).read_text("utf-8"))
+    found: dict[str, Any] = json.loads(job.runner_note.read_text("utf-8"))
     return found
 
 

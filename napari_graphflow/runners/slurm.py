@@ -43,7 +43,7 @@ class Slurm:
     def submit(self, job: Job) -> None:
         parameters = self._parameters()
         try:
-            executor = self._submitit.AutoExecutor(job.folder / "slurm", cluster=self._cluster)
+            executor = self._submitit.AutoExecutor(job.slurm, cluster=self._cluster)
             executor.update_parameters(name=job.name[:60], **parameters)
         except (RuntimeError, TypeError, NameError) as error:
             raise UserError("Slurm cannot be used here.", first_line(error)) from None
@@ -86,7 +86,7 @@ class Slurm:
         if "id" not in noted:
             return None
         kinds = {"local": self._submitit.LocalJob, "slurm": self._submitit.SlurmJob}
-        return kinds[noted["cluster"]](job.folder / "slurm", noted["id"])
+        return kinds[noted["cluster"]](job.slurm, noted["id"])
 
     def _parameters(self) -> dict[str, Any]:
         path = data_root() / "slurm.json"

@@ -16,17 +16,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-LAST = "checkpoints/last.pt"
+from napari_graphflow.jobs.paths import JobPaths
 
-
-BEFORE = "checkpoints/before.pt"
-
-
-#: Touched by whoever wants a checkpoint now.
-WISH = "control/checkpoint_now"
-
-
-#: Seconds between two looks for the wish.
+#: Seconds between two looks for the request of one.
 LOOK = 0.2
 
 
@@ -49,9 +41,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, minutes: float) -> None:
-        self.folder, self.seconds = folder, 60 * minutes
+        self.paths, self.seconds = JobPaths(folder), 60 * minutes
         self._saved = self._looked = time.monotonic()
-        self._last, self._before = folder / LAST, folder / BEFORE
+        self._last, self._before = self.paths.last_checkpoint, self.paths.previous_checkpoint
+        self._request = self.paths.request_file("checkpoint_now")
         self._aside = self._last.with_name(f".{self._last.name}")
         #: Which of them is known to be whole.
         self._whole: Path | None = None
@@ -65,7 +58,7 @@ class Checkpoints:
         if now - self._looked < LOOK:
             return False
         self._looked = now
-        return (self.folder / WISH).exists()
+        return self._request.exists()
 
     def save(self, content: dict[str, Any], step: int) -> Record:
         """Write a checkpoint; at every moment there is a whole one on the disk.
@@ -95,8 +88,8 @@ class Checkpoints:
             self._aside.unlink(missing_ok=True)  # half a file would keep a full disk full
         self._saved = time.monotonic()
         with suppress(OSError):
-            (self.folder / WISH).unlink(missing_ok=True)
-        return {"event": "checkpoint", "path": LAST, "step": step}
+            self._request.unlink(missing_ok=True)
+        return {"event": "checkpoint", "path": self.paths.relative(self._last), "step": step}
 
     def load(self, device: torch.device) -> Generator[Record, None, dict[str, Any] | None]:
         """Read the newest whole checkpoint; the generator returns its content, or None.
@@ -132,8 +125,8 @@ class Checkpoints:
 
     def _sweep(self) -> None:
         """Remove what a killed process left half written."""
-        for pattern in ("checkpoints/.*", "artifacts/.*"):
-            for path in self.folder.glob(pattern):
+        for folder in (self.paths.checkpoints, self.paths.artifacts):
+            for path in folder.glob(".*"):
                 if path == self._whole:
                     continue
                 if path.is_dir():

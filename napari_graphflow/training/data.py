@@ -16,6 +16,7 @@ from napari_graphflow.dataset.cases import Case, Dataset, Split, data_files
 from napari_graphflow.dataset.fingerprint import fingerprint
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.manifest import compare_manifest
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.training.batches import TrainingCase, load_case
 from napari_graphflow.training.planning import (
@@ -134,7 +135,7 @@ def temporary_cache(folder: Path) -> Iterator[None]:
         # Windows removes no file that is still mapped; a resumed run does then.
         shutil.rmtree(_cache(folder), ignore_errors=True)
         with suppress(OSError):  # other processes of torchrun still have theirs in it
-            (folder / "cache").rmdir()
+            JobPaths(folder).cache.rmdir()
 
 
 def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
@@ -210,7 +211,7 @@ def make_card(
 
 def _cache(folder: Path) -> Path:
     # Each process of torchrun reads for itself.
-    return folder / "cache" / os.environ.get("RANK", "")
+    return JobPaths(folder).cache / os.environ.get("RANK", "")
 
 
 def _noted_cases(
@@ -220,7 +221,7 @@ def _noted_cases(
 
     They are kept beside the run, not in the model, which may be handed on.
     """
-    path = folder / "cases.json"
+    path = JobPaths(folder).cases_file
     if not path.is_file():
         names = {kind: [case.name for case in group] for kind, group in groups.items()}
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.distillation.method import Record
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import peak_memory
 from napari_graphflow.models.saved import build_network, load_model, save_weights, weights_hash
@@ -39,7 +40,7 @@ from napari_graphflow.training.parallel import (
     start_fabric,
     synchronised,
 )
-from napari_graphflow.training.state import BEST, Plan, Run
+from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
 from napari_graphflow.training.validation import validate
 
@@ -60,7 +61,7 @@ def train(
     config
         What to train, on what, for how long.
     folder
-        Receives checkpoints and, at the end, the model in ``artifacts/model``.
+        Receives checkpoints and, at the end, the model; see `JobPaths`.
     cases
         Read only so many cases of each kind, to measure what a run takes.
     lighter
@@ -270,7 +271,7 @@ def _validate(run: Run) -> Iterator[Record]:
         yield _metric(f"dice/{name}", value, run.step, "val")
     if mean > run.best:
         run.best = mean
-        path = plan.folder / BEST
+        path = JobPaths(plan.folder).best_weights
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(network, path)
 

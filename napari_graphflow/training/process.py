@@ -197,7 +197,7 @@ class _Recorder:
         self._written = self._progressed = 0.0
         self._torn = False
         self._ended = threading.Event()
-        self._reserve = job.folder / ".reserve"
+        self._reserve = job.reserve
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "_Recorder":
@@ -351,7 +351,7 @@ def _signals(recorder: _Recorder) -> Iterator[None]:
             return
         recorder.ask("cancel")
         with suppress(OSError):
-            (recorder.job.control / "cancel").touch()
+            recorder.job.request_file("cancel").touch()
 
     if threading.current_thread() is not threading.main_thread():
         yield

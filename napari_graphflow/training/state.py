@@ -13,15 +13,11 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.distillation.method import Method, Record
 from napari_graphflow.jobs.memory import Setting
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
-
-BEST = "checkpoints/best.safetensors"
-
-
-MODEL = "artifacts/model"
 
 
 #: What a checkpoint holds of a run besides the states of its parts.
@@ -110,9 +106,9 @@ class Run:
 
     def save_result(self) -> Record:
         """Save the best network, or the last one where there was nothing to validate on."""
-        best = self.plan.folder / BEST
-        if best.is_file():
-            load_weights(self.network, best)
+        paths = JobPaths(self.plan.folder)
+        if paths.best_weights.is_file():
+            load_weights(self.network, paths.best_weights)
         card = self.plan.card
         assert card.provenance is not None
         score = self.best if self.best >= 0 else None
@@ -130,5 +126,5 @@ class Run:
                 ),
             }
         )
-        save_model(self.plan.folder / MODEL, card, self.network, extras)
-        return {"event": "model", "path": MODEL, "name": card.name}
+        save_model(paths.model, card, self.network, extras)
+        return {"event": "model", "path": paths.relative(paths.model), "name": card.name}

@@ -12,7 +12,8 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.evaluation.metrics import IGNORE, dice_score
 from napari_graphflow.evaluation.pictures import draw
 from napari_graphflow.inference.predict import predict
-from napari_graphflow.jobs.folder import PREVIEW, chosen_case
+from napari_graphflow.jobs.folder import chosen_case
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.training.batches import TrainingCase
 from napari_graphflow.training.data import TrainingData
 
@@ -42,6 +43,7 @@ def validate(
     """
     student.eval()
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
+    paths = JobPaths(folder)
     shown = chosen_case(folder, [case.name for case in data.validation])
     for case in data.validation:
         labels = predict(student, case.image, card.dims, card.patch_size).argmax(0)
@@ -50,17 +52,18 @@ def validate(
         for name, values in scores.items():
             values.append(dice_score(scored, case.labels, card.classes[name]))
         if case.name == shown:
-            _draw(case, labels, folder)
-            yield {"event": "preview", "path": PREVIEW, "case": case.name, "step": step}
+            _draw(case, labels, paths.preview)
+            path = paths.relative(paths.preview)
+            yield {"event": "preview", "path": path, "case": case.name, "step": step}
         yield {"event": "alive"}
     student.train()
     return {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
 
 
-def _draw(case: TrainingCase, labels: NDArray[Any], folder: Path) -> None:
+def _draw(case: TrainingCase, labels: NDArray[Any], path: Path) -> None:
     assert case.labels is not None
     image, reference = case.image[0], np.where(case.labels == IGNORE, 0, case.labels)
     if image.ndim == 3:  # the slice with most to see in the reference
         index = int(np.argmax((reference > 0).sum((1, 2))))
         image, reference, labels = image[index], reference[index], labels[index]
-    draw(image, reference, labels, folder / PREVIEW)
+    draw(image, reference, labels, path)

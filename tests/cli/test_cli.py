@@ -119,7 +119,7 @@ def test_a_run_that_was_paused_did_not_fail(blobs, tmp_path, monkeypatch, capsys
     said = capsys.readouterr().err
     (job,) = list_jobs()
     assert f"Paused. Resume with: napari-graphflow jobs resume {job.name}\n" in said
-    assert f"copy its model from {job.artifacts / 'model'} to {tmp_path / 'model'}." in said
+    assert f"copy its model from {job.model} to {tmp_path / 'model'}." in said
     assert "model:" not in said
 
 

@@ -15,6 +15,7 @@ from napari_graphflow.distillation.emkd.method import TAPS
 from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import build_network, load_model, save_model
 from napari_graphflow.networks import build
 from napari_graphflow.networks.taps import Output
@@ -48,7 +49,7 @@ def emkd(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
 
 def same_weights(one: Path, other: Path) -> bool:
     first, second = (
-        load_model(folder / "artifacts" / "model").module.state_dict() for folder in (one, other)
+        load_model(JobPaths(folder).model).module.state_dict() for folder in (one, other)
     )
     return all(torch.equal(first[name], second[name]) for name in first)
 

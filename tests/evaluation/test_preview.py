@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from napari_graphflow.evaluation.pictures import NETWORK, REFERENCE, SIDE, draw
-from napari_graphflow.jobs.folder import PREVIEW, choose_case, chosen_case
+from napari_graphflow.jobs.folder import choose_case, chosen_case
+from napari_graphflow.jobs.paths import JobPaths
 
 
 def test_the_case_is_the_chosen_one_or_the_first(tmp_path: Path) -> None:
@@ -22,8 +23,8 @@ def test_contours_lie_where_the_masks_end(tmp_path: Path) -> None:
     reference, labels = np.zeros((2, 40, 64), np.uint8)
     reference[5:15, 5:15] = 1
     labels[20:30, 30:50] = 2
-    draw(image, reference, labels, tmp_path / PREVIEW)
-    picture = np.asarray(Image.open(tmp_path / PREVIEW))
+    draw(image, reference, labels, JobPaths(tmp_path).preview)
+    picture = np.asarray(Image.open(JobPaths(tmp_path).preview))
     zoom = picture.shape[0] // 40
     assert min(picture.shape[:2]) >= SIDE
     assert picture.shape[:2] == (40 * zoom, 64 * zoom)

@@ -17,6 +17,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.events import CHUNK
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import TRANSITIONS, State, Status
 from napari_graphflow.system import folders
 from napari_graphflow.system.processes import process_start
@@ -49,9 +50,9 @@ def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> None:
     made = [new_job(tmp_path / str(number), name="same name") for number in range(3)]
-    (folders.jobs_root() / "half-made" / "control").mkdir(parents=True)
+    JobPaths(folders.jobs_root() / "half-made").control.mkdir(parents=True)
     (folders.jobs_root() / "broken").mkdir()
-    (folders.jobs_root() / "broken" / "job.json").write_text('{"kind": "tra')
+    JobPaths(folders.jobs_root() / "broken").spec_file.write_text('{"kind": "tra')
     (folders.jobs_root() / "a file").write_text("x")
     assert store.list_jobs() == made[::-1]
     assert store.list_jobs(tmp_path / "nowhere") == []
@@ -73,7 +74,7 @@ def test_find(tmp_path: Path) -> None:
 def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.spec["config"]["steps"] = "many"
-    (job.folder / "job.json").write_text(json.dumps(job.spec))
+    job.spec_file.write_text(json.dumps(job.spec))
     with pytest.raises(UserError, match="steps"):
         _ = Job(job.folder).config
 

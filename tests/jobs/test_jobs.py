@@ -187,14 +187,14 @@ def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job])
     status = job.cancel()
     assert time.monotonic() - began < 8
     assert (status.state, status.exit_code) == ("cancelled", process.CANCELLED_EXIT_CODE)
-    assert int((job.folder / "checkpoints" / "last").read_text()) >= step
+    assert int((job.checkpoints / "last").read_text()) >= step
     assert states(job)[-1] == "cancelled"
     assert list(job.control.iterdir()) == []
 
 
 def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
-    (job.control / "cancel").touch()
+    job.request_file("cancel").touch()
     assert job.wait(60).state == "cancelled"
     waiting = new_job(job.folder)
     assert waiting.cancel().state == "cancelled"
@@ -223,7 +223,7 @@ def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     assert (status.state, status.exit_code) == ("paused", 0)
     assert "shut down" in status.text
     assert "Resume" in status.hint
-    assert (job.folder / "checkpoints" / "last").exists()
+    assert (job.checkpoints / "last").exists()
 
 
 def test_pause_and_resume(started: Callable[..., Job]) -> None:
@@ -231,7 +231,7 @@ def test_pause_and_resume(started: Callable[..., Job]) -> None:
     running(job)
     job.pause()
     assert job.wait(60).state == "paused"
-    paused_at = int((job.folder / "checkpoints" / "last").read_text())
+    paused_at = int((job.checkpoints / "last").read_text())
     with pytest.raises(UserError, match="is paused and cannot be paused"):
         job.pause()
     started(
@@ -299,7 +299,7 @@ def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
 
 def test_the_real_command(tmp_path: Path) -> None:
     job = queue.start(new_job(tmp_path))
-    (job.control / "cancel").touch()
+    job.request_file("cancel").touch()
     assert job.wait(60).state == "cancelled", job.log.read_text()
 
 
@@ -329,7 +329,7 @@ def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) ->
         file.write(b'{"event": "tor')
     assert started(SHORT, job).wait(60).state == "done"
     assert states(job) == ["queued", "running", "lost", "queued", "running", "done"]
-    assert not (job.folder / ".reserve").exists()
+    assert not job.reserve.exists()
 
 
 @posix

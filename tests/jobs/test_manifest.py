@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, data_files
 from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.training import loop
 
 
@@ -35,7 +36,7 @@ def begin(config: TrainingConfig, folder: Path) -> None:
 
 def test_the_data_of_a_run_are_noted(config: TrainingConfig, tmp_path: Path) -> None:
     begin(config, tmp_path / "job")
-    noted = json.loads((tmp_path / "job" / "manifest.json").read_text())
+    noted = json.loads(JobPaths(tmp_path / "job").manifest.read_text())
     assert set(noted) == {
         f"{kind}Tr/blob_{n}{end}.nii.gz"
         for n in (0, 1, 5)
@@ -54,7 +55,7 @@ def test_the_checking_tells_how_far_it_is_and_can_be_paused(
     assert told[0] == {"event": "phase", "name": "checking the files"}
     assert [(one["step"], one["total"]) for one in told[1:]] == [(1, 6), (2, 6), (3, 6)]
     running.close()
-    assert not (tmp_path / "job" / "manifest.json").exists(), "nothing is half noted"
+    assert not JobPaths(tmp_path / "job").manifest.exists(), "nothing is half noted"
     begin(config, tmp_path / "job")
 
 
@@ -71,7 +72,7 @@ def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_p
     path.write_bytes(old)
     begin(config, job)
     sitk.WriteImage(mask, str(path))
-    (job / "manifest.json").unlink()
+    JobPaths(job).manifest.unlink()
     begin(config, job)
 
 
@@ -79,7 +80,7 @@ def test_a_teacher_that_was_exchanged_is_told_on_resume(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
     assert [*loop.train(config, tmp_path / "teaching")][-1]["event"] == "model"
-    teacher, job = tmp_path / "teaching" / "artifacts" / "model", tmp_path / "job"
+    teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
     student = DistillationConfig(**dict(config), teacher=teacher, method="logits")
     begin(student, job)
     moved = Path(shutil.copytree(teacher, tmp_path / "moved"))

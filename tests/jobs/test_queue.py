@@ -183,7 +183,7 @@ def test_a_job_of_an_engine_starts_no_other(
 def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
     job = new_job(tmp_path / "gone")
     job.write_status(Status(state="paused", host=socket.gethostname(), step=7))
-    (job.control / "resume").touch()
+    job.request_file("resume").touch()
     assert start_next(job.folder.parent) == [job]
     until(lambda: job.status().state == "failed")
     assert (job.status().step, job.wishes()) == (7, set())
@@ -195,7 +195,7 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     first = occupy(new_job(tmp_path))
     second, third = (submit(new_job(tmp_path / "gone", name=name)) for name in ("b", "c"))
     until(lambda: first.status().state == "running")
-    (first.control / "pause").touch()
+    first.request_file("pause").touch()
     until(lambda: third.status().state == "failed")
     assert first.status().state == "paused"
     assert second.status().state == "failed"
@@ -206,7 +206,7 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
 
     occupy(first)
     until(lambda: first.status().state == "running")
-    (third.control / "resume").touch()
+    third.request_file("resume").touch()
     assert start_next(first.folder.parent) == []
     assert third.status().waiting
     os.kill(first.status().pid or 0, signal.SIGKILL)

@@ -249,7 +249,7 @@ def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
     qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)
     qtbot.waitUntil(lambda: "ended by the system" in widget.jobs.status.text(), timeout=10_000)
     assert "Traceback" not in widget.jobs.status.text()
-    assert not (job.artifacts / "model").exists()
+    assert not job.model.exists()
     assert not list(job.folder.rglob("*.tmp"))
     assert widget.jobs.pause.text() == "Resume"
     viewer.add_labels(np.zeros((4, 4), np.uint8))

@@ -104,7 +104,7 @@ def test_a_wish_to_resume_is_heard_while_nothing_waits(
 ) -> None:
     job = new_job(tmp_path, "first", Status(state="paused"))
     view.choose(job)
-    (job.control / "resume").touch()
+    job.request_file("resume").touch()
     qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)
 
 

@@ -17,7 +17,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
 
 from napari_graphflow.evaluation.pictures import draw
-from napari_graphflow.jobs.folder import PREVIEW, chosen_case
+from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start, submit, waiting
 from napari_graphflow.jobs.status import Status
@@ -158,7 +158,7 @@ def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_pat
     assert not view.preview.isVisible()
     masks = np.zeros((2, 20, 20), np.uint8)
     masks[:, 5:10, 5:10] = 1
-    draw(masks[0].astype(float), *masks, job.folder / PREVIEW)
+    draw(masks[0].astype(float), *masks, job.preview)
     view.refresh()
     assert view.preview.isVisible()
     assert view.preview.picture.pixmap().width() >= 192

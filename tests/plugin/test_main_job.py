@@ -14,6 +14,7 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.store import list_jobs
 
 SLOW_MS = 300_000
@@ -75,7 +76,7 @@ def test_after_a_crash_of_napari_the_student_is_listed_when_it_is_done(
     started = crash(tiny_dataset, teacher, 400)
     found = restart("student")
     assert (found["job"], found["state"]) == (started["job"], "running")
-    student = str(Path(started["job"]) / "artifacts" / "model")
+    student = str(JobPaths(Path(started["job"])).model)
     assert student not in found["before"]
     assert student in found["listed"]
     assert found["used"] == student

@@ -91,7 +91,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     until(lambda: not ray.poll(teacher).active)
     assert teacher.status().state == "done", ray.logs(teacher)
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.folder / "artifacts" / "model", method="logits",
+        dataset=blobs, teacher=teacher.model, method="logits",
         network="enet", width=8, **SMALL,
     )  # fmt: skip
     student = store.create("distill", config)
@@ -99,7 +99,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     assert student.status().runner == "ray"
     until(lambda: not ray.poll(student).active)
     assert student.status().state == "done", ray.logs(student)
-    assert (student.folder / "artifacts" / "model" / "model.json").is_file()
+    assert (student.model / "model.json").is_file()
 
     long = store.create("train", training(blobs, steps=1_000_000, validate_every=1_000_000))
     ray.submit(long)
@@ -135,7 +135,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
 
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.folder / "artifacts" / "model", method="logits",
+        dataset=blobs, teacher=teacher.model, method="logits",
         network="enet", width=8, **(SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}),
     )  # fmt: skip
     student = store.create("distill", config)
@@ -145,7 +145,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     until(lambda: not student.status().active)
     assert student.status().state == "paused", ray.logs(student)
     step = student.status().step
-    assert (student.folder / "checkpoints" / "last.pt").is_file()
+    assert student.last_checkpoint.is_file()
 
     again = runner_of(student)
     assert isinstance(again, PackedRay)

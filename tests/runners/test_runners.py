@@ -112,10 +112,10 @@ def test_our_own_disk_is_no_lost_cluster(tmp_path: Path, monkeypatch: pytest.Mon
     carrier = Carrier(job)
     monkeypatch.setattr(carrier, "_ask", lambda *_, **__: ((3, 1), b"ab\n"))
     assert carrier._replace("checkpoints/last.pt", (3, 1), "")
-    assert (job.folder / "checkpoints" / "last.pt").read_bytes() == b"ab\n"
+    assert job.last_checkpoint.read_bytes() == b"ab\n"
     assert carrier._append_events("events.jsonl", (3, 1), "")
     assert job.events_file.read_bytes() == b"ab\n"
-    (job.folder / "artifacts" / "model").write_text("in the way")
+    job.model.write_text("in the way")
     with pytest.raises(UserError):
         carrier._replace("artifacts/model/model.json", (3, 1), "")
     job.events_file.unlink()
@@ -141,7 +141,7 @@ def test_a_carrier_leaves_a_cluster_that_is_silent_when_it_is_to_cancel(
     monkeypatch.setattr("napari_graphflow.runners.ray.transfer.EVERY", 0.01)
     monkeypatch.setattr("napari_graphflow.runners.ray.transfer.GOODBYE", 0.05)
     job = ended(tmp_path, runner="ray-packed", id="old")
-    (job.control / "cancel").touch()
+    job.request_file("cancel").touch()
     with job.writing():
         Carrier(job).carry()
     status = job.status()

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from napari_graphflow.training.checkpoints import BEFORE, LAST, LOOK, WISH, Checkpoints
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.training.checkpoints import LOOK, Checkpoints
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    (tmp_path / "control").mkdir()
+    JobPaths(tmp_path).control.mkdir()
     made = Checkpoints(tmp_path, minutes=60)
     for step in (1, 2):
         made.save({"weights": torch.full((1000,), float(step)), "step": step}, step)
@@ -35,7 +36,7 @@ def test_the_newest_is_read_and_the_one_before_is_kept(checkpoints: Checkpoints)
     content, texts = load(checkpoints)
     assert (content["step"], texts) == (2, [])
     assert (content["weights"] == 2).all()
-    (checkpoints.folder / LAST).unlink()
+    checkpoints.paths.last_checkpoint.unlink()
     assert load(checkpoints)[0]["step"] == 1
 
 
@@ -63,18 +64,18 @@ DAMAGES = ["torn", "empty", "one bit", "zeros", "a gap", "a record called a fold
 
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_one_falls_back_and_says_so(checkpoints: Checkpoints, how: str) -> None:
-    damage(checkpoints.folder / LAST, how)
+    damage(checkpoints.paths.last_checkpoint, how)
     content, texts = load(checkpoints)
     assert content["step"] == 1
     assert texts == ["The newest checkpoint is damaged. Going on from the one before, of step 1."]
-    damage(checkpoints.folder / BEFORE, how)
+    damage(checkpoints.paths.previous_checkpoint, how)
     content, texts = load(checkpoints)
     assert content is None
     assert texts == ["The newest checkpoint is damaged. Going on from the beginning."]
 
 
 def test_any_bit_may_flip(checkpoints: Checkpoints) -> None:
-    last = checkpoints.folder / LAST
+    last = checkpoints.paths.last_checkpoint
     whole = last.read_bytes()
     for place in range(0, len(whole), 13):
         data = bytearray(whole)
@@ -86,17 +87,17 @@ def test_any_bit_may_flip(checkpoints: Checkpoints) -> None:
 def test_a_damaged_one_never_takes_the_place_of_a_whole_one(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damage(checkpoints.folder / LAST, "one bit")
-    resumed = Checkpoints(checkpoints.folder, minutes=60)
+    damage(checkpoints.paths.last_checkpoint, "one bit")
+    resumed = Checkpoints(checkpoints.paths.folder, minutes=60)
     assert load(resumed)[0]["step"] == 1
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed_at_the_last_renaming)
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             resumed.save({"step": 3}, 3)
-    assert load(Checkpoints(checkpoints.folder, minutes=60))[0]["step"] == 1
+    assert load(Checkpoints(checkpoints.paths.folder, minutes=60))[0]["step"] == 1
     resumed.save({"step": 3}, 3)
-    damage(checkpoints.folder / LAST, "torn")
+    damage(checkpoints.paths.last_checkpoint, "torn")
     assert load(checkpoints)[0]["step"] == 1
 
 
@@ -107,11 +108,11 @@ def killed_at_the_last_renaming(path: Path, target: Path) -> None:
 
 
 def test_the_only_whole_one_is_kept_even_if_it_was_not_renamed(checkpoints: Checkpoints) -> None:
-    last = checkpoints.folder / LAST
+    last = checkpoints.paths.last_checkpoint
     last.rename(last.with_name(".last.pt"))
-    damage(checkpoints.folder / BEFORE, "torn")
+    damage(checkpoints.paths.previous_checkpoint, "torn")
     for _ in range(2):
-        resumed = Checkpoints(checkpoints.folder, minutes=60)
+        resumed = Checkpoints(checkpoints.paths.folder, minutes=60)
         assert load(resumed)[0]["step"] == 2
     resumed.save({"step": 3}, 3)
     damage(last, "torn")
@@ -121,16 +122,17 @@ def test_the_only_whole_one_is_kept_even_if_it_was_not_renamed(checkpoints: Chec
 def test_one_that_cannot_be_read_falls_back_too(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, bad = Path.open, {LAST}
+    read, bad = Path.open, {checkpoints.paths.last_checkpoint}
 
     def worn_out(path: Path, *arguments: Any) -> Any:
-        if any(path == checkpoints.folder / name for name in bad):
+        if path in bad:
             raise OSError(5, os.strerror(5))
         return read(path, *arguments)
 
     monkeypatch.setattr(Path, "open", worn_out)
     assert load(checkpoints)[0]["step"] == 1
-    bad.add(BEFORE)  # the whole drive may be gone, which is no reason to begin again
+    # The whole drive may be gone, which is no reason to begin again.
+    bad.add(checkpoints.paths.previous_checkpoint)
     with pytest.raises(OSError, match=os.strerror(5)):
         load(checkpoints)
 
@@ -143,25 +145,25 @@ def test_a_disk_that_is_full_costs_no_checkpoint(checkpoints: Checkpoints) -> No
     with pytest.raises(OSError, match="No space"):
         checkpoints.save({"weights": Full()}, 3)
     assert load(checkpoints)[0]["step"] == 2
-    assert not list(checkpoints.folder.glob("checkpoints/.*"))
+    assert not list(checkpoints.paths.checkpoints.glob(".*"))
 
 
 def test_what_a_kill_left_half_written_is_swept_away(checkpoints: Checkpoints) -> None:
-    (checkpoints.folder / "checkpoints" / ".last.pt").write_bytes(b"half")
-    (checkpoints.folder / "artifacts" / ".model-0").mkdir(parents=True)
+    (checkpoints.paths.checkpoints / ".last.pt").write_bytes(b"half")
+    (checkpoints.paths.artifacts / ".model-0").mkdir(parents=True)
     assert load(checkpoints)[0]["step"] == 2
-    assert not list(checkpoints.folder.glob("*/.*"))
+    assert not list(checkpoints.paths.folder.glob("*/.*"))
 
 
 def test_one_is_due_by_time_and_by_wish(checkpoints: Checkpoints) -> None:
     assert not checkpoints.due()
-    (checkpoints.folder / WISH).touch()
+    checkpoints.paths.request_file("checkpoint_now").touch()
     end = time.monotonic() + 10 * LOOK
     while not checkpoints.due():
         assert time.monotonic() < end
         time.sleep(LOOK / 4)
     checkpoints.save({"step": 3}, 3)
-    assert not (checkpoints.folder / WISH).exists()
+    assert not checkpoints.paths.request_file("checkpoint_now").exists()
     time.sleep(LOOK)
     assert not checkpoints.due()
     checkpoints.seconds = 0.0

@@ -18,6 +18,7 @@ from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.distillation.method import Method, build_method
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.inference.graph_flow_maps import variation_maps
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import Model, import_model, load_model
 from napari_graphflow.training.loop import distill, train
 
@@ -30,7 +31,7 @@ def normalising_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("raunet")
     flat = FLAT | {"network": "raunet", "width": 4, "steps": 1, "validate_every": 1}
     list(train(training(blobs, **flat), folder))
-    return folder / "artifacts" / "model"
+    return JobPaths(folder).model
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,7 +158,7 @@ def test_graph_flow_uses_every_term(blobs, teacher, tmp_path):
     total = np.sum([scores[f"loss/{t}"] for t in ("supervised", "logits", "vertices", "edges")], 0)
     np.testing.assert_allclose(scores["loss/total"], total, rtol=1e-5)
     assert set(scores) >= {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
-    model = load_model(tmp_path / "artifacts" / "model")
+    model = load_model(JobPaths(tmp_path).model)
     assert model.card.role == "student"
     assert model.card.preprocessing == load_model(teacher).card.preprocessing
     assert model.card.provenance.unlabelled_cases == 3
@@ -180,13 +181,13 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
         assert scores[f"gradient/{term}"][0] > 0, term
     assert 0 <= scores["graph/peaks_moved"][0] <= 1
     assert 0 < scores["graph/constant"][0] <= 1
-    student = load_model(tmp_path / "artifacts" / "model")
+    student = load_model(JobPaths(tmp_path).model)
     saved = load_file(student.folder / "method.safetensors")
     assert "adapters.encoder.weight" in saved
     assert not any("discriminator" in name for name in saved)
     shorter = distillation(blobs, teacher, **(options | {"steps": 1, "validate_every": 1}))
     list(distill(shorter, tmp_path / "shorter"))
-    before = load_file(tmp_path / "shorter" / "artifacts" / "model" / "method.safetensors")
+    before = load_file(JobPaths(tmp_path / "shorter").model / "method.safetensors")
     assert not torch.equal(before["adapters.encoder.weight"], saved["adapters.encoder.weight"])
     image = read_case(Dataset.open(blobs).cases[0])
     drawn = variation_maps(student, image, load_model(teacher))
@@ -199,7 +200,7 @@ def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teach
     scores = metrics(list(distill(config, tmp_path)))
     assert all(value > 0 for value in scores["loss/vertices"])
     assert not any(name.startswith("paraphraser") for name in scores)
-    student = load_model(tmp_path / "artifacts" / "model")
+    student = load_model(JobPaths(tmp_path).model)
     saved = load_file(student.folder / "method.safetensors")
     width = load_model(teacher).module(torch.zeros(1, 1, *PATCH)).taps["encoder"].shape[1]
     assert saved["adapters.encoder.weight"].shape[0] == width
@@ -221,9 +222,7 @@ def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher,
         list(distill(config, tmp_path / peaks))
     image = read_case(Dataset.open(blobs).cases[0])
     own, there = (
-        variation_maps(
-            load_model(tmp_path / peaks / "artifacts" / "model"), image, load_model(teacher)
-        )
+        variation_maps(load_model(JobPaths(tmp_path / peaks).model), image, load_model(teacher))
         for peaks in ("own", "teacher")
     )
     assert "not matched" not in " ".join((*own.notes, *there.notes))

@@ -60,7 +60,7 @@ def run(job: Job, world: int) -> list[int]:
 
 @torch.no_grad()
 def logits(job: Job, image: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = load_model(job.folder / "artifacts" / "model").module(image).logits
+    found: torch.Tensor = load_model(job.model).module(image).logits
     return found
 
 
@@ -77,7 +77,7 @@ def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
     teacher = store.create("train", TrainingConfig(dataset=dataset, **options))
     assert run(teacher, 1) == [0], teacher.log.read_text()
     settings: dict[str, Any] = options | {
-        "method": "graph_flow", "teacher": teacher.folder / "artifacts" / "model",
+        "method": "graph_flow", "teacher": teacher.model,
         "graph_flow": {"paraphraser_steps": 2},
     }  # fmt: skip
     alone, together = (
@@ -100,7 +100,7 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     torch.testing.assert_close(logits(together, image), logits(alone, image), rtol=1e-3, atol=1e-3)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(logits(teacher, image), logits(alone, image))
-    assert not (together.folder / "cache").exists()
+    assert not together.cache.exists()
     states = [event["state"] for event in together.events()[0] if event["event"] == "state"]
     assert states == ["running", "done"], "only one process writes"
 

@@ -34,12 +34,12 @@ def records(job: Job, misfortune: Callable[[], None]) -> Iterator[dict[str, Any]
         while True:
             yield {"event": "alive"}
     finally:
-        (job.folder / "checkpoints" / "last").touch()
+        (job.checkpoints / "last").touch()
 
 
 def run(job: Job, misfortune: Callable[[], None]) -> tuple[str, int]:
     code = process.run(job.folder, records(job, misfortune))
-    assert (job.folder / "checkpoints" / "last").exists()
+    assert (job.checkpoints / "last").exists()
     assert job.status().exit_code == code
     return job.status().state, code
 

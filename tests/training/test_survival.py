@@ -47,7 +47,7 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     job = store.create("train", config, home)
     assert run(job) == 0, job.log.read_text()
-    return job.folder / "artifacts" / "model"
+    return job.model
 
 
 def distillation(dataset: Path, teacher: Path, method: str, **changes: Any) -> DistillationConfig:
@@ -89,7 +89,7 @@ def outcome(job: Job) -> tuple[bytes, dict[Any, Any]]:
         for e in history(job)
         if e["event"] == "metric"
     }
-    return (job.folder / "artifacts" / "model" / "weights.safetensors").read_bytes(), told
+    return (job.model / "weights.safetensors").read_bytes(), told
 
 
 def assert_same(job: Job, undisturbed: Job) -> None:
@@ -149,7 +149,7 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
     assert settings == [64 // 2**n for n in range(len(warnings) + 1)]
     setting = json.loads((job.folder / "setting.json").read_text())
     assert setting == {"batch_size": settings[-1], "patch_size": [48, 48, 48]}
-    assert json.loads((job.folder / "job.json").read_text())["config"]["batch_size"] == 64
+    assert json.loads(job.spec_file.read_text())["config"]["batch_size"] == 64
 
 
 def test_by_touching_files(blobs: Path, teacher: Path) -> None:
@@ -164,13 +164,13 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     until(lambda: sum(event["event"] == "checkpoint" for event in history(job)) > before)
     assert "checkpoint_now" not in job.wishes()
     assert job.status().state == "running"
-    (job.control / "pause").touch()
+    job.request_file("pause").touch()
     process.join()
     assert job.status().state == "paused"
     paused_at = job.status().step
     process = launch(job)
     until(lambda: job.status().step > paused_at)
-    (job.control / "cancel").touch()
+    job.request_file("cancel").touch()
     process.join()
     assert job.status().state == "cancelled"
 
@@ -224,9 +224,9 @@ def test_the_newest_checkpoint_is_damaged(calm: Job) -> None:
     job = store.create("distill", calm.config)
     assert run(job, ("rename", 7)) == -signal.SIGKILL
     assert run(job, ("rename", 4)) == -signal.SIGKILL
-    last = job.folder / "checkpoints" / "last.pt"
+    last = job.last_checkpoint
     if not last.exists():  # the kill fell between the two renamings
-        last = job.folder / "checkpoints" / "before.pt"
+        last = job.previous_checkpoint
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 1
     last.write_bytes(data)

@@ -18,6 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import segment
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.system.failures import explain
 from napari_graphflow.training import batches
@@ -37,12 +38,12 @@ def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tm
     scores = metrics(records)
     assert np.mean(scores["loss/total"][-10:]) < 0.8 * np.mean(scores["loss/total"][:10])
     assert max(scores["dice"]) > 0.2
-    model = load_model(tmp_path / "artifacts" / "model")
+    model = load_model(JobPaths(tmp_path).model)
     assert model.card.role == "teacher"
     assert model.card.classes == {"background": 0, "organ": 1, "lesion": 2}
     assert model.card.provenance.labelled_cases == 2
     assert model.card.provenance.best_validation_dice == max(scores["dice"])
-    assert not (tmp_path / "cache").exists()
+    assert not JobPaths(tmp_path).cache.exists()
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_path):
@@ -115,9 +116,9 @@ def pause_and_resume(
         if not count:
             break
     assert not count, "there are fewer such records"
-    assert (folder / "cache").exists()
+    assert JobPaths(folder).cache.exists()
     run.close()
-    assert not (folder / "cache").exists()
+    assert not JobPaths(folder).cache.exists()
     after = list(distill(config, folder))
     assert_equal_weights(whole[0], folder)
     assert told(before + after) == told(whole[1])
@@ -130,7 +131,7 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
 ):
     monkeypatch.setattr("napari_graphflow.training.checkpoints.LOOK", 0)
     config = distillation(blobs, teacher)
-    wish = tmp_path / "control" / "checkpoint_now"
+    wish = JobPaths(tmp_path).request_file("checkpoint_now")
     wish.parent.mkdir()
     run = distill(config, tmp_path)
     assert {"event": "progress", "step": 2, "total": 4} in run  # read up to there
@@ -149,7 +150,7 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
 def test_so_does_one_in_mixed_precision(blobs, tmp_path):
     flat = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2}
     list(train(training(blobs, **flat), tmp_path / "teacher"))
-    teacher = tmp_path / "teacher" / "artifacts" / "model"
+    teacher = JobPaths(tmp_path / "teacher").model
     config = distillation(blobs, teacher, precision="bf16-mixed", **flat)
     whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
     pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
@@ -178,14 +179,14 @@ def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path,
 def test_a_2d_network_learns_from_slices_of_volumes(blobs, tmp_path):
     short = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2, "batch_size": 2}
     list(train(training(blobs, precision="bf16-mixed", **short), tmp_path))
-    assert load_model(tmp_path / "artifacts" / "model").card.dims == 2
+    assert load_model(JobPaths(tmp_path).model).card.dims == 2
 
 
 def test_pictures_train_a_network_that_segments_pictures(tmp_path):
     pictures = sample_dataset("cell_pictures")
     config = training(pictures, dims=2, patch_size=(32, 32), steps=2, validate_every=2)
     list(train(config, tmp_path))
-    model = load_model(tmp_path / "artifacts" / "model")
+    model = load_model(JobPaths(tmp_path).model)
     dataset = Dataset.open(pictures)
     image = read_case(dataset.labelled("test")[0])
     assert model.card.preprocessing.intensity == "range"
@@ -243,7 +244,7 @@ def test_a_loss_that_is_no_number_ends_the_run(blobs, tmp_path):
     broken = training(blobs, learning_rate=10.0, weight_decay=10.0, steps=60, network="enet")
     with pytest.raises(FloatingPointError, match="at step"):
         list(train(broken.model_copy(update={"width": 8}), tmp_path))
-    assert not (tmp_path / "cache").exists()
+    assert not JobPaths(tmp_path).cache.exists()
 
 
 def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_path, monkeypatch):
@@ -259,7 +260,7 @@ def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_
     with pytest.raises(OSError, match="requested") as caught:
         list(train(training(blobs), tmp_path))
     assert explain(caught.value).code == "disk_full"
-    assert not (tmp_path / "cache").exists()
+    assert not JobPaths(tmp_path).cache.exists()
 
 
 def test_ignored_voxels_do_not_count():

@@ -1,14 +1,13 @@
 """What a job's details can open: its log, its settings, a picture of how far it is."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from napari_graphflow.jobs.folder import PREVIEW, choose_case, chosen_case
+from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.widgets.layout import hint, row, shrinkable
 
@@ -65,7 +64,7 @@ class Preview(QWidget):
 
     def refresh(self) -> None:
         """Load the picture again if it has changed."""
-        path = None if self._job is None else self._job.folder / PREVIEW
+        path = None if self._job is None else self._job.preview
         try:
             changed = 0.0 if path is None else path.stat().st_mtime
         except OSError:
@@ -82,7 +81,7 @@ class Preview(QWidget):
                 Qt.TransformationMode.SmoothTransformation,
             )  # fmt: skip
         self.picture.setPixmap(picture)
-        names = _validation_cases(self._job.folder)
+        names = _validation_cases(self._job)
         if [self.case.itemText(index) for index in range(self.case.count())] != names:
             self.case.clear()
             self.case.addItems(names)
@@ -94,9 +93,9 @@ class Preview(QWidget):
             choose_case(self._job.folder, self.case.currentText())
 
 
-def _validation_cases(folder: Path) -> list[str]:
+def _validation_cases(job: Job) -> list[str]:
     try:
-        return list(json.loads((folder / "cases.json").read_text("utf-8"))["validation"])
+        return list(json.loads(job.cases_file.read_text("utf-8"))["validation"])
     except (OSError, ValueError, KeyError):
         return []
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.plugin.widgets.layout import browse_button, hint, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import recent, remember
@@ -148,13 +149,14 @@ class _Combo(QComboBox):
 def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
     """Cards of all saved models, those of the preferred role first, then the newest first."""
     root = models_root()
-    folders = [
+    of_jobs = (JobPaths(folder).model / "model.json" for folder in jobs_root().glob("*"))
+    cards = [
         *root.glob("*/model.json"),
-        *jobs_root().glob("*/artifacts/model/model.json"),
+        *(card for card in of_jobs if card.is_file()),
         *(path / "model.json" for path in recent("models")),
     ]
     found: dict[Path, ModelCard] = {}
-    for file in sorted(set(folders), key=lambda path: -path.stat().st_mtime):
+    for file in sorted(set(cards), key=lambda path: -path.stat().st_mtime):
         try:
             found[file.parent] = read_model_card(file.parent)
         except UserError:

@@ -20,10 +20,6 @@ from napari_graphflow.system.failures import explain_exit
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import child_environment
 
-#: Left where they are: nobody at home needs them, or the carrier writes them itself.
-LEFT = {"cache", "control", "lock", "log.txt", "job.json", "status.json", "preview_case"}
-
-
 #: Seconds after which the first process is ended, when another one has failed.
 GRACE = 30.0
 
@@ -54,11 +50,9 @@ def look(name: str, wishes: Iterable[str], case: str) -> dict[str, Any] | None:
     if case:
         choose_case(folder, case)
     status = job.status()  # first: a job that has ended changes no file any more
-    files = {}
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        if parts[0] not in LEFT and not any(part[0] == "." for part in parts) and path.is_file():
-            files["/".join(parts)] = _stamp(path)
+    found = job.portable_files().items()
+    # Whoever looks from home chooses the case.
+    files = {name: _stamp(path) for name, path in found if path != job.preview_case}
     return {"status": status.model_dump(), "files": files}
 
 

@@ -12,6 +12,7 @@ from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import in_words
 
@@ -21,10 +22,6 @@ JOB = "job"
 
 #: Ray refuses packages of 512 MiB.
 LIMIT = 500_000_000
-
-
-#: What stays at home: it belongs to one computer, or is made anew.
-LEFT = {"control", "cache", "slurm", "lock", "log.txt", "runner.json", "status.json", "job.json"}
 
 
 def pack_job(job: Job, path: Path) -> None:
@@ -47,10 +44,7 @@ def pack_job(job: Job, path: Path) -> None:
             f"{places['teacher']}/{one.relative_to(config.teacher).as_posix()}": one
             for one in found
         }
-    for one in job.folder.rglob("*"):
-        parts = one.relative_to(job.folder).parts
-        if one.is_file() and parts[0] not in LEFT and not any(name[0] == "." for name in parts):
-            files["/".join((JOB, *parts))] = one
+    files |= {f"{JOB}/{name}": one for name, one in job.portable_files().items()}
     with in_words():
         size = sum(one.stat().st_size for one in files.values())
         if size > LIMIT:
@@ -62,12 +56,13 @@ def pack_job(job: Job, path: Path) -> None:
         spec = job.spec | {"config": job.spec["config"] | places}
         kept = job.saved_status().model_dump(include={"step", "total", "best"})
         status = Status(state="queued", runner="ray", launched=time.time(), **kept)
+        packed = JobPaths(Path(JOB))
         # Scans and weights are compressed already.
         with zipfile.ZipFile(path, "w", strict_timestamps=False) as archive:
             for name, one in files.items():
                 archive.write(one, name)
-            archive.writestr(f"{JOB}/job.json", json.dumps(spec, indent=1))
-            archive.writestr(f"{JOB}/status.json", status.model_dump_json())
+            archive.writestr(packed.spec_file.as_posix(), json.dumps(spec, indent=1))
+            archive.writestr(packed.status_file.as_posix(), status.model_dump_json())
             described = json.dumps(_description(dataset, used))
             archive.writestr(f"{places['dataset']}/dataset.json", described)
             if (dataset.folder / "splits.json").is_file():

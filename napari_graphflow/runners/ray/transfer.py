@@ -21,7 +21,6 @@ from typing import Any
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import open_events
-from napari_graphflow.jobs.folder import CHOICE
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
 from napari_graphflow.runners.handover import engine, first_line, read_note, write_note
@@ -48,13 +47,6 @@ GOODBYE = 5.0
 
 
 CHUNK = 8 << 20
-
-
-#: Two checkpoints of a job that goes on are one too many to send.
-BEFORE = "checkpoints/before.pt"
-
-
-EVENTS = "events.jsonl"
 
 
 class Carrier:
@@ -153,7 +145,7 @@ class Carrier:
             self.show(phase="waiting for the Ray cluster", text="")
             return False
         with suppress(OSError):
-            (self.job.control / "checkpoint_now").unlink(missing_ok=True)
+            self.job.request_file("checkpoint_now").unlink(missing_ok=True)
         status = Status.model_validate(seen["status"])
         ended = not status.active or info.status.is_terminal()
         all_here = self._fetch(seen["files"], info.driver_node_id, ended)
@@ -177,7 +169,7 @@ class Carrier:
     def _case(self) -> str:
         """The case that the window wants to see, if it has said so."""
         with suppress(OSError):
-            return (self.job.folder / CHOICE).read_text("utf-8").strip()
+            return self.job.preview_case.read_text("utf-8").strip()
         return ""
 
     def _ended_before_it_began(self, info: Any, cancelled: bool) -> None:
@@ -195,11 +187,13 @@ class Carrier:
         # The card of a model comes last: a folder counts as a model as soon as it has one.
         for path in sorted(files, key=lambda one: (one.endswith("model.json"), one)):
             stamp = (files[path][0], files[path][1])
-            if self._stamps.get(path) == stamp or path == BEFORE:
+            target = self.job.folder / path
+            # Two checkpoints of a job that goes on are one too many to send.
+            if self._stamps.get(path) == stamp or target == self.job.previous_checkpoint:
                 continue
-            if path.startswith("checkpoints/") and not (ended or late):
+            if target.is_relative_to(self.job.checkpoints) and not (ended or late):
                 continue
-            copy = self._append_events if path == EVENTS else self._replace
+            copy = self._append_events if target == self.job.events_file else self._replace
             if copy(path, stamp, node):
                 self._stamps[path] = stamp
             else:
