@@ -103,13 +103,13 @@ def measure(seconds: float) -> dict[str, object]:
         patch_size=(64, 64), validate_every=200,
     )  # fmt: skip
     job = start(create("train", config))
-    while job.status().step < 3:
+    while job.status().run.step < 3:
         rest(0.5)
     watched = beat(seconds)
     job.cancel()
     flood = create("train", config.model_copy(update={"name": "flood"}))
     start(flood, [sys.executable, "-c", FLOOD, str(flood.folder), str(EVENTS_A_MINUTE)])
-    while flood.status().step < 3:
+    while flood.status().run.step < 3:
         rest(0.5)
     jobs.choose(flood)
     rest(3)

@@ -45,12 +45,12 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
         return
     table = Table("job", "state", "step", "left", "device", "best Dice", "what", box=None)
     for job, status in found:
-        best = "" if status.best is None else f"{status.best:.3f}"
-        steps = f"{status.step or 0}/{status.total or '?'}"
+        best = "" if status.run.best is None else f"{status.run.best:.3f}"
+        steps = f"{status.run.step or 0}/{status.run.total or '?'}"
         state = f"queued, {order.index(job) + 1}." if job in order else status.state
-        known = status.state == "running" and status.eta_s is not None
-        left = duration(status.eta_s or 0, narrow=True) if known else ""
-        table.add_row(job.folder.name, state, steps, left, status.device, best, job.title)
+        known = status.state == "running" and status.run.eta_s is not None
+        left = duration(status.run.eta_s or 0, narrow=True) if known else ""
+        table.add_row(job.folder.name, state, steps, left, status.process.device, best, job.title)
     output.print(table)
 
 
@@ -218,7 +218,7 @@ def run(folder: Path) -> int:
 def _seen(job: Job) -> Status:
     """The state of a job; of one that a cluster has not started yet, what the cluster says."""
     status = job.status()
-    if status.state == "queued" and status.runner:
+    if status.state == "queued" and status.process.runner:
         with suppress(UserError, RuntimeError, OSError):  # it does not answer: as the folder says
             return runner_of(job).poll(job)
     return status

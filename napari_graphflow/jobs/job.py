@@ -1,7 +1,6 @@
 """One job, seen from outside: read its state, leave wishes for it, end it."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import psutil
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
-from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, State, Status
+from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, Process, State, Status
 from napari_graphflow.system.failures import explain_exit, in_words
 from napari_graphflow.system.processes import end_process_tree, process_start
 
@@ -55,19 +54,18 @@ class Job(JobFolder):
             time.sleep(0.05)
         return status
 
-    def enqueue(self, rank: float, **more: Any) -> Status:
+    def enqueue(self, process: Process) -> Status:
         """Let the job wait for a device; see `queue.submit`.
 
-        Whoever starts it himself says so by `more` in the same step: the queue would take a job
-        that only waits.
+        Whoever starts it himself says when by ``launched`` in the same step: the queue would take
+        a job that only waits.
         """
         self.require(self.status(), "queued", "started")  # at once, before waiting for the lock
         with self.writing():
             status = self.status()
             self.require(status, "queued", "started")
             self.forget_wishes()
-            own: dict[str, Any] = {"host": socket.gethostname(), **_kept(status), **more}
-            queued = Status(state="queued", rank=rank, **own)
+            queued = status.queued(process)
             self.write_state(queued)
         return queued
 
@@ -82,7 +80,7 @@ class Job(JobFolder):
     def hand_over(self, runner: str) -> None:
         """Note that an engine of its own starts the job, whenever it likes."""
         now = time.time()
-        self.enqueue(now, launched=now, runner=runner)
+        self.enqueue(Process(rank=now, launched=now, runner=runner))
 
     def pause(self) -> None:
         """Ask the job to write a checkpoint and to end; it is paused once that is done."""
@@ -152,8 +150,7 @@ class Job(JobFolder):
     def settle(self, state: State, **words: Any) -> None:
         """Write the last state of a job that has no process to do so."""
         with self.writing():
-            update = {"state": state, "eta_s": None, **words}
-            self.write_state(self.saved_status().model_copy(update=update))
+            self.write_state(self.saved_status().closed(state, **words))
             self.forget_wishes()
 
     def adopt(self, child: "subprocess.Popen[bytes]", launched: float) -> None:
@@ -164,7 +161,7 @@ class Job(JobFolder):
         """Write how a process has ended that could not; for its parent, who alone knows."""
         with self.writing():
             status = self.saved_status()
-            if status.active and status.launched == launched:
+            if status.active and status.process.launched == launched:
                 self.write_state(self._gone(status))
                 self.forget_wishes()
 
@@ -183,15 +180,16 @@ class Job(JobFolder):
 
     def _child(self, status: Status) -> "subprocess.Popen[bytes] | None":
         launched, child = _children.get(self.folder, (None, None))
-        return child if launched == status.launched else None
+        return child if launched == status.process.launched else None
 
     def _pid(self, status: Status) -> int | None:
         """The number of the job's process, if there is one on this computer."""
         child = self._child(status)
         if child is not None:
             return child.pid if child.poll() is None else None
-        here = status.host == socket.gethostname() and bool(status.process_started)
-        return status.pid if here and process_start(status.pid) == status.process_started else None
+        process = status.process
+        known = status.here and bool(process.started)
+        return process.pid if known and process_start(process.pid) == process.started else None
 
     def _lives(self, status: Status) -> bool:
         if status.waiting:
@@ -200,24 +198,20 @@ class Job(JobFolder):
             return True
         if self._child(status) is not None:
             return False
-        if status.state == "queued" and status.runner:
+        if status.state == "queued" and status.process.runner:
             return True  # until its engine says otherwise
         if status.state == "queued":
-            return time.time() - (status.launched or 0) < TAKE_OFF
-        elsewhere = status.host != socket.gethostname()
-        return elsewhere and time.time() - (status.heartbeat or 0) < SILENT_ELSEWHERE
+            return time.time() - (status.process.launched or 0) < TAKE_OFF
+        silent = time.time() - (status.process.heartbeat or 0)
+        return not status.here and silent < SILENT_ELSEWHERE
 
     def _gone(self, status: Status) -> Status:
         if "cancel" in self.wishes():
-            return status.model_copy(update={"state": "cancelled", "eta_s": None})
+            return status.closed("cancelled")
         child = self._child(status)
         code = child.returncode if child else None
-        why = asdict(explain_exit(code, self.log, log_from=status.log_from))
-        if child is None and status.heartbeat and psutil.boot_time() > status.heartbeat:
+        why = asdict(explain_exit(code, self.log, log_from=status.process.log_from))
+        heartbeat = status.process.heartbeat
+        if child is None and heartbeat and psutil.boot_time() > heartbeat:
             why["text"] = "The computer was restarted while the job was running."
-        return status.model_copy(update={"state": "lost", "eta_s": None, **why})
-
-
-def _kept(status: Status) -> dict[str, Any]:
-    """What a status takes over when the job is started once more."""
-    return status.model_dump(include={"step", "total", "best"})
+        return status.closed("lost", **why)

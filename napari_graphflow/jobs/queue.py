@@ -6,7 +6,6 @@ sees the folder has a queue of its own; what was given to an engine is in none.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.system.devices import Device, devices, place
 from napari_graphflow.system.failures import explain, in_words
@@ -56,21 +55,21 @@ def start(
         If the job is active or done.
     """
     launched = time.time()
-    update = {
-        "launched": launched,
-        "device": device,
-        "runner": runner,
-        "host": socket.gethostname(),
-        "log_from": job.log.stat().st_size if job.log.exists() else 0,
-    }
+    process = Process(
+        rank=launched,
+        launched=launched,
+        device=device,
+        runner=runner,
+        log_from=job.log.stat().st_size if job.log.exists() else 0,
+    )
     if not job.status().waiting:
-        job.enqueue(launched, **update)
+        job.enqueue(process)
     else:
         with job.writing():
             status = job.status()
             if not status.waiting:
                 job.require(status, "queued", "started")
-            job.write_status(status.model_copy(update=update))
+            job.write_status(status.model_copy(update={"process": process}))
     # The lock is free again: the process that we start now takes it.
     if command is None:
         command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(job.folder)]
@@ -94,7 +93,7 @@ def submit(job: Job) -> Job:
     UserError
         If the job is active or done.
     """
-    job.enqueue(time.time())
+    job.enqueue(Process(rank=time.time()))
     start_next(job.folder.parent)
     keep_going(job.folder.parent)
     return job
@@ -102,8 +101,9 @@ def submit(job: Job) -> Job:
 
 def waiting(root: Path) -> list[Job]:
     """The jobs of a folder that wait for a device of this computer, the next one first."""
-    ranked = ((job.status(), job) for job in list_jobs(root))
-    return [job for _, job in sorted((s.rank, job) for s, job in ranked if s.waiting and s.here)]
+    found = ((job.status(), job) for job in list_jobs(root))
+    ranked = sorted((s.process.rank, job) for s, job in found if s.waiting and s.here)
+    return [job for _, job in ranked]
 
 
 def move(job: Job, places: int) -> None:
@@ -121,13 +121,13 @@ def move(job: Job, places: int) -> None:
                 f"The job {job.title} is {job.status().state} and not waiting.",
                 "Only a job that waits for a device can be moved.",
             )
-        ranks = [one.status().rank for one in order]
+        ranks = [one.status().process.rank for one in order]
         index = order.index(job)
         order.insert(min(max(index + places, 0), len(order) - 1), order.pop(index))
         for one, rank in zip(order, ranks, strict=True):
-            if one.status().rank != rank:
+            if one.status().process.rank != rank:
                 with one.writing():
-                    one.write_status(one.status().model_copy(update={"rank": rank}))
+                    one.write_status(one.status().with_process(rank=rank))
 
 
 def start_next(root: Path) -> list[Job]:
@@ -145,10 +145,10 @@ def start_next(root: Path) -> list[Job]:
     with _queue(root):
         statuses = {job: s for job in list_jobs(root) if (s := job.status()).here}
         for job, status in statuses.items():
-            if status.resumable and not status.runner and "resume" in job.wishes():
+            if status.resumable and not status.process.runner and "resume" in job.wishes():
                 with suppress(UserError):
-                    statuses[job] = job.enqueue(time.time())
-        order = sorted((s.rank, job) for job, s in statuses.items() if s.waiting)
+                    statuses[job] = job.enqueue(Process(rank=time.time()))
+        order = sorted((s.process.rank, job) for job, s in statuses.items() if s.waiting)
         if not order:
             return []
         there = devices()
@@ -185,9 +185,9 @@ def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
 
 def _device(job: Job, status: Status, there: list[Device]) -> str:
     """The device that a job of this computer occupies; empty if none."""
-    if status.active and not status.waiting and not status.runner:
+    if status.active and not status.waiting and not status.process.runner:
         with suppress(UserError):
-            return status.device or place(job.config.device, there, set()) or ""
+            return status.process.device or place(job.config.device, there, set()) or ""
     return ""
 
 

@@ -1,10 +1,15 @@
-"""What is written in a job's folder: states, the status, events."""
+"""The states of a job, and what ``status.json`` says of its run and of its process."""
 
+import math
+import os
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_graphflow.system.processes import process_start
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
@@ -41,17 +46,17 @@ SILENT_ELSEWHERE = 180.0
 TAKE_OFF = 120.0
 
 
-class Status(BaseModel):
-    """The content of ``status.json``.
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunReport(_Part):
+    """What the run says of itself.
 
     Attributes
     ----------
-    state
-        One of the keys of `TRANSITIONS`.
-    text, hint, code, exit_code
-        After a failure its cause, its remedy, a word and a number for programs.
-    phase, phase_index, phase_count
-        What the job is at, which of how many; 0 if that is not known.
+    phase
+        What it is at.
     step, total, eta_s
         Position within the phase, and estimated seconds to its end.
     best
@@ -60,9 +65,48 @@ class Status(BaseModel):
         Largest memory use, once reported.
     model
         Folder of the finished model, relative to the job's folder.
+    """
+
+    phase: str = ""
+    step: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    best: float | None = None
+    peak_bytes: int | None = None
+    model: str = ""
+
+    def after(self, record: Mapping[str, Any]) -> Self:
+        """The report after one more record of the run; the same object if it says nothing new."""
+        match record["event"]:
+            case "phase":
+                update = {"phase": record["name"], "step": 0, "total": 0, "eta_s": None}
+            case "progress":
+                update = {key: record.get(key) for key in ("step", "total", "eta_s")}
+            case "metric" if record["name"] == "dice" and record.get("split") == "val":
+                if not math.isfinite(record["value"]):
+                    return self
+                update = {"best": max(record["value"], self.best or 0.0)}
+            case "memory":
+                update = {"peak_bytes": record["peak_bytes"]}
+            case "model":
+                update = {"model": record["path"]}
+            case _:
+                return self
+        return self.model_copy(update=update)
+
+    def before_restart(self) -> Self:
+        """What still holds when the job is started once more."""
+        return type(self)(step=self.step, total=self.total, best=self.best)
+
+
+class Process(_Part):
+    """What is known of the process that runs a job, or is to run it.
+
+    Attributes
+    ----------
     host
-        The computer on which it runs or, while it is queued, whose queue it is in.
-    pid, process_started
+        The computer on which it runs or, while the job is queued, whose queue it is in.
+    pid, started
         The process, told from a later one with the same number by its start.
     launched, heartbeat
         Unix seconds. A queued job that was not launched yet waits for its device.
@@ -76,25 +120,9 @@ class Status(BaseModel):
         Bytes of the log that earlier processes of the job have left.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    state: State = "created"
-    text: str = ""
-    hint: str = ""
-    code: str = ""
-    exit_code: int = 0
-    phase: str = ""
-    phase_index: int = 0
-    phase_count: int = 0
-    step: int = 0
-    total: int = 0
-    eta_s: float | None = None
-    best: float | None = None
-    peak_bytes: int | None = None
-    model: str = ""
-    host: str = ""
+    host: str = Field(default_factory=socket.gethostname)
     pid: int | None = None
-    process_started: str = ""
+    started: str = ""
     launched: float | None = None
     heartbeat: float | None = None
     rank: float = 0.0
@@ -102,10 +130,63 @@ class Status(BaseModel):
     runner: str = ""
     log_from: int = 0
 
+    def begun(self) -> Self:
+        """The same once it runs: as the process that calls this."""
+        pid = os.getpid()
+        update = {
+            "host": socket.gethostname(),
+            "pid": pid,
+            "started": process_start(pid),
+            "heartbeat": time.time(),
+        }
+        return self.model_copy(update=update)
+
+
+class Status(_Part):
+    """The content of ``status.json``.
+
+    Attributes
+    ----------
+    state
+        One of the keys of `TRANSITIONS`.
+    text, hint, code, exit_code
+        After a failure its cause, its remedy, a word and a number for programs.
+    run
+        What the run says.
+    process
+        What is known of its process.
+    """
+
+    state: State = "created"
+    text: str = ""
+    hint: str = ""
+    code: str = ""
+    exit_code: int = 0
+    run: RunReport = RunReport()
+    process: Process = Field(default_factory=Process)
+
+    def queued(self, process: Process) -> Self:
+        """The status of the job when it is to run, or to go on, in another process."""
+        return type(self)(state="queued", run=self.run.before_restart(), process=process)
+
+    def running(self) -> Self:
+        """The status of the job once the process that calls this runs it."""
+        run, process = self.run.before_restart(), self.process.begun()
+        return type(self)(state="running", run=run, process=process)
+
+    def closed(self, state: State, **words: Any) -> Self:
+        """The last status of a process, with the fields of a failure."""
+        run = self.run.model_copy(update={"eta_s": None})
+        return self.model_copy(update={"state": state, "run": run, **words})
+
+    def with_process(self, **known: Any) -> Self:
+        """The same, with other fields of its process."""
+        return self.model_copy(update={"process": self.process.model_copy(update=known)})
+
     @property
     def waiting(self) -> bool:
         """Whether it is queued and has no process yet."""
-        return self.state == "queued" and self.launched is None
+        return self.state == "queued" and self.process.launched is None
 
     @property
     def active(self) -> bool:
@@ -115,7 +196,7 @@ class Status(BaseModel):
     @property
     def here(self) -> bool:
         """Whether it is this computer's: others may see the same folder of jobs."""
-        return self.host in ("", socket.gethostname())
+        return self.process.host == socket.gethostname()
 
     @property
     def ended(self) -> bool:
@@ -129,7 +210,7 @@ class Status(BaseModel):
 
     def with_silence(self) -> Self:
         """The same, with a sentence if a running job has given no sign of life for long."""
-        silent = time.time() - (self.heartbeat or time.time())
+        silent = time.time() - (self.process.heartbeat or time.time())
         if self.state != "running" or silent < SILENT:
             return self
         text = f"The job has given no sign of life for {silent:.0f} s."

@@ -1,10 +1,8 @@
 """What runs inside the process of a job: consume records, write them down, listen to wishes."""
 
 import errno
-import math
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -22,7 +20,6 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import keep_going
 from napari_graphflow.jobs.status import HEARTBEAT, State, Status
 from napari_graphflow.system.failures import explain, explain_exit
-from napari_graphflow.system.processes import process_start
 
 Record = Mapping[str, Any]
 
@@ -48,10 +45,6 @@ LAST_WORDS = 60.0
 CANCELLED_EXIT_CODE = 130
 
 
-#: What the status says before the start and afterwards.
-KEPT = {"step", "total", "best", "launched", "device", "runner", "log_from"}
-
-
 #: What a job was asked for: ``stop`` by a signal, as from a computer that is shutting down.
 Wish = Literal["", "cancel", "stop", "pause"]
 
@@ -65,7 +58,7 @@ def main(folder: Path) -> int:
     job = Job(folder)
     if int(os.environ.get("RANK", "0")):
         return _accompany(job)
-    given_to_an_engine = bool(job.status().runner)
+    given_to_an_engine = bool(job.status().process.runner)
     try:
         return run(job.folder, _records(job))
     finally:
@@ -101,7 +94,7 @@ def _records(job: Job) -> Iterator[Record]:
     # before the seconds that torch takes.
     from napari_graphflow.dataset.cases import Dataset
 
-    config, device = job.config, job.status().device
+    config, device = job.config, job.status().process.device
     if device:
         config = config.model_copy(update={"device": device})
     Dataset.open(config.dataset)
@@ -185,14 +178,7 @@ class _Recorder:
     def __init__(self, job: Job, status: Status) -> None:
         self.job = job
         self.asked: Wish = ""
-        self._status = Status(
-            state="running",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            process_started=process_start(os.getpid()),
-            heartbeat=time.time(),
-            **status.model_dump(include=KEPT),
-        )
+        self._status = status.running()
         self._changed = False
         self._written = self._progressed = 0.0
         self._torn = False
@@ -217,9 +203,9 @@ class _Recorder:
 
     def add(self, record: Record) -> None:
         """Take one record: an event to keep, and what it changes in the status."""
-        update = _update(self._status, record)
-        if update:
-            self._status = self._status.model_copy(update=update)
+        run = self._status.run.after(record)
+        if run is not self._status.run:
+            self._status = self._status.model_copy(update={"run": run})
             self._changed = True
         if self._is_news(record):
             self._write_event(record)
@@ -229,8 +215,8 @@ class _Recorder:
         self._ended.set()
         self._thread.join()
         self._reserve.unlink(missing_ok=True)
-        final = {"state": state, "eta_s": None, "exit_code": exit_code, **words}
-        self._status = self._status.model_copy(update={"heartbeat": time.time(), **final})
+        last = self._status.with_process(heartbeat=time.time())
+        self._status = last.closed(state, exit_code=exit_code, **words)
         deadline = time.monotonic() + LAST_WORDS
         while True:
             try:
@@ -292,8 +278,7 @@ class _Recorder:
                 self._written = time.monotonic()
                 # A full disk or a lost drive must not stop the heart; the job itself will notice.
                 with suppress(OSError):
-                    beat = {"heartbeat": time.time()}
-                    self.job.write_status(self._status.model_copy(update=beat))
+                    self.job.write_status(self._status.with_process(heartbeat=time.time()))
 
     def listen(self) -> None:
         """Look for wishes in the folder."""
@@ -304,30 +289,6 @@ class _Recorder:
             self.ask("cancel")
         elif "pause" in wishes:
             self.ask("pause")
-
-
-def _update(status: Status, record: Record) -> dict[str, Any]:
-    """What a record changes in the status."""
-    match record["event"]:
-        case "phase":
-            return {
-                "phase": record["name"],
-                "phase_index": record.get("index", 0),
-                "phase_count": record.get("count", 0),
-                "step": 0,
-                "total": 0,
-                "eta_s": None,
-            }
-        case "progress":
-            return {key: record.get(key) for key in ("step", "total", "eta_s")}
-        case "metric" if record["name"] == "dice" and record.get("split") == "val":
-            value = record["value"]
-            return {"best": max(value, status.best or 0.0)} if math.isfinite(value) else {}
-        case "memory":
-            return {"peak_bytes": record["peak_bytes"]}
-        case "model":
-            return {"model": record["path"]}
-    return {}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.runners import Local
 
@@ -91,7 +91,11 @@ def test_the_list_of_jobs_says_the_time_left(tmp_path):
     for state in ("running", "paused"):
         job = create("train", TrainingConfig(dataset=tmp_path, name=state))
         with job.writing():
-            status = Status(state=state, eta_s=7512.4, host="elsewhere", heartbeat=time.time())
+            status = Status(
+                state=state,
+                run=RunReport(eta_s=7512.4),
+                process=Process(host="elsewhere", heartbeat=time.time()),
+            )
             job.write_status(status)
     head, paused, running = cli("jobs", "list").stdout.splitlines()
     assert "left" in head

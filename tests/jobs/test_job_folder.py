@@ -18,7 +18,7 @@ from napari_graphflow.jobs import store
 from napari_graphflow.jobs.events import CHUNK
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.jobs.status import TRANSITIONS, State, Status
+from napari_graphflow.jobs.status import TRANSITIONS, Process, State, Status
 from napari_graphflow.system import folders
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
@@ -152,25 +152,29 @@ def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     alive = Status(
         state="running",
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_started=process_start(os.getpid()),
-        heartbeat=time.time(),
+        process=Process(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=process_start(os.getpid()),
+            heartbeat=time.time(),
+        ),
     )
     job.write_status(alive)
     assert job.status().state == "running"
-    job.write_status(alive.model_copy(update={"process_started": "another start"}))
+    job.write_status(alive.with_process(started="another start"))
     assert job.status().state == "lost"
-    job.write_status(alive.model_copy(update={"process_started": ""}))
+    job.write_status(alive.with_process(started=""))
     assert job.status().state == "lost"
 
 
 def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
     job = new_job(tmp_path)
-    status = Status(state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time())
+    status = Status(
+        state="running", process=Process(host="elsewhere", pid=os.getpid(), heartbeat=time.time())
+    )
     job.write_status(status)
     assert job.status().state == "running"
-    job.write_status(status.model_copy(update={"heartbeat": time.time() - 3600}))
+    job.write_status(status.with_process(heartbeat=time.time() - 3600))
     assert job.status().state == "lost"
 
 

@@ -18,7 +18,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import SILENT, Status
+from napari_graphflow.jobs.status import SILENT, RunReport, Status
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
 
@@ -38,14 +38,14 @@ sys.exit(process.run(folder, records()))
 """
 ENDLESS = """
 try:
-    yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+    yield {"event": "phase", "name": "training"}
     for number in range(1, 100000):
         yield step(number)
 finally:
     (folder / "checkpoints" / "last").write_text(str(number))
 """
 SHORT = """
-yield {"event": "phase", "name": "training", "index": 1, "count": 1}
+yield {"event": "phase", "name": "training"}
 for number in range(1, 11):
     yield step(number, 10)
     yield {"event": "metric", "name": "dice", "value": number / 20, "step": number, "split": "val"}
@@ -95,7 +95,7 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 def running(job: Job) -> Status:
-    return until(lambda: s if (s := job.status()).state == "running" and s.step else None)
+    return until(lambda: s if (s := job.status()).state == "running" and s.run.step else None)
 
 
 def from_another_process(job: Job, expression: str) -> Any:
@@ -120,9 +120,9 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
     events = list(job.follow(0.02))
     status = job.status()
     assert (status.state, status.exit_code, status.text) == ("done", 0, "")
-    assert (status.step, status.total, status.eta_s) == (10, 10, None)
-    assert (status.phase, status.phase_index, status.phase_count) == ("training", 1, 1)
-    assert (status.best, status.peak_bytes, status.model) == (0.5, 123, "artifacts/model")
+    assert status.run == RunReport(
+        phase="training", step=10, total=10, best=0.5, peak_bytes=123, model="artifacts/model"
+    )
     assert states(job) == ["queued", "running", "done"]
     assert [e["value"] for e in events if e["event"] == "metric"] == [n / 20 for n in range(1, 11)]
     assert [e["step"] for e in events if e["event"] == "progress"][-1] == 10
@@ -137,7 +137,7 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
 
 def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
     job = started('for n in range(3000): yield {"event": "progress", "step": n, "total": 2999}')
-    assert job.wait(60).step == 2999
+    assert job.wait(60).run.step == 2999
     written = [event for event in job.events()[0] if event["event"] == "progress"]
     assert written[-1]["step"] == 2999
     assert len(written) < 100
@@ -155,7 +155,7 @@ def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-c", window, str(tmp_path / "job.py"), str(job.folder)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     seen = running(store.list_jobs()[0])
-    assert os.getsid(seen.pid or 0) == seen.pid
+    assert os.getsid(seen.process.pid or 0) == seen.process.pid
     assert job.wait(60).state == "done"
 
 
@@ -182,7 +182,7 @@ def test_two_watchers_and_no_second_start(
 
 def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
-    step = running(job).step
+    step = running(job).run.step
     began = time.monotonic()
     status = job.cancel()
     assert time.monotonic() - began < 8
@@ -204,21 +204,21 @@ def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str],
 @posix
 def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str], Job]) -> None:
     job = started(DEAF)
-    status = until(lambda: s if (s := job.status()).phase == "deaf" else None)
+    status = until(lambda: s if (s := job.status()).run.phase == "deaf" else None)
     began = time.monotonic()
     steps = job.begin_cancel(timeout=0.4)
     assert time.monotonic() - began < 0.3
     until(lambda: next(steps, None) is None)
     assert 0.8 < time.monotonic() - began < 30
     assert job.status().state == "cancelled"
-    assert not process_start(status.pid)
+    assert not process_start(status.process.pid)
     assert states(job) == ["queued", "running", "cancelled"]
 
 
 @posix
 def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
-    os.kill(running(job).pid or 0, signal.SIGTERM)
+    os.kill(running(job).process.pid or 0, signal.SIGTERM)
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("paused", 0)
     assert "shut down" in status.text
@@ -240,7 +240,7 @@ def test_pause_and_resume(started: Callable[..., Job]) -> None:
         job,
     )
     assert job.wait(60).state == "done"
-    assert job.status().step == paused_at + 1
+    assert job.status().run.step == paused_at + 1
     assert states(job) == ["queued", "running", "paused", "queued", "running", "done"]
 
 
@@ -318,9 +318,9 @@ def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
 @posix
 def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) -> None:
     job = started(ENDLESS)
-    os.kill(running(job).pid or 0, signal.SIGKILL)
+    os.kill(running(job).process.pid or 0, signal.SIGKILL)
     status = job.wait(60)
-    assert (status.state, status.code, status.eta_s) == ("lost", "killed", None)
+    assert (status.state, status.code, status.run.eta_s) == ("lost", "killed", None)
     assert "memory ran out" in status.text
     until(lambda: job.saved_status().state == "lost")
     assert from_another_process(job, "job.status().as_dict()") == status.as_dict()
@@ -372,11 +372,11 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 @posix
 def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
-    pid = running(job).pid or 0
+    pid = running(job).process.pid or 0
     os.kill(pid, signal.SIGSTOP)
     until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     stopped = job.status()
-    job.write_status(stopped.model_copy(update={"heartbeat": time.time() - 2 * SILENT}))
+    job.write_status(stopped.with_process(heartbeat=time.time() - 2 * SILENT))
     assert job.status().state == "running"
     assert "no sign of life" in job.status().text
     os.kill(pid, signal.SIGCONT)
@@ -387,6 +387,6 @@ def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
 @posix
 def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job]) -> None:
     job = started('yield {"event": "phase", "name": "long"}\ntime.sleep(30)')
-    first = until(lambda: s if (s := job.status()).phase == "long" else None).heartbeat
-    until(lambda: (job.status().heartbeat or 0) > (first or 0) + 1)
+    first = until(lambda: s if (s := job.status()).run.phase == "long" else None).process.heartbeat
+    until(lambda: (job.status().process.heartbeat or 0) > (first or 0) + 1)
     job.cancel(0.2)

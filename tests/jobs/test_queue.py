@@ -21,7 +21,7 @@ from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.keeper import keep
 from napari_graphflow.jobs.queue import move, start, start_next, submit, waiting
-from napari_graphflow.jobs.status import TRANSITIONS, State, Status
+from napari_graphflow.jobs.status import TRANSITIONS, Process, RunReport, State, Status
 from napari_graphflow.system.devices import Device, devices, place
 from napari_graphflow.training import process
 
@@ -122,7 +122,7 @@ def test_a_job_that_is_started_past_the_queue_never_waits_in_it(
     assert start(job, [sys.executable, "-c", ""]).wait(60).state == "lost"
     job.hand_over("slurm")
     queued = [status for status in written if status.state == "queued"]
-    assert [status.runner for status in queued] == ["", "slurm"]
+    assert [status.process.runner for status in queued] == ["", "slurm"]
     assert not any(status.waiting for status in queued), "the queue would start it a second time"
 
 
@@ -132,7 +132,7 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
     first, second = new_job(tmp_path), new_job(tmp_path)
     root = first.folder.parent
     for rank, job in enumerate((first, second)):
-        job.enqueue(rank)
+        job.enqueue(Process(rank=rank))
 
     def asks_the_driver() -> list[Device]:
         time.sleep(0.3)
@@ -151,8 +151,8 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
 def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
     theirs, paused, running = new_job(tmp_path), new_job(tmp_path), new_job(tmp_path)
     root = theirs.folder.parent
-    elsewhere = Status(host="elsewhere", device="cpu", heartbeat=time.time())
-    theirs.write_status(elsewhere.model_copy(update={"state": "queued", "device": ""}))
+    elsewhere = Status(process=Process(host="elsewhere", device="cpu", heartbeat=time.time()))
+    theirs.write_status(Status(state="queued", process=Process(host="elsewhere")))
     paused.write_status(elsewhere.model_copy(update={"state": "paused"}))
     running.write_status(elsewhere.model_copy(update={"state": "running"}))
     paused.wish("resume")
@@ -161,7 +161,7 @@ def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
     assert paused.status().state == "paused"
     # What runs elsewhere does not keep our device busy.
     mine = submit(new_job(tmp_path / "gone"))
-    assert mine.status().host == socket.gethostname()
+    assert mine.status().process.host == socket.gethostname()
     until(lambda: mine.status().state == "failed")
     keep(root)  # for nobody
 
@@ -182,11 +182,13 @@ def test_a_job_of_an_engine_starts_no_other(
 
 def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
     job = new_job(tmp_path / "gone")
-    job.write_status(Status(state="paused", host=socket.gethostname(), step=7))
+    job.write_status(
+        Status(state="paused", run=RunReport(step=7), process=Process(host=socket.gethostname()))
+    )
     job.request_file("resume").touch()
     assert start_next(job.folder.parent) == [job]
     until(lambda: job.status().state == "failed")
-    assert (job.status().step, job.wishes()) == (7, set())
+    assert (job.status().run.step, job.wishes()) == (7, set())
 
 
 @posix
@@ -199,7 +201,7 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     until(lambda: third.status().state == "failed")
     assert first.status().state == "paused"
     assert second.status().state == "failed"
-    assert second.status().device == third.status().device == "cpu"
+    assert second.status().process.device == third.status().process.device == "cpu"
     ended = [e["t"] for e in second.events()[0] if e["event"] == "state"][-1]
     begun = [e["t"] for e in third.events()[0] if e["event"] == "state"][1]
     assert ended <= begun, "two jobs were on one device"
@@ -209,7 +211,7 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     third.request_file("resume").touch()
     assert start_next(first.folder.parent) == []
     assert third.status().waiting
-    os.kill(first.status().pid or 0, signal.SIGKILL)
+    os.kill(first.status().process.pid or 0, signal.SIGKILL)
     until(lambda: third.status().state == "failed")
     assert first.status().state == "lost"
 
@@ -232,9 +234,9 @@ def test_the_queue_goes_on_when_a_job_is_killed_and_nobody_looks(tmp_path: Path)
     first, second = new_job(tmp_path), new_job(tmp_path / "gone")
     from_a_closed_window(first, second)
     assert second.status().waiting
-    os.killpg(first.status().pid or 0, signal.SIGKILL)  # its whole family
+    os.killpg(first.status().process.pid or 0, signal.SIGKILL)  # its whole family
     until(lambda: second.status().state == "failed")
-    assert second.status().device == "cpu"
+    assert second.status().process.device == "cpu"
     assert first.status().state == "lost"
 
 
@@ -246,7 +248,7 @@ def test_how_a_job_of_the_queue_died_is_known_with_no_window_open(
     from_a_closed_window(first, second, third)
     first.pause()
     until(lambda: second.saved_status().state == "running")
-    os.kill(second.saved_status().pid or 0, signal.SIGKILL)
+    os.kill(second.saved_status().process.pid or 0, signal.SIGKILL)
     until(lambda: second.saved_status().state == "lost")
     assert second.status().code == "killed"
     until(lambda: third.saved_status().state == "failed")

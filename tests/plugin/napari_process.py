@@ -42,7 +42,7 @@ def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> Non
     form.part("graph_flow").put_fields(paraphraser_steps=2)
     QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
     wait(lambda: widget.jobs.selected() is not None)
-    wait(lambda: widget.jobs.selected().status().step > 3)
+    wait(lambda: widget.jobs.selected().status().run.step > 3)
     sys.stdout.write(json.dumps({"job": str(widget.jobs.selected().folder)}) + "\n")
     sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -51,8 +51,8 @@ def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> Non
 def find(widget: DistilWidget) -> None:
     wait(lambda: widget.jobs.selected() is not None)
     job = widget.jobs.selected()
-    before, step = job.status().state, job.status().step
-    wait(lambda: job.status().step > step)
+    before, step = job.status().state, job.status().run.step
+    wait(lambda: job.status().run.step > step)
     wait(lambda: "left" in widget.jobs.progress.bar.format())
     seen = {"job": str(job.folder), "state": before, "bar": widget.jobs.progress.bar.format()}
     QTest.mouseClick(widget.jobs.cancel, Qt.MouseButton.LeftButton)

@@ -9,7 +9,7 @@ from job_cases import new_job, put
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
 
 NOTE = "jobs-seen.json"
@@ -33,14 +33,14 @@ def look(viewer: Viewer) -> Iterator[Look]:
 
 
 def test_what_ended_meanwhile_is_told_once_in_one_sentence(look: Look, tmp_path: Path) -> None:
-    old = new_job(tmp_path, "old", Status(state="done", launched=1.0))
+    old = new_job(tmp_path, "old", Status(state="done", process=Process(launched=1.0)))
     first, second = (
         new_job(tmp_path, name, Status(state="paused")) for name in ("first", "second")
     )
     assert look() == [], "the jobs of former years are no news"
-    put(first, Status(state="done", launched=2.0))
-    put(second, Status(state="failed", launched=3.0, text="It broke."))
-    third = new_job(tmp_path, "third", Status(state="done", launched=4.0))
+    put(first, Status(state="done", process=Process(launched=2.0)))
+    put(second, Status(state="failed", text="It broke.", process=Process(launched=3.0)))
+    third = new_job(tmp_path, "third", Status(state="done", process=Process(launched=4.0)))
     assert old.status().state == "done"
     assert look() == ["third is done, second failed and first is done."]
     assert look() == []
@@ -49,14 +49,19 @@ def test_what_ended_meanwhile_is_told_once_in_one_sentence(look: Look, tmp_path:
 
 def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
     job = new_job(
-        tmp_path, "first", Status(state="running", launched=1.0, host="elsewhere", heartbeat=4e9)
+        tmp_path,
+        "first",
+        Status(state="running", process=Process(launched=1.0, host="elsewhere", heartbeat=4e9)),
     )
     assert look() == []
-    put(job, Status(state="failed", launched=1.0, text="It broke.", hint="Mend it."))
+    put(
+        job,
+        Status(state="failed", text="It broke.", hint="Mend it.", process=Process(launched=1.0)),
+    )
     assert look() == ["first: It broke. Mend it."]
-    put(job, Status(state="queued", rank=1.0))
+    put(job, Status(state="queued", process=Process(rank=1.0)))
     assert look() == []
-    put(job, Status(state="failed", launched=2.0, text="It broke again."))
+    put(job, Status(state="failed", text="It broke again.", process=Process(launched=2.0)))
     assert look() == ["first: It broke again."]
     assert look() == []
 
@@ -64,7 +69,7 @@ def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
 def test_many_ends_are_not_all_named(look: Look, tmp_path: Path) -> None:
     assert look() == []
     for number in range(7):
-        new_job(tmp_path, f"job {number}", Status(state="done", launched=1.0))
+        new_job(tmp_path, f"job {number}", Status(state="done", process=Process(launched=1.0)))
     (told,) = look()
     assert told.startswith("job 6 is done, job 5 is done, ")
     assert told.endswith(" and 3 more have ended.")
@@ -74,7 +79,7 @@ def test_many_ends_are_not_all_named(look: Look, tmp_path: Path) -> None:
 def test_a_damaged_note_is_made_anew(
     look: Look, home: Path, tmp_path: Path, content: bytes
 ) -> None:
-    job = new_job(tmp_path, "first", Status(state="done", launched=1.0))
+    job = new_job(tmp_path, "first", Status(state="done", process=Process(launched=1.0)))
     (home / NOTE).write_bytes(content)
     assert look() == []
     assert json.loads((home / NOTE).read_text()) == {job.name: "done 1.0"}
@@ -84,7 +89,7 @@ def test_a_note_that_cannot_be_written_is_done_without(
     look: Look, home: Path, tmp_path: Path
 ) -> None:
     (home / NOTE).mkdir()
-    new_job(tmp_path, "first", Status(state="done", launched=1.0))
+    new_job(tmp_path, "first", Status(state="done", process=Process(launched=1.0)))
     assert look() == []
     assert look() == []
     assert not list(home.glob(".*.part"))

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.jobs.watch import STATS, Watch
@@ -59,7 +59,7 @@ def test_a_job_that_another_writer_sets_going_is_seen_and_its_end_is_told(
     view.choose(job)
     view.choose(new_job(tmp_path, "ours"))
     notification_manager.records.clear()
-    put(job, Status(state="done", launched=1.0, best=0.912))
+    put(job, Status(state="done", run=RunReport(best=0.912), process=Process(launched=1.0)))
     qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
     assert told() == ["theirs is done."]
 
@@ -67,7 +67,11 @@ def test_a_job_that_another_writer_sets_going_is_seen_and_its_end_is_told(
 def test_a_drive_that_is_away_for_a_while_is_no_end(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    job = new_job(tmp_path, "first", Status(state="done", launched=1.0, best=0.912))
+    job = new_job(
+        tmp_path,
+        "first",
+        Status(state="done", run=RunReport(best=0.912), process=Process(launched=1.0)),
+    )
     view.choose(job)
     view.choose(new_job(tmp_path, "second"))
     notification_manager.records.clear()
@@ -120,7 +124,7 @@ def test_moving_and_starting_leave_the_window_free(
 
     monkeypatch.setattr("napari_graphflow.plugin.jobs.view.move", slowly)
     monkeypatch.setattr("napari_graphflow.plugin.distil.widget._submit", slowly)
-    job = new_job(tiny_dataset, "first", Status(state="queued", rank=1.0))
+    job = new_job(tiny_dataset, "first", Status(state="queued", process=Process(rank=1.0)))
     view.choose(job)
     (widget,) = viewer.window._qt_window.findChildren(DistilWidget)
     widget.dataset.choose(tiny_dataset)

@@ -8,7 +8,7 @@ import pytest
 from job_cases import new_job
 
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.plugin.jobs.presenter import (
     NO_JOBS,
     NONE_HERE,
@@ -22,9 +22,10 @@ from napari_graphflow.plugin.jobs.presenter import (
 from napari_graphflow.plugin.widgets.words import Message
 
 RUNNING = Status(
-    state="running", launched=1.0, step=20, total=100, eta_s=7512.0, best=0.8432,
-    device="cuda:0", phase="training",
-)  # fmt: skip
+    state="running",
+    run=RunReport(step=20, total=100, eta_s=7512.0, best=0.8432, phase="training"),
+    process=Process(launched=1.0, device="cuda:0"),
+)
 
 NO_QT = """
 import sys
@@ -52,10 +53,14 @@ def test_importing_a_presenter_loads_neither_qt_nor_torch(dock: str) -> None:
 ROWS = {
     "running": (RUNNING, ("first", "20 %", "2 h 05", "cuda:0", "0.843"), 0.2),
     "running, steps unknown": (
-        Status(state="running", phase="reading the data"), ("first", "running", "", "", ""), None
+        Status(state="running", run=RunReport(phase="reading the data")),
+        ("first", "running", "", "", ""), None
     ),
     "paused on a cluster": (
-        Status(state="paused", runner="ray", best=0.5, step=3, total=4, eta_s=9.0),
+        Status(
+            state="paused", run=RunReport(best=0.5, step=3, total=4, eta_s=9.0),
+            process=Process(runner="ray"),
+        ),
         ("first", "paused", "", "ray", "0.500"), None
     ),
     "failed": (Status(state="failed", text="It broke."), ("first", "failed", "", "", ""), None),
@@ -79,15 +84,21 @@ def test_the_tooltips_of_a_row_hold_the_folder_and_the_failure(job: Job) -> None
 BUTTONS = {
     "created": (Status(), Buttons(move=True)),
     "waiting": (
-        Status(state="queued", rank=1.0), Buttons(cancel=True, move=True, shows_move=True)
+        Status(state="queued", process=Process(rank=1.0)),
+        Buttons(cancel=True, move=True, shows_move=True)
     ),
-    "starting": (Status(state="queued", launched=1.0), Buttons(cancel=True, move=True)),
+    "starting": (
+        Status(state="queued", process=Process(launched=1.0)), Buttons(cancel=True, move=True)
+    ),
     "running": (RUNNING, Buttons(pause=True, cancel=True, move=True, shows_checkpoint=True)),
     "paused": (Status(state="paused"), Buttons(resume=True, pause=True, move=True)),
     "failed": (Status(state="failed"), Buttons(resume=True, pause=True, move=True)),
     "cancelled": (Status(state="cancelled"), Buttons(resume=True, pause=True, move=True)),
     "lost": (Status(state="lost"), Buttons(resume=True, pause=True, move=True)),
-    "done": (Status(state="done", model="artifacts/model"), Buttons(move=True, shows_use=True)),
+    "done": (
+        Status(state="done", run=RunReport(model="artifacts/model")),
+        Buttons(move=True, shows_use=True)
+    ),
 }  # fmt: skip
 
 
@@ -106,14 +117,20 @@ def test_nothing_more_can_be_requested_while_a_request_is_pending(job: Job) -> N
 MESSAGES = {
     "failed": (Status(state="failed", text="It broke."), Message("It broke.", "fail")),
     "lost": (Status(state="lost", text="It is gone."), Message("It is gone.", "fail")),
-    "done": (Status(state="done", best=0.9), Message("Done. Best Dice 0.900.", "done")),
+    "done": (
+        Status(state="done", run=RunReport(best=0.9)),
+        Message("Done. Best Dice 0.900.", "done"),
+    ),
     "running": (RUNNING, Message("Training. On cuda:0. Best Dice 0.843.")),
-    "starting": (Status(state="queued", launched=1.0), Message("Starting.")),
+    "starting": (Status(state="queued", process=Process(launched=1.0)), Message("Starting.")),
     "silent": (
-        Status(state="running", phase="training", text="No sign of life for 40 s."),
+        Status(state="running", text="No sign of life for 40 s.", run=RunReport(phase="training")),
         Message("Training. No sign of life for 40 s."),
     ),
-    "paused": (Status(state="paused", best=0.5), Message("Paused. Best Dice 0.500.")),
+    "paused": (
+        Status(state="paused", run=RunReport(best=0.5)),
+        Message("Paused. Best Dice 0.500."),
+    ),
 }
 
 
@@ -125,17 +142,20 @@ def test_each_state_is_described_in_a_sentence(case: str, job: Job) -> None:
 
 def test_a_waiting_job_shows_its_place_in_the_queue(tmp_path: Path) -> None:
     first, second = (new_job(tmp_path, name) for name in ("first", "second"))
-    statuses = {job: Status(state="queued", rank=rank) for job, rank in ((first, 1), (second, 2))}
+    statuses = {
+        job: Status(state="queued", process=Process(rank=rank))
+        for job, rank in ((first, 1), (second, 2))
+    }
     assert "It is the next." in details(first, statuses).message.text
     assert "It is number 2 of 2." in details(second, statuses).message.text
 
 
 PROGRESS = {
     "waiting": (Status(state="queued"), None),
-    "starting": (Status(state="queued", launched=1.0), Progress(text="starting")),
-    "reading": (Status(state="running", phase="reading"), Progress(text="reading")),
+    "starting": (Status(state="queued", process=Process(launched=1.0)), Progress(text="starting")),
+    "reading": (Status(state="running", run=RunReport(phase="reading")), Progress(text="reading")),
     "training": (RUNNING, Progress(step=20, total=100, eta_s=7512.0)),
-    "done": (Status(state="done", step=100, total=100), None),
+    "done": (Status(state="done", run=RunReport(step=100, total=100)), None),
 }
 
 

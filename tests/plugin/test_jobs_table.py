@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage
 
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.table import COLOURS, JobsTable
 
@@ -31,9 +31,10 @@ def distil(viewer: Viewer) -> Iterator[DistilWidget]:
 def running(step: int) -> Status:
     """As a job on another computer, which is believed as long as its heart beats."""
     return Status(
-        state="running", launched=1.0, step=step, total=100, eta_s=7512.0, best=0.8432,
-        device="cuda:0", phase="training", heartbeat=time.time(), host="elsewhere",
-    )  # fmt: skip
+        state="running",
+        run=RunReport(step=step, total=100, eta_s=7512.0, best=0.8432, phase="training"),
+        process=Process(launched=1.0, device="cuda:0", heartbeat=time.time(), host="elsewhere"),
+    )
 
 
 def texts(table: JobsTable, job: Job) -> list[str]:
@@ -55,7 +56,11 @@ def test_each_row_says_state_bar_time_left_device_and_score(
 ) -> None:
     first = new_job(tmp_path, LONG, running(20))
     second = new_job(tmp_path, "second", running(90))
-    third = new_job(tmp_path, "third", Status(state="paused", runner="ray", best=0.5))
+    third = new_job(
+        tmp_path,
+        "third",
+        Status(state="paused", run=RunReport(best=0.5), process=Process(runner="ray")),
+    )
     fourth = new_job(tmp_path, "fourth", Status(state="failed", text="It broke."))
     view, table = distil.jobs, distil.jobs.table
     view.choose(third)

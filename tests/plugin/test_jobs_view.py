@@ -20,7 +20,7 @@ from napari_graphflow.evaluation.pictures import draw
 from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start, submit, waiting
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.jobs.curves import POINTS, Curves
 from napari_graphflow.plugin.jobs.view import JobsView
 
@@ -93,7 +93,7 @@ def test_resuming_is_said_and_asked_for_once(
     there, here = (new_job(tmp_path, name) for name in ("there", "here"))
     for job, engine in ((there, "ray"), (here, "")):
         with job.writing():
-            job.write_status(Status(state="paused", runner=engine))
+            job.write_status(Status(state="paused", process=Process(runner=engine)))
     answer, submitted = threading.Event(), []
 
     def submit_slowly(job: Job) -> None:

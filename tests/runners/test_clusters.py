@@ -96,7 +96,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     )  # fmt: skip
     student = store.create("distill", config)
     ray.submit(student)
-    assert student.status().runner == "ray"
+    assert student.status().process.runner == "ray"
     until(lambda: not ray.poll(student).active)
     assert student.status().state == "done", ray.logs(student)
     assert (student.model / "model.json").is_file()
@@ -140,23 +140,23 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     )  # fmt: skip
     student = store.create("distill", config)
     ray.submit(student)
-    until(lambda: student.status().step > 2)
+    until(lambda: student.status().run.step > 2)
     student.pause()
     until(lambda: not student.status().active)
     assert student.status().state == "paused", ray.logs(student)
-    step = student.status().step
+    step = student.status().run.step
     assert student.last_checkpoint.is_file()
 
     again = runner_of(student)
     assert isinstance(again, PackedRay)
     again.submit(student)
-    until(lambda: student.status().step > step)
+    until(lambda: student.status().run.step > step)
     name = read_note(student)["id"]
-    carrier = student.status().pid
+    carrier = student.status().process.pid
     os.kill(carrier, signal.SIGKILL)
     until(lambda: student.status().state == "lost")
     again.submit(student)
-    until(lambda: student.status().state == "running" and student.status().step > step)
+    until(lambda: student.status().state == "running" and student.status().run.step > step)
     assert read_note(student)["id"] == name, "the job went on over there"
     assert again.cancel(student).state == "cancelled"
     steps = [e["step"] for e in history(student) if e["event"] == "progress" and e["total"] > 9]

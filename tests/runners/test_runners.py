@@ -13,7 +13,7 @@ from runner_cases import has_ray, has_submitit, training
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.runners import Local, RunnerName, runner, runner_of
 from napari_graphflow.runners.handover import read_note, write_note
 from napari_graphflow.runners.ray.runner import Ray
@@ -60,7 +60,7 @@ def ended(dataset: Path, **note: Any) -> Job:
     """A job that an engine had and that was paused."""
     job: Job = store.create("train", training(dataset))
     with job.writing():
-        job.write_status(Status(state="paused", runner="ray"))
+        job.write_status(Status(state="paused", process=Process(runner="ray")))
     write_note(job, address="http://127.0.0.1:1", workers=1, **note)
     return job
 

@@ -12,6 +12,7 @@ import pytest
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Process
 from napari_graphflow.training import process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -54,7 +55,7 @@ def test_a_shutdown_pauses(job: Job, times: int) -> None:
     assert status.text.endswith("or because the computer was shut down.")
     assert status.hint == "Resume it to go on from its last checkpoint."
     assert job.wishes() == set()
-    job.enqueue(0.0)
+    job.enqueue(Process())
     assert job.status().text == ""
 
 

@@ -158,7 +158,7 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     config = config.model_copy(update={"validate_every": 50_000})
     job = store.create("distill", config)
     process = launch(job)
-    until(lambda: job.status().step > 1)
+    until(lambda: job.status().run.step > 1)
     before = sum(event["event"] == "checkpoint" for event in history(job))
     job.checkpoint()
     until(lambda: sum(event["event"] == "checkpoint" for event in history(job)) > before)
@@ -167,9 +167,9 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     job.request_file("pause").touch()
     process.join()
     assert job.status().state == "paused"
-    paused_at = job.status().step
+    paused_at = job.status().run.step
     process = launch(job)
-    until(lambda: job.status().step > paused_at)
+    until(lambda: job.status().run.step > paused_at)
     job.request_file("cancel").touch()
     process.join()
     assert job.status().state == "cancelled"
@@ -350,7 +350,7 @@ def test_the_clock_is_changed(calm: Job) -> None:
 def test_the_real_command_is_killed_and_resumed(calm: Job) -> None:
     job = queue.start(store.create("distill", calm.config))
     until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
-    os.kill(job.status().pid or 0, signal.SIGKILL)
+    os.kill(job.status().process.pid or 0, signal.SIGKILL)
     assert job.wait(60).state == "lost"
     assert job.status().code == "killed"
     assert queue.start(job).wait(300).state == "done", job.log.read_text()

@@ -29,7 +29,7 @@ class FinishedJobs:
         now = dict(self._seen or {})
         for job, status in statuses.items():
             if not self._unreadable(job, status):
-                now[job.name] = f"{status.state} {status.launched or ''}"
+                now[job.name] = f"{status.state} {status.process.launched or ''}"
         before, self._seen = self._seen, now
         if now != before:
             _write(now)
@@ -43,7 +43,8 @@ class FinishedJobs:
 
     def _unreadable(self, job: Job, status: Status) -> bool:
         """Whether a folder does not answer for a while, which ends a running job only."""
-        silent = status.state == "lost" and status.launched is None and status.pid is None
+        process = status.process
+        silent = status.state == "lost" and process.launched is None and process.pid is None
         state, _, _ = (self._seen or {}).get(job.name, "").partition(" ")
         return silent and state not in ACTIVE
 

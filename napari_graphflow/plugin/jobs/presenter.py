@@ -108,20 +108,20 @@ def listing(jobs: Sequence[Job], dataset: Path | None) -> Listing:
 def table_row(job: Job, status: Status) -> Row:
     """Describe a job in one row."""
     running = status.state == "running"
-    known = running and bool(status.total)
-    state = progress_text(status.step, status.total, None) if known else status.state
+    known = running and bool(status.run.total)
+    state = progress_text(status.run.step, status.run.total, None) if known else status.state
     left = ""
-    if running and status.eta_s is not None:
-        left = duration(status.eta_s, narrow=True)
-    where = status.device or status.runner
-    best = "" if status.best is None else f"{status.best:.3f}"
+    if running and status.run.eta_s is not None:
+        left = duration(status.run.eta_s, narrow=True)
+    where = status.process.device or status.process.runner
+    best = "" if status.run.best is None else f"{status.run.best:.3f}"
     about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-    doing = _joined(status.phase, status.text, status.hint) or state
+    doing = _joined(status.run.phase, status.text, status.hint) or state
     return Row(
         texts=(job.title, state, left, where, best),
         tips=(about, doing, left, where, best),
         state=status.state,
-        share=status.step / status.total if known else None,
+        share=status.run.step / status.run.total if known else None,
     )
 
 
@@ -148,7 +148,7 @@ def details(
         log=log,
         shows_checkpoint=status.state == "running",
         shows_move=status.waiting,
-        shows_use=bool(status.model),
+        shows_use=bool(status.run.model),
     )
     message = Message(pending) if pending else _message(job, statuses)
     return Details(message, buttons, _progress(status))
@@ -181,14 +181,14 @@ def dataset_of(job: Job) -> Path | None:
 def _progress(status: Status) -> Progress | None:
     if not status.active or status.waiting:
         return None
-    if status.total:
-        return Progress(step=status.step, total=status.total, eta_s=status.eta_s)
-    return Progress(text=status.phase or "starting")
+    if status.run.total:
+        return Progress(step=status.run.step, total=status.run.total, eta_s=status.run.eta_s)
+    return Progress(text=status.run.phase or "starting")
 
 
 def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     status = statuses[job]
-    best = "" if status.best is None else f"Best Dice {status.best:.3f}."
+    best = "" if status.run.best is None else f"Best Dice {status.run.best:.3f}."
     if status.state in ("failed", "lost"):
         return Message(_joined(status.text, status.hint), "fail")
     if status.state == "done":
@@ -196,16 +196,16 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     if status.waiting:
         return Message(f"Waiting until its device is free. {_place(job, statuses)}")
     if status.active:
-        phase = status.phase or "starting"
-        where = f"On {status.device}." if status.device else ""
+        phase = status.run.phase or "starting"
+        where = f"On {status.process.device}." if status.process.device else ""
         return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.text))
     return Message(_joined(f"{status.state.capitalize()}.", best))
 
 
 def _place(job: Job, statuses: Mapping[Job, Status]) -> str:
     """Where a job stands among those that wait."""
-    ranks = sorted(status.rank for status in statuses.values() if status.waiting)
-    place = ranks.index(statuses[job].rank) + 1
+    ranks = sorted(status.process.rank for status in statuses.values() if status.waiting)
+    place = ranks.index(statuses[job].process.rank) + 1
     return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
 
 

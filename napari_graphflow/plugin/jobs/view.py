@@ -210,7 +210,7 @@ class JobsView(QWidget):
         if self._watch.jobs and not self._starts.busy():
             self._starts.run(lambda: start_next(jobs_root()), lambda _: None, lambda _: None)
         statuses = self._watch.statuses.items()
-        queued = [job for job, s in statuses if s.runner and s.state == "queued"]
+        queued = [job for job, s in statuses if s.process.runner and s.state == "queued"]
         if queued and not self._background.busy():
             self._background.run(lambda: _poll(queued), lambda _: None, lambda _: None)
 
@@ -297,7 +297,7 @@ class JobsView(QWidget):
         if job is None:
             return
         try:
-            if self._watch.statuses[job].runner:
+            if self._watch.statuses[job].process.runner:
                 self._request(job, "Cancelling …", lambda: runner_of(job).cancel(job))
             else:
                 self._cancelling[job] = job.begin_cancel()
@@ -318,7 +318,7 @@ class JobsView(QWidget):
                 self._panel.fail(error)
 
         self._pending[job] = words
-        there = self._background if self._watch.statuses[job].runner else self._starts
+        there = self._background if self._watch.statuses[job].process.runner else self._starts
         there.run(action, lambda _: answered(None), answered)
 
     def _checkpoint(self) -> None:
@@ -347,7 +347,7 @@ class JobsView(QWidget):
 
     def _use(self) -> None:
         if self._shown is not None:
-            self._use_model(self._shown.folder / self._watch.statuses[self._shown].model)
+            self._use_model(self._shown.folder / self._watch.statuses[self._shown].run.model)
 
 
 def _poll(queued: list[Job]) -> None:

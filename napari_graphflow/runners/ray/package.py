@@ -13,7 +13,7 @@ from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.status import Process
 from napari_graphflow.system.failures import in_words
 
 #: Folder of the job within the archive.
@@ -54,8 +54,7 @@ def pack_job(job: Job, path: Path) -> None:
                 "Put them on a file system that the cluster sees, and choose the runner ray.",
             )
         spec = job.spec | {"config": job.spec["config"] | places}
-        kept = job.saved_status().model_dump(include={"step", "total", "best"})
-        status = Status(state="queued", runner="ray", launched=time.time(), **kept)
+        status = job.saved_status().queued(Process(runner="ray", launched=time.time()))
         packed = JobPaths(Path(JOB))
         # Scans and weights are compressed already.
         with zipfile.ZipFile(path, "w", strict_timestamps=False) as archive:

@@ -112,8 +112,8 @@ class Ray:
 
     def poll(self, job: Job) -> Status:
         status = job.status()
-        name = read_note(job).get("id") if status.state == "queued" and status.runner else None
-        if name:
+        handed_over = status.state == "queued" and status.process.runner
+        if handed_over and (name := read_note(job).get("id")):
             info = self.client.get_job_info(name)
             if info.status.is_terminal() and job.status().state == "queued":
                 give_up(job, f"Ray ended the job before it began: {info.message}")
@@ -164,7 +164,7 @@ class PackedRay(Ray):
 
     def poll(self, job: Job) -> Status:
         status = job.status()
-        if status.state == "queued" and time.time() - (status.launched or 0) > TAKE_OFF:
+        if status.state == "queued" and time.time() - (status.process.launched or 0) > TAKE_OFF:
             give_up(job, "The process that carries the job to the Ray cluster ended too early.")
         return job.status()
 

@@ -7,7 +7,6 @@ carrier takes up where this one ended.
 """
 
 import os
-import socket
 import sys
 import time
 import traceback
@@ -28,7 +27,6 @@ from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
 from napari_graphflow.system.failures import explain, explain_exit, in_words
-from napari_graphflow.system.processes import process_start
 
 #: Seconds between two looks at the cluster.
 EVERY = 1.0
@@ -61,17 +59,7 @@ class Carrier:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._note = read_note(job)
-        status = job.status()
-        self._own = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "process_started": process_start(os.getpid()),
-            "launched": status.launched,
-            "runner": "ray",
-            "log_from": status.log_from,
-        }
-        kept = status.model_dump(include={"step", "total", "best"})
-        self._status = Status(state="running", **kept)
+        self._status = job.status().running()
         self._stamps: dict[str, remote.Stamp] = {}
         self._fetched_at = time.monotonic()
         self._connected = False
@@ -79,7 +67,7 @@ class Carrier:
 
     def carry(self) -> None:
         """Bring the job to the cluster, unless it is there, and stay until all has come back."""
-        self.show(phase="reaching the Ray cluster")
+        self._enter("reaching the Ray cluster")
         self._jobs = Ray(self._note["address"], self._note["workers"]).connect()
         self._ray = engine("ray", "ray")
         if self._info() is None:
@@ -101,10 +89,13 @@ class Carrier:
 
     def show(self, **update: Any) -> None:
         """Write the status, with a heartbeat."""
-        self._status = self._status.model_copy(update=update)
-        beat = {"heartbeat": time.time(), **self._own}
+        self._status = self._status.model_copy(update=update).with_process(heartbeat=time.time())
         with in_words():
-            self.job.write_status(self._status.model_copy(update=beat))
+            self.job.write_status(self._status)
+
+    def _enter(self, phase: str, **update: Any) -> None:
+        """Write that a part of the way begins."""
+        self.show(run=self._status.run.model_copy(update={"phase": phase}), **update)
 
     def fail(self, error: BaseException) -> int:
         """Say what went wrong on the way; the job may go on over there."""
@@ -114,13 +105,13 @@ class Carrier:
 
     def _send(self) -> None:
         """Pack the job and give it to Ray."""
-        self.show(phase="packing the data")
+        self._enter("packing the data")
         python = self._python()
         name = f"graphflow-{uuid.uuid4().hex[:16]}"
         with TemporaryDirectory() as folder, open_events(self.job.events_file):
             package = Path(folder) / "job.zip"
             pack_job(self.job, package)
-            self.show(phase="sending the data to the Ray cluster")
+            self._enter("sending the data to the Ray cluster")
             # Noted before it is there: should we die in between, the next carrier finds nothing
             # under this name and sends it again.
             self._write_note(id=name, events=self.job.events_file.stat().st_size)
@@ -142,22 +133,26 @@ class Carrier:
                 return True
             if "cancel" in wishes:
                 self._jobs.client.stop_job(self._note["id"])
-            self.show(phase="waiting for the Ray cluster", text="")
+            self._enter("waiting for the Ray cluster", text="")
             return False
         with suppress(OSError):
             self.job.request_file("checkpoint_now").unlink(missing_ok=True)
         status = Status.model_validate(seen["status"])
+        # Of what they say there, the process and its state are not ours.
+        told = {"state": self._status.state, "process": self._status.process}
         ended = not status.active or info.status.is_terminal()
         all_here = self._fetch(seen["files"], info.driver_node_id, ended)
         if not (ended and all_here):
-            self.show(**{"text": "", "hint": ""} | _news(status))
+            self._status = status.model_copy(update=told)
+            self.show()
             return False
         self._append_log(info.driver_node_id)
         # From here on the next carrier would have to send the job again.
         name = self._note.pop("id")
         self._write_note()
         if not status.active and status.state != "lost":
-            self._end(status.state, told=True, **_news(status))
+            self._status = status.model_copy(update=told)
+            self._end(status.state, told=True)
         elif "cancel" in wishes:
             self._end("cancelled", told=False, text="", exit_code=130)
         else:  # it could not say so itself
@@ -250,8 +245,7 @@ class Carrier:
 
     def _end(self, state: State, *, told: bool, **words: Any) -> None:
         """Write the last state; an event too, where none told it on the cluster."""
-        now = {"state": state, "eta_s": None, "heartbeat": time.time(), **self._own}
-        final = self._status.model_copy(update=now | words)
+        final = self._status.with_process(heartbeat=time.time()).closed(state, **words)
         (self.job.write_status if told else self.job.write_state)(final)
         self.job.forget_wishes()
 
@@ -322,14 +316,6 @@ class Carrier:
         self._note |= more
         with in_words():
             write_note(self.job, **self._note)
-
-
-def _news(status: Status) -> dict[str, Any]:
-    """What the status over there says of the run, not of its process."""
-    return status.model_dump(exclude={
-        "state", "host", "pid", "process_started", "launched", "heartbeat", "rank", "device",
-        "runner", "log_from",
-    })  # fmt: skip
 
 
 def main(folder: Path) -> int:
