@@ -8,7 +8,8 @@
     control/      ``cancel``, ``pause``, ``resume``, ``checkpoint_now``: files anyone may create
     checkpoints/  artifacts/  log.txt
 
-The job process writes, everybody else reads and leaves wishes in ``control``. ``resume`` is read by
-`start_next`, because the job is not there to hear it. Whoever writes holds the lock on the file
-``lock``, so two windows cannot start the same job. Nothing here loads torch.
+`JobPaths` names all that there is. The job process writes, everybody else reads and leaves requests
+in ``control``. ``resume`` is read by `start_next`, because the job is not there to obey it. Whoever
+writes holds the lock on the file ``lock``, so two windows cannot start the same job. Nothing here
+loads torch.
 """

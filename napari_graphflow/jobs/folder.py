@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import read_events
-from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked, replace_file
@@ -131,23 +131,24 @@ class JobFolder(JobPaths):
         """Replace ``status.json``; only within `writing`."""
         replace_file(self.status_file, status.model_dump_json(indent=1).encode())
 
-    def wishes(self) -> set[str]:
+    def requests(self) -> set[Request]:
         """What the files in ``control`` ask for."""
         try:
-            return {path.name for path in self.control.iterdir()}
+            there = {path.name for path in self.control.iterdir()}
         except OSError:  # never made, or on a drive that went away
             return set()
+        return {request for request in get_args(Request) if request in there}
 
-    def forget_wishes(self) -> None:
-        """Remove all wishes; only within `writing`."""
-        for wish in self.wishes():
-            (self.control / wish).unlink(missing_ok=True)
+    def clear_requests(self) -> None:
+        """Remove all requests; only within `writing`."""
+        for request in self.requests():
+            self.request_file(request).unlink(missing_ok=True)
 
-    def wish(self, what: str) -> None:
-        """Leave a wish, as anybody may by creating the file."""
+    def request(self, request: Request) -> None:
+        """Make a request, as anybody may by creating the file."""
         with in_words():
             self.control.mkdir(exist_ok=True)
-            (self.control / what).touch()
+            self.request_file(request).touch()
 
     def saved_status(self) -> Status:
         """What ``status.json`` says, whether or not its process still lives."""

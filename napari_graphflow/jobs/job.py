@@ -1,4 +1,4 @@
-"""One job, seen from outside: read its state, leave wishes for it, end it."""
+"""One job, seen from outside: read its state, make requests, end it."""
 
 import shutil
 import subprocess
@@ -64,7 +64,7 @@ class Job(JobFolder):
         with self.writing():
             status = self.status()
             self.require(status, "queued", "started")
-            self.forget_wishes()
+            self.clear_requests()
             queued = status.queued(process)
             self.write_state(queued)
         return queued
@@ -85,7 +85,7 @@ class Job(JobFolder):
     def pause(self) -> None:
         """Ask the job to write a checkpoint and to end; it is paused once that is done."""
         self.require(self.status(), "paused", "paused")
-        self.wish("pause")
+        self.request("pause")
 
     def checkpoint(self) -> None:
         """Ask the running job to write a checkpoint now and to go on."""
@@ -95,7 +95,7 @@ class Job(JobFolder):
                 f"The job {self.title} is {status.state} and writes no checkpoint.",
                 "Wait until it is running.",
             )
-        self.wish("checkpoint_now")
+        self.request("checkpoint_now")
 
     def cancel(self, timeout: float = 10.0) -> Status:
         """End the job and wait: ask, after `timeout` seconds terminate, after twice that kill."""
@@ -114,7 +114,7 @@ class Job(JobFolder):
             twice as many, have passed.
         """
         self.require(self.status(), "cancelled", "cancelled")
-        self.wish("cancel")
+        self.request("cancel")
         return self._press(timeout)
 
     def delete(self) -> None:
@@ -151,7 +151,7 @@ class Job(JobFolder):
         """Write the last state of a job that has no process to do so."""
         with self.writing():
             self.write_state(self.saved_status().closed(state, **words))
-            self.forget_wishes()
+            self.clear_requests()
 
     def adopt(self, child: "subprocess.Popen[bytes]", launched: float) -> None:
         """Remember the process that was started for the job: only its parent learns how it ends."""
@@ -163,7 +163,7 @@ class Job(JobFolder):
             status = self.saved_status()
             if status.active and status.process.launched == launched:
                 self.write_state(self._gone(status))
-                self.forget_wishes()
+                self.clear_requests()
 
     def _press(self, timeout: float) -> Iterator[Status]:
         started, pressed = time.monotonic(), 0
@@ -193,7 +193,7 @@ class Job(JobFolder):
 
     def _lives(self, status: Status) -> bool:
         if status.waiting:
-            return "cancel" not in self.wishes()
+            return "cancel" not in self.requests()
         if self._pid(status) is not None:
             return True
         if self._child(status) is not None:
@@ -206,7 +206,7 @@ class Job(JobFolder):
         return not status.here and silent < SILENT_ELSEWHERE
 
     def _gone(self, status: Status) -> Status:
-        if "cancel" in self.wishes():
+        if "cancel" in self.requests():
             return status.closed("cancelled")
         child = self._child(status)
         code = child.returncode if child else None

@@ -145,7 +145,7 @@ def start_next(root: Path) -> list[Job]:
     with _queue(root):
         statuses = {job: s for job in list_jobs(root) if (s := job.status()).here}
         for job, status in statuses.items():
-            if status.resumable and not status.process.runner and "resume" in job.wishes():
+            if status.resumable and not status.process.runner and "resume" in job.requests():
                 with suppress(UserError):
                     statuses[job] = job.enqueue(Process(rank=time.time()))
         order = sorted((s.process.rank, job) for job, s in statuses.items() if s.waiting)

@@ -67,7 +67,7 @@ def give_up(job: Job, text: str) -> None:
 
 
 def ends_on_its_own(job: Job, timeout: float) -> bool:
-    """Leave the wish to cancel, and wait for a job that has begun."""
+    """Request the cancel, and wait for a job that has begun."""
     steps = job.begin_cancel(float("inf"))
     end = time.monotonic() + timeout
     while next(steps, None) is not None:

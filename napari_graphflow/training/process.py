@@ -1,4 +1,4 @@
-"""What runs inside the process of a job: consume records, write them down, listen to wishes."""
+"""What runs inside the process of a job: consume records, write them down, obey requests."""
 
 import errno
 import os
@@ -17,6 +17,7 @@ from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.events import event_line, open_events
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import Request
 from napari_graphflow.jobs.queue import keep_going
 from napari_graphflow.jobs.status import HEARTBEAT, State, Status
 from napari_graphflow.system.failures import explain, explain_exit
@@ -24,7 +25,7 @@ from napari_graphflow.system.failures import explain, explain_exit
 Record = Mapping[str, Any]
 
 
-#: Seconds between two looks for wishes, two replacements of the status, two lines of progress.
+#: Seconds between two looks for requests, two replacements of the status, two lines of progress.
 LOOK = 0.1
 
 
@@ -46,7 +47,7 @@ CANCELLED_EXIT_CODE = 130
 
 
 #: What a job was asked for: ``stop`` by a signal, as from a computer that is shutting down.
-Wish = Literal["", "cancel", "stop", "pause"]
+Interruption = Literal["", "cancel", "stop", "pause"]
 
 
 class _Terminated(BaseException):
@@ -140,7 +141,7 @@ def run(folder: Path, records: Iterator[Record]) -> int:
 
 
 def _consume(job: Job, recorder: "_Recorder", records: Iterator[Record]) -> int:
-    asked: Wish = ""
+    asked: Interruption = ""
     try:
         while not (asked := recorder.asked):
             record = next(records, None)
@@ -177,7 +178,7 @@ class _Recorder:
 
     def __init__(self, job: Job, status: Status) -> None:
         self.job = job
-        self.asked: Wish = ""
+        self.asked: Interruption = ""
         self._status = status.running()
         self._changed = False
         self._written = self._progressed = 0.0
@@ -224,7 +225,7 @@ class _Recorder:
                 if self.job.saved_status().state != state:  # this is not yet written
                     self.job.write_state(self._status)
                 with suppress(OSError):
-                    self.job.forget_wishes()
+                    self.job.clear_requests()
                 return exit_code
             except OSError:
                 if time.monotonic() > deadline:
@@ -246,10 +247,10 @@ class _Recorder:
     def ended(self) -> bool:
         return self._ended.is_set()
 
-    def ask(self, wish: Wish) -> None:
-        """Note a wish; a cancel stands before a stop, and that before a pause."""
-        if self.asked != "cancel" and (self.asked, wish) != ("stop", "pause"):
-            self.asked = wish
+    def ask(self, request: Interruption) -> None:
+        """Note a request; a cancel stands before a stop, and that before a pause."""
+        if self.asked != "cancel" and (self.asked, request) != ("stop", "pause"):
+            self.asked = request
 
     def _is_news(self, record: Record) -> bool:
         if record["event"] != "progress":
@@ -281,22 +282,22 @@ class _Recorder:
                     self.job.write_status(self._status.with_process(heartbeat=time.time()))
 
     def listen(self) -> None:
-        """Look for wishes in the folder."""
-        wishes: set[str] = set()
+        """Look for requests in the folder."""
+        requests: set[Request] = set()
         with suppress(OSError):
-            wishes = self.job.wishes()
-        if "cancel" in wishes:
+            requests = self.job.requests()
+        if "cancel" in requests:
             self.ask("cancel")
-        elif "pause" in wishes:
+        elif "pause" in requests:
             self.ask("pause")
 
 
 @contextmanager
 def _signals(recorder: _Recorder) -> Iterator[None]:
-    """Take a signal as a wish, and a second one as an order.
+    """Take a signal as a request, and a second one as an order.
 
-    Ctrl+C cancels. SIGTERM comes after a wish to cancel that was not heard, or from a system or an
-    engine that takes the computer away: the job is then paused.
+    Ctrl+C cancels. SIGTERM comes after a request to cancel that was not obeyed, or from a system or
+    an engine that takes the computer away: the job is then paused.
     """
 
     def handle(number: int, frame: object) -> None:

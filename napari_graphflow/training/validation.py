@@ -39,7 +39,7 @@ def validate(
     Yields
     ------
     dict
-        ``alive`` after each case, so that a wish is heard between two of them, and ``preview``.
+        ``alive`` after each case, so that a request is heard between two of them, and ``preview``.
     """
     student.eval()
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}

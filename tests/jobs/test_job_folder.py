@@ -191,12 +191,12 @@ def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) ->
     status = job.status()
     assert (status.state, status.code) == ("lost", "drive_gone")
     assert "does not answer any more" in status.text
-    assert (job.wishes(), job.events()) == (set(), ([], 0))
+    assert (job.requests(), job.events()) == (set(), ([], 0))
     away.rename(job.folder)
     assert job.status().state == "created"
 
 
-def test_a_wish_that_cannot_be_removed_does_not_fail_a_finished_job(
+def test_a_request_that_cannot_be_removed_does_not_fail_a_finished_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = new_job(tmp_path)
@@ -204,7 +204,7 @@ def test_a_wish_that_cannot_be_removed_does_not_fail_a_finished_job(
     def refuse(_: Job) -> None:
         raise OSError("the drive does not answer")
 
-    monkeypatch.setattr(Job, "forget_wishes", refuse)
+    monkeypatch.setattr(Job, "clear_requests", refuse)
     assert process.run(job.folder, iter([])) == 0
     assert job.status().state == "done"
 

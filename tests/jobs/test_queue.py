@@ -155,7 +155,7 @@ def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
     theirs.write_status(Status(state="queued", process=Process(host="elsewhere")))
     paused.write_status(elsewhere.model_copy(update={"state": "paused"}))
     running.write_status(elsewhere.model_copy(update={"state": "running"}))
-    paused.wish("resume")
+    paused.request("resume")
     assert start_next(root) == waiting(root) == []
     assert theirs.status().waiting
     assert paused.status().state == "paused"
@@ -188,7 +188,7 @@ def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
     job.request_file("resume").touch()
     assert start_next(job.folder.parent) == [job]
     until(lambda: job.status().state == "failed")
-    assert (job.status().run.step, job.wishes()) == (7, set())
+    assert (job.status().run.step, job.requests()) == (7, set())
 
 
 @posix

@@ -103,7 +103,7 @@ def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
     assert slowest < 0.05
 
 
-def test_a_wish_to_resume_is_heard_while_nothing_waits(
+def test_a_request_to_resume_is_heard_while_nothing_waits(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path, "first", Status(state="paused"))

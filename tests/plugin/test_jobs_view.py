@@ -78,7 +78,7 @@ def test_a_running_job_is_asked_for_a_checkpoint(
     qtbot.waitUntil(view.checkpoint.isVisible, timeout=5000)
     assert "On cpu." in view.status.text()
     click(qtbot, view.checkpoint)
-    assert job.wishes() == {"checkpoint_now"}
+    assert job.requests() == {"checkpoint_now"}
     click(qtbot, view.settings)
     (dialog,) = view.findChildren(QDialog)
     shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())

@@ -155,7 +155,7 @@ def test_what_a_kill_left_half_written_is_swept_away(checkpoints: Checkpoints) -
     assert not list(checkpoints.paths.folder.glob("*/.*"))
 
 
-def test_one_is_due_by_time_and_by_wish(checkpoints: Checkpoints) -> None:
+def test_a_checkpoint_is_due_by_time_and_by_request(checkpoints: Checkpoints) -> None:
     assert not checkpoints.due()
     checkpoints.paths.request_file("checkpoint_now").touch()
     end = time.monotonic() + 10 * LOOK

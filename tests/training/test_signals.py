@@ -54,15 +54,15 @@ def test_a_shutdown_pauses(job: Job, times: int) -> None:
     status = job.status()
     assert status.text.endswith("or because the computer was shut down.")
     assert status.hint == "Resume it to go on from its last checkpoint."
-    assert job.wishes() == set()
+    assert job.requests() == set()
     job.enqueue(Process())
     assert job.status().text == ""
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_terminate_after_the_wish_to_cancel_cancels(job: Job, times: int) -> None:
+def test_terminate_after_the_request_to_cancel_cancels(job: Job, times: int) -> None:
     def press() -> None:
-        job.wish("cancel")
+        job.request("cancel")
         hit(*[signal.SIGTERM] * times)
 
     assert run(job, press) == CANCELLED

@@ -162,7 +162,7 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     before = sum(event["event"] == "checkpoint" for event in history(job))
     job.checkpoint()
     until(lambda: sum(event["event"] == "checkpoint" for event in history(job)) > before)
-    assert "checkpoint_now" not in job.wishes()
+    assert "checkpoint_now" not in job.requests()
     assert job.status().state == "running"
     job.request_file("pause").touch()
     process.join()

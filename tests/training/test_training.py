@@ -126,18 +126,18 @@ def pause_and_resume(
     assert all(told(before)[key] == told(after)[key] for key in repeated)
 
 
-def test_a_preparation_goes_on_where_it_was_and_hears_the_wish(
+def test_a_preparation_goes_on_where_it_was_and_hears_the_request(
     blobs, teacher, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("napari_graphflow.training.checkpoints.LOOK", 0)
     config = distillation(blobs, teacher)
-    wish = JobPaths(tmp_path).request_file("checkpoint_now")
-    wish.parent.mkdir()
+    request = JobPaths(tmp_path).request_file("checkpoint_now")
+    request.parent.mkdir()
     run = distill(config, tmp_path)
     assert {"event": "progress", "step": 2, "total": 4} in run  # read up to there
-    wish.touch()
+    request.touch()
     assert next(run)["event"] == "checkpoint"
-    assert not wish.exists()
+    assert not request.exists()
     run.close()
     phase = "paraphrasing the teacher's features"
     paraphrasing = {"event": "phase", "name": phase, "steps": 4}

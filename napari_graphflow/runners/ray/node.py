@@ -15,6 +15,7 @@ from typing import Any
 
 from napari_graphflow.jobs.folder import choose_case
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import Request
 from napari_graphflow.runners.handover import engine, own_log
 from napari_graphflow.system.failures import explain_exit
 from napari_graphflow.system.folders import data_root
@@ -32,8 +33,8 @@ def interpreter() -> str:
     return sys.executable
 
 
-def look(name: str, wishes: Iterable[str], case: str) -> dict[str, Any] | None:
-    """Leave wishes, and see the state of a carried job and the files in its folder.
+def look(name: str, requests: Iterable[Request], case: str) -> dict[str, Any] | None:
+    """Make requests, and see the state of a carried job and the files in its folder.
 
     Returns
     -------
@@ -45,8 +46,8 @@ def look(name: str, wishes: Iterable[str], case: str) -> dict[str, Any] | None:
     if not folder.is_dir():
         return None
     job = Job(folder)
-    for wish in wishes:
-        job.wish(wish)
+    for request in requests:
+        job.request(request)
     if case:
         choose_case(folder, case)
     status = job.status()  # first: a job that has ended changes no file any more

@@ -1,7 +1,7 @@
 """Carries one job to a Ray cluster that does not see our folders, and fetches what it writes.
 
 ``python -m napari_graphflow.runners.ray.transfer FOLDER`` is the job's process on this computer. It
-holds the folder as any other job's process does, so that windows see a job like any other; wishes
+holds the folder as any other job's process does, so that windows see a job like any other; requests
 go to the cluster, events and files come back. If it dies, the job goes on there, and the next
 carrier takes up where this one ended.
 """
@@ -81,7 +81,7 @@ class Carrier:
                 answered = time.monotonic()
             except lost as error:
                 silent = time.monotonic() - answered
-                if silent > GOODBYE and "cancel" in self.job.wishes():
+                if silent > GOODBYE and "cancel" in self.job.requests():
                     self._leave()
                     return
                 self._lose_touch(error, silent)
@@ -120,30 +120,30 @@ class Carrier:
             self._jobs.hand_in(self.job, command, environment, submission_id=name)
 
     def _look(self) -> bool:
-        """Carry wishes there and files back; tells whether the job has ended and all is here."""
-        wishes = self.job.wishes()
+        """Carry requests there and files back; tells whether the job has ended and all is here."""
+        requests = self.job.requests()
         info = self._info()
         seen = None
         if info is not None and info.driver_node_id:
-            given = self._note["id"], wishes, self._case()
+            given = self._note["id"], requests, self._case()
             seen = self._ask(remote.look, *given, node=info.driver_node_id)
         if seen is None:
             if info is None or info.status.is_terminal():
-                self._ended_before_it_began(info, "cancel" in wishes)
+                self._ended_before_it_began(info, "cancel" in requests)
                 return True
-            if "cancel" in wishes:
+            if "cancel" in requests:
                 self._jobs.client.stop_job(self._note["id"])
             self._enter("waiting for the Ray cluster", text="")
             return False
         with suppress(OSError):
             self.job.request_file("checkpoint_now").unlink(missing_ok=True)
         status = Status.model_validate(seen["status"])
-        # Of what they say there, the process and its state are not ours.
-        told = {"state": self._status.state, "process": self._status.process}
+        # All but the process and its state is as it is there.
+        ours = {"state": self._status.state, "process": self._status.process}
         ended = not status.active or info.status.is_terminal()
         all_here = self._fetch(seen["files"], info.driver_node_id, ended)
         if not (ended and all_here):
-            self._status = status.model_copy(update=told)
+            self._status = status.model_copy(update=ours)
             self.show()
             return False
         self._append_log(info.driver_node_id)
@@ -151,9 +151,9 @@ class Carrier:
         name = self._note.pop("id")
         self._write_note()
         if not status.active and status.state != "lost":
-            self._status = status.model_copy(update=told)
+            self._status = status.model_copy(update=ours)
             self._end(status.state, told=True)
-        elif "cancel" in wishes:
+        elif "cancel" in requests:
             self._end("cancelled", told=False, text="", exit_code=130)
         else:  # it could not say so itself
             why = explain_exit(None, self.job.log, "The job on the Ray cluster")
@@ -247,7 +247,7 @@ class Carrier:
         """Write the last state; an event too, where none told it on the cluster."""
         final = self._status.with_process(heartbeat=time.time()).closed(state, **words)
         (self.job.write_status if told else self.job.write_state)(final)
-        self.job.forget_wishes()
+        self.job.clear_requests()
 
     def _info(self) -> Any:
         """What Ray knows of the job; None where it knows none."""
