@@ -19,7 +19,6 @@ from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
 
-
 #: What a checkpoint holds of a run besides the states of its parts.
 PROGRESS = ("step", "best", "prepared", "pending_metrics")
 
