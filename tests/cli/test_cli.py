@@ -99,7 +99,7 @@ def test_the_list_of_jobs_says_the_time_left(tmp_path):
             job.write_status(status)
     head, paused, running = cli("jobs", "list").stdout.splitlines()
     assert "left" in head
-    assert "2:05:12" in running
+    assert "2 h 05" in running
     assert "2:05:12" not in paused
 
 
