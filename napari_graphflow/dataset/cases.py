@@ -20,16 +20,13 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 
 Split = Literal["train", "val", "test"]
 
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-#: Value of voxels in a mask in memory that nobody has judged.
-IGNORE = 255
 
 
 LARGEST_VALUE = 65535

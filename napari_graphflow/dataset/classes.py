@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import IGNORE, check_values, read_stored_labels
+from napari_graphflow.dataset.cases import check_values, read_stored_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
-from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.labels import IGNORE, read_class_names
 from napari_graphflow.imaging.volume import Volume
 
 

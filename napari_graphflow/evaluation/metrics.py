@@ -25,9 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-#: Value of reference voxels that nobody has judged; they count neither for nor against.
-IGNORE = 255
-
+from napari_graphflow.imaging.labels import IGNORE
 
 Mask = NDArray[Any]
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.lesions import lesion_scores, summarise_lesions
-from napari_graphflow.evaluation.metrics import IGNORE, evaluate_case, summarise
+from napari_graphflow.evaluation.metrics import evaluate_case, summarise
 from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 
 Scores = dict[str, Any]

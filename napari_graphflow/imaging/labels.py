@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.files import replace_file
 
+#: Value of unannotated voxels, which count neither for nor against.
+IGNORE = 255
+
+
 #: More intermediate grey levels than this mean blurred edges, not classes.
 _MAX_CLASSES_2D = 16
 
@@ -58,7 +62,7 @@ def as_labels(
     if values[0] < 0:
         raise UserError(
             f"The mask {name} contains negative values, down to {values[0]}.",
-            "Write 255 for voxels to be ignored.",
+            f"Write {IGNORE} for voxels to be ignored.",
         )
     if lossy or (picture and _is_blurred(values)):
         array = _threshold(array, name, warnings)

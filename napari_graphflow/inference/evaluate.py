@@ -8,7 +8,7 @@ from napari_graphflow.dataset.cases import Dataset, Split
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, _from_folder, evaluate
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.compatibility import _check_classes
+from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.saved import Model, load_model
 
@@ -72,7 +72,7 @@ def evaluate_split(
         )
     if model is not None:
         loaded = load_model(model, resolve_device(device))
-        _check_classes(loaded, dataset)
+        check_classes(loaded.card, dataset)
         predict = _from_model(loaded)
         title = loaded.card.name
     else:

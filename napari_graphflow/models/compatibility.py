@@ -4,16 +4,6 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.models.saved import Model
-
-
-def _check_classes(model: Model, dataset: Dataset) -> None:
-    if model.card.classes != dataset.classes:
-        raise UserError(
-            f"The model {model.card.name} knows {', '.join(model.card.classes)}, but the dataset "
-            f"{dataset.name} has {', '.join(dataset.classes)}.",
-            "Choose a model that was trained on these classes.",
-        )
 
 
 def check_fits(volume: Volume, card: ModelCard) -> None:
@@ -38,11 +28,17 @@ def check_fits(volume: Volume, card: ModelCard) -> None:
         )
 
 
-def check_classes(card: ModelCard, dataset: Dataset) -> None:
-    """Refuse a teacher of other classes."""
+def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> None:
+    """Refuse a model of other classes than a dataset's; `role` names it in the message.
+
+    Raises
+    ------
+    UserError
+        If names, order or number of the classes differ.
+    """
     if card.classes != dataset.classes:
         raise UserError(
-            f"The teacher {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
+            f"The {role} {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
             f"{dataset.name} has {', '.join(dataset.classes)}.",
-            "Choose a teacher that was trained on these classes.",
+            f"Choose a {role} that was trained on these classes.",
         )

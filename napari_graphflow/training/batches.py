@@ -28,7 +28,7 @@ from torch import Tensor
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.preprocessing import preprocess, preprocess_labels
 
 FOREGROUND_PROBABILITY = 0.5

@@ -105,7 +105,7 @@ def distill(
             f"{config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
-    check_classes(teacher.card, Dataset.open(config.dataset))
+    check_classes(teacher.card, Dataset.open(config.dataset), "teacher")
     check_pair(config, teacher)
     with temporary_cache(folder):
         data = yield from read_training_data(

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.logits import answer_weights
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, teacher_forward
 from napari_graphflow.training.state import Run

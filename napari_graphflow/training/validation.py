@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.evaluation.metrics import IGNORE, dice_score
+from napari_graphflow.evaluation.metrics import dice_score
 from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.inference.predict import predict
 from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.paths import JobPaths

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from import_cases import mask_of, names, picture, scan, texts, write_scans
 
-from napari_graphflow.dataset.cases import IGNORE, Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.checks import check
 from napari_graphflow.dataset.fingerprint import fingerprint
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 
 # Opening what others made

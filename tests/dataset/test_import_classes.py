@@ -15,11 +15,12 @@ from import_cases import (
     write_scans,
 )
 
-from napari_graphflow.dataset.cases import IGNORE, read_case_labels
+from napari_graphflow.dataset.cases import read_case_labels
 from napari_graphflow.dataset.checks import check
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.imaging.labels import IGNORE
 
 # Classes and values
 

@@ -17,7 +17,7 @@ from napari_graphflow.distillation.emkd.losses import (
     region_weights,
 )
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 
 SIZES = [pytest.param((4, 6), id="2d"), pytest.param((4, 2, 6), id="3d")]
 

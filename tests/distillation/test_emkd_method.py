@@ -14,7 +14,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.distillation.emkd.method import TAPS
 from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import build_network, load_model, save_model
 from napari_graphflow.networks import build

@@ -14,7 +14,7 @@ from napari_graphflow.distillation.emkd.losses import (
     region_vectors,
     region_weights,
 )
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 
 seeds = st.integers(0, 10_000)
 dimensions = st.integers(2, 3)

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.lesions import lesion_scores, summarise_lesions
-from napari_graphflow.evaluation.metrics import IGNORE
 from napari_graphflow.evaluation.scores import write_scores
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.inference.evaluate import evaluate_split
 
 

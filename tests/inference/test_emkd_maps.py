@@ -13,7 +13,7 @@ from napari_graphflow.distillation.emkd.losses import (
     region_weights,
 )
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.emkd_maps import importance_maps, region_affinity
 from napari_graphflow.models.saved import Model, build_network, load_model, save_model

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, spread_patches
 
 

@@ -15,7 +15,7 @@ from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case
 from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.metrics import IGNORE
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.jobs.paths import JobPaths
