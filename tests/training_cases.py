@@ -24,7 +24,7 @@ def training(dataset: Path, **changes: object) -> TrainingConfig:
 
 def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
     options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
-    settings = {"network": "enet", "width": 8, "teacher": teacher, "graph_flow": options}
+    settings = {"network": "enet", "width": 8, "teacher": teacher, "method": options}
     base = training(dataset).model_dump(exclude={"name"})
     return DistillationConfig(**(base | settings | changes))
 

@@ -15,32 +15,46 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from tasks import SEEDS, TASKS, Command, base, run, student_rows, teacher_row  # noqa: E402
 
-T1, T4 = ("--temperature", "1"), ("--temperature", "4")
-W1, W10 = ("--logits-weight", "1"), ("--logits-weight", "10")
-NO_LOGITS = ("--logits-weight", "0")
+#: Settings of the logits term, which Graph Flow and logits distillation share.
+T1, T4 = {"temperature": "1"}, {"temperature": "4"}
+W1, W10 = {"weight": "1"}, {"weight": "10"}
+PLAIN, STRONG, NONE = T1 | W1, T1 | W10, T1 | {"weight": "0"}
+SOFT = T4 | W1
+NO_LOGITS = ("--graph-flow.logits.weight", "0")
 OFF = ("--graph-flow.vertex-weight", "0", "--graph-flow.edge-weight", "0")
 Words = tuple[str, ...]
 Settings = dict[str, Words]
+SoftLabels = dict[str, str]
+
+
+def soft_labels(group: str, logits: SoftLabels) -> Words:
+    """Options of the logits term, which stand in a group of their method."""
+    return tuple(word for name, value in logits.items() for word in (f"--{group}.{name}", value))
+
+
+def by_logits(logits: SoftLabels, *others: str) -> Words:
+    """Logits distillation."""
+    return ("--method", "logits", *soft_labels("logits", logits), *others)
 
 
 def graph_flow(
-    logits: Words, graph: str, paraphraser: str = "0", peaks: str = "teacher", pairs: str = "3"
+    logits: SoftLabels, graph: str, paraphraser: str = "0", peaks: str = "teacher", pairs: str = "3"
 ) -> Words:
     """Settings of Graph Flow, from those of the logits term and the weight of the graph terms."""
     return (
-        *("--method", "graph_flow", *logits),
+        *("--method", "graph_flow", *soft_labels("graph-flow.logits", logits)),
         *("--graph-flow.vertex-weight", graph, "--graph-flow.edge-weight", graph),
         *("--graph-flow.paraphraser-steps", paraphraser, "--graph-flow.peaks", peaks),
         *("--graph-flow.tap-pairs", pairs),
     )
 
 
-def own(logits: Words, graph: str, paraphraser: str = "150", pairs: str = "1") -> Words:
+def own(logits: SoftLabels, graph: str, paraphraser: str = "150", pairs: str = "1") -> Words:
     """Graph Flow as reconstructed: paraphrasers, and the student read at its own peaks."""
     return graph_flow(logits, graph, paraphraser, "own", pairs)
 
 
-def one(logits: Words, graph: str, paraphraser: str = "0") -> Words:
+def one(logits: SoftLabels, graph: str, paraphraser: str = "0") -> Words:
     """One pair of taps, the student read at its teacher's peaks."""
     return graph_flow(logits, graph, paraphraser, pairs="1")
 
@@ -48,7 +62,7 @@ def one(logits: Words, graph: str, paraphraser: str = "0") -> Words:
 def methods(logits: Words, graph: Words) -> Settings:
     """Settings of each method."""
     return {
-        "logits": ("--method", "logits", *logits),
+        "logits": logits,
         "attention": ("--method", "attention"),
         "graph_flow": graph,
     }
@@ -63,42 +77,39 @@ CHANNEL = ("--graph-flow.normalise", "channel")
 #: or for one student of it; the number of tap pairs of Graph Flow on that of all seeds. Both
 #: settings of the logits term came to the same for Mobile U-Net on the hippocampus.
 METHODS: dict[str, Settings] = {
-    "kvasir": {
-        **methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
-        "logits": ("--method", "logits", *T1, *W10, *WARM),
-    },
-    "hippocampus": methods((*T1, *W10), graph_flow((*T1, *W10), "0.1")),
-    "hippocampus-mobile_unet": methods((*T4, *W1), own((*T4, *W1), "0.02", "100")),
-    "hippocampus-erfnet": methods((*T1, *W10, *HALF), (*graph_flow((*T1, *W10), "0.1"), *HALF)),
-    "hrf": methods((*T1, *W10), graph_flow((*T1, *W10), "1")),
-    "hrf-erfnet": methods((*T1, *W10), graph_flow((*T1, *W10), "0.02")),
-    "hrf-mobile_unet": methods((*T1, *W10), own((*T1, *W10), "0.1")),
+    "kvasir": methods(by_logits(STRONG, *WARM), graph_flow(STRONG, "1")),
+    "hippocampus": methods(by_logits(STRONG), graph_flow(STRONG, "0.1")),
+    "hippocampus-mobile_unet": methods(by_logits(SOFT), own(SOFT, "0.02", "100")),
+    "hippocampus-erfnet": methods(by_logits(STRONG, *HALF), (*graph_flow(STRONG, "0.1"), *HALF)),
+    "hrf": methods(by_logits(STRONG), graph_flow(STRONG, "1")),
+    "hrf-erfnet": methods(by_logits(STRONG), graph_flow(STRONG, "0.02")),
+    "hrf-mobile_unet": methods(by_logits(STRONG), own(STRONG, "0.1")),
 }
 #: The student of the ablation and of the annotation efficiency.
 TASK, STUDENT = "kvasir", "enet"
-#: A discriminator that fits pictures of 64 x 64.
-ADVERSARIAL = ("--adversarial.weight", "0.1", "--adversarial.width", "16")
+ADVERSARIAL = ("--graph-flow.adversarial.weight", "0.1")
+#: A discriminator that fits images of 64 x 64.
+SMALL = ("--graph-flow.adversarial.width", "16")
 #: Steps of the ablation, each what it changes of the row of Graph Flow.
 ABLATION: Settings = {
     "vertices": (*NO_LOGITS, "--graph-flow.edge-weight", "0"),
     "vertices_edges": NO_LOGITS,
-    "adversarial": (*NO_LOGITS, *OFF, *ADVERSARIAL),
+    "adversarial": (*NO_LOGITS, *OFF, *ADVERSARIAL, *SMALL),
     "own_peaks": ("--graph-flow.peaks", "own"),
     "paraphraser": ("--graph-flow.paraphraser-steps", "300"),
     "one_pair": ("--graph-flow.tap-pairs", "1"),
     "two_pairs": ("--graph-flow.tap-pairs", "2"),
-    "full": ADVERSARIAL,
+    "full": (*ADVERSARIAL, *SMALL),
 }
-PLAIN, STRONG, NONE = (*T1, *W1), (*T1, *W10), (*T1, *NO_LOGITS)
 ATTENTION: Settings = {
     f"search_attention_{weight}": ("--method", "attention", "--attention.weight", weight)
     for weight in ("0.1", "10")
 }
 #: What was tried besides, with the first seed, by task and student.
 TRIED: Settings = {
-    "search_logits_t4_w1": ("--method", "logits", *T4, *W1),
-    "search_logits_t1_w10": ("--method", "logits", *STRONG),
-    "search_logits_t1_w1": ("--method", "logits", *PLAIN),
+    "search_logits_t4_w1": by_logits(SOFT),
+    "search_logits_t1_w10": by_logits(STRONG),
+    "search_logits_t1_w1": by_logits(PLAIN),
     **ATTENTION,
     "search_graph_0.1": own(STRONG, "0.1"),
     "search_graph_warm": (*own(STRONG, "0.1"), *WARM),
@@ -106,10 +117,10 @@ TRIED: Settings = {
     "search_graph_t1_w1": own(PLAIN, "0.1"),
     "search_graph_t1_w1_0.5": own(PLAIN, "0.5"),
     "search_graph_three_pairs": own(STRONG, "0.1", pairs="3"),
-    "search_graph_full": (*own(STRONG, "0.1"), "--adversarial.weight", "0.1"),
+    "search_graph_full": (*own(STRONG, "0.1"), *ADVERSARIAL),
     "search_channel_t1_w10_0.5": (*own(STRONG, "0.5", "600"), *CHANNEL),
     "search_channel_t1_w1_0.5": (*own(PLAIN, "0.5", "600"), *CHANNEL),
-    "search_channel_t4_w0.1_2": (*own((*T4, "--logits-weight", "0.1"), "2", "600"), *CHANNEL),
+    "search_channel_t4_w0.1_2": (*own(T4 | {"weight": "0.1"}, "2", "600"), *CHANNEL),
     "search_patch_9": (*own(STRONG, "0.1"), *PATCH, "9"),
     "search_patch_15": (*own(STRONG, "0.1"), *PATCH, "15"),
     "search_patch_9_0.5": (*own(STRONG, "0.5", "600"), *PATCH, "9", *CHANNEL),

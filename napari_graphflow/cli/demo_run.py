@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.methods import GraphFlowOptions, SoftLabels
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.samples import sample_dataset
@@ -63,8 +63,7 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
             **common,
             **student,
             teacher=out / "teacher",
-            logits_weight=3,
-            graph_flow=GraphFlowOptions(paraphraser_steps=60),
+            method=GraphFlowOptions(paraphraser_steps=60, logits=SoftLabels(weight=3)),
             # First the few labels, then the teacher as well: together from the first step on,
             # the student learns these small organs more slowly than alone.
             warmup=300,

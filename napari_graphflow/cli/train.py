@@ -3,9 +3,10 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from pydantic import Field, ValidationError, create_model
 
 from napari_graphflow.cli.terminal import (
     Flag,
@@ -15,8 +16,10 @@ from napari_graphflow.cli.terminal import (
     output,
     print_json,
 )
+from napari_graphflow.config.methods import METHODS, MethodInfo, MethodName
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
@@ -24,6 +27,49 @@ from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
 from napari_graphflow.runners import runner as get_runner
+
+if TYPE_CHECKING:
+    DistillOptions = DistillationConfig
+else:
+
+    def _group(name: str, info: MethodInfo) -> tuple[Any, Any]:
+        """The options of a method but for its name, which would be one of them."""
+        fixed = Annotated[Literal[name], Parameter(parse=False)]
+        kind = create_model(info.options.__name__, __base__=info.options, name=(fixed, name))
+        return kind | None, Field(None, description=f"Options of {info.title}.")
+
+    #: A distillation as its options are written: a method's name, and a group of options for each.
+    DistillOptions = create_model(
+        "DistillOptions",
+        __base__=DistillationConfig,
+        method=(MethodName, Field("graph_flow", description="Distillation method.")),
+        **{name: _group(name, info) for name, info in METHODS.items()},
+    )
+
+
+def distillation(options: DistillOptions) -> DistillationConfig:
+    """The run that some options ask for.
+
+    Raises
+    ------
+    UserError
+        If there are options of a method that was not chosen, or they do not fit the run.
+    """
+    values = dict(options)
+    given = {name: values.pop(name) for name in METHODS}
+    chosen = values.pop("method")
+    for name, part in given.items():
+        if part is not None and name != chosen:
+            raise UserError(
+                f"--{name.replace('_', '-')}.* are options of another method than {chosen}.",
+                f"Leave them out, or choose --method {name}.",
+            )
+    try:
+        return DistillationConfig(
+            **values, method=METHODS[chosen].options(**dict(given[chosen] or {}))
+        )
+    except ValidationError as error:
+        raise UserError(f"{first_problem(error)}.") from None
 
 
 def train(
@@ -61,7 +107,7 @@ def train(
 
 
 def distill(
-    config: Annotated[DistillationConfig, Parameter(name="*")],
+    config: Annotated[DistillOptions, Parameter(name="*")],
     *,
     out: Path | None = None,
     detach: Flag = False,
@@ -91,7 +137,8 @@ def distill(
     json
         Print the result as JSON.
     """
-    return _run_job("distill", config, out, detach, json, runner, workers, only_estimate=estimate)
+    run = distillation(config)
+    return _run_job("distill", run, out, detach, json, runner, workers, only_estimate=estimate)
 
 
 def _run_job(

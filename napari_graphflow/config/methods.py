@@ -10,6 +10,30 @@ from pydantic import Field, field_validator, model_validator
 from napari_graphflow.config.settings import Frozen
 
 
+class SoftLabels(Frozen):
+    """Logits distillation: the student learns its teacher's class probabilities.
+
+    Parameters
+    ----------
+    weight
+        Weight of the term. Above 1 it may be better, with a warm-up.
+    temperature
+        Divides the logits of both networks before the softmax.
+    certainty
+        Weight unlabelled voxels by teacher confidence (1 - normalised entropy).
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    certainty: bool = False
+
+
+class LogitsOptions(SoftLabels):
+    """Options of logits distillation."""
+
+    name: Literal["logits"] = "logits"
+
+
 class AdversarialOptions(Frozen):
     """Adversarial distillation: a discriminator tells the student's masks from the teacher's.
 
@@ -74,8 +98,13 @@ class GraphFlowOptions(Frozen):
     tap_pairs
         How many encoder-decoder tap pairs are compared (L of the paper), where both networks have
         them: at stride 4, then 2, then 8.
+    logits
+        Options of its logits distillation (lambda 4 as reconstructed).
+    adversarial
+        Options of its discriminator.
     """
 
+    name: Literal["graph_flow"] = "graph_flow"
     patch: tuple[int, ...] = (3,)
     vertex_weight: Annotated[float, Field(ge=0)] = 0.1
     edge_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -87,6 +116,8 @@ class GraphFlowOptions(Frozen):
     reduction: Literal["dimensionless", "paper_sum"] = "dimensionless"
     paraphraser_steps: Annotated[int, Field(ge=0)] = 300
     tap_pairs: Annotated[int, Field(ge=1, le=3)] = 1
+    logits: SoftLabels = SoftLabels()
+    adversarial: AdversarialOptions = AdversarialOptions()
 
     @model_validator(mode="after")
     def _weights_fit_the_reduction(self) -> Self:
@@ -130,14 +161,19 @@ class EMKDOptions(Frozen):
         Power of a feature's magnitude in an importance map.
     temperature
         Temperature of the prediction maps.
+    certainty
+        Weight unlabelled voxels by teacher confidence (1 - normalised entropy) in the prediction
+        maps of the robust preset.
     """
 
+    name: Literal["emkd"] = "emkd"
     preset: Literal["robust", "official"] = "robust"
     prediction_weight: Annotated[float, Field(ge=0)] = 0.1
     importance_weight: Annotated[float, Field(ge=0)] = 0.9
     affinity_weight: Annotated[float, Field(ge=0)] = 0.9
     power: Annotated[int, Field(ge=1, le=8)] = 4
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    certainty: bool = False
 
 
 class AttentionOptions(Frozen):
@@ -149,27 +185,27 @@ class AttentionOptions(Frozen):
         Weight of the attention maps, summed over both taps.
     """
 
+    name: Literal["attention"] = "attention"
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-class MethodInfo(NamedTuple):
-    """A distillation method as a list shows it, and the module and class that hold it.
+#: The options of any method, told apart by its name.
+MethodOptions = Annotated[
+    GraphFlowOptions | EMKDOptions | LogitsOptions | AttentionOptions, Field(discriminator="name")
+]
 
-    `uses` names the settings of `DistillationConfig` that not every method heeds; a form hides
-    those of other methods.
-    """
+
+class MethodInfo(NamedTuple):
+    """A distillation method as a list shows it, its module and class, and its options."""
 
     title: str
     text: str
     tip: str
     path: str
-    uses: tuple[str, ...]
+    options: type[GraphFlowOptions | EMKDOptions | LogitsOptions | AttentionOptions]
 
 
 _METHODS = "napari_graphflow.distillation"
-
-
-_LOGITS = ("logits_weight", "temperature", "certainty")
 
 
 #: All distillation methods, by the name that a run gives them.
@@ -181,7 +217,7 @@ METHODS: dict[str, MethodInfo] = {
         "(Graph Flow, IEEE TMI 2022; a reconstruction, and by default with the student read at "
         "its teacher's peaks and each network in units of its own energy).",
         f"{_METHODS}.graph_flow.method:GraphFlow",
-        (*_LOGITS, "graph_flow", "adversarial"),
+        GraphFlowOptions,
     ),
     "emkd": MethodInfo(
         "EMKD",
@@ -189,21 +225,21 @@ METHODS: dict[str, MethodInfo] = {
         "lesion; uses unlabelled cases for the first two.",
         "Prediction maps, importance maps and region affinity (EMKD, IEEE TMI 2021).",
         f"{_METHODS}.emkd.method:EMKD",
-        ("certainty", "emkd"),
+        EMKDOptions,
     ),
     "logits": MethodInfo(
         "Soft answers",
         "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
         "Logits distillation with a temperature (Hinton et al., 2015).",
         f"{_METHODS}.logits:LogitsDistillation",
-        _LOGITS,
+        LogitsOptions,
     ),
     "attention": MethodInfo(
         "Attention transfer",
         "Learns where the teacher's features are strong; uses unlabelled cases.",
         "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
         f"{_METHODS}.attention:AttentionTransfer",
-        ("attention",),
+        AttentionOptions,
     ),
 }
 

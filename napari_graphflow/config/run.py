@@ -8,13 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_graphflow.config.methods import (
-    AdversarialOptions,
-    AttentionOptions,
-    EMKDOptions,
-    GraphFlowOptions,
-    MethodName,
-)
+from napari_graphflow.config.methods import GraphFlowOptions, MethodOptions
 from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.settings import Frozen
 
@@ -113,50 +107,27 @@ class DistillationConfig(TrainingConfig):
     teacher
         Folder of a saved model.
     method
-        Distillation method.
+        Distillation method, with its options.
     unlabelled
         Whether unlabelled cases are used, in half of every batch.
-    logits_weight
-        Weight of the logits distillation (lambda 4 of Graph Flow, as reconstructed). Above 1 it
-        may be better, with a warm-up.
-    temperature
-        Temperature of the logits distillation; EMKD has its own.
-    certainty
-        Whether a voxel of an unlabelled case counts the less in the logits distillation, or in
-        the prediction maps of EMKD's robust preset, the less certain its teacher is, by the
-        entropy of its answer.
     warmup
         Steps over which the weights of all distillation terms grow from 0. Under large weights a
         student that learns slowly at first, as ERFNet does, may never start without.
-    graph_flow
-        Options of the method Graph Flow.
-    emkd
-        Options of the method EMKD.
-    attention
-        Options of attention transfer.
-    adversarial
-        Options of the discriminator that Graph Flow may use as well.
     """
 
     teacher: Path
     network: str = "enet"
-    method: MethodName = "graph_flow"
+    method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
-    logits_weight: Annotated[float, Field(ge=0)] = 1.0
-    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
-    certainty: bool = False
     warmup: Annotated[int, Field(ge=0)] = 0
-    graph_flow: GraphFlowOptions = GraphFlowOptions()
-    emkd: EMKDOptions = EMKDOptions()
-    attention: AttentionOptions = AttentionOptions()
-    adversarial: AdversarialOptions = AdversarialOptions()
 
     @model_validator(mode="after")
     def _graph_patch_matches_dims(self) -> Self:
-        if len(self.graph_flow.patch) not in (1, self.dims):
+        sides = len(self.method.patch) if isinstance(self.method, GraphFlowOptions) else 1
+        if sides not in (1, self.dims):
             raise ValueError(
-                f"the patch of the graph has {len(self.graph_flow.patch)} numbers but dims is "
-                f"{self.dims}; give one, or one per axis"
+                f"the patch of the graph has {sides} numbers but dims is {self.dims}; give one, "
+                "or one per axis"
             )
         return self
 

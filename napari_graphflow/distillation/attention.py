@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, normalize
 
+from napari_graphflow.config.methods import AttentionOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Method, check_taps
@@ -67,7 +68,8 @@ class AttentionTransfer(Method):
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)
         check_taps(shapes, TAPS)
-        self.weights = {"attention": config.attention.weight}
+        assert isinstance(config.method, AttentionOptions)
+        self.weights = {"attention": config.method.weight}
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         losses = [attention_loss(student.taps[tap], teacher.taps[tap]) for tap in TAPS]

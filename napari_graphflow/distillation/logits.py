@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Method
@@ -111,9 +112,11 @@ class LogitsDistillation(Method):
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)
-        self.weights = {"logits": config.logits_weight}
+        assert isinstance(config.method, LogitsOptions)
+        self.options = config.method
+        self.by_certainty = self.options.certainty
+        self.weights = {"logits": self.options.weight}
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
-        return {
-            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
-        }
+        temperature = self.options.temperature
+        return {"logits": logits_loss(student.logits, teacher.logits, temperature, weight)}

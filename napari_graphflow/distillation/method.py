@@ -35,12 +35,15 @@ class Method(nn.Module):
         Weight of each named term in the total loss.
     supervised_loss
         Loss of logits and labels that replaces the usual one on labelled patches, if any.
+    by_certainty
+        Whether the teacher's answer for an unlabelled voxel counts by how sure it is.
     adapters
         Modules that are trained together with the student by its optimiser, and left behind with
         the method when the student is used.
     """
 
     weights: dict[str, float]
+    by_certainty: bool = False
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
@@ -138,6 +141,6 @@ def build_method(config: DistillationConfig, shapes: PairShapes) -> Method:
     UserError
         If a network lacks a tap, or the two do not fit together.
     """
-    module, name = METHODS[config.method].path.split(":")
+    module, name = METHODS[config.method.name].path.split(":")
     method: Method = getattr(import_module(module), name)(config, shapes)
     return method

@@ -197,6 +197,6 @@ def _is_teacher(teacher: Model, student: Model) -> bool:
 
 def _options(student: Model) -> GraphFlowOptions:
     run = student.card.provenance.run if student.card.provenance else None
-    if isinstance(run, DistillationConfig) and run.method == "graph_flow":
-        return run.graph_flow
+    if isinstance(run, DistillationConfig) and isinstance(run.method, GraphFlowOptions):
+        return run.method
     return GraphFlowOptions(normalise="each")

@@ -91,7 +91,7 @@ def _title(config: TrainingConfig) -> str:
     if config.name:
         return config.name
     if isinstance(config, DistillationConfig):
-        method = config.method.replace("_", " ")
+        method = config.method.name.replace("_", " ")
         return f"{method}: {config.teacher.name} to {config.network} on {config.dataset.name}"
     return f"{config.network} on {config.dataset.name}"
 

@@ -47,7 +47,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
         warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
         n = len(labels)
         weight = answer_weights(
-            labels != IGNORE, teacher_output.logits[n:], run.method.config.certainty
+            labels != IGNORE, teacher_output.logits[n:], run.method.by_certainty
         )
         found = run.method.terms(output, teacher_output, weight)
         found |= run.method.labelled_terms(output.first(n), teacher_output.first(n), labels)

@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pydantic import BaseModel
-
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.system.failures import explain
@@ -74,11 +72,10 @@ def _shortened(config: TrainingConfig) -> tuple[TrainingConfig, float]:
     """A run of a few steps, and how much longer the original trains its method's own modules."""
     update: dict[str, Any] = {"steps": STEPS, "validate_every": STEPS}
     longer = 1.0
-    for name, part in config:
-        if not isinstance(part, BaseModel):
-            continue
-        steps = {n: v for n, v in part if n.endswith("_steps") and isinstance(v, int)}
-        if steps and max(steps.values()) > STEPS and name == getattr(config, "method", ""):
+    if isinstance(config, DistillationConfig):
+        options = config.method
+        steps = {n: v for n, v in options if n.endswith("_steps") and isinstance(v, int)}
+        if steps and max(steps.values()) > STEPS:
             longer = max(steps.values()) / STEPS
-            update[name] = part.model_copy(update=dict.fromkeys(steps, STEPS))
+            update["method"] = options.model_copy(update=dict.fromkeys(steps, STEPS))
     return config.model_copy(update=update), longer

@@ -44,7 +44,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def emkd(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
-    return DistillationConfig(dataset=dataset, teacher=teacher, method="emkd", **(SHORT | changes))
+    settings = SHORT | {"method": EMKDOptions()} | changes
+    return DistillationConfig(dataset=dataset, teacher=teacher, **settings)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -81,7 +82,7 @@ def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
     def run(name: str, **options: object) -> Path:
         weights = {f"{term}_weight": 0 for term in ("prediction", "importance", "affinity")}
         chosen = EMKDOptions(**(weights | options))
-        list(distill(emkd(blobs, teacher, emkd=chosen, unlabelled=False), tmp_path / name))
+        list(distill(emkd(blobs, teacher, method=chosen, unlabelled=False), tmp_path / name))
         return tmp_path / name
 
     off = run("off")
@@ -106,9 +107,7 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size
         found = []
         for preset in ("robust", "official"):
             options = EMKDOptions(preset=preset)
-            config = DistillationConfig(
-                dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=dims
-            )
+            config = DistillationConfig(dataset=Path(), teacher=Path(), method=options, dims=dims)
             method = build_method(config, shapes(*outputs))
             terms = method.terms(*outputs, torch.ones(2, *size))
             found.append(terms | method.labelled_terms(*outputs, labels))
@@ -121,7 +120,7 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size
 @pytest.mark.parametrize(("preset", "heard"), [("robust", False), ("official", True)])
 def test_prediction_maps_leave_out_what_the_labels_say_to_ignore(preset, heard):
     options = EMKDOptions(preset=preset, importance_weight=0, affinity_weight=0)
-    config = DistillationConfig(dataset=Path(), teacher=Path(), method="emkd", emkd=options, dims=2)
+    config = DistillationConfig(dataset=Path(), teacher=Path(), method=options, dims=2)
     torch.manual_seed(0)
     student, teacher, strange = torch.randn(3, 2, 3, 8, 8)
     weight = torch.ones(2, 8, 8)
@@ -139,7 +138,7 @@ def test_prediction_maps_leave_out_what_the_labels_say_to_ignore(preset, heard):
 @pytest.mark.parametrize("preset", ["robust", "official"])
 def test_emkd_survives_patches_of_one_region_or_none(preset):
     config = DistillationConfig(
-        dataset=Path(), teacher=Path(), method="emkd", emkd=EMKDOptions(preset=preset), dims=2
+        dataset=Path(), teacher=Path(), method=EMKDOptions(preset=preset), dims=2
     )
     torch.manual_seed(0)
     student, teacher = build("enet", 1, 3, 2, 8), build("unet", 1, 3, 2, 4).eval()

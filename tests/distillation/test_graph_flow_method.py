@@ -46,7 +46,7 @@ def output(seed: int, cells: int = 8, channels: int = 3, spread: float = 1.0) ->
 
 def method(student: Output, teacher: Output, **options: object) -> GraphFlow:
     chosen = GraphFlowOptions(**({"paraphraser_steps": 0, "tap_pairs": 2} | options))
-    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, graph_flow=chosen)
+    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, method=chosen)
     made = GraphFlow(config, shapes(student, teacher))
     list(made.prepare(lambda _: teacher, [teacher], [teacher]))
     return made
@@ -110,10 +110,8 @@ def test_neither_do_they_become_the_unit_of_the_loss(value):
 def test_a_discriminator_that_sees_no_numbers_ends_the_run():
     student, teacher = output(0), output(1)
     adversarial = AdversarialOptions(weight=0.1, width=4)
-    config = DistillationConfig(
-        dataset=Path(), teacher=Path(), dims=2, adversarial=adversarial,
-        graph_flow=GraphFlowOptions(paraphraser_steps=0),
-    )  # fmt: skip
+    options = GraphFlowOptions(paraphraser_steps=0, adversarial=adversarial)
+    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, method=options)
     made = GraphFlow(config, shapes(student, teacher))
     with pytest.raises(FloatingPointError, match="discriminator"):
         made.after_step(student, Output(teacher.logits * torch.nan, teacher.taps))
@@ -136,7 +134,7 @@ def test_a_foreign_teacher_of_thin_volumes_has_taps_of_other_strides(blobs, tmp_
     )  # fmt: skip
     import_model(tmp_path / "w.safetensors", card, tmp_path / "thin")
     options = GraphFlowOptions(patch=(1, 3, 3), paraphraser_steps=2)
-    config = distillation(blobs, tmp_path / "thin", graph_flow=options, steps=2)
+    config = distillation(blobs, tmp_path / "thin", method=options, steps=2)
     records = list(distill(config, tmp_path / "run"))
     scores = metrics(records)
     for term in ("vertices", "edges"):

@@ -138,7 +138,7 @@ def outputs(sizes, channels=3):
 
 def method(student, teacher, **options):
     chosen = GraphFlowOptions(**options)
-    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, graph_flow=chosen)
+    config = DistillationConfig(dataset=Path(), teacher=Path(), dims=2, method=chosen)
     return GraphFlow(config, shapes(student, teacher))
 
 

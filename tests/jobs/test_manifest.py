@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from safetensors.numpy import load_file, save_file
 
+from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, data_files
 from napari_graphflow.errors import UserError
@@ -81,7 +82,7 @@ def test_a_teacher_that_was_exchanged_is_told_on_resume(
 ) -> None:
     assert [*loop.train(config, tmp_path / "teaching")][-1]["event"] == "model"
     teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
-    student = DistillationConfig(**dict(config), teacher=teacher, method="logits")
+    student = DistillationConfig(**dict(config), teacher=teacher, method=LogitsOptions())
     begin(student, job)
     moved = Path(shutil.copytree(teacher, tmp_path / "moved"))
     begin(student.model_copy(update={"teacher": moved}), job)

@@ -117,7 +117,7 @@ def test_preparation_is_estimated_by_the_steps_that_it_has(
 
     monkeypatch.setattr("napari_graphflow.training.trial.distill", timed)
     monkeypatch.setattr("napari_graphflow.training.trial.time.perf_counter", lambda: next(clock))
-    config = distillation(blobs, teacher, graph_flow=GraphFlowOptions(paraphraser_steps=300))
+    config = distillation(blobs, teacher, method=GraphFlowOptions(paraphraser_steps=300))
     found = _trial("distill", config, blobs)
     assert found["preparing_s"] == 4 * 300 / 4 + 40
 

@@ -39,7 +39,7 @@ def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> Non
     form = widget.forms["distill"]
     form.put_fields(steps=steps, validate_every=steps, device="cpu", width="8")
     form.put_fields(patch_size=(16, 16, 16))
-    form.part("graph_flow").put_fields(paraphraser_steps=2)
+    widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
     QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
     wait(lambda: widget.jobs.selected() is not None)
     wait(lambda: widget.jobs.selected().status().run.step > 3)

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from napari_graphflow.cli import app
-from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.cli.train import distillation
+from napari_graphflow.config.methods import (
+    AdversarialOptions,
+    AttentionOptions,
+    EMKDOptions,
+    GraphFlowOptions,
+    LogitsOptions,
+    SoftLabels,
+)
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.plugin.widgets.command_line import job_command, segment_command
 
@@ -28,8 +36,8 @@ CONFIGS = {
         teacher=Path("/models/teacher"),
         network="mobile_unet",
         unlabelled=False,
-        temperature=2.5,
-        graph_flow=GraphFlowOptions(
+        method=GraphFlowOptions(
+            logits=SoftLabels(temperature=2.5, certainty=True),
             patch=(3, 5, 5),
             reduction="paper_sum",
             normalise="teacher",
@@ -38,13 +46,26 @@ CONFIGS = {
         ),
     ),
 }
+CONFIGS |= {
+    f"{options.name} with options": DistillationConfig(
+        dataset=Path("/data"), teacher=Path("/models/teacher"), method=options
+    )
+    for options in (
+        EMKDOptions(preset="official", power=2),
+        LogitsOptions(weight=3, certainty=True),
+        AttentionOptions(weight=2),
+        GraphFlowOptions(adversarial=AdversarialOptions(weight=0.1, loss="hinge")),
+    )
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_copied_command_asks_for_the_same_run(name: str) -> None:
     program, *words = shlex.split(job_command(CONFIGS[name]))
     assert program == "napari-graphflow"
-    assert _parsed(words)["config"] == CONFIGS[name]
+    config = _parsed(words)["config"]
+    found = distillation(config) if words[0] == "distill" else config
+    assert found == CONFIGS[name]
 
 
 def test_the_copied_command_names_the_cluster() -> None:

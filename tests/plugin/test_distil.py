@@ -22,7 +22,7 @@ from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.networks import build
-from napari_graphflow.plugin.distil.widget import OF_METHODS, DistilWidget
+from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.runners import RunnerName
 
 SLOW_MS = 300_000
@@ -136,7 +136,7 @@ def test_the_window_asks_for_what_it_shows(
         assert isinstance(config, DistillationConfig)
         assert {name: getattr(config, name) for name in PRESETS[effort]} == PRESETS[effort]
     assert (config.teacher, config.dataset.name) == (teacher, "blobs")
-    assert (config.network, config.dims, config.method) == ("mobile_unet", 3, "graph_flow")
+    assert (config.network, config.dims, config.method.name) == ("mobile_unet", 3, "graph_flow")
     assert config.name == "Mobile U-Net from large"
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
@@ -198,7 +198,7 @@ def test_from_no_teacher_to_a_student_by_clicks(
     assert widget.teacher.card().name == "U-Net on blobs"
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     short(widget, width="8")
-    widget.forms["distill"].part("graph_flow").put_fields(paraphraser_steps=2)
+    widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
     student = start(qtbot, widget)
     assert student != job
     qtbot.waitUntil(lambda: student.status().state == "done", timeout=SLOW_MS)
@@ -282,19 +282,19 @@ def test_every_method_is_offered_with_its_own_options(
     choose(qtbot, widget, tiny_dataset)
     widget.teacher.choose(make_model("large", role="teacher", network="unet"))
     assert [widget.method.itemData(i) for i in range(widget.method.count())] == list(METHODS)
-    form = widget.forms["distill"]
     for index, (name, words) in enumerate(METHODS.items()):
         widget.method.setCurrentIndex(index)
-        assert widget.config().method == name
+        assert widget.config().method == words.options()
         assert widget.method_text.text() == words.text
-        shown = {field for field in OF_METHODS if form.shows(field)}
-        assert shown == set(words.uses)
+        assert [n for n, form in widget.method_forms.items() if not form.isHidden()] == [name]
     widget.method.setCurrentIndex(widget.method.findData("emkd"))
-    form.part("emkd").put_fields(preset="official", affinity_weight="0.5")
-    assert widget.config().emkd == EMKDOptions(preset="official", affinity_weight=0.5)
+    widget.method_forms["emkd"].put_fields(preset="official", affinity_weight="0.5")
+    assert widget.config().method == EMKDOptions(preset="official", affinity_weight=0.5)
     widget.method.setCurrentIndex(widget.method.findData("graph_flow"))
-    form.part("adversarial").put_fields(weight="0.1")
-    assert widget.config().adversarial.weight == 0.1
+    widget.method_forms["graph_flow"].part("adversarial").put_fields(weight="0.1")
+    assert widget.config().method.adversarial.weight == 0.1
+    widget.teacher.combo.setCurrentIndex(0)
+    assert all(form.isHidden() for form in widget.method_forms.values())
 
 
 def test_the_window_answers_while_a_job_runs(

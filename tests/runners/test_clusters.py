@@ -23,6 +23,7 @@ from runner_cases import (
     until,
 )
 
+from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
@@ -91,7 +92,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     until(lambda: not ray.poll(teacher).active)
     assert teacher.status().state == "done", ray.logs(teacher)
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.model, method="logits",
+        dataset=blobs, teacher=teacher.model, method=LogitsOptions(),
         network="enet", width=8, **SMALL,
     )  # fmt: skip
     student = store.create("distill", config)
@@ -135,7 +136,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
 
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.model, method="logits",
+        dataset=blobs, teacher=teacher.model, method=LogitsOptions(),
         network="enet", width=8, **(SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}),
     )  # fmt: skip
     student = store.create("distill", config)

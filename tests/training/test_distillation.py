@@ -11,7 +11,13 @@ from monai.networks.nets import SegResNet
 from safetensors.torch import load_file, save_file
 from training_cases import PATCH, assert_equal_weights, distillation, metrics, training
 
-from napari_graphflow.config.methods import METHODS, AdversarialOptions, GraphFlowOptions
+from napari_graphflow.config.methods import (
+    METHODS,
+    AdversarialOptions,
+    EMKDOptions,
+    GraphFlowOptions,
+    LogitsOptions,
+)
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Dataset, read_case
@@ -45,10 +51,10 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
 
     monkeypatch.setattr("napari_graphflow.training.loop.load_model", caught(load_model))
     monkeypatch.setattr("napari_graphflow.training.method_setup.build_method", caught(build_method))
-    adversarial = AdversarialOptions(weight=0.1)
-    config = distillation(
-        blobs, normalising_teacher, method=method, adversarial=adversarial, **FLAT
-    )
+    options = METHODS[method].options()
+    if isinstance(options, GraphFlowOptions):
+        options = GraphFlowOptions(paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1))
+    config = distillation(blobs, normalising_teacher, method=options, **FLAT)
     run = distill(config, tmp_path)
     # Up to the first step: the paraphrasers have learnt and are to stay as they are.
     assert {"event": "phase", "name": "training"} in run
@@ -64,7 +70,9 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-@pytest.mark.parametrize("method", ["graph_flow", "emkd"])
+@pytest.mark.parametrize(
+    "method", [GraphFlowOptions(paraphraser_steps=4), EMKDOptions()], ids=lambda each: each.name
+)
 def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
     blobs, teacher, tmp_path, method
 ):
@@ -90,7 +98,7 @@ def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
 
 def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
     def warnings(**changes: object) -> list[str]:
-        run = distill(distillation(blobs, teacher, method="logits", **changes), tmp_path)
+        run = distill(distillation(blobs, teacher, method=LogitsOptions(), **changes), tmp_path)
         told = []
         for record in run:
             if record == {"event": "phase", "name": "training"}:
@@ -107,7 +115,7 @@ def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
 
 
 def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teacher, tmp_path):
-    silent = {"method": "logits", "logits_weight": 0, "unlabelled": False}
+    silent = {"method": LogitsOptions(weight=0), "unlabelled": False}
     list(distill(distillation(blobs, teacher, **silent), tmp_path / "distilled"))
     plain = training(
         blobs, network="enet", width=8, preprocessing=load_model(teacher).card.preprocessing
@@ -118,7 +126,7 @@ def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teache
 
 def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
     def first(warmup: int) -> float:
-        config = distillation(blobs, teacher, method="logits", warmup=warmup)
+        config = distillation(blobs, teacher, method=LogitsOptions(), warmup=warmup)
         records = list(distill(config, tmp_path / str(warmup)))
         return metrics(records)["loss/logits"][0]
 
@@ -142,7 +150,7 @@ def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
 )  # fmt: skip
 def test_graph_flow_runs_in_every_form(blobs, teacher, tmp_path, options):
     chosen = GraphFlowOptions(**({"paraphraser_steps": 2} | options))
-    config = distillation(blobs, teacher, graph_flow=chosen, steps=2, validate_every=2)
+    config = distillation(blobs, teacher, method=chosen, steps=2, validate_every=2)
     scores = metrics(list(distill(config, tmp_path)))
     for term in ("vertices", "edges"):
         assert np.isfinite(scores[f"loss/{term}"]).all()
@@ -171,9 +179,8 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
 ):
     options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
     adversarial = AdversarialOptions(weight=0.1, loss="hinge")
-    records = list(
-        distill(distillation(blobs, teacher, adversarial=adversarial, **options), tmp_path)
-    )
+    method = GraphFlowOptions(paraphraser_steps=4, adversarial=adversarial)
+    records = list(distill(distillation(blobs, teacher, method=method, **options), tmp_path))
     scores = metrics(records)
     assert scores["loss/adversarial"]
     assert scores["loss/discriminator"]
@@ -196,7 +203,7 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
 
 def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teacher, tmp_path):
     options = GraphFlowOptions(paraphraser_steps=0)
-    config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+    config = distillation(blobs, teacher, method=options, steps=2, validate_every=2)
     scores = metrics(list(distill(config, tmp_path)))
     assert all(value > 0 for value in scores["loss/vertices"])
     assert not any(name.startswith("paraphraser") for name in scores)
@@ -217,7 +224,7 @@ def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher,
         options = GraphFlowOptions(paraphraser_steps=0, peaks=peaks)
         # Windows of another size than the teacher's own, which are the same for both maps.
         config = distillation(
-            blobs, teacher, graph_flow=options, **(flat | {"patch_size": (16, 16, 32)})
+            blobs, teacher, method=options, **(flat | {"patch_size": (16, 16, 32)})
         )
         list(distill(config, tmp_path / peaks))
     image = read_case(Dataset.open(blobs).cases[0])
@@ -238,12 +245,12 @@ def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher,
 def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
     def run(name: str, **weight: float) -> Path:
         options = GraphFlowOptions(paraphraser_steps=1, **weight)
-        config = distillation(blobs, teacher, graph_flow=options, steps=2, validate_every=2)
+        config = distillation(blobs, teacher, method=options, steps=2, validate_every=2)
         list(distill(config, tmp_path / name))
         return tmp_path / name
 
     off = run("off", vertex_weight=0, edge_weight=0)
-    plain = distillation(blobs, teacher, method="logits", steps=2, validate_every=2)
+    plain = distillation(blobs, teacher, method=LogitsOptions(), steps=2, validate_every=2)
     list(distill(plain, tmp_path / "logits"))
     assert_equal_weights(off, tmp_path / "logits")
     for term in ("vertex_weight", "edge_weight"):

@@ -51,11 +51,11 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def distillation(dataset: Path, teacher: Path, method: str, **changes: Any) -> DistillationConfig:
+    short = {"graph_flow": GraphFlowOptions(paraphraser_steps=3)}
     settings = {
         "network": "enet", "width": 8, "steps": 6, "validate_every": 3, "batch_size": 1,
-        "patch_size": (16,) * 3, "threads": 1, "device": "cpu", "method": method,
-        "graph_flow": GraphFlowOptions(paraphraser_steps=3), "name": "student",
-        "checkpoint_minutes": 1e-4,
+        "patch_size": (16,) * 3, "threads": 1, "device": "cpu", "name": "student",
+        "checkpoint_minutes": 1e-4, "method": short.get(method) or METHODS[method].options(),
     }  # fmt: skip
     return DistillationConfig(dataset=dataset, teacher=teacher, **(settings | changes))
 
@@ -194,7 +194,7 @@ def long(
 def test_twenty_kills_at_random(long: tuple[DistillationConfig, Job]) -> None:
     config, undisturbed = long
     job = store.create("distill", config)
-    chance, deaths = random.Random(config.method), 0
+    chance, deaths = random.Random(config.method.name), 0
     for attempt in range(10 * KILLS):
         kind = ("record", "milliseconds", "rename", "write")[attempt % 4]
         span = {"record": 60, "milliseconds": 1500, "rename": 6, "write": 3}[kind]

@@ -198,7 +198,7 @@ def test_networks_that_do_not_fit_are_refused_before_any_data_is_read(blobs, tea
         next(distill(distillation(blobs, teacher, network="resnet18"), tmp_path))
     # Without weights there are no graphs, and nothing lacks.
     off = GraphFlowOptions(vertex_weight=0, edge_weight=0)
-    config = distillation(blobs, teacher, network="resnet18", graph_flow=off)
+    config = distillation(blobs, teacher, network="resnet18", method=off)
     records = list(distill(config.model_copy(update={"steps": 1}), tmp_path / "off"))
     assert not any("paraphras" in record.get("name", "") for record in records)
     assert "loss/vertices" not in metrics(records)
@@ -221,9 +221,9 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
         with pytest.raises(ValueError, match="give one odd number"):
             GraphFlowOptions(patch=patch)
     with pytest.raises(ValueError, match="2 numbers but dims is 3"):
-        distillation(blobs, teacher, graph_flow=GraphFlowOptions(patch=(3, 3)))
-    with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits' or 'attention'"):
-        distillation(blobs, teacher, method="magic")
+        distillation(blobs, teacher, method=GraphFlowOptions(patch=(3, 3)))
+    with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits', 'attention'"):
+        distillation(blobs, teacher, method={"name": "magic"})
     with pytest.raises(UserError, match="bf16-mixed, 3D networks cannot be trained"):
         list(train(training(blobs, precision="bf16-mixed"), tmp_path / "bf16"))
     with pytest.raises(UserError, match="16-mixed a network can be trained on a GPU only"):

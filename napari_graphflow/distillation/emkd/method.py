@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from napari_graphflow.config.methods import EMKDOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.emkd.losses import (
@@ -29,7 +30,9 @@ class EMKD(Method):
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)
         check_taps(shapes, TAPS)
-        self.options = config.emkd
+        assert isinstance(config.method, EMKDOptions)
+        self.options = config.method
+        self.by_certainty = self.options.certainty
         self.preset = PRESETS[self.options.preset]
         self.weights = {
             "prediction_maps": self.options.prediction_weight,

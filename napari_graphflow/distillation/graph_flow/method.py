@@ -6,6 +6,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
+from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.graph_flow.adversarial import Adversary
@@ -40,12 +41,14 @@ class GraphFlow(Method):
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)
-        self.options = config.graph_flow
+        assert isinstance(config.method, GraphFlowOptions)
+        self.options = config.method
+        self.by_certainty = self.options.logits.certainty
         self.weights = {
-            "logits": config.logits_weight,
+            "logits": self.options.logits.weight,
             "vertices": self.options.vertex_weight,
             "edges": self.options.edge_weight,
-            "adversarial": config.adversarial.weight,
+            "adversarial": self.options.adversarial.weight,
         }
         #: Whether there is a use for graphs, paraphrasers and the taps that both need.
         self.compares = self.options.vertex_weight > 0 or self.options.edge_weight > 0
@@ -63,9 +66,10 @@ class GraphFlow(Method):
         if self.paraphrasers:
             self.paraphraser_optimiser = torch.optim.Adam(self.paraphrasers.parameters(), lr=1e-3)
         self.adversary: Adversary | None = None
-        if config.adversarial.weight:
+        adversarial = self.options.adversarial
+        if adversarial.weight:
             _, classes, *size = shapes.teacher.logits
-            self.adversary = Adversary(config.adversarial, classes, len(size), config.steps)
+            self.adversary = Adversary(adversarial, classes, len(size), config.steps)
 
     def _check_pair(self, pair: tuple[str, str]) -> None:
         for role, output in (("student", self.shapes.student), ("teacher", self.shapes.teacher)):
@@ -153,9 +157,8 @@ class GraphFlow(Method):
         self.paraphrasers.requires_grad_(False).eval()
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
-        terms = {
-            "logits": logits_loss(student.logits, teacher.logits, self.config.temperature, weight)
-        }
+        temperature = self.options.logits.temperature
+        terms = {"logits": logits_loss(student.logits, teacher.logits, temperature, weight)}
         vertices, edges = [], []
         for pair in self.pairs:
             vertex, edge = graph_flow_loss(

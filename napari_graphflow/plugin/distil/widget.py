@@ -60,10 +60,6 @@ TRAIN_FIRST = "train a teacher first"
 ASKED = {"dataset", "teacher", "network", "method", "dims"}
 
 
-#: Fields that not every method heeds.
-OF_METHODS = {name for info in METHODS.values() for name in info.uses}
-
-
 class DistilWidget(Panel):
     """Gathers what a distillation needs, starts it and watches it.
 
@@ -86,6 +82,7 @@ class DistilWidget(Panel):
             "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
             "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
         }
+        self.method_forms = {name: _method_form(name) for name in METHODS}
         self.command = QPushButton("Copy")
         self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
         self.runner = QComboBox()
@@ -131,7 +128,9 @@ class DistilWidget(Panel):
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
         where = row(QLabel("Run on"), self.runner, stretch=1)
-        self.advanced = folded("Advanced", where, self.workers, *self.forms.values())
+        self.advanced = folded(
+            "Advanced", where, self.workers, *self.forms.values(), *self.method_forms.values()
+        )
         self.column.addWidget(self.advanced)
         self.column.addWidget(folded("Copy as command", self.command))
         self.column.addLayout(row(self.measure, stretch=-1))
@@ -192,7 +191,7 @@ class DistilWidget(Panel):
             changes |= {
                 "dims": card.dims,
                 "teacher": self.teacher.folder(),
-                "method": str(self.method.currentData()),
+                "method": self.method_forms[self.method.currentData()].config(),
             }
             name = f"{network_title(network)} from {card.name}"
         changes["name"] = asked.name or name
@@ -308,7 +307,8 @@ class DistilWidget(Panel):
         self.method_text.setText(METHODS[method].text)
         self.method_text.setToolTip(METHODS[method].tip)
         self.method.setToolTip(METHODS[method].tip)
-        self.forms["distill"].show_only(METHODS[method].uses, OF_METHODS)
+        for name, form in self.method_forms.items():
+            form.setVisible(self.kind == "distill" and name == method)
         ready = self.dataset.ready()
         self.button.setEnabled(ready and not self._starting)
         if self.dataset.folder() is None:
@@ -357,6 +357,12 @@ def _shown_fields(kind: type[Any]) -> list[str]:
     # A student takes over the preprocessing of its teacher.
     given = ASKED | ({"preprocessing"} if kind is DistillationConfig else set())
     return [name for name in kind.model_fields if name not in given]
+
+
+def _method_form(name: str) -> ConfigForm[Any]:
+    options = METHODS[name].options()
+    fields = [field for field in type(options).model_fields if field != "name"]
+    return ConfigForm(options, fields, f"Options of {METHODS[name].title}.")
 
 
 def _rule() -> QWidget:

@@ -35,6 +35,9 @@ def _options(config: BaseModel, prefix: str) -> list[str]:
         if not field.is_required() and value == field.get_default():
             continue
         option = f"--{prefix}{name.replace('_', '-')}"
+        if name == "method":  # its options are a group under its name
+            words += [option, value.name] if value.name != field.get_default().name else []
+            option = f"--{value.name.replace('_', '-')}"
         if isinstance(value, BaseModel):
             words += _options(value, f"{option.removeprefix('--')}.")
         elif isinstance(value, bool):

@@ -123,20 +123,6 @@ class ConfigForm(QWidget, Generic[T]):
         for name, value in values.items():
             self._fields[name].value = self._text(name, value)
 
-    def show_only(self, names: Collection[str], of: Collection[str]) -> None:
-        """Of some fields show those with these names, and hide the others."""
-        for name in of:
-            if name in self._forms:
-                self._forms[name].setVisible(name in names)
-            elif name in self._fields:
-                for widget in self._rows[name]:
-                    widget.setVisible(name in names)
-
-    def shows(self, name: str) -> bool:
-        """Whether a field is shown once the form is."""
-        widget = self._forms[name] if name in self._forms else self._fields[name].native
-        return not widget.isHidden()
-
     def offer(self, name: str, choices: Mapping[str, str]) -> None:
         """Offer other values, by title, in a field that is chosen from a list."""
         field = self._fields[name]
