@@ -261,7 +261,8 @@ def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher
 
 def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher, tmp_path):
     for name in ("all", "sure"):
-        more = {"certainty": name == "sure", "method": "logits", "labelled": 1, "steps": 2}
+        options = LogitsOptions(certainty=name == "sure")
+        more = {"method": options, "labelled": 1, "steps": 2}
         list(distill(distillation(blobs, teacher, **more), tmp_path / name))
     with pytest.raises(AssertionError):
         assert_equal_weights(tmp_path / "all", tmp_path / "sure")
