@@ -340,14 +340,16 @@ def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Jo
     assert by_its_parent.code == "crashed"
     until(lambda: job.saved_status().state == "lost")
     # As if the window that started it had been closed.
-    job.write_status(job.saved_status().model_copy(update={"state": "running", "text": ""}))
+    with job.writing():
+        job.write_status(job.saved_status().model_copy(update={"state": "running", "text": ""}))
     seen = from_another_process(job, "job.status().as_dict()")
     assert (seen["state"], seen["code"], seen["text"]) == ("lost", "crashed", by_its_parent.text)
     # The next process leaves no word.
     job.write_status(Status(state="lost"))
     started('yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGKILL)', job)
     until(lambda: job.saved_status().code == "killed")
-    job.write_status(job.saved_status().model_copy(update={"state": "running"}))
+    with job.writing():
+        job.write_status(job.saved_status().model_copy(update={"state": "running"}))
     assert "without saying why" in from_another_process(job, "job.status().text")
 
 
