@@ -41,7 +41,7 @@ def job(tmp_path: Path) -> Job:
     return new_job(tmp_path, "first")
 
 
-@pytest.mark.parametrize("dock", ["jobs"])
+@pytest.mark.parametrize("dock", ["jobs", "distil"])
 def test_importing_a_presenter_loads_neither_qt_nor_torch(dock: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", NO_QT.format(dock=dock)],

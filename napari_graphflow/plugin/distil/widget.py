@@ -1,12 +1,10 @@
 """*Distil*: from a dataset and a teacher to a small student, as a job that outlives the window."""
 
 import threading
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from napari.components import ViewerModel
-from pydantic import ValidationError
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -19,18 +17,17 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.networks import PARAMETERS, network_title, students, teachers
-from napari_graphflow.config.run import PRESETS, DistillationConfig, Effort, TrainingConfig
-from napari_graphflow.config.settings import first_problem
+from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create
+from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
+from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.widgets.background import Background
-from napari_graphflow.plugin.widgets.command_line import job_command
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
 from napari_graphflow.plugin.widgets.layout import Rows, folded, hint, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -39,19 +36,9 @@ from napari_graphflow.plugin.widgets.panel import (
     Panel,
     PrimaryButton,
     copy_text,
-    enabled,
 )
-from napari_graphflow.plugin.widgets.words import count_text
 from napari_graphflow.runners import RunnerName, runner
 from napari_graphflow.system.devices import Device, devices
-
-RUNNERS = {
-    "local": "this computer",
-    "ray": "Ray cluster",
-    "ray-packed": "Ray, data sent along",
-    "slurm": "Slurm cluster",
-}
-
 
 TRAIN_FIRST = "train a teacher first"
 
@@ -89,8 +76,8 @@ class DistilWidget(Panel):
         self.runner.setToolTip(
             "Clusters must see the folders of the data and of the jobs, unless these are sent."
         )
-        for name, title in RUNNERS.items():
-            self.runner.addItem(title, name)
+        for runner_name, title in RUNNERS.items():
+            self.runner.addItem(title, runner_name)
         shrinkable(self.runner)
         self.workers = QSpinBox()
         self.workers.setRange(1, 64)
@@ -102,14 +89,14 @@ class DistilWidget(Panel):
         self.estimate = hint()
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
-        self._starting = False
+        self._starting = self._measuring = False
 
         for name, known in METHODS.items():
             self.method.addItem(known.title, name)
         efforts = []
-        for effort, words in EFFORTS.items():
+        for effort, words in presenter.efforts().items():
             choice = QRadioButton(words.title)
-            choice.setToolTip(f"{PRESETS[effort]['steps']:,} steps: {words.text}")
+            choice.setToolTip(words.text)
             choice.setProperty("effort", effort)
             self.effort.addButton(choice)
             efforts.append(choice)
@@ -144,7 +131,7 @@ class DistilWidget(Panel):
         self.column.addWidget(hint(NOT_A_DEVICE))
 
         self.dataset.dataset_changed.connect(self._update)
-        self.teacher.model_changed.connect(self._teacher_changed)
+        self.teacher.model_changed.connect(self._update)
         self.method.currentIndexChanged.connect(self._update)
         self.effort.buttonClicked.connect(self._effort_changed)
         self.runner.currentIndexChanged.connect(self._runner_changed)
@@ -152,15 +139,30 @@ class DistilWidget(Panel):
         self.measure.clicked.connect(self._measure)
         self.button.clicked.connect(self.start)
         self._effort_changed()
-        self._teacher_changed()
+        self._update()
         self._background = Background(self)
         self._closing = threading.Event()
         self._background.run(devices, self._offer_devices, lambda _: None)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """``train`` while there is no teacher, otherwise ``distill``."""
-        return "train" if self.teacher.folder() is None else "distill"
+        return self.choices().kind
+
+    def choices(self) -> Choices:
+        """What the user has chosen so far."""
+        return Choices(
+            folder=self.dataset.folder(),
+            dataset=self.dataset.dataset,
+            teacher=self.teacher.folder(),
+            card=self.teacher.card(),
+            network=str(self.network.currentData()),
+            method=str(self.method.currentData()),
+            runner=self.runner.currentData(),
+            workers=self.workers.value(),
+            starting=self._starting,
+            measuring=self._measuring,
+        )
 
     def released(self) -> None:
         """Stop watching; the jobs go on."""
@@ -178,48 +180,38 @@ class DistilWidget(Panel):
         UserError
             If something is missing, or an entry is not allowed.
         """
-        folder, card = self.dataset.folder(), self.teacher.card()
-        if folder is None:
-            raise UserError("There is no dataset yet.", "Choose the folder of a dataset.")
-        asked = self.forms[self.kind].config()
-        network = str(self.network.currentData())
-        changes: dict[str, Any] = {"dataset": folder, "network": network}
-        if card is None:
-            changes["dims"] = self.dataset.dims()
-            name = f"{network_title(network)} on {self.dataset.name()}"
-        else:
-            changes |= {
-                "dims": card.dims,
-                "teacher": self.teacher.folder(),
-                "method": self.method_forms[self.method.currentData()].config(),
-            }
-            name = f"{network_title(network)} from {card.name}"
-        changes["name"] = asked.name or name
-        try:
-            return type(asked).model_validate(dict(asked) | changes)
-        except ValidationError as error:
-            raise UserError(f"{first_problem(error)}.", "Change it under Advanced.") from None
+        return presenter.config(self.choices(), self._entered())
+
+    def _entered(self) -> TrainingConfig:
+        """What was entered under *Advanced*."""
+        entered: TrainingConfig = self.forms[self.kind].config()
+        if isinstance(entered, DistillationConfig):
+            options = self.method_forms[self.choices().method].config()
+            entered = entered.model_copy(update={"method": options})
+        return entered
 
     def start(self) -> None:
         """Start the job and show it in the list."""
         try:
             config = self.config()
-            kind: Kind = "train" if self.kind == "train" else "distill"
-            where, workers = self.runner.currentData(), self._workers()
         except UserError as error:
             self.fail(error)
             return
         self._starting = True  # a second click would start a second job
         self._update()
-        self.status.say("Handing the job over …")
+        self.status.show_message(presenter.STARTING)
+        asked = self.choices()
         # Drivers, the queue and clusters may take seconds to answer.
-        begin = self.jobs.start if where == "local" else self._background.run
-        begin(lambda: _submit(kind, config, where, workers), self._started, self._not_started)
+        begin = self.jobs.start if asked.runner == "local" else self._background.run
+        begin(
+            lambda: _submit(asked.kind, config, asked.runner, asked.processes),
+            self._started, self._not_started,
+        )  # fmt: skip
 
     def _started(self, job: Job) -> None:
         self._starting = False
         self._update()
-        self.status.done("Started. It goes on when napari is closed and is found again here.")
+        self.status.show_message(presenter.STARTED)
         self.jobs.choose(job)
 
     def _not_started(self, error: Exception) -> None:
@@ -233,105 +225,84 @@ class DistilWidget(Panel):
         except UserError as error:
             self.fail(error)
             return
-        kind: Kind = "train" if self.kind == "train" else "distill"
-        enabled(False, [self.measure])
-        self.estimate.setText("Measuring a few steps …")
+        self._set_measuring(True)
+        self.estimate.setText(presenter.MEASURING)
         self.estimate.show()
-        closing = self._closing.is_set
+        kind, closing = self.kind, self._closing.is_set
         self._background.run(
             lambda: estimate(kind, config, cancelled=closing), self._measured, self._not_measured
         )
 
     def _measured(self, found: Estimate) -> None:
-        enabled(True, [self.measure])
-        self.estimate.setText(str(found))
-        if not found.fits:
-            smaller = asdict(found.setting)
-            self.forms[self.kind].put_fields(**smaller)
+        self._set_measuring(False)
+        text, entries = presenter.estimated(found)
+        self.estimate.setText(text)
+        self.forms[self.kind].put_fields(**entries)
 
     def _not_measured(self, error: Exception) -> None:
-        enabled(True, [self.measure])
+        self._set_measuring(False)
         self.estimate.hide()
         self.fail(error)
+
+    def _set_measuring(self, measuring: bool) -> None:
+        self._measuring = measuring
+        self.measure.setEnabled(presenter.present(self.choices()).measure)
 
     def _offer_devices(self, found: list[Device]) -> None:
         choices = {f"auto: {found[0]}": "auto"} | {str(device): device.name for device in found}
         for form in self.forms.values():
             form.offer("device", choices)
 
-    def _teacher_changed(self) -> None:
-        training = self.kind == "train"
-        self.network_label.setText("Network" if training else "Student")
-        self.network_label.setToolTip(
-            "The large network that is trained on the labelled cases."
-            if training
-            else "The small network that learns from the teacher."
-        )
-        card = self.teacher.card()
-        dims = self.dataset.dims() if card is None else card.dims
-        chosen = self.network.currentData()
-        self.network.clear()
-        for name in teachers() if training else students():
-            size = PARAMETERS.get(name, {}).get(dims)
-            self.network.addItem(
-                f"{network_title(name)}   {count_text(size) if size else ''}".rstrip(), name
-            )
-        index = self.network.findData(chosen)
-        if index >= 0 and self.network.property("kind") == self.kind:
-            self.network.setCurrentIndex(index)
-        self.network.setProperty("kind", self.kind)
-        for widget in (self.method, self.method_label, self.method_text):
-            widget.setVisible(not training)
-        for kind, one in self.forms.items():
-            one.setVisible(kind == self.kind)
-        self.button.setText("Start training the teacher" if training else "Start distillation")
-        self._update()
-
-    def _workers(self) -> int:
-        """How many processes of a cluster share each batch; of this computer, one."""
-        return self.workers.value() if self.runner.currentData().startswith("ray") else 1
-
     def _runner_changed(self) -> None:
-        self.workers.setVisible(self.runner.currentData().startswith("ray"))
+        self.workers.setVisible(presenter.present(self.choices()).shows_workers)
 
     def _effort_changed(self) -> None:
         effort: Effort = self.effort.checkedButton().property("effort")
-        preset = PRESETS[effort]
+        words = presenter.efforts()[effort]
         for one in self.forms.values():
-            one.put_fields(**preset)
-        self.effort_text.setText(f"{preset['steps']:,} steps: {EFFORTS[effort].text}")
+            one.put_fields(**words.entries)
+        self.effort_text.setText(words.text)
 
     def _update(self) -> None:
         self.jobs.show_dataset(self.dataset.folder())
-        method = str(self.method.currentData())
-        self.method_text.setText(METHODS[method].text)
-        self.method_text.setToolTip(METHODS[method].tip)
-        self.method.setToolTip(METHODS[method].tip)
+        choices = self.choices()
+        shown = presenter.present(choices)
+        self.network_label.setText(shown.network_label)
+        self.network_label.setToolTip(shown.network_tip)
+        self._list_networks(choices.kind, shown.networks)
+        for widget in (self.method, self.method_label, self.method_text):
+            widget.setVisible(shown.shows_method)
+        self.method_text.setText(shown.method_text)
+        self.method_text.setToolTip(shown.method_tip)
+        self.method.setToolTip(shown.method_tip)
+        for kind, form in self.forms.items():
+            form.setVisible(kind == choices.kind)
         for name, form in self.method_forms.items():
-            form.setVisible(self.kind == "distill" and name == method)
-        ready = self.dataset.ready()
-        self.button.setEnabled(ready and not self._starting)
-        if self.dataset.folder() is None:
-            self.status.say(
-                "Choose a dataset first. The list holds a sample; “napari-graphflow datasets "
-                "import” makes one of your own images and masks."
-            )
-        elif not ready:
-            self.status.say(self.dataset.obstacle())
-        else:
-            self.status.say("")
+            form.setVisible(shown.shows_method and name == choices.method)
+        self.button.setText(shown.start_text)
+        self.button.setEnabled(shown.start)
+        self.status.show_message(shown.message)
+
+    def _list_networks(self, kind: Kind, networks: tuple[tuple[str, str], ...]) -> None:
+        """List networks; the choice stays as long as a network of the same role is asked for."""
+        chosen = self.network.currentData() if self.network.property("kind") == kind else None
+        self.network.clear()
+        for title, name in networks:
+            self.network.addItem(title, name)
+        self.network.setCurrentIndex(max(0, self.network.findData(chosen)))
+        self.network.setProperty("kind", kind)
 
     def _copy(self) -> None:
         try:
-            where = self.runner.currentData()
-            copy_text(job_command(self.config(), where, self._workers()))
+            copy_text(presenter.command(self.choices(), self._entered()))
         except UserError as error:
             self.fail(error)
 
     def _use_model(self, folder: Path) -> None:
         chosen = self.teacher.card() if self.teacher.choose(folder) else None
-        if chosen is not None and chosen.role == "teacher":
-            self.status.done("Chosen as the teacher. Now start the distillation.")
+        message = presenter.chosen_as_teacher(chosen)
+        if message is not None:
+            self.status.show_message(message)
             return
         self.teacher.refresh()
         dock, segment = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
@@ -370,17 +341,3 @@ def _rule() -> QWidget:
     line.setFrameShape(QFrame.Shape.HLine)
     line.setStyleSheet("color: #555555;")
     return line
-
-
-class Words(NamedTuple):
-    """A name for the window, and a line below it."""
-
-    title: str
-    text: str
-
-
-EFFORTS: dict[Effort, Words] = {
-    "quick": Words("quick", "to see whether it works"),
-    "overnight": Words("overnight", "a student worth using"),
-    "best": Words("best", "until nothing is gained"),
-}

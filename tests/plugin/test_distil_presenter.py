@@ -1,0 +1,222 @@
+"""What *Distil* decides, without a window."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.networks import students, teachers
+from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.estimate import Estimate
+from napari_graphflow.jobs.memory import Setting
+from napari_graphflow.plugin.distil.dataset_check import MOST_SHOWN, CheckedDataset
+from napari_graphflow.plugin.distil.presenter import (
+    CHOOSE_DATASET,
+    Choices,
+    chosen_as_teacher,
+    command,
+    config,
+    efforts,
+    estimated,
+    present,
+)
+
+TEACHER = ModelCard(
+    name="large", role="teacher", network="unet", dims=2, in_channels=1,
+    classes={"background": 0, "organ": 1}, patch_size=(16, 16), parameters=1,
+    preprocessing=Preprocessing(intensity="zscore"),
+)  # fmt: skip
+
+
+def findings(**numbers: int) -> str:
+    """The output of a check that found so many of each severity."""
+    found = [
+        {"severity": level, "case": f"case {n}", "text": f"{level} {n}.", "remedy": "Mend it."}
+        for level, number in numbers.items()
+        for n in range(number)
+    ]
+    return json.dumps({"findings": found})
+
+
+@pytest.fixture
+def dataset(tiny_dataset: Path) -> CheckedDataset:
+    return CheckedDataset(Dataset.open(tiny_dataset))
+
+
+@pytest.fixture
+def choices(dataset: CheckedDataset) -> Choices:
+    """A dataset is chosen and opened, and no teacher."""
+    return Choices(folder=dataset.dataset.folder, dataset=dataset, network="unet")
+
+
+@pytest.fixture
+def with_teacher(choices: Choices) -> Choices:
+    return replace(choices, teacher=Path("/models/large"), card=TEACHER, network="enet")
+
+
+def test_a_dataset_is_asked_for_first() -> None:
+    shown = present(Choices())
+    assert shown.message == CHOOSE_DATASET
+    assert not shown.start
+
+
+def test_nothing_starts_while_the_dataset_is_being_opened(choices: Choices) -> None:
+    shown = present(replace(choices, dataset=None))
+    assert (shown.start, shown.message.text) == (False, "")
+
+
+def test_without_a_teacher_one_is_trained(choices: Choices) -> None:
+    shown = present(choices)
+    assert (shown.start, shown.start_text) == (True, "Start training the teacher")
+    assert shown.network_label == "Network"
+    assert [name for _, name in shown.networks] == teachers()
+    assert not shown.shows_method
+
+
+def test_with_a_teacher_a_student_is_distilled(with_teacher: Choices) -> None:
+    shown = present(with_teacher)
+    assert (shown.start, shown.start_text) == (True, "Start distillation")
+    assert shown.network_label == "Student"
+    assert [name for _, name in shown.networks] == students()
+    assert shown.shows_method
+
+
+def test_the_sizes_of_the_networks_are_those_for_the_dimensions_of_the_teacher(
+    with_teacher: Choices,
+) -> None:
+    volumes = replace(with_teacher, card=TEACHER.model_copy(update={"dims": 3}))
+    assert present(with_teacher).networks != present(volumes).networks
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_is_described(with_teacher: Choices, method: str) -> None:
+    shown = present(replace(with_teacher, method=method))
+    assert (shown.method_text, shown.method_tip) == (METHODS[method].text, METHODS[method].tip)
+
+
+def test_a_second_click_neither_starts_nor_measures_again(choices: Choices) -> None:
+    assert not present(replace(choices, starting=True)).start
+    assert not present(replace(choices, measuring=True)).measure
+    assert present(choices).measure
+
+
+def test_an_error_in_the_data_stops_the_start_and_is_shown(choices: Choices) -> None:
+    assert choices.dataset is not None
+    checked = choices.dataset.checked(findings(warning=1, error=2), "", 1)
+    shown = present(replace(choices, dataset=checked))
+    assert not shown.start
+    assert shown.message.text == "case 0: error 0. Mend it."
+    assert checked.counts == "2 labelled · 3 unlabelled · 2 errors"
+
+
+def test_a_dataset_without_labels_cannot_be_trained_on(choices: Choices) -> None:
+    assert choices.dataset is not None
+    dataset = choices.dataset.dataset
+    cases = tuple(case for case in dataset.cases if case not in dataset.labelled("train"))
+    without = CheckedDataset(replace(dataset, cases=cases))
+    shown = present(replace(choices, dataset=without))
+    assert not shown.start
+    assert "blobs has no labelled training case" in shown.message.text
+
+
+CHECKS = {
+    "checking …": None,
+    "ok ✓": findings(info=1),
+    "1 remark": findings(warning=1),
+    "1 error": findings(error=1, warning=3),
+}
+
+
+@pytest.mark.parametrize("state", CHECKS)
+def test_the_counts_show_how_the_check_has_gone(state: str, dataset: CheckedDataset) -> None:
+    output = CHECKS[state]
+    checked = dataset if output is None else dataset.checked(output, "", 0)
+    assert checked.counts == f"2 labelled · 3 unlabelled · {state}"
+
+
+@pytest.mark.parametrize(("exit_code", "ready"), [(2, False), (1, True)])
+def test_a_check_that_broke_is_a_finding_and_an_error_if_the_data_are_to_blame(
+    dataset: CheckedDataset, exit_code: int, ready: bool
+) -> None:
+    checked = dataset.checked("", "Traceback\nIt broke.\n", exit_code)
+    assert checked.report[1].endswith("It broke.")
+    assert checked.ready == ready
+    assert dataset.checked("", "", 1).report[1].endswith("The data check could not be run.")
+
+
+def test_the_report_lists_errors_first_and_no_endless_list(dataset: CheckedDataset) -> None:
+    title, text = dataset.checked(findings(warning=MOST_SHOWN, error=1), "", 1).report
+    lines = text.splitlines()
+    assert title == f"Data check ({MOST_SHOWN + 1})"
+    assert lines[0].startswith("✕ case 0: error 0.")
+    assert lines[1].startswith("⚠")
+    assert lines[-1] == "… and 1 more"
+
+
+def test_a_training_is_named_by_its_network_and_dataset(choices: Choices) -> None:
+    asked = config(choices, TrainingConfig(dataset=Path(), steps=7))
+    assert asked == TrainingConfig(
+        dataset=choices.folder, network="unet", dims=3, steps=7, name="U-Net on blobs"
+    )
+
+
+def test_a_distillation_takes_the_dimensions_of_its_teacher(with_teacher: Choices) -> None:
+    entered = DistillationConfig(dataset=Path(), teacher=Path(), name="mine")
+    asked = config(with_teacher, entered)
+    assert isinstance(asked, DistillationConfig)
+    assert (asked.teacher, asked.dims, asked.name) == (Path("/models/large"), 2, "mine")
+    assert config(with_teacher, entered.model_copy(update={"name": ""})).name == "ENet from large"
+
+
+def test_a_run_without_a_dataset_is_refused() -> None:
+    with pytest.raises(UserError, match="There is no dataset yet"):
+        config(Choices(network="unet"), TrainingConfig(dataset=Path()))
+
+
+def test_a_forbidden_entry_is_refused_in_a_sentence(choices: Choices) -> None:
+    entered = TrainingConfig(dataset=Path()).model_copy(update={"steps": 0})
+    with pytest.raises(UserError, match="steps"):
+        config(choices, entered)
+
+
+@pytest.mark.parametrize(
+    ("runner", "options", "shows_workers"),
+    [("local", "", False), ("slurm", "--runner slurm", False),
+     ("ray", "--runner ray --workers 3", True)],
+)  # fmt: skip
+def test_the_command_line_names_runner_and_workers(
+    choices: Choices, runner: str, options: str, shows_workers: bool
+) -> None:
+    asked = replace(choices, runner=runner, workers=3)
+    words = shlex.split(command(asked, TrainingConfig(dataset=Path())))
+    assert words[:2] == ["napari-graphflow", "train"]
+    assert " ".join(words).partition("--runner")[1:] == options.partition("--runner")[1:]
+    assert present(asked).shows_workers == shows_workers
+
+
+def test_every_effort_is_offered_with_its_steps() -> None:
+    assert list(efforts()) == list(PRESETS)
+    assert efforts()["overnight"].text.startswith("10,000 steps: ")
+    assert efforts()["quick"].entries == PRESETS["quick"]
+
+
+def test_an_estimate_that_does_not_fit_changes_the_form() -> None:
+    found = Estimate(12_000.0, 6 * 2**30, 24 * 2**30, "cuda:0", Setting(2, (32, 32)), True)
+    assert estimated(found) == ("about 3 h 20 min, 6.0 of 24.0 GB free on cuda:0", {})
+    text, entries = estimated(replace(found, fits=False))
+    assert "more does not fit" in text
+    assert entries == {"batch_size": 2, "patch_size": (32, 32)}
+
+
+def test_a_finished_teacher_is_chosen_and_a_student_is_not() -> None:
+    message = chosen_as_teacher(TEACHER)
+    assert message is not None
+    assert message.level == "done"
+    assert chosen_as_teacher(TEACHER.model_copy(update={"role": "student"})) is None
+    assert chosen_as_teacher(None) is None
