@@ -10,7 +10,8 @@ from napari_graphflow.plugin.viewer import opening
 
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
-    window, look, beside = viewer.window._qt_window, opening.look, opening.beside
+    window, look = viewer.window._qt_window, opening.look
+    wait_responsively = opening.wait_responsively
     asked = Event()
 
     def close():
@@ -20,14 +21,14 @@ if __name__ == "__main__":
     def close_meanwhile(function):
         if not asked.is_set():
             QTimer.singleShot(0, close)
-        return beside(function)
+        return wait_responsively(function)
 
     def open_scan():
         viewer.window._qt_viewer._qt_open([sys.argv[1]], stack=False, plugin="napari-graphflow")
         sys.stdout.write(f"{len(viewer.layers)} layer\n")
         sys.stdout.flush()
 
-    opening.beside = close_meanwhile
+    opening.wait_responsively = close_meanwhile
     opening.look = lambda path: look(path) if asked.wait(60) else None
     QTimer.singleShot(0, open_scan)
     napari.run()

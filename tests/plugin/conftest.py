@@ -15,7 +15,7 @@ from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.view import JobsView
-from napari_graphflow.plugin.worker.requests import engine
+from napari_graphflow.plugin.worker.requests import dispatcher
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -36,14 +36,14 @@ def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[
 @pytest.fixture(scope="session")
 def _worker() -> Iterator[None]:
     yield
-    engine().close()
+    dispatcher().close()
 
 
 @pytest.fixture(autouse=True)
 def no_request_is_left(_worker: None) -> Iterator[None]:
     """Keep the warm worker from test to test, but nothing that one test asked of it."""
     yield
-    engine().forget()
+    dispatcher().drop_all()
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.viewer.autosave import watch
+from napari_graphflow.plugin.viewer.autosave import start_autosave
 
 INTERVAL_S = 0.5
 
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
-    autosave = watch(viewer, 3600 if sys.argv[2:] == ["quit"] else INTERVAL_S)
+    autosave = start_autosave(viewer, 3600 if sys.argv[2:] == ["quit"] else INTERVAL_S)
     viewer.open(sys.argv[1], plugin="napari-graphflow")
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     mask = viewer.layers[-1]

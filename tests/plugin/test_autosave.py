@@ -16,8 +16,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_graphflow.plugin.viewer import autosave_files, opening
-from napari_graphflow.plugin.viewer.autosave import Autosave, watch
-from napari_graphflow.plugin.viewer.autosave_files import ENDING, lost
+from napari_graphflow.plugin.viewer.autosave import Autosave, start_autosave
+from napari_graphflow.plugin.viewer.autosave_files import ENDING, unsaved_masks
 from napari_graphflow.system.folders import data_root
 
 PROCESS = [sys.executable, Path(__file__).with_name("painting_process.py")]
@@ -30,7 +30,7 @@ def files() -> list[Path]:
 @pytest.fixture
 def autosave(viewer: Viewer) -> Autosave:
     """Autosave of a window in which nothing was lost before; its turns are called by the test."""
-    found = watch(viewer, 3600)
+    found = start_autosave(viewer, 3600)
     assert found is not None
     return found
 
@@ -78,16 +78,16 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
     assert float(done.stdout.split()[-1]) < 0.5 + 5, (
         "kept within the interval; the rest is a busy machine"
     )
-    (kept,) = lost()
+    (kept,) = unsaved_masks()
     assert kept.about["name"] == "scan - Labels"
 
-    watch(viewer, 3600)
+    start_autosave(viewer, 3600)
     question = box("Restore")
     assert "before 1 painted mask was saved" in question.text()
     image, mask = viewer.layers
     assert image.name == "scan" and mask.name == "scan - Labels"
     assert mask.data[2, 3, 4] == 3 and set(np.unique(mask.data)) <= {0, 3, 4}
-    assert lost() == [] and len(files()) == 1, "it is kept by this napari now"
+    assert unsaved_masks() == [] and len(files()) == 1, "it is kept by this napari now"
 
     out = tmp_path / "mask.nrrd"
     viewer.layers.selection = {mask}
@@ -108,10 +108,10 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     viewer.layers[-1].brush_size = 1
     viewer.layers[-1].paint((1, 3, 4), 3)
-    autosave.turn()
+    autosave.save_changed()
     autosave.wait()
     crash(monkeypatch)
-    (kept,) = lost()
+    (kept,) = unsaved_masks()
     assert "1.2.3.2" not in str(kept.about), "a UID leads to the patient"
     viewer.layers.clear()
 
@@ -126,15 +126,15 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
 
 def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:
     subprocess.run([*PROCESS, write_scan(), "quit"], stdout=subprocess.DEVNULL, check=True)
-    (kept,) = lost()
-    assert autosave_files.array_of(kept)[2, 3, 4] == 3
+    (kept,) = unsaved_masks()
+    assert autosave_files.read_mask(kept)[2, 3, 4] == 3
 
 
-def test_saving_ends_the_need_to_keep(
+def test_saving_a_mask_deletes_its_autosave(
     viewer: Viewer, autosave: Autosave, write_scan, tmp_path: Path
 ) -> None:
     mask = painted(viewer, write_scan)
-    autosave.turn()
+    autosave.save_changed()
     autosave.wait()
     assert len(files()) == 1 and autosave.unsaved == [mask]
     out = tmp_path / "mask.nii.gz"
@@ -147,12 +147,12 @@ def test_every_way_of_editing_counts(viewer: Viewer, autosave: Autosave, write_s
     mask = painted(viewer, write_scan)
 
     def kept() -> np.ndarray:
-        autosave.turn()
+        autosave.save_changed()
         autosave.wait()
-        autosave.turn()  # the first may have found the thread still writing
+        autosave.save_changed()  # the first may have found the thread still writing
         autosave.wait()
         (path,) = files()
-        return autosave_files.array_of(autosave_files.Kept(path, {}))
+        return autosave_files.read_mask(autosave_files.SavedMask(path, {}))
 
     np.testing.assert_array_equal(kept(), mask.data)
     mask.data_setitem((np.array([1]), np.array([1]), np.array([1])), 2)
@@ -172,7 +172,7 @@ def test_a_mask_that_nobody_changed_is_not_kept(
     viewer.open(str(write_scan()), plugin="napari-graphflow")
     viewer.add_labels(np.ones((12, 20, 24), np.uint8))
     viewer.dims.set_current_step(0, 3)
-    autosave.turn()
+    autosave.save_changed()
     autosave.wait()
     assert files() == []
 
@@ -184,9 +184,9 @@ def test_closing_a_case_keeps_it_at_once(
     viewer.layers.remove(mask)
     autosave.wait()
     assert len(files()) == 1
-    assert lost() == [], "this napari still runs"
+    assert unsaved_masks() == [], "this napari still runs"
     crash(monkeypatch)
-    assert [one.about["name"] for one in lost()] == ["case 1"]
+    assert [one.about["name"] for one in unsaved_masks()] == ["case 1"]
 
 
 @pytest.mark.parametrize(("button", "left"), [("Discard", 0), ("Later", 1)])
@@ -194,7 +194,7 @@ def test_the_other_answers(
     viewer: Viewer, autosave: Autosave, write_scan, box, monkeypatch, button: str, left: int
 ) -> None:
     painted(viewer, write_scan)
-    autosave.turn()
+    autosave.save_changed()
     autosave.wait()
     crash(monkeypatch)
     from napari_graphflow.plugin.viewer.autosave import _offer, ref
@@ -209,11 +209,11 @@ def test_a_damaged_copy_is_one_sentence(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
 ) -> None:
     painted(viewer, write_scan)
-    autosave.turn()
+    autosave.save_changed()
     autosave.wait()
     crash(monkeypatch)
     (path,) = files()
-    (kept,) = lost()
+    (kept,) = unsaved_masks()
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(autosave_files.UserError, match="is damaged"):
         autosave.restore(kept)
@@ -227,9 +227,9 @@ def test_a_disk_that_refuses_is_told_once(
     (data_root() / "autosave").write_text("a file where the folder would be", "utf-8")
     mask = painted(viewer, write_scan)
     for value in (4, 5):
-        autosave.turn()
+        autosave.save_changed()
         mask.paint((2, 3, 4), value)
-    assert len(said) == 1 and "cannot be kept aside" in said[0]
+    assert len(said) == 1 and "Autosave failed" in said[0]
 
 
 def test_keeping_a_large_mask_does_not_hold_the_window_up(
@@ -240,7 +240,7 @@ def test_keeping_a_large_mask_does_not_hold_the_window_up(
     mask = viewer.add_labels(data)
     mask.paint((2, 3, 4), 3)
     started = time.perf_counter()
-    autosave.turn()
+    autosave.save_changed()
     took = time.perf_counter() - started
     pauses, last = [], time.perf_counter()
     while not all(future.done() for future in autosave._pending):

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
 from napari_graphflow.plugin.viewer.layers import class_names, geometry
-from napari_graphflow.plugin.viewer.orientation_letters import show_letters
+from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
 from napari_graphflow.plugin.viewer.reader_writer import get_reader
 
 WriteScan = Callable[..., Path]
@@ -92,7 +92,7 @@ def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, 
     assert (image.ndim == 2) == (key == "picture")
     assert geometry(image) is not None
     assert len(viewer.layers) == 1 + mask
-    shown = [one.text for one in show_letters(viewer).overlays.values() if one.visible]
+    shown = [one.text for one in show_orientation_letters(viewer).overlays.values() if one.visible]
     assert shown == ([] if key == "picture" else ["A", "P", "R", "L"])
     if mask:
         labels = viewer.layers[1]

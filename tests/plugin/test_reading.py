@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication
 from napari_graphflow.imaging.contents import Contents
 from napari_graphflow.plugin.viewer import opening
 from napari_graphflow.plugin.viewer.reader_writer import get_reader
-from napari_graphflow.plugin.viewer.wait_responsively import beside
+from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
 
 WriteScan = Callable[..., Path]
 
@@ -104,7 +104,7 @@ def test_an_error_is_raised_where_the_call_was(qtbot: QtBot) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        beside(fail)
+        wait_responsively(fail)
     assert QApplication.overrideCursor() is None
 
 

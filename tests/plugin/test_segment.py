@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdi
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer.layers import class_names
-from napari_graphflow.plugin.worker.requests import engine
+from napari_graphflow.plugin.worker.requests import dispatcher
 
 SLOW_START_MS = 300_000
 
@@ -203,8 +203,8 @@ def test_a_killed_worker_is_told_in_a_sentence_and_the_next_click_works(
     segment.model.refresh()
     open_scan(viewer, write_scan(shape=(64, 96, 96)))
     click(qtbot, segment.button)
-    qtbot.waitUntil(lambda: engine().pid is not None, timeout=SLOW_START_MS)
-    os.kill(engine().pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: dispatcher().pid is not None, timeout=SLOW_START_MS)
+    os.kill(dispatcher().pid, signal.SIGKILL)
     wait_for_the_end(qtbot, segment)
     assert segment.status.text().startswith("✕ The segmentation process was ended by the system")
     assert "Traceback" not in segment.status.text()

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct
-from napari_graphflow.plugin.viewer.orientation_letters import show_letters
+from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
 from napari_graphflow.plugin.volume.widget import AUTOMATIC, VolumeWidget
 
 
@@ -141,7 +141,7 @@ def test_ct_has_window_presets_and_other_images_percentiles(
 
 
 def test_letters_say_where_the_patient_lies(viewer: Viewer, write_scan) -> None:
-    letters = show_letters(viewer)
+    letters = show_orientation_letters(viewer)
 
     def shown() -> list[str]:
         return [one.text for one in letters.overlays.values() if one.visible]

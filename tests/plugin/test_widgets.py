@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QDockWidget
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.words import count_text, progress_text
-from napari_graphflow.plugin.worker.requests import engine
+from napari_graphflow.plugin.worker.requests import dispatcher
 
 NAMES = ("Segment", "Distil", "Compare")
 
@@ -22,17 +22,17 @@ CLOSE_WHILE_SEGMENTING = """
 import sys
 import napari
 from qtpy.QtCore import QTimer
-from napari_graphflow.plugin.worker.requests import engine
+from napari_graphflow.plugin.worker.requests import dispatcher
 
 viewer = napari.Viewer(show=True)
 viewer.open(sys.argv[1], plugin="napari-graphflow")
 _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
 
 def close_once_it_runs():
-    if engine().pid is None:
+    if dispatcher().pid is None:
         QTimer.singleShot(50, close_once_it_runs)
         return
-    print(engine().pid, flush=True)
+    print(dispatcher().pid, flush=True)
     viewer.close()
 
 widget.button.click()
@@ -73,9 +73,9 @@ def test_closing_a_dock_gives_up_what_it_asked_for(
     viewer.open(str(write_scan(shape=(64, 96, 96))), plugin="napari-graphflow")
     _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     segment.button.click()
-    assert engine().busy
+    assert dispatcher().busy
     viewer.window.remove_dock_widget("all")
-    assert not engine().busy
+    assert not dispatcher().busy
     qtbot.wait(200)
     assert len(viewer.layers) == 1
 

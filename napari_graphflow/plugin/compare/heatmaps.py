@@ -15,7 +15,7 @@ from napari_graphflow.plugin.widgets.layout import Rows, hint
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.progress import ProgressRow
-from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
 CAPTION = "Internal features of the network, not tissue properties."
 
@@ -66,7 +66,7 @@ class HeatmapSection(QWidget):
             self._panel.fail(error)
             return
         self.progress.wait("starting")
-        self._request = engine().ask(
+        self._request = dispatcher().send(
             "heatmap",
             Request(
                 progress=self.progress.follow,
@@ -82,9 +82,9 @@ class HeatmapSection(QWidget):
         self._update()
 
     def release(self) -> None:
-        """Give up what was asked of the worker."""
+        """Drop the request to the worker."""
         if self._request is not None:
-            engine().drop(self._request)
+            dispatcher().drop(self._request)
 
     def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
         self._ended()
@@ -128,7 +128,7 @@ class HeatmapSection(QWidget):
     def _cancel(self) -> None:
         if self._request is not None:
             self.progress.wait("cancelling …")
-            engine().cancel(self._request)
+            dispatcher().cancel(self._request)
 
     def _update(self, layer: Layer | None = None) -> None:
         self.button.setEnabled(

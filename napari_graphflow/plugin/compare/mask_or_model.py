@@ -1,4 +1,4 @@
-"""A side of a comparison: a mask that is open, or a model that makes one when it is needed."""
+"""The two things to compare: each an open mask, or a model that is run to make one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,11 +15,16 @@ from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.model_picker import saved_models
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.words import count_text
-from napari_graphflow.plugin.worker.requests import Request, engine
-from napari_graphflow.plugin.worker.segmentation import Found, Task, add_mask, ask
+from napari_graphflow.plugin.worker.requests import Request, dispatcher
+from napari_graphflow.plugin.worker.segmentation import (
+    SegmentationResult,
+    Task,
+    add_mask,
+    request_segmentation,
+)
 
 
-class SideCombo(LayerCombo):
+class MaskOrModelCombo(LayerCombo):
     """Lists the masks in the viewer and, after them, the saved models."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -81,7 +86,7 @@ class ModelRuns:
         """Whether a model is at work."""
         return self._request is not None
 
-    def start(self, combos: list[SideCombo], image: Image) -> None:
+    def start(self, combos: list[MaskOrModelCombo], image: Image) -> None:
         """Run the model of the first combo that holds one, then that of the next."""
         waiting = [combo for combo in combos if combo.model() is not None]
         if not waiting:
@@ -96,7 +101,7 @@ class ModelRuns:
             self._end(partial(self._failed, error))
             return
         self._progress.wait(f"running {card.name}")
-        self._request = ask(
+        self._request = request_segmentation(
             task,
             folder,
             "auto",
@@ -110,14 +115,14 @@ class ModelRuns:
         """Stop the model that is at work."""
         if self._request is not None:
             self._progress.wait("cancelling …")
-            engine().cancel(self._request)
+            dispatcher().cancel(self._request)
 
     def release(self) -> None:
-        """Give up what was asked of the worker."""
+        """Drop the request to the worker."""
         if self._request is not None:
-            engine().drop(self._request)
+            dispatcher().drop(self._request)
 
-    def _show(self, waiting: list[SideCombo], task: Task, found: Found) -> None:
+    def _show(self, waiting: list[MaskOrModelCombo], task: Task, found: SegmentationResult) -> None:
         reply, labels, _ = found
         if task.image not in self._viewer.layers:
             self._end(self._cancelled)

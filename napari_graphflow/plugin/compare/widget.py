@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import DISAGREEMENT, Row, compare_masks
 from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
-from napari_graphflow.plugin.compare.mask_or_model import ModelRuns, SideCombo
+from napari_graphflow.plugin.compare.mask_or_model import MaskOrModelCombo, ModelRuns
 from napari_graphflow.plugin.viewer.layers import (
     DERIVED,
     class_names,
@@ -48,8 +48,8 @@ class CompareWidget(Panel):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
-        self.a = SideCombo(napari_viewer)
-        self.b = SideCombo(napari_viewer)
+        self.a = MaskOrModelCombo(napari_viewer)
+        self.b = MaskOrModelCombo(napari_viewer)
         self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
         self.image.setToolTip("The image on which the models are run.")
         self.reference = LayerCombo(
@@ -127,7 +127,7 @@ class CompareWidget(Panel):
         """Run the models that are chosen, then compare the masks, both beside the window."""
         a, b, reference = self.a.layer(), self.b.layer(), self.reference.layer()
         image = self.image.layer()
-        to_run = [side for side in (self.a, self.b) if side.model() is not None]
+        to_run = [combo for combo in (self.a, self.b) if combo.model() is not None]
         present = [layer for layer in (a, b, reference) if layer is not None]
         try:
             for other in [*present[1:], *([image] if to_run and present else [])]:
@@ -238,7 +238,7 @@ class CompareWidget(Panel):
 
     def _update(self, layer: Layer | None = None) -> None:
         a, b = self.a.currentData(), self.b.currentData()
-        runs = any(side.model() is not None for side in (self.a, self.b))
+        runs = any(combo.model() is not None for combo in (self.a, self.b))
         self._on.setVisible(runs)
         self.image.setVisible(runs)
         idle = not self._runs.running

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.plugin.viewer.autosave import saved
+from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.layers import (
     DERIVED,
     KEY,
@@ -52,11 +52,11 @@ from napari_graphflow.plugin.widgets.panel import (
     enabled,
 )
 from napari_graphflow.plugin.widgets.progress import ProgressRow
-from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     Task,
     add_mask,
-    ask,
+    request_segmentation,
     slab_around,
     update_mask,
 )
@@ -152,7 +152,7 @@ class SegmentWidget(Panel):
         self.status.say("")
         folder = self.model.folder()
         assert folder is not None
-        self._request = ask(
+        self._request = request_segmentation(
             task,
             folder,
             str(self.device.currentData()),
@@ -167,13 +167,13 @@ class SegmentWidget(Panel):
         """Stop what is running."""
         if self._request is not None:
             self.progress.wait("cancelling …")
-            engine().cancel(self._request)
+            dispatcher().cancel(self._request)
 
     def released(self) -> None:
-        """Give up what was asked of the worker."""
+        """Drop the request to the worker."""
         super().released()
         if self._request is not None:
-            engine().drop(self._request)
+            dispatcher().drop(self._request)
 
     def save_mask(self, path: Path) -> None:
         """Write the chosen mask with the geometry of its image and say so."""
@@ -185,7 +185,7 @@ class SegmentWidget(Panel):
         images = [image] if image is not None and same_shape(layer, image) else self.viewer.layers
         try:
             volume = save_labels(path, layer, images, ask_for_image)
-            saved(layer)
+            mark_saved(layer)
         except UserError as error:
             self.fail(error)
             return

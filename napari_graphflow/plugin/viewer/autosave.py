@@ -1,8 +1,8 @@
-"""Masks are kept aside while they are painted, and offered again when napari ended before saving.
+"""Autosave of painted masks, and the offer to restore them when napari ended before saving.
 
 The window only notes which masks changed and hands over references; compressing and writing happen
-on a thread of its own. A mask that is painted meanwhile counts as changed again, and the next turn
-writes it whole.
+on a thread of its own. A mask that is painted meanwhile counts as changed again, and is written
+whole the next time.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +21,12 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.autosave_files import (
     ENDING,
-    Kept,
-    array_of,
-    forget,
-    keep,
-    lost,
+    SavedMask,
+    delete_mask,
     new_session,
+    read_mask,
+    unsaved_masks,
+    write_mask,
 )
 from napari_graphflow.plugin.viewer.layers import (
     KEY,
@@ -42,18 +42,18 @@ from napari_graphflow.plugin.viewer.layers import (
 INTERVAL_S = 20.0
 
 
-_running: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
+_autosaves: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
 
 
 class Autosave(QObject):
-    """Keeps the masks of one viewer aside.
+    """Autosaves the masks of one viewer.
 
     Parameters
     ----------
     viewer
         Held weakly: a closed viewer ends this.
     interval_s
-        Time between two turns.
+        Time between two saves.
     """
 
     def __init__(self, viewer: Viewer, interval_s: float = INTERVAL_S) -> None:
@@ -66,14 +66,14 @@ class Autosave(QObject):
         self._changed: WeakKeyDictionary[Labels, bool] = WeakKeyDictionary()
         self._steps: WeakKeyDictionary[Labels, Any] = WeakKeyDictionary()
         self._pending: list[Future[None]] = []
-        self._told = False
+        self._warned = False
         for layer in viewer.layers:
             self._follow(layer)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         self._timer = QTimer(self)
         self._timer.setInterval(max(1, int(1000 * interval_s)))
-        self._timer.timeout.connect(self.turn)
+        self._timer.timeout.connect(self.save_changed)
         self._timer.start()
         application = QApplication.instance()
         if application is not None:
@@ -85,8 +85,8 @@ class Autosave(QObject):
         """Masks with edits that were not saved."""
         return list(self._files)
 
-    def turn(self) -> None:
-        """Keep what changed since the last turn."""
+    def save_changed(self) -> None:
+        """Write the masks that changed since the last time."""
         if self._viewer() is None:
             self._timer.stop()
             self._pool.shutdown(wait=False)
@@ -94,30 +94,30 @@ class Autosave(QObject):
         self._look_at_pending()
         if not self._pending:  # a slow disk is not asked twice
             for layer in list(self._changed):
-                self._keep(layer)
+                self._save(layer)
 
     def _quit(self) -> None:
         for layer in list(self._changed):
-            self._keep(layer)
+            self._save(layer)
 
     def wait(self) -> None:
         """Wait until everything handed over is written."""
         for future in self._pending:
             future.exception()
 
-    def saved(self, layer: Labels) -> None:
-        """Forget a mask that the user has saved."""
+    def mark_saved(self, layer: Labels) -> None:
+        """Delete the autosave of a mask that the user has saved."""
         self._changed.pop(layer, None)
         name = self._files.pop(layer, None)
         if name is not None:
             self._pending.append(self._pool.submit(partial(self._file(name).unlink, True)))
 
-    def restore(self, kept: Kept) -> Labels | None:
-        """Make a layer of a mask that was kept; its file stays, as one of this napari."""
+    def restore(self, saved: SavedMask) -> Labels | None:
+        """Make a layer of an autosaved mask; its file stays, as one of this process."""
         viewer = self._viewer()
         if viewer is None:
             return None
-        array, about = array_of(kept), kept.about
+        array, about = read_mask(saved), saved.about
         self._open_image(viewer, about.get("geometry") or {})
         names = {str(name): int(value) for name, value in about.get("classes", {}).items()}
         layer = Labels(
@@ -130,8 +130,8 @@ class Autosave(QObject):
         )
         viewer.add_layer(layer)
         self._files[layer] = f"{next(self._numbers)}{ENDING}"
-        kept.path.replace(self._file(self._files[layer]))
-        forget(kept)
+        saved.path.replace(self._file(self._files[layer]))
+        delete_mask(saved)
         return layer
 
     def _file(self, name: str) -> Path:
@@ -160,11 +160,11 @@ class Autosave(QObject):
         self._steps[layer] = step
 
     def _removed(self, event: Any) -> None:
-        """A case is closed: what was painted on it is kept at once."""
+        """A case is closed: what was painted on it is written at once."""
         if event.value in self._changed:
-            self._keep(event.value)
+            self._save(event.value)
 
-    def _keep(self, layer: Labels) -> None:
+    def _save(self, layer: Labels) -> None:
         self._changed.pop(layer, None)
         viewer = self._viewer()
         name = self._files.setdefault(layer, f"{next(self._numbers)}{ENDING}")
@@ -180,7 +180,7 @@ class Autosave(QObject):
         except OSError as error:
             self._failed(error)
             return
-        self._pending.append(self._pool.submit(keep, path, layer.data, about))
+        self._pending.append(self._pool.submit(write_mask, path, layer.data, about))
 
     def _look_at_pending(self) -> None:
         done = [future for future in self._pending if future.done()]
@@ -190,9 +190,9 @@ class Autosave(QObject):
                 self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        if not self._told:
-            self._told = True
-            show_warning(f"Masks cannot be kept aside ({error}). Save your work yourself.")
+        if not self._warned:
+            self._warned = True
+            show_warning(f"Autosave failed ({error}). Please save your masks manually.")
 
     def _open_image(self, viewer: Viewer, known: dict[str, Any]) -> None:
         from napari_graphflow.plugin.viewer.opening import read_layers
@@ -209,39 +209,39 @@ class Autosave(QObject):
             show_warning(str(error))
 
 
-def watch(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | None:
-    """Keep the masks of a viewer aside from now on, and offer those that were lost before."""
+def start_autosave(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | None:
+    """Autosave the masks of a viewer from now on, and offer to restore unsaved ones."""
     if viewer is None or QApplication.instance() is None:
         return None
     # A widget may be given napari's proxy, which does not live as long as its viewer.
     viewer = getattr(viewer, "__wrapped__", viewer)
-    found = _running.get(viewer)
+    found = _autosaves.get(viewer)
     if found is None:
-        found = _running[viewer] = Autosave(viewer, interval_s)
+        found = _autosaves[viewer] = Autosave(viewer, interval_s)
         # Only once the window stands and the file is there that brought us here.
         QTimer.singleShot(0, partial(_offer, ref(found)))
     return found
 
 
-def saved(layer: Labels) -> None:
-    """Tell that a mask is on disk as the user wanted it."""
-    for one in list(_running.values()):
-        one.saved(layer)
+def mark_saved(layer: Labels) -> None:
+    """Report that the user has saved a mask."""
+    for one in list(_autosaves.values()):
+        one.mark_saved(layer)
 
 
-def saved_data(viewer: Viewer | None, data: Any) -> None:
-    """Tell the same of the layer that shows these very voxels."""
+def mark_data_saved(viewer: Viewer | None, data: Any) -> None:
+    """Report the same of the layer that shows these very voxels."""
     for layer in viewer.layers if viewer is not None else ():
         if layer.data is data and isinstance(layer, Labels):
-            saved(layer)
+            mark_saved(layer)
 
 
 def _offer(watching: "ref[Autosave]") -> None:
-    autosave, found = watching(), lost()
+    autosave, found = watching(), unsaved_masks()
     if autosave is None or not found:
         return
-    box = restore_box(found)
-    box.buttonClicked.connect(lambda button: answer(autosave, box, button, found))
+    box = restore_dialog(found)
+    box.buttonClicked.connect(lambda button: apply_choice(autosave, box, button, found))
     box.open()
 
 
@@ -249,8 +249,8 @@ def _is_shown(window: QMainWindow) -> bool:
     return bool(window.isVisible())
 
 
-def restore_box(found: list[Kept]) -> QMessageBox:
-    """Make the question whether masks of before are wanted back."""
+def restore_dialog(found: list[SavedMask]) -> QMessageBox:
+    """Make the dialog that offers to restore masks."""
     windows = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow)]
     box = QMessageBox(QApplication.activeWindow() or next(filter(_is_shown, windows), None))
     box.setObjectName("graphflow-restore")
@@ -269,16 +269,16 @@ def restore_box(found: list[Kept]) -> QMessageBox:
     return box
 
 
-def answer(autosave: Autosave, box: QMessageBox, button: Any, found: list[Kept]) -> None:
-    """Do what the user chose; Later leaves everything where it is."""
+def apply_choice(autosave: Autosave, box: QMessageBox, button: Any, found: list[SavedMask]) -> None:
+    """Restore or discard the masks; *Later* leaves them where they are."""
     role = box.buttonRole(button)
     if role == QMessageBox.ButtonRole.DestructiveRole:
         for one in found:
-            forget(one)
+            delete_mask(one)
     elif role == QMessageBox.ButtonRole.AcceptRole:
         for one in found:
             try:
                 autosave.restore(one)
             except UserError as error:
                 show_error(str(error))
-        show_info("The masks are back as they were kept. Save them with File > Save.")
+        show_info("Autosaved masks restored. Save them with File > Save.")

@@ -1,4 +1,4 @@
-"""Masks that are kept aside while they are painted, and found again after a crash.
+"""The files of autosaved masks, and finding them again after a crash.
 
 One folder per napari, one file per mask: a gzip stream with a line of JSON and the array as NumPy
 writes it, renamed into place, so that a crash leaves the last whole one.
@@ -31,8 +31,8 @@ _LONGEST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A mask that was kept aside.
+class SavedMask:
+    """A mask that was autosaved.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Kept:
 
 
 def new_session() -> Path:
-    """Make the folder in which this process keeps masks."""
+    """Make the folder in which this process autosaves masks."""
     pid = os.getpid()
     root = data_root() / "autosave"
     folder = root / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{pid}-{time.time_ns() % 1000}"
@@ -62,7 +62,7 @@ def new_session() -> Path:
     return folder
 
 
-def keep(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
+def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
     """Write a mask; nothing where it is empty.
 
     Raises
@@ -87,21 +87,21 @@ def keep(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def lost() -> list[Kept]:
-    """Masks of processes that are no more, the oldest first."""
+def unsaved_masks() -> list[SavedMask]:
+    """Masks of processes that no longer run, the oldest first."""
     found = []
     for folder in sorted((data_root() / "autosave").glob("*/")):
         if _is_owned(folder):
             continue
-        kept = [one for path in sorted(folder.glob(f"*{ENDING}")) if (one := _read_about(path))]
-        if not kept:
+        masks = [one for path in sorted(folder.glob(f"*{ENDING}")) if (one := _read_about(path))]
+        if not masks:
             _remove(folder)
-        found += kept
+        found += masks
     return found
 
 
-def array_of(kept: Kept) -> NDArray[Any]:
-    """Read the voxels of a mask that was kept.
+def read_mask(mask: SavedMask) -> NDArray[Any]:
+    """Read the voxels of an autosaved mask.
 
     Raises
     ------
@@ -109,22 +109,22 @@ def array_of(kept: Kept) -> NDArray[Any]:
         If the file is damaged.
     """
     try:
-        with gzip.open(kept.path, "rb") as file:
+        with gzip.open(mask.path, "rb") as file:
             file.readline(_LONGEST)
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, EOFError, ValueError):
         raise UserError(
-            f"The copy of {kept.about.get('name')} that was kept aside is damaged.",
+            f"The autosaved copy of {mask.about.get('name')} is damaged.",
             "Open the mask that was saved last.",
         ) from None
     return array
 
 
-def forget(kept: Kept) -> None:
-    """Delete a mask that was kept, and its folder with the last one."""
-    kept.path.unlink(missing_ok=True)
-    if not list(kept.path.parent.glob(f"*{ENDING}")):
-        _remove(kept.path.parent)
+def delete_mask(mask: SavedMask) -> None:
+    """Delete an autosaved mask, and its folder with the last one."""
+    mask.path.unlink(missing_ok=True)
+    if not list(mask.path.parent.glob(f"*{ENDING}")):
+        _remove(mask.path.parent)
 
 
 def _is_owned(folder: Path) -> bool:
@@ -135,13 +135,13 @@ def _is_owned(folder: Path) -> bool:
         return False
 
 
-def _read_about(path: Path) -> Kept | None:
+def _read_about(path: Path) -> SavedMask | None:
     try:
         with gzip.open(path, "rb") as file:
             about = json.loads(file.readline(_LONGEST))
     except (OSError, EOFError, ValueError):
         return None
-    return Kept(path, about) if isinstance(about, dict) else None
+    return SavedMask(path, about) if isinstance(about, dict) else None
 
 
 def _remove(folder: Path) -> None:

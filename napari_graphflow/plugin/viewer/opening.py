@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 from napari_graphflow.imaging.contents import Part, look
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import open_part
-from napari_graphflow.plugin.viewer.wait_responsively import beside
+from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
 
 
 def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
@@ -33,7 +33,7 @@ def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     UserError
         If it cannot be read.
     """
-    parts = beside(partial(look, path)).parts
+    parts = wait_responsively(partial(look, path)).parts
     known = [one for one in parts if series and one.key == series]
     part = known[0] if len(known) == 1 else parts[0] if len(parts) == 1 else _ask_for_part(parts)
     if part is None:
@@ -41,7 +41,7 @@ def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     resample = part.resamplable and _ask_to_resample(part)
     viewer = napari.current_viewer()
     images = placed_volumes(viewer.layers) if viewer else []
-    layers, warnings = beside(partial(open_part, path, part, resample, images))
+    layers, warnings = wait_responsively(partial(open_part, path, part, resample, images))
     for warning in warnings:
         show_warning(warning)
     return layers

@@ -13,7 +13,7 @@ from napari.components.overlays import TextOverlay
 from napari_graphflow.plugin.viewer.layers import geometry
 
 #: Where each axis of a shown volume begins and where it grows to.
-ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
+AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 
 
 COLOUR = "#f2d45c"
@@ -22,10 +22,10 @@ COLOUR = "#f2d45c"
 _PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
 
 
-_following: "WeakKeyDictionary[Viewer, Letters]" = WeakKeyDictionary()
+_letters: "WeakKeyDictionary[Viewer, OrientationLetters]" = WeakKeyDictionary()
 
 
-class Letters:
+class OrientationLetters:
     """The four letters of one viewer, which is held weakly."""
 
     def __init__(self, viewer: Viewer) -> None:
@@ -44,19 +44,19 @@ class Letters:
             viewer.scene.camera.events.orientation,
         ):
             event.connect(self.update)
-        viewer.dims.events.order.connect(self._head_up)
+        viewer.dims.events.order.connect(self._orient_head_up)
         self.update()
 
-    def _head_up(self, event: Any = None) -> None:
+    def _orient_head_up(self, event: Any = None) -> None:
         """Show coronal and sagittal slices as clinicians do, with the head at the top."""
         viewer = self._viewer()
-        if viewer is not None and self._is_placed(viewer):
+        if viewer is not None and self._has_orientation(viewer):
             upright = viewer.dims.displayed[0] == 0
             _, horizontal = viewer.scene.camera.orientation2d
             viewer.scene.camera.orientation2d = ("up" if upright else "down", str(horizontal))
 
     @staticmethod
-    def _is_placed(viewer: Viewer) -> bool:
+    def _has_orientation(viewer: Viewer) -> bool:
         placed = any(layer.ndim == 3 and geometry(layer) for layer in viewer.layers)
         return placed and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
 
@@ -71,22 +71,22 @@ class Letters:
             overlay.visible = bool(text)
 
     def _texts(self, viewer: Viewer) -> tuple[str, str, str, str]:
-        if not self._is_placed(viewer):
+        if not self._has_orientation(viewer):
             return "", "", "", ""
-        down, right = (ENDS[axis] for axis in viewer.dims.displayed)
+        down, right = (AXIS_ENDS[axis] for axis in viewer.dims.displayed)
         vertical, horizontal = (str(way) for way in viewer.scene.camera.orientation2d)
         top, bottom = down if vertical == "down" else down[::-1]
         left, end = right if horizontal == "right" else right[::-1]
         return top, bottom, left, end
 
 
-def show_letters(viewer: Viewer | None) -> Letters | None:
-    """Show the letters of a viewer from now on; a napari before 0.9 has no place for them."""
+def show_orientation_letters(viewer: Viewer | None) -> OrientationLetters | None:
+    """Show orientation letters from now on; a napari before 0.9 has no place for them."""
     if viewer is None:
         return None
     viewer = getattr(viewer, "__wrapped__", viewer)
     if not hasattr(viewer, "canvas") or not hasattr(viewer, "scene"):
         return None
-    if viewer not in _following:
-        _following[viewer] = Letters(viewer)
-    return _following[viewer]
+    if viewer not in _letters:
+        _letters[viewer] = OrientationLetters(viewer)
+    return _letters[viewer]

@@ -19,10 +19,10 @@ from napari_graphflow.imaging.dicom.series import has_dicom
 from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import READ
-from napari_graphflow.plugin.viewer.autosave import saved_data
+from napari_graphflow.plugin.viewer.autosave import mark_data_saved
 from napari_graphflow.plugin.viewer.layers import image_volume, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image, read_layers
-from napari_graphflow.plugin.viewer.session import attend
+from napari_graphflow.plugin.viewer.session import start_session
 
 MOST_FILES = 20
 
@@ -41,7 +41,7 @@ def get_reader(path: str | Sequence[str]) -> Any:
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """Read one file, several files or a DICOM folder into layers."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
-    attend(napari.current_viewer())
+    start_session(napari.current_viewer())
     try:
         layers = [layer for one in paths for layer in read_layers(one)]
     except UserError as error:
@@ -63,7 +63,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
     def write() -> None:
         save_labels(Path(path), layer, list(viewer.layers) if viewer else [], ask_for_image)
-        saved_data(viewer, data)
+        mark_data_saved(viewer, data)
 
     return _write(Path(path), write)
 

@@ -6,7 +6,7 @@ from napari.types import LayerDataTuple
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
-from napari_graphflow.plugin.viewer.session import attend
+from napari_graphflow.plugin.viewer.session import start_session
 
 
 def abdomen_labelled() -> list[LayerDataTuple]:
@@ -26,7 +26,7 @@ def picture() -> list[LayerDataTuple]:
 
 def _open(name: str, *, labelled: bool) -> list[LayerDataTuple]:
     dataset = Dataset.open(sample_dataset(name))
-    attend(napari.current_viewer())
+    start_session(napari.current_viewer())
     cases = dataset.labelled("train") if labelled else dataset.unlabelled("train")
     return _layers(dataset, cases[0])
 

@@ -1,12 +1,12 @@
-"""What goes on in a viewer from the first time on that it uses anything of ours."""
+"""What runs in a viewer from its first use of this plugin on."""
 
 from napari import Viewer
 
-from napari_graphflow.plugin.viewer.autosave import watch
-from napari_graphflow.plugin.viewer.orientation_letters import show_letters
+from napari_graphflow.plugin.viewer.autosave import start_autosave
+from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
 
 
-def attend(viewer: Viewer | None) -> None:
-    """Keep painted masks aside, and show which way the patient lies."""
-    watch(viewer)
-    show_letters(viewer)
+def start_session(viewer: Viewer | None) -> None:
+    """Autosave painted masks, and show the orientation of the patient."""
+    start_autosave(viewer)
+    show_orientation_letters(viewer)

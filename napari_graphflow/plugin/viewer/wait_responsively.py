@@ -1,4 +1,4 @@
-"""Wait for something long while the window goes on: File > Open has to answer with the layers."""
+"""Wait for a long call while the window stays responsive: File > Open has to return the layers."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,7 +22,7 @@ _CLOSE_AFTER_MS = 500
 T = TypeVar("T")
 
 
-def beside(function: Callable[[], T]) -> T:
+def wait_responsively(function: Callable[[], T]) -> T:
     """Call a function that touches neither Qt nor napari on another thread, and wait for it.
 
     The window is drawn, scrolled and painted on meanwhile; only closing it is put off to the end,

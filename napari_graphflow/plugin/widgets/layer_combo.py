@@ -6,9 +6,8 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-)
+from qtpy.QtWidgets import QComboBox
+from superqt.utils import signals_blocked
 
 from napari_graphflow.plugin.widgets.layout import shrinkable
 
@@ -56,20 +55,19 @@ class LayerCombo(QComboBox):
         layers = [layer for layer in reversed(list(self._viewer.layers)) if self._accept(layer)]
         for layer in layers:
             layer.events.name.connect(self._rename)
-        self.blockSignals(True)
-        self.clear()
-        if self._optional or not layers:
-            self.addItem(self._optional if layers else self._empty, None)
-        for layer in layers:
-            self.addItem(layer.name, layer)
-        more = self._more()
-        for title, data in more:
-            self.addItem(title, data)
-        self.setEnabled(bool(layers or more))
-        entries = [self.itemData(index) for index in range(self.count())]
-        if chosen in entries:
-            self.setCurrentIndex(entries.index(chosen))
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            if self._optional or not layers:
+                self.addItem(self._optional if layers else self._empty, None)
+            for layer in layers:
+                self.addItem(layer.name, layer)
+            more = self._more()
+            for title, data in more:
+                self.addItem(title, data)
+            self.setEnabled(bool(layers or more))
+            entries = [self.itemData(index) for index in range(self.count())]
+            if chosen in entries:
+                self.setCurrentIndex(entries.index(chosen))
         self._announce()
 
     def _more(self) -> list[tuple[str, Any]]:

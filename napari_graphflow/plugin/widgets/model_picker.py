@@ -7,6 +7,7 @@ from typing import Literal
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
@@ -89,16 +90,15 @@ class ModelPicker(QWidget):
         """Look again for models; the choice stays."""
         chosen = self.folder()
         self._cards = saved_models(self._prefer)
-        self.combo.blockSignals(True)
-        self.combo.clear()
-        if self._optional or not self._cards:
-            self.combo.addItem(self._optional if self._cards else self._empty, "")
-        for folder, card in self._cards.items():
-            self.combo.addItem(f"{card.name}   {count_text(card.parameters)}", str(folder))
-        if chosen in self._cards:
-            self.combo.setCurrentIndex(self.combo.findData(str(chosen)))
-        self.combo.setEnabled(bool(self._cards))
-        self.combo.blockSignals(False)
+        with signals_blocked(self.combo):
+            self.combo.clear()
+            if self._optional or not self._cards:
+                self.combo.addItem(self._optional if self._cards else self._empty, "")
+            for folder, card in self._cards.items():
+                self.combo.addItem(f"{card.name}   {count_text(card.parameters)}", str(folder))
+            if chosen in self._cards:
+                self.combo.setCurrentIndex(self.combo.findData(str(chosen)))
+            self.combo.setEnabled(bool(self._cards))
         if self.folder() == chosen:
             self._describe()
         else:

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.viewer.session import attend
+from napari_graphflow.plugin.viewer.session import start_session
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.words import Message
 
@@ -59,7 +59,7 @@ class Panel(QScrollArea):
         self.setWidget(body)
         self.status = StatusLine()
         self.background = Background(self)
-        attend(viewer)
+        start_session(viewer)
 
     def sizeHint(self) -> QSize:
         """Ask for the width of the sketches and for the height that all rows need."""

@@ -1,4 +1,4 @@
-"""One inference worker for all widgets, asked at once and answered by a timer."""
+"""One inference worker for all widgets: requests are sent at once, replies come by a timer."""
 
 import atexit
 from collections.abc import Callable
@@ -19,12 +19,12 @@ Reply = dict[str, Any]
 
 @dataclass(eq=False)
 class Request:
-    """What to do with the answers to something that was asked of the worker.
+    """A request to the worker, and what to do with its replies.
 
     Attributes
     ----------
     progress
-        Called with each reply that tells how far it is.
+        Called with each reply that reports progress.
     finish
         Turns the last reply into a result, beside the window.
     done
@@ -43,8 +43,8 @@ class Request:
     number: int = 0
 
 
-class Engine(QObject):
-    """Hands requests to the worker and its answers to whoever asked."""
+class RequestDispatcher(QObject):
+    """Sends requests to the worker and hands its replies to whoever sent them."""
 
     def __init__(self) -> None:
         super().__init__(QCoreApplication.instance())
@@ -62,10 +62,10 @@ class Engine(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Whether a reply is outstanding."""
         return bool(self._requests)
 
-    def ask(self, op: str, request: Request, **fields: Any) -> Request:
+    def send(self, op: str, request: Request, **fields: Any) -> Request:
         """Send a request, with a `Volume` as one of its fields; returns at once."""
         if self._worker is None:
             self._worker = InferenceWorker()
@@ -80,19 +80,19 @@ class Engine(QObject):
             self._worker.cancel(request.number)
 
     def drop(self, request: Request) -> None:
-        """Cancel a request whose asker is gone."""
+        """Cancel a request whose reply nobody needs any more."""
         self.cancel(request)
         self._requests.pop(request.number, None)
 
-    def forget(self) -> None:
-        """Drop all requests; nobody is answered any more."""
+    def drop_all(self) -> None:
+        """Drop all requests."""
         for request in list(self._requests.values()):
             self.drop(request)
         self._timer.stop()
 
     def close(self) -> None:
-        """End the worker; what is outstanding is not answered."""
-        self.forget()
+        """End the worker; outstanding requests are dropped."""
+        self.drop_all()
         if self._worker is not None:
             self._worker.close()
             self._worker = None
@@ -101,11 +101,11 @@ class Engine(QObject):
         for reply in self._worker.poll() if self._worker else ():
             request = self._requests.get(reply["id"])
             if request is not None:
-                self._answer(request, reply)
+                self._handle(request, reply)
         if not self._requests:
             self._timer.stop()
 
-    def _answer(self, request: Request, reply: Reply) -> None:
+    def _handle(self, request: Request, reply: Reply) -> None:
         if reply["event"] == "progress":
             request.progress(reply)
             return
@@ -118,16 +118,16 @@ class Engine(QObject):
             request.failed(UserError(reply["text"], reply.get("hint", "")))
 
 
-_engine: Engine | None = None
+_dispatcher: RequestDispatcher | None = None
 
 
-def engine() -> Engine:
-    """The engine of this process; made at the first call, ended with napari."""
-    global _engine  # noqa: PLW0603 one worker for all windows, however many are opened
-    if _engine is None:
-        _engine = Engine()
-        atexit.register(_engine.close)
+def dispatcher() -> RequestDispatcher:
+    """The dispatcher of this process; made at the first call, ended with napari."""
+    global _dispatcher  # noqa: PLW0603 one worker for all windows, however many are opened
+    if _dispatcher is None:
+        _dispatcher = RequestDispatcher()
+        atexit.register(_dispatcher.close)
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(_engine.close)
-    return _engine
+            application.aboutToQuit.connect(_dispatcher.close)
+    return _dispatcher

@@ -1,4 +1,4 @@
-"""One segmentation: what is sent to the worker, and how its answer gets into layers."""
+"""One segmentation: what is sent to the worker, and how its result gets into layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import KEY, ORDER, geometry, labels_layer
-from napari_graphflow.plugin.worker.requests import Reply, Request, engine
+from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Task:
         return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
 
 
-Found = tuple[Reply, Volume, dict[str, NDArray[Any]]]
+SegmentationResult = tuple[Reply, Volume, dict[str, NDArray[Any]]]
 
 
-def ask(
+def request_segmentation(
     task: Task,
     model: Path,
     device: str,
     *,
     progress: Callable[[Reply], None],
-    done: Callable[[Found], None],
+    done: Callable[[SegmentationResult], None],
     failed: Callable[[Exception], None],
     cancelled: Callable[[], None],
 ) -> Request:
-    """Ask the worker for a mask; returns at once."""
+    """Request a mask from the worker; returns at once."""
     request = Request(
         progress=progress,
         done=done,
@@ -69,7 +69,7 @@ def ask(
         cancelled=cancelled,
         finish=lambda reply: _finish(reply, task),
     )
-    return engine().ask(
+    return dispatcher().send(
         "segment",
         request,
         image=task.sent(),
@@ -92,7 +92,7 @@ def _cut(volume: Volume, slab: slice) -> Volume:
     return replace(volume, array=volume.array[slab], origin=origin)
 
 
-def _finish(reply: Reply, task: Task) -> Found:
+def _finish(reply: Reply, task: Task) -> SegmentationResult:
     """Bring the worker's arrays to the image's grid; runs beside the window."""
     sent, shown = task.sent(), task.volume.oriented(ORDER)
     labels = sent.with_array(reply.pop("labels"))
