@@ -140,7 +140,7 @@ def test_the_window_asks_for_what_it_shows(
     assert config.name == "Mobile U-Net from large"
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
-    assert (widget.config().method, widget.config().network) == ("logits", "enet")
+    assert (widget.config().method.name, widget.config().network) == ("logits", "enet")
 
 
 def test_a_cluster_is_chosen_and_what_it_lacks_is_told(
