@@ -155,6 +155,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
         "error: --method: Input should be 'graph_flow', 'emkd'": [*distil, "--method", "emdk"],
         "error: --batch-size: Input should be greater": [*distil, "--batch-size=-3"],
         "error: --emkd.power: Input should be less": [*distil, "--emkd.power", "90"],
+        "--emkd.* are options of another method than graph_flow": [*distil, "--emkd.power", "2"],
         "error: patch_size has 2 numbers but dims is 3": [*distil, "--patch-size", "3", "4"],
         "error: Unknown option: --bach-size=3. Did you mean --batch-size?": [
             *distil,

@@ -21,10 +21,12 @@ from napari_graphflow.config.methods import (
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Dataset, read_case
+from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.distillation.method import Method, build_method
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.inference.graph_flow_maps import variation_maps
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, import_model, load_model
 from napari_graphflow.training.loop import distill, train
 
@@ -68,6 +70,26 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         for name, value in module.state_dict().items():
             assert torch.equal(value, state[name]), name
         assert all(parameter.grad is None for parameter in model.module.parameters())
+    again = load_method(load_model(JobPaths(tmp_path).model))
+    assert type(again) is type(chosen)
+    assert again.state_dict().keys() == chosen.state_dict().keys()
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, chosen.state_dict()[name]), name
+
+
+def test_a_student_keeps_its_maps_where_teacher_or_method_s_file_are_gone(blobs, teacher, tmp_path):
+    own = Path(shutil.copytree(teacher, tmp_path / "teacher"))
+    list(distill(distillation(blobs, own, steps=1, validate_every=1), tmp_path / "run"))
+    shutil.rmtree(own)
+    student = load_model(JobPaths(tmp_path / "run").model)
+    image = read_case(Dataset.open(blobs).cases[0])
+    assert isinstance(load_method(student), GraphFlow)
+    assert variation_maps(student, image).student.array.max() > 0
+    (student.folder / "method.safetensors").unlink()
+    assert load_method(student) is None
+    notes = " ".join(variation_maps(student, image, load_model(teacher)).notes)
+    assert "not matched" in notes
+    assert load_method(load_model(teacher)) is None
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,7 @@ def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
     teacher = store.create("train", TrainingConfig(dataset=dataset, **options))
     assert run(teacher, 1) == [0], teacher.log.read_text()
     settings: dict[str, Any] = options | {
-        "method": "graph_flow", "teacher": teacher.model,
-        "graph_flow": {"paraphraser_steps": 2},
+        "teacher": teacher.model, "method": {"name": "graph_flow", "paraphraser_steps": 2},
     }  # fmt: skip
     alone, together = (
         store.create("distill", DistillationConfig(dataset=dataset, **settings)) for _ in range(2)

@@ -10,7 +10,13 @@ import pytest
 import torch
 from training_cases import assert_equal_weights, distillation, metrics, training
 
-from napari_graphflow.config.methods import AdversarialOptions, GraphFlowOptions
+from napari_graphflow.config.methods import (
+    AdversarialOptions,
+    AttentionOptions,
+    EMKDOptions,
+    GraphFlowOptions,
+    LogitsOptions,
+)
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case
 from napari_graphflow.dataset.samples import sample_dataset
@@ -90,14 +96,19 @@ def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_pa
 @pytest.mark.parametrize(
     "choice",
     [
-        {"method": "logits"},
-        {"method": "emkd"},
-        {"method": "attention"},
+        {"method": LogitsOptions()},
+        {"method": EMKDOptions()},
+        {"method": AttentionOptions()},
         # Everything that a run may carry: a discriminator, and adapters for unequal taps.
-        {"network": "trans_unet", "width": 8, "adversarial": AdversarialOptions(weight=0.1)},
+        {
+            "network": "trans_unet", "width": 8,
+            "method": GraphFlowOptions(
+                paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1)
+            ),
+        },
     ],
     ids=["logits", "emkd", "attention", "adversarial"],
-)
+)  # fmt: skip
 def test_so_does_one_by_any_other_method(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)
     whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
