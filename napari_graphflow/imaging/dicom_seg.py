@@ -21,7 +21,7 @@ from napari_graphflow import __version__
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import Series, list_series
 from napari_graphflow.imaging.files import Pathlike, existing, kind_of, read_series, speaking
-from napari_graphflow.imaging.formats.voxels import AGAIN, silenced
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
 
@@ -72,7 +72,7 @@ def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
         found = load_highdicom().seg.segread(str(path))
         numbers = [number for number in found.segment_numbers if number]
         if not numbers:
-            raise UserError(f"{path.name} holds no segments.", AGAIN)
+            raise UserError(f"{path.name} holds no segments.", EXPORT_AGAIN)
         groups = _groups(found, numbers)
         masks = [(_volume(array, one), names) for array, one, names in groups]
     if like is None:
@@ -162,7 +162,9 @@ def write_segments(
             ((back, found),) = read_segments(fresh, like)
             wanted = {title: value for value, title in titles.items()}
             if not np.array_equal(back.array, placed) or found != wanted:
-                raise UserError(f"{path.name} was not saved: it gives back another mask.", AGAIN)
+                raise UserError(
+                    f"{path.name} was not saved: it gives back another mask.", EXPORT_AGAIN
+                )
             fresh.replace(path)
 
 
@@ -189,7 +191,7 @@ def _quiet(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # each broken attribute has its own
         said = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
-        raise UserError(f"{name} is no sound DICOM segmentation: {said}.", AGAIN) from None
+        raise UserError(f"{name} is no sound DICOM segmentation: {said}.", EXPORT_AGAIN) from None
 
 
 def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any, dict[str, int]]]:

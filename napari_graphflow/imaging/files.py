@@ -18,7 +18,12 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom import series as dicom
 from napari_graphflow.imaging.formats import load, sniff
 from napari_graphflow.imaging.formats.endings import FORMATS
-from napari_graphflow.imaging.formats.voxels import AGAIN, Geometry, Loaded, looked_at
+from napari_graphflow.imaging.formats.voxels import (
+    EXPORT_AGAIN,
+    Geometry,
+    Loaded,
+    with_value_warnings,
+)
 from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.labels import as_labels, write_class_names
 from napari_graphflow.imaging.volume import Volume
@@ -47,7 +52,7 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     with speaking(path):
         if (kind := kind_of(path)) == "DICOM":
             return _read_dicom(path, series, resample)
-        return _volume(looked_at(load(path, kind)))
+        return _volume(with_value_warnings(load(path, kind)))
 
 
 def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
@@ -59,7 +64,7 @@ def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
         If the series has a problem that resampling does not solve, or resampling is not allowed.
     """
     with speaking(series.files[0]):
-        return _volume(looked_at(dicom.load(series, resampled=resample)))
+        return _volume(with_value_warnings(dicom.load(series, resampled=resample)))
 
 
 def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> None:
@@ -197,7 +202,7 @@ def no_dicom(path: Path) -> UserError:
         what = "only DICOM files that are damaged or not images"
         found = what if dicom.has_dicom(path) else "no DICOM images"
         return UserError(f"The folder {path.name} contains {found}.", "Choose another folder.")
-    return UserError(f"{path.name} is not a DICOM image, or is damaged.", AGAIN)
+    return UserError(f"{path.name} is not a DICOM image, or is damaged.", EXPORT_AGAIN)
 
 
 def _volume(loaded: Loaded) -> Volume:

@@ -90,7 +90,7 @@ def test_nothing_is_overwritten_unasked(call, tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("out.xyz", "cannot be written"),
-        ("out.png", "no place for where"),
+        ("out.png", "cannot store the geometry"),
         ("no/out.mha", "no folder"),
     ],
 )
@@ -145,10 +145,10 @@ PICTURES: dict[str, tuple[tuple[int, ...], str, str] | str] = {
     "rgba.png": ((256, 320), "uint8", ""),
     "la.png": ((256, 320), "uint8", ""),
     "cmyk.jpg": ((256, 320), "uint8", "converted to RGB"),
-    "exif_rotated.jpg": ((256, 320), "uint8", "rotation mark"),
+    "exif_rotated.jpg": ((256, 320), "uint8", "EXIF rotation"),
     "animated.gif": ((4, 256, 320), "uint8", "4 frames are shown as slices"),
     "multipage.tif": ((5, 256, 320), "uint8", "5 pages; they are shown as slices"),
-    "float32_nan.tif": ((256, 320), "float32", "no finite numbers"),
+    "float32_nan.tif": ((256, 320), "float32", "not finite"),
     "truncated.png": "truncated.png is damaged",
     "one_pixel.png": ((1, 1), "uint8", ""),
     "thin_2000x3.png": ((3, 2000), "uint8", ""),
@@ -172,10 +172,10 @@ MASKS: dict[str, tuple[list[int], str] | str] = {
     "empty_label.nii.gz": ([0], ""),
     "float_label.nii.gz": ([0, 1, 2], ""),
     "noncontiguous_label.nii.gz": ([0, 7, 250], ""),
-    "negative_label.nii.gz": "negative values (down to -1)",
+    "negative_label.nii.gz": "negative values, down to -1",
     "extra_class_label.nii.gz": ([0, 1, 9], ""),
     "ignore_255_label.nii.gz": ([0, 1, 2, 255], ""),
-    "onehot_4d_label.nii.gz": ([0, 1, 2], "joined"),
+    "onehot_4d_label.nii.gz": ([0, 1, 2], "one-hot"),
 }
 
 

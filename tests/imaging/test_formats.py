@@ -1,4 +1,4 @@
-"""Files as other programs write them, odd or damaged: the right volume, or one sentence."""
+"""Unusual and damaged files of other programs are read correctly, or refused."""
 
 import gzip
 import subprocess
@@ -28,13 +28,13 @@ def make(dtype: str = "int16") -> Volume:
 
 
 def refused(path: Path, *words: str) -> None:
-    """Reading gives one sentence with these words, and one remedy."""
-    with pytest.raises(UserError) as told:
+    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
+    with pytest.raises(UserError) as caught:
         read_volume(path)
     for word in words:
-        assert word in told.value.text
-    assert told.value.text.endswith(".") and "\n" not in told.value.text
-    assert told.value.remedy.endswith(".")
+        assert word in caught.value.text
+    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
+    assert caught.value.remedy.endswith(".")
 
 
 def _written(tmp_path: Path, ending: str, *, compressed: bool) -> Path:
@@ -50,7 +50,7 @@ KINDS = [(e, c) for e in ENDINGS for c in (True, False) if c or e != ".nii.gz"]
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.97, -1])
 @pytest.mark.parametrize(("ending", "compressed"), KINDS)
-def test_a_file_cut_off_anywhere_is_refused(
+def test_a_truncated_file_is_refused(
     tmp_path: Path, ending: str, compressed: bool, share: float
 ) -> None:
     data = _written(tmp_path, ending, compressed=compressed)
@@ -61,7 +61,7 @@ def test_a_file_cut_off_anywhere_is_refused(
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_an_altered_byte_of_compressed_voxels_is_noticed(
+def test_an_altered_byte_of_compressed_voxels_is_refused(
     tmp_path: Path, ending: str, place: float
 ) -> None:
     data = _written(tmp_path, ending, compressed=True)
@@ -75,7 +75,7 @@ def test_an_altered_byte_of_compressed_voxels_is_noticed(
     refused(tmp_path / f"scan{ending}", "damaged")
 
 
-def test_a_gzip_file_of_several_members_is_read_whole(tmp_path: Path) -> None:
+def test_a_gzip_file_of_several_members_is_read_completely(tmp_path: Path) -> None:
     plain = tmp_path / "scan.nii"
     write_volume(plain, make())
     whole = plain.read_bytes()
@@ -87,7 +87,7 @@ def test_a_gzip_file_of_several_members_is_read_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
-def test_a_header_that_claims_an_absurd_size_is_refused_at_once(
+def test_an_absurd_shape_is_refused_before_memory_is_allocated(
     tmp_path: Path, ending: str, compressed: bool
 ) -> None:
     path = tmp_path / f"scan{ending}"
@@ -102,26 +102,26 @@ def test_a_header_that_claims_an_absurd_size_is_refused_at_once(
     [(".nii", ".nii.gz", ""), (".nii.gz", ".nii", ""), (".nrrd", ".nii", "NRRD"),
      (".mha", ".nrrd", "MetaImage"), (".nii.gz", ".png", "NIfTI"), (".nrrd", "", "")],
 )  # fmt: skip
-def test_the_content_counts_not_the_name(
+def test_the_format_is_read_from_the_content_not_the_suffix(
     tmp_path: Path, stored: str, named: str, kind: str
 ) -> None:
     write_volume(tmp_path / f"a{stored}", make())
     path = (tmp_path / f"a{stored}").rename(tmp_path / f"b{named}")
     volume = read_volume(path)
     same(volume, make())
-    said = (f"The file is named {named} but holds {kind}.",) if kind else ()
-    assert volume.warnings == said
+    warnings = (f"The file is named {named} but holds {kind}.",) if kind else ()
+    assert volume.warnings == warnings
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x1f\x8b", bytes(4096)])
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".dcm", ""])
-def test_what_is_no_image_is_refused(tmp_path: Path, ending: str, content: bytes) -> None:
+def test_a_file_without_an_image_is_refused(tmp_path: Path, ending: str, content: bytes) -> None:
     path = tmp_path / f"file{ending}"
     path.write_bytes(content)
     refused(path, path.name)
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_without_dicom_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "scan.nii.gz", "There is no file")
     refused(tmp_path, "no DICOM")
 
@@ -134,7 +134,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
-def test_voxels_without_size_and_sheared_axes_are_refused(
+def test_zero_spacing_and_sheared_axes_are_refused(
     tmp_path: Path, ending: str, spacing: str | None, directions: str
 ) -> None:
     path = tmp_path / f"scan{ending}"
@@ -145,21 +145,21 @@ def test_voxels_without_size_and_sheared_axes_are_refused(
     path.write_text(
         text.replace("ElementSpacing = 1 1 1", f"ElementSpacing = {spacing or '1 1 1'}")
     )
-    refused(path, "voxel size")
+    refused(path, "voxel spacing")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> None:
+def test_nan_and_infinite_values_cause_a_warning(tmp_path: Path, value: float) -> None:
     volume = make("float32")
     volume.array[0] = value
     write_volume(tmp_path / "scan.nii.gz", volume)
     back = read_volume(tmp_path / "scan.nii.gz")
     same(back, volume)
-    assert back.warnings == ("25.00% of the voxels are no finite numbers (NaN or infinite).",)
+    assert back.warnings == ("25.00% of the voxels are not finite (NaN or infinite).",)
     assert describe(tmp_path / "scan.nii.gz")["range"][1] < 100
 
 
-def test_huge_numbers_are_numbers(tmp_path: Path) -> None:
+def test_large_finite_values_cause_no_warning(tmp_path: Path) -> None:
     volume = make("float32")
     volume.array[:] = 3e38
     volume.array[0] = 0
@@ -167,14 +167,16 @@ def test_huge_numbers_are_numbers(tmp_path: Path) -> None:
     assert read_volume(tmp_path / "scan.nii.gz").warnings == ()
 
 
-def test_a_constant_image_is_told(tmp_path: Path) -> None:
+def test_a_constant_image_causes_a_warning(tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.mha", make().with_array(np.full((4, 5, 6), 7)))
     assert read_volume(tmp_path / "scan.mha").warnings == ("All voxels have the same value, 7.",)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
-def test_big_endian_files(tmp_path: Path, ending: str, compressed: bool) -> None:
+def test_big_endian_files_are_read_in_native_byte_order(
+    tmp_path: Path, ending: str, compressed: bool
+) -> None:
     array = np.random.default_rng(2).integers(0, 60000, (4, 5, 6)).astype(np.uint16)
     path = tmp_path / f"scan{ending}"
     sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
@@ -193,7 +195,7 @@ def test_big_endian_files(tmp_path: Path, ending: str, compressed: bool) -> None
 
 
 @pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
-def test_voxels_that_lie_in_a_missing_file_are_named(tmp_path: Path, ending: str) -> None:
+def test_a_missing_voxel_file_is_named_in_the_error(tmp_path: Path, ending: str) -> None:
     write_volume(tmp_path / f"scan{ending}", make())
     for part in tmp_path.iterdir():
         if part.name != f"scan{ending}":
@@ -203,16 +205,16 @@ def test_voxels_that_lie_in_a_missing_file_are_named(tmp_path: Path, ending: str
 
 @pytest.mark.parametrize("frames", [2, 3, 10])
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
-def test_4d_becomes_channels(tmp_path: Path, ending: str, frames: int) -> None:
+def test_4d_volumes_become_channels(tmp_path: Path, ending: str, frames: int) -> None:
     array = np.random.default_rng(3).integers(0, 99, (frames, 4, 5, 6)).astype(np.int16)
     image = sitk.JoinSeries([itk(make().with_array(one)) for one in array])
     sitk.WriteImage(image, str(tmp_path / f"scan{ending}"))
     volume = read_volume(tmp_path / f"scan{ending}")
     same(volume, make().with_array(np.moveaxis(array, 0, -1), channels=True))
-    assert f"holds {frames} volumes (4D)" in volume.warnings[0]
+    assert f"contains {frames} volumes (4D)" in volume.warnings[0]
 
 
-def test_rare_nrrd_is_left_to_simpleitk(tmp_path: Path) -> None:
+def test_ascii_nrrd_is_read_by_simpleitk(tmp_path: Path) -> None:
     text = (
         "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nspacings: 1 2 3\nencoding: ascii\n\n"
         "1 2 3 4 5 6 7 8\n"
@@ -225,7 +227,7 @@ def test_rare_nrrd_is_left_to_simpleitk(tmp_path: Path) -> None:
     refused(tmp_path / "scan.nrrd")
 
 
-def test_reading_takes_little_more_than_the_array(tmp_path: Path) -> None:
+def test_reading_needs_less_than_one_and_a_half_times_the_array(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 9, (40, 512, 512)).astype(np.int16)
     endings = (".nii", ".nii.gz", ".nrrd")
     for ending in endings:
@@ -239,7 +241,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / vol
 """
     for ending in endings:
         path = str(tmp_path / f"scan{ending}")
-        # Started by another program, a process would begin with that one's peak memory.
+        # A process started directly would inherit the peak memory of this one.
         run = [sys.executable, "-c", code, path]
         shell = "import os, sys; os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); os.wait()"
         done = subprocess.run(
@@ -248,8 +250,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / vol
         assert float(done.stdout) < 1.5, (ending, done.stdout, done.stderr)
 
 
-def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
-    """Whatever happens to a file, nobody sees a traceback."""
+def test_random_damage_is_read_or_refused_without_a_traceback(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     outcomes = {"read": 0, "refused": 0}
     for ending in ENDINGS:
@@ -274,7 +275,7 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
-def test_where_isal_is_missing_zlib_reads_and_checks_the_same(
+def test_zlib_reads_and_checks_the_same_without_isal(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"scan{ending}"
@@ -286,5 +287,5 @@ def test_where_isal_is_missing_zlib_reads_and_checks_the_same(
     np.testing.assert_array_equal(read_volume(path).array, fast)
     np.testing.assert_array_equal(fast, array)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"damaged|cut off"):
+    with pytest.raises(UserError, match=r"damaged|truncated"):
         read_volume(path)

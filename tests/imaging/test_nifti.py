@@ -27,13 +27,13 @@ def make(dtype: str = "int16") -> Volume:
 
 
 def refused(path: Path, *words: str) -> None:
-    """Reading gives one sentence with these words, and one remedy."""
-    with pytest.raises(UserError) as told:
+    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
+    with pytest.raises(UserError) as caught:
         read_volume(path)
     for word in words:
-        assert word in told.value.text
-    assert told.value.text.endswith(".") and "\n" not in told.value.text
-    assert told.value.remedy.endswith(".")
+        assert word in caught.value.text
+    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
+    assert caught.value.remedy.endswith(".")
 
 
 def _nifti(path: Path, array: NDArray[Any], **fields: tuple[str, int, Any]) -> Path:
@@ -48,7 +48,7 @@ def _nifti(path: Path, array: NDArray[Any], **fields: tuple[str, int, Any]) -> P
     return path
 
 
-def test_the_file_beside_is_not_read_instead(tmp_path: Path) -> None:
+def test_a_nii_next_to_a_nii_gz_is_not_read_instead(tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.nii", make())
     other = make()
     write_volume(tmp_path / "scan.nii.gz", other.with_array(other.array + 1))
@@ -57,7 +57,7 @@ def test_the_file_beside_is_not_read_instead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0.0, np.nan, -0.7])
-def test_a_missing_voxel_size_is_told(tmp_path: Path, size: float) -> None:
+def test_a_missing_voxel_spacing_causes_a_warning(tmp_path: Path, size: float) -> None:
     path = _nifti(
         tmp_path / "scan.nii",
         np.ones((4, 5, 6), np.int16),
@@ -69,7 +69,7 @@ def test_a_missing_voxel_size_is_told(tmp_path: Path, size: float) -> None:
         assert volume.spacing == pytest.approx((0.7, 0.6, 0.5))
     else:
         assert volume.spacing == pytest.approx((1, 0.6, 0.5))
-        assert "no voxel size along z" in volume.warnings[0]
+        assert "no voxel spacing along z" in volume.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_a_missing_voxel_size_is_told(tmp_path: Path, size: float) -> None:
     [(1, 0, "uint16"), (0, 5, "uint16"), (1, -1024, "int32"), (0.5, 0, "float32"),
      (2, -1000, "float32"), (1, 0.25, "float32"), (np.nan, 0, "uint16")],
 )  # fmt: skip
-def test_scaled_nifti(tmp_path: Path, slope: float, intercept: float, dtype: str) -> None:
+def test_slope_and_intercept_are_applied(
+    tmp_path: Path, slope: float, intercept: float, dtype: str
+) -> None:
     stored = np.array([[[0, 1], [40000, 65535]], [[5, 6], [7, 8]]], np.uint16)
     path = _nifti(tmp_path / "scan.nii", stored, scale=("<2f", 112, (slope, intercept)))
     volume = read_volume(path)
@@ -91,7 +93,9 @@ def test_scaled_nifti(tmp_path: Path, slope: float, intercept: float, dtype: str
 @pytest.mark.parametrize(
     ("sform_code", "used"), [(1, "sform"), (2, "qform"), (0, ""), (4, "qform")]
 )
-def test_two_positions_that_disagree_are_told(tmp_path: Path, sform_code: int, used: str) -> None:
+def test_qform_and_sform_that_disagree_cause_a_warning(
+    tmp_path: Path, sform_code: int, used: str
+) -> None:
     path = _nifti(
         tmp_path / "scan.nii",
         make().array,
@@ -100,12 +104,12 @@ def test_two_positions_that_disagree_are_told(tmp_path: Path, sform_code: int, u
     )
     volume = read_volume(path)
     same(volume, by_itk(path))
-    expected = "The file gives two positions that disagree by 25 mm (qform and sform); the "
+    expected = "The qform and sform of the header disagree by 25 mm; the "
     assert volume.warnings == ((f"{expected}{used} is used.",) if used else ())
     assert volume.origin[0] == pytest.approx(0 if used == "sform" else -25)
 
 
-def test_no_position_at_all_is_told(tmp_path: Path) -> None:
+def test_a_header_without_qform_and_sform_causes_a_warning(tmp_path: Path) -> None:
     path = _nifti(tmp_path / "scan.nii", make().array, codes=("<2h", 252, (0, 0)))
     volume = read_volume(path)
     same(volume, by_itk(path))
@@ -119,10 +123,10 @@ def test_sheared_axes_are_refused(tmp_path: Path) -> None:
         codes=("<2h", 252, (0, 1)),
         rows=("<12f", 280, (1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)),
     )
-    refused(path, "not at right angles")
+    refused(path, "not orthogonal")
 
 
-def test_nifti_2(tmp_path: Path) -> None:
+def test_nifti_2_is_read(tmp_path: Path) -> None:
     array = make().array
     header = np.zeros((), HEADER_2)
     header["size"], header["magic"], header["datatype"] = 540, b"n+2", 4
@@ -140,7 +144,7 @@ def test_nifti_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".img", ".hdr", ".img.gz"])
-def test_a_pair_of_files_opens_by_either(tmp_path: Path, ending: str) -> None:
+def test_a_pair_is_read_from_either_of_its_files(tmp_path: Path, ending: str) -> None:
     name = "scan.img.gz" if ending.endswith("gz") else "scan.img"
     sitk.WriteImage(itk(make()), str(tmp_path / name))
     same(read_volume(tmp_path / f"scan{ending}"), make())
@@ -149,14 +153,14 @@ def test_a_pair_of_files_opens_by_either(tmp_path: Path, ending: str) -> None:
         refused(tmp_path / "scan.hdr", "missing")
 
 
-def test_5d_is_refused(tmp_path: Path) -> None:
+def test_5d_nifti_is_refused(tmp_path: Path) -> None:
     path = _nifti(
         tmp_path / "scan.nii", np.zeros((4, 6, 10), np.int16), dim=("<6h", 40, (5, 2, 3, 4, 5, 2))
     )
     refused(path, "5 axes (2 x 3 x 4 x 5 x 2)")
 
 
-def test_rgb_nifti(tmp_path: Path) -> None:
+def test_rgb_nifti_is_read_as_channels(tmp_path: Path) -> None:
     array = np.random.default_rng(4).integers(0, 255, (4, 5, 6, 3)).astype(np.uint8)
     path = _nifti(
         tmp_path / "scan.nii",
@@ -169,7 +173,7 @@ def test_rgb_nifti(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array, array)
 
 
-def test_a_header_that_claims_an_absurd_size_is_refused_at_once(tmp_path: Path) -> None:
+def test_an_absurd_nifti_shape_is_refused(tmp_path: Path) -> None:
     array = np.zeros((4, 5, 6), np.int16)
     path = _nifti(tmp_path / "scan.nii", array, dim=("<3h", 42, (30000,) * 3))
     refused(path, "30000 x 30000 x 30000", "TB")
@@ -177,8 +181,8 @@ def test_a_header_that_claims_an_absurd_size_is_refused_at_once(tmp_path: Path) 
     refused(tmp_path / "scan.nii.gz", "30000 x 30000 x 30000", "TB")
 
 
-def test_a_bomb_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
-    """A gzip file may hold a thousand times its size: the free memory decides."""
+def test_a_gzip_bomb_larger_than_memory_is_refused(tmp_path: Path) -> None:
+    """A gzip file may expand to a thousand times its size: the free memory is the limit."""
     array = np.zeros((4, 5, 6), np.int16)
     path = _nifti(tmp_path / "scan.nii", array, dim=("<3h", 42, (30000,) * 3))
     header = path.read_bytes()[:352]
@@ -191,7 +195,7 @@ def test_a_bomb_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_other_byte_order(tmp_path: Path, compressed: bool) -> None:
+def test_big_endian_nifti_is_read(tmp_path: Path, compressed: bool) -> None:
     volume = make("uint16")
     write_volume(tmp_path / "scan.nii", volume)
     fields = np.frombuffer((tmp_path / "scan.nii").read_bytes(), HEADER, 1)[0]

@@ -1,4 +1,4 @@
-"""Pictures: pixels as they are stored, in all the modes in which they are stored."""
+"""Natural 2D images are read with the pixels as stored, in every colour mode."""
 
 import struct
 from pathlib import Path
@@ -14,16 +14,16 @@ from napari_graphflow.imaging.files import read_labels, read_volume
 
 
 def refused(path: Path, *words: str) -> None:
-    """Reading gives one sentence with these words, and one remedy."""
-    with pytest.raises(UserError) as told:
+    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
+    with pytest.raises(UserError) as caught:
         read_volume(path)
     for word in words:
-        assert word in told.value.text
-    assert told.value.text.endswith(".") and "\n" not in told.value.text
-    assert told.value.remedy.endswith(".")
+        assert word in caught.value.text
+    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
+    assert caught.value.remedy.endswith(".")
 
 
-def test_sixteen_bit_colour_is_not_cut_down(tmp_path: Path) -> None:
+def test_16_bit_colour_is_not_cut_to_8_bits(tmp_path: Path) -> None:
     array = np.random.default_rng(5).integers(0, 65535, (7, 9, 3)).astype(np.uint16)
     for ending in (".png", ".tif"):
         sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(tmp_path / f"a{ending}"))
@@ -31,7 +31,7 @@ def test_sixteen_bit_colour_is_not_cut_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".bmp"])
-def test_an_image_with_a_palette_is_in_colour_and_its_mask_is_not(
+def test_a_palette_image_is_read_in_colour_and_a_palette_mask_as_indices(
     tmp_path: Path, ending: str
 ) -> None:
     indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -45,7 +45,7 @@ def test_an_image_with_a_palette_is_in_colour_and_its_mask_is_not(
     np.testing.assert_array_equal(read_labels(tmp_path / f"a{ending}").array, indices)
 
 
-def test_transparency_is_left_out_and_told_of_where_it_matters(tmp_path: Path) -> None:
+def test_transparency_is_ignored_with_a_warning_unless_opaque(tmp_path: Path) -> None:
     array = np.full((4, 5, 4), 200, np.uint8)
     array[..., 3] = 255
     Image.fromarray(array).save(tmp_path / "opaque.png")
@@ -59,7 +59,7 @@ def test_transparency_is_left_out_and_told_of_where_it_matters(tmp_path: Path) -
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".gif", ".bmp"])
-def test_a_picture_cut_off_is_refused(tmp_path: Path, ending: str, share: float) -> None:
+def test_a_truncated_2d_image_is_refused(tmp_path: Path, ending: str, share: float) -> None:
     array = np.random.default_rng(6).integers(0, 255, (64, 64)).astype(np.uint8)
     path = tmp_path / f"a{ending}"
     Image.fromarray(array).save(path)
@@ -68,7 +68,7 @@ def test_a_picture_cut_off_is_refused(tmp_path: Path, ending: str, share: float)
     refused(path, "damaged")
 
 
-def test_imagej_stacks_have_their_voxel_size(tmp_path: Path) -> None:
+def test_an_imagej_stack_has_its_voxel_spacing(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "stack.tif",
         np.arange(60, dtype=np.uint16).reshape(3, 4, 5),
@@ -81,7 +81,7 @@ def test_imagej_stacks_have_their_voxel_size(tmp_path: Path) -> None:
     assert volume.spacing == pytest.approx((2e-3, 0.5e-3, 0.25e-3))
 
 
-def test_channels_that_are_stored_apart_come_last(tmp_path: Path) -> None:
+def test_planar_channels_are_moved_to_the_last_axis(tmp_path: Path) -> None:
     array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", planarconfig="separate")
     volume = read_volume(tmp_path / "a.tif")
@@ -97,20 +97,20 @@ def test_channels_that_are_stored_apart_come_last(tmp_path: Path) -> None:
         ("rgba.png", (256, 320, 3), "uint8", ""),
         ("la.png", (256, 320), "uint8", ""),
         ("cmyk.jpg", (256, 320, 3), "uint8", "converted to RGB"),
-        ("exif_rotated.jpg", (256, 320, 3), "uint8", "rotation mark"),
+        ("exif_rotated.jpg", (256, 320, 3), "uint8", "EXIF rotation"),
         ("animated.gif", (4, 256, 320, 3), "uint8", "4 frames are shown as slices"),
         ("multipage.tif", (5, 256, 320), "uint8", "5 pages; they are shown as slices"),
-        ("float32_nan.tif", (256, 320), "float32", "no finite numbers"),
+        ("float32_nan.tif", (256, 320), "float32", "not finite"),
         ("one_pixel.png", None, "uint8", ""),
         ("thin_2000x3.png", None, "uint8", ""),
         ("Gr*.png", None, "uint8", ""),
         ("odd_size_255x319.png", (255, 319, 3), "uint8", ""),
     ],
 )
-def test_odd_pictures(
+def test_unusual_2d_images_are_read(
     shared_data: Path, name: str, shape: tuple[int, ...] | None, dtype: str, said: str
 ) -> None:
-    # The name with letters of several alphabets may be stored composed or decomposed.
+    # The file name with letters of several alphabets may be stored composed or decomposed.
     (path,) = (shared_data / "bad_input/crafted/2d").glob(name)
     volume = read_volume(path)
     with Image.open(path) as image:
@@ -120,15 +120,15 @@ def test_odd_pictures(
     assert said in " ".join(volume.warnings) and bool(said) == bool(volume.warnings)
 
 
-def test_a_cut_picture(shared_data: Path) -> None:
+def test_a_truncated_png_is_refused(shared_data: Path) -> None:
     refused(shared_data / "bad_input/crafted/2d/truncated.png", "truncated.png is damaged")
 
 
-def test_a_sixteen_bit_picture_is_not_clipped(shared_data: Path) -> None:
+def test_a_16_bit_png_is_not_clipped(shared_data: Path) -> None:
     assert read_volume(shared_data / "bad_input/crafted/2d/gray16.png").array.max() > 255
 
 
-def test_pages_that_run_in_a_circle_do_not_hang(tmp_path: Path) -> None:
+def test_tiff_pages_linked_in_a_circle_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8))
     whole = bytearray((tmp_path / "a.tif").read_bytes())
     (first,) = struct.unpack_from("<I", whole, 4)
@@ -139,7 +139,9 @@ def test_pages_that_run_in_a_circle_do_not_hang(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("pages", "shape"), [(3, (3, 4, 5)), (4, (4, 4, 5))])
-def test_grey_pages_are_no_colours(tmp_path: Path, pages: int, shape: tuple[int, ...]) -> None:
+def test_three_or_four_grey_pages_are_slices_not_channels(
+    tmp_path: Path, pages: int, shape: tuple[int, ...]
+) -> None:
     array = np.arange(20 * pages, dtype=np.uint8).reshape(pages, 4, 5)
     first, *others = [Image.fromarray(page) for page in array]
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
@@ -150,13 +152,13 @@ def test_grey_pages_are_no_colours(tmp_path: Path, pages: int, shape: tuple[int,
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "raw"])
-def test_compressed_tiffs(tmp_path: Path, compression: str) -> None:
+def test_compressed_tiffs_are_read(tmp_path: Path, compression: str) -> None:
     array = np.random.default_rng(0).integers(0, 9, (20, 30, 3)).astype(np.uint8)
     Image.fromarray(array).save(tmp_path / "a.tif", compression=compression)
     np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, array)
 
 
-def test_black_and_white_where_white_is_zero(tmp_path: Path) -> None:
+def test_a_tiff_with_white_as_zero_is_inverted(tmp_path: Path) -> None:
     array = np.eye(20, 30, dtype=bool)
     tifffile.imwrite(tmp_path / "a.tif", ~array, photometric="miniswhite")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, array * np.uint8(255))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.headers import Slice
-from napari_graphflow.imaging.formats.voxels import AGAIN, check_memory, smallest_type
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, smallest_type
 
 
 def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
@@ -116,7 +116,7 @@ def _decoded(one: Slice) -> NDArray[Any]:
 
 
 def _broken(one: Slice) -> UserError:
-    return UserError(f"The pixels of {one.path.name} cannot be decoded.", AGAIN)
+    return UserError(f"The pixels of {one.path.name} cannot be decoded.", EXPORT_AGAIN)
 
 
 def resample(

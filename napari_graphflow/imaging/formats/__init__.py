@@ -14,7 +14,7 @@ from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
 from napari_graphflow.imaging.formats.pictures import read_picture
 from napari_graphflow.imaging.formats.voxels import (
-    AGAIN,
+    EXPORT_AGAIN,
     Geometry,
     Loaded,
     Stored,
@@ -72,7 +72,7 @@ def _read_header(path: Path, kind: str) -> Stored | None:
     try:
         return _HEADERS[kind](path) if kind in _HEADERS else None
     except (ValueError, KeyError, OverflowError):
-        raise UserError(f"The header of {path.name} is damaged.", AGAIN) from None
+        raise UserError(f"The header of {path.name} is damaged.", EXPORT_AGAIN) from None
 
 
 def _misnamed(path: Path, kind: str) -> tuple[str, ...]:

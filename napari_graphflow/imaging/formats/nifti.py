@@ -1,7 +1,7 @@
 """Headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files.
 
-The type, place and scale of the voxels are read here; which of the two transforms counts, and what
-it means, is left to SimpleITK, so that a file opens where every ITK program shows it.
+Type, offset and scale of the voxels are read here. SimpleITK chooses between the two transforms, so
+that a file has the same geometry as in every ITK program.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.voxels import AGAIN, Geometry, Stored, itk_header
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Geometry, Stored, itk_header
 
 _FIELDS = {
     "size": ("i4", 0), "dim": ("8i2", 40), "intent": ("i2", 68), "datatype": ("i2", 70),
@@ -49,18 +49,16 @@ def _record(fields: dict[str, tuple[str, int]], size: int) -> np.dtype[Any]:
     )
 
 
-_NOWHERE = (
-    "The file does not say how the patient lies (qform and sform are both unset), so left and "
-    "right may be swapped."
+_NO_ORIENTATION = (
+    "The header has no orientation (qform and sform are both unset), so left and right may be "
+    "swapped."
 )
 
 
-_INSIDE = "By the header the voxels begin within the header; they are read from behind it."
+_OFFSET_IN_HEADER = "The voxel offset is inside the header; the default offset is used."
 
 
-_NO_ROTATION = (
-    "The rotation in the header (qform) is no rotation, so left and right may be swapped."
-)
+_NO_ROTATION = "The qform of the header is not a valid rotation, so left and right may be swapped."
 
 
 _ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
@@ -73,26 +71,31 @@ HEADER_2 = _record(_FIELDS_2, 540)
 
 
 def is_header(start: bytes) -> bool:
-    """Tell whether a file that starts so is NIfTI or Analyze."""
+    """Whether these are the first bytes of a NIfTI or Analyze file."""
     return _parse(start) is not None
 
 
 def read_header(path: Path) -> Stored:
-    """Read the header of a NIfTI file, of one file or of a pair, compressed or not."""
+    """Read the header of a NIfTI or Analyze file, single or a pair, compressed or not.
+
+    Raises
+    ------
+    UserError
+        If the header is damaged or not supported, or one file of a pair is missing.
+    """
     path = _header_of(path)
     parsed = _parse(peek(path))
     if parsed is None:
-        raise UserError(f"{path.name} is no NIfTI file.", AGAIN)
+        raise UserError(f"{path.name} is not a NIfTI file.", EXPORT_AGAIN)
     header, order = parsed
     if header["datatype"] not in _TYPES:
         raise UserError(
-            f"{path.name} stores its voxels as a type that is not supported "
-            f"(NIfTI type {header['datatype']}).",
+            f"{path.name} has an unsupported voxel type (NIfTI type {header['datatype']}).",
             "Convert it to a common type, such as 16-bit integers or 32-bit floats.",
         )
     sizes, channel_axis = _sizes(path, header)
     data = path if header["magic"][:2] == b"n+" else _voxels_of(path)
-    start, place_warnings = _start(header, data == path)
+    start, start_warnings = _start(header, data == path)
     deflated = is_gzip(data)
     dtype = np.dtype(_TYPES[int(header["datatype"])])
     shape = tuple(reversed(sizes)) + dtype.shape
@@ -111,46 +114,48 @@ def read_header(path: Path) -> Stored:
         channel_axis,
         geometry,
         scale,
-        warnings + place_warnings + scale_warnings,
+        warnings + start_warnings + scale_warnings,
     )
 
 
 def _start(header: Any, one_file: bool) -> tuple[int, tuple[str, ...]]:
-    """Where the voxels begin; in one file they cannot lie within the header."""
+    """Return the offset of the voxels; in a single file they cannot be inside the header."""
     start = max(0, int(header["offset"]))
     if not one_file or start >= header.dtype.itemsize:
         return start, ()
-    behind = 352 if header.dtype.itemsize == HEADER.itemsize else 544
-    # 0 is what programs write that mean the usual place.
-    return behind, (_INSIDE,) if start else ()
+    default = 352 if header.dtype.itemsize == HEADER.itemsize else 544
+    # Programs write 0 for the default offset.
+    return default, (_OFFSET_IN_HEADER,) if start else ()
 
 
 def peek(path: Path, count: int = 1024) -> bytes:
-    """The first bytes of a file, decompressed if it is a gzip file."""
+    """Read the first bytes of a file, decompressed if it is a gzip file."""
     with path.open("rb") as file:
         start = file.read(count)
         if not start.startswith(b"\x1f\x8b"):
             return start
         packed, found = start + file.read(64 * count), b""
         try:
-            # A file may be made of many small streams, one behind the other.
+            # A gzip file may have many small members.
             while len(found) < count and packed.startswith(b"\x1f\x8b"):
                 decoder = zlib.decompressobj(wbits=31)
                 found += decoder.decompress(packed, count - len(found))
                 packed = decoder.unused_data
             return found
         except zlib.error:
-            raise UserError(f"{path.name} is damaged: it cannot be decompressed.", AGAIN) from None
+            raise UserError(
+                f"{path.name} is damaged: it cannot be decompressed.", EXPORT_AGAIN
+            ) from None
 
 
 def is_gzip(path: Path) -> bool:
-    """Tell whether a file is compressed, whatever its name says."""
+    """Whether a file is gzip-compressed, by its first bytes."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def _parse(start: bytes) -> tuple[Any, Literal["<", ">"]] | None:
-    """The fields of a header and its byte order."""
+    """Parse the fields of a header and its byte order."""
     for record, size in ((HEADER, 348), (HEADER_2, 540)):
         for order in _ORDERS:
             if len(start) >= size:
@@ -161,7 +166,7 @@ def _parse(start: bytes) -> tuple[Any, Literal["<", ">"]] | None:
 
 
 def _header_of(path: Path) -> Path:
-    """The header of a pair, whichever of its two files was chosen."""
+    """Return the header of a pair, for either of its files."""
     name = path.name.lower()
     if not name.endswith((".img", ".img.gz")):
         return path
@@ -179,48 +184,50 @@ def _partner(path: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
         if (found := path.with_name(stem + suffix)).is_file():
             return found
     raise UserError(
-        f"{path.name} is one of a pair of files, and {stem}{suffixes[0]} is missing.",
-        "Put both files into one folder.",
+        f"{path.name} is one file of a pair, and {stem}{suffixes[0]} is missing.",
+        "Put both files into the same folder.",
     )
 
 
 def _sizes(path: Path, header: Any) -> tuple[tuple[int, ...], int | None]:
-    """Sizes, fastest axis first, and which axis of the reversed sizes is none of space."""
+    """Return the sizes, fastest axis first, and the non-spatial axis of the reversed sizes."""
     count = int(header["dim"][0])
     sizes = [int(size) for size in header["dim"][1 : count + 1]]
     if count < 2 or min(sizes) < 1:
-        raise UserError(f"{path.name} announces no image of two or three axes.", AGAIN)
+        raise UserError(
+            f"The header of {path.name} does not describe a 2D or 3D image.", EXPORT_AGAIN
+        )
     extra = [size for size in sizes[3:] if size > 1]
     if len(extra) > 1:
         raise UserError(
-            f"{path.name} has {count} axes ({' x '.join(map(str, sizes))}), too many to be shown.",
-            "Export one volume of it.",
+            f"{path.name} has {count} axes ({' x '.join(map(str, sizes))}), too many to be read.",
+            "Export a single volume.",
         )
     if not extra:
         return tuple(sizes[:3]), None
-    # SimpleITK writes pictures of several channels so; a vector image of one slice is the same.
+    # SimpleITK writes 2D images with channels like this; a one-slice vector image looks the same.
     space = sizes[:2] if count == 5 and sizes[2] == 1 else sizes[:3]
     return (*space, *extra), 0
 
 
 def _geometry(path: Path, header: Any, ndim: int) -> tuple[Geometry, tuple[str, ...]]:
     patched, warnings = _plain(header, ndim)
-    warnings += _without_damage(patched, path)
+    warnings += _drop_damaged_transform(patched, path)
     with tempfile.TemporaryDirectory() as folder:
-        # SimpleITK itself, asked for a.nii.gz, would read the voxels of an a.nii beside it.
+        # Asked for a.nii.gz, SimpleITK would read the voxels of an a.nii in the same folder.
         copy = Path(folder) / "header.nii"
         copy.write_bytes(patched.tobytes() + bytes(4))
         geometry = itk_header(copy, "NiftiImageIO", path.name)[2]
     return geometry, warnings + _conflict(patched, geometry)
 
 
-def _without_damage(header: Any, path: Path) -> tuple[str, ...]:
-    """Leave out a transform that is not made of numbers, of which SimpleITK would make something.
+def _drop_damaged_transform(header: Any, path: Path) -> tuple[str, ...]:
+    """Ignore a transform with NaN or infinite values, which SimpleITK would still use.
 
     Raises
     ------
     UserError
-        If there is no other.
+        If there is no other transform.
     """
     sound = {
         "sform": bool(np.isfinite(header["rows"]).all()),
@@ -231,13 +238,16 @@ def _without_damage(header: Any, path: Path) -> tuple[str, ...]:
     if not damaged:
         return ()
     if damaged == given:
-        raise UserError(f"The header of {path.name} is damaged: its position is no number.", AGAIN)
+        raise UserError(
+            f"The header of {path.name} is damaged: its affine is not finite.", EXPORT_AGAIN
+        )
     header[damaged[0]] = 0
-    return (f"The {damaged[0]} of the header is damaged; the other position is used.",)
+    other = next(name for name in given if name not in damaged)
+    return (f"The {damaged[0]} of the header is damaged; the {other} is used.",)
 
 
 def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
-    """The same geometry in a NIfTI-1 header of a scalar image."""
+    """Return the same geometry as the NIfTI-1 header of a scalar image."""
     plain = np.zeros((), HEADER)
     for name in ("units", "qform", "sform", "quaternion", "shift", "rows"):
         plain[name] = header[name] if _is_nifti(header) else 0
@@ -249,26 +259,26 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
     plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
     if plain["sform"] > 0 and plain["qform"] <= 0:
         return plain, ()
-    turned: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     if plain["sform"] <= 0 < plain["qform"]:
         length = float(np.square(plain["quaternion"], dtype=float).sum())
-        turned = (_NO_ROTATION,) if length > 1.01 else ()
+        warnings = (_NO_ROTATION,) if length > 1.01 else ()
     axes = ["xyz"[i] for i in np.flatnonzero(missing) if header["dim"][i + 1] > 1]
-    said = (
-        f"The header gives no voxel size along {' and '.join(axes)}; 1 mm is assumed, so distances "
-        "and volumes are not to be trusted."
+    warning = (
+        f"The header has no voxel spacing along {' and '.join(axes)}; 1 mm is assumed, so "
+        "distances and volumes may be wrong."
     )
-    return plain, (*turned, said) if axes else turned
+    return plain, (*warnings, warning) if axes else warnings
 
 
 def _is_nifti(header: Any) -> bool:
-    """Whether a header is more than one of Analyze 7.5, which has no transforms."""
+    """Whether a header is NIfTI, not Analyze 7.5, which has no transforms."""
     return bool(header["magic"][:2] in (b"n+", b"ni"))
 
 
 def _conflict(header: Any, geometry: Geometry) -> tuple[str, ...]:
     if header["qform"] <= 0 and header["sform"] <= 0:
-        return (_NOWHERE,)
+        return (_NO_ORIENTATION,)
     if header["qform"] <= 0 or header["sform"] <= 0 or header["dim"][0] < 3:
         return ()
     ends = np.array(np.meshgrid(*([0.0, size - 1.0] for size in header["dim"][1:4]))).reshape(3, -1)
@@ -283,15 +293,15 @@ def _conflict(header: Any, geometry: Geometry) -> tuple[str, ...]:
     matrix = np.array(geometry.direction).reshape(3, 3) * geometry.spacing
     used = np.diag([-1, -1, 1]) @ np.column_stack([matrix, geometry.origin]) @ ends
     errors = {name: np.abs(place - used).max() for name, place in places.items()}
-    said = (
-        f"The file gives two positions that disagree by {apart:.3g} mm (qform and sform); the "
+    warning = (
+        f"The qform and sform of the header disagree by {apart:.3g} mm; the "
         f"{min(errors, key=lambda name: errors[name])} is used."
     )
-    return (said,)
+    return (warning,)
 
 
 def _qform(header: Any) -> Any:
-    """The qform as a 3 x 4 matrix, RAS (NIfTI-1 standard, method 2)."""
+    """Return the qform as a 3 x 4 matrix, RAS (NIfTI-1 standard, method 2)."""
     b, c, d = (float(part) for part in header["quaternion"])
     a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
     rotation = np.array([
@@ -308,5 +318,7 @@ def _scale(header: Any, dtype: np.dtype[Any]) -> tuple[tuple[float, float], tupl
     if slope == 0 or dtype.shape or not _is_nifti(header):
         return (1.0, 0.0), ()
     if not (np.isfinite(slope) and np.isfinite(intercept)):
-        return (1.0, 0.0), ("The header's scale is not a number; the values are shown as stored.",)
+        return (1.0, 0.0), (
+            "The intensity scale of the header is not a number; the values are shown as stored.",
+        )
     return (slope, intercept), ()

@@ -1,7 +1,7 @@
-"""Headers of NRRD and MetaImage files: text that says where the voxels lie, and how.
+"""Read the text headers of NRRD and MetaImage files.
 
-Geometry is SimpleITK's. A header with something rarer than one plain or compressed block of
-voxels gives None: SimpleITK then reads the whole file.
+The geometry is SimpleITK's. A header that describes anything other than a single raw or compressed
+block of voxels returns None: SimpleITK then reads the whole file.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.voxels import AGAIN, Stored, itk_header
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Stored, itk_header
 
 _NRRD_TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -35,7 +35,7 @@ _META_TYPES = {
 }  # fmt: skip
 
 
-_META_PLACES = (
+_META_GEOMETRY = (
     "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
     "ElementSpacing", "ElementSize",
 )  # fmt: skip
@@ -47,19 +47,18 @@ _IN_SPACE = ("domain", "space", "???", "none")
 _IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 
 
-_LONGEST = 1 << 20
+_MAX_HEADER = 1 << 20
 
 
-_NO_SIZE = (
-    "The header gives no voxel size; 1 mm is assumed, so distances and volumes are not to be "
-    "trusted."
+_NO_SPACING = (
+    "The header has no voxel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
 
 
 def read_nrrd(path: Path) -> Stored | None:
-    """Read the header of an NRRD or NHDR file."""
+    """Read the header of an NRRD or NHDR file; None if SimpleITK has to read the file."""
     start = _start(path)
-    # An attached header ends with an empty line, a detached one may end with the file.
+    # An attached header ends with an empty line, a detached one may end at the end of the file.
     end = re.search(rb"\r?\n\r?\n", start)
     text = start[: end.start() if end else None].decode("utf-8", "replace")
     found = re.findall(r"^([^#:\n]+): *([^\r\n]*)", text, re.MULTILINE)
@@ -78,37 +77,43 @@ def read_nrrd(path: Path) -> Stored | None:
         deflated=encoding != "raw",
         dtype=(">" if fields.get("endian", "").lower() == "big" else "<") + kind,
         sizes=tuple(int(size) for size in fields["sizes"].split()),
-        said=_told_by_nrrd(fields),
+        warnings=_nrrd_warnings(fields),
     )
 
 
-def _told_by_nrrd(fields: dict[str, str]) -> tuple[str, ...]:
-    said = []
+def _nrrd_warnings(fields: dict[str, str]) -> tuple[str, ...]:
+    warnings = []
     if "spacedirections" not in fields:
         sizes = fields.get("spacings", "").split()
         kinds = fields.get("kinds", "").split() or ["domain"] * len(sizes)
         in_space = [size for size, kind in zip(sizes, kinds, strict=False) if kind in _IN_SPACE]
         if not in_space or not all(math.isfinite(float(size)) for size in in_space):
-            said.append(_NO_SIZE)
+            warnings.append(_NO_SPACING)
     units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))) - {"", "mm", "none", "???"}
     if units:
-        said.append(f"The header gives lengths in {', '.join(sorted(units))}; mm are assumed.")
-    return tuple(said)
+        warnings.append(f"The header states lengths in {', '.join(sorted(units))}; mm is assumed.")
+    return tuple(warnings)
 
 
 def read_metaimage(path: Path) -> Stored | None:
-    """Read the header of an MHA or MHD file."""
+    """Read the header of an MHA or MHD file; None if SimpleITK has to read the file.
+
+    Raises
+    ------
+    UserError
+        If the header is damaged, or the file of its voxels is missing.
+    """
     start = _start(path)
     end = re.search(rb"^ElementDataFile\s*=[^\n]*\n?", start, re.MULTILINE)
     if end is None:
-        raise UserError(f"{path.name} is no complete MetaImage header.", AGAIN)
+        raise UserError(f"The MetaImage header of {path.name} is incomplete.", EXPORT_AGAIN)
     lines = start[: end.end()].decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in lines)}
     kind = _META_TYPES.get(fields["ElementType"], "")
-    numbers = " ".join(fields.get(name, "") for name in _META_PLACES).lower().split()
+    numbers = " ".join(fields.get(name, "") for name in _META_GEOMETRY).lower().split()
     if not kind or not {"nan", "-nan", "inf", "-inf"}.isdisjoint(numbers):
-        # SimpleITK would take bytes for a kind that it does not know, and 0 for no number.
-        raise UserError(f"The header of {path.name} is damaged.", AGAIN)
+        # SimpleITK would read an unknown type as bytes, and NaN as 0.
+        raise UserError(f"The header of {path.name} is damaged.", EXPORT_AGAIN)
     if not _true(fields.get("BinaryData", "True")):
         return None
     big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", ""))
@@ -124,13 +129,13 @@ def read_metaimage(path: Path) -> Stored | None:
         deflated=_true(fields.get("CompressedData", "")),
         dtype=(">" if _true(big) else "<") + kind,
         sizes=(channels, *sizes) if channels > 1 else sizes,
-        said=() if {"ElementSpacing", "ElementSize"} & set(fields) else (_NO_SIZE,),
+        warnings=() if {"ElementSpacing", "ElementSize"} & set(fields) else (_NO_SPACING,),
     )
 
 
 def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_LONGEST)
+        return file.read(_MAX_HEADER)
 
 
 def _true(text: str) -> bool:
@@ -147,16 +152,16 @@ def _stored(
     deflated: bool,
     dtype: str,
     sizes: tuple[int, ...],
-    said: tuple[str, ...],
+    warnings: tuple[str, ...],
 ) -> Stored | None:
-    """Compare the sizes (fastest axis first) with SimpleITK's understanding of the header."""
+    """Compare the sizes (fastest axis first) with those that SimpleITK reads from the header."""
     if data_name.upper().startswith("LIST") or "%" in data_name:
         return None
     data = path.parent / data_name if data_name else path
     if not data.is_file():
         raise UserError(
-            f"The voxels of {path.name} lie in another file, {data_name}, which is missing.",
-            "Put both files into one folder.",
+            f"The voxels of {path.name} are in another file, {data_name}, which is missing.",
+            "Put both files into the same folder.",
         )
     size, components, geometry = itk_header(path, _IO[label], path.name)
     if sizes == size and components == 1 and len(size) <= 4:
@@ -168,10 +173,19 @@ def _stored(
     kind: np.dtype[Any] = np.dtype(dtype)
     start = 0 if data_name else offset
     if skip < 0:
-        # By the rules of both formats the voxels are then the last bytes of the file.
+        # In both formats this means that the voxels are the last bytes of the file.
         start = max(0, data.stat().st_size - math.prod(sizes) * kind.itemsize)
     else:
         start += skip
     return Stored(
-        label, data, start, 0, deflated, kind, sizes[::-1], channel_axis, geometry, warnings=said
+        label,
+        data,
+        start,
+        0,
+        deflated,
+        kind,
+        sizes[::-1],
+        channel_axis,
+        geometry,
+        warnings=warnings,
     )

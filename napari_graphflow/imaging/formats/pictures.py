@@ -1,8 +1,8 @@
-"""Pictures: PNG, JPEG, GIF, BMP, WebP by Pillow, TIFF by tifffile.
+"""Natural 2D images: PNG, JPEG, GIF, BMP and WebP by Pillow, TIFF by tifffile.
 
-Pixels are taken as they are stored. A rotation mark (EXIF) is told but not obeyed, so that an
-image and its mask are treated alike; a resolution in dots per inch says how large to print, not
-how large the pixels are, and is ignored.
+Pixels are read as stored. An EXIF rotation causes a warning but is not applied, so that an image
+and its mask stay aligned. A resolution in dots per inch is a print size, not a pixel size, and is
+ignored.
 """
 
 import struct
@@ -19,7 +19,7 @@ from PIL import Image
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.voxels import (
-    AGAIN,
+    EXPORT_AGAIN,
     Loaded,
     check_memory,
     pixel_grid,
@@ -29,25 +29,30 @@ from napari_graphflow.imaging.formats.voxels import (
 _EXIF_ORIENTATION = 274
 
 
-#: CMYK, YCbCr, CIELab, ICCLab, ITULab; JPEG gives red, green and blue by itself.
+#: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.
 _OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
 
 
 _GREY_AND_ALPHA = 4
 
 
-_TRANSPARENCY = "The picture is partly transparent; its transparency is left out."
+_TRANSPARENCY = "The image is partly transparent; its alpha channel is ignored."
 
 
 def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
-    """Read a picture; the frames of an animation and the pages of a TIFF become slices.
+    """Read a 2D image; the frames of an animation and the pages of a TIFF become slices.
 
     Parameters
     ----------
     path, kind
-        The file, and what its first bytes say it is.
+        The file, and its format by content.
     indices
-        Give the indices of a palette rather than its colours: the labels of a mask.
+        Return the palette indices rather than the colours, as for a mask.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, too large or not supported.
     """
     reader = _read_tiff if kind == "TIFF" else _read_pillow
     try:
@@ -55,53 +60,55 @@ def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     except (UserError, MemoryError, PermissionError):
         raise
     except Image.DecompressionBombError:
-        raise UserError(f"{path.name} announces more pixels than can be shown.", AGAIN) from None
-    except Exception:  # each codec has its own way to say so
-        raise UserError(f"{path.name} is damaged: it is cut off or altered.", AGAIN) from None
+        raise UserError(f"{path.name} has more pixels than are supported.", EXPORT_AGAIN) from None
+    except Exception:  # each codec raises its own errors
+        raise UserError(
+            f"{path.name} is damaged: it is truncated or altered.", EXPORT_AGAIN
+        ) from None
 
 
 def _read_pillow(path: Path, indices: bool) -> Loaded:
     with warnings.catch_warnings():
-        # Pillow warns of large pictures; memory is checked here.
+        # Pillow warns of large images; the memory is checked below.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(path)
     with image:
         frames = getattr(image, "n_frames", 1)
         shape = (frames, image.height, image.width)
         check_memory(path.name, shape, frames * image.height * image.width * 4)
-        said = []
+        notes = []
         if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            said.append(
-                "The picture carries a rotation mark (EXIF), which is ignored: it is shown as "
-                "stored, like its mask."
+            notes.append(
+                "The image has an EXIF rotation, which is not applied, so that it stays aligned "
+                "with its mask."
             )
         if frames > 1:
-            said.append(f"The picture is animated; its {frames} frames are shown as slices.")
+            notes.append(f"The image is animated; its {frames} frames are shown as slices.")
         pages = []
         for index in range(frames):
             image.seek(index)
-            pages.append(_page(path, image, indices, said))
+            pages.append(_page(path, image, indices, notes))
     array = pages[0] if frames == 1 else _stack(pages)
     channels = array.ndim - (frames > 1) == 3
     grid = pixel_grid((1.0,) * (array.ndim - channels))
-    return Loaded(array, grid, channels, tuple(dict.fromkeys(said)))
+    return Loaded(array, grid, channels, tuple(dict.fromkeys(notes)))
 
 
 def _stack(pages: list[NDArray[Any]]) -> NDArray[Any]:
-    """Frames as slices; Pillow gives all but the first in colour, whether they are grey or not."""
+    """Stack frames as slices; Pillow returns all but the first in colour, even grey ones."""
     colour = np.stack([page if page.ndim == 3 else np.stack([page] * 3, -1) for page in pages])
     grey = (colour == colour[..., :1]).all()
     return np.ascontiguousarray(colour[..., 0]) if grey else colour
 
 
-def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDArray[Any]:
+def _page(path: Path, image: Image.Image, indices: bool, notes: list[str]) -> NDArray[Any]:
     if deep := _deep_png(path):
         if deep == _GREY_AND_ALPHA:
             raise UserError(
-                f"{path.name} is grey with 16 bits and transparency, which cannot be read in full.",
+                f"{path.name} is 16-bit grey with an alpha channel, which is not supported.",
                 "Save it without transparency.",
             )
-        return _without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), said)
+        return _without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), notes)
     image.load()
     mode = image.mode
     if mode in ("P", "PA"):
@@ -113,50 +120,49 @@ def _page(path: Path, image: Image.Image, indices: bool, said: list[str]) -> NDA
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if mode in ("LA", "La", "RGBA", "RGBa"):
         plain = "LA" if mode.startswith("L") else "RGBA"
-        return _without_alpha(np.array(image.convert(plain)), said)
-    said.append(f"The picture is stored as {mode} and was converted to RGB.")
+        return _without_alpha(np.array(image.convert(plain)), notes)
+    notes.append(f"The image is stored as {mode} and was converted to RGB.")
     return np.array(image.convert("RGB"))
 
 
 def _deep_png(path: Path) -> int:
-    """The kind of colours of a 16-bit PNG of several channels, which Pillow would cut to 8 bits."""
+    """Return the colour type of a 16-bit PNG with channels, which Pillow would cut to 8 bits."""
     with path.open("rb") as file:
         start = file.read(26)
     deep = start.startswith(b"\x89PNG") and start[24] == 16 and start[25] in (2, 4, 6)
     return start[25] if deep else 0
 
 
-def _without_alpha(array: NDArray[Any], said: list[str]) -> NDArray[Any]:
+def _without_alpha(array: NDArray[Any], notes: list[str]) -> NDArray[Any]:
     if array.shape[-1] not in (2, 4):
         return array
     alpha = array[..., -1]
     if alpha.size and alpha.min() != alpha.max():
-        said.append(_TRANSPARENCY)
+        notes.append(_TRANSPARENCY)
     return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 2 else array[..., :3])
 
 
 def _read_tiff(path: Path, indices: bool) -> Loaded:
-    said: list[str] = []
-    _check_chain(path)
+    notes: list[str] = []
+    _check_page_links(path)
     with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         page = series.keyframe
         check_memory(path.name, series.shape, series.size * series.dtype.itemsize)
         if len(tiff.series) > 1:
-            said.append(
-                f"The file holds {len(tiff.series)} sets of pages of different kinds; the first "
-                "is shown."
+            notes.append(
+                f"The file contains {len(tiff.series)} series of pages; the first is shown."
             )
         try:
             array, axes = series.asarray(), series.axes
         except (ValueError, ImportError):
             if len(series.pages) > 1:
                 raise
-            # A compression that tifffile knows only with imagecodecs, and SimpleITK by itself.
+            # tifffile needs imagecodecs for this compression, SimpleITK does not.
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
             axes = "YXS" if array.ndim == 3 else "YX"
         if page.photometric in _OTHER_COLOURS and page.compression not in _JPEG:
-            array, axes = _converted(path, said), "YXS"
+            array, axes = _converted(path, notes), "YXS"
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
             array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
         array, axes = _channels_last(path, array, axes)
@@ -168,48 +174,48 @@ def _read_tiff(path: Path, indices: bool) -> Loaded:
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if axes.endswith("S") and page.extrasamples and array.shape[-1] in (2, 4):
-        array = _without_alpha(array, said)
+        array = _without_alpha(array, notes)
     channels = array.ndim == len(axes) and axes.endswith("S")
     if len(axes) - axes.endswith("S") == 3:
-        said.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
-    return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(said))
+        notes.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
+    return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(notes))
 
 
-def _converted(path: Path, said: list[str]) -> NDArray[Any]:
-    """Colours that are not red, green and blue, by Pillow."""
+def _converted(path: Path, notes: list[str]) -> NDArray[Any]:
+    """Convert a colour space other than RGB with Pillow."""
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1 or image.mode not in ("CMYK", "YCbCr", "RGB"):
             raise UserError(
-                f"{path.name} is stored in colours that cannot be shown ({image.mode}).",
+                f"{path.name} has a colour space that is not supported ({image.mode}).",
                 "Save it as RGB.",
             )
         if image.mode != "RGB":
-            said.append(f"The picture is stored as {image.mode} and was converted to RGB.")
+            notes.append(f"The image is stored as {image.mode} and was converted to RGB.")
         return np.array(image.convert("RGB"))
 
 
-def _check_chain(path: Path) -> None:
-    """Refuse a chain of pages that runs in a circle or out of the file, on which a reader hangs."""
+def _check_page_links(path: Path) -> None:
+    """Refuse pages that are linked in a circle or out of the file, where a reader would hang."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
         order = "<" if start[:2] == b"II" else ">"
         big = start[2:4] in (b"+\0", b"\0+")
         count, entry, link = ("Q", 20, "Q") if big else ("H", 12, "I")
-        (place,) = struct.unpack_from(order + link, start, 8 if big else 4)
+        (offset,) = struct.unpack_from(order + link, start, 8 if big else 4)
         seen = set()
-        while place:
-            if place in seen or place >= size:
-                raise ValueError("the pages run in a circle")
-            seen.add(place)
-            file.seek(place)
+        while offset:
+            if offset in seen or offset >= size:
+                raise ValueError("the pages are linked in a circle")
+            seen.add(offset)
+            file.seek(offset)
             (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
             file.seek(entries * entry, 1)
-            (place,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
+            (offset,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
 
 
 def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
-    """Bring axes as tifffile names them to (Z)YX(S); drop those of length one."""
+    """Reorder axes as named by tifffile to (Z)YX(S); drop those of length one."""
     kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
     array = array.reshape([array.shape[i] for i in kept])
     axes = "".join("S" if axes[i] == "C" and "S" not in axes else axes[i] for i in kept)
@@ -219,14 +225,14 @@ def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[
     spatial = axes.removesuffix("S")
     if len(spatial) > 3 or not spatial.endswith("YX") or axes.count("S") > 1:
         raise UserError(
-            f"{path.name} has more axes than can be shown ({' x '.join(map(str, array.shape))}).",
-            "Export one stack of it.",
+            f"{path.name} has too many axes ({' x '.join(map(str, array.shape))}).",
+            "Export a single stack.",
         )
     return array, axes
 
 
 def _tiff_spacing(tiff: tifffile.TiffFile, page: Any, ndim: int) -> tuple[float, ...]:
-    """Pixel size in mm where a scientific program stored one (centimetres, or ImageJ's unit)."""
+    """Return the pixel size in mm, if stored in centimetres or in the unit of ImageJ, else 1."""
     extra = tiff.imagej_metadata or {}
     unit = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00B5m": 1e-3}.get(
         str(extra.get("unit", ""))
@@ -250,7 +256,7 @@ def _per_pixel(resolution: tuple[int, int]) -> float:
 
 
 def write_picture(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) -> None:
-    """Write pixels (y, x), (pages, y, x) or (..., 3) without loss as PNG or TIFF."""
+    """Write pixels (y, x), (pages, y, x) or (..., 3) losslessly as PNG or TIFF."""
     if path.suffix.lower() == ".png":
         Image.fromarray(array).save(path)
         return

@@ -1,4 +1,4 @@
-"""Voxels from a file: read once, checked to their end, straight into one array."""
+"""Read the voxels of a file into one array, and check the stream to its end."""
 
 import logging
 import math
@@ -21,28 +21,28 @@ INFLATER: Any = zlib
 
 
 with suppress(ImportError):
-    # Intel's decoder, three times as fast; not built for every machine.
+    # Intel's decoder, about three times as fast; not available for every platform.
     from isal import isal_zlib as INFLATER  # noqa: N812
 
 
-# ITK would print on the console, without a word of ours, what is told as a warning of the volume.
+# ITK prints its warnings to the console; ours are attached to the volume.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
-AGAIN = "Copy or export the file again."
+EXPORT_AGAIN = "Copy or export the file again."
 
 
-#: Small enough for a block and what comes out of it to stay in the processor's cache.
+#: Block size in bytes; a block and its decompressed data fit into the CPU cache.
 _BLOCK = 1 << 16
 
 
-#: Deflate cannot make anything smaller than this.
-_LARGEST_RATIO = 1032
+#: Largest compression ratio of deflate.
+_MAX_RATIO = 1032
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a grid lies, as SimpleITK tells it: x first, mm, LPS."""
+    """Voxel spacing, origin and direction as in SimpleITK: x first, mm, LPS."""
 
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
@@ -51,7 +51,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An array, spatial axes first in the order z, y, x, channels last, and where it lies."""
+    """An array, spatial axes first in the order z, y, x, channels last, and its geometry."""
 
     array: NDArray[Any]
     geometry: Geometry
@@ -61,26 +61,26 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a header says about the voxels that follow it.
+    """How the voxels are stored, from the header.
 
     Attributes
     ----------
     path
-        The file that holds the voxels.
+        The file with the voxels.
     start
-        Where their stream begins in the file.
+        Byte offset of the voxel stream in the file.
     skip
-        Bytes of that stream, after decompression, before the first voxel.
+        Bytes of the decompressed stream before the first voxel.
     deflated
         Whether the stream is compressed (gzip or zlib).
     dtype
-        Stored type, with its byte order.
+        Stored type with byte order.
     shape
-        As stored, slowest axis first.
+        Stored shape, slowest axis first.
     channel_axis
-        The axis of `shape` that is none of space.
+        The axis of `shape` that is not spatial.
     scale
-        Slope and intercept from stored to true values.
+        Slope and intercept applied to the stored values.
     """
 
     format: str
@@ -98,7 +98,7 @@ class Stored:
 
 @contextmanager
 def silenced(name: str) -> Iterator[None]:
-    """Keep a library from logging what we say in a sentence."""
+    """Disable the logger of a library whose errors are reported as a `UserError`."""
     logger = logging.getLogger(name)
     before, logger.disabled = logger.disabled, True
     try:
@@ -108,14 +108,19 @@ def silenced(name: str) -> Iterator[None]:
 
 
 def itk_header(path: Path, io: str, name: str) -> tuple[tuple[int, ...], int, Geometry]:
-    """Ask SimpleITK for size (x first), number of components and geometry of a file.
+    """Read size (x first), number of components and geometry of a file with SimpleITK.
 
     Parameters
     ----------
     path, io
-        The file, and SimpleITK's name of its format.
+        The file, and the name of SimpleITK's reader.
     name
-        What to call the file in a sentence.
+        File name for messages.
+
+    Raises
+    ------
+    UserError
+        If the header does not describe a valid grid.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -129,15 +134,15 @@ def itk_header(path: Path, io: str, name: str) -> tuple[tuple[int, ...], int, Ge
         sound = False
     if not sound:
         raise UserError(
-            f"The header of {name} describes no valid image: sizes, voxel size or axes are "
-            "missing, zero or not at right angles.",
-            "Resample the image to a box, or export it again.",
+            f"The header of {name} is not valid: the shape, voxel spacing or direction is missing, "
+            "zero or not orthogonal.",
+            "Resample the image to a rectangular grid, or export it again.",
         )
     return reader.GetSize(), reader.GetNumberOfComponents(), geometry
 
 
 def _is_sound(geometry: Geometry) -> bool:
-    """Whether voxels have a size, and axes are at right angles to the rounding of a header."""
+    """Whether the spacing is positive and the axes are orthogonal, up to rounding."""
     count = len(geometry.spacing)
     axes = np.array(geometry.direction).reshape(count, count)
     numbers = np.array([*geometry.spacing, *geometry.origin])
@@ -149,13 +154,13 @@ def _is_sound(geometry: Geometry) -> bool:
 
 
 def pixel_grid(spacing: Sequence[float]) -> Geometry:
-    """The geometry of a picture, which lies nowhere; `spacing` in the order of the array's axes."""
+    """Return an identity geometry; `spacing` is in the order of the array's axes."""
     count = len(spacing)
     return Geometry(tuple(spacing[::-1]), (0.0,) * count, tuple(np.eye(count).ravel().tolist()))
 
 
 def spatial(geometry: Geometry) -> Geometry:
-    """Leave out the fourth axis, which is time or another count."""
+    """Drop the fourth axis, such as time."""
     if len(geometry.spacing) <= 3:
         return geometry
     count = len(geometry.spacing)
@@ -164,12 +169,12 @@ def spatial(geometry: Geometry) -> Geometry:
 
 
 def read_voxels(stored: Stored) -> Loaded:
-    """Read the array, in native byte order, with its scale applied.
+    """Read the array in native byte order and apply its scale.
 
     Raises
     ------
     UserError
-        If the file is cut off or damaged, or if its voxels do not fit into memory.
+        If the file is truncated or damaged, or its voxels do not fit into memory.
     """
     check_size(stored)
     array = np.empty(stored.shape, stored.dtype)
@@ -177,14 +182,15 @@ def read_voxels(stored: Stored) -> Loaded:
     try:
         with stored.path.open("rb", buffering=0) as file:
             file.seek(stored.start)
-            filled, said = (
+            filled, warnings = (
                 _inflate(file, target, stored.skip)
                 if stored.deflated
                 else _copy(file, target, stored.start + stored.skip)
             )
     except (INFLATER.error, EOFError):
         raise UserError(
-            f"{stored.path.name} is damaged: its compressed data are cut off or altered.", AGAIN
+            f"{stored.path.name} is damaged: its compressed data is truncated or altered.",
+            EXPORT_AGAIN,
         ) from None
     if filled < len(target):
         raise _cut(stored, filled)
@@ -192,61 +198,70 @@ def read_voxels(stored: Stored) -> Loaded:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if stored.channel_axis is not None:
         array = np.moveaxis(array, stored.channel_axis, -1)
-    said = (*stored.warnings, *said)
+    warnings = (*stored.warnings, *warnings)
     if stored.channel_axis == 0:
-        said = (*said, f"The file holds {array.shape[-1]} volumes (4D), kept as channels.")
+        warnings = (
+            *warnings,
+            f"The file contains {array.shape[-1]} volumes (4D), read as channels.",
+        )
     channels = stored.channel_axis is not None
-    return Loaded(_scaled(array, *stored.scale), stored.geometry, channels, said)
+    return Loaded(_scaled(array, *stored.scale), stored.geometry, channels, warnings)
 
 
-def looked_at(loaded: Loaded) -> Loaded:
-    """Look at the values of an image: complex ones become magnitudes, odd ones are told."""
-    array, said = loaded.array, list(loaded.warnings)
+def with_value_warnings(loaded: Loaded) -> Loaded:
+    """Convert complex values to magnitudes, and warn of non-finite or constant values."""
+    array, warnings = loaded.array, list(loaded.warnings)
     if array.dtype.kind == "c":
         array = np.abs(array)
-        said.append("The voxels are complex numbers; their magnitude is shown.")
+        warnings.append("The voxels are complex numbers; the magnitude is shown.")
     with np.errstate(all="ignore"):
         odd = array.dtype.kind == "f" and not np.isfinite(array.sum())
     if odd and (share := 1 - float(np.isfinite(array).mean())):
-        said.append(f"{share:.2%} of the voxels are no finite numbers (NaN or infinite).")
+        warnings.append(f"{share:.2%} of the voxels are not finite (NaN or infinite).")
     if array.size > 1 and _is_constant(array):
-        said.append(f"All voxels have the same value, {array.flat[0]}.")
-    return replace(loaded, array=array, warnings=tuple(said))
+        warnings.append(f"All voxels have the same value, {array.flat[0]}.")
+    return replace(loaded, array=array, warnings=tuple(warnings))
 
 
 def _is_constant(array: NDArray[Any]) -> bool:
-    """Whether all values are equal; a few of them mostly tell."""
+    """Whether all values are equal; a subsample is tested first."""
     first = array.flat[0]
     few = array[tuple(slice(None, None, max(1, size // 16)) for size in array.shape)]
     return bool((few == first).all() and (array == first).all())
 
 
 def check_size(stored: Stored) -> None:
-    """Refuse, before any memory is taken, what the file or the memory cannot hold."""
+    """Refuse a shape that the file or the memory cannot hold, before allocating it.
+
+    Raises
+    ------
+    UserError
+        If the file is empty or truncated, or the memory is too small.
+    """
     needed = math.prod(stored.shape) * stored.dtype.itemsize
     if needed <= 0:
-        raise UserError(f"{stored.path.name} holds no voxels.", AGAIN)
+        raise UserError(f"{stored.path.name} contains no voxels.", EXPORT_AGAIN)
     present = stored.path.stat().st_size - stored.start
     if not stored.deflated:
         present -= stored.skip
-    if needed > present * _LARGEST_RATIO if stored.deflated else needed > present:
+    if needed > present * _MAX_RATIO if stored.deflated else needed > present:
         raise _cut(stored, present)
     check_memory(stored.path.name, stored.shape, needed)
 
 
 def check_memory(name: str, shape: tuple[int, ...], needed: int) -> None:
-    """Refuse what is larger than the free memory of this computer."""
+    """Refuse an array that is larger than the free memory of this computer."""
     free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(
-            f"{name} needs {in_bytes(needed)} of memory for {in_voxels(shape)}, "
-            f"but only {in_bytes(free)} are free.",
+            f"{name} needs {format_bytes(needed)} of memory for {format_shape(shape)}, "
+            f"but only {format_bytes(free)} is free.",
             "Close other programs, or crop the image first.",
         )
 
 
-def in_bytes(count: float) -> str:
-    """A number of bytes in words."""
+def format_bytes(count: float) -> str:
+    """Format a number of bytes, such as ``1.5 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -254,18 +269,19 @@ def in_bytes(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def in_voxels(shape: tuple[int, ...]) -> str:
-    """A shape in words."""
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Format a shape, such as ``4 x 256 x 256 voxels``."""
     return " x ".join(str(size) for size in shape) + " voxels"
 
 
 def _cut(stored: Stored, present: int) -> UserError:
     needed = math.prod(stored.shape) * stored.dtype.itemsize
     return UserError(
-        f"{stored.path.name} is cut off or its header is wrong: it announces "
-        f"{in_voxels(stored.shape)} ({in_bytes(needed)}), but holds {in_bytes(max(0, present))}"
+        f"{stored.path.name} is truncated or its header is wrong: the header states "
+        f"{format_shape(stored.shape)} ({format_bytes(needed)}), but the file contains "
+        f"{format_bytes(max(0, present))}"
         f"{' of compressed data' if stored.deflated else ''}.",
-        AGAIN,
+        EXPORT_AGAIN,
     )
 
 
@@ -274,19 +290,21 @@ def _copy(file: FileIO, target: memoryview, offset: int) -> tuple[int, tuple[str
     filled = 0
     while filled < len(target) and (count := file.readinto(target[filled : filled + (64 << 20)])):
         filled += count
-    return filled, _more(file.seek(0, 2) - offset - filled)
+    return filled, _trailing_warning(file.seek(0, 2) - offset - filled)
 
 
-def _more(left: int) -> tuple[str, ...]:
-    said = f"The file holds {in_bytes(left)} more than its header announces; they are left out."
-    return (said,) if left > 0 else ()
+def _trailing_warning(left: int) -> tuple[str, ...]:
+    warning = (
+        f"The file contains {format_bytes(left)} more than its header states; they are ignored."
+    )
+    return (warning,) if left > 0 else ()
 
 
 def _inflate(file: FileIO, target: memoryview, skip: int) -> tuple[int, tuple[str, ...]]:
-    """Decompress into `target`, and go on to the end of the stream, where its checksum is."""
+    """Decompress into `target`, and read on to the checksum at the end of the stream."""
     filled = total = 0
-    behind: list[str] = []
-    for block in _inflated(file, behind):
+    trailing: list[str] = []
+    for block in _inflated(file, trailing):
         total += len(block)
         dropped = min(skip, len(block))
         skip -= dropped
@@ -294,18 +312,18 @@ def _inflate(file: FileIO, target: memoryview, skip: int) -> tuple[int, tuple[st
         target[filled : filled + len(part)] = part
         filled += len(part)
         total -= dropped
-    return filled, (*_more(total - filled), *behind)
+    return filled, (*_trailing_warning(total - filled), *trailing)
 
 
-def _inflated(file: FileIO, behind: list[str]) -> Iterator[bytes]:
-    """Yield what a zlib or gzip stream of one or several members holds; verify its checksums.
+def _inflated(file: FileIO, trailing: list[str]) -> Iterator[bytes]:
+    """Decompress a zlib or gzip stream of one or several members, and verify its checksums.
 
-    What is to be told of the bytes `behind` it is put into that list; zeros fill up a tape.
+    A warning of trailing data is appended to `trailing`; zeros are padding.
 
     Raises
     ------
     INFLATER.error, EOFError
-        If a checksum disagrees or the stream ends early.
+        If a checksum does not match or the stream ends early.
     """
     decoder = INFLATER.decompressobj(wbits=47)
     block = b""
@@ -314,7 +332,9 @@ def _inflated(file: FileIO, behind: list[str]) -> Iterator[bytes]:
             block += file.read(_BLOCK) if len(block) < 2 else b""
             if not block.startswith(b"\x1f\x8b"):
                 if any(block):
-                    behind.append("Something follows the compressed data; it is left out.")
+                    trailing.append(
+                        "The compressed data is followed by other data, which is ignored."
+                    )
                 return
             decoder = INFLATER.decompressobj(wbits=47)
         yield decoder.decompress(block)
@@ -324,7 +344,7 @@ def _inflated(file: FileIO, behind: list[str]) -> Iterator[bytes]:
 
 
 def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """Apply slope and intercept; whole numbers stay whole numbers where both are."""
+    """Apply slope and intercept; integers stay integers for slope 1 and an integer intercept."""
     if (slope, intercept) == (1.0, 0.0):
         return array
     whole_shift = slope == 1.0 and intercept.is_integer() and abs(intercept) < 1 << 62
@@ -336,7 +356,7 @@ def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
     with np.errstate(all="ignore"):
         if abs(slope) > 1 << 20 or abs(intercept) > 1 << 100:
-            # Such numbers may be too large for 32 bits.
+            # The scaled values may overflow float32.
             narrow &= bool(abs(slope) * float(np.abs(array).max()) + abs(intercept) < 1e38)
         scaled: NDArray[Any] = array.astype(np.float32 if narrow else np.float64)
         np.multiply(scaled, slope, out=scaled)
@@ -345,8 +365,8 @@ def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
 
 
 def smallest_type(low: int, high: int) -> np.dtype[Any]:
-    """The smallest integer type of at least 16 bits, or uint8, that holds both numbers."""
+    """Return the smallest of uint8 and the integer types of 16 bits or more that holds both."""
     for kind in (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
-    raise UserError("The image holds numbers that are too large.", AGAIN)
+    raise UserError("The image contains numbers that are too large.", EXPORT_AGAIN)

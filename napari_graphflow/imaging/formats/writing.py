@@ -1,4 +1,4 @@
-"""Write an image so that it is whole or not there at all, and the same when read again."""
+"""Write an image atomically, and only if it reads back unchanged."""
 
 import os
 import shutil
@@ -14,24 +14,24 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats import load, sniff
 from napari_graphflow.imaging.formats.endings import FLAT, WRITTEN, suffix
 from napari_graphflow.imaging.formats.pictures import write_picture
-from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, in_bytes, pixel_grid
+from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, format_bytes, pixel_grid
 
 _OTHER = "Choose NIfTI (.nii.gz), NRRD (.nrrd) or MetaImage (.mha)."
 
 
 def write(path: Path, image: Loaded) -> None:
-    """Write to a folder beside the final place, read back, compare, rename.
+    """Write an image to a temporary folder, read it back, compare, and rename it.
 
     Raises
     ------
     UserError
-        If the format cannot hold the image without loss, or the disk is full.
+        If the format cannot store the image without loss, or the disk is full.
     OSError
         If the folder cannot be written to.
     """
     _check_format(path, image)
     if not path.parent.is_dir():
-        raise UserError(f"There is no folder {path.parent}.", "Make it first, or check the path.")
+        raise UserError(f"There is no folder {path.parent}.", "Create it first, or check the path.")
     array = _storable(path, image.array)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as folder:
         fresh = Path(folder) / path.name
@@ -39,9 +39,9 @@ def write(path: Path, image: Loaded) -> None:
             _write(fresh, array, image)
             back = load(fresh, sniff(fresh))
         except (RuntimeError, UserError):
-            raise _refused(path, array) from None
+            raise _write_error(path, array) from None
         _compare(path, back, array, image)
-        # The header of a pair goes last, so that it never points to voxels that are not there.
+        # The header of a pair is renamed last, so that it never refers to missing voxels.
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == fresh):
             _flush(part)
             part.replace(path.parent / part.name)
@@ -50,7 +50,7 @@ def write(path: Path, image: Loaded) -> None:
 def _check_format(path: Path, image: Loaded) -> None:
     ending = suffix(path)
     if ending not in WRITTEN:
-        raise UserError(f"Files of the kind {ending or path.name} cannot be written.", _OTHER)
+        raise UserError(f"Files of the type {ending or path.name} cannot be written.", _OTHER)
     if ending not in FLAT:
         return
     spacing, array = image.geometry.spacing[::-1], image.array
@@ -58,19 +58,17 @@ def _check_format(path: Path, image: Loaded) -> None:
         (1.0,) * len(spacing) if ending == ".png" else (*(1.0,) * (len(spacing) - 2), *spacing[-2:])
     )
     if (ending == ".png" and len(spacing) != 2) or image.geometry != pixel_grid(plain):
-        raise UserError(
-            f"A {ending} file has no place for where and how large the image is.", _OTHER
-        )
+        raise UserError(f"A {ending} file cannot store the geometry of the image.", _OTHER)
     if ending == ".png" and (array.dtype not in (np.uint8, np.uint16, np.bool_) or (
         image.channels and (array.shape[-1] != 3 or array.dtype != np.uint8)
     )):  # fmt: skip
-        raise UserError(f"A .png file cannot hold values of the type {array.dtype}.", _OTHER)
+        raise UserError(f"A .png file cannot store values of the type {array.dtype}.", _OTHER)
 
 
 def _storable(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise UserError(f"{path.name} cannot hold values of the type {array.dtype}.", _OTHER)
+        raise UserError(f"{path.name} cannot store values of the type {array.dtype}.", _OTHER)
     return np.ascontiguousarray(array if kind is None else array.astype(kind))
 
 
@@ -92,13 +90,13 @@ def _compare(path: Path, back: Loaded, array: NDArray[Any], image: Loaded) -> No
         and same_geometry(back.geometry, image.geometry)
     ):
         raise UserError(
-            f"{path.name} was not saved: this format gives back another image than was written.",
+            f"{path.name} was not saved: it does not read back unchanged in this format.",
             "Choose NRRD (.nrrd) or MetaImage (.mha).",
         )
 
 
 def same_geometry(one: Geometry, other: Geometry) -> bool:
-    """Equal to 1e-6, origins relative to their size: NIfTI stores 32-bit floats."""
+    """Whether geometries are equal to 1e-6, origins relative to their size (NIfTI: float32)."""
     largest = max(1.0, *np.abs(other.origin))
     return (
         len(one.spacing) == len(other.spacing)
@@ -108,17 +106,17 @@ def same_geometry(one: Geometry, other: Geometry) -> bool:
     )
 
 
-def _refused(path: Path, array: NDArray[Any]) -> UserError:
+def _write_error(path: Path, array: NDArray[Any]) -> UserError:
     free = shutil.disk_usage(path.parent).free
     if free < array.nbytes:
         return UserError(
-            f"{path.name} was not saved: the disk has only {in_bytes(free)} left.",
-            "Free some space or choose another disk.",
+            f"{path.name} was not saved: only {format_bytes(free)} of disk space is left.",
+            "Free disk space or choose another disk.",
         )
     return UserError(f"{path.name} was not saved: it cannot be written.", _OTHER)
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold a file before its name does, for the sake of a power cut."""
+    """Flush a file to disk before it is renamed, in case of a power failure."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
