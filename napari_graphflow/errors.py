@@ -1,8 +1,8 @@
-"""The one exception that a user is meant to read."""
+"""The exception for mistakes that a user can correct."""
 
 
 class UserError(Exception):
-    """Something the user can mend: one plain sentence with the cause, one remedy.
+    """A problem that the user can correct: one plain sentence with the cause, one remedy.
 
     The command line prints ``str(error)`` and exits with code 2; a window shows it as a
     notification. Neither shows a traceback.
@@ -10,9 +10,9 @@ class UserError(Exception):
     Parameters
     ----------
     text
-        What is wrong, as one sentence, naming the file, case or setting.
+        The problem in one sentence, naming the file, case or setting.
     remedy
-        What to do about it, as one sentence.
+        How to correct it, in one sentence.
     """
 
     def __init__(self, text: str, remedy: str = "") -> None:

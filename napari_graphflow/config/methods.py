@@ -1,4 +1,4 @@
-"""The distillation methods that there are, and the options of each.
+"""The distillation methods and the options of each.
 
 Nothing here imports torch, so that the window can list and describe them.
 """
@@ -11,14 +11,14 @@ from napari_graphflow.config.settings import Frozen
 
 
 class SoftLabels(Frozen):
-    """Logits distillation: the student learns its teacher's class probabilities.
+    """Logits distillation: the student matches the teacher's class probabilities.
 
     Parameters
     ----------
     weight
-        Weight of the term. Above 1 it may be better, with a warm-up.
+        Weight of the loss term. Values above 1 can help when combined with a warm-up.
     temperature
-        Divides the logits of both networks before the softmax.
+        Softmax temperature: the logits of both networks are divided by it.
     certainty
         Weight unlabelled voxels by teacher confidence (1 - normalised entropy).
     """
@@ -35,23 +35,24 @@ class LogitsOptions(SoftLabels):
 
 
 class AdversarialOptions(Frozen):
-    """Adversarial distillation: a discriminator tells the student's masks from the teacher's.
+    """Adversarial distillation: a discriminator separates student from teacher predictions.
 
     Parameters
     ----------
     weight
-        Weight of the student's term (lambda 3 as reconstructed); 0, for small data, leaves it out.
-        At 1 the published score fell below that of 0.1, so no more is allowed.
+        Weight of the student's adversarial term (lambda 3 as reconstructed). 0 disables it, which
+        suits small datasets. At most 0.1: the published score was lower at 1 than at 0.1.
     loss
-        ``wgan_gp`` or ``hinge``.
+        Adversarial loss, ``wgan_gp`` or ``hinge``.
     penalty
-        Weight of the gradient penalty of ``wgan_gp``.
+        Weight of the gradient penalty (``wgan_gp`` only).
     learning_rate
-        Of the discriminator at the start.
+        Initial learning rate of the discriminator.
     width
-        Channels of its first block; None takes 64 in 2D and 16 in 3D.
+        Channels of the discriminator's first block; None uses 64 in 2D and 16 in 3D.
     squash
-        Whether it sees class probabilities or, as published, the tanh of the logits.
+        Input of the discriminator: class probabilities (``softmax``) or, as published, the
+        ``tanh`` of the logits.
     """
 
     weight: Annotated[float, Field(ge=0, le=0.1)] = 0.0
@@ -63,45 +64,48 @@ class AdversarialOptions(Frozen):
 
 
 class GraphFlowOptions(Frozen):
-    """Options of Graph Flow, with the weights of the dimensionless form of its loss.
+    """Options of Graph Flow; the default weights are for the dimensionless form of its loss.
 
     Parameters
     ----------
     patch
-        Side p of the salient patch in feature pixels, odd; one number or one per axis.
+        Side p of the salient patch in feature-map pixels, odd; one number or one per axis.
     vertex_weight
-        Weight of the vertices (lambda 1 as reconstructed): how the salient patch of each channel
-        changes from encoder to decoder. More binds the student closer to its teacher's features.
+        Weight of the vertex loss (lambda 1 as reconstructed), which compares how the salient
+        patch of each channel changes from encoder to decoder. Larger values tie the student more
+        closely to the teacher's features.
     edge_weight
-        Weight of the edges (lambda 2 as reconstructed): how the correlations between channels
-        change.
+        Weight of the edge loss (lambda 2 as reconstructed), which compares how the correlations
+        between channels change.
     salience
-        Whether a channel's peak is its largest value (as reconstructed) or its largest magnitude.
+        Peak of a channel: its largest value (``max``, as reconstructed) or its largest magnitude
+        (``abs``).
     peaks
-        Where the student's patches are cut: at those of its ``teacher``, or at its ``own``, as
-        reconstructed, where it can meet the loss with features that are the same for every image.
+        Where the student's patches are taken: at the teacher's peaks (``teacher``) or at the
+        student's (``own``, as reconstructed). With ``own`` the student can minimise the loss with
+        features that do not depend on the image.
     edge
-        Kind of edges: differences of inner products (as reconstructed), the Gram matrix of the
-        variations, or differences of correlations or cosines.
+        Type of edges: differences of inner products (as reconstructed), the Gram matrix of the
+        variations, or differences of Pearson correlations or cosines.
     vertex
-        The variation of a patch as a vector (as reconstructed), or its squared length.
+        Variation of a patch as a vector (as reconstructed) or as its squared length (``scalar``).
     normalise
-        ``each`` divides each network's patches by its own energy, since an untrained student's
-        may be a hundred times its teacher's; ``channel`` does so for each channel, since one of
-        them may outweigh all others; ``teacher`` divides both by the teacher's (the published loss
-        up to a constant).
+        ``each`` divides the patches of each network by that network's energy, since those of an
+        untrained student may be a hundred times the teacher's; ``channel`` does this per channel,
+        since a single channel may dominate; ``teacher`` divides both by the teacher's energy (the
+        published loss up to a constant).
     reduction
-        ``dimensionless`` or the sums of the paper, whose weights are of the order of 1e-5 and 1e-9.
+        ``dimensionless``, or the sums of the paper with weights of the order of 1e-5 and 1e-9.
     paraphraser_steps
-        Steps of training for the auto-encoders that compress the teacher's taps; 0 leaves them
-        out, and 1x1 convolutions then widen the student's taps to the teacher's.
+        Training steps of the auto-encoders (paraphrasers) that compress the teacher's taps. 0
+        disables them; 1x1 convolutions then project the student's taps to the teacher's channels.
     tap_pairs
-        How many encoder-decoder tap pairs are compared (L of the paper), where both networks have
+        Number of encoder-decoder tap pairs to compare (L in the paper), if both networks have
         them: at stride 4, then 2, then 8.
     logits
-        Options of its logits distillation (lambda 4 as reconstructed).
+        Options of the logits distillation (lambda 4 as reconstructed).
     adversarial
-        Options of its discriminator.
+        Options of the discriminator.
     """
 
     name: Literal["graph_flow"] = "graph_flow"
@@ -123,12 +127,12 @@ class GraphFlowOptions(Frozen):
     def _weights_fit_the_reduction(self) -> Self:
         if self.reduction == "paper_sum" and max(self.vertex_weight, self.edge_weight) > 0.01:
             raise ValueError(
-                "the sums of the paper are large: with reduction paper_sum set vertex_weight and "
-                "edge_weight, 1e-5 and 1e-9 as published"
+                "with reduction paper_sum the loss terms are large; set vertex_weight and "
+                "edge_weight to at most 0.01 (1e-5 and 1e-9 as published)"
             )
         if self.reduction == "paper_sum" and self.normalise != "teacher":
             raise ValueError(
-                "the sums of the paper take the patches as they are: with reduction paper_sum set "
+                "reduction paper_sum uses patches that are not normalised per network; set "
                 "normalise to teacher"
             )
         return self
@@ -137,30 +141,30 @@ class GraphFlowOptions(Frozen):
     @classmethod
     def _patch_has_a_centre(cls, patch: tuple[int, ...]) -> tuple[int, ...]:
         if not 1 <= len(patch) <= 3 or any(side < 1 or side % 2 == 0 for side in patch):
-            raise ValueError("give one odd number, such as 3, or one per axis")
+            raise ValueError("write one odd number, such as 3, or one per axis")
         return patch
 
 
 class EMKDOptions(Frozen):
-    """Options of EMKD, with the weights of its authors.
+    """Options of EMKD; the default weights are those of its authors.
 
     Parameters
     ----------
     preset
-        ``robust`` counts a lesion by the area it has in each cell of a tap, and leaves out regions
-        that a patch does not hold; ``official`` does what the authors' code does, its loss on
-        labelled voxels (focal and Dice) included.
+        ``robust`` weights a lesion by the area it covers in each feature-map cell and skips
+        regions that are absent from a patch; ``official`` follows the authors' code, including its
+        supervised loss (focal and Dice).
     prediction_weight
-        Weight of the prediction maps; 0 leaves them out, as with the other two.
+        Weight of the prediction-map loss; 0 disables it.
     importance_weight
-        Weight of the importance maps, summed over both taps.
+        Weight of the importance-map loss, summed over both taps; 0 disables it.
     affinity_weight
-        Weight of the affinity of regions, summed over both taps; it needs labels and is formed
-        on labelled cases only.
+        Weight of the region-affinity loss, summed over both taps; 0 disables it. Uses labelled
+        cases only.
     power
-        Power of a feature's magnitude in an importance map.
+        Exponent of the feature magnitude in an importance map.
     temperature
-        Temperature of the prediction maps.
+        Softmax temperature of the prediction maps.
     certainty
         Weight unlabelled voxels by teacher confidence (1 - normalised entropy) in the prediction
         maps of the robust preset.
@@ -182,21 +186,21 @@ class AttentionOptions(Frozen):
     Parameters
     ----------
     weight
-        Weight of the attention maps, summed over both taps.
+        Weight of the attention-map loss, summed over both taps.
     """
 
     name: Literal["attention"] = "attention"
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-#: The options of any method, told apart by its name.
+#: The options of any method, discriminated by `name`.
 MethodOptions = Annotated[
     GraphFlowOptions | EMKDOptions | LogitsOptions | AttentionOptions, Field(discriminator="name")
 ]
 
 
 class MethodInfo(NamedTuple):
-    """A distillation method as a list shows it, its module and class, and its options."""
+    """A distillation method: title and texts for lists, import path of its class, options."""
 
     title: str
     text: str
@@ -208,35 +212,36 @@ class MethodInfo(NamedTuple):
 _METHODS = "napari_graphflow.distillation"
 
 
-#: All distillation methods, by the name that a run gives them.
+#: All distillation methods by name.
 METHODS: dict[str, MethodInfo] = {
     "graph_flow": MethodInfo(
         "Graph Flow",
-        "Learns how the teacher's features change from layer to layer; uses unlabelled cases.",
-        "Cross-layer variation graphs, with vertex and edge distillation and logits distillation "
-        "(Graph Flow, IEEE TMI 2022; a reconstruction, and by default with the student read at "
-        "its teacher's peaks and each network in units of its own energy).",
+        "Matches how the teacher's features change from encoder to decoder; also uses unlabelled "
+        "cases.",
+        "Cross-layer variation graphs with vertex, edge and logits distillation (Graph Flow, IEEE "
+        "TMI 2022). A reconstruction; by default the student's patches are taken at the teacher's "
+        "peaks and each network's patches are divided by that network's energy.",
         f"{_METHODS}.graph_flow.method:GraphFlow",
         GraphFlowOptions,
     ),
     "emkd": MethodInfo(
         "EMKD",
-        "Learns the teacher's probabilities, where it looks, and how alike it finds organ and "
-        "lesion; uses unlabelled cases for the first two.",
+        "Matches the teacher's class probabilities, importance maps and region affinities; the "
+        "first two also use unlabelled cases.",
         "Prediction maps, importance maps and region affinity (EMKD, IEEE TMI 2021).",
         f"{_METHODS}.emkd.method:EMKD",
         EMKDOptions,
     ),
     "logits": MethodInfo(
-        "Soft answers",
-        "Learns the teacher's probabilities for every voxel; uses unlabelled cases.",
+        "Logits distillation (soft labels)",
+        "Matches the teacher's class probabilities in every voxel; also uses unlabelled cases.",
         "Logits distillation with a temperature (Hinton et al., 2015).",
         f"{_METHODS}.logits:LogitsDistillation",
         LogitsOptions,
     ),
     "attention": MethodInfo(
         "Attention transfer",
-        "Learns where the teacher's features are strong; uses unlabelled cases.",
+        "Matches the teacher's spatial attention maps; also uses unlabelled cases.",
         "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
         f"{_METHODS}.attention:AttentionTransfer",
         AttentionOptions,
@@ -247,5 +252,5 @@ METHODS: dict[str, MethodInfo] = {
 if TYPE_CHECKING:
     MethodName = str
 else:
-    #: Checked, and offered by the command line, by the names of `METHODS`.
+    #: One of the names in `METHODS`; the command line lists and checks them.
     MethodName = Literal[tuple(METHODS)]

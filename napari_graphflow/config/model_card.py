@@ -1,4 +1,4 @@
-"""``model.json`` of a saved model, and where the model comes from."""
+"""``model.json`` of a saved model and its provenance."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,9 +17,9 @@ class TeacherRecord(Frozen):
     Parameters
     ----------
     name
-        Its name.
+        Name of the model.
     sha256
-        Of its weights.
+        SHA-256 of its weights.
     """
 
     name: str
@@ -27,7 +27,7 @@ class TeacherRecord(Frozen):
 
 
 class OutputShapes(Frozen):
-    """Shapes of what a network returns for one image.
+    """Shapes of a network's outputs for one image.
 
     Parameters
     ----------
@@ -42,28 +42,27 @@ class OutputShapes(Frozen):
 
 
 class PairShapes(Frozen):
-    """Shapes of student and teacher, from which the sizes of a method's own modules follow."""
+    """Output shapes of student and teacher; they determine the sizes of a method's modules."""
 
     student: OutputShapes
     teacher: OutputShapes
 
 
 class Provenance(Frozen):
-    """Where a model comes from that was trained here.
+    """How a model was trained.
 
     Parameters
     ----------
     dataset
         Name of the dataset.
     labelled_cases, unlabelled_cases
-        How many training cases were used with and without their masks.
+        Number of training cases used with and without their masks.
     run
-        What was asked for.
+        Settings of the run.
     teacher, shapes
-        Of a distilled student; the second with `run` is all that its method is built from.
+        Set for a distilled student; its method is rebuilt from `run` and `shapes`.
     best_validation_dice
-        Mean Dice on the validation cases of the weights that were kept; None where there was
-        nothing to validate on.
+        Mean Dice of the saved weights on the validation cases; None without validation cases.
     """
 
     dataset: str
@@ -76,10 +75,10 @@ class Provenance(Frozen):
 
 
 class ModelCard(Frozen):
-    """``model.json`` of a saved model: all that is needed to rebuild and to run it.
+    """``model.json`` of a saved model: everything needed to rebuild and run it.
 
-    `taps` maps the names that distillation uses (``encoder``, ``decoder``, and with more tap
-    pairs ``encoder_2``, ...) to module paths where the network does not name its taps itself.
+    `taps` maps the tap names used in distillation (``encoder``, ``decoder``, and with more tap
+    pairs ``encoder_2``, ...) to module paths, for networks that do not define their own taps.
     """
 
     name: str
@@ -102,7 +101,7 @@ def read_model_card(folder: Path) -> ModelCard:
     path = Path(folder) / "model.json"
     if not path.is_file():
         raise UserError(
-            f"{folder} is not a saved model: it holds no model.json.",
-            "Choose a folder that was written by a training or a distillation.",
+            f"{folder} is not a saved model: it contains no model.json.",
+            "Choose the model folder of a finished training or distillation.",
         )
     return read_config(ModelCard, path)

@@ -1,11 +1,11 @@
-"""The networks that there are, with their usual role and size; nothing here imports torch."""
+"""The available networks with their usual role and size; nothing here imports torch."""
 
 import re
 from typing import Literal, NamedTuple
 
 
 class NetworkInfo(NamedTuple):
-    """What a list of networks shows: the usual role, and a line of text."""
+    """Usual role and one-line description of a network."""
 
     role: Literal["teacher", "student"]
     text: str
@@ -35,7 +35,7 @@ NETWORKS: dict[str, NetworkInfo] = {
 }
 
 
-#: Parameters of each network at its published width, one channel and two classes, by dimension.
+#: Parameter counts at the published width, with one channel and two classes, by dimension.
 PARAMETERS: dict[str, dict[int, int]] = {
     "unet": {2: 7_782_882, 3: 5_658_898},
     "unetpp": {2: 36_450_632, 3: 6_598_776},
@@ -53,15 +53,15 @@ PARAMETERS: dict[str, dict[int, int]] = {
 
 
 def network_title(name: str) -> str:
-    """The name of a network as its paper writes it."""
+    """Return the name of a network as written in its paper."""
     return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if name in NETWORKS else name
 
 
 def students() -> list[str]:
-    """Networks that can be trained, those meant as students first."""
+    """Return the names of all networks, usual students first."""
     return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "student")
 
 
 def teachers() -> list[str]:
-    """Networks that can be trained, those meant as teachers first."""
+    """Return the names of all networks, usual teachers first."""
     return sorted(NETWORKS, key=lambda name: NETWORKS[name].role != "teacher")

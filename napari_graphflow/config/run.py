@@ -1,6 +1,6 @@
-"""The one definition of a run: command line, form, ``job.json``, entry in the saved model.
+"""Settings of a run, shared by command line, form, ``job.json`` and saved model.
 
-Nothing here imports torch, so that the window can show and check a run before it starts one.
+Nothing here imports torch, so that the window can show and check a run before starting it.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from napari_graphflow.config.methods import GraphFlowOptions, MethodOptions
 from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.settings import Frozen
 
-#: ``cuda`` is any GPU, ``cuda:1`` the second.
+#: ``cuda`` is the default GPU, ``cuda:1`` the second.
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -27,46 +27,46 @@ class TrainingConfig(Frozen):
     dataset
         Folder of a dataset in the nnU-Net v2 raw layout.
     network
-        Name of the network to train, one of those listed by ``napari-graphflow networks``.
+        Network to train, one of those listed by ``napari-graphflow networks``.
     dims
         2 trains on slices, 3 on volumes.
     width
-        Channels of the first stage; None takes the published width of the network.
+        Channels of the first stage; None uses the published width of the network.
     labelled
-        Use the masks of only so many training cases, drawn with `seed`; the others count as
-        unlabelled. None uses all.
+        Number of training cases used with their masks, drawn with `seed`; the remaining cases
+        count as unlabelled. None uses all masks.
     steps
         Number of optimiser steps.
     mirror
-        Axes along which patches are mirrored at random; None means y and x for pictures and
-        no axis for volumes, whose left and right differ.
+        Axes for random mirroring. None mirrors y and x for 2D images and no axis for volumes,
+        where left and right differ.
     batch_size
-        Labelled patches in a step. A distillation adds as many unlabelled ones, so that a
-        student with and without distillation sees the same number of labelled patches.
+        Labelled patches per step. A distillation adds the same number of unlabelled patches, so
+        that a student sees as many labelled patches with distillation as without.
     patch_size
-        Patch side in voxels along (z, y, x) or (y, x) after preprocessing; empty means chosen
-        from the data.
+        Patch size in voxels along (z, y, x) or (y, x) after preprocessing; empty chooses it from
+        the data.
     learning_rate
-        Peak of the one-cycle schedule.
+        Peak learning rate of the one-cycle schedule.
     weight_decay
         Decoupled weight decay of AdamW.
     validate_every
-        Steps between two validations; the best one is kept.
+        Steps between validations; the weights with the best Dice are saved.
     checkpoint_minutes
-        A checkpoint is written at every validation, and between two of them after so many
-        minutes.
+        Longest time between checkpoints, in minutes; each validation also writes one.
     seed
-        Seeds weights, sampling, augmentation and the choice of labelled cases.
+        Random seed for weights, sampling, augmentation and the choice of labelled cases.
     device
-        Where to compute: ``auto``, ``cpu``, ``mps``, ``cuda`` or one GPU, as ``cuda:1``.
+        Device to train on: ``auto``, ``cpu``, ``mps``, ``cuda``, or a specific GPU such as
+        ``cuda:1``.
     precision
-        Number format of Lightning Fabric, ``32-true`` or ``bf16-mixed`` or ``16-mixed``.
+        Floating-point precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
     threads
-        Processor threads; 0 leaves one core to the windows on the screen.
+        CPU threads; 0 uses all cores but one, so that the user interface stays responsive.
     preprocessing
         Spacing and intensity; None chooses them from the data.
     name
-        Name of the model that comes out; empty makes one from network and dataset.
+        Name of the trained model; empty builds one from network and dataset.
     """
 
     dataset: Path
@@ -94,7 +94,7 @@ class TrainingConfig(Frozen):
         if self.patch_size and len(self.patch_size) != self.dims:
             raise ValueError(
                 f"patch_size has {len(self.patch_size)} numbers but dims is {self.dims}; "
-                "give one number per axis"
+                "write one number per axis"
             )
         return self
 
@@ -105,14 +105,14 @@ class DistillationConfig(TrainingConfig):
     Parameters
     ----------
     teacher
-        Folder of a saved model.
+        Folder of the saved teacher model.
     method
-        Distillation method, with its options.
+        Distillation method and its options.
     unlabelled
-        Whether unlabelled cases are used, in half of every batch.
+        Use unlabelled cases, as half of every batch.
     warmup
-        Steps over which the weights of all distillation terms grow from 0. Under large weights a
-        student that learns slowly at first, as ERFNet does, may never start without.
+        Linear warm-up of all distillation weights, in steps. Slow-starting students such as
+        ERFNet may not learn at all without it.
     """
 
     teacher: Path
@@ -126,13 +126,13 @@ class DistillationConfig(TrainingConfig):
         sides = len(self.method.patch) if isinstance(self.method, GraphFlowOptions) else 1
         if sides not in (1, self.dims):
             raise ValueError(
-                f"the patch of the graph has {sides} numbers but dims is {self.dims}; give one, "
-                "or one per axis"
+                f"the Graph Flow patch has {sides} numbers but dims is {self.dims}; write one "
+                "number or one per axis"
             )
         return self
 
 
-#: Steps and validation interval of the three presets of the *Distil* window.
+#: Steps and validation interval of the three effort presets of the *Distil* dock.
 PRESETS: dict[Effort, dict[str, int]] = {
     "quick": {"steps": 300, "validate_every": 100},
     "overnight": {"steps": 10_000, "validate_every": 500},

@@ -1,4 +1,4 @@
-"""Frozen settings, and reading them from files with a sentence instead of a validation report."""
+"""Frozen settings, read from JSON files with readable error messages."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,13 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_config(kind: type[T], path: Path) -> T:
-    """Read a configuration from a JSON file, with a sentence instead of a validation report."""
+    """Read settings from a JSON file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or its content is invalid; names the first problem.
+    """
     try:
         return kind.model_validate_json(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -26,7 +32,7 @@ def read_config(kind: type[T], path: Path) -> T:
 
 
 def first_problem(error: Exception) -> str:
-    """Say the first problem of a validation error in a few words."""
+    """Describe the first problem of a validation error briefly."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -35,6 +41,6 @@ def first_problem(error: Exception) -> str:
 
 
 class Frozen(BaseModel):
-    """Settings that cannot change, and that refuse names they do not know."""
+    """Immutable settings that reject unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

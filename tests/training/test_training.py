@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
     with pytest.raises(ValueError, match="set normalise to teacher"):
         GraphFlowOptions(reduction="paper_sum", vertex_weight=1e-5, edge_weight=1e-9)
     for patch in ((4,), (), (3, 3, 3, 3)):
-        with pytest.raises(ValueError, match="give one odd number"):
+        with pytest.raises(ValueError, match="write one odd number"):
             GraphFlowOptions(patch=patch)
     with pytest.raises(ValueError, match="2 numbers but dims is 3"):
         distillation(blobs, teacher, method=GraphFlowOptions(patch=(3, 3)))
