@@ -1,1 +1,1 @@
-"""The distillation methods: a formula first, a folder a paper."""
+"""The distillation methods: losses as pure functions, one folder per paper."""

@@ -1,4 +1,4 @@
-"""Logits distillation: the student imitates the softened class probabilities of the teacher.
+"""Logits distillation: the student matches the teacher's soft labels.
 
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, per pixel.
 """
@@ -27,7 +27,7 @@ def logits_loss(
 
     The mean over pixels is a design choice (the code of Graph Flow's term was never published):
     unlike a sum it does not grow with the image. The default temperature is that of a library
-    which the authors built upon, and unverified.
+    that the authors built upon, and unverified.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def logits_loss(
     temperature
         tau, above 0.
     weight
-        How much each pixel counts, boolean or from 0 to 1, (B, H, W) or (B, D, H, W); None counts
-        all alike. Where nothing counts the loss is 0.
+        Weight of each pixel, boolean or from 0 to 1, (B, H, W) or (B, D, H, W); None weights all
+        equally. If all weights are 0 the loss is 0.
 
     Raises
     ------
@@ -55,15 +55,15 @@ def logits_loss(
             mean = divergence.mean()
         else:
             weight = weight.to(dtype)
-            # What does not count may hold anything, even what is no number.
-            counted = (divergence * weight).where(weight > 0, 0)
-            mean = counted.sum() / weight.sum().clamp_min(torch.finfo(dtype).tiny)
+            # Pixels of weight 0 may hold any value, even NaN.
+            weighted = (divergence * weight).where(weight > 0, 0)
+            mean = weighted.sum() / weight.sum().clamp_min(torch.finfo(dtype).tiny)
         return temperature**2 * mean
 
 
 @torch.no_grad()
 def certainty(logits: Tensor) -> Tensor:
-    """``1 - H(softmax(z)) / log K`` of each pixel: 1 where a network is sure, 0 where it guesses.
+    """``1 - H(softmax(z)) / log K`` of each pixel: 1 if one class is certain, 0 if all are equal.
 
     Parameters
     ----------
@@ -77,17 +77,17 @@ def certainty(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answer_weights(judged: Tensor, unlabelled: Tensor, by_certainty: bool) -> Tensor:
-    """How much the teacher's answer counts at each pixel of a batch, (L + U, *spatial).
+    """Return the weight of the teacher's logits at each pixel of a batch, (L + U, *spatial).
 
     Parameters
     ----------
     judged
-        (L, *spatial), boolean: where labelled images have a label. What a person chose to ignore
-        is not learnt from the teacher either.
+        (L, *spatial), boolean: annotated pixels of the labelled images. Pixels with the ignore
+        label are not distilled either.
     unlabelled
         (U, K, *spatial), the teacher's logits for unlabelled images.
     by_certainty
-        Whether these count by the teacher's certainty, or fully.
+        Whether to weight unlabelled pixels by the teacher's certainty; otherwise by 1.
     """
     weight = certainty(unlabelled) if by_certainty else torch.ones_like(unlabelled[:, 0])
     return torch.cat([judged.to(weight.dtype), weight])
@@ -103,12 +103,12 @@ def _check(student: Tensor, teacher: Tensor) -> None:
         raise UserError(
             f"The student's logits have shape {tuple(student.shape)}, "
             f"the teacher's {tuple(teacher.shape)}.",
-            "Give both networks the same images, at the same size.",
+            "Pass the same images at the same size to both networks.",
         )
 
 
 class LogitsDistillation(Method):
-    """Hinton's distillation of softened predictions, pixel by pixel."""
+    """Match the teacher's soft labels pixel by pixel (Hinton, Vinyals and Dean, 2015)."""
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)

@@ -1,4 +1,4 @@
-"""The discriminator: any input size, spectral norm, and who receives which gradient."""
+"""The discriminator: input sizes, spectral norm, and which network each loss trains."""
 
 import pytest
 import torch
@@ -161,7 +161,7 @@ def test_the_penalty_is_taken_between_student_and_teacher():
     student, teacher = torch.zeros(64, 1, 2, 2), torch.ones(64, 1, 2, 2)
     gradient_penalty(Spy(torch.ones(1, 2, 2)), student, teacher)
     points = seen[0].flatten(1)
-    assert (points == points[:, :1]).all(), "one alpha a sample"
+    assert (points == points[:, :1]).all(), "one alpha per sample"
     assert 0 <= points.min() < 0.1
     assert 0.9 < points.max() <= 1
     assert len(points[:, 0].unique()) == 64
@@ -186,7 +186,7 @@ def test_the_penalty_has_the_slope_of_finite_differences(size):
     (slope,) = torch.autograd.grad(module(point).flatten(1).mean(1).sum(), point)
     along = (slope * direction).flatten(1).sum(1)
     assert torch.allclose(along, (mean_scores(1e-6) - mean_scores(-1e-6)) / 2e-6, rtol=1e-5)
-    # Both ends equal: every point between them is the same, so the penalty is known.
+    # Both ends are equal, so every point between them is the same and the penalty is known.
     expected = (slope.flatten(1).norm(dim=1) - 1).square().mean()
     assert gradient_penalty(module, maps[0], maps[0]).item() == pytest.approx(expected.item())
 
@@ -245,13 +245,13 @@ def test_autocast_and_half_precision_logits_are_computed_in_float32(dtype, kind)
     torch.manual_seed(4)
     with torch.autocast("cpu", dtype=dtype):
         loss = discriminator_loss(module, student, teacher, kind)
-        wish = adversarial_loss(module, student.requires_grad_())
+        student_loss = adversarial_loss(module, student.requires_grad_())
     torch.manual_seed(4)
     plain = discriminator_loss(module, student.float(), teacher.float(), kind)
-    assert loss.dtype == wish.dtype == torch.float32
+    assert loss.dtype == student_loss.dtype == torch.float32
     assert loss.item() == plain.item()
     loss.backward()
-    wish.backward()
+    student_loss.backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
     assert student.grad.isfinite().all()
 

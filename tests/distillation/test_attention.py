@@ -1,4 +1,4 @@
-"""Attention transfer against its formula."""
+"""The attention transfer loss against a loop written from its formula, and its properties."""
 
 import pytest
 import torch

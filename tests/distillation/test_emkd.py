@@ -1,4 +1,4 @@
-"""The losses of EMKD against known values, worked examples and slow loops."""
+"""The losses of EMKD against published values, worked examples and loops over the formulas."""
 
 import math
 from itertools import combinations, product
@@ -173,7 +173,7 @@ def slow_importance_maps(student, teacher, power):
 
 
 def slow_cosines(features, labels, classes, masks):
-    """By image: (r, s) -> cosine, of the regions that are there."""
+    """Map (r, s) to a cosine for the regions present in each image."""
     cells = features.shape[2:]
     steps = [n // m for n, m in zip(labels.shape[1:], cells, strict=True)]
     found = []
@@ -236,7 +236,7 @@ def test_importance_maps_agree_with_a_slow_loop(size, power):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("masks", ["nearest", "area"])
 def test_region_affinity_agrees_with_a_slow_loop(size, masks):
-    """The teacher's tap is half as fine; region 3 is missing, a few voxels are ignored."""
+    """The teacher's tap has half the resolution; region 3 is missing, a few voxels are ignored."""
     student, teacher = random(2, 3, *size), random(2, 5, *[n // 2 for n in size], seed=1)
     labels = some_labels(2, *[4 * n for n in size])
     labels[..., :3] = IGNORE
@@ -262,7 +262,7 @@ def test_nearest_takes_the_first_pixel_and_area_keeps_the_mass(size):
 
 @pytest.mark.parametrize("masks", ["nearest", "area"])
 def test_cells_of_odd_images_lie_where_those_of_the_network_do(masks):
-    """Ten cells of stride 4 cover 37 pixels: cell 9 is pixel 36, beside what was padded."""
+    """Ten cells of stride 4 cover 37 pixels: cell 9 is pixel 36 and padding."""
     labels = torch.zeros(1, 37, 8, dtype=torch.int64)
     labels[:, 36] = 1
     weights = region_weights(labels, 2, (10, 2), masks)
@@ -276,7 +276,7 @@ def test_cells_of_odd_images_lie_where_those_of_the_network_do(masks):
 @pytest.mark.parametrize("stride", [2, 4, 8, 16])
 @pytest.mark.parametrize("pixels", [17, 20, 25, 33, 41, 49])
 def test_each_cell_of_an_odd_image_has_its_own_pixels(pixels, stride, masks):
-    """Cells of the size that a strided layer gives them, although several strides fit the count."""
+    """Cells as large as those of a strided layer, although several strides fit their number."""
     labels = torch.zeros(1, pixels, pixels, dtype=torch.int64)
     labels[:, stride : 2 * stride] = 1
     cells = -(-pixels // stride)
@@ -287,7 +287,7 @@ def test_each_cell_of_an_odd_image_has_its_own_pixels(pixels, stride, masks):
 
 
 def test_a_lesion_smaller_than_a_cell_still_counts_by_its_area():
-    """A disc of radius 3 at the middle of a cell of 8 x 8 that starts with background."""
+    """A disc of radius 3 in the middle of an 8 x 8 cell whose first pixel is background."""
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     labels = ((y - 12) ** 2 + (x - 12) ** 2 < 9).long()[None]
     student, teacher = random(1, 3, 4, 4).requires_grad_(), random(1, 5, 4, 4, seed=1)
@@ -299,7 +299,7 @@ def test_a_lesion_smaller_than_a_cell_still_counts_by_its_area():
     assert student.grad[:, :, 1, 1].any()
 
 
-# What cannot be compared
+# Refusals
 
 
 @pytest.mark.parametrize(

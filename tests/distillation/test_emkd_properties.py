@@ -1,4 +1,4 @@
-"""What must hold for the losses of EMKD whatever the features are."""
+"""Properties of the EMKD losses for random features."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def random(*shape, seed=0):
 
 
 def case(seed=0, dims=2, batch=2, classes=3):
-    """A tap of each network, and labels at twice their size with every class in every image."""
+    """One tap per network, and labels at twice their size with every class in every image."""
     size = (4, 6, 2)[:dims]
     generator = torch.Generator().manual_seed(seed + 2)
     labels = torch.randint(0, classes, (batch, *[2 * n for n in size]), generator=generator)
@@ -58,7 +58,7 @@ def test_predictions_equal_up_to_a_constant_in_each_pixel_are_equal(seed, dims, 
 def test_at_high_temperature_half_the_variance_over_classes_remains(seed, classes):
     student, teacher = random(2, classes, 3, 4, seed=seed), random(2, classes, 3, 4, seed=seed + 1)
     limit = (student - teacher).var(1, unbiased=False).mean() / 2
-    # What is left falls with tau, and for two classes with its square.
+    # The remainder falls with tau, and for two classes with its square.
     rest = 1e-5 if classes == 2 else 1e-2
     assert prediction_maps_loss(student, teacher, 1000).item() == pytest.approx(limit.item(), rest)
     if classes == 2:
@@ -251,7 +251,7 @@ def test_the_gradient_is_even_inside_a_region_and_at_right_angles_to_its_vector(
 
 
 def test_a_dead_region_gets_no_gradient():
-    """Its direction would be rounding noise, and its gradient the inverse of nothing."""
+    """Its direction would be rounding noise, and its gradient a division by zero."""
     student, teacher, labels = case(batch=1, classes=2)
     student = student.relu()
     student[(labels[:, ::2, ::2] == 1)[:, None].expand_as(student)] = 0
@@ -265,7 +265,7 @@ def test_a_dead_region_gets_no_gradient():
         assert almost.grad.abs().max() < 10
 
 
-# Numbers
+# Precision and range
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -284,7 +284,7 @@ def test_half_precision_neither_overflows_nor_loses_the_value(dtype):
 
     with torch.autocast("cpu", dtype=dtype):
         found = losses(student, teacher, logits)
-    many = torch.zeros(2, 2, 512, 512, dtype=dtype)  # their sum is beyond the largest float16
+    many = torch.zeros(2, 2, 512, 512, dtype=dtype)  # their sum overflows float16
     ones = torch.ones(2, 512, 512, dtype=torch.int64)
     assert focal_dice_loss(many, ones).item() == pytest.approx(
         focal_dice_loss(many.double(), ones).item(), rel=1e-4

@@ -1,4 +1,4 @@
-"""Graph Flow against a slow loop written from the formula, a worked example, gradients."""
+"""The Graph Flow loss against loops over the formula, a worked example, and its gradients."""
 
 from itertools import product
 
@@ -51,7 +51,7 @@ def with_interior_peaks(shape, seed):
 
 
 def slow_patch(channel, patch, mode):
-    """Patch of one channel map, by looking at every pixel in turn."""
+    """Patch of one channel map, by a loop over all pixels."""
     size = tuple(channel.shape)
     sides = patch if isinstance(patch, tuple) else (patch,) * len(size)
     best, peak = None, None
@@ -136,7 +136,7 @@ def test_losses_agree_with_the_slow_loop(shape, patch, mode, edge, vertex):
 )
 def test_salience_agrees_with_the_slow_loop_even_on_ties_and_small_maps(size, sides, mode, seed):
     generator = torch.Generator().manual_seed(seed)
-    # Few different values: most maps have several equal peaks, of which the first one counts.
+    # Few distinct values: most maps have several equal peaks, of which the first is taken.
     features = torch.randint(-2, 3, (2, 2, *size), generator=generator).double()
     patch = tuple(sides[: len(size)])
     patches, index = salience(features, patch, mode)
@@ -150,7 +150,7 @@ def test_salience_agrees_with_the_slow_loop_even_on_ties_and_small_maps(size, si
 
 
 def example(first, second):
-    """A tap of two channels on 5 x 5: value v at (row, column) and w right of it."""
+    """A tap of two channels on 5 x 5: value v at (row, column) and w to its right."""
     tap = torch.zeros(1, 2, 5, 5, dtype=torch.float64)
     for channel, (v, w, row, column) in enumerate((first, second)):
         tap[0, channel, row, column], tap[0, channel, row, column + 1] = v, w
@@ -374,6 +374,6 @@ def test_an_option_that_is_none_of_its_choices_is_refused():
         lambda: graph_flow_loss(graph, graph, "sum"),
         lambda: graph_flow_loss(graph, graph, normalise="own"),
     ):
-        with pytest.raises(UserError, match="There is no"):
+        with pytest.raises(UserError, match="is not a valid"):
             refused()
     assert graph_flow_loss(graph, graph, energy=torch.nan)[0].isnan()

@@ -1,4 +1,4 @@
-"""What changes and what does not change the variation graph and the graph-flow loss."""
+"""Invariances of the variation graph and of the Graph Flow loss."""
 
 from itertools import product
 
@@ -348,7 +348,7 @@ def test_a_teacher_whose_features_are_zero_is_compared_as_it_is(normalise):
 
 
 def test_one_strong_channel_hides_the_others_unless_each_has_its_own_unit():
-    """The third channel of the teacher is a thousand times the others, and the student's right."""
+    """The teacher's third channel is a thousand times the others; the student matches it exactly."""
     scale = torch.tensor([1.0, 1.0, 1000.0]).double()[:, None, None]
     teacher = [scale * tap for tap in taps((2, 3, 8, 8), 6)]
     other = [scale * tap for tap in taps((2, 3, 8, 8), 7)]

@@ -1,4 +1,4 @@
-"""Logits distillation against a slow loop, and its properties."""
+"""The logits distillation loss against a loop written from its formula, and its properties."""
 
 import itertools
 import math
@@ -98,7 +98,7 @@ def test_a_sure_teacher_counts_fully_and_one_that_guesses_not_at_all():
     sure = torch.tensor([40.0, 0, 0, 0]).view(1, 4, 1)
     torch.testing.assert_close(certainty(sure), torch.ones(1, 1))
     torch.testing.assert_close(certainty(torch.zeros(1, 4, 1)), torch.zeros(1, 1))
-    # Two of four classes alike: 1 - log 2 / log 4.
+    # Two of four classes equally likely: 1 - log 2 / log 4.
     halves = torch.tensor([0, 0, -80.0, -80.0]).view(1, 4, 1)
     torch.testing.assert_close(certainty(halves), torch.full((1, 1), 0.5))
 

@@ -55,7 +55,7 @@ def test_sizes_and_loss(size):
 
 
 class Known(Paraphraser):
-    """A paraphraser with a reconstruction that is known beforehand."""
+    """A paraphraser with a given reconstruction."""
 
     def forward(self, features):
         return self.reconstruct(features)

@@ -1,4 +1,4 @@
-"""Graph Flow with the student's patches cut at its teacher's peaks, and what it measures."""
+"""Graph Flow with the student's patches cut at its teacher's peaks, and the logged metrics."""
 
 from itertools import product
 from pathlib import Path
@@ -22,7 +22,7 @@ from napari_graphflow.networks.taps import Output
 
 
 def test_worked_example_at_the_peaks_of_the_teacher():
-    """By hand: the student's values as seen from the teacher's peaks.
+    """By hand: the student's values around the teacher's peaks.
 
     Encoder: channel 1 has its 1 below the peak (entry 7), channel 2 nothing. Decoder: channel 1
     has 3 below and 1 right below it (entries 7 and 8), channel 2 its 2 left below (entry 6).
@@ -52,7 +52,7 @@ def test_where_the_peaks_are_the_same_so_is_the_loss():
 
 
 def test_features_that_are_the_same_everywhere_meet_the_loss_at_own_peaks_only():
-    """The reason for the option: a pattern put into a corner answers any teacher of one pattern."""
+    """The reason for the option: a constant pattern in a corner has no loss at its own peaks."""
     pattern = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]], dtype=torch.float64)
 
     def tap(places):
@@ -95,7 +95,7 @@ def test_a_peak_in_a_map_of_another_size(place, size, target, wanted):
 
 
 def test_networks_of_other_strides_meet_at_the_same_tissue():
-    """The student's map is twice as fine; its patch lies where the teacher's peak is."""
+    """The student's map has twice the resolution; its patch is cut at the teacher's peak."""
     teacher = variation_graph(*taps((1, 3, 5, 6), 5), 3)
     encoder, decoder = taps((1, 3, 10, 12), 6)
     graph = variation_graph(encoder, decoder, 1, peaks_of=teacher)

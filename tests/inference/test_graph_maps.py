@@ -126,7 +126,7 @@ def test_maps_carry_no_gradient():
 
 def test_taps_of_different_sizes_share_no_map():
     graph = variation_graph(torch.rand(1, 2, 8, 8), torch.rand(1, 2, 4, 4), 3)
-    with pytest.raises(UserError, match="no grid") as caught:
+    with pytest.raises(UserError, match="no common grid") as caught:
         variation_map(graph)
     assert "same size" in caught.value.remedy
 

@@ -2,10 +2,10 @@
 
 Qin, Bu, Liu, Shen, Zhou, Gu, Wang, Wu, Dai, "Efficient Medical Image Segmentation Based on
 Knowledge Distillation", IEEE TMI 40(12), 2021, arXiv 2108.09987; the authors' code is
-EagleMIT/EMKD. Where paper and code differ the code is followed, and the docstring says so.
+EagleMIT/EMKD. Where paper and code differ the code is followed, as noted in the docstring.
 
 ``L = L_seg + alpha L_PM + beta_1 sum_taps L_IM + beta_2 sum_taps L_RA``, with 0.1, 0.9 and 0.9 and
-two taps, at stride 2 and 8. None of the terms needs equal channels in student and teacher.
+two taps, at stride 2 and 8. Student and teacher may differ in channels in all terms.
 
 Notation: batch B, channels K, classes R with the background, power p.
 """
@@ -33,14 +33,14 @@ Resize = Literal["maps", "features"]
 Reduction = Literal["pairs", "paper"]
 
 
-#: Below this share of the largest entry a region's vector has no direction.
+#: Norm, relative to the largest entry, below which a region's vector has no direction.
 SMALLEST_VECTOR = 1e-6
 
 
 class Preset(NamedTuple):
-    """How regions are found on a tap, what absent ones do, and how taps of other sizes meet.
+    """How regions are sampled on a tap, absent ones counted, and taps of unequal size resized.
 
-    `ignored` says whether prediction maps are compared where the labels say to ignore a pixel.
+    `ignored`: whether prediction maps are also compared at pixels with the ignore label.
     """
 
     masks: Masks
@@ -49,7 +49,7 @@ class Preset(NamedTuple):
     ignored: bool
 
 
-#: ``official`` does what the authors' code does; both give the same numbers where it is sound.
+#: ``official`` follows the authors' code; both presets agree where that code is sound.
 PRESETS = {
     "official": Preset(masks="nearest", absent="count", resize="features", ignored=True),
     "robust": Preset(masks="area", absent="skip", resize="maps", ignored=False),
@@ -75,8 +75,8 @@ def prediction_maps_loss(
     temperature
         tau, above 0.
     weight
-        (B, H, W) or (B, D, H, W), how much each pixel counts; None, as published, counts all.
-        Where all weights are 0 the loss is 0.
+        (B, H, W) or (B, D, H, W), weight of each pixel; None, as published, weights all equally.
+        If all weights are 0 the loss is 0.
 
     Returns
     -------
@@ -92,10 +92,10 @@ def prediction_maps_loss(
 
 
 def importance_map(features: Tensor, power: int = 4) -> Tensor:
-    """``a[u] = sum_k |F[k, u]|^p``, up to a factor for each image; (B, *cells), at least float32.
+    """``a[u] = sum_k |F[k, u]|^p``, up to a factor per image; (B, *cells), at least float32.
 
-    Each image is first divided by its largest magnitude, so that no power overflows. What is
-    made of the map does not depend on that factor, and neither do gradients.
+    Each image is first divided by its largest magnitude, so that no power overflows. The loss
+    and its gradient do not depend on that factor.
 
     Parameters
     ----------
@@ -140,15 +140,15 @@ def importance_maps_loss(
             student = functional.interpolate(student.to(dtype), teacher.shape[2:], mode=mode)
         maps = [importance_map(features, power) for features in (student, teacher)]
         size = [min(pair) for pair in zip(*(a.shape[1:] for a in maps), strict=True)]
-        ours, theirs = (functional.normalize(_pool(a, size).flatten(1)) for a in maps)
-        return (ours - theirs).square().sum(1).mean()
+        of_student, of_teacher = (functional.normalize(_pool(a, size).flatten(1)) for a in maps)
+        return (of_student - of_teacher).square().sum(1).mean()
 
 
 def region_weights(labels: Tensor, classes: int, size: Sequence[int], masks: Masks) -> Tensor:
-    """How much of each cell of a tap belongs to each region.
+    """Return the share of each region in each cell of a tap.
 
     Cell i of a tap covers the pixels ``i s ... (i + 1) s - 1``, with s the tap's stride
-    (:func:`~napari_graphflow.networks.taps.stride_of`); where there is none, both kinds are
+    (:func:`~napari_graphflow.networks.taps.stride_of`); if there is no such stride, the masks are
     resampled.
 
     Parameters
@@ -160,7 +160,7 @@ def region_weights(labels: Tensor, classes: int, size: Sequence[int], masks: Mas
     size
         Cells along each axis.
     masks
-        ``area`` takes the share of the cell's pixels, so that a lesion smaller than a cell still
+        ``area`` averages over the cell's pixels, so that a lesion smaller than a cell still
         counts; ``nearest`` takes the first pixel of the cell (the code).
 
     Returns
@@ -175,7 +175,7 @@ def region_weights(labels: Tensor, classes: int, size: Sequence[int], masks: Mas
         labels = labels[(slice(None), *(slice(None, None, step) for step in strides))]
     elif masks == "nearest":
         labels = functional.interpolate(labels[:, None].float(), tuple(size)).squeeze(1)
-    # One class at a time: all of them at the image's own size could fill the memory.
+    # One class at a time: all of them at the image's size could exhaust the memory.
     regions = ((labels == label).float() for label in range(classes))
     if masks == "nearest":
         return torch.stack(list(regions), 1)
@@ -194,7 +194,7 @@ def region_vectors(features: Tensor, weights: Tensor) -> Tensor:
     features
         (B, K, *cells).
     weights
-        m, (B, R, *cells), as :func:`region_weights` gives them.
+        m, (B, R, *cells), as returned by :func:`region_weights`.
     """
     sums = weights.flatten(2) @ features.flatten(2).mT
     return sums / weights.flatten(2).sum(2)[..., None].clamp_min(torch.finfo(sums.dtype).tiny)
@@ -203,8 +203,8 @@ def region_vectors(features: Tensor, weights: Tensor) -> Tensor:
 def affinity_matrix(vectors: Tensor) -> Tensor:
     """``C[r, s] = <v_r, v_s> / (|v_r| |v_s|)``, (..., R, R), -1 to 1; 0 with a vector of 0.
 
-    A vector below `SMALLEST_VECTOR` of the image's largest entry counts as 0 and gets no
-    gradient: nothing but rounding would give it a direction.
+    A vector below `SMALLEST_VECTOR` of the image's largest entry counts as 0 and receives no
+    gradient: its direction would be rounding noise.
 
     Parameters
     ----------
@@ -230,9 +230,8 @@ def region_affinity_loss(
 ) -> Tensor:
     """``L_RA = mean (C_S[b, r, s] - C_T[b, r, s])^2`` over images and pairs of regions r < s.
 
-    Regions are found on each network's own grid, so that the two taps may differ in size. For two
-    classes that are in every image this is the number of the authors' code, which knows no more
-    than two.
+    Regions are sampled on each network's own grid, so that the two taps may differ in size. For
+    two classes that are in every image this equals the authors' code, which supports only two.
 
     Parameters
     ----------
@@ -247,8 +246,8 @@ def region_affinity_loss(
     masks
         See :func:`region_weights`.
     absent
-        What a pair does of which a region is missing in an image: ``skip`` leaves it out of the
-        mean; ``count`` lets it count as 0 (the code).
+        How a pair counts if one of its regions is missing in an image: ``skip`` leaves it out of
+        the mean; ``count`` counts it as 0 (the code).
     reduction
         ``pairs`` as above. ``paper`` compares the mean affinity of the pairs of each image, where
         errors of opposite sign cancel; it never exceeds ``pairs`` in an image.
@@ -256,28 +255,28 @@ def region_affinity_loss(
     Returns
     -------
     Tensor
-        A scalar; 0 without a single pair.
+        A scalar; 0 if there is no pair.
 
     Raises
     ------
     UserError
-        If images or axes of the three do not agree.
+        If student, teacher and labels differ in number of images or of axes.
     """
     _check_taps(student, teacher)
     if len(labels) != len(student) or labels.ndim != student.ndim - 1:
         raise UserError(
             f"The tap has shape {tuple(student.shape)}, the labels {tuple(labels.shape)}.",
-            "Give the labels of the same images.",
+            "Pass the labels of the same images.",
         )
     with torch.autocast(student.device.type, enabled=False):
         grids = {tuple(tap.shape[2:]) for tap in (student, teacher)}
         weights = {size: region_weights(labels, classes, size, masks) for size in grids}
-        ours, here = _affinity(student, weights)
-        theirs, there = _affinity(teacher.detach(), weights)
+        of_student, present_s = _affinity(student, weights)
+        of_teacher, present_t = _affinity(teacher.detach(), weights)
         first, second = torch.triu_indices(classes, classes, 1, device=labels.device)
-        present = here & there
+        present = present_s & present_t
         valid = present[:, first] & present[:, second]
-        difference = (ours - theirs)[:, first, second].where(valid, 0)
+        difference = (of_student - of_teacher)[:, first, second].where(valid, 0)
         if reduction == "paper":
             difference = difference.sum(1) / valid.sum(1).clamp_min(1)
             valid = valid.any(1)
@@ -288,21 +287,20 @@ def region_affinity_loss(
 def focal_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """``L_seg``, half focal and half Dice, over the pixels with a class index as label.
 
-    Focal: the mean of ``-(1 - p_y)^2 log p_y``, its factor outside of the gradient. Dice: over the
-    whole batch with a smooth term of 1, averaged over the classes but the background. As in the
-    authors' code.
+    Focal: the mean of ``-(1 - p_y)^2 log p_y``, its factor detached. Dice: over the whole batch
+    with a smooth term of 1, averaged over the foreground classes. As in the authors' code.
 
     Parameters
     ----------
     logits
-        (B, R, *spatial). Computed in at least float32, since sums over a batch overflow float16.
+        (B, R, *spatial). Computed in at least float32, because sums over a batch overflow float16.
     labels
         (B, *spatial), int64.
 
     Returns
     -------
     Tensor
-        A scalar; 0 where all pixels are ignored.
+        A scalar; 0 if all pixels are ignored.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     valid = (labels >= 0) & (labels < logits.shape[1])
@@ -318,14 +316,14 @@ def focal_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _affinity(features: Tensor, weights: dict[tuple[int, ...], Tensor]) -> tuple[Tensor, Tensor]:
-    """Affinities of the regions of each image, (B, R, R), and which are there, (B, R)."""
+    """Return the affinities of each image's regions, (B, R, R), and which are present, (B, R)."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     own = weights[tuple(features.shape[2:])].to(features.dtype)
     return affinity_matrix(region_vectors(features, own)), own.flatten(2).any(2)
 
 
 def _divisor(largest: Tensor) -> Tensor:
-    # 1 where all is zero: the inverse of something tiny would make gradients of 0 into NaN.
+    # 1 where all is zero: dividing by a tiny number would turn zero gradients into NaN.
     return torch.where(largest > torch.finfo(largest.dtype).tiny, largest, 1)
 
 
@@ -344,5 +342,5 @@ def _check_taps(student: Tensor, teacher: Tensor) -> None:
     if student.ndim != teacher.ndim or len(student) != len(teacher) or student.ndim not in (4, 5):
         raise UserError(
             f"The student's tap has shape {shapes[0]}, the teacher's {shapes[1]}.",
-            "Give two 2D or two 3D networks the same batch.",
+            "Pass the same batch to two 2D or to two 3D networks.",
         )

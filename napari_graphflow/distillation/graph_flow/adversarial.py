@@ -1,4 +1,4 @@
-"""Adversarial distillation: a discriminator tells the teacher's masks from the student's.
+"""Adversarial distillation: a discriminator separates the teacher's masks from the student's.
 
 The layout follows the discriminator of self-attention GANs (Zhang et al., ICML 2019) as used in
 structured knowledge distillation (Liu et al., CVPR 2019), which Graph Flow borrows; the losses are
@@ -27,8 +27,8 @@ class Discriminator(nn.Module):
     """Four strided convolutions and two self-attentions, from logits to a map of scores.
 
     Each block is a 4x4 convolution of stride 2 with spectral norm and LeakyReLU(0.1); attention
-    follows blocks 3 and 4; a last 4x4 convolution gives 13 x 13 scores for 256 x 256 pixels. Maps
-    that have become too small for a kernel are padded with zeros, so that any size can go in.
+    follows blocks 3 and 4; a last 4x4 convolution returns 13 x 13 scores for 256 x 256 pixels.
+    Maps smaller than a kernel are padded with zeros, so that inputs of any size are accepted.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Discriminator(nn.Module):
     dims
         2 or 3 spatial axes.
     width
-        Channels of the first block; each next block doubles them.
+        Channels of the first block; each further block doubles them.
     squash
         ``softmax`` feeds class probabilities (design choice: bounded, and the same for logits
         that differ by a constant), ``tanh`` the squashed logits of the authors' code.
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         if dims not in (2, 3):
-            raise ValueError(f"dims is 2 or 3, not {dims}")
+            raise ValueError(f"dims must be 2 or 3, not {dims}")
         self.squash = squash
         convolution = nn.Conv2d if dims == 2 else nn.Conv3d
         channels = [classes, width, 2 * width, 4 * width, 8 * width]
@@ -65,11 +65,11 @@ class Discriminator(nn.Module):
         self.last = convolution(channels[-1], 1, kernel_size=4)
 
     def maps(self, logits: Tensor) -> Tensor:
-        """Turn logits (B, K, *spatial) into what is judged, of the same shape."""
+        """Squash logits (B, K, *spatial) to the discriminator's input, of the same shape."""
         return logits.softmax(1) if self.squash == "softmax" else logits.tanh()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Score maps of :meth:`maps`: (B, 1, *smaller), high for those of the teacher."""
+        """Score the output of :meth:`maps`: (B, 1, *smaller), high for maps of the teacher."""
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             maps = attention(block(_at_least(maps, 2)))
         scores: Tensor = self.last(_at_least(maps, 4))
@@ -106,12 +106,12 @@ def discriminator_loss(
     kind: AdversarialLoss = "wgan_gp",
     penalty: float = 10.0,
 ) -> Tensor:
-    """Loss of the discriminator's own step, always in float32 or float64.
+    """Return the loss of the discriminator's step, always in float32 or float64.
 
     ``wgan_gp``: ``E[D(S)] - E[D(T)] + penalty * E[(|grad D| - 1)^2]``, see
-    :func:`gradient_penalty`; together with the spectral norm it bounds the slope twice, as in
-    the authors' code. ``hinge``: ``E[relu(1 - D(T))] + E[relu(1 + D(S))]``, bounded by the
-    spectral norm alone. Expectations are means over batch and score map.
+    :func:`gradient_penalty`; the gradient is then bounded twice, by the penalty and by the
+    spectral norm, as in the authors' code. ``hinge``: ``E[relu(1 - D(T))] + E[relu(1 + D(S))]``,
+    bounded by the spectral norm alone. Expectations are means over batch and score map.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def discriminator_loss(
     """
     with torch.autocast(student_logits.device.type, enabled=False):
         student, teacher = (
-            discriminator.maps(_exact(logits.detach()))
+            discriminator.maps(_at_least_float32(logits.detach()))
             for logits in (student_logits, teacher_logits)
         )
         of_student: Tensor = discriminator(student)
@@ -140,34 +140,35 @@ def discriminator_loss(
 def gradient_penalty(discriminator: Discriminator, student: Tensor, teacher: Tensor) -> Tensor:
     """``E[(|grad D(z)|_2 - 1)^2]`` at random points z between the maps of student and teacher.
 
-    ``z = alpha T + (1 - alpha) S`` with one alpha from U(0, 1) a sample. Design choices: z lies
-    between the squashed maps, where D sees it, and the gradient is that of the mean score, so
-    that the penalty does not depend on the size of the image.
+    ``z = alpha T + (1 - alpha) S`` with one alpha from U(0, 1) per sample. Design choices: z is
+    interpolated between the squashed maps, the input of D, and the gradient is that of the mean
+    score, so that the penalty does not depend on the size of the image.
     """
     with torch.autocast(student.device.type, enabled=False):
         alpha = torch.rand(len(student), *[1] * (student.ndim - 1)).to(student)
         between = (alpha * teacher + (1 - alpha) * student).detach().requires_grad_()
         scores = discriminator(between).flatten(1).mean(1)
         (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        # A slope of exactly 0 has a length without a derivative; the smallest offset gives it one.
+        # The norm is not differentiable at exactly 0; the smallest offset makes it so.
         length = (slope.flatten(1).square().sum(1) + torch.finfo(slope.dtype).tiny).sqrt()
         return (length - 1).square().mean()
 
 
 def adversarial_loss(discriminator: Discriminator, student_logits: Tensor) -> Tensor:
-    """``-E[D(S)]``, the student's wish to be taken for the teacher, for both kinds of loss.
+    """Return the student's (generator) loss ``-E[D(S)]``, for both kinds of loss.
 
-    The discriminator receives no gradient, and its buffers stay as they are.
+    The discriminator receives no gradient, and its buffers do not change.
     """
     with torch.autocast(student_logits.device.type, enabled=False), _frozen(discriminator):
-        scores: Tensor = discriminator(discriminator.maps(_exact(student_logits)))
+        maps = discriminator.maps(_at_least_float32(student_logits))
+        scores: Tensor = discriminator(maps)
         return -scores.mean()
 
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     # Evaluation mode stops the power iteration of the spectral norm. Only parameters are
-    # toggled: its vectors are buffers and must never become trainable.
+    # toggled: the vectors of the norm are buffers and must never become trainable.
     training = module.training
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     module.eval().requires_grad_(False)
@@ -179,7 +180,7 @@ def _frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _exact(tensor: Tensor) -> Tensor:
+def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -197,7 +198,7 @@ WIDTHS = {2: 64, 3: 16}
 class Adversary:
     """A discriminator and the state of its training.
 
-    It is no part of the method's modules: it is needed to go on with a run, and by nobody after.
+    It is not among the method's saved modules: it is needed to resume a run, not afterwards.
 
     Parameters
     ----------
@@ -219,11 +220,11 @@ class Adversary:
         self.schedule = torch.optim.lr_scheduler.PolynomialLR(self.optimiser, steps, 0.9)
 
     def loss(self, student_logits: Tensor) -> Tensor:
-        """The student's term, ``-E[D(S)]``."""
+        """Return the student's loss term, ``-E[D(S)]``."""
         return adversarial_loss(self.discriminator, student_logits)
 
     def step(self, student_logits: Tensor, teacher_logits: Tensor) -> float:
-        """Train the discriminator once on the batch that the student has just seen."""
+        """Train the discriminator for one step on the student's current batch."""
         loss = discriminator_loss(
             self.discriminator,
             student_logits,
@@ -240,11 +241,11 @@ class Adversary:
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return the states of the discriminator, its optimiser and its schedule."""
         parts = (self.discriminator, self.optimiser, self.schedule)
         return {type(part).__name__: part.state_dict() for part in parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Restore a state of :meth:`state_dict`."""
         for part in (self.discriminator, self.optimiser, self.schedule):
             part.load_state_dict(state[type(part).__name__])

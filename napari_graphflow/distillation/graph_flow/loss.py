@@ -38,8 +38,8 @@ Reduction = Literal["dimensionless", "paper_sum"]
 Normalise = Literal["teacher", "each", "channel"]
 
 
-#: Lower bound of the student's energy beside the teacher's where each is divided by its own, and
-#: of a channel's beside the mean of all.
+#: Lower bound of the student's energy relative to the teacher's where each network is divided by
+#: its own, and of a channel's energy relative to the mean over channels.
 SMALLEST_ENERGY_RATIO = 1e-6
 
 
@@ -92,8 +92,8 @@ def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
     patches
         (B, C, m).
     edge
-        ``inner`` and ``gram_of_variation`` take the patches as they are, ``pearson`` and
-        ``cosine`` (design choices) centre and scale, or only scale, each patch to length 1.
+        ``inner`` and ``gram_of_variation`` use the patches unchanged, ``pearson`` and ``cosine``
+        (design choices) centre and scale, or only scale, each patch to length 1.
 
     Returns
     -------
@@ -102,18 +102,18 @@ def edges(patches: Tensor, edge: Edge = "inner") -> Tensor:
     """
     check_choice("edge", edge, get_args(Edge))
     with torch.autocast(patches.device.type, enabled=False):
-        prepared = _prepared(patches, edge)
-        return prepared @ prepared.mT
+        scaled = _scaled(patches, edge)
+        return scaled @ scaled.mT
 
 
-def _prepared(patches: Tensor, edge: Edge) -> Tensor:
+def _scaled(patches: Tensor, edge: Edge) -> Tensor:
     if edge in QUADRATIC:
         return patches
     squared = patches.square().sum(-1, keepdim=True)
     if edge == "pearson":
         patches = patches - patches.mean(-1, keepdim=True)
     length = patches.square().sum(-1, keepdim=True)
-    # A dead or flat patch has no direction: what centring leaves of it is rounding noise.
+    # A dead or flat patch has no direction: after centring only rounding noise remains.
     alive = length > squared * (10 * torch.finfo(patches.dtype).eps) ** 2
     return patches * torch.where(alive, length, 1).rsqrt()
 
@@ -142,36 +142,35 @@ def variation_graph(
     mode
         Kind of peak, see :func:`salience`.
     edge
-        ``inner`` gives ``dA`` from inner products (reconstruction). ``gram_of_variation`` gives
-        ``dP dP^T`` instead, a less likely reading of the paper. ``pearson`` and ``cosine`` give
-        ``dA`` from normalised patches (design choices).
+        ``inner``: ``dA`` of inner products (reconstruction). ``gram_of_variation``: ``dP dP^T``
+        instead, a less likely reading of the paper. ``pearson`` and ``cosine``: ``dA`` of
+        normalised patches (design choices).
     vertex
-        ``vector`` gives ``dP`` (reconstruction), ``scalar`` gives ``|dP_c|^2``, a less likely
-        reading.
+        ``vector``: ``dP`` (reconstruction). ``scalar``: ``|dP_c|^2``, a less likely reading.
     peaks_of
         Another network's graph of the same images, at whose peaks the patches are cut (design
-        choice); None cuts at this network's own.
+        choice); None cuts at this network's own peaks.
 
     Raises
     ------
     UserError
         If batch, channels or axes of the two taps differ, or the patch does not fit them, or an
-        option is none of those above.
+        option is not one of its choices.
     """
     check_choice("edge", edge, get_args(Edge))
     check_choice("vertex", vertex, get_args(Vertex))
     _check_taps(encoder_features, decoder_features)
-    places = _places(encoder_features, decoder_features, peaks_of)
-    encoder, encoder_index = salience(encoder_features, patch, mode, places[0])
-    decoder, decoder_index = salience(decoder_features, patch, mode, places[1])
+    peaks = _mapped_peaks(encoder_features, decoder_features, peaks_of)
+    encoder, encoder_index = salience(encoder_features, patch, mode, peaks[0])
+    decoder, decoder_index = salience(decoder_features, patch, mode, peaks[1])
     variation = decoder - encoder
     with torch.autocast(variation.device.type, enabled=False):
         if edge == "gram_of_variation":
             change = variation @ variation.mT
         else:
-            start, end = _prepared(encoder, edge), _prepared(decoder, edge)
+            start, end = _scaled(encoder, edge), _scaled(decoder, edge)
             # A_d - A_e as a symmetrised product: one matmul, and no difference of two large
-            # Gram matrices, which low-precision matmul modes would round away.
+            # Gram matrices, which would vanish in the rounding of low-precision matmul modes.
             change = (end + start) @ (end - start).mT
             change = (change + change.mT) / 2
     return VariationGraph(
@@ -190,7 +189,7 @@ def variation_graph(
 
 
 def patch_energy(graph: VariationGraph) -> Tensor:
-    """Mean square s^2 of the patch entries of both taps, a scalar.
+    """Return the mean square s^2 of the patch entries of both taps, a scalar.
 
     Averaged over the training set for the frozen teacher, it makes the loss dimensionless.
     """
@@ -198,7 +197,7 @@ def patch_energy(graph: VariationGraph) -> Tensor:
 
 
 def channel_energy(graph: VariationGraph) -> Tensor:
-    """Mean square s_c^2 of the patch entries of both taps in each channel, (C,)."""
+    """Return the mean square s_c^2 of the patch entries of both taps per channel, (C,)."""
     taps = graph.encoder_patches, graph.decoder_patches
     return torch.stack([patches.square().mean((0, 2)) for patches in taps]).mean(0)
 
@@ -228,26 +227,26 @@ def graph_flow_loss(
         See above.
     energy
         The teacher's s^2 or, for ``channel``, s_c^2 over its training set, see
-        :func:`patch_energy` and :func:`channel_energy`; None takes that of this batch. Where the
-        teacher has no energy, nothing is divided.
+        :func:`patch_energy` and :func:`channel_energy`; None uses that of this batch. Where the
+        teacher's energy is 0, nothing is divided.
     normalise
-        ``teacher`` compares the patches as they are. ``each`` (design choice) first divides each
-        network's patches by the root of its own energy, so that only their pattern counts. The
-        student's energy is that of the batch and carries its gradient: the loss then cannot be
-        changed by scaling the student's features, and neither does its gradient try to, whereas
-        a detached energy would shrink imperfectly matching features at every step. ``channel``
-        (design choice) does the same channel by channel: a strong one otherwise counts by its
-        energy in the vertex loss and by the square of it in the edge loss.
+        ``teacher`` applies no scaling besides that of `reduction`. ``each`` (design choice) first
+        divides each network's patches by the root of its own energy, so that only their pattern
+        counts. The student's energy is that of the batch and carries its gradient: the
+        loss is then invariant to the scale of the student's features, and its gradient does not
+        change that scale, whereas a detached energy would shrink imperfectly matching features
+        at every step. ``channel`` (design choice) does the same channel by channel: otherwise a
+        channel is weighted by its energy in the vertex loss and by its square in the edge loss.
 
     Returns
     -------
     vertex_loss, edge_loss
-        Two scalars, to be weighted by the caller; add those of several tap pairs.
+        Two scalars, to be weighted by the caller and summed over tap pairs.
 
     Raises
     ------
     UserError
-        If the two graphs cannot be compared, or an option is none of those above.
+        If the two graphs cannot be compared, or an option is not one of its choices.
     """
     graphs = student_graph, teacher_graph
     per_vertex, per_edge = graph_flow_attributions(*graphs, reduction, energy, normalise)
@@ -261,7 +260,7 @@ def graph_flow_attributions(
     energy: float | Tensor | None = None,
     normalise: Normalise = "teacher",
 ) -> tuple[Tensor, Tensor]:
-    """Split :func:`graph_flow_loss` into the share of every vertex and of every edge.
+    """Return the contribution of every vertex and every edge to :func:`graph_flow_loss`.
 
     Returns
     -------
@@ -274,7 +273,7 @@ def graph_flow_attributions(
     check_choice("normalise", normalise, get_args(Normalise))
     _check_graphs(student_graph, teacher_graph)
     energies = _energies(student_graph, teacher_graph, reduction, energy, normalise)
-    ours, theirs = map(_units, (student_graph, teacher_graph), energies)
+    of_student, of_teacher = map(_normalised, (student_graph, teacher_graph), energies)
 
     def squared(student: Tensor, teacher: Tensor, second_degree: bool) -> Tensor:
         difference = (teacher.detach() - student).square()
@@ -284,13 +283,13 @@ def graph_flow_attributions(
             difference = difference / (difference.numel() * (length if second_degree else 1) ** 2)
         return difference
 
-    per_vertex = squared(ours[0], theirs[0], teacher_graph.vertex == "scalar")
-    per_edge = squared(ours[1], theirs[1], teacher_graph.edge in QUADRATIC)
+    per_vertex = squared(of_student[0], of_teacher[0], teacher_graph.vertex == "scalar")
+    per_edge = squared(of_student[1], of_teacher[1], teacher_graph.edge in QUADRATIC)
     return per_vertex.flatten(2).sum(-1) if per_vertex.ndim == 3 else per_vertex, per_edge
 
 
-def _units(graph: VariationGraph, energy: Tensor) -> tuple[Tensor, Tensor]:
-    """Vertices and edges in units of the root of an energy, (1,) or (C,)."""
+def _normalised(graph: VariationGraph, energy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return vertices and edges in units of the root of an energy, (1,) or (C,)."""
     scale = energy.sqrt()
     vertices = graph.vertices / (scale[:, None] if graph.vertex == "vector" else energy)
     return vertices, graph.edges / (scale[:, None] * scale if graph.edge in QUADRATIC else 1)
@@ -303,7 +302,7 @@ def _energies(
     energy: float | Tensor | None,
     normalise: Normalise,
 ) -> tuple[Tensor, Tensor]:
-    """What the squares of the student's and of the teacher's patches are divided by."""
+    """Return the energies that the student's and the teacher's squared patches are divided by."""
     patches = teacher.encoder_patches
     if reduction == "paper_sum" and normalise == "teacher":
         return patches.new_ones(1), patches.new_ones(1)
@@ -314,22 +313,22 @@ def _energies(
     if normalise != "channel":
         of_teacher = of_teacher.mean(0, keepdim=True)
     of_teacher = of_teacher.clamp_min(SMALLEST_ENERGY_RATIO * of_teacher.mean())
-    # An energy that is no number stays one, and is seen in the loss.
+    # NaN is kept, so that it shows in the loss.
     of_teacher = torch.where(of_teacher <= torch.finfo(patches.dtype).tiny, 1, of_teacher)
     if normalise == "teacher":
         return of_teacher, of_teacher
     return measure(student).reshape(-1).clamp_min(SMALLEST_ENERGY_RATIO * of_teacher), of_teacher
 
 
-def _places(
+def _mapped_peaks(
     encoder: Tensor, decoder: Tensor, other: VariationGraph | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Peaks of another network's graph in the maps of these taps."""
+    """Map the peaks of another network's graph to the grids of these taps."""
     if other is None:
         return None, None
-    facts = [(encoder.ndim - 2, *encoder.shape[:2]), (len(other.patch), *other.edges.shape[:2])]
-    cures = dict(islice(_cures(encoder.shape[1]).items(), len(facts[0])))
-    _must_agree("The student's and the teacher's graph", facts, cures)
+    values = [(encoder.ndim - 2, *encoder.shape[:2]), (len(other.patch), *other.edges.shape[:2])]
+    remedies = dict(islice(_remedies(encoder.shape[1]).items(), len(values[0])))
+    _require_equal("The student's and the teacher's graph", values, remedies)
     return (
         moved_peaks(other.encoder_index, other.encoder_size, encoder.shape[2:]),
         moved_peaks(other.decoder_index, other.decoder_size, decoder.shape[2:]),
@@ -337,38 +336,39 @@ def _places(
 
 
 def _check_taps(encoder: Tensor, decoder: Tensor) -> None:
-    cures = {
+    remedies = {
         "spatial axes": "Choose two taps of the same network.",
         "images": "Take both taps from the same forward pass.",
-        "channels": "Choose two taps with equally many channels, or bring both to the same "
-        "number: a teacher's by paraphrasers, a student's by 1x1 adapters.",
+        "channels": "Choose two taps with the same number of channels, or map both to the same "
+        "number: with paraphrasers for a teacher, with 1x1 adapters for a student.",
     }
-    facts = [(features.ndim - 2, *features.shape[:2]) for features in (encoder, decoder)]
-    _must_agree("The encoder and the decoder tap", facts, cures)
+    values = [(features.ndim - 2, *features.shape[:2]) for features in (encoder, decoder)]
+    _require_equal("The encoder and the decoder tap", values, remedies)
 
 
 def _check_graphs(student: VariationGraph, teacher: VariationGraph) -> None:
-    facts = [
+    values = [
         (len(graph.patch), *graph.edges.shape[:2], graph.patch, graph.edge, graph.vertex)
         for graph in (student, teacher)
     ]
-    _must_agree("The student's and the teacher's graph", facts, _cures(student.edges.shape[1]))
+    remedies = _remedies(student.edges.shape[1])
+    _require_equal("The student's and the teacher's graph", values, remedies)
 
 
-def _cures(channels: int) -> dict[str, str]:
-    """What to do where two networks' graphs differ, from the student's number of channels."""
+def _remedies(channels: int) -> dict[str, str]:
+    """Return a remedy for each property in which a student's graph may differ."""
     return {
         "spatial axes": "Choose two 2D networks or two 3D networks.",
-        "images": "Give both networks the same batch.",
+        "images": "Pass the same batch to both networks.",
         "channels": f"Compress the teacher's taps to {channels} channels with paraphrasers, or "
-        "give the student 1x1 adapters.",
+        "add 1x1 adapters to the student.",
         "patch sides": "Choose the same patch for both.",
         "edges": "Choose the same kind of edges for both.",
         "vertices": "Choose the same kind of vertices for both.",
     }
 
 
-def _must_agree(pair: str, facts: Sequence[Sequence[object]], cures: dict[str, str]) -> None:
-    for (what, cure), one, other in zip(cures.items(), *facts, strict=True):
-        if one != other:
-            raise UserError(f"{pair} differ in {what}: {one} and {other}.", cure)
+def _require_equal(pair: str, values: Sequence[Sequence[object]], remedies: dict[str, str]) -> None:
+    for (name, remedy), first, second in zip(remedies.items(), *values, strict=True):
+        if first != second:
+            raise UserError(f"{pair} differ in {name}: {first} and {second}.", remedy)

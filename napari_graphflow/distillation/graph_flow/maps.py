@@ -1,8 +1,7 @@
-"""Maps of a variation graph on the feature grid, drawn from the very tensors of the loss.
+"""Maps of a variation graph on the feature grid, computed from the tensors of the loss.
 
-None of this is in the paper; these pictures are ours (design choice). They show where a network's
-internal features peak and change, not properties of tissue. A contribution of zero leaves its
-pixels at exactly 0.
+These maps are not in the paper (design choice). They show where a network's internal features peak
+and change, not properties of tissue. Pixels without a contribution are exactly 0.
 """
 
 from collections.abc import Sequence
@@ -26,8 +25,8 @@ def salience_map(
     Parameters
     ----------
     patches, index
-        As :func:`~napari_graphflow.distillation.graph_flow.loss.salience` gives them, (B, C, m) and
-        (B, C).
+        As returned by :func:`~napari_graphflow.distillation.graph_flow.salience.salience`,
+        (B, C, m) and (B, C).
     size
         Spatial size of the tap.
     patch
@@ -44,8 +43,8 @@ def salience_map(
 def variation_map(graph: VariationGraph) -> Tensor:
     """``V(u) = 1/2 sum_c sum_delta |dP_c[delta]| ([u = m_c^e + delta] + [u = m_c^d + delta])``.
 
-    Half of a channel's change is drawn at its encoder peak, half at its decoder peak; where both
-    lie at least p // 2 inside the map, the sum over the map is that of all changes.
+    Half of a channel's change is added at its encoder peak, half at its decoder peak; where both
+    are at least p // 2 from the border, the map sums to all changes.
 
     Returns
     -------
@@ -67,7 +66,7 @@ def discrepancy_map(student_graph: VariationGraph, per_vertex: Tensor) -> Tensor
     Parameters
     ----------
     student_graph
-        Where to draw.
+        Graph of the student, at whose peaks the discrepancies are added.
     per_vertex
         ``e_c``, (B, C), the first result of
         :func:`~napari_graphflow.distillation.graph_flow.loss.graph_flow_attributions`; for interior
@@ -91,7 +90,7 @@ def discrepancy_map(student_graph: VariationGraph, per_vertex: Tensor) -> Tensor
 def to_input_grid(
     maps: Tensor, stride: float | Sequence[float], size: Sequence[int] | None = None
 ) -> Tensor:
-    """Show maps of the feature grid in the grid of the network's input, without smoothing.
+    """Resample maps from the feature grid to the grid of the network's input, not interpolated.
 
     Feature pixel i covers the input pixels ``i * stride ... (i + 1) * stride - 1``; input pixels
     that no feature pixel covers stay 0.
@@ -103,7 +102,7 @@ def to_input_grid(
     stride
         Input pixels for one feature pixel; one number, or one per spatial axis.
     size
-        Spatial size of the input; None takes what the maps cover.
+        Spatial size of the input; None uses the size that the maps cover.
 
     Returns
     -------
@@ -124,8 +123,8 @@ def to_input_grid(
 def _at_both_peaks(graph: VariationGraph, values: Tensor) -> Tensor:
     if graph.encoder_size != graph.decoder_size:
         raise UserError(
-            f"The encoder tap has size {graph.encoder_size}, the decoder tap {graph.decoder_size}, "
-            "so that they share no grid to draw on.",
+            f"The encoder tap has size {graph.encoder_size}, the decoder tap {graph.decoder_size}: "
+            "there is no common grid for a map.",
             "Choose two taps of the same size.",
         )
     size, patch = graph.encoder_size, graph.patch

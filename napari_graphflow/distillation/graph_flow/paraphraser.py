@@ -14,8 +14,8 @@ from torch.nn.functional import mse_loss
 class Paraphraser(nn.Module):
     """Three 3x3 convolutions down to `out_channels` and three transposed ones back.
 
-    Every layer, the last one included, is followed by LeakyReLU(0.1); there is no batch norm.
-    It is trained without labels to reconstruct the frozen teacher's tap, then frozen; only
+    Every layer, including the last, is followed by LeakyReLU(0.1); there is no batch norm. It is
+    trained without labels to reconstruct the frozen teacher's tap, then frozen; only
     :meth:`encode` is used afterwards.
 
     Parameters
@@ -31,7 +31,7 @@ class Paraphraser(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, dims: int = 2) -> None:
         super().__init__()
         if dims not in (2, 3):
-            raise ValueError(f"dims is 2 or 3, not {dims}")
+            raise ValueError(f"dims must be 2 or 3, not {dims}")
         self.in_channels, self.out_channels, self.dims = in_channels, out_channels, dims
         down = nn.Conv2d if dims == 2 else nn.Conv3d
         up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
@@ -50,7 +50,7 @@ class Paraphraser(nn.Module):
         return reconstruction
 
     def loss(self, features: Tensor) -> Tensor:
-        """Mean squared error of the reconstruction, in at least float32.
+        """Return the mean squared error of the reconstruction, in at least float32.
 
         The squared norm is a reconstruction: Graph Flow's own criterion was never published,
         and the two projects it borrows from use the squared and the absolute error.
@@ -61,11 +61,11 @@ class Paraphraser(nn.Module):
 
 
 class RSquared:
-    """Share of the features' variance that a reconstruction keeps, batch by batch.
+    """Coefficient of determination of a reconstruction, accumulated over batches.
 
     ``R^2 = 1 - sum (F' - F)^2 / sum (F - mean_c)^2`` over all channels together, where ``mean_c``
     is the mean of channel c over cases and pixels. 1 is perfect, 0 no better than the mean of each
-    channel. It says most on held-out cases.
+    channel. Evaluate it on held-out cases.
     """
 
     def __init__(self) -> None:
@@ -74,17 +74,17 @@ class RSquared:
 
     @torch.no_grad()
     def add(self, features: Tensor, reconstruction: Tensor) -> None:
-        """Take a batch and its reconstruction into account, both (B, C, *spatial)."""
-        # On the CPU, since not every GPU knows float64.
-        exact, found = features.cpu().double(), reconstruction.cpu().double()
-        self.errors += float((found - exact).square().sum())
-        self.count += exact.numel() // exact.shape[1]
-        axes = [0, *range(2, exact.ndim)]
-        self.total = self.total + exact.sum(axes)
-        self.squares = self.squares + exact.square().sum(axes)
+        """Accumulate a batch and its reconstruction, both (B, C, *spatial)."""
+        # On the CPU, since not every GPU supports float64.
+        target, output = features.cpu().double(), reconstruction.cpu().double()
+        self.errors += float((output - target).square().sum())
+        self.count += target.numel() // target.shape[1]
+        axes = [0, *range(2, target.ndim)]
+        self.total = self.total + target.sum(axes)
+        self.squares = self.squares + target.square().sum(axes)
 
     def value(self) -> float:
-        """R^2 of all batches so far; NaN where the features do not vary."""
+        """Return R^2 of all batches so far; NaN if the features do not vary."""
         variation = float((self.squares - self.total.square() / max(self.count, 1)).sum())
         return 1.0 - self.errors / variation if variation > 0 else float("nan")
 

@@ -1,7 +1,7 @@
-"""Where a network's channels are strongest: the salient patches that Graph Flow compares.
+"""Salient patches: the neighbourhood of each channel's peak, which Graph Flow compares.
 
-The first step of Zou et al., IEEE TMI 2022, a **reconstruction** as
-:mod:`napari_graphflow.distillation.graph_flow.loss` says. Notation: batch B, channels C, n = 2 or 3
+The first step of Zou et al., IEEE TMI 2022, a **reconstruction**: see
+:mod:`napari_graphflow.distillation.graph_flow.loss`. Notation: batch B, channels C, n = 2 or 3
 spatial axes, patch side p, patch length m = p^n.
 """
 
@@ -36,24 +36,24 @@ def salience(
     patch
         Side p in feature pixels, odd; one number, or one per spatial axis.
     mode
-        ``max`` looks for the largest value (reconstruction), ``abs`` for the largest magnitude
-        (design choice, for taps without an activation).
+        ``max`` takes the largest value (reconstruction), ``abs`` the largest magnitude (design
+        choice, for taps without an activation).
     peaks
-        Flat spatial index of the places to cut at, (B, C), instead of the channels' own peaks
+        Flat spatial indices of the patch centres, (B, C), instead of the channels' own peaks
         (design choice).
 
     Returns
     -------
     patches
-        (B, C, m), at least float32. Entries outside the map are 0 (design choice: the peak stays
-        in the centre and m constant).
+        (B, C, m), at least float32. Entries outside the map are 0 (design choice: the peak
+        remains in the centre and m constant).
     index
         Flat spatial index of the peaks, (B, C).
 
     Raises
     ------
     UserError
-        If the patch side is even or does not fit the number of axes, or there is no such mode.
+        If the patch side is even or does not fit the number of axes, or the mode is not valid.
     """
     check_choice("mode", mode, get_args(Salience))
     size = tuple(features.shape[2:])
@@ -66,32 +66,32 @@ def salience(
 
 
 def patch_sides(patch: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """Give the odd patch side along each of `dims` (2 or 3) spatial axes."""
+    """Return the odd patch side along each of `dims` (2 or 3) spatial axes."""
     sides = tuple(map(as_int, patch if isinstance(patch, Iterable) else (patch,)))
     sides = sides * dims if len(sides) == 1 else sides
     if dims not in (2, 3) or len(sides) != dims:
         raise UserError(
             f"A patch with {len(sides)} sides does not fit features with {dims} spatial axes.",
-            "Give one odd number, or one for each of the 2 or 3 spatial axes.",
+            "Write one odd number, or one for each of the 2 or 3 spatial axes.",
         )
     if any(side < 1 or side % 2 == 0 for side in sides):
         raise UserError(
-            f"The patch side {' x '.join(map(str, sides))} has no centre.",
+            f"A patch of side {' x '.join(map(str, sides))} has no centre.",
             "Choose odd numbers, such as 3 or 9.",
         )
     return sides
 
 
 def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value of an option that is none of its choices."""
+    """Raise a `UserError` if the value of an option is not one of its choices."""
     if value not in choices:
-        raise UserError(f"There is no {option} {value!r}.", f"Choose {' or '.join(choices)}.")
+        raise UserError(f"{value!r} is not a valid {option}.", f"Choose {' or '.join(choices)}.")
 
 
 def patch_positions(
     index: Tensor, size: Sequence[int], patch: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Locate every entry of the patches around `index` in a map of spatial `size`.
+    """Return the position of every entry of the patches around `index` in a map of `size`.
 
     Returns
     -------
@@ -113,10 +113,10 @@ def patch_positions(
 
 
 def moved_peaks(index: Tensor, size: Sequence[int], target: Sequence[int]) -> Tensor:
-    """Find the places of one map in another of the same image: the pixel that holds the centre.
+    """Map peaks of one feature map to another of the same image, to the cell at their centre.
 
-    Both maps count as covering the same tissue. Where the image's size is no multiple of both
-    strides, the last cells reach beyond it and the place may be off by a pixel.
+    Both maps are assumed to cover the same tissue. Where the image's size is not a multiple of
+    both strides, the last cells extend beyond it and the peak may be off by one cell.
 
     Parameters
     ----------
