@@ -1,8 +1,8 @@
-"""How well each lesion is found: Dice, overlap and volume error of connected components.
+"""Lesion-wise scores: Dice, overlap and volume error of connected components.
 
 A lesion is a component of the reference, connected over faces, edges and corners. It is compared
-with all components of the prediction that touch it, taken together. Such a component may touch two
-lesions and then counts, as a whole, for both; one that touches none is a false positive.
+with the union of all components of the prediction that overlap it. A component that overlaps two
+lesions counts as a whole for both; one that overlaps none is a false positive.
 """
 
 import math
@@ -24,7 +24,7 @@ METRICS = ("dice_score", "volume_overlap_error", "relative_volume_error")
 def lesion_scores(
     prediction: Mask, reference: Mask, label: int, spacing: Sequence[float], ignore: int = IGNORE
 ) -> dict[str, Any]:
-    """Compare the lesions of one label.
+    """Score the lesions of one label.
 
     Parameters
     ----------
@@ -35,15 +35,15 @@ def lesion_scores(
     spacing
         Voxel size in mm, in the order of the array's axes.
     ignore
-        Voxels with this value in the reference are taken out of both masks.
+        Ignore label: voxels with this value in the reference are excluded from both masks.
 
     Returns
     -------
     dict
         ``lesions``: for each lesion of the reference, by size, ``dice_score``,
         ``volume_overlap_error`` (1 - intersection over union), ``relative_volume_error``
-        (-1 if it was missed) and its size ``reference_ml`` (of pictures ``reference_mm2``).
-        ``false_positives``: components of the prediction that touch no lesion.
+        (-1 if it was missed) and its size ``reference_ml`` (for 2D images ``reference_mm2``).
+        ``false_positives``: components of the prediction that overlap no lesion.
 
     Raises
     ------
@@ -54,18 +54,18 @@ def lesion_scores(
         raise ValueError(f"{prediction.shape}, {reference.shape} and spacing {tuple(spacing)}")
     unit, per_unit = ("ml", 1000) if reference.ndim == 3 else ("mm2", 1)
     voxel = math.prod(spacing) / per_unit
-    touching = np.ones((3,) * reference.ndim)
-    lesions, count = ndimage.label(reference == label, touching)
-    found, components = ndimage.label((prediction == label) & (reference != ignore), touching)
+    neighbours = np.ones((3,) * reference.ndim)
+    lesions, count = ndimage.label(reference == label, neighbours)
+    found, components = ndimage.label((prediction == label) & (reference != ignore), neighbours)
     lesion_sizes = np.bincount(lesions.ravel(), minlength=count + 1)
     found_sizes = np.bincount(found.ravel(), minlength=components + 1)
     both = (lesions > 0) & (found > 0)
     pairs, voxels = np.unique(np.stack([lesions[both], found[both]]), axis=1, return_counts=True)
     rows = []
     for lesion in 1 + np.argsort(-lesion_sizes[1:], kind="stable"):
-        ours = pairs[0] == lesion
-        size, overlap = int(lesion_sizes[lesion]), int(voxels[ours].sum())
-        predicted = int(found_sizes[pairs[1][ours]].sum())
+        matches = pairs[0] == lesion
+        size, overlap = int(lesion_sizes[lesion]), int(voxels[matches].sum())
+        predicted = int(found_sizes[pairs[1][matches]].sum())
         rows.append(
             {
                 "dice_score": 2 * overlap / (size + predicted),
@@ -78,18 +78,19 @@ def lesion_scores(
 
 
 def summarise_lesions(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Means over all lesions of all cases, so that a case with many counts as much as it has.
+    """Average over all lesions of all cases, so that every lesion has the same weight.
 
     Parameters
     ----------
     cases
-        What :func:`lesion_scores` returned, by the name of the case.
+        Result of :func:`lesion_scores` for each case, by the name of the case.
 
     Returns
     -------
     dict
-        The mean of each metric (nan without any lesion), ``absolute_volume_error``,
-        ``lesions`` and how many of them were touched (``detected``), and ``false_positives``.
+        The mean of each metric (nan without lesions), ``absolute_volume_error``, the number of
+        ``lesions``, of those that overlap the prediction (``detected``), and of
+        ``false_positives``.
     """
     rows = [row for case in cases.values() for row in case["lesions"]]
 

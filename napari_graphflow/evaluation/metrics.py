@@ -1,6 +1,6 @@
-"""How well a mask agrees with a reference: overlap, surface distances in mm, volume.
+"""Agreement of a mask with a reference: overlap, surface distances in mm, volume.
 
-Masks are compared class by class. Where a structure is missing, every function keeps one rule:
+Masks are compared class by class. All functions follow one convention for missing structures:
 
 =====================  =========  ==============  =======================
 structure present in   Dice, IoU  distances       relative volume error
@@ -11,9 +11,9 @@ the prediction only    0          inf             inf
 the reference only     0          inf             -1
 =====================  =========  ==============  =======================
 
-``nan`` means "nothing to judge" and is left out of every mean. ``inf`` means "missed altogether"
-and is left out of means as well, because one such case would hide all others, but never
-silently: :func:`summarise` counts both beside each mean.
+``nan`` (undefined) and ``inf`` (the structure was missed entirely) are excluded from means,
+because a single ``inf`` would make every mean infinite; :func:`summarise` reports the number of
+both with each mean.
 """
 
 import math
@@ -39,30 +39,30 @@ def dice_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
     Parameters
     ----------
     prediction, reference
-        Integer masks of one shape, any number of axes.
+        Integer masks of equal shape, any number of axes.
     label
         Value of the structure in both masks.
 
     Returns
     -------
     float
-        0 to 1; nan if neither mask holds the label.
+        0 to 1; nan if neither mask contains the label.
     """
     both, size_p, size_r = _overlap(prediction, reference, label)
     return 2 * both / (size_p + size_r) if size_p + size_r else math.nan
 
 
 def iou_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Intersection over union |P and R| / |P or R| of one label; nan if neither mask holds it."""
+    """Intersection over union |P and R| / |P or R| of one label; nan if it is in neither mask."""
     both, size_p, size_r = _overlap(prediction, reference, label)
     return both / (size_p + size_r - both) if size_p + size_r else math.nan
 
 
 def volume_overlap_error(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """VOE, 1 - |P and R| / |P or R| of one label; nan if neither mask holds it.
+    """Volume overlap error (VOE) 1 - |P and R| / |P or R| of one label; nan if in neither mask.
 
-    The code of some papers has 2 (|P| - |P and R|) / (|P| + |R|) under this name, which does not
-    count what was missed.
+    The code of some papers uses this name for 2 (|P| - |P and R|) / (|P| + |R|), which does not
+    count missed voxels.
     """
     return 1 - iou_score(prediction, reference, label)
 
@@ -70,12 +70,12 @@ def volume_overlap_error(prediction: Mask, reference: Mask, label: int = 1) -> f
 def hausdorff_distance_95(
     prediction: Mask, reference: Mask, label: int = 1, *, spacing: Sequence[float]
 ) -> float:
-    """Take the 95th percentile of the distances between two surfaces, the worse direction's.
+    """95th percentile of the distances between two surfaces (HD95), the larger of both directions.
 
     Parameters
     ----------
     prediction, reference
-        Integer masks of one shape.
+        Integer masks of equal shape.
     label
         Value of the structure in both masks.
     spacing
@@ -84,15 +84,14 @@ def hausdorff_distance_95(
     Returns
     -------
     float
-        mm; nan if neither mask holds the label, inf if only one does.
+        mm; nan if neither mask contains the label, inf if only one does.
 
     Notes
     -----
     The surface is the set of the structure's voxels with a face neighbour outside of it, as in
     MONAI; the percentile is taken in each direction before the maximum.
     """
-    there, back = _surface_distances(prediction, reference, label, spacing)
-    return _hausdorff_95(there, back)
+    return _hausdorff_95(*_surface_distances(prediction, reference, label, spacing))
 
 
 def average_surface_distance(
@@ -100,10 +99,9 @@ def average_surface_distance(
 ) -> float:
     """Mean of all distances from either surface to the other (ASSD), in mm.
 
-    Takes and returns the same as :func:`hausdorff_distance_95`.
+    Parameters and special values as for :func:`hausdorff_distance_95`.
     """
-    there, back = _surface_distances(prediction, reference, label, spacing)
-    return _average(there, back)
+    return _average(*_surface_distances(prediction, reference, label, spacing))
 
 
 def volume_ml(mask: Mask, label: int = 1, *, spacing: Sequence[float]) -> float:
@@ -114,9 +112,9 @@ def volume_ml(mask: Mask, label: int = 1, *, spacing: Sequence[float]) -> float:
 
 
 def relative_volume_error(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Return (prediction - reference) / reference of the structure's size, on one grid.
+    """Relative volume error (prediction - reference) / reference of one label, on one grid.
 
-    nan if neither mask holds the label, inf if only the prediction does.
+    nan if neither mask contains the label, inf if only the prediction does.
     """
     _, size_p, size_r = _overlap(prediction, reference, label)
     return _relative_error(size_p, size_r)
@@ -129,18 +127,19 @@ def evaluate_case(
     spacing: Sequence[float],
     ignore: int | None = IGNORE,
 ) -> CaseResult:
-    """All metrics of every class but the background.
+    """Compute all metrics of every foreground class.
 
     Parameters
     ----------
     prediction, reference
         Masks of class indices on one grid, 2D or 3D.
     classes
-        Name and value of each class; the value 0 is the background and is left out.
+        Name and value of each class; the value 0 is the background and is skipped.
     spacing
         Voxel size in mm, in the order of the array's axes.
     ignore
-        Voxels with this value in the reference are taken out of both masks; None for none.
+        Ignore label: voxels with this value in the reference are excluded from both masks; None
+        excludes no voxels.
 
     Returns
     -------
@@ -148,8 +147,8 @@ def evaluate_case(
         For each class ``dice_score``, ``iou_score``, ``volume_overlap_error``,
         ``hausdorff_distance_95`` and ``average_surface_distance`` in mm,
         ``relative_volume_error`` and, because signed ones cancel in a mean,
-        ``absolute_volume_error``, and the sizes ``prediction_ml`` and ``reference_ml`` (of
-        pictures ``prediction_mm2`` and ``reference_mm2``).
+        ``absolute_volume_error``, and the sizes ``prediction_ml`` and ``reference_ml`` (for 2D
+        images ``prediction_mm2`` and ``reference_mm2``).
 
     Raises
     ------
@@ -157,9 +156,9 @@ def evaluate_case(
         If the masks differ in shape or `spacing` has another number of axes.
     """
     _check(prediction, reference, spacing)
-    if ignore is not None and (left_out := reference == ignore).any():
-        prediction = np.where(left_out, 0, prediction)
-        reference = np.where(left_out, 0, reference)
+    if ignore is not None and (ignored := reference == ignore).any():
+        prediction = np.where(ignored, 0, prediction)
+        reference = np.where(ignored, 0, reference)
     boxes_p, boxes_r = _boxes(prediction), _boxes(reference)
     unit, per_unit = ("ml", 1000) if reference.ndim == 3 else ("mm2", 1)
     voxel = math.prod(spacing) / per_unit
@@ -170,14 +169,14 @@ def evaluate_case(
         box = _union(boxes_p.get(value), boxes_r.get(value), reference.ndim)
         mask_p, mask_r = prediction[box] == value, reference[box] == value
         both, size_p, size_r = _overlap(mask_p, mask_r, True)
-        there, back = _surface_distances(mask_p, mask_r, True, spacing)
+        distances = _surface_distances(mask_p, mask_r, True, spacing)
         iou = both / (size_p + size_r - both) if size_p + size_r else math.nan
         result[name] = {
             "dice_score": 2 * both / (size_p + size_r) if size_p + size_r else math.nan,
             "iou_score": iou,
             "volume_overlap_error": 1 - iou,
-            "hausdorff_distance_95": _hausdorff_95(there, back),
-            "average_surface_distance": _average(there, back),
+            "hausdorff_distance_95": _hausdorff_95(*distances),
+            "average_surface_distance": _average(*distances),
             "relative_volume_error": _relative_error(size_p, size_r),
             "absolute_volume_error": abs(_relative_error(size_p, size_r)),
             f"prediction_{unit}": size_p * voxel,
@@ -187,21 +186,21 @@ def evaluate_case(
 
 
 def summarise(cases: Mapping[str, CaseResult]) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean, standard deviation and median over cases, for every class and metric.
+    """Compute mean, standard deviation and median over cases, for every class and metric.
 
     Parameters
     ----------
     cases
-        What :func:`evaluate_case` returned, by the name of the case.
+        Result of :func:`evaluate_case` for each case, by the name of the case.
 
     Returns
     -------
     dict
-        ``result[class][metric]`` holds ``mean``, ``std`` (of a sample, nan below two cases) and
-        ``median`` of the finite values, how many those were (``n``), how many cases had nothing
-        to judge (``undefined``) and how many missed the structure altogether (``infinite``). The
-        key ``mean`` holds, for each metric, the ``mean`` of the means of all classes, so that a
-        class seen in few cases counts as much as the others, with the counts summed.
+        ``result[class][metric]`` contains ``mean``, ``std`` (of a sample, nan below two cases) and
+        ``median`` of the finite values, their number (``n``), the number of nan
+        (``undefined``) and the number of inf (``infinite``). The key ``mean`` contains, for each
+        metric, the ``mean`` over the means of all classes, so that a class in few cases has the
+        same weight as the others, with the counts summed.
     """
     values: dict[str, dict[str, list[float]]] = {}
     for case in cases.values():
@@ -230,15 +229,15 @@ def _overlap(prediction: Mask, reference: Mask, label: int) -> tuple[int, int, i
 def _surface_distances(
     prediction: Mask, reference: Mask, label: int, spacing: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distances in mm from each surface voxel to the other surface, in both directions."""
+    """Return the distances in mm from each surface voxel to the other surface, both directions."""
     _check(prediction, reference, spacing)
     mask_p, mask_r = prediction == label, reference == label
     either = mask_p | mask_r
     if not either.any():
-        nothing = np.empty(0)
-        return nothing, nothing
+        undefined = np.empty(0)
+        return undefined, undefined
     box = ndimage.find_objects(either.view(np.uint8))[0]
-    # A frame of background, so that a structure cut by the image's edge ends there.
+    # Pad with background, so that a structure cut by the image border has a surface there.
     mask_p, mask_r = np.pad(mask_p[box], 1), np.pad(mask_r[box], 1)
     if not mask_p.any() or not mask_r.any():
         missed = np.array([math.inf])
@@ -247,20 +246,20 @@ def _surface_distances(
         np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.asarray(spacing, float)
         for mask in (mask_p, mask_r)
     )
-    # Trees of the surface voxels need far less time and memory than two distance maps of the box.
+    # Trees of surface voxels need far less time and memory than two distance maps of the box.
     return KDTree(surface_r).query(surface_p)[0], KDTree(surface_p).query(surface_r)[0]
 
 
-def _hausdorff_95(there: NDArray[np.float64], back: NDArray[np.float64]) -> float:
-    if not there.size:
+def _hausdorff_95(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> float:
+    if not forward.size:
         return math.nan
-    if math.isinf(there[0]):
+    if math.isinf(forward[0]):
         return math.inf
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+    return float(max(np.percentile(forward, 95), np.percentile(backward, 95)))
 
 
-def _average(there: NDArray[np.float64], back: NDArray[np.float64]) -> float:
-    return float(np.concatenate([there, back]).mean()) if there.size else math.nan
+def _average(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> float:
+    return float(np.concatenate([forward, backward]).mean()) if forward.size else math.nan
 
 
 def _relative_error(size_prediction: int, size_reference: int) -> float:
@@ -296,7 +295,7 @@ def _over_classes(
 
 
 def _boxes(mask: Mask) -> dict[int, tuple[slice, ...]]:
-    """Bounding box of every value but 0, in one pass."""
+    """Return the bounding box of every value but 0, in one pass."""
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
     found = ndimage.find_objects(mask)

@@ -1,11 +1,11 @@
 """Teachers and students: one file per architecture, one line per network in `NETWORKS`.
 
-Importing this package loads neither torch nor MONAI, so that windows and ``--help`` can list the
-networks; they are loaded with the first network that is built.
+Importing this package imports neither torch nor MONAI, so that the plugin and ``--help`` can list
+the networks; they are imported when the first network is built.
 
 To add a network, write ``<name>.py`` with ``network(in_channels, classes, dims, width=None,
-**arguments) -> TapAdapter`` and add its line to `napari_graphflow.config.networks.NETWORKS`. A
-network whose file is missing here can still be used: any class of `monai.networks.nets` as
+**arguments) -> TapAdapter`` and add its line to `napari_graphflow.config.networks.NETWORKS`.
+Networks without a file here can also be used: any class of `monai.networks.nets` as
 ``monai:<class>``, any other module by wrapping it in `TapAdapter`.
 """
 
@@ -41,10 +41,10 @@ def build(
     in_channels, classes
         Channels of the image, and number of classes with the background.
     dims
-        2 for slices and pictures, 3 for volumes.
+        2 for slices and 2D images, 3 for volumes.
     width
-        Channels of the first stage; None takes the published width (a smaller one in 3D, said
-        in each file).
+        Channels of the first stage; None uses the published width (a smaller one in 3D, see the
+        file of each network).
     taps
         Module paths that replace or extend the network's own taps, for example
         ``{"encoder": "down_layers.2", "decoder": "up_layers.0"}``.
@@ -60,14 +60,15 @@ def build(
     Raises
     ------
     UserError
-        If the name, an argument or a tap does not exist, or a number makes no sense.
+        If the name, an argument or a tap does not exist, or a number is out of range.
     """
     if dims not in (2, 3):
-        raise UserError(f"A network works in 2 or 3 dimensions, not in {dims}.", "Choose 2 or 3.")
+        raise UserError(f"Networks have 2 or 3 spatial dimensions, not {dims}.", "Choose 2 or 3.")
     if in_channels < 1 or classes < 1 or (width is not None and width < 4):
         raise UserError(
-            f"No network has {in_channels} input channels, {classes} classes and width {width}.",
-            "Give at least 1 channel, 1 class and, if any, a width of 4.",
+            f"A network cannot have {in_channels} input channels, {classes} classes and width "
+            f"{width}.",
+            "Choose at least 1 channel, at least 1 class, and a width of at least 4, if any.",
         )
     family, _, class_name = name.partition(":")
     if family == "monai" and class_name:
@@ -75,7 +76,7 @@ def build(
     elif name not in NETWORKS:
         near = get_close_matches(name, NETWORKS, cutoff=0.4)
         raise UserError(
-            f"There is no network called {name!r}.",
+            f"{name!r} is not a valid network.",
             f"Choose {' or '.join(near or NETWORKS)}, or monai:<class>.",
         )
     make = import_module(f"{__name__}.{'monai_any' if class_name else name}").network
@@ -85,7 +86,7 @@ def build(
             options = [key for key in known if key not in {"in_channels", "classes", "dims"}]
             raise UserError(
                 f"The network {name} has no argument {argument!r}.",
-                f"It knows {', '.join(options)}.",
+                f"Its arguments are {', '.join(options)}.",
             )
     network: TapAdapter = make(in_channels, classes, dims, width, **arguments)
     if taps:

@@ -1,8 +1,8 @@
 """ENet (Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic
 Segmentation", arXiv 1606.02147), the smallest student.
 
-In 3D, which the paper does not know, kernels get a third axis and the asymmetric convolution
-becomes three.
+In 3D, which is not in the paper, kernels have a third axis and the asymmetric convolution becomes
+three.
 """
 
 import torch
@@ -44,9 +44,10 @@ def network(
     width
         Channels w of the initial block; stages have 4w and 8w. By default 16, as published
         (0.35 M parameters in 2D, 0.63 M in 3D); at a 3D width of 8 the last bottlenecks have two
-        channels, which is too few to learn a small structure with.
+        channels, too few to learn a small structure.
     dropout
-        Probability of losing a channel in a bottleneck of stages 2 to 5; a tenth of it in stage 1.
+        Probability of dropping a channel in a bottleneck of stages 2 to 5; a tenth of it in
+        stage 1.
     """
     module = ENet(in_channels, classes, dims, width or 16, dropout)
     return TapAdapter(module, TAPS, multiple=8)
@@ -72,11 +73,11 @@ class ENet(nn.Module):
         )
         self.up5 = Up(dims, middle, width, dropout)
         self.stage5 = Bottleneck(dims, width, dropout, activation=nn.ReLU)
-        # Where all features before it are 0, only a bias can still tell the classes apart.
+        # Where all features before it are 0, only a bias can distinguish the classes.
         self.head = doubling(dims, width, classes, kernel=3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 8 into logits."""
+        """Map an image whose sizes are multiples of 8 to logits."""
         x, peaks1 = self.down1(self.initial(x))
         x, peaks2 = self.down2(self.stage1(x))
         x = self.stage3(self.stage2(x))
@@ -87,9 +88,9 @@ class ENet(nn.Module):
 
 
 class Initial(nn.Module):
-    """A strided convolution beside max-pooled copies of the input channels.
+    """A strided convolution concatenated with the max-pooled input channels.
 
-    With more channels than half the width (spectral images) the convolution stands alone.
+    With more input channels than half the width (spectral images) there is no pooling branch.
     """
 
     def __init__(self, dims: int, in_channels: int, width: int) -> None:
@@ -135,7 +136,7 @@ class Bottleneck(nn.Module):
 
 
 class Down(nn.Module):
-    """Bottleneck that halves the size; also returns where each maximum stood."""
+    """Bottleneck that halves the size; also returns the position of each maximum."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Bottleneck that doubles the size and puts values back where the maxima stood."""
+    """Bottleneck that doubles the size by unpooling to the positions of the maxima."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -178,9 +179,9 @@ class Up(nn.Module):
 
 
 def pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve the size by maxima; also return the mask of the first maximum of each cell.
+    """Halve the size by max pooling; also return the mask of the first maximum of each cell.
 
-    Written with reshapes because torch's own unpooling is refused by deterministic mode and by
+    Written with reshapes because torch's unpooling is not supported in deterministic mode and by
     most exporters.
 
     Parameters
@@ -203,7 +204,7 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unpool(x: Tensor, peaks: Tensor) -> Tensor:
-    """Double the size: each value goes to the place of the maximum, zeros elsewhere."""
+    """Double the size: values at the positions of the maxima, zeros elsewhere."""
     dims = x.ndim - 2
     corners = (x.unsqueeze(-1) * peaks).reshape(*x.shape, *[2] * dims)
     order = [axis for i in range(dims) for axis in (2 + i, 2 + dims + i)]

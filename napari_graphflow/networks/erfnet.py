@@ -1,7 +1,7 @@
 """ERFNet (Romera et al., "ERFNet: Efficient Residual Factorized ConvNet for Real-Time Semantic
 Segmentation", IEEE T-ITS 2018), a student between ENet and a U-Net.
 
-In 3D, which the paper does not know, its pair of one-dimensional convolutions becomes three.
+In 3D, which is not in the paper, its pair of one-dimensional convolutions becomes three.
 """
 
 import torch
@@ -17,8 +17,8 @@ from napari_graphflow.networks.layers import (
 )
 from napari_graphflow.networks.taps import TapAdapter
 
-#: Stride 4: right after the second down-sampler, and the end of the first decoder stage; then 2;
-#: stride 8: right after the third down-sampler, and the end of the encoder.
+#: Stride 4: output of the second down-sampler, and end of the first decoder stage; then stride 2;
+#: stride 8: output of the third down-sampler, and end of the encoder.
 TAPS = {
     "encoder": "down2",
     "decoder": "decoder1",
@@ -43,7 +43,7 @@ def network(
         Channels w of the first stage; the others have 4w and 8w. By default 16 in 2D, as
         published (2.1 M parameters), and 8 in 3D (0.8 M).
     dropout
-        Probability of losing a channel in a block at stride 8; a tenth of it at stride 4.
+        Probability of dropping a channel in a block at stride 8; a tenth of it at stride 4.
     """
     module = ERFNet(in_channels, classes, dims, width or {2: 16, 3: 8}[dims], dropout)
     return TapAdapter(module, TAPS, multiple=8)
@@ -69,7 +69,7 @@ class ERFNet(nn.Module):
         self.head = doubling(dims, width, classes, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 8 into logits."""
+        """Map an image whose sizes are multiples of 8 to logits."""
         x = self.encoder2(self.down2(self.down1(x)))
         x = self.encoder3(self.down3(x))
         logits: Tensor = self.head(self.decoder2(self.decoder1(x)))
@@ -77,9 +77,9 @@ class ERFNet(nn.Module):
 
 
 class Down(nn.Module):
-    """A strided convolution beside max-pooled copies of the input.
+    """A strided convolution concatenated with the max-pooled input.
 
-    With more channels than half of those wanted (spectral images) the convolution stands alone.
+    With more input channels than half the outputs (spectral images) there is no pooling branch.
     """
 
     def __init__(self, dims: int, inputs: int, outputs: int) -> None:
@@ -98,7 +98,7 @@ class Down(nn.Module):
 
 
 class Factorised(nn.Module):
-    """Residual block whose two convolutions are each done one axis at a time."""
+    """Residual block whose two convolutions are each factorised into one per axis."""
 
     def __init__(self, dims: int, channels: int, dropout: float = 0.0, dilation: int = 1) -> None:
         super().__init__()

@@ -8,14 +8,15 @@ kernels of sides 3 and 5, 1x1 convolution; attention with square pools of 3 and 
 - Li et al., "Selective Kernel Networks", CVPR 2019;
 - Hou et al., "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", CVPR 2019.
 
-What the description leaves open was settled by the known counts for 1 channel and 2 classes:
-38.292 M parameters (38.250 M without batch normalisation), both met. Of the known 166.6 G
-multiply-adds at 256 x 256 ours are 164.2 G: the rest is one strip convolution per attention block
-that is done after enlarging the strip instead of before, with the same result.
+Details that the description does not specify were chosen to match the known counts for 1 channel
+and 2 classes: 38.292 M parameters (38.250 M without batch normalisation), both matched. Of the
+known 166.6 G multiply-adds at 256 x 256 this network needs 164.2 G: the difference is one strip
+convolution per attention block, which the original computes after enlarging the strip instead of
+before, with the same result.
 
-Design choices: pooled maps are enlarged linearly, not by nearest neighbours, which leaves a grid;
-unused parts of the original (an auxiliary head, three gains) are left out. In 3D, which was not
-published, the kernel of side 5 is one of side 3 with dilation 2.
+Design choices: pooled maps are enlarged linearly, not by nearest neighbours, which would leave a
+grid; unused parts of the original (an auxiliary head, three gains) are omitted. In 3D, which was
+not published, the kernel of side 5 is one of side 3 with dilation 2.
 """
 
 import torch
@@ -36,7 +37,7 @@ from napari_graphflow.networks.layers import (
 from napari_graphflow.networks.taps import TapAdapter
 
 #: Stride 4: third encoder stage and first up-convolution (before the skip, no activation); then 2;
-#: stride 8: first block and end of the fourth stage, since no decoder stage lies there.
+#: stride 8: first block and end of the fourth stage, since no decoder stage has this stride.
 TAPS = {
     "encoder": "encoder.2",
     "decoder": "ups.0",
@@ -64,7 +65,7 @@ def network(
     width
         Channels w of the stages w, 2w, 4w, 8w; by default 64 in 2D, as published, and 16 in 3D.
     dropout
-        Probability of losing a channel before the head.
+        Probability of dropping a channel before the head.
     """
     module = FANet(in_channels, classes, dims, width or {2: 64, 3: 16}[dims], dropout)
     return TapAdapter(module, TAPS, multiple=8)
@@ -94,7 +95,7 @@ class FANet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 8 into logits."""
+        """Map an image whose sizes are multiples of 8 to logits."""
         skips: list[Tensor] = []
         for stage in self.encoder:
             x = stage(self.pool(x) if skips else x)
@@ -107,7 +108,7 @@ class FANet(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """Two kernel sizes, mixed channel by channel in proportions that the image decides."""
+    """Two kernel sizes, mixed channel by channel with weights computed from the image."""
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class SelectiveKernel(nn.Module):
 
 
 class Residual(nn.Module):
-    """1x1 convolution, selective kernels, 1x1 convolution, and a shortcut."""
+    """Residual block: 1x1 convolution, selective kernels, 1x1 convolution, and a shortcut."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, projected: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layers of torch chosen by the number of spatial axes, with the paddings that keep a size."""
+"""Layers of torch by number of spatial axes, with padding that keeps the size."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,7 +27,7 @@ _ADAPTIVE_POOLS: dict[int, Callable[..., Tensor]] = {
 _MAX_POOLS = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
-#: Name that `torch.nn.functional.interpolate` gives to the linear mode.
+#: Name of the linear mode of `torch.nn.functional.interpolate`.
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
@@ -42,7 +42,7 @@ def convolution(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Module:
-    """Convolution with odd kernels centred; an even kernel (2, stride 2) gets no padding."""
+    """Build a convolution; odd kernels are padded to keep the size, even ones (2, stride 2) not."""
     kernels = [kernel] * dims if isinstance(kernel, int) else kernel
     dilations = [dilation] * dims if isinstance(dilation, int) else dilation
     padding = tuple(d * (k - 1) // 2 for k, d in zip(kernels, dilations, strict=True))
@@ -71,11 +71,11 @@ class EveryNth(nn.Module):
 
 
 def pointwise(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Convolution with a kernel of side 1 and a stride.
+    """Build a strided convolution with a kernel of side 1.
 
-    The cells are taken before the convolution and not by it: oneDNN's weight gradient of such a
-    convolution with a stride, of fewer than 8 channels (16 with AVX-512) in the layout channels
-    last, writes behind its buffer (uxlfoundation/oneDNN#6035).
+    The cells are subsampled before the convolution: oneDNN's weight gradient of a strided
+    pointwise convolution with fewer than 8 channels (16 with AVX-512) in channels-last layout
+    writes past its buffer (uxlfoundation/oneDNN#6035).
     """
     layer = convolution(dims, inputs, outputs, 1)
     return layer if stride == 1 else nn.Sequential(EveryNth(stride), layer)
@@ -84,7 +84,7 @@ def pointwise(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 def doubling(
     dims: int, inputs: int, outputs: int, kernel: int = 2, *, bias: bool = False
 ) -> nn.Module:
-    """Transposed convolution of stride 2 that doubles the size exactly (kernel 2, 3 or 4)."""
+    """Build a transposed convolution of stride 2 that doubles the size (kernel 2, 3 or 4)."""
     return _TRANSPOSED[dims](
         inputs,
         outputs,
@@ -99,12 +99,12 @@ def doubling(
 class PooledNorm(_BatchNorm):
     """Batch normalisation of maps of one cell, in any number of dimensions.
 
-    A batch of one gives it a single value per channel, from which nothing can be learnt about a
-    spread; the running statistics are used then, as in evaluation.
+    A batch of one has a single value per channel and therefore no variance; the running
+    statistics are then used, as in evaluation mode.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
-        """Any number of axes will do."""
+        """Accept any number of axes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, ...)``."""
@@ -116,17 +116,17 @@ class PooledNorm(_BatchNorm):
 
 
 def batch_norm(dims: int, channels: int) -> nn.Module:
-    """Batch normalisation."""
+    """Build a batch normalisation."""
     return _BATCH_NORMS[dims](channels)
 
 
 def norms_without_copies(module: nn.Module) -> nn.Module:
-    """Replace each instance normalisation by a group normalisation with one channel a group.
+    """Replace each instance normalisation by a group normalisation with one channel per group.
 
-    Both compute the same with the same weights. That of the groups works in the layout of
-    `napari_graphflow.networks.taps.channels_last`, that of the instances copies every map to
-    another layout, and the convolution after it copies it back. Its backward pass is the slower
-    one in 2D, which is why networks in training keep theirs.
+    Both compute the same with the same weights. Group normalisation works in channels-last layout
+    (`napari_graphflow.networks.taps.channels_last`); instance normalisation copies every map to
+    another layout, and the next convolution copies it back. The backward pass of group
+    normalisation is slower in 2D, so networks in training keep instance normalisation.
 
     Parameters
     ----------
@@ -146,22 +146,22 @@ def norms_without_copies(module: nn.Module) -> nn.Module:
 
 
 def channel_dropout(dims: int, probability: float) -> nn.Module:
-    """Dropout of whole channels."""
+    """Build a dropout of whole channels."""
     return _DROPOUTS[dims](probability)
 
 
 def max_pool(dims: int) -> nn.Module:
-    """Max pooling that halves the size."""
+    """Build a max pooling that halves the size."""
     return _MAX_POOLS[dims](2)
 
 
 def pool_to(x: Tensor, cells: int) -> Tensor:
-    """Average to `cells` along each axis, or fewer where the map has fewer."""
+    """Average-pool to `cells` along each axis, or fewer where the map has fewer."""
     size = tuple(min(cells, n) for n in x.shape[2:])
     pooled: Tensor = _ADAPTIVE_POOLS[len(size)](x, size)
     return pooled
 
 
 def along(axis: int, size: int, dims: int) -> tuple[int, ...]:
-    """Kernel (or dilation) of `size` along one axis and 1 along the others."""
+    """Return a kernel (or dilation) of `size` along one axis and 1 along the others."""
     return tuple(size if i == axis else 1 for i in range(dims))

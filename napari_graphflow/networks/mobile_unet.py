@@ -2,9 +2,9 @@
 
 Encoder after Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (CVPR 2018),
 without its classifier; decoder as used with Graph Flow: up-convolution, concatenation with the
-encoder's map of that size, one inverted residual. Logits are made at stride 2 and enlarged.
+encoder's map of that size, one inverted residual. Logits are computed at stride 2 and enlarged.
 
-In 3D, which was not published, up-convolutions have kernel 2 instead of 4: with 4 they would hold
+In 3D, which was not published, up-convolutions have kernel 2 instead of 4: with 4 they would have
 most of the parameters.
 """
 
@@ -45,8 +45,8 @@ def network(in_channels: int, classes: int, dims: int, width: int | None = None)
     Parameters
     ----------
     width
-        Channels of the first convolution, to which all others are in proportion; by default 32 in
-        2D, as published (4.7 M parameters), and 16 in 3D (1.0 M).
+        Channels of the first convolution; all others scale with it. By default 32 in 2D, as
+        published (4.7 M parameters), and 16 in 3D (1.0 M).
     """
     module = MobileUNet(in_channels, classes, dims, width or {2: 32, 3: 16}[dims])
     return TapAdapter(module, TAPS, multiple=32)
@@ -85,7 +85,7 @@ class MobileUNet(nn.Module):
             self.ups.append(doubling(dims, channels, skip, {2: 4, 3: 2}[dims], bias=True))
             self.blocks.append(InvertedResidual(dims, 2 * skip, skip, 6))
             channels = skip
-        # Two linear maps in a row, as published; their rank is never less than the classes.
+        # Two linear maps in a row, as published; their rank is at least the number of classes.
         between = max(3, classes)
         self.head = nn.Sequential(
             convolution(dims, channels, between, 1, bias=True),
@@ -94,7 +94,7 @@ class MobileUNet(nn.Module):
         self.linear = LINEAR[dims]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 32 into logits."""
+        """Map an image whose sizes are multiples of 32 to logits."""
         x = self.stem(x)
         skips = []
         for stage in self.encoder:
@@ -107,7 +107,7 @@ class MobileUNet(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project linearly; a shortcut where the shape stays."""
+    """Expand, filter each channel, project linearly; a shortcut if the shape does not change."""
 
     def __init__(
         self, dims: int, inputs: int, outputs: int, expansion: int, stride: int = 1
@@ -130,7 +130,7 @@ class InvertedResidual(nn.Module):
 def filtered(
     dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution, batch normalisation, and an activation between 0 and 6."""
+    """Build a convolution, batch normalisation and ReLU6."""
     return nn.Sequential(
         convolution(dims, inputs, outputs, kernel, stride=stride, groups=groups),
         batch_norm(dims, outputs),

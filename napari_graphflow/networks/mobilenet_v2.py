@@ -1,8 +1,8 @@
 """MobileNetV2 at stride 8 with a 1x1 convolution on top, one of the students of EMKD.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, without its
-classifier and with the strides of EMKD's code (Qin et al., TMI 2021): few parameters, but most of
-the work of a network twice as large. Logits are enlarged; there is no decoder.
+classifier and with the strides of EMKD's code (Qin et al., TMI 2021): few parameters, but high
+resolution and therefore many operations. Logits are enlarged; there is no decoder.
 """
 
 from torch import Tensor, nn
@@ -41,15 +41,15 @@ def network(in_channels: int, classes: int, dims: int, width: int | None = None)
     Parameters
     ----------
     width
-        Channels of the first convolution, to which all others are in proportion; by default 32 in
-        2D, as published (2.2 M parameters), and 16 in 3D (0.6 M).
+        Channels of the first convolution; all others scale with it. By default 32 in 2D, as
+        published (2.2 M parameters), and 16 in 3D (0.6 M).
     """
     module = MobileNetV2(in_channels, classes, dims, width or {2: 32, 3: 16}[dims])
     return TapAdapter(module, TAPS, multiple=8)
 
 
 class MobileNetV2(nn.Module):
-    """Inverted residuals down to stride 8, and logits there."""
+    """Inverted residuals and logits at stride 8."""
 
     def __init__(self, in_channels: int, classes: int, dims: int, width: int = 32) -> None:
         super().__init__()
@@ -72,6 +72,6 @@ class MobileNetV2(nn.Module):
         self.linear = LINEAR[dims]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 8 into logits."""
+        """Map an image whose sizes are multiples of 8 to logits."""
         logits = self.head(self.last(self.stages(self.stem(x))))
         return functional.interpolate(logits, scale_factor=8.0, mode=self.linear)

@@ -1,7 +1,7 @@
-"""Networks of MONAI that have no file here: ``build("monai:SegResNet", ...)``.
+"""Networks of MONAI without a file in this package: ``build("monai:SegResNet", ...)``.
 
-The class must be one of `monai.networks.nets`, so that a model card from a stranger can name no
-other code.
+Only classes of `monai.networks.nets` are accepted, so that an untrusted model card cannot run other
+code.
 """
 
 import inspect
@@ -25,18 +25,18 @@ def network(
     multiple: int = 32,
     **arguments: Any,
 ) -> TapAdapter:
-    """Build a class of `monai.networks.nets`, as yet without taps.
+    """Build a class of `monai.networks.nets`, without taps.
 
     Parameters
     ----------
     width
-        Must be None: each class has its own argument for it.
+        Must be None: each class has its own argument for the width.
     class_name
         Name of the class.
     multiple
-        What the image's size must be a multiple of for this class; images are padded to it.
+        Number of which the image's size must be a multiple for this class; images are padded.
     arguments
-        Further arguments of the class, plain values as in JSON. Nothing is downloaded: an argument
+        Further arguments of the class, plain JSON values. Nothing is downloaded: an argument
         ``pretrained`` must be False.
     """
     classes_by_name = {
@@ -47,20 +47,22 @@ def network(
     if class_name not in classes_by_name:
         near = get_close_matches(class_name, classes_by_name, cutoff=0.4)
         raise UserError(
-            f"MONAI has no network called {class_name!r}.",
-            f"Near it are {', '.join(near)}." if near else "Choose a class of monai.networks.nets.",
+            f"MONAI has no network {class_name!r}.",
+            f"Similar names: {', '.join(near)}."
+            if near
+            else "Choose a class of monai.networks.nets.",
         )
     if width is not None:
         raise UserError(
-            f"The width of MONAI's {class_name} is not set by the option width.",
-            "Set it by an argument of the class, such as init_filters or features.",
+            f"The option width does not apply to MONAI's {class_name}.",
+            "Set an argument of the class instead, such as init_filters or features.",
         )
     cls = classes_by_name[class_name]
     known = inspect.signature(cls).parameters
     outputs = next((key for key in ("out_channels", "num_classes") if key in known), None)
     if "in_channels" not in known or outputs is None:
         raise UserError(
-            f"MONAI's {class_name} does not segment images.",
+            f"MONAI's {class_name} is not a segmentation network.",
             "Choose a class with arguments in_channels and out_channels.",
         )
     if arguments.get("pretrained"):

@@ -1,8 +1,8 @@
 """PSPNet: a dilated ResNet-50 and pooling at four scales (Zhao et al., "Pyramid Scene Parsing
 Network", CVPR 2017), a teacher without a decoder.
 
-The stem has three convolutions of side 3, as in the paper. Logits are made at stride 8 and
-enlarged. In 3D, which was not published, every kernel gets a third axis.
+The stem has three convolutions of side 3, as in the paper. Logits are computed at stride 8 and
+enlarged. In 3D, which was not published, every kernel has a third axis.
 """
 
 import torch
@@ -46,7 +46,7 @@ def network(
         Channels w of the first convolution; the stages have 4w, 8w, 16w, 32w. By default 64 in
         2D, as published (46.7 M parameters), and 16 in 3D (6.7 M).
     dropout
-        Probability of losing a channel before the head.
+        Probability of dropping a channel before the head.
     """
     module = PSPNet(in_channels, classes, dims, width or {2: 64, 3: 16}[dims], dropout)
     return TapAdapter(module, TAPS, multiple=8)
@@ -92,7 +92,7 @@ class PSPNet(nn.Module):
         self.linear = LINEAR[dims]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 8 into logits."""
+        """Map an image whose sizes are multiples of 8 to logits."""
         x = self.pool(self.stem(x))
         for stage in self.stages:
             x = stage(x)

@@ -1,9 +1,9 @@
-"""RAUNet: a ResNet-34 whose decoder weighs each skip by attention; the teacher that EMKD names.
+"""RAUNet: a ResNet-34 whose decoder weights each skip by attention; a teacher of EMKD.
 
 Ni, Bian, Zhou et al., "RAUNet: Residual Attention U-Net for Semantic Segmentation of Cataract
-Surgical Instruments", ICONIP 2019; not the residual attention U-Net for livers of a like name.
-Design as in the authors' code, with random weights and logits instead of their logarithms of
-probabilities. In 3D, which was not published, every kernel gets a third axis.
+Surgical Instruments", ICONIP 2019; not the liver segmentation network of a similar name. Design as
+in the authors' code, with random weights, and logits instead of log-probabilities. In 3D, which was
+not published, every kernel has a third axis.
 """
 
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ class RAUNet(nn.Module):
         self.head = _head(dims, width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 32 into logits."""
+        """Map an image whose sizes are multiples of 32 to logits."""
         x = self.pool(self.stem(x))
         skips = []
         for stage in self.stages:
@@ -90,7 +90,7 @@ class RAUNet(nn.Module):
 
 
 class SkipAttention(nn.Module):
-    """Add a skip, channel by channel in proportions that both maps decide as a whole."""
+    """Add a skip, channel by channel with weights computed from the global means of both maps."""
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def _decoder(dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _head(dims: int, inputs: int, classes: int) -> nn.Sequential:
-    """2n + 1 cells, 2n - 1, then 2n, each centred where it should be."""
+    """Build a head with maps of 2n + 1, 2n - 1, then 2n cells, all centred."""
     transposed, plain = _LAYERS[dims]
     inner = max(inputs // 2, 1)
     return nn.Sequential(

@@ -1,7 +1,7 @@
 """Residual stages (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016).
 
-Shared by the networks with a ResNet inside. MONAI has such blocks too, but none that can be
-dilated. In 3D every kernel gets a third axis.
+Shared by the networks with a ResNet backbone. MONAI's residual blocks cannot be dilated. In 3D
+every kernel has a third axis.
 """
 
 from typing import ClassVar
@@ -13,7 +13,7 @@ from napari_graphflow.networks.layers import batch_norm, convolution, pointwise
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions of side 3 beside a shortcut."""
+    """Two convolutions of side 3 and a shortcut."""
 
     expansion: ClassVar[int] = 1
 
@@ -60,7 +60,7 @@ def residual_stage(
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """Several blocks, of which the first has the stride."""
+    """Build a stage of several blocks, the first of which has the stride."""
     stage = nn.Sequential(block(dims, inputs, inner, stride, dilation))
     for _ in range(blocks - 1):
         stage.append(block(dims, inner * block.expansion, inner, 1, dilation))
@@ -77,7 +77,7 @@ def conv_norm(
     dilation: int = 1,
     bias: bool = False,
 ) -> list[nn.Module]:
-    """A convolution and its batch normalisation."""
+    """Build a convolution and its batch normalisation."""
     layer = convolution(dims, inputs, outputs, kernel, stride=stride, dilation=dilation, bias=bias)
     return [layer, batch_norm(dims, outputs)]
 

@@ -1,7 +1,7 @@
 """ResNet-18 with a 1x1 convolution on top, one of the students of EMKD (Qin et al., TMI 2021).
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, without its classifier;
-logits are made at stride 32 and enlarged. There is no decoder. In 3D every kernel gets a third
+logits are computed at stride 32 and enlarged. There is no decoder. In 3D every kernel has a third
 axis.
 """
 
@@ -56,6 +56,6 @@ class ResNet18(nn.Module):
         self.linear = LINEAR[dims]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 32 into logits."""
+        """Map an image whose sizes are multiples of 32 to logits."""
         logits = self.head(self.stages(self.pool(self.stem(x))))
         return functional.interpolate(logits, scale_factor=32.0, mode=self.linear)

@@ -36,7 +36,7 @@ def network(
     first = 24 if width is None else width
     if first % 12:
         raise UserError(
-            f"The width of a Swin UNETR is a multiple of 12, not {first}.",
+            f"The width of a Swin UNETR must be a multiple of 12, not {first}.",
             f"Choose {first // 12 * 12 + 12}.",
         )
     module = SwinUNETR(

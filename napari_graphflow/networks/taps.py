@@ -1,7 +1,7 @@
 """Logits and named feature maps from any network, for images of any size.
 
-Every network of this package is a plain `torch.nn.Module` that turns an image into logits;
-`TapAdapter` adds what distillation needs without touching it.
+Every network of this package is a plain `torch.nn.Module` that maps an image to logits;
+`TapAdapter` adds the feature maps that distillation needs, without changing the module.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from napari_graphflow.errors import UserError
 
 
 class Output(NamedTuple):
-    """What a network returns.
+    """Output of a network: logits and feature maps.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Output(NamedTuple):
         Feature maps by name. ``encoder`` and ``decoder`` are the main pair (stride 4),
         ``encoder_2`` and ``decoder_2`` the second (stride 2), ``encoder_3`` and ``decoder_3`` the
         third (stride 8) where a network has them; ``bottleneck`` is the deepest map, ``lo`` and
-        ``hi`` are maps of the encoder at strides 2 and 8, which every network has. A tap of
+        ``hi`` are maps of the encoder at strides 2 and 8, available in every network. A tap of
         stride s has ``ceil(size / s)`` cells along an axis, and cell i is centred on the image
         coordinate ``(i + 0.5) s - 0.5``.
     """
@@ -46,19 +46,19 @@ class Output(NamedTuple):
         )
 
     def first(self, count: int) -> "Output":
-        """Keep the first images of the batch."""
+        """Return the output of the first images of the batch."""
         return Output(self.logits[:count], {name: x[:count] for name, x in self.taps.items()})
 
 
 class TapAdapter(nn.Module):
     """Wrap any segmentation network so that it returns `Output`.
 
-    The image is padded at its far ends to a multiple of the network's total stride (edge values
-    repeated) and to at least two cells in the deepest map, without which normalisation layers
-    cannot be trained on a batch of one; logits and taps are cropped back.
+    The image is padded at the far end of each axis to a multiple of the network's total stride
+    (edge values repeated) and to at least two cells in the deepest map, because normalisation
+    layers cannot be trained on a single cell in a batch of one; logits and taps are cropped back.
 
-    The wrapper leaves no trace in the weights: `state_dict` and `load_state_dict` use the keys of
-    `module`, so that a plain checkpoint of the module fits, and the other way round.
+    The wrapper does not change the keys of the weights: `state_dict` and `load_state_dict` use
+    those of `module`, so that checkpoints of the plain module can be loaded, and vice versa.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ class TapAdapter(nn.Module):
         Tap name to path of a submodule, as in ``module.named_modules()``. Its output, or the first
         element of it, must be a feature map ``(B, C, *cells)``.
     multiple
-        What the image's size must be a multiple of: one number, or one per axis.
+        Number of which the image's size must be a multiple: one number, or one per axis.
 
     Raises
     ------
     UserError
-        If a path does not exist, was not reached, or does not give a usable feature map.
+        If a path does not exist, was not reached, or does not return a usable feature map.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class TapAdapter(nn.Module):
                 near = get_close_matches(path, paths, n=4, cutoff=0.4) or paths[:8]
                 raise UserError(
                     f"{type(self.module).__name__} has no layer {path!r} for the tap {name!r}.",
-                    f"Near it are {', '.join(near)}.",
+                    f"Similar layers: {', '.join(near)}.",
                 )
         self.taps = dict(taps)
 
     def forward(self, x: Tensor) -> Output:
         """Run the network on an image ``(B, C, *spatial)``."""
         found: dict[str, tuple[Any, int]] = {}
-        # Hooks live for one call: a deep copy or a pickle never holds those of another network.
+        # Hooks exist for one call only: a deep copy or a pickle never has those of another network.
         handles = [
             self.module.get_submodule(path).register_forward_hook(partial(_keep, found, name))
             for name, path in self.taps.items()
@@ -118,7 +118,7 @@ class TapAdapter(nn.Module):
         return Output(logits, taps)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Run the network without collecting its taps."""
+        """Return the logits without collecting the taps."""
         return self._logits(channels_last(pad(x, self.multiple)), x)
 
     def _logits(self, padded: Tensor, x: Tensor) -> Tensor:
@@ -127,9 +127,9 @@ class TapAdapter(nn.Module):
             logits = logits[:, 0]
         if logits.shape[2:] != padded.shape[2:]:
             raise UserError(
-                f"{type(self.module).__name__} makes logits of size {_size(logits)} from an image "
+                f"{type(self.module).__name__} returns logits of size {_size(logits)} for an image "
                 f"of size {_size(padded)}.",
-                "Use a network whose output is as large as its input.",
+                "Use a network whose output has the size of its input.",
             )
         return crop(logits, x.shape[2:])
 
@@ -137,19 +137,20 @@ class TapAdapter(nn.Module):
         path = self.taps[name]
         if found is None:
             raise UserError(
-                f"The layer {path!r} of the tap {name!r} takes no part in the network's output.",
-                "Choose a layer that does.",
+                f"The layer {path!r} of the tap {name!r} is not run in the forward pass.",
+                "Choose a layer that is.",
             )
         tensor, version = found
         if not isinstance(tensor, Tensor) or tensor.ndim != x.ndim:
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(
-                f"The layer {path!r} of the tap {name!r} gives {shape}, which is no feature map.",
+                f"The layer {path!r} of the tap {name!r} returns {shape}, not a feature map.",
                 "Choose a layer whose output has the axes (batch, channel, *cells).",
             )
         if _version(tensor) != version:
             raise UserError(
-                f"What the layer {path!r} of the tap {name!r} gives is overwritten by the next.",
+                f"The output of the layer {path!r} of the tap {name!r} is overwritten in place by "
+                "the next layer.",
                 "Choose the activation after it.",
             )
         pairs = zip(x.shape[2:], tensor.shape[2:], padded.shape[2:], strict=True)
@@ -157,10 +158,10 @@ class TapAdapter(nn.Module):
 
 
 def stride_of(pixels: int, cells: int) -> int:
-    """Stride of a tap that has so many cells along an axis of so many pixels.
+    """Return the stride of a tap from its number of cells along an axis of `pixels`.
 
-    Several strides may give ``ceil(pixels / stride)`` cells; the power of two among them is taken,
-    since networks halve, or else the smallest.
+    Several strides may result in ``ceil(pixels / stride)`` cells; the power of two among them is
+    taken, because networks halve the size, otherwise the smallest.
     """
     least = -(-pixels // cells)
     power = 1 << (least - 1).bit_length()
@@ -168,12 +169,12 @@ def stride_of(pixels: int, cells: int) -> int:
 
 
 def strides_of(cells: Sequence[int], size: Sequence[int]) -> list[int]:
-    """Strides of a tap of so many cells along each axis, in an image of `size`."""
+    """Return the strides of a tap from its cells along each axis of an image of `size`."""
     return [stride_of(n, count) for n, count in zip(size, cells, strict=True)]
 
 
 class TapSite(NamedTuple):
-    """A layer that can be a tap: its path, channels, and stride along each axis."""
+    """A layer that can be used as a tap: path, channels, and stride along each axis."""
 
     path: str
     channels: int
@@ -181,30 +182,30 @@ class TapSite(NamedTuple):
 
 
 def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]:
-    """List the layers that can be taps, in the order in which they run.
+    """List the layers that can be used as taps, in the order of the forward pass.
 
     Parameters
     ----------
     network
-        The network; of a foreign one, ``TapAdapter(module, {}, multiple)``.
+        The network; wrap a foreign module as ``TapAdapter(module, {}, multiple)``.
     in_channels, dims
         Channels and spatial axes of its images.
 
     Returns
     -------
     list of TapSite
-        One for each layer whose output is a feature map with a whole number as stride.
+        One for each layer whose output is a feature map with an integer stride.
     """
     size = padded_size([64] * dims, network.multiple)
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def record(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         tensor = _first(output)
         if isinstance(tensor, Tensor) and tensor.ndim == dims + 2:
             shapes[path] = tuple(tensor.shape)
 
     handles = [
-        layer.register_forward_hook(partial(note, path))
+        layer.register_forward_hook(partial(record, path))
         for path, layer in network.module.named_modules()
         if path
     ]
@@ -223,20 +224,20 @@ def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]
 
 
 class LogitsOnly(nn.Module):
-    """The network as an exporter wants it: a tensor in, the logits out."""
+    """Wrap a network for export: one tensor in, the logits out."""
 
     def __init__(self, network: TapAdapter) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image ``(B, C, *spatial)`` into logits ``(B, classes, *spatial)``."""
+        """Map an image ``(B, C, *spatial)`` to logits ``(B, classes, *spatial)``."""
         return self.network.logits(x)
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode for a while, then each layer back into its own."""
+    """Put a module into evaluation mode, and restore the mode of each layer at the end."""
     modes = [(layer, layer.training) for layer in module.modules()]
     module.eval()
     try:
@@ -247,7 +248,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int, ...]:
-    """Size that an image of `size` is padded to inside a network."""
+    """Return the size to which a network pads an image of `size`."""
     multiples = [multiple] * len(size) if isinstance(multiple, int) else list(multiple)
     target = [-(-n // m) * m for n, m in zip(size, multiples, strict=True)]
     if target == multiples and max(multiples) > 1:
@@ -256,7 +257,7 @@ def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int
 
 
 def pad(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
-    """Repeat the edge at the far end of each spatial axis up to `padded_size`."""
+    """Pad the far end of each spatial axis with edge values, to `padded_size`."""
     target = padded_size(x.shape[2:], multiple)
     extra = [t - n for t, n in zip(target, x.shape[2:], strict=True)]
     if not any(extra):
@@ -265,12 +266,12 @@ def pad(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Lay out an image channel by channel within each voxel, which all layers then keep to.
+    """Convert an image to channels-last layout, which the layers preserve.
 
-    On a processor it halves the time of the 3D depthwise convolutions in the small networks.
+    On a CPU it halves the time of the 3D depthwise convolutions in the small networks.
     """
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    # Not contiguous(): for an image of one channel it would do nothing.
+    # Not contiguous(), which does nothing for an image of one channel.
     return x.to(memory_format=formats.get(x.ndim, torch.contiguous_format))
 
 

@@ -2,8 +2,8 @@
 Segmentation", arXiv 2102.04306): ResNet-50, then a vision transformer, then an up-sampling path.
 
 Built on MONAI's residual and transformer blocks, with group normalisation of plain convolutions
-(the paper's are weight-standardised). Positions are learnt on a small grid and interpolated to
-the image's, so that any size works. The paper is 2D; in 3D every kernel gets a third axis.
+(the paper's are weight-standardised). Positions are learned on a small grid and interpolated to
+that of the image, so that any size works. The paper is 2D; in 3D every kernel has a third axis.
 """
 
 from itertools import pairwise
@@ -19,7 +19,7 @@ from napari_graphflow.networks.layers import LINEAR, batch_norm, convolution, ma
 from napari_graphflow.networks.taps import TapAdapter
 
 #: ResNet stage and decoder block at stride 4, stem and decoder block at stride 2, then at 8.
-#: Our choice: the paper on Graph Flow used such a teacher but its taps are not known.
+#: Design choice: the paper on Graph Flow used such a teacher but its taps are not known.
 TAPS = {
     "encoder": "stages.0",
     "decoder": "decoder.1",
@@ -33,7 +33,7 @@ TAPS = {
 }
 
 
-#: Cells of the learnt grid of positions along each axis.
+#: Cells of the learned grid of positions along each axis.
 POSITIONS = {2: 14, 3: 6}
 
 
@@ -97,7 +97,7 @@ class TransUNet(nn.Module):
         self.head = convolution(dims, channels[-1], classes, 3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image whose sizes are multiples of 16 into logits."""
+        """Map an image whose sizes are multiples of 16 to logits."""
         skips = [self.stem(x)]
         x = self.pool(skips[0])
         for stage in self.stages:
@@ -111,7 +111,7 @@ class TransUNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Cells of a map as tokens through self-attention, and back into a map."""
+    """Self-attention over the cells of a map as tokens."""
 
     def __init__(self, dims: int, inputs: int, size: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Transformer(nn.Module):
             )
         )
         for layer in self.layers:
-            # MONAI builds the norm of a cross-attention even where there is none.
+            # MONAI builds the norm of a cross-attention even if there is none.
             layer.norm_cross_attn = nn.Identity()
         self.norm = nn.LayerNorm(size)
 

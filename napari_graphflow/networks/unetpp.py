@@ -36,7 +36,7 @@ def network(
     first = width or {2: 64, 3: 16}[dims]
     features = [first * 2**level for level in range(5)] + [first]
     module = BasicUNetPlusPlus(dims, in_channels, classes, features, dropout=dropout)
-    # Heads of the deep supervision, which MONAI builds whether or not it is wanted.
+    # Heads of the deep supervision, which MONAI builds even if it is off.
     for head in (module.final_conv_0_1, module.final_conv_0_2, module.final_conv_0_3):
         head.requires_grad_(False)
     return TapAdapter(module, TAPS, multiple=16)

@@ -35,14 +35,14 @@ def unchanged(module, before):
 
 
 @pytest.mark.parametrize(("size", "scores"), [((256, 256), (13, 13)), ((224, 224), (11, 11))])
-def test_score_maps_of_the_published_sizes(size, scores):
+def test_score_maps_have_the_published_sizes(size, scores):
     with torch.device("meta"):
         module = Discriminator(2)
         assert module(torch.empty(1, 2, *size)).shape == (1, 1, *scores)
 
 
 @pytest.mark.parametrize(("classes", "millions"), [(2, 3.17), (9, 3.18)])
-def test_parameters_are_as_published(classes, millions):
+def test_discriminator_parameters_are_as_published(classes, millions):
     count = sum(p.numel() for p in Discriminator(classes).parameters())
     assert round(count / 1e6, 2) == millions
 
@@ -51,7 +51,7 @@ def test_parameters_are_as_published(classes, millions):
     "size", [(64, 64), (33, 17), (1, 5), (32, 48, 32), (5, 20, 7), (1, 1, 1)], ids=str
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_size_gives_finite_losses_and_gradients_everywhere(size, kind):
+def test_discriminator_losses_and_gradients_are_finite_for_any_size(size, kind):
     module = small(len(size))
     student, teacher = pair(size)
     loss = discriminator_loss(module, student, teacher, kind)
@@ -64,7 +64,7 @@ def test_any_size_gives_finite_losses_and_gradients_everywhere(size, kind):
     assert student.grad.any()
 
 
-def test_layout():
+def test_discriminator_layout():
     module = Discriminator(3)
     shapes = [block[0].weight.shape for block in module.blocks]
     assert shapes == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4)]
@@ -104,7 +104,7 @@ def test_self_attention_agrees_with_a_slow_loop(size, dims):
     assert torch.allclose(module(features)[0].flatten(1), expected, atol=1e-5)
 
 
-def test_softmax_makes_constants_per_pixel_irrelevant_and_tanh_does_not():
+def test_softmax_scores_are_invariant_to_a_constant_per_pixel_and_tanh_scores_are_not():
     logits = pair((16, 16))[0]
     shifted = logits + torch.randn(2, 1, 16, 16)
     for squash, same in (("softmax", True), ("tanh", False)):
@@ -130,7 +130,7 @@ class Linear(nn.Module):
         return (self.weight * maps).flatten(1).sum(1).view(-1, 1, 1, 1)
 
 
-def test_losses_of_a_known_discriminator():
+def test_losses_of_a_linear_discriminator_by_hand():
     weight = torch.zeros(2, 3, 3, dtype=torch.float64)
     weight[0, 0, 0], weight[1, 2, 2] = 3.0, 4.0
     module = Linear(weight)
@@ -149,7 +149,7 @@ def test_losses_of_a_known_discriminator():
     assert torch.allclose(module.weight.grad, 2 * (5 - 1) * weight / 5)
 
 
-def test_the_penalty_is_taken_between_student_and_teacher():
+def test_gradient_penalty_is_evaluated_between_student_and_teacher():
     seen = []
 
     class Spy(Linear):
@@ -167,14 +167,14 @@ def test_the_penalty_is_taken_between_student_and_teacher():
     assert len(points[:, 0].unique()) == 64
 
 
-def test_a_slope_of_zero_has_a_finite_gradient():
+def test_gradient_penalty_of_a_zero_slope_has_a_finite_gradient():
     module = Linear(torch.zeros(1, 2, 2))
     gradient_penalty(module, torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)).backward()
     assert module.weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_penalty_has_the_slope_of_finite_differences(size):
+def test_gradient_penalty_agrees_with_finite_differences(size):
     module = small(len(size)).double().eval()
     maps = [module.maps(x.double()) for x in pair(size)]
     direction = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -193,7 +193,7 @@ def test_the_penalty_has_the_slope_of_finite_differences(size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_step_has_gradients_for_one_side_only(size, kind):
+def test_each_adversarial_loss_trains_one_network_only(size, kind):
     module = small(len(size))
     student, teacher = (x.requires_grad_() for x in pair(size))
     discriminator_loss(module, student, teacher, kind).backward()
@@ -211,7 +211,7 @@ def test_each_step_has_gradients_for_one_side_only(size, kind):
     assert all(p.requires_grad for p in module.parameters())
 
 
-def test_vectors_of_the_spectral_norm_are_never_trainable():
+def test_spectral_norm_vectors_are_never_trainable():
     module = small(2)
     vectors = {name for name, _ in module.named_buffers() if name.endswith(("_u", "_v"))}
     assert len(vectors) == 8
@@ -228,7 +228,7 @@ def test_vectors_of_the_spectral_norm_are_never_trainable():
     assert not unchanged(module, before)
 
 
-def test_parameters_that_were_frozen_stay_frozen():
+def test_frozen_discriminator_parameters_stay_frozen():
     module = small(2).eval()
     module.last.requires_grad_(False)
     adversarial_loss(module, pair((20, 16))[0].requires_grad_()).backward()
@@ -257,7 +257,7 @@ def test_autocast_and_half_precision_logits_are_computed_in_float32(dtype, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_tells_teacher_from_student(kind):
+def test_trained_discriminator_separates_teacher_from_student(kind):
     module = small(2)
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(5)

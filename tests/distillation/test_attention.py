@@ -13,7 +13,7 @@ def features(*shape, seed=0):
 
 
 @pytest.mark.parametrize("size", [(4, 5), (2, 3, 4)], ids=["2d", "3d"])
-def test_agrees_with_a_slow_loop_for_any_number_of_channels(size):
+def test_attention_loss_agrees_with_a_slow_loop_for_unequal_channels(size):
     student, teacher = features(2, 3, *size), features(2, 7, *size, seed=1)
     expected = 0.0
     for b in range(2):
@@ -26,7 +26,7 @@ def test_agrees_with_a_slow_loop_for_any_number_of_channels(size):
     assert attention_loss(student, teacher).item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_only_the_pattern_counts():
+def test_attention_loss_depends_on_the_pattern_only():
     teacher = features(2, 4, 6, 6)
     assert attention_loss(-3 * teacher.flip(1), teacher).item() == pytest.approx(0, abs=1e-12)
     apart = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
@@ -35,14 +35,14 @@ def test_only_the_pattern_counts():
     assert attention_map(teacher).shape == (2, 6, 6)
 
 
-def test_larger_maps_are_averaged_down():
+def test_larger_attention_maps_are_averaged_down():
     small = features(1, 3, 4, 6)
     large = small.repeat_interleave(2, 2).repeat_interleave(3, 3)
     for student, teacher in ((small, large), (large, small)):
         assert attention_loss(student, teacher).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_gradients_reach_the_student_only_and_survive_dead_maps():
+def test_attention_gradients_reach_the_student_only_and_are_finite_for_dead_maps():
     student, teacher = features(2, 3, 4, 4).requires_grad_(), features(2, 3, 4, 4, seed=2)
     teacher.requires_grad_()
     attention_loss(student, teacher).backward()
@@ -54,7 +54,7 @@ def test_gradients_reach_the_student_only_and_survive_dead_maps():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_does_not_overflow(dtype):
+def test_attention_loss_does_not_overflow_in_half_precision(dtype):
     student = (300 * features(1, 3, 4, 4)).to(dtype).requires_grad_()
     with torch.autocast("cpu", dtype=dtype):
         loss = attention_loss(student, (300 * features(1, 3, 4, 4, seed=3)).to(dtype))
@@ -64,7 +64,7 @@ def test_half_precision_does_not_overflow(dtype):
     assert student.grad.isfinite().all()
 
 
-def test_wrong_pairs_are_refused():
+def test_incompatible_taps_are_refused():
     with pytest.raises(UserError, match="shape") as caught:
         attention_loss(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4))
     assert "same batch" in caught.value.remedy

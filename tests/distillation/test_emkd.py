@@ -122,7 +122,7 @@ def test_region_affinity_of_three_regions_by_hand():
     assert paper.item() == pytest.approx(0.071111, abs=1e-6)
 
 
-def test_without_the_tumour_only_one_pair_remains():
+def test_region_affinity_without_the_tumour_has_one_pair():
     student, teacher, labels = three_regions()
     labels[..., 2] = IGNORE
     loss = region_affinity_loss(student, teacher, labels, 3)
@@ -249,7 +249,7 @@ def test_region_affinity_agrees_with_a_slow_loop(size, masks):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nearest_takes_the_first_pixel_and_area_keeps_the_mass(size):
+def test_nearest_masks_take_the_first_pixel_and_area_masks_keep_the_mass(size):
     labels = some_labels(2, *[4 * n for n in size])
     one_hot = functional.one_hot(labels, 3).movedim(-1, 1).float()
     nearest = region_weights(labels, 3, size, "nearest")
@@ -261,7 +261,7 @@ def test_nearest_takes_the_first_pixel_and_area_keeps_the_mass(size):
 
 
 @pytest.mark.parametrize("masks", ["nearest", "area"])
-def test_cells_of_odd_images_lie_where_those_of_the_network_do(masks):
+def test_region_cells_of_odd_images_align_with_those_of_the_network(masks):
     """Ten cells of stride 4 cover 37 pixels: cell 9 is pixel 36 and padding."""
     labels = torch.zeros(1, 37, 8, dtype=torch.int64)
     labels[:, 36] = 1
@@ -275,7 +275,7 @@ def test_cells_of_odd_images_lie_where_those_of_the_network_do(masks):
 @pytest.mark.parametrize("masks", ["nearest", "area"])
 @pytest.mark.parametrize("stride", [2, 4, 8, 16])
 @pytest.mark.parametrize("pixels", [17, 20, 25, 33, 41, 49])
-def test_each_cell_of_an_odd_image_has_its_own_pixels(pixels, stride, masks):
+def test_each_region_cell_of_an_odd_image_covers_its_own_pixels(pixels, stride, masks):
     """Cells as large as those of a strided layer, although several strides fit their number."""
     labels = torch.zeros(1, pixels, pixels, dtype=torch.int64)
     labels[:, stride : 2 * stride] = 1
@@ -310,7 +310,7 @@ def test_a_lesion_smaller_than_a_cell_still_counts_by_its_area():
         ((torch.zeros(3, 3, 4, 4), torch.zeros(3, 3, 4, 4)), "the labels"),
     ],
 )
-def test_wrong_pairs_are_refused(pair, problem):
+def test_incompatible_taps_and_labels_are_refused(pair, problem):
     with pytest.raises(UserError, match=problem):
         region_affinity_loss(*pair, torch.zeros(2, 8, 8, dtype=torch.int64), 2)
     if problem == "the teacher's":

@@ -1,4 +1,4 @@
-"""EMKD in a run: which term needs labels, what its options change, patches without regions."""
+"""EMKD in a training run: terms that need labels, options, patches without regions."""
 
 from pathlib import Path
 
@@ -55,8 +55,10 @@ def same_weights(one: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_emkd_uses_every_term_and_labels_for_one(blobs, teacher, tmp_path, monkeypatch):
-    """Without a single label the loss of the affinity is 0; the other two terms go on."""
+def test_emkd_uses_every_term_and_labels_for_region_affinity_only(
+    blobs, teacher, tmp_path, monkeypatch
+):
+    """Without labels the region affinity loss is 0; the other two terms are not."""
     terms = ("prediction_maps", "importance_maps", "region_affinity")
     config = emkd(blobs, teacher)
     scores = metrics(list(distill(config, tmp_path / "labelled")))
@@ -68,17 +70,17 @@ def test_emkd_uses_every_term_and_labels_for_one(blobs, teacher, tmp_path, monke
 
     plain = Batches.__call__
 
-    def unjudged(batches: Batches, step: int) -> Batch:
+    def unannotated(batches: Batches, step: int) -> Batch:
         batch = plain(batches, step)
         return Batch(batch.images, torch.full_like(batch.labels, IGNORE))
 
-    monkeypatch.setattr(Batches, "__call__", unjudged)
+    monkeypatch.setattr(Batches, "__call__", unannotated)
     scores = metrics(list(distill(config, tmp_path / "none")))
     assert scores["loss/region_affinity"] == [0, 0]
     assert min(scores["loss/prediction_maps"] + scores["loss/importance_maps"]) > 0
 
 
-def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
+def test_emkd_with_zero_weights_equals_plain_training(blobs, teacher, tmp_path):
     def run(name: str, **options: object) -> Path:
         weights = {f"{term}_weight": 0 for term in ("prediction", "importance", "affinity")}
         chosen = EMKDOptions(**(weights | options))
@@ -94,8 +96,8 @@ def test_emkd_of_weights_zero_is_plain_training(blobs, teacher, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(48, 64), (16, 24, 32)], ids=["2d", "3d"])
-def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size):
-    """Two regions in every image, on whole cells, and taps of equal size."""
+def test_emkd_presets_agree_where_the_published_code_is_sound(size):
+    """Two regions in every image, aligned to cells, and taps of equal size."""
     dims = len(size)
     labels = torch.zeros(2, *size, dtype=torch.int64)
     labels[0, ..., 8:24, 16:24], labels[1, ..., 16:, :8] = 1, 1
@@ -117,26 +119,26 @@ def test_both_presets_give_the_same_terms_where_the_published_code_is_sound(size
         assert value > 0
 
 
-@pytest.mark.parametrize(("preset", "heard"), [("robust", False), ("official", True)])
-def test_prediction_maps_leave_out_what_the_labels_say_to_ignore(preset, heard):
+@pytest.mark.parametrize(("preset", "included"), [("robust", False), ("official", True)])
+def test_robust_preset_excludes_ignored_pixels_from_prediction_maps(preset, included):
     options = EMKDOptions(preset=preset, importance_weight=0, affinity_weight=0)
     config = DistillationConfig(dataset=Path(), teacher=Path(), method=options, dims=2)
     torch.manual_seed(0)
-    student, teacher, strange = torch.randn(3, 2, 3, 8, 8)
+    student, teacher, other = torch.randn(3, 2, 3, 8, 8)
     weight = torch.ones(2, 8, 8)
     weight[0, :4] = 0
-    strange = torch.where(weight[:, None] > 0, teacher, strange)
+    other = torch.where(weight[:, None] > 0, teacher, other)
     taps = dict.fromkeys(TAPS, student)
     method = build_method(config, shapes(Output(student, taps), Output(teacher, taps)))
     first, second = (
-        method.terms(Output(student, {}), Output(answer, {}), weight)["prediction_maps"]
-        for answer in (teacher, strange)
+        method.terms(Output(student, {}), Output(logits, {}), weight)["prediction_maps"]
+        for logits in (teacher, other)
     )
-    assert (first != second) == heard
+    assert (first != second) == included
 
 
 @pytest.mark.parametrize("preset", ["robust", "official"])
-def test_emkd_survives_patches_of_one_region_or_none(preset):
+def test_emkd_terms_are_finite_for_patches_with_one_region_or_none(preset):
     config = DistillationConfig(
         dataset=Path(), teacher=Path(), method=EMKDOptions(preset=preset), dims=2
     )
@@ -144,13 +146,13 @@ def test_emkd_survives_patches_of_one_region_or_none(preset):
     student, teacher = build("enet", 1, 3, 2, 8), build("unet", 1, 3, 2, 4).eval()
     images = torch.rand(2, 1, 37, 50)
     with torch.no_grad():
-        answer = teacher(images)
+        teacher_output = teacher(images)
     for label in (0, 1, IGNORE):
         labels = torch.full((2, 37, 50), label)
         output = student(images)
-        method = build_method(config, shapes(output, answer))
-        found = method.terms(output, answer, torch.ones(2, 37, 50))
-        found |= method.labelled_terms(output, answer, labels)
+        method = build_method(config, shapes(output, teacher_output))
+        found = method.terms(output, teacher_output, torch.ones(2, 37, 50))
+        found |= method.labelled_terms(output, teacher_output, labels)
         assert found["region_affinity"] == 0
         supervised = method.supervised_loss or supervised_loss
         student.zero_grad()

@@ -44,7 +44,7 @@ def near(value, tolerance=1e-10):
 
 
 @given(seed=seeds, dims=dimensions, classes=st.integers(2, 5))
-def test_predictions_equal_up_to_a_constant_in_each_pixel_are_equal(seed, dims, classes):
+def test_prediction_maps_loss_is_invariant_to_a_constant_per_pixel(seed, dims, classes):
     teacher = random(2, classes, *(3, 4, 2)[:dims], seed=seed)
     shifted = teacher + random(2, 1, *(3, 4, 2)[:dims], seed=seed + 1)
     assert prediction_maps_loss(shifted, teacher).item() == near(0, 1e-12)
@@ -55,7 +55,7 @@ def test_predictions_equal_up_to_a_constant_in_each_pixel_are_equal(seed, dims, 
 
 
 @given(seed=seeds, classes=st.integers(2, 5))
-def test_at_high_temperature_half_the_variance_over_classes_remains(seed, classes):
+def test_prediction_maps_loss_at_high_temperature_is_half_the_variance_over_classes(seed, classes):
     student, teacher = random(2, classes, 3, 4, seed=seed), random(2, classes, 3, 4, seed=seed + 1)
     limit = (student - teacher).var(1, unbiased=False).mean() / 2
     # The remainder falls with tau, and for two classes with its square.
@@ -67,7 +67,7 @@ def test_at_high_temperature_half_the_variance_over_classes_remains(seed, classe
         assert limit.item() == near(eighth.item())
 
 
-def test_the_gradient_of_the_predictions_is_the_difference_of_the_probabilities():
+def test_prediction_maps_gradient_is_the_difference_of_the_soft_labels():
     student, teacher = random(2, 3, 4, 5).requires_grad_(), random(2, 3, 4, 5, seed=1)
     prediction_maps_loss(student, teacher, 4).backward()
     soft = [(z.detach() / 4).softmax(1) for z in (student, teacher)]
@@ -79,7 +79,7 @@ def test_the_gradient_of_the_predictions_is_the_difference_of_the_probabilities(
 
 
 @given(seed=seeds, dims=dimensions, power=st.sampled_from([1, 2, 4]))
-def test_only_the_place_of_importance_counts(seed, dims, power):
+def test_importance_maps_loss_depends_on_the_location_of_importance_only(seed, dims, power):
     student, teacher, _ = case(seed, dims)
     loss = importance_maps_loss(student, teacher, power).item()
     assert 0 <= loss <= 2
@@ -94,14 +94,14 @@ def test_only_the_place_of_importance_counts(seed, dims, power):
     assert importance_maps_loss(student, -2 * student.flip(1), power).item() == near(0, 1e-12)
 
 
-def test_maps_that_do_not_meet_are_two_apart():
+def test_importance_maps_loss_of_disjoint_maps_is_two():
     student, teacher = torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)
     student[..., :2, :], teacher[..., 2:, :] = 3, 5
     assert importance_maps_loss(student, teacher).item() == pytest.approx(2)
 
 
 @pytest.mark.parametrize("power", [1, 2, 4])
-def test_a_dead_student_is_one_apart_with_a_finite_gradient(power):
+def test_importance_maps_loss_of_a_dead_student_is_one_with_a_finite_gradient(power):
     student = torch.zeros(2, 3, 4, 4, requires_grad=True)
     loss = importance_maps_loss(student, random(2, 5, 4, 4).float(), power)
     loss.backward()
@@ -109,7 +109,7 @@ def test_a_dead_student_is_one_apart_with_a_finite_gradient(power):
     assert student.grad.isfinite().all()
 
 
-def test_the_factor_that_keeps_powers_small_does_not_change_the_gradient():
+def test_scaling_before_the_power_does_not_change_the_gradient():
     student, teacher = random(2, 3, 4, 4).requires_grad_(), random(2, 5, 4, 4, seed=1)
     importance_maps_loss(student, teacher).backward()
     again = student.detach().clone().requires_grad_()
@@ -119,7 +119,7 @@ def test_the_factor_that_keeps_powers_small_does_not_change_the_gradient():
 
 
 @pytest.mark.parametrize("resize", ["maps", "features"])
-def test_taps_of_different_sizes_meet(resize):
+def test_importance_maps_loss_compares_taps_of_different_sizes(resize):
     small = random(1, 3, 4, 6)
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     loss = importance_maps_loss(large, small, resize=resize)
@@ -132,7 +132,7 @@ def test_taps_of_different_sizes_meet(resize):
 
 @masks
 @given(seed=seeds, dims=dimensions)
-def test_only_the_angles_between_regions_count(masks, seed, dims):
+def test_region_affinity_loss_depends_on_the_angles_between_regions_only(masks, seed, dims):
     student, teacher, labels = case(seed, dims)
     loss = region_affinity_loss(student, teacher, labels, 3, masks).item()
     assert 0 < loss <= 4
@@ -152,7 +152,7 @@ def test_only_the_angles_between_regions_count(masks, seed, dims):
 
 
 @given(seed=seeds, present=st.sets(st.integers(0, 3), min_size=2))
-def test_the_mean_affinity_never_differs_more_than_the_pairs_of_an_image(seed, present):
+def test_paper_reduction_never_exceeds_pairs_reduction(seed, present):
     student, teacher, labels = case(seed, batch=1, classes=4)
     labels = torch.where(torch.isin(labels, torch.tensor(sorted(present))), labels, IGNORE)
     pairs, paper = (
@@ -164,7 +164,7 @@ def test_the_mean_affinity_never_differs_more_than_the_pairs_of_an_image(seed, p
 
 @masks
 @given(seed=seeds)
-def test_the_matrix_is_one_of_cosines(masks, seed):
+def test_affinity_matrix_is_a_cosine_matrix(masks, seed):
     student, _, labels = case(seed)
     weights = region_weights(labels, 3, student.shape[2:], masks).double()
     matrix = affinity_matrix(region_vectors(student, weights))
@@ -178,7 +178,7 @@ def test_the_matrix_is_one_of_cosines(masks, seed):
     torch.testing.assert_close(affinity_matrix(sums), matrix)
 
 
-def test_pixels_may_change_places_inside_a_region():
+def test_region_affinity_loss_is_invariant_to_permuting_pixels_inside_a_region():
     student, teacher, _ = case()
     labels = torch.zeros(2, 4, 6, dtype=torch.int64)
     labels[:, :2] = 1
@@ -190,7 +190,7 @@ def test_pixels_may_change_places_inside_a_region():
 
 @masks
 @given(seed=seeds)
-def test_images_without_a_region_neither_dilute_nor_learn(masks, seed):
+def test_images_without_a_region_do_not_change_the_loss_and_receive_no_gradient(masks, seed):
     student, teacher, labels = case(seed, classes=2)
     loss = region_affinity_loss(student, teacher, labels, 2, masks).item()
     more = [torch.cat([x, random(*x.shape, seed=seed + 9)]) for x in (student, teacher)]
@@ -209,7 +209,7 @@ def test_images_without_a_region_neither_dilute_nor_learn(masks, seed):
 @masks
 @pytest.mark.parametrize("value", [0, 1, IGNORE])
 @pytest.mark.parametrize("absent", ["skip", "count"])
-def test_no_pattern_of_labels_gives_anything_but_a_number(masks, value, absent):
+def test_region_affinity_loss_of_a_single_region_is_zero(masks, value, absent):
     student, teacher, labels = case(batch=1)
     student.requires_grad_()
     alone = torch.full_like(labels, value)
@@ -219,7 +219,7 @@ def test_no_pattern_of_labels_gives_anything_but_a_number(masks, value, absent):
     assert not student.grad.any()
 
 
-def test_ignored_pixels_belong_to_no_region():
+def test_ignored_pixels_do_not_belong_to_any_region():
     student, teacher, labels = case()
     labels[:, :, :4] = IGNORE
     student.requires_grad_()
@@ -230,7 +230,7 @@ def test_ignored_pixels_belong_to_no_region():
     assert loss.item() == near(cut.item())
 
 
-def test_the_gradient_is_even_inside_a_region_and_at_right_angles_to_its_vector():
+def test_region_affinity_gradient_is_uniform_inside_a_region_and_orthogonal_to_its_vector():
     student, teacher, _ = case()
     student.requires_grad_()
     labels = torch.full((2, 4, 6), IGNORE)
@@ -250,7 +250,7 @@ def test_the_gradient_is_even_inside_a_region_and_at_right_angles_to_its_vector(
     assert not student.grad[:, :, 3].any()
 
 
-def test_a_dead_region_gets_no_gradient():
+def test_dead_region_receives_no_large_gradient():
     """Its direction would be rounding noise, and its gradient a division by zero."""
     student, teacher, labels = case(batch=1, classes=2)
     student = student.relu()
@@ -269,7 +269,7 @@ def test_a_dead_region_gets_no_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_neither_overflows_nor_loses_the_value(dtype):
+def test_emkd_losses_in_half_precision_agree_with_float64(dtype):
     student, teacher, labels = (x.to(dtype) if x.is_floating_point() else x for x in case())
     logits = random(2, 3, 8, 12, seed=4).to(dtype)
     student, logits = (100 * student).requires_grad_(), (10 * logits).requires_grad_()
@@ -299,7 +299,7 @@ def test_half_precision_neither_overflows_nor_loses_the_value(dtype):
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_features_of_any_size_are_compared(size):
+def test_emkd_losses_are_invariant_to_extreme_feature_scales(size):
     student, teacher, labels = (x.float() if x.is_floating_point() else x for x in case())
     for loss in (
         importance_maps_loss,
@@ -309,7 +309,7 @@ def test_features_of_any_size_are_compared(size):
         assert loss(size * student, teacher).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_teacher_receives_no_gradient():
+def test_emkd_losses_pass_no_gradient_to_the_teacher():
     student, teacher, labels = case()
     student.requires_grad_(), teacher.requires_grad_()
     loss = importance_maps_loss(student, teacher)

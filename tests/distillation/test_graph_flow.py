@@ -250,7 +250,7 @@ def test_gradients_reach_only_the_salient_values_of_the_student(shape, patch):
         assert torch.equal(tap.grad.flatten(2) != 0, allowed != 0)
 
 
-def test_a_teacher_under_inference_mode_is_accepted():
+def test_teacher_outputs_of_inference_mode_are_accepted():
     student, teacher = taps((2, 4, 8, 8), 18, grad=True), taps((2, 4, 8, 8), 19)
     with torch.inference_mode():
         frozen = variation_graph(*teacher, 3)
@@ -300,7 +300,7 @@ def test_gradients_agree_with_finite_differences(shape, patch, kinds, normalise)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("shape", [(2, 5, 9, 11), (2, 4, 5, 8, 7)], ids=["2d", "3d"])
-def test_autocast_neither_overflows_nor_rounds(shape, edge, dtype):
+def test_graph_flow_loss_is_computed_in_float32_inside_autocast(shape, edge, dtype):
     student, teacher = ([200 + tap for tap in taps(shape, seed)] for seed in (27, 28))
     student = [tap.to(dtype).requires_grad_() for tap in student]
     teacher = [tap.to(dtype) for tap in teacher]
@@ -326,7 +326,7 @@ def test_autocast_neither_overflows_nor_rounds(shape, edge, dtype):
 
 @pytest.mark.parametrize("normalise", NORMALISE)
 @pytest.mark.parametrize("edge", EDGES)
-def test_dead_and_flat_channels_have_finite_losses_and_gradients(normalise, edge):
+def test_losses_and_gradients_of_dead_and_flat_channels_are_finite(normalise, edge):
     student = [tap.float().detach() for tap in taps((2, 4, 8, 8), 35)]
     for tap in student:
         tap[:, 0] = 0
@@ -342,7 +342,7 @@ def test_dead_and_flat_channels_have_finite_losses_and_gradients(normalise, edge
         assert all(gradient.abs().max() < 1e5 for gradient in gradients)
 
 
-def test_flat_patches_correlate_with_nothing():
+def test_flat_patches_have_no_pearson_edges():
     values = torch.linspace(0.1, 0.9, 33)[None, :, None]
     flat = values.expand(1, 33, 9)
     assert (flat - flat.mean(-1, keepdim=True)).any(), "centring leaves no rounding noise here"
@@ -352,7 +352,7 @@ def test_flat_patches_correlate_with_nothing():
     assert matrix.diagonal()[33:].tolist() == pytest.approx([1, 1])
 
 
-def test_all_features_zero_is_finite():
+def test_graph_flow_loss_of_zero_features_is_zero():
     student = [torch.zeros(1, 2, 4, 4, requires_grad=True) for _ in range(2)]
     graphs = [variation_graph(*student, 3), variation_graph(*[torch.zeros(1, 2, 4, 4)] * 2, 3)]
     for reduction, normalise in product(REDUCTIONS, NORMALISE):
@@ -362,7 +362,7 @@ def test_all_features_zero_is_finite():
         assert not any(gradient.any() for gradient in gradients)
 
 
-def test_an_option_that_is_none_of_its_choices_is_refused():
+def test_invalid_options_are_refused():
     features = [torch.randn(1, 2, 5, 5) for _ in range(2)]
     graph = variation_graph(*features, np.int64(3))
     assert graph.patch == (3, 3)

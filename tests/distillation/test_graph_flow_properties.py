@@ -51,7 +51,7 @@ def with_interior_peaks(shape, seed):
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("normalise", NORMALISE)
-def test_equal_features_have_no_loss_and_no_gradient(shape, patch, edge, reduction, normalise):
+def test_equal_features_have_zero_loss_and_zero_gradient(shape, patch, edge, reduction, normalise):
     features = taps(shape, 3, grad=True)
     student = variation_graph(*features, patch, edge=edge)
     teacher = variation_graph(*[tap.detach().clone() for tap in features], patch, edge=edge)
@@ -85,7 +85,7 @@ def test_edges_are_a_gram_matrix_and_their_change_is_symmetric(dims, rank):
 
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
-def test_homogeneity(shape, patch):
+def test_losses_scale_with_the_square_and_fourth_power_of_the_features(shape, patch):
     student, teacher = taps(shape, 6), taps(shape, 7)
 
     def losses(scale, reduction="paper_sum", energy=None):
@@ -104,7 +104,7 @@ def test_homogeneity(shape, patch):
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 @pytest.mark.parametrize("edge", EDGES)
-def test_swapping_encoder_and_decoder_in_both_networks_changes_nothing(shape, patch, edge):
+def test_loss_is_invariant_to_swapping_encoder_and_decoder(shape, patch, edge):
     student, teacher = taps(shape, 8), taps(shape, 9)
     there = [variation_graph(*pair, patch, edge=edge) for pair in (student, teacher)]
     back = [variation_graph(*pair[::-1], patch, edge=edge) for pair in (student, teacher)]
@@ -118,7 +118,7 @@ def test_swapping_encoder_and_decoder_in_both_networks_changes_nothing(shape, pa
 
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
-def test_channel_permutation(shape, patch):
+def test_permuting_channels_permutes_the_graph_and_keeps_the_loss(shape, patch):
     student, teacher = taps(shape, 10), taps(shape, 11)
     order = torch.randperm(shape[1], generator=torch.Generator().manual_seed(1))
     assert (order != torch.arange(shape[1])).any()
@@ -147,7 +147,7 @@ def test_channel_permutation(shape, patch):
     ids=["flip-last", "flip-first", "rot90", "transpose"],
 )
 @pytest.mark.parametrize("shape", [(2, 5, 9, 11), (2, 4, 6, 8, 7)], ids=["2d", "3d"])
-def test_flips_and_rotations_of_all_maps_change_nothing(shape, turn):
+def test_loss_is_invariant_to_flips_and_rotations(shape, turn):
     student, teacher = taps(shape, 12), taps(shape, 13)
     plain = [variation_graph(*pair, 3) for pair in (student, teacher)]
     turned = [variation_graph(*map(turn, pair), 3) for pair in (student, teacher)]
@@ -159,7 +159,7 @@ def test_flips_and_rotations_of_all_maps_change_nothing(shape, turn):
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 9, 11), (2, 4, 6, 8, 7)], ids=["2d", "3d"])
-def test_translation_changes_nothing(shape):
+def test_loss_is_invariant_to_translation(shape):
     def embedded(tap, offset):
         canvas = torch.zeros(*shape[:2], *[24] * (len(shape) - 2), dtype=torch.float64)
         canvas[(..., *(slice(offset, offset + n) for n in shape[2:]))] = tap
@@ -180,7 +180,7 @@ def test_translation_changes_nothing(shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 9, 9), (2, 3, 7, 7, 8)], ids=["2d", "3d"])
-def test_an_offset_in_both_taps_moves_no_vertex_but_edges(shape):
+def test_an_offset_in_both_taps_changes_edges_but_not_vertices(shape):
     encoder, decoder = with_interior_peaks(shape, 24)
     plain = variation_graph(encoder, decoder, 3)
     for tap in (encoder, decoder):
@@ -242,7 +242,7 @@ def test_energy_is_the_mean_square_of_the_patches_of_both_taps():
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("kinds", [*product(EDGES, VERTICES)], ids="-".join)
-def test_own_energy_makes_amplitudes_irrelevant_and_leaves_them_alone(reduction, kinds):
+def test_loss_normalised_by_own_energy_is_invariant_to_amplitude(reduction, kinds):
     shape = (2, 4, 8, 8)
     edge, vertex = kinds
     student, teacher = taps(shape, 33, grad=True), taps(shape, 34)
@@ -305,16 +305,16 @@ def test_shapes_of_two_networks_with_taps_of_different_sizes(
 
 
 @pytest.mark.parametrize(
-    ("patch", "said"),
+    ("patch", "message"),
     [(2, "no centre"), ((3, 4), "no centre"), (0, "no centre"), ((3, 3, 3), "does not fit")],
 )
-def test_wrong_patches_are_refused(patch, said):
-    with pytest.raises(UserError, match=said) as caught:
+def test_invalid_patches_are_refused(patch, message):
+    with pytest.raises(UserError, match=message) as caught:
         salience(taps((1, 2, 8, 8), 0)[0], patch)
     assert "odd" in caught.value.remedy
 
 
-def test_wrong_pairs_are_refused_with_a_sentence_that_says_what_to_choose():
+def test_incompatible_graphs_are_refused_with_a_remedy():
     def graph(*shape, patch=3, **kinds):
         return variation_graph(*taps(shape, 0), patch, **kinds)
 
@@ -327,18 +327,18 @@ def test_wrong_pairs_are_refused_with_a_sentence_that_says_what_to_choose():
         (graph(2, 4, 8, 8, edge="cosine"), "edges: inner and cosine", "edges"),
         (graph(2, 4, 8, 8, vertex="scalar"), "vertices: vector and scalar", "vertices"),
     ]
-    for teacher, said, remedy in cases:
-        with pytest.raises(UserError, match=said) as caught:
+    for teacher, message, remedy in cases:
+        with pytest.raises(UserError, match=message) as caught:
             graph_flow_loss(student, teacher, "paper_sum")
         assert remedy in caught.value.remedy
     shapes = [((2, 6, 8, 8), "channels"), ((3, 4, 8, 8), "images"), ((2, 4, 8, 8, 8), "axes")]
-    for shape, said in shapes:
-        with pytest.raises(UserError, match=said):
+    for shape, message in shapes:
+        with pytest.raises(UserError, match=message):
             variation_graph(torch.zeros(2, 4, 8, 8), torch.zeros(shape), 3)
 
 
 @pytest.mark.parametrize("normalise", NORMALISE)
-def test_a_teacher_whose_features_are_zero_is_compared_as_it_is(normalise):
+def test_zero_teacher_features_are_compared_without_normalisation(normalise):
     student = taps((1, 2, 4, 4), 5, grad=True)
     dead = variation_graph(*[torch.zeros(1, 2, 4, 4, dtype=torch.float64)] * 2, 3)
     losses = graph_flow_loss(variation_graph(*student, 3), dead, normalise=normalise)
@@ -347,8 +347,8 @@ def test_a_teacher_whose_features_are_zero_is_compared_as_it_is(normalise):
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_one_strong_channel_hides_the_others_unless_each_has_its_own_unit():
-    """The teacher's third channel is a thousand times the others; the student matches it exactly."""
+def test_a_strong_channel_dominates_the_loss_unless_channels_are_normalised():
+    """The teacher's third channel is a thousand times the others; the student matches it."""
     scale = torch.tensor([1.0, 1.0, 1000.0]).double()[:, None, None]
     teacher = [scale * tap for tap in taps((2, 3, 8, 8), 6)]
     other = [scale * tap for tap in taps((2, 3, 8, 8), 7)]

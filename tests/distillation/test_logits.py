@@ -37,7 +37,7 @@ def slow_loss(student, teacher, temperature, mask):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_agrees_with_a_slow_loop(size, temperature):
+def test_logits_loss_agrees_with_a_slow_loop(size, temperature):
     student, teacher = logits(size, 0), logits(size, 1)
     whole = torch.ones(2, *size, dtype=torch.bool)
     expected = slow_loss(student, teacher, temperature, whole)
@@ -50,7 +50,9 @@ def test_agrees_with_a_slow_loop(size, temperature):
 
 
 @given(seed=st.integers(0, 1000), dims=st.integers(2, 3), temperature=st.floats(0.5, 10))
-def test_zero_if_and_only_if_equal_up_to_a_constant_per_pixel(seed, dims, temperature):
+def test_logits_loss_is_zero_iff_logits_are_equal_up_to_a_constant_per_pixel(
+    seed, dims, temperature
+):
     size = (3, 4, 2)[:dims]
     teacher = logits(size, seed) / 3
     constant = logits(size, seed + 1, classes=1)
@@ -61,7 +63,7 @@ def test_zero_if_and_only_if_equal_up_to_a_constant_per_pixel(seed, dims, temper
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_mean_over_pixels_and_not_a_sum(size):
+def test_logits_loss_is_a_mean_over_pixels(size):
     student, teacher = logits(size, 3), logits(size, 4)
     tiles = (1, 1, *[2] * len(size))
     once = logits_loss(student, teacher)
@@ -81,7 +83,7 @@ def test_masked_pixels_and_the_teacher_receive_no_gradient():
     assert student.grad[:, :, :2].all()
 
 
-def test_weights_give_the_weighted_mean():
+def test_weighted_logits_loss_is_the_weighted_mean():
     student, teacher = logits((4, 4), 20), logits((4, 4), 21)
     torch.manual_seed(22)
     weight = torch.rand(2, 4, 4, dtype=torch.float64)
@@ -94,7 +96,7 @@ def test_weights_give_the_weighted_mean():
     assert logits_loss(student, teacher, weight=weight).item() == pytest.approx(expected.item())
 
 
-def test_a_sure_teacher_counts_fully_and_one_that_guesses_not_at_all():
+def test_certainty_is_one_for_a_confident_teacher_and_zero_for_a_uniform_one():
     sure = torch.tensor([40.0, 0, 0, 0]).view(1, 4, 1)
     torch.testing.assert_close(certainty(sure), torch.ones(1, 1))
     torch.testing.assert_close(certainty(torch.zeros(1, 4, 1)), torch.zeros(1, 1))
@@ -104,7 +106,7 @@ def test_a_sure_teacher_counts_fully_and_one_that_guesses_not_at_all():
 
 
 @pytest.mark.parametrize("by_certainty", [False, True])
-def test_answers_count_where_somebody_judged_and_on_unlabelled_images(by_certainty):
+def test_teacher_weights_cover_annotated_pixels_and_unlabelled_images(by_certainty):
     judged = torch.tensor([[True, False, True]])
     unlabelled = torch.tensor([[[9.0, 0, 1], [0, 0, 0]]])
     weights = answer_weights(judged, unlabelled, by_certainty)
@@ -113,7 +115,7 @@ def test_answers_count_where_somebody_judged_and_on_unlabelled_images(by_certain
     torch.testing.assert_close(weights[1], expected)
 
 
-def test_an_empty_mask_gives_zero():
+def test_logits_loss_with_an_empty_mask_is_zero():
     student, teacher = logits((4, 4), 7).requires_grad_(), logits((4, 4), 8)
     loss = logits_loss(student, teacher, weight=torch.zeros(2, 4, 4, dtype=torch.bool))
     loss.backward()
@@ -121,14 +123,14 @@ def test_an_empty_mask_gives_zero():
     assert not student.grad.any()
 
 
-def test_gradients_agree_with_finite_differences():
+def test_logits_loss_gradients_agree_with_finite_differences():
     teacher = logits((2, 2), 9)
     assert torch.autograd.gradcheck(
         lambda student: logits_loss(student, teacher), logits((2, 2), 10).requires_grad_()
     )
 
 
-def test_large_temperatures_match_centred_logits():
+def test_logits_loss_at_large_temperature_matches_centred_logits():
     # tau^2 KL tends to the mean of (centred difference)^2 / (2 K): tau^2 keeps gradients alive.
     student, teacher = logits((5, 5), 11), logits((5, 5), 12)
     difference = (student - student.mean(1, True)) - (teacher - teacher.mean(1, True))
@@ -137,7 +139,7 @@ def test_large_temperatures_match_centred_logits():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
+def test_logits_loss_of_half_precision_is_computed_in_float32(dtype):
     student, teacher = (1000 * logits((4, 4), seed).to(dtype) for seed in (13, 14))
     student.requires_grad_()
     with torch.autocast("cpu", dtype=dtype):
@@ -149,7 +151,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     assert student.grad.isfinite().all()
 
 
-def test_a_teacher_under_inference_mode_is_accepted():
+def test_teacher_outputs_of_inference_mode_are_accepted():
     student = logits((4, 4), 15).requires_grad_()
     with torch.inference_mode():
         teacher = logits((4, 4), 16) * 1
@@ -157,7 +159,7 @@ def test_a_teacher_under_inference_mode_is_accepted():
     assert student.grad.any()
 
 
-def test_wrong_pairs_are_refused():
+def test_incompatible_logits_are_refused():
     with pytest.raises(UserError, match="2 classes, the teacher 3") as caught:
         logits_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
     assert "same classes" in caught.value.remedy

@@ -16,13 +16,13 @@ def r_squared(module, *batches):
 
 
 @pytest.mark.parametrize(("out_channels", "millions"), [(24, 1.301), (64, 1.549)])
-def test_parameters_are_as_published(out_channels, millions):
+def test_paraphraser_parameters_are_as_published(out_channels, millions):
     count = sum(p.numel() for p in Paraphraser(256, out_channels).parameters())
     assert round(count / 1e6, 3) == millions
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_layout(dims):
+def test_paraphraser_layout(dims):
     module = Paraphraser(10, 4, dims)
     layers = [*module.encoder, *module.decoder]
     convolutions, activations = layers[::2], layers[1::2]
@@ -41,7 +41,7 @@ def test_layout(dims):
 
 
 @pytest.mark.parametrize("size", [(7, 10), (3, 6, 5)], ids=["2d", "3d"])
-def test_sizes_and_loss(size):
+def test_paraphraser_shapes_and_loss(size):
     module = Paraphraser(6, 2, len(size))
     features = torch.randn(3, 6, *size, requires_grad=True)
     assert module.encode(features).shape == (3, 2, *size)
@@ -78,7 +78,7 @@ def test_r_squared_of_known_reconstructions():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_training_reconstructs_features_that_lie_in_few_dimensions(dims):
+def test_trained_paraphraser_reconstructs_low_rank_features(dims):
     torch.manual_seed(0)
     mixing = torch.rand(8, 2)
 
@@ -99,7 +99,7 @@ def test_training_reconstructs_features_that_lie_in_few_dimensions(dims):
     assert r_squared(module, held_out) > 0.6
 
 
-def test_encoding_under_no_grad_leaves_no_trace():
+def test_encoding_under_no_grad_does_not_change_the_paraphraser():
     module = Paraphraser(5, 3).requires_grad_(False).eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     features = torch.randn(2, 5, 8, 8)
@@ -108,7 +108,7 @@ def test_encoding_under_no_grad_leaves_no_trace():
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
-def test_autocast_keeps_the_loss_in_float32():
+def test_paraphraser_loss_stays_in_float32_inside_autocast():
     module = Paraphraser(4, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = module.loss(torch.randn(1, 4, 8, 8))

@@ -39,7 +39,7 @@ def test_worked_example_at_the_peaks_of_the_teacher():
     assert [loss.item() for loss in losses] == [4 + 4 + 1 + 4 + 4, 9 + 4 + 4 + 144]
 
 
-def test_where_the_peaks_are_the_same_so_is_the_loss():
+def test_loss_at_teacher_peaks_equals_loss_at_own_peaks_if_they_coincide():
     student, teacher = taps((2, 4, 6, 7), 1), taps((2, 4, 6, 7), 2)
     for pair in zip(student, teacher, strict=True):
         for tap, (b, c) in product(pair, product(range(2), range(4))):
@@ -51,7 +51,7 @@ def test_where_the_peaks_are_the_same_so_is_the_loss():
     )
 
 
-def test_features_that_are_the_same_everywhere_meet_the_loss_at_own_peaks_only():
+def test_constant_features_have_zero_loss_at_own_peaks_and_not_at_teacher_peaks():
     """The reason for the option: a constant pattern in a corner has no loss at its own peaks."""
     pattern = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]], dtype=torch.float64)
 
@@ -83,7 +83,7 @@ def test_features_that_are_the_same_everywhere_meet_the_loss_at_own_peaks_only()
         ((0, 6), (1, 7), (3, 2), (1, 1)),
     ],
 )
-def test_a_peak_in_a_map_of_another_size(place, size, target, wanted):
+def test_peaks_are_mapped_to_a_grid_of_another_size(place, size, target, wanted):
     def flat(at, shape):
         index = 0
         for one, length in zip(at, shape, strict=True):
@@ -94,7 +94,7 @@ def test_a_peak_in_a_map_of_another_size(place, size, target, wanted):
     assert moved.tolist() == [[flat(wanted, target)]]
 
 
-def test_networks_of_other_strides_meet_at_the_same_tissue():
+def test_teacher_peaks_are_mapped_between_different_strides():
     """The student's map has twice the resolution; its patch is cut at the teacher's peak."""
     teacher = variation_graph(*taps((1, 3, 5, 6), 5), 3)
     encoder, decoder = taps((1, 3, 10, 12), 6)
@@ -104,7 +104,7 @@ def test_networks_of_other_strides_meet_at_the_same_tissue():
         assert graph.encoder_patches[0, c, 0] == encoder[0, c, 2 * row + 1, 2 * column + 1]
 
 
-def test_gradients_reach_only_what_lies_at_the_peaks():
+def test_gradients_reach_only_the_patches_at_the_teacher_peaks():
     encoder, decoder = taps((1, 2, 7, 7), 3, grad=True)
     teacher = variation_graph(*taps((1, 2, 7, 7), 9), 3)
     graph = variation_graph(encoder, decoder, 3, peaks_of=teacher)
@@ -118,7 +118,7 @@ def test_gradients_reach_only_what_lies_at_the_peaks():
             assert not tap.grad[0, c][~near].any()
 
 
-def test_a_graph_of_another_batch_or_width_cannot_lend_its_peaks():
+def test_peaks_of_a_graph_of_another_batch_or_width_are_refused():
     teacher = variation_graph(*taps((2, 3, 6, 6), 0), 3)
     for shape, words in (((1, 3, 6, 6), "images: 1 and 2"), ((2, 4, 6, 6), "channels: 4 and 3")):
         with pytest.raises(UserError, match=words):
@@ -142,7 +142,7 @@ def method(student, teacher, **options):
     return GraphFlow(config, shapes(student, teacher))
 
 
-def test_energy_is_the_mean_over_the_training_images_however_they_are_batched():
+def test_teacher_energy_is_the_mean_over_training_images_for_any_batching():
     batches = outputs((2, 2, 1))
     flow = method(batches[0], batches[0], paraphraser_steps=0)
     records = list(flow.prepare(lambda _: batches[0], batches, []))
@@ -160,7 +160,7 @@ def test_energy_is_the_mean_over_the_training_images_however_they_are_batched():
     assert channel_energy(variation_graph(*batches[0].taps.values(), 3)).shape == (3,)
 
 
-def test_reconstruction_is_told_of_held_out_cases_only():
+def test_paraphraser_r2_is_logged_for_held_out_cases_only():
     torch.manual_seed(0)
     training, held_out = outputs((2, 2)), outputs((2, 1))
     flow = method(training[0], training[0], paraphraser_steps=2)
@@ -181,7 +181,7 @@ def test_reconstruction_is_told_of_held_out_cases_only():
         assert told[f"paraphraser/r2_{tap}"]["value"] == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_taps_of_unequal_strides_are_told():
+def test_taps_of_unequal_strides_log_a_warning():
     student, teacher = outputs((2, 2))
     flow = method(student, teacher, paraphraser_steps=0)
     assert not [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
@@ -193,7 +193,7 @@ def test_taps_of_unequal_strides_are_told():
 
 
 @pytest.mark.parametrize("peaks", ["own", "teacher"])
-def test_a_student_that_answers_every_image_alike_is_found_out(peaks):
+def test_constant_share_metric_detects_a_constant_student(peaks):
     one, *others = outputs((1,) * 40)
     flow = method(one, one, paraphraser_steps=0, peaks=peaks)
 

@@ -1,4 +1,4 @@
-"""Scores of single lesions, by hand; then with organs through the evaluation of a dataset."""
+"""Lesion-wise scores by hand, and with organs in the evaluation of a dataset."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from napari_graphflow.inference.evaluate import evaluate_split
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
-    """Three lesions of 4, 3 and 1 pixels; one half found, one found twice over, one missed."""
+    """Three lesions of 4, 3 and 1 pixels: one half found, one found by two parts, one missed."""
     reference, prediction = np.zeros((2, 12, 12), np.uint8)
     reference[1:3, 1:3] = 2
     prediction[1:3, 2:4] = 2
@@ -29,7 +29,7 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
     return prediction, reference
 
 
-def test_each_lesion_is_compared_with_what_touches_it():
+def test_lesion_is_compared_with_all_overlapping_components():
     found = lesion_scores(*masks(), 2, (1.0, 2.0))
     assert found["false_positives"] == 1
     first, second, third = found["lesions"]
@@ -53,7 +53,7 @@ def test_each_lesion_is_compared_with_what_touches_it():
     )  # fmt: skip
 
 
-def test_pixels_that_touch_at_a_corner_are_one_lesion():
+def test_pixels_connected_at_a_corner_are_one_lesion():
     diagonal = np.eye(4, dtype=np.uint8)
     found = lesion_scores(np.zeros_like(diagonal), diagonal, 1, (1, 1))
     assert len(found["lesions"]) == 1
@@ -64,7 +64,7 @@ def test_pixels_that_touch_at_a_corner_are_one_lesion():
     assert lesion["dice_score"] == 1
 
 
-def test_one_large_prediction_counts_for_every_lesion_in_it():
+def test_one_large_component_counts_for_every_lesion_it_overlaps():
     reference = np.zeros((3, 9), np.uint8)
     reference[1, [1, 4, 7]] = 1
     found = lesion_scores(np.ones_like(reference), reference, 1, (1, 1))
@@ -72,13 +72,13 @@ def test_one_large_prediction_counts_for_every_lesion_in_it():
     assert found["false_positives"] == 0
 
 
-def test_what_nobody_judged_is_neither_a_lesion_nor_a_false_positive():
+def test_unannotated_voxels_are_neither_lesions_nor_false_positives():
     prediction, reference = masks()
     reference[:5, 8:] = IGNORE
     assert lesion_scores(prediction, reference, 2, (1, 1))["false_positives"] == 0
 
 
-def test_means_are_over_lesions_and_not_over_cases():
+def test_lesion_means_are_over_lesions_and_not_over_cases():
     prediction, reference = masks()
     empty = np.zeros_like(reference)
     cases = {
@@ -94,8 +94,8 @@ def test_means_are_over_lesions_and_not_over_cases():
         lesion_scores(prediction, reference, 2, (1, 1, 1))
 
 
-def test_organs_and_lesions_of_a_split(blobs, tmp_path):
-    """Masks without their lesions: the lesions are missed, the organ as a whole keeps a hole."""
+def test_split_is_scored_by_class_organ_and_lesion(blobs, tmp_path):
+    """In masks without lesions, the lesions are missed and the whole organ has a hole."""
     for case in Dataset.open(blobs).labelled("test"):
         mask = sitk.ReadImage(str(blobs / "labelsTs" / f"{case.name}.nii.gz"))
         sitk.WriteImage(
@@ -129,6 +129,6 @@ def test_organs_and_lesions_of_a_split(blobs, tmp_path):
         ({"organs": {"organ": ["organ", "lesion"]}}, "organ is a class"),
     ],
 )
-def test_classes_that_are_not_there_are_told(blobs, tmp_path, asked, problem):
+def test_unknown_classes_of_organs_and_lesions_are_refused(blobs, tmp_path, asked, problem):
     with pytest.raises(UserError, match=problem):
         evaluate_split(blobs, predictions=tmp_path, **asked)

@@ -23,14 +23,14 @@ def square(shape, start, side):
 
 
 def blobs(shape, seed):
-    """A random mask with holes, thin bridges and parts at the edge of the image."""
+    """A random mask with holes, thin bridges and parts at the image border."""
     from scipy.ndimage import gaussian_filter
 
     noise = np.random.default_rng(seed).normal(size=shape)
     return (gaussian_filter(noise, 1.5) > 0.08).astype(np.uint8)
 
 
-def test_overlap_by_hand():
+def test_dice_iou_and_overlap_error_by_hand():
     prediction = np.array([[1, 1, 0], [1, 0, 0]])
     reference = np.array([[1, 1, 1], [0, 0, 0]])
     assert dice_score(prediction, reference) == pytest.approx(2 * 2 / (3 + 3))
@@ -39,13 +39,13 @@ def test_overlap_by_hand():
     assert relative_volume_error(prediction, reference) == 0
 
 
-def test_the_overlap_error_counts_what_was_missed():
+def test_overlap_error_counts_missed_voxels():
     reference = square((8, 8), (2, 2), (4, 4))
     part = square((8, 8), (2, 2), (2, 4))
     assert volume_overlap_error(part, reference) == pytest.approx(0.5)
 
 
-def test_each_label_is_judged_alone():
+def test_each_label_is_scored_separately():
     prediction = np.array([1, 1, 2, 2, 0])
     reference = np.array([1, 2, 2, 2, 2])
     assert dice_score(prediction, reference, 1) == pytest.approx(2 / 3)
@@ -54,7 +54,7 @@ def test_each_label_is_judged_alone():
     assert relative_volume_error(prediction, reference, 2) == -0.5
 
 
-def test_distance_of_two_points_follows_the_spacing_of_each_axis():
+def test_surface_distances_use_the_spacing_of_each_axis():
     prediction, reference = np.zeros((2, 8, 8, 8), np.uint8)
     prediction[1, 1, 1] = reference[3, 2, 6] = 1
     spacing = (5.0, 2.0, 0.5)
@@ -65,7 +65,7 @@ def test_distance_of_two_points_follows_the_spacing_of_each_axis():
     )
 
 
-def test_shifted_square_by_hand():
+def test_surface_distances_of_a_shifted_square_by_hand():
     """Two 3 x 3 squares, one column apart, with pixels 1 mm high and 2 mm wide."""
     prediction = square((5, 8), (1, 1), (3, 3))
     reference = square((5, 8), (1, 2), (3, 3))
@@ -79,7 +79,7 @@ def test_shifted_square_by_hand():
     assert hausdorff_distance_95(prediction, reference, spacing=spacing) == pytest.approx(2.0)
 
 
-def test_hausdorff_95_forgives_one_stray_voxel_in_forty():
+def test_hausdorff_95_ignores_one_outlier_in_forty_voxels():
     reference = square((20, 20), (2, 2), (11, 11))
     prediction = reference.copy()
     prediction[19, 19] = 1
@@ -97,7 +97,7 @@ def test_hausdorff_95_forgives_one_stray_voxel_in_forty():
 @pytest.mark.parametrize("seed", [0, 1])
 # MONAI 1.5 and 1.6 call their own deprecated argument.
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
-def test_agrees_with_monai(shape, spacing, seed):
+def test_metrics_agree_with_monai(shape, spacing, seed):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monai = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
     prediction, reference = blobs(shape, seed), blobs(shape, seed + 100)
@@ -118,7 +118,7 @@ def test_agrees_with_monai(shape, spacing, seed):
     assert dice_score(prediction, reference) == pytest.approx(dice.item(), rel=1e-5)
 
 
-def test_the_rule_for_missing_structures():
+def test_missing_structures_follow_the_convention():
     empty, some = np.zeros((4, 4), np.uint8), square((4, 4), (1, 1), (2, 2))
     distances = (hausdorff_distance_95, average_surface_distance)
     for score in (dice_score, iou_score, volume_overlap_error, relative_volume_error):
@@ -146,7 +146,7 @@ def test_masks_of_different_shapes_are_refused():
 CLASSES = {"background": 0, "left": 1, "right": 2, "absent": 3}
 
 
-def test_a_case_gives_the_same_numbers_as_the_single_functions():
+def test_evaluate_case_agrees_with_the_single_metrics():
     spacing = (3.0, 1.0, 0.5)
     prediction = blobs((10, 20, 20), 3) + blobs((10, 20, 20), 4)
     reference = blobs((10, 20, 20), 5) + blobs((10, 20, 20), 6)
@@ -175,7 +175,7 @@ def test_a_case_gives_the_same_numbers_as_the_single_functions():
     assert result["absent"]["prediction_ml"] == 0
 
 
-def test_ignored_voxels_count_neither_way():
+def test_ignored_voxels_are_excluded_from_all_metrics():
     reference = square((8, 8), (2, 2), (3, 3))
     prediction = reference.copy()
     prediction[6:, :] = 1
@@ -190,7 +190,7 @@ def test_ignored_voxels_count_neither_way():
     assert counted["structure"] == flawed
 
 
-def test_means_leave_out_what_cannot_be_judged_and_count_it():
+def test_means_exclude_and_count_undefined_values():
     empty, some = np.zeros((4, 4, 4), np.uint8), square((4, 4, 4), (1, 1, 1), (2, 2, 2))
     half = square((4, 4, 4), (1, 1, 1), (1, 2, 2))
     pairs = {"good": (some, some), "half": (half, some), "missed": (empty, some),
@@ -210,7 +210,7 @@ def test_means_leave_out_what_cannot_be_judged_and_count_it():
     assert (distance["n"], distance["undefined"], distance["infinite"]) == (2, 1, 1)
 
 
-def test_the_mean_over_classes_gives_each_class_the_same_weight():
+def test_mean_over_classes_weights_classes_equally():
     cases = {
         "a": {"big": {"dice_score": 1.0}, "rare": {"dice_score": 0.5}},
         "b": {"big": {"dice_score": 0.8}, "rare": {"dice_score": math.nan}},

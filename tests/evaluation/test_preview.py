@@ -10,7 +10,7 @@ from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.paths import JobPaths
 
 
-def test_the_case_is_the_chosen_one_or_the_first(tmp_path: Path) -> None:
+def test_preview_case_is_the_chosen_one_or_the_first(tmp_path: Path) -> None:
     assert chosen_case(tmp_path, ["a", "b"]) == "a"
     choose_case(tmp_path, "b")
     assert chosen_case(tmp_path, ["a", "b"]) == "b"
@@ -18,7 +18,7 @@ def test_the_case_is_the_chosen_one_or_the_first(tmp_path: Path) -> None:
     assert chosen_case(tmp_path, []) is None
 
 
-def test_contours_lie_where_the_masks_end(tmp_path: Path) -> None:
+def test_preview_contours_are_on_the_mask_borders(tmp_path: Path) -> None:
     image = np.linspace(-3, 7, 40 * 64).reshape(40, 64)
     reference, labels = np.zeros((2, 40, 64), np.uint8)
     reference[5:15, 5:15] = 1

@@ -1,4 +1,4 @@
-"""Layers that stand in for those of torch compute what those do."""
+"""Layers that replace those of torch compute the same."""
 
 import copy
 
@@ -11,19 +11,19 @@ from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import PooledNorm, norms_without_copies, pointwise
 
 
-def test_pooled_norm_is_batch_norm_except_for_one_value_a_channel():
-    ours, theirs = PooledNorm(3), nn.BatchNorm2d(3)
+def test_pooled_norm_is_batch_norm_except_for_one_value_per_channel():
+    pooled, plain = PooledNorm(3), nn.BatchNorm2d(3)
     x = torch.randn(4, 3, 1, 1, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(ours(x), theirs(x))
-    assert torch.equal(ours.running_var, theirs.running_var)
-    before = ours.running_mean.clone()
-    assert torch.equal(ours(x[:1]), ours.eval()(x[:1]))
-    assert torch.equal(ours.running_mean, before)
+    assert torch.equal(pooled(x), plain(x))
+    assert torch.equal(pooled.running_var, plain.running_var)
+    before = pooled.running_mean.clone()
+    assert torch.equal(pooled(x[:1]), pooled.eval()(x[:1]))
+    assert torch.equal(pooled.running_mean, before)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", ["unet", "unetpp"])
-def test_norms_without_copies_compute_the_same_from_the_same_weights(name, dims):
+def test_norms_without_copies_compute_the_same_with_the_same_weights(name, dims):
     torch.manual_seed(0)
     network = build(name, 1, 3, dims, 4).eval()
     for weight in network.parameters():
@@ -39,16 +39,16 @@ def test_norms_without_copies_compute_the_same_from_the_same_weights(name, dims)
         assert torch.allclose(tap, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())), key
 
 
-def test_norms_with_running_statistics_stay():
+def test_norms_with_running_statistics_are_not_replaced():
     plain = nn.Sequential(nn.InstanceNorm2d(3), nn.InstanceNorm2d(3, track_running_stats=True))
     norms_without_copies(plain)
     assert [type(layer) for layer in plain] == [nn.GroupNorm, nn.InstanceNorm2d]
 
 
 @pytest.mark.parametrize("size", [(7, 8), (3, 6, 5)])
-def test_a_pointwise_convolution_takes_every_second_cell(size):
+def test_strided_pointwise_convolution_agrees_with_torch(size):
     torch.manual_seed(0)
-    dims, inputs = len(size), 16  # of fewer channels torch's own gradient may be wrong
+    dims, inputs = len(size), 16  # with fewer channels torch's gradient may be wrong
     layer = pointwise(dims, inputs, 3, 2)
     weight = next(layer.parameters())
     x = torch.randn(2, inputs, *size)

@@ -1,4 +1,4 @@
-"""The published networks have their published size, as our counters count it."""
+"""Published networks have the published numbers of parameters and multiply-adds."""
 
 import copy
 
@@ -20,7 +20,7 @@ from napari_graphflow.networks import build
         ("trans_unet", 105.3, None, None),
     ],
 )
-def test_published_networks_have_their_size(name, millions, without_norms, giga_macs):
+def test_networks_have_the_published_size(name, millions, without_norms, giga_macs):
     network = build(name, 1, 2, dims=2)
     assert count_parameters(network) / 1e6 == pytest.approx(millions, abs=6e-4 * max(1, millions))
     if without_norms:
@@ -41,12 +41,12 @@ def test_published_networks_have_their_size(name, millions, without_norms, giga_
         ("unetpp", 36.629, 309.95),
     ],
 )
-def test_networks_of_emkd_have_the_size_of_its_code(name, millions, giga_macs):
-    """Measured there for 3 channels (a tiled slice; 1 for UNet++), 2 classes, one 384 x 384 slice.
+def test_emkd_networks_have_the_size_of_the_published_code(name, millions, giga_macs):
+    """Counts of EMKD's code for 3 channels (UNet++: 1), 2 classes, one 384 x 384 slice.
 
-    A multiply-add of a convolution or a transposed convolution counts once. MobileNetV2 holds
-    1280 x 2 + 2 weights more there, the size of a classifier that no segmentation runs. ENet is a
-    variant there, with a block that is never run; our UNet++ is MONAI's.
+    A multiply-add of a convolution or a transposed convolution counts once. MobileNetV2 has
+    1280 x 2 + 2 more weights there, those of an unused classifier. ENet is a variant there, with a
+    block that is never run; our UNet++ is MONAI's.
     """
     channels = 1 if name == "unetpp" else 3
     network = build(name, channels, 2, dims=2)
@@ -57,14 +57,14 @@ def test_networks_of_emkd_have_the_size_of_its_code(name, millions, giga_macs):
     assert macs == pytest.approx(giga_macs, rel=0.06 if variant else 6e-4)
 
 
-def test_fanet_differs_from_its_published_cost_by_one_strip_convolution_in_three_levels():
-    """Done on the whole map, it costs 3 C^2 multiply-adds a pixel; C^2 H W is equal in all."""
+def test_fanet_macs_differ_from_the_published_by_one_strip_convolution_per_level():
+    """On the whole map it needs 3 C^2 multiply-adds per pixel; C^2 H W is equal at all levels."""
     macs = count_macs(build("fanet", 1, 2, dims=2), (1, 1, 256, 256)) / 1e9
     assert macs == pytest.approx(164.17, abs=0.01)
     assert macs + 3 * 3 * 256**2 * 64**2 / 1e9 == pytest.approx(166.6, abs=0.02)
 
 
-def test_counting_leaves_the_network_as_it_was():
+def test_counting_macs_does_not_change_the_network():
     network = build("enet", 1, 3, 2, 4).train()
     network.module.stage2.eval()
     before = copy.deepcopy(network.state_dict())
@@ -95,7 +95,7 @@ def test_counting_leaves_the_network_as_it_was():
         "enet": {"encoder": 64, "decoder": 64, "lo": 16, "hi": 128},
     }.items(),
 )
-def test_taps_have_the_channels_of_the_papers(name, channels):
+def test_taps_have_the_published_channels(name, channels):
     network = build(name, 1, 2, 2).eval()
     with torch.no_grad():
         taps = network(torch.zeros(1, 1, 32, 32)).taps

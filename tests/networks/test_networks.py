@@ -1,4 +1,4 @@
-"""Every network keeps one contract; the published ones have their published size."""
+"""The contract of all networks, the tap adapter, and refusals."""
 
 import copy
 import gc
@@ -27,9 +27,9 @@ from napari_graphflow.networks.taps import LogitsOnly, TapAdapter, list_taps
 
 SMALL = {"swin_unetr": 12}
 STRIDES = {"": 4, "_2": 2, "_3": 8}
-#: Maps of the encoder that every pair of networks has in common.
+#: Feature maps of the encoder that every network has.
 ENCODER_TAPS = {"lo": 2, "hi": 8}
-#: They enlarge the logits of their deepest map.
+#: Networks that enlarge the logits of their deepest map.
 WITHOUT_DECODER = {"pspnet", "mobilenet_v2", "resnet18"}
 ODD = {2: (37, 50), 3: (5, 19, 30)}
 
@@ -53,7 +53,7 @@ def image(dims: int, channels: int = 1, batch: int = 2, size: tuple[int, ...] = 
 
 @every_network
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sizes_of_logits_and_taps(name, dims, channels):
+def test_logits_and_taps_have_the_expected_sizes(name, dims, channels):
     network = small(name, dims, channels).eval()
     x = image(dims, channels)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_sizes_of_logits_and_taps(name, dims, channels):
 
 
 @every_network
-def test_evaluation_repeats_and_does_not_mix_the_images_of_a_batch(name, dims):
+def test_evaluation_is_deterministic_and_independent_of_the_batch(name, dims):
     network = small(name, dims).eval()
     x = image(dims)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_evaluation_repeats_and_does_not_mix_the_images_of_a_batch(name, dims):
 
 
 @every_network
-def test_the_gradient_of_the_logits_reaches_every_weight(name, dims):
+def test_gradient_of_the_logits_reaches_every_weight(name, dims):
     network = small(name, dims)
     network(image(dims)).logits.square().sum().backward()
     weights = {key: p for key, p in network.named_parameters() if p.requires_grad}
@@ -106,13 +106,13 @@ def test_a_batch_of_one_tiny_image_can_be_trained(name, dims):
 
 
 @every_network
-def test_width_scales_the_network(name, dims):
+def test_width_scales_the_number_of_parameters(name, dims):
     sizes = [count_parameters(build(name, 1, 3, dims, SMALL.get(name, 4) * k)) for k in (1, 2)]
     assert 2 < sizes[1] / sizes[0] < 4.5
 
 
 @every_network
-def test_weights_go_from_one_network_to_another(name, dims):
+def test_weights_can_be_loaded_into_another_network(name, dims):
     network = small(name, dims).eval()
     other = build(name, 1, 3, dims, SMALL.get(name, 4)).eval()
     state = network.state_dict()
@@ -126,7 +126,7 @@ def test_weights_go_from_one_network_to_another(name, dims):
 
 
 @every_network
-def test_the_logits_can_be_exported(name, dims):
+def test_logits_can_be_exported(name, dims):
     network = LogitsOnly(small(name, dims).eval())
     x = image(dims, batch=1, size=(32, 64, 32)[:dims])
     program = torch.export.export(network, (x,))
@@ -134,11 +134,11 @@ def test_the_logits_can_be_exported(name, dims):
         torch.testing.assert_close(program.module()(x), network(x))
 
 
-# Parts of our own
+# Pooling of ENet
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_unpooling_puts_maxima_back_as_torch_does(dims):
+def test_unpooling_agrees_with_torch(dims):
     x = image(dims, 3, size=(6, 4, 8)[:dims])
     maxima, index = getattr(functional, f"max_pool{dims}d")(x, 2, return_indices=True)
     ours, peaks = pool(x)
@@ -147,20 +147,20 @@ def test_unpooling_puts_maxima_back_as_torch_does(dims):
     assert torch.equal(unpool(ours, peaks), expected)
 
 
-def test_of_equal_values_one_alone_is_the_maximum():
+def test_pooling_equal_values_marks_one_maximum():
     maxima, peaks = pool(torch.ones(1, 1, 4, 4))
     assert torch.equal(peaks.sum(-1), torch.ones(1, 1, 2, 2))
     assert unpool(maxima, peaks).sum() == 4
 
 
-# Any module through the tap adapter
+# Foreign modules in the tap adapter
 
 SEGRESNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "init_filters": 8}
 SEGRESNET_TAPS = {"encoder": "down_layers.2", "decoder": "up_layers.0"}
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_a_foreign_network_is_rebuilt_from_its_checkpoint_and_a_card(tmp_path, suffix):
+def test_foreign_network_is_rebuilt_from_checkpoint_and_model_card(tmp_path, suffix):
     torch.manual_seed(0)
     plain = nets.SegResNet(**SEGRESNET).eval()
     weights = tmp_path / f"weights{suffix}"
@@ -192,7 +192,7 @@ def test_a_foreign_network_is_rebuilt_from_its_checkpoint_and_a_card(tmp_path, s
         assert network(x[..., :13]).logits.shape == (2, 2, 16, 24, 13)
 
 
-def test_a_plain_module_loads_the_weights_of_its_adapter():
+def test_plain_module_loads_the_weights_of_its_adapter():
     network = build("monai:SegResNet", 1, 2, 3, init_filters=8)
     nets.SegResNet(**SEGRESNET).load_state_dict(network.state_dict())
     holder = nn.ModuleDict({"teacher": network})
@@ -225,7 +225,7 @@ def test_deep_supervision_and_anisotropic_strides_of_a_thin_volume():
 
 
 class Toy(nn.Module):
-    """Small, with every habit that makes taps difficult."""
+    """A small network with in-place, flattening and unused layers."""
 
     def __init__(self, answer=lambda logits: logits):
         super().__init__()
@@ -250,12 +250,12 @@ class Toy(nn.Module):
         lambda z: torch.stack([z, z + 1], dim=1),
     ],
 )
-def test_the_first_of_several_outputs_is_taken(answer):
+def test_first_of_several_outputs_is_used_as_logits(answer):
     torch.manual_seed(0)
     network, plain = TapAdapter(Toy(answer), {}, multiple=2), Toy()
     plain.load_state_dict(network.state_dict())
     x = image(2, size=(6, 8))
-    # Another layout of the same numbers: some processors then round otherwise.
+    # Another memory layout: some processors then round differently.
     assert torch.allclose(network(x).logits, plain(x), atol=1e-5)
 
 
@@ -263,23 +263,23 @@ def test_the_first_of_several_outputs_is_taken(answer):
     ("path", "problem", "remedy"),
     [
         ("down.7", "has no layer 'down.7'", "down.0"),
-        ("unused", "takes no part", "a layer that does"),
-        ("tokens", "no feature map", "batch, channel"),
-        ("down.0", "overwritten by the next", "activation after it"),
+        ("unused", "not run in the forward pass", "a layer that is"),
+        ("tokens", "not a feature map", "batch, channel"),
+        ("down.0", "overwritten in place by the next", "activation after it"),
     ],
 )
-def test_a_wrong_tap_is_explained(path, problem, remedy):
+def test_invalid_tap_is_refused_with_a_remedy(path, problem, remedy):
     with pytest.raises(UserError, match=problem) as caught:
         TapAdapter(Toy(), {"encoder": path}, multiple=2)(image(2))
     assert remedy in caught.value.remedy
 
 
-def test_logits_of_another_size_are_explained():
-    with pytest.raises(UserError, match="size 3 x 4 from an image of size 6 x 8"):
+def test_logits_of_another_size_are_refused():
+    with pytest.raises(UserError, match="size 3 x 4 for an image of size 6 x 8"):
         TapAdapter(Toy(lambda z: z[..., ::2, ::2]), {})(image(2, size=(6, 8)))
 
 
-def test_padding_lies_at_the_far_ends_and_repeats_the_edge():
+def test_padding_is_at_the_far_end_and_repeats_the_edge():
     network = TapAdapter(Toy(), {"encoder": "down"}, multiple=4).eval()
     x = image(2, size=(7, 8))
     whole = functional.pad(x, (0, 0, 0, 1), mode="replicate")
@@ -289,7 +289,7 @@ def test_padding_lies_at_the_far_ends_and_repeats_the_edge():
     assert network(x[:, :, :2]).taps["encoder"].shape == (2, 4, 1, 4)
 
 
-def test_a_copy_has_taps_of_its_own_and_nothing_is_left_behind():
+def test_copied_adapter_has_separate_taps_and_forward_leaves_no_hooks():
     network = TapAdapter(Toy(), {"encoder": "down"}, multiple=2)
     twin = copy.deepcopy(network)
     nn.init.zeros_(twin.module.down[0].weight)
@@ -308,7 +308,7 @@ def test_a_copy_has_taps_of_its_own_and_nothing_is_left_behind():
     assert alive() is None
 
 
-def test_layers_that_can_be_taps_are_listed_with_channels_and_stride():
+def test_list_taps_returns_channels_and_strides():
     listed = {tap.path: tap for tap in list_taps(TapAdapter(Toy(), {}, multiple=2), 1, 2)}
     assert listed["down"].channels == 4
     assert listed["down"].stride == (2, 2)
@@ -317,24 +317,24 @@ def test_layers_that_can_be_taps_are_listed_with_channels_and_stride():
     assert "unused" not in listed
 
 
-# Wrong requests
+# Refusals
 
 
 @pytest.mark.parametrize(
     ("request_", "problem", "remedy"),
     [
-        (("enett", 1, 2, 2), "no network called 'enett'", "enet"),
-        (("enet", 1, 2, 4), "not in 4", "2 or 3"),
+        (("enett", 1, 2, 2), "'enett' is not a valid network", "enet"),
+        (("enet", 1, 2, 4), "not 4", "2 or 3"),
         (("enet", 0, 2, 2), "0 input channels", "at least 1"),
-        (("enet", 1, 2, 2, 1), "width 1", "width of 4"),
+        (("enet", 1, 2, 2, 1), "width 1", "width of at least 4"),
         (("swin_unetr", 1, 2, 2, 16), "not 16", "24"),
-        (("monai:SegResnet", 1, 2, 2), "no network called 'SegResnet'", "SegResNet"),
-        (("monai:SegResNet", 1, 2, 2, 8), "not set by the option width", "init_filters"),
+        (("monai:SegResnet", 1, 2, 2), "no network 'SegResnet'", "SegResNet"),
+        (("monai:SegResNet", 1, 2, 2, 8), "option width does not apply", "init_filters"),
         (("monai:ViT", 1, 2, 2), "ViT", "img_size"),
-        (("monai:Critic", 1, 2, 2), "does not segment", "out_channels"),
+        (("monai:Critic", 1, 2, 2), "not a segmentation network", "out_channels"),
     ],
 )
-def test_a_wrong_request_is_explained(request_, problem, remedy):
+def test_invalid_network_arguments_are_refused_with_a_remedy(request_, problem, remedy):
     with pytest.raises(UserError, match=problem) as caught:
         build(*request_)
     assert remedy in caught.value.remedy
@@ -348,7 +348,7 @@ def test_unknown_arguments_and_downloads_are_refused():
         build("monai:FlexibleUNet", 3, 2, 2, backbone="efficientnet-b0", pretrained=True)
 
 
-def test_listing_the_networks_loads_neither_torch_nor_monai():
+def test_listing_networks_imports_neither_torch_nor_monai():
     code = (
         "import json, sys; from napari_graphflow.config.networks import NETWORKS; "
         "print(json.dumps([list(NETWORKS), [m for m in ('torch', 'monai') if m in sys.modules]]))"
@@ -357,8 +357,8 @@ def test_listing_the_networks_loads_neither_torch_nor_monai():
     assert json.loads(run.stdout) == [list(NETWORKS), []]
 
 
-def test_enet_still_learns_where_all_its_last_features_are_zero():
-    """Two runs ended so: without a bias every class had the same probability there, for ever."""
+def test_enet_receives_a_gradient_where_all_last_features_are_zero():
+    """Without a bias every class has the same probability there, and no gradient."""
     network = build("enet", 1, 2, 2, 8)
     head = network.module.head
     head.register_forward_pre_hook(lambda _, given: (torch.zeros_like(given[0]), *given[1:]))
