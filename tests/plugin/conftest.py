@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from leaks import leaked_widgets, living_widgets
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 
@@ -37,6 +38,15 @@ def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[
 def _worker() -> Iterator[None]:
     yield
     dispatcher().close()
+
+
+@pytest.fixture(autouse=True)
+def no_widget_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test whose widgets outlive it, unless it has failed already."""
+    before, failed = living_widgets(), request.session.testsfailed
+    yield
+    if request.session.testsfailed == failed:
+        assert leaked_widgets(before) == []
 
 
 @pytest.fixture(autouse=True)

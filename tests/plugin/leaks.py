@@ -1,0 +1,28 @@
+"""Widgets that outlive their test."""
+
+import gc
+
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QApplication, QWidget
+
+PACKAGE = "napari_graphflow."
+
+
+def living_widgets() -> set[QWidget]:
+    """Widgets of this package that exist, and windows of any class that are shown."""
+    application = QApplication.instance()
+    if application is None:
+        return set()
+    ours = {one for one in application.allWidgets() if type(one).__module__.startswith(PACKAGE)}
+    return ours | {one for one in application.topLevelWidgets() if one.isVisible()}
+
+
+def leaked_widgets(before: set[QWidget]) -> list[str]:
+    """Names of the widgets that exist now and did not before, once all deletions are done."""
+    for _ in range(2):  # what is deleted may delete more
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        gc.collect()
+    leaked = living_widgets() - before
+    # Children are not named: they are deleted with their parent.
+    roots = [one for one in leaked if one.parent() not in leaked]
+    return sorted(f"{type(one).__name__} {one.objectName()!r}" for one in roots)
