@@ -19,10 +19,15 @@ def living_widgets() -> set[QWidget]:
 
 def leaked_widgets(before: set[QWidget]) -> list[str]:
     """Names of the widgets that exist now and did not before, once all deletions are done."""
-    for _ in range(2):  # what is deleted may delete more
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    leaked = _deleted_and_left(before)
+    if leaked:  # a collection takes long where much is loaded
         gc.collect()
-    leaked = living_widgets() - before
+        leaked = _deleted_and_left(before)
     # Children are not named: they are deleted with their parent.
     roots = [one for one in leaked if one.parent() not in leaked]
     return sorted(f"{type(one).__name__} {one.objectName()!r}" for one in roots)
+
+
+def _deleted_and_left(before: set[QWidget]) -> set[QWidget]:
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    return living_widgets() - before
