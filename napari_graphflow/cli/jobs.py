@@ -18,6 +18,7 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.jobs.store import find_job, list_jobs
 from napari_graphflow.runners import runner_of
 from napari_graphflow.system.devices import devices as list_devices
+from napari_graphflow.system.events import Metric
 from napari_graphflow.system.folders import jobs_root
 from napari_graphflow.system.words import duration
 
@@ -230,8 +231,8 @@ def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:
         before = offset
         events, offset = job.events(offset)
         for event in events:
-            if event["event"] == "metric":
-                scores[f"{event['split']} {event['name']}"] = event["step"], event["value"]
+            if isinstance(event, Metric) and event.value is not None:
+                scores[f"{event.split} {event.name}"] = event.step, event.value
     return scores
 
 

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.system import events
 from napari_graphflow.system.folders import jobs_root
 
 #: Messages and progress go to the error stream, so that ``--json`` can be piped.
@@ -45,14 +46,15 @@ def follow(job: Job) -> int:
         task = bar.add_task("waiting for its device" if waits else "starting", total=None)
         try:
             for event in job.follow():
-                if event["event"] == "phase":
-                    bar.reset(task, description=event["name"], total=None)
-                elif event["event"] == "progress":
-                    bar.update(task, completed=event["step"], total=event["total"])
-                elif event["event"] == "metric" and event["name"] == "dice":
-                    bar.console.print(f"step {event['step']}: Dice {event['value']:.4f}")
-                elif event["event"] == "warning":
-                    bar.console.print(event["text"], style="yellow")
+                match event:
+                    case events.Phase():
+                        bar.reset(task, description=event.name, total=None)
+                    case events.Progress():
+                        bar.update(task, completed=event.step, total=event.total)
+                    case events.Metric(name="dice", value=float(value)):
+                        bar.console.print(f"step {event.step}: Dice {value:.4f}")
+                    case events.Warned():
+                        bar.console.print(event.text, style="yellow")
         except KeyboardInterrupt:
             job.cancel()
             raise

@@ -11,8 +11,7 @@ from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import Output
-
-Record = dict[str, Any]
+from napari_graphflow.system.events import Event
 
 
 class Outputs(Protocol):
@@ -56,7 +55,7 @@ class Method(nn.Module):
         teacher: Callable[[int], Output],
         training: Outputs,
         held_out: Outputs,
-    ) -> Iterator[Record]:
+    ) -> Iterator[Event]:
         """Train what the method trains before the student, such as paraphrasers.
 
         A pause ends it at any ``yield``. A resumed run restores what :meth:`checkpoint` gave there
@@ -74,8 +73,8 @@ class Method(nn.Module):
 
         Yields
         ------
-        dict
-            Records of progress and metrics.
+        event
+            Phases, progress, metrics and warnings.
         """
         yield from ()
 

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.events import read_events
+from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.system.events import Event
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked, replace_file
 
@@ -93,7 +94,7 @@ class JobFolder(JobPaths):
     def title(self) -> str:
         return str(self.spec.get("title") or self.name)
 
-    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def events(self, offset: int = 0) -> tuple[list[Event], int]:
         """Read the events written since the last look.
 
         Parameters

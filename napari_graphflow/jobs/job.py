@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.events import event_line, open_events
+from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, Process, State, Status
+from napari_graphflow.system.events import Event, StateChanged
 from napari_graphflow.system.failures import explain_exit, in_words
 from napari_graphflow.system.processes import end_process_tree, process_start
 
@@ -35,7 +36,7 @@ class Job(JobFolder):
         status = self.saved_status()  # the last word may have been said between the two looks
         return seen if status.active else status
 
-    def follow(self, poll: float = 0.2) -> Iterator[dict[str, Any]]:
+    def follow(self, poll: float = 0.2) -> Iterator[Event]:
         """Yield all events, the past ones first, until the job is no longer active."""
         offset = 0
         while True:
@@ -143,7 +144,7 @@ class Job(JobFolder):
         # In this order: whoever sees in the status that a job has ended finds all its events.
         try:
             with open_events(self.events_file) as file:
-                file.write(event_line({"event": "state", "state": status.state}))
+                file.write(event_line(StateChanged(state=status.state)))
         finally:
             self.write_status(status)
 

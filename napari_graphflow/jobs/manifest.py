@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 
@@ -21,7 +21,7 @@ TEACHER = "teacher/"
 
 def compare_manifest(
     folder: Path, dataset: Dataset, files: Sequence[Path], teacher: Path | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Event]:
     """Note the files of a new run; a resumed one is refused others than it began with.
 
     Parameters
@@ -37,15 +37,15 @@ def compare_manifest(
 
     Yields
     ------
-    dict
-        Records of a phase and of its progress; a run may be paused between two files.
+    event
+        A phase and its progress; a run may be paused between two files.
 
     Raises
     ------
     UserError
         If an image, a mask or the teacher is another one than at the start, or cannot be read.
     """
-    yield {"event": "phase", "name": "checking the files"}
+    yield Phase(name="checking the files")
     named = {_name(path, dataset): path for path in files}
     if teacher is not None:
         named |= {TEACHER + name: teacher / name for name in MODEL}
@@ -53,7 +53,7 @@ def compare_manifest(
     for number, (name, path) in enumerate(named.items(), 1):
         with in_words():
             found[name] = _fingerprint(path)
-        yield {"event": "progress", "step": number, "total": len(named)}
+        yield Progress(step=number, total=len(named))
     path = JobPaths(folder).manifest
     with in_words():
         if not path.is_file():

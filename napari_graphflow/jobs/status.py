@@ -4,11 +4,11 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_graphflow.system.events import Event, Metric, ModelSaved, PeakMemory, Phase, Progress
 from napari_graphflow.system.processes import process_start
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
@@ -75,21 +75,20 @@ class RunReport(_Part):
     peak_bytes: int | None = None
     model: str = ""
 
-    def after(self, record: Mapping[str, Any]) -> Self:
-        """The report after one more record of the run; the same object if it says nothing new."""
-        match record["event"]:
-            case "phase":
-                update = {"phase": record["name"], "step": 0, "total": 0, "eta_s": None}
-            case "progress":
-                update = {key: record.get(key) for key in ("step", "total", "eta_s")}
-            case "metric" if record["name"] == "dice" and record.get("split") == "val":
-                if not math.isfinite(record["value"]):
-                    return self
-                update = {"best": max(record["value"], self.best or 0.0)}
-            case "memory":
-                update = {"peak_bytes": record["peak_bytes"]}
-            case "model":
-                update = {"model": record["path"]}
+    def after(self, event: Event) -> Self:
+        """The report after one more event of the run; the same object if it says nothing new."""
+        update: dict[str, Any]
+        match event:
+            case Phase():
+                update = {"phase": event.name, "step": 0, "total": 0, "eta_s": None}
+            case Progress():
+                update = event.model_dump(include={"step", "total", "eta_s"})
+            case Metric(name="dice", split="val", value=float(value)) if math.isfinite(value):
+                update = {"best": max(value, self.best or 0.0)}
+            case PeakMemory():
+                update = {"peak_bytes": event.peak_bytes}
+            case ModelSaved():
+                update = {"model": event.path}
             case _:
                 return self
         return self.model_copy(update=update)

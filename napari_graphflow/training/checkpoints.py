@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import CheckpointSaved, Warned
 
 #: Seconds between two looks for the request of one.
 LOOK = 0.2
@@ -24,9 +25,6 @@ LOOK = 0.2
 
 #: Bytes that are read at a time.
 BLOCK = 1 << 20
-
-
-Record = dict[str, Any]
 
 
 class Checkpoints:
@@ -60,13 +58,13 @@ class Checkpoints:
         self._looked = now
         return self._request.exists()
 
-    def save(self, content: dict[str, Any], step: int) -> Record:
+    def save(self, content: dict[str, Any], step: int) -> CheckpointSaved:
         """Write a checkpoint; at every moment there is a whole one on the disk.
 
         Returns
         -------
-        record
-            The event that says so.
+        event
+            What to report of it.
         """
         if self._whole == self._aside:
             self._aside.replace(self._last)
@@ -89,15 +87,15 @@ class Checkpoints:
         self._saved = time.monotonic()
         with suppress(OSError):
             self._request.unlink(missing_ok=True)
-        return {"event": "checkpoint", "path": self.paths.relative(self._last), "step": step}
+        return CheckpointSaved(path=self.paths.relative(self._last), step=step)
 
-    def load(self, device: torch.device) -> Generator[Record, None, dict[str, Any] | None]:
+    def load(self, device: torch.device) -> Generator[Warned, None, dict[str, Any] | None]:
         """Read the newest whole checkpoint; the generator returns its content, or None.
 
         Yields
         ------
-        dict
-            A ``warning`` for a checkpoint that is torn or was altered.
+        event
+            A warning for a checkpoint that is torn or was altered.
         """
         broken, unreadable, content = 0, None, None
         # The last of them is whole where a kill fell between the two renamings.
@@ -116,11 +114,10 @@ class Checkpoints:
         self._sweep()
         if broken:
             where = f"the one before, of step {content['step']}" if content else "the beginning"
-            yield {
-                "event": "warning",
-                "code": "checkpoint_damaged",
-                "text": f"The newest checkpoint is damaged. Going on from {where}.",
-            }
+            yield Warned(
+                code="checkpoint_damaged",
+                text=f"The newest checkpoint is damaged. Going on from {where}.",
+            )
         return content
 
     def _sweep(self) -> None:

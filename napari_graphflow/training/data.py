@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from napari_graphflow.config.model_card import ModelCard, Provenance, TeacherRecord
 from napari_graphflow.config.preprocessing import Preprocessing
@@ -17,6 +17,7 @@ from napari_graphflow.dataset.fingerprint import fingerprint
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.manifest import compare_manifest
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import Event, Phase, Progress, Warned
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.training.batches import TrainingCase, load_case
 from napari_graphflow.training.planning import (
@@ -24,8 +25,6 @@ from napari_graphflow.training.planning import (
     choose_patch_size,
     choose_preprocessing,
 )
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def read_training_data(
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
     cases: int | None = None,
-) -> Generator[Record, None, TrainingData]:
+) -> Generator[Event, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 
     Parameters
@@ -99,7 +98,7 @@ def read_training_data(
         teacher = config.teacher if isinstance(config, DistillationConfig) else None
         yield from compare_manifest(folder, dataset, files, teacher)
 
-    yield {"event": "phase", "name": "reading the data"}
+    yield Phase(name="reading the data")
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
     cache = _cache(folder)
@@ -112,14 +111,13 @@ def read_training_data(
                 load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
             )
             done += 1
-            yield {"event": "progress", "step": done, "total": total}
+            yield Progress(step=done, total=total)
     shapes = [case.image.shape[1:] for case in read["labelled"]]
     size = config.patch_size or patch_size or choose_patch_size(shapes, config.dims)
     if not read["validation"]:
-        yield {
-            "event": "warning",
-            "text": "No validation case has a mask, so the last network is kept, not the best.",
-        }
+        yield Warned(
+            text="No validation case has a mask, so the last network is kept, not the best."
+        )
     return TrainingData(dataset, preprocessing, size, **read)
 
 
@@ -159,7 +157,7 @@ def check_channels(card: ModelCard, data: TrainingData) -> None:
 
 def warn_of_other_labels(
     card: ModelCard, config: TrainingConfig, dataset: Dataset
-) -> Iterator[Record]:
+) -> Iterator[Event]:
     """Tell where a teacher of this dataset learnt from masks that do not count as labelled here.
 
     The semi-supervised paradigm has a teacher that knows the labelled subset alone.
@@ -173,12 +171,11 @@ def warn_of_other_labels(
     here = {case.name for case in choose_labelled(masks, config.labelled, config.seed)}
     others = sum(case.name not in here for case in known)
     if others:
-        yield {
-            "event": "warning",
-            "text": f"Its teacher learnt from the masks of {len(known)} cases of this dataset, "
+        yield Warned(
+            text=f"Its teacher learnt from the masks of {len(known)} cases of this dataset, "
             f"{others} of which count as unlabelled in this run. For a comparison by number of "
-            "labels train a teacher on the same, with the same number of labelled cases and seed.",
-        }
+            "labels train a teacher on the same, with the same number of labelled cases and seed."
+        )
 
 
 def make_card(

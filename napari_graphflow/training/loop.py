@@ -1,6 +1,6 @@
-"""Supervised training and distillation, as generators that yield a record for what happens.
+"""Supervised training and distillation, as generators that yield an event for what happens.
 
-``for record in train(config, folder): ...`` runs a training; closing the generator ends it after
+``for event in train(config, folder): ...`` runs a training; closing the generator ends it after
 writing a checkpoint, and calling it again on the same folder goes on from there.
 """
 
@@ -17,13 +17,21 @@ import torch
 from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.distillation.method import Record
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import peak_memory
 from napari_graphflow.models.saved import build_network, load_model, save_weights, weights_hash
+from napari_graphflow.system.events import (
+    Event,
+    Metric,
+    PeakMemory,
+    Phase,
+    Progress,
+    SettingChosen,
+    Warned,
+)
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import (
@@ -53,7 +61,7 @@ GRADIENTS_PER_RUN = 20
 
 def train(
     config: TrainingConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
-) -> Iterator[Record]:
+) -> Iterator[Event]:
     """Train a network on the labelled cases of a dataset.
 
     Parameters
@@ -69,9 +77,8 @@ def train(
 
     Yields
     ------
-    dict
-        Records with the key ``event``: ``phase``, ``setting``, ``progress``, ``metric``,
-        ``preview``, ``checkpoint``, ``warning``, ``memory`` and at last ``model``.
+    event
+        What happens, see `napari_graphflow.system.events`; at last `ModelSaved`.
 
     Raises
     ------
@@ -89,10 +96,10 @@ def train(
 
 def distill(
     config: DistillationConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
-) -> Iterator[Record]:
+) -> Iterator[Event]:
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
-    Parameters, records and errors are those of :func:`train`; the student takes over the
+    Parameters, events and errors are those of :func:`train`; the student takes over the
     preprocessing of its teacher, so that both see the same voxels.
     """
     _limit_threads(config)
@@ -127,11 +134,11 @@ def _limit_threads(config: TrainingConfig) -> None:
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
 
 
-def _fit_into_memory(plan: Plan, lighter: bool) -> Iterator[Record]:
+def _fit_into_memory(plan: Plan, lighter: bool) -> Iterator[Event]:
     """Fit; where memory runs out, go on from the last checkpoint with a smaller setting."""
     setting = kept_setting(plan.folder) or Setting(plan.config.batch_size, plan.data.patch_size)
     while True:
-        yield {"event": "setting", **asdict(setting)}
+        yield SettingChosen(**asdict(setting))
         try:
             yield from _fit(plan.with_setting(setting))
             return
@@ -142,12 +149,10 @@ def _fit_into_memory(plan: Plan, lighter: bool) -> Iterator[Record]:
         # Here the error is gone, and with it the frames that held the memory.
         gc.collect()
         torch.cuda.empty_cache()
-        yield {
-            "event": "warning",
-            "code": "out_of_memory",
-            "text": f"Out of memory with {setting}. Going on from the last checkpoint with "
-            f"{smaller}.",
-        }
+        yield Warned(
+            code="out_of_memory",
+            text=f"Out of memory with {setting}. Going on from the last checkpoint with {smaller}.",
+        )
         setting = smaller
         setting.keep(plan.folder)
 
@@ -199,7 +204,7 @@ def _set_up(plan: Plan) -> Run:
     )
 
 
-def _fit(plan: Plan) -> Iterator[Record]:
+def _fit(plan: Plan) -> Iterator[Event]:
     run = _set_up(plan)
     config, fabric = run.config, run.fabric
     saved = yield from run.checkpoints.load(fabric.device)
@@ -209,7 +214,7 @@ def _fit(plan: Plan) -> Iterator[Record]:
     if run.method is not None and not run.prepared:
         yield from prepare(run)
 
-    yield {"event": "phase", "name": "training"}
+    yield Phase(name="training")
     run.student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)
@@ -220,7 +225,7 @@ def _fit(plan: Plan) -> Iterator[Record]:
                 yield from _report(run)
                 done, left = run.step - first, config.steps - run.step
                 eta = round((time.monotonic() - started) / done * left, 1) if done else None
-                yield {"event": "progress", "step": run.step, "total": config.steps, "eta_s": eta}
+                yield Progress(step=run.step, total=config.steps, eta_s=eta)
             if run.step >= config.steps:
                 break
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
@@ -235,12 +240,12 @@ def _fit(plan: Plan) -> Iterator[Record]:
         if fabric.is_global_zero:
             run.save_checkpoint()
         raise
-    yield {"event": "memory", "peak_bytes": peak_memory(fabric.device)}
+    yield PeakMemory(peak_bytes=peak_memory(fabric.device))
     if fabric.is_global_zero:
         yield run.save_result()
 
 
-def _report(run: Run) -> Iterator[Record]:
+def _report(run: Run) -> Iterator[Event]:
     """Report the numbers of the last step; validate and write a checkpoint where it is time.
 
     A pause in the midst of it leaves them pending, and the resumed run reports them all.
@@ -248,7 +253,7 @@ def _report(run: Run) -> Iterator[Record]:
     if run.pending_metrics is None:
         return
     for name, value in run.pending_metrics.items():
-        yield _metric(name, value, run.step, "train")
+        yield Metric(name=name, value=value, step=run.step)
     validated = run.step % run.config.validate_every == 0 or run.step == run.config.steps
     if validated:
         yield from _validate(run)
@@ -257,7 +262,7 @@ def _report(run: Run) -> Iterator[Record]:
         yield run.save_checkpoint()
 
 
-def _validate(run: Run) -> Iterator[Record]:
+def _validate(run: Run) -> Iterator[Event]:
     """Keep the network if its mean Dice over cases and classes is the best so far."""
     # DDP's own forward would wait for the other processes.
     network = run.student if run.fabric.world_size == 1 else run.network
@@ -266,15 +271,11 @@ def _validate(run: Run) -> Iterator[Record]:
     if not scores:
         return
     mean = float(np.mean(list(scores.values())))
-    yield _metric("dice", mean, run.step, "val")
+    yield Metric(name="dice", value=mean, step=run.step, split="val")
     for name, value in scores.items():
-        yield _metric(f"dice/{name}", value, run.step, "val")
+        yield Metric(name=f"dice/{name}", value=value, step=run.step, split="val")
     if mean > run.best:
         run.best = mean
         path = JobPaths(plan.folder).best_weights
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(network, path)
-
-
-def _metric(name: str, value: float, step: int, split: str) -> Record:
-    return {"event": "metric", "name": name, "value": value, "step": step, "split": split}

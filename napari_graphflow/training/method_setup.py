@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.method import Method, Record, build_method
+from napari_graphflow.distillation.method import Method, build_method
 from napari_graphflow.models.saved import Model, build_network
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.system.events import Event
 from napari_graphflow.training.batches import (
     Batches,
     TrainingCase,
@@ -78,13 +79,13 @@ class TeacherOutputs:
             yield _teacher_output(self.run, images)
 
 
-def prepare(run: Run) -> Iterator[Record]:
+def prepare(run: Run) -> Iterator[Event]:
     """Train what the method trains before the student, from wherever the run is in it.
 
     Yields
     ------
-    dict
-        Records of the method, and a ``checkpoint`` where one is due and at the end.
+    event
+        Those of the method, and `CheckpointSaved` where one is due and at the end.
     """
     data, first = run.plan.data, run.fabric.is_global_zero
     assert run.method is not None
@@ -94,14 +95,14 @@ def prepare(run: Run) -> Iterator[Record]:
         torch.manual_seed(run.config.seed * 1_000_003 + step)
         return _teacher_output(run, run.batches(step).images)
 
-    records = run.method.prepare(
+    events = run.method.prepare(
         output,
         TeacherOutputs(run, [*data.labelled, *data.unlabelled]),
         TeacherOutputs(run, data.validation),
     )
     try:
-        for record in records:
-            yield record
+        for event in events:
+            yield event
             if first and run.checkpoints.due():
                 yield run.save_checkpoint()
     except GeneratorExit:

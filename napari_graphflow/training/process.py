@@ -1,4 +1,4 @@
-"""What runs inside the process of a job: consume records, write them down, obey requests."""
+"""What runs inside the process of a job: consume events, write them down, obey requests."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,15 +15,19 @@ from typing import Any, Literal
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.events import event_line, open_events
+from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
 from napari_graphflow.jobs.queue import keep_going
 from napari_graphflow.jobs.status import HEARTBEAT, State, Status
+from napari_graphflow.system.events import (
+    Alive,
+    Event,
+    Failed,
+    Phase,
+    Progress,
+)
 from napari_graphflow.system.failures import explain, explain_exit
-
-Record = Mapping[str, Any]
-
 
 #: Seconds between two looks for requests, two replacements of the status, two lines of progress.
 LOOK = 0.1
@@ -51,7 +55,7 @@ Interruption = Literal["", "cancel", "stop", "pause"]
 
 
 class _Terminated(BaseException):
-    """Raised by the second signal, when the first one was not heard between two records."""
+    """Raised by the second signal, when the first one was not heard between two events."""
 
 
 def main(folder: Path) -> int:
@@ -61,7 +65,7 @@ def main(folder: Path) -> int:
         return _accompany(job)
     given_to_an_engine = bool(job.status().process.runner)
     try:
-        return run(job.folder, _records(job))
+        return run(job.folder, _events(job))
     finally:
         # An engine takes its computer back as soon as we end.
         if not given_to_an_engine and not _was_stopped(job):
@@ -78,7 +82,7 @@ def _was_stopped(job: Job) -> bool:
 def _accompany(job: Job) -> int:
     """Compute beside the first process of ``torchrun``, which alone writes and listens."""
     try:
-        for _ in _records(job):
+        for _ in _events(job):
             pass
     except Exception:
         # The first process has paused, ended or failed, and has said so: the exchange breaks off.
@@ -90,7 +94,7 @@ def _accompany(job: Job) -> int:
     return 0
 
 
-def _records(job: Job) -> Iterator[Record]:
+def _events(job: Job) -> Iterator[Event]:
     # Imported here, so that a missing package is told like any other failure, and a wrong folder
     # before the seconds that torch takes.
     from napari_graphflow.dataset.cases import Dataset
@@ -101,7 +105,7 @@ def _records(job: Job) -> Iterator[Record]:
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
-    yield {"event": "phase", "name": "starting"}
+    yield Phase(name="starting")
     from napari_graphflow.training import loop
 
     if isinstance(config, DistillationConfig):
@@ -110,15 +114,15 @@ def _records(job: Job) -> Iterator[Record]:
         yield from loop.train(config, job.folder)
 
 
-def run(folder: Path, records: Iterator[Record]) -> int:
+def run(folder: Path, events: Iterator[Event]) -> int:
     """Run a job to its end and write down all that happens.
 
     Parameters
     ----------
     folder
         Folder of the job.
-    records
-        Yields what happens, as dictionaries with the key ``event``. Closing it, if it is a
+    events
+        Yields what happens. Closing it, if it is a
         generator, must make it write a checkpoint and end.
 
     Returns
@@ -137,19 +141,19 @@ def run(folder: Path, records: Iterator[Record]) -> int:
         if not status.may_become("running"):
             raise UserError(f"The job {job.title} is {status.state}.", "Start a new job.")
         with _Recorder(job, status) as recorder, _signals(recorder):
-            return _consume(job, recorder, records)
+            return _consume(job, recorder, events)
 
 
-def _consume(job: Job, recorder: "_Recorder", records: Iterator[Record]) -> int:
+def _consume(job: Job, recorder: "_Recorder", events: Iterator[Event]) -> int:
     asked: Interruption = ""
     try:
         while not (asked := recorder.asked):
-            record = next(records, None)
-            if record is None:
+            event = next(events, None)
+            if event is None:
                 break
-            recorder.add(record)
-        if hasattr(records, "close"):
-            records.close()
+            recorder.add(event)
+        if hasattr(events, "close"):
+            events.close()
     except (_Terminated, KeyboardInterrupt):
         asked = "cancel"
     except BaseException as error:
@@ -202,14 +206,14 @@ class _Recorder:
         self._events.close()
         self._reserve.unlink(missing_ok=True)
 
-    def add(self, record: Record) -> None:
-        """Take one record: an event to keep, and what it changes in the status."""
-        run = self._status.run.after(record)
+    def add(self, event: Event) -> None:
+        """Write an event down, and what it changes in the status."""
+        run = self._status.run.after(event)
         if run is not self._status.run:
             self._status = self._status.model_copy(update={"run": run})
             self._changed = True
-        if self._is_news(record):
-            self._write_event(record)
+        if self._is_news(event):
+            self._write_event(event)
 
     def end(self, state: State, exit_code: int, **words: Any) -> int:
         """Write the last state."""
@@ -239,8 +243,7 @@ class _Recorder:
             error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
-            words = {"code": why.code, "text": why.text, "hint": why.hint}
-            self._write_event({"event": "error", **words})
+            self._write_event(Failed(code=why.code, text=why.text, hint=why.hint))
         return self.end("failed", **asdict(why))
 
     @property
@@ -252,19 +255,18 @@ class _Recorder:
         if self.asked != "cancel" and (self.asked, request) != ("stop", "pause"):
             self.asked = request
 
-    def _is_news(self, record: Record) -> bool:
-        if record["event"] != "progress":
-            return bool(record["event"] != "alive")
+    def _is_news(self, event: Event) -> bool:
+        if not isinstance(event, Progress):
+            return not isinstance(event, Alive)
         now = time.monotonic()
-        last = record.get("step") == record.get("total")
-        if now - self._progressed < PROGRESS_EVERY and not last:
+        if now - self._progressed < PROGRESS_EVERY and event.step != event.total:
             return False
         self._progressed = now
         return True
 
-    def _write_event(self, record: Record) -> None:
+    def _write_event(self, event: Event) -> None:
         # One unbuffered write a line: a kill or a full disk tears the last line at most.
-        line = b"\n" * self._torn + event_line(record)
+        line = b"\n" * self._torn + event_line(event)
         self._torn = True
         if self._events.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,10 +11,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import TrainingConfig
-from napari_graphflow.distillation.method import Method, Record
+from napari_graphflow.distillation.method import Method
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
+from napari_graphflow.system.events import ModelSaved
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
@@ -78,7 +79,7 @@ class Run:
     def config(self) -> TrainingConfig:
         return self.plan.config
 
-    def save_checkpoint(self) -> Record:
+    def save_checkpoint(self) -> CheckpointSaved:
         """Write all that a run needs to go on; random numbers and batches follow from the step."""
         content = {name: part.state_dict() for name, part in self._parts().items()}
         content |= {name: getattr(self, name) for name in PROGRESS}
@@ -103,7 +104,7 @@ class Run:
             "precision": self.fabric.strategy.precision,
         }
 
-    def save_result(self) -> Record:
+    def save_result(self) -> ModelSaved:
         """Save the best network, or the last one where there was nothing to validate on."""
         paths = JobPaths(self.plan.folder)
         if paths.best_weights.is_file():
@@ -126,4 +127,4 @@ class Run:
             }
         )
         save_model(paths.model, card, self.network, extras)
-        return {"event": "model", "path": paths.relative(paths.model), "name": card.name}
+        return ModelSaved(path=paths.relative(paths.model), name=card.name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.system.events import PeakMemory, Phase, Progress, SettingChosen
 from napari_graphflow.system.failures import explain
 from napari_graphflow.training.loop import distill, train
 
@@ -40,22 +41,22 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     spent: dict[str, float] = {}
     phase, began, steps, found = "", time.perf_counter(), [], {}
     shortened: set[str] = set()
-    for record in run:
+    for event in run:
         now = time.perf_counter()
-        match record["event"]:
-            case "phase":
+        match event:
+            case Phase():
                 spent[phase] = now - began
-                phase, began = record["name"], now
-                if "steps" in record:
+                phase, began = event.name, now
+                if event.steps is not None:
                     shortened.add(phase)
-            case "setting":
-                found = {key: record[key] for key in ("batch_size", "patch_size")}
+            case SettingChosen():
+                found = event.model_dump(include={"batch_size", "patch_size"})
                 # At once, should this process be killed.
-                print(json.dumps({"patch_size": record["patch_size"]}), flush=True)  # noqa: T201
-            case "progress" if phase == "training":
+                print(json.dumps({"patch_size": event.patch_size}), flush=True)  # noqa: T201
+            case Progress() if phase == "training":
                 steps.append(now)
-            case "memory":
-                found["peak_bytes"] = record["peak_bytes"]
+            case PeakMemory():
+                found["peak_bytes"] = event.peak_bytes
     gaps = [after - before for before, after in itertools.pairwise(steps)]
     step = median(gaps[:-1])  # the last one holds the validation
     reading = [seconds for name, seconds in spent.items() if name == "reading the data"]

@@ -15,15 +15,14 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.inference.predict import predict
 from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import Alive, Preview
 from napari_graphflow.training.batches import TrainingCase
 from napari_graphflow.training.data import TrainingData
-
-Record = dict[str, Any]
 
 
 def validate(
     student: nn.Module, data: TrainingData, card: ModelCard, folder: Path, step: int
-) -> Generator[Record, None, dict[str, float]]:
+) -> Generator[Alive | Preview, None, dict[str, float]]:
     """Mean Dice of each foreground class over the validation cases, on the network's own grid.
 
     Parameters
@@ -39,8 +38,8 @@ def validate(
 
     Yields
     ------
-    dict
-        ``alive`` after each case, so that a request is heard between two of them, and ``preview``.
+    event
+        `Alive` after each case, so that a request is heard between two of them, and `Preview`.
     """
     student.eval()
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
@@ -55,8 +54,8 @@ def validate(
         if case.name == shown:
             _draw(case, labels, paths.preview)
             path = paths.relative(paths.preview)
-            yield {"event": "preview", "path": path, "case": case.name, "step": step}
-        yield {"event": "alive"}
+            yield Preview(path=path, case=case.name, step=step)
+        yield Alive()
     student.train()
     return {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
 

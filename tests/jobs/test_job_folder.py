@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from napari_graphflow.jobs.events import CHUNK
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
-from napari_graphflow.jobs.events import CHUNK
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import TRANSITIONS, Process, State, Status

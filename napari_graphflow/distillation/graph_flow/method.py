@@ -19,9 +19,10 @@ from napari_graphflow.distillation.graph_flow.loss import (
 from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser, RSquared
 from napari_graphflow.distillation.graph_flow.salience import moved_peaks
 from napari_graphflow.distillation.logits import logits_loss
-from napari_graphflow.distillation.method import Method, Outputs, Record
+from napari_graphflow.distillation.method import Method, Outputs
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.system.events import Event, Metric, Phase, Progress, Warned
 
 
 class GraphFlow(Method):
@@ -111,27 +112,25 @@ class GraphFlow(Method):
         teacher: Callable[[int], Output],
         training: Outputs,
         held_out: Outputs,
-    ) -> Iterator[Record]:
+    ) -> Iterator[Event]:
         if self.unequal:
-            yield {
-                "event": "warning",
-                "text": f"The taps {' and '.join(self.unequal)} have another resolution in the "
+            yield Warned(
+                text=f"The taps {' and '.join(self.unequal)} have another resolution in the "
                 "student than in its teacher, so that their patches cover tissue of different "
-                "size. Networks with taps of equal strides are compared more closely.",
-            }
+                "size. Networks with taps of equal strides are compared more closely."
+            )
         if not self.compares:
             return
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
-        yield {"event": "phase", "name": "measuring the teacher's features"}
+        yield Phase(name="measuring the teacher's features")
         if total:
             yield from self._measure_reconstruction(held_out, total)
         yield from self._measure_energy(training, total)
 
-    def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Record]:
-        phase = "paraphrasing the teacher's features"
-        yield {"event": "phase", "name": phase, "steps": total}
+    def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Event]:
+        yield Phase(name="paraphrasing the teacher's features", steps=total)
         optimiser = self.paraphraser_optimiser
         assert optimiser is not None
         self.paraphrasers.requires_grad_(True).train()
@@ -141,7 +140,7 @@ class GraphFlow(Method):
                 tap: self._paraphraser(tap).loss(output.taps[tap]) for tap in self.paraphrasers
             }
             step = self.prepared + 1
-            yield {"event": "progress", "step": step, "total": total}
+            yield Progress(step=step, total=total)
             if step % max(1, total // 50) == 0 or step == total:
                 for tap, loss in losses.items():
                     if not loss.isfinite():
@@ -149,7 +148,7 @@ class GraphFlow(Method):
                             f"The loss of the paraphraser of the tap {tap} became infinite or NaN "
                             f"at step {step}."
                         )
-                    yield _metric(f"paraphraser/{tap}", loss.item(), step)
+                    yield Metric(name=f"paraphraser/{tap}", value=loss.item(), step=step)
             optimiser.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
             optimiser.step()
@@ -257,23 +256,24 @@ class GraphFlow(Method):
         )
 
     @torch.no_grad()
-    def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Record]:
+    def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Event]:
         """How much the codes keep of the teacher's features for cases it was not trained on."""
         kept = {tap: RSquared() for tap in self.paraphrasers}
         for number, output in enumerate(held_out, 1):
-            yield {"event": "progress", "step": number, "total": len(held_out)}
+            yield Progress(step=number, total=len(held_out))
             for tap, share in kept.items():
                 share.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
         for tap, share in kept.items():
             if share.count:
-                yield _metric(f"paraphraser/r2_{tap}", share.value(), step, "val")
+                name = f"paraphraser/r2_{tap}"
+                yield Metric(name=name, value=share.value(), step=step, split="val")
 
     @torch.no_grad()
-    def _measure_energy(self, training: Outputs, step: int) -> Iterator[Record]:
+    def _measure_energy(self, training: Outputs, step: int) -> Iterator[Event]:
         """Mean energy of the teacher's salient patches over the training cases."""
         images, sums = 0, dict.fromkeys(self.pairs, torch.zeros(()))
         for number, output in enumerate(training, 1):
-            yield {"event": "progress", "step": number, "total": len(training)}
+            yield Progress(step=number, total=len(training))
             size = len(output.logits)
             images += size
             for pair in sums:
@@ -286,7 +286,8 @@ class GraphFlow(Method):
                     "some training case."
                 )
             self.get_buffer(f"energy_{encoder}").copy_(total / images)
-            yield _metric(f"graph/energy_{encoder}", float(total.mean()) / images, step)
+            mean = float(total.mean()) / images
+            yield Metric(name=f"graph/energy_{encoder}", value=mean, step=step)
 
 
 def _moved_share(graph: VariationGraph) -> float:
@@ -306,7 +307,3 @@ def _constant_share(vertices: Tensor) -> float:
     energy = float(vertices.square().sum())
     same = float(vertices.mean(0).square().sum()) * batch
     return (batch * same / energy - 1) / (batch - 1) if energy > 0 else 0.0
-
-
-def _metric(name: str, value: float, step: int, split: str = "train") -> Record:
-    return {"event": "metric", "name": name, "value": value, "step": step, "split": split}

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_graphflow.system.events import Event, Metric
 
 COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
 
@@ -58,24 +59,26 @@ class Curves(QWidget):
         self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
         self._legend.setText("")
 
-    def add(self, events: Iterable[dict[str, Any]]) -> None:
+    def add(self, events: Iterable[Event]) -> None:
         """Add the metrics among these events."""
         changed = set()
         for event in events:
-            if event.get("event") != "metric" or not _is_shown(event):
+            if not isinstance(event, Metric):
                 continue
-            name = event["name"]
+            name, value = event.name, event.value
+            if value is None or not _is_shown(name, value):
+                continue
             steps, values = self._points.setdefault(name, ([], []))
             # A resumed job goes on from its checkpoint and says the steps after it once more.
-            while steps and steps[-1] >= event["step"]:
+            while steps and steps[-1] >= event.step:
                 steps.pop()
                 values.pop()
             # Once a curve is thinned out, only every n-th of its new points is kept as well.
             self._counts[name] = count = self._counts.get(name, -1) + 1
             if count % self._strides.get(name, 1):
                 continue
-            steps.append(float(event["step"]))
-            values.append(float(event["value"]))
+            steps.append(float(event.step))
+            values.append(value)
             changed.add(name)
             if len(steps) > POINTS:
                 del steps[1::2], values[1::2]
@@ -126,12 +129,11 @@ class Curves(QWidget):
         return self._lines[name]
 
 
-def _is_shown(event: dict[str, Any]) -> bool:
-    name, value = event["name"], event["value"]
+def _is_shown(name: str, value: float) -> bool:
     if name == "dice" or name.startswith("dice/"):
-        return isinstance(value, int | float) and math.isfinite(value)
+        return math.isfinite(value)
     # The loss is drawn on a logarithmic scale.
-    return name.startswith("loss/") and isinstance(value, int | float) and 0 < value < math.inf
+    return name.startswith("loss/") and 0 < value < math.inf
 
 
 def _symbol(name: str, points: tuple[list[float], list[float]]) -> str | None:

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.events import open_events
+from napari_graphflow.jobs.event_log import open_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
 from napari_graphflow.runners.handover import engine, first_line, read_note, write_note

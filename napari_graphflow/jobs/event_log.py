@@ -1,24 +1,26 @@
-"""``events.jsonl``: one JSON object a line, only ever appended to."""
+"""``events.jsonl``: one event a line as JSON, only ever appended to."""
 
-import json
-import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from pydantic import TypeAdapter, ValidationError
+
+from napari_graphflow.system.events import Event
 
 #: Bytes of events that are read at once: a few milliseconds, whatever the length of the history.
 CHUNK = 1 << 17
 
 
-def event_line(record: Mapping[str, Any]) -> bytes:
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def event_line(event: Event) -> bytes:
     """One line of ``events.jsonl``, with the time; numbers that JSON does not know become null."""
-    known = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in record.items()
-    }
-    return json.dumps({"t": round(time.time(), 3), **known}, default=_plain).encode() + b"\n"
+    written = event.model_copy(update={"t": round(time.time(), 3)})
+    return written.model_dump_json().encode() + b"\n"
 
 
 def open_events(path: Path) -> IO[bytes]:
@@ -31,7 +33,7 @@ def open_events(path: Path) -> IO[bytes]:
     return file
 
 
-def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
     """Read at most about `CHUNK` bytes of whole lines; see :meth:`Job.events`."""
     try:
         with path.open("rb") as file:
@@ -39,21 +41,15 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
             data = file.read(CHUNK)
             if b"\n" not in data and len(data) == CHUNK:
                 data += file.readline()
-    except OSError:  # nothing was told yet, or the drive went away
+    except OSError:  # there are no events yet, or the drive went away
         return [], offset
     end = data.rfind(b"\n") + 1
     return list(_parse(data[:end])), offset + end
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
-
-
-def _parse(data: bytes) -> Iterator[dict[str, Any]]:
+def _parse(data: bytes) -> Iterator[Event]:
     for line in data.splitlines():
         try:
-            event = json.loads(line)
-        except ValueError:  # torn by a process that was killed
+            yield _EVENT.validate_json(line)
+        except ValidationError:  # torn by a process that was killed, or of another version
             continue
-        if isinstance(event, dict) and "event" in event:
-            yield event
