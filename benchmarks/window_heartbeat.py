@@ -23,26 +23,27 @@ FLOOD = """
 import sys, time
 from pathlib import Path
 import numpy as np
+from napari_graphflow.system.events import Metric, Preview, Progress
 from napari_graphflow.training import process
 from napari_graphflow.evaluation.pictures import draw
 from napari_graphflow.jobs.paths import JobPaths
 folder, pause = Path(sys.argv[1]), 60 / float(sys.argv[2])
-def records():
+def events():
     paths = JobPaths(folder)
     random, begun = np.random.default_rng(0), time.monotonic()
     grid = np.hypot(*np.mgrid[-80:80, -80:80])
     for step in range(10**7):
         if step % 8 == 0:
-            yield {"event": "progress", "step": step, "total": 10**7, "eta_s": 60.0}
+            yield Progress(step=step, total=10**7, eta_s=60.0)
         if step % round(1 / pause) == 0:
             mask = (grid < 40 + 20 * random.random()).astype(int)
             draw(grid, mask, (grid < 45).astype(int), paths.preview)
             path = paths.relative(paths.preview)
-            yield {"event": "preview", "path": path, "case": "case", "step": step}
-        yield {"event": "metric", "name": f"loss/term_{step % 8}", "split": "train",
-               "step": step // 8, "value": 1 / (1 + step) + 0.1 * random.random()}
+            yield Preview(path=path, case="case", step=step)
+        value = 1 / (1 + step) + 0.1 * random.random()
+        yield Metric(name=f"loss/term_{step % 8}", value=value, step=step // 8)
         time.sleep(max(0.0, begun + (step + 1) * pause - time.monotonic()))
-sys.exit(process.run(folder, records()))
+sys.exit(process.run(folder, events()))
 """
 
 

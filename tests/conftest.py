@@ -11,6 +11,7 @@ from hypothesis import settings
 from napari.settings import get_settings
 
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import ModelSaved
 
 # Read when numpy and torch are first loaded, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -101,6 +102,6 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from napari_graphflow.training.loop import train
 
     folder = tmp_path_factory.mktemp("teacher")
-    records = list(train(training(blobs, steps=30, validate_every=15), folder))
-    assert records[-1]["event"] == "model"
+    events = list(train(training(blobs, steps=30, validate_every=15), folder))
+    assert isinstance(events[-1], ModelSaved)
     return JobPaths(folder).model

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import Event
 
 Death = tuple[str, int]
 
@@ -23,32 +24,32 @@ def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | Non
     with job.log.open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    records = process._records(job)
+    events = process._events(job)
     if misfortune is not None:
         misfortune()
     kind, count = death or ("", 0)
-    if kind in ("record", "checkpoint"):
-        records = _dying(records, count, "" if kind == "record" else kind)
+    if kind in ("event", "checkpoint"):
+        events = _dying(events, count, "" if kind == "event" else kind)
     elif kind == "milliseconds":
         threading.Timer(count / 1000, _die).start()
     elif kind == "rename":
         sys.addaudithook(_DieAtRename(count))
     elif kind == "write":
         threading.Thread(target=_die_while_writing, args=(folder, count), daemon=True).start()
-    os._exit(process.run(folder, records))
+    os._exit(process.run(folder, events))
 
 
 def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _dying(records: Iterator[Any], count: int, event: str) -> Iterator[Any]:
-    """Dies in the place of the n-th record, or the n-th one of an event."""
-    for record in records:
-        count -= event in ("", record["event"])
+def _dying(events: Iterator[Event], count: int, kind: str) -> Iterator[Event]:
+    """Dies in the place of the n-th event, or the n-th one of a kind."""
+    for event in events:
+        count -= kind in ("", event.event)
         if count < 0:
             _die()
-        yield record
+        yield event
 
 
 class _DieAtRename:

@@ -13,6 +13,7 @@ import torch
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.models.saved import load_model
+from napari_graphflow.system.events import Event, Metric
 
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 has_submitit = pytest.mark.skipif(
@@ -38,7 +39,7 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
         time.sleep(0.2)
 
 
-def history(job: Job) -> list[dict[str, Any]]:
+def history(job: Job) -> list[Event]:
     events, offset = [], 0
     while (found := job.events(offset))[0]:
         events, offset = events + found[0], found[1]
@@ -51,5 +52,5 @@ def logits(job: Job, images: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def metrics(job: Job) -> dict[tuple[str, int], float]:
-    return {(e["name"], e["step"]): e["value"] for e in history(job) if e["event"] == "metric"}
+def metrics(job: Job) -> dict[tuple[str, int], float | None]:
+    return {(e.name, e.step): e.value for e in history(job) if isinstance(e, Metric)}

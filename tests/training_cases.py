@@ -10,6 +10,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.system.events import Event, Metric
 
 PATCH = (16, 16, 16)
 
@@ -44,9 +45,9 @@ def assert_equal_weights(one: Path, other: Path) -> None:
         assert torch.equal(first[name], second[name]), name
 
 
-def metrics(records: list[dict]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for record in records:
-        if record["event"] == "metric":
-            found.setdefault(record["name"], []).append(record["value"])
+def metrics(events: list[Event]) -> dict[str, list[float | None]]:
+    found: dict[str, list[float | None]] = {}
+    for event in events:
+        if isinstance(event, Metric):
+            found.setdefault(event.name, []).append(event.value)
     return found

@@ -15,7 +15,7 @@ from napari_graphflow.distillation.method import Method
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
-from napari_graphflow.system.events import ModelSaved
+from napari_graphflow.system.events import CheckpointSaved, ModelSaved
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData

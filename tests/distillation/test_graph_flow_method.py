@@ -20,6 +20,7 @@ from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import import_model
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.system.events import Warned
 from napari_graphflow.training.loop import distill
 
 PAIRS = [("encoder", "decoder"), ("encoder_2", "decoder_2")]
@@ -135,9 +136,9 @@ def test_a_foreign_teacher_of_thin_volumes_has_taps_of_other_strides(blobs, tmp_
     import_model(tmp_path / "w.safetensors", card, tmp_path / "thin")
     options = GraphFlowOptions(patch=(1, 3, 3), paraphraser_steps=2)
     config = distillation(blobs, tmp_path / "thin", method=options, steps=2)
-    records = list(distill(config, tmp_path / "run"))
-    scores = metrics(records)
+    events = list(distill(config, tmp_path / "run"))
+    scores = metrics(events)
     for term in ("vertices", "edges"):
         assert (np.array(scores[f"loss/{term}"]) > 0).all()
-    told = [record["text"] for record in records if record["event"] == "warning"]
+    told = [event.text for event in events if isinstance(event, Warned)]
     assert any("another resolution" in text for text in told)

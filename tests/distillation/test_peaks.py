@@ -19,6 +19,7 @@ from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.distillation.graph_flow.salience import moved_peaks, salience
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.system.events import Metric, Progress, Warned
 
 
 def test_worked_example_at_the_peaks_of_the_teacher():
@@ -145,9 +146,9 @@ def method(student, teacher, **options):
 def test_teacher_energy_is_the_mean_over_training_images_for_any_batching():
     batches = outputs((2, 2, 1))
     flow = method(batches[0], batches[0], paraphraser_steps=0)
-    records = list(flow.prepare(lambda _: batches[0], batches, []))
-    told = {r["name"]: r["value"] for r in records if r["event"] == "metric"}
-    assert [r["step"] for r in records if r["event"] == "progress"] == [1, 2, 3]
+    events = list(flow.prepare(lambda _: batches[0], batches, []))
+    told = {e.name: e.value for e in events if isinstance(e, Metric)}
+    assert [e.step for e in events if isinstance(e, Progress)] == [1, 2, 3]
     squares = torch.zeros(3, dtype=torch.float64)
     for output, tap in product(batches, ("encoder", "decoder")):
         for image, c in product(output.taps[tap], range(3)):
@@ -164,32 +165,33 @@ def test_paraphraser_r2_is_logged_for_held_out_cases_only():
     torch.manual_seed(0)
     training, held_out = outputs((2, 2)), outputs((2, 1))
     flow = method(training[0], training[0], paraphraser_steps=2)
-    names = [r.get("name") for r in flow.prepare(lambda _: training[0], training, [])]
+    events = flow.prepare(lambda _: training[0], training, [])
+    names = [event.name for event in events if isinstance(event, Metric)]
     assert "graph/energy_encoder" in names
-    assert not any("r2" in str(name) for name in names)
+    assert not any("r2" in name for name in names)
     flow = method(training[0], training[0], paraphraser_steps=2)
-    records = list(flow.prepare(lambda _: training[0], training, held_out))
-    told = {r["name"]: r for r in records if "r2" in r.get("name", "")}
+    events = list(flow.prepare(lambda _: training[0], training, held_out))
+    told = {e.name: e for e in events if isinstance(e, Metric) and "r2" in e.name}
     assert set(told) == {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
-    assert {record["split"] for record in told.values()} == {"val"}
+    assert {event.split for event in told.values()} == {"val"}
     for tap in ("encoder", "decoder"):
         features = torch.cat([output.taps[tap] for output in held_out])
         means = features.mean((0, 2, 3), keepdim=True)
         with torch.no_grad():
             lost = (flow.paraphrasers[tap](features) - features).square().sum()
         wanted = 1 - lost / (features - means).square().sum()
-        assert told[f"paraphraser/r2_{tap}"]["value"] == pytest.approx(float(wanted), abs=1e-5)
+        assert told[f"paraphraser/r2_{tap}"].value == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_taps_of_unequal_strides_log_a_warning():
     student, teacher = outputs((2, 2))
     flow = method(student, teacher, paraphraser_steps=0)
-    assert not [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
+    assert not [e for e in flow.prepare(lambda _: teacher, [teacher], []) if isinstance(e, Warned)]
     finer = {name: tap.repeat_interleave(2, 2) for name, tap in student.taps.items()}
     flow = method(Output(student.logits, finer), teacher, paraphraser_steps=0)
-    (told,) = [r for r in flow.prepare(lambda _: teacher, [teacher], []) if "text" in r]
-    assert told["event"] == "warning"
-    assert "encoder and decoder have another resolution" in told["text"]
+    events = flow.prepare(lambda _: teacher, [teacher], [])
+    (warning,) = [event for event in events if isinstance(event, Warned)]
+    assert "encoder and decoder have another resolution" in warning.text
 
 
 @pytest.mark.parametrize("peaks", ["own", "teacher"])

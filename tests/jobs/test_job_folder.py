@@ -1,6 +1,7 @@
 """What readers make of a job's folder, with no process of a job involved."""
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from napari_graphflow.jobs.events import CHUNK
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
+from napari_graphflow.jobs.event_log import CHUNK, event_line
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import TRANSITIONS, Process, State, Status
 from napari_graphflow.system import folders
+from napari_graphflow.system.events import Metric, Phase
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
 
@@ -119,22 +121,36 @@ def test_the_right_to_write_is_held_by_one_thread_of_one_process(
 def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     assert job.events() == ([], 0)
-    job.events_file.write_bytes(b'{"event": "a"}\n{"event": "b"')
+    job.events_file.write_bytes(b'{"event": "phase", "name": "a"}\n{"event": "phase"')
     events, offset = job.events()
-    assert [event["event"] for event in events] == ["a"]
+    assert events == [Phase(name="a")]
     assert job.events(offset) == ([], offset)
     with job.events_file.open("ab") as file:
-        file.write(b', "x": 1}\n\xff\xfe\n{"event": "torn by a kill\n{"event": "c"}\n')
+        file.write(b', "name": "b"}\n\xff\xfe\n{"event": "torn by a kill\n')
+        file.write(b'{"event": "of another version"}\n[]\n{"event": "phase", "name": "c"}\n')
     events, offset = job.events(offset)
-    assert [event["event"] for event in events] == ["b", "c"]
+    assert events == [Phase(name="b"), Phase(name="c")]
     assert offset == job.events_file.stat().st_size
+
+
+def test_an_event_is_one_line_of_json(tmp_path: Path) -> None:
+    job = new_job(tmp_path)
+    lines = [event_line(Metric(name="dice", value=value, step=3)) for value in (0.5, math.nan)]
+    written = [json.loads(line) for line in lines]
+    assert abs(written[0].pop("t") - time.time()) < 60
+    assert written[0] == {
+        "event": "metric", "name": "dice", "value": 0.5, "step": 3, "split": "train",
+    }  # fmt: skip
+    job.events_file.write_bytes(b"".join(lines))
+    assert [event.value for event in job.events()[0] if isinstance(event, Metric)] == [0.5, None]
 
 
 def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
     job = new_job(tmp_path)
-    line = b'{"event": "metric"}\n'
+    line = b'{"event": "alive"}\n'
     count = 2 * CHUNK // len(line)
-    job.events_file.write_bytes(line * count + b'{"event": "' + b"x" * (2 * CHUNK) + b'"}\n')
+    long = b'{"event": "phase", "name": "' + b"x" * (2 * CHUNK) + b'"}\n'
+    job.events_file.write_bytes(line * count + long)
     sizes, offset = [], 0
     while True:
         events, offset = job.events(offset)

@@ -19,6 +19,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import SILENT, RunReport, Status
+from napari_graphflow.system.events import Alive, Failed, Metric, Phase, Progress, StateChanged
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
 
@@ -27,34 +28,35 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
+from napari_graphflow.system.events import Alive, Metric, ModelSaved, PeakMemory, Phase, Progress
 from napari_graphflow.training import process
 folder = Path(sys.argv[1])
 def step(number, total=100000):
     time.sleep(0.01)
-    return {"event": "progress", "step": number, "total": total, "eta_s": 1.0}
-def records():
+    return Progress(step=number, total=total, eta_s=1.0)
+def events():
 BODY
-sys.exit(process.run(folder, records()))
+sys.exit(process.run(folder, events()))
 """
 ENDLESS = """
 try:
-    yield {"event": "phase", "name": "training"}
+    yield Phase(name="training")
     for number in range(1, 100000):
         yield step(number)
 finally:
     (folder / "checkpoints" / "last").write_text(str(number))
 """
 SHORT = """
-yield {"event": "phase", "name": "training"}
+yield Phase(name="training")
 for number in range(1, 11):
     yield step(number, 10)
-    yield {"event": "metric", "name": "dice", "value": number / 20, "step": number, "split": "val"}
-    yield {"event": "alive"}
-yield {"event": "memory", "peak_bytes": 123}
-yield {"event": "model", "path": "artifacts/model"}
+    yield Metric(name="dice", value=number / 20, step=number, split="val")
+    yield Alive()
+yield PeakMemory(peak_bytes=123)
+yield ModelSaved(path="artifacts/model", name="model")
 """
 DEAF = """
-yield {"event": "phase", "name": "deaf"}
+yield Phase(name="deaf")
 while True:
     try:
         time.sleep(60)
@@ -65,7 +67,7 @@ while True:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[[str], Job]]:
-    """Start a job that yields the records of a piece of Python."""
+    """Start a job that yields the events of a piece of Python."""
     made: list[Job] = []
 
     def start(body: str, job: Job | None = None) -> Job:
@@ -109,7 +111,7 @@ def from_another_process(job: Job, expression: str) -> Any:
 
 
 def states(job: Job) -> list[str]:
-    return [event["state"] for event in job.events()[0] if event["event"] == "state"]
+    return [event.state for event in job.events()[0] if isinstance(event, StateChanged)]
 
 
 # A job that runs
@@ -124,10 +126,10 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
         phase="training", step=10, total=10, best=0.5, peak_bytes=123, model="artifacts/model"
     )
     assert states(job) == ["queued", "running", "done"]
-    assert [e["value"] for e in events if e["event"] == "metric"] == [n / 20 for n in range(1, 11)]
-    assert [e["step"] for e in events if e["event"] == "progress"][-1] == 10
-    assert not [e for e in events if e["event"] == "alive"]
-    assert all(abs(e["t"] - time.time()) < 60 for e in events)
+    assert [e.value for e in events if isinstance(e, Metric)] == [n / 20 for n in range(1, 11)]
+    assert [e.step for e in events if isinstance(e, Progress)][-1] == 10
+    assert not [e for e in events if isinstance(e, Alive)]
+    assert all(abs((e.t or 0) - time.time()) < 60 for e in events)
     assert [path.name for path in job.folder.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(UserError, match="is done and cannot be started"):
         queue.start(job)
@@ -136,10 +138,10 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
 
 
 def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
-    job = started('for n in range(3000): yield {"event": "progress", "step": n, "total": 2999}')
+    job = started("for n in range(3000): yield Progress(step=n, total=2999)")
     assert job.wait(60).run.step == 2999
-    written = [event for event in job.events()[0] if event["event"] == "progress"]
-    assert written[-1]["step"] == 2999
+    written = [event for event in job.events()[0] if isinstance(event, Progress)]
+    assert written[-1].step == 2999
     assert len(written) < 100
 
 
@@ -236,7 +238,7 @@ def test_pause_and_resume(started: Callable[..., Job]) -> None:
         job.pause()
     started(
         'last = int((folder / "checkpoints" / "last").read_text())\n'
-        'yield {"event": "progress", "step": last + 1, "total": last + 1}',
+        "yield Progress(step=last + 1, total=last + 1)",
         job,
     )
     assert job.wait(60).state == "done"
@@ -263,11 +265,11 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
     body, exit_code = FAILURES[code]
     if "/dev/full" in body and not Path("/dev/full").is_char_device():
         pytest.skip("needs /dev/full")
-    job = started(f'yield {{"event": "phase", "name": "training"}}\n{body}')
+    job = started(f'yield Phase(name="training")\n{body}')
     status = job.wait(60)
     assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
-    (error,) = (event for event in job.events()[0] if event["event"] == "error")
-    assert (error["code"], error["text"], error["hint"]) == (code, status.text, status.hint)
+    (error,) = (event for event in job.events()[0] if isinstance(event, Failed))
+    assert (error.code, error.text, error.hint) == (code, status.text, status.hint)
     assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
     assert job.log.read_text().count("Traceback") == 1
     assert states(job)[-1] == "failed"
@@ -308,7 +310,7 @@ def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
     assert "no dataset" in status.text
-    phases = [event for event in job.events()[0] if event["event"] == "phase"]
+    phases = [event for event in job.events()[0] if isinstance(event, Phase)]
     assert not phases, "a wrong folder is told before torch is loaded"
 
 
@@ -388,7 +390,7 @@ def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
 
 @posix
 def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job]) -> None:
-    job = started('yield {"event": "phase", "name": "long"}\ntime.sleep(30)')
+    job = started('yield Phase(name="long")\ntime.sleep(30)')
     first = until(lambda: s if (s := job.status()).run.phase == "long" else None).process.heartbeat
     until(lambda: (job.status().process.heartbeat or 0) > (first or 0) + 1)
     job.cancel(0.2)

@@ -15,6 +15,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, data_files
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import CheckpointSaved, ModelSaved, Phase, Progress
 from napari_graphflow.training import loop
 
 
@@ -30,8 +31,8 @@ def config(blobs: Path, tmp_path: Path) -> TrainingConfig:
 def begin(config: TrainingConfig, folder: Path) -> None:
     """Run until the first checkpoint, and no further."""
     run = loop.distill if isinstance(config, DistillationConfig) else loop.train
-    for record in run(config, folder):  # type: ignore[arg-type]
-        if record["event"] == "checkpoint":
+    for event in run(config, folder):  # type: ignore[arg-type]
+        if isinstance(event, CheckpointSaved):
             return
 
 
@@ -53,8 +54,8 @@ def test_the_checking_tells_how_far_it_is_and_can_be_paused(
 ) -> None:
     running = loop.train(config, tmp_path / "job")
     told = [next(running) for _ in range(4)]
-    assert told[0] == {"event": "phase", "name": "checking the files"}
-    assert [(one["step"], one["total"]) for one in told[1:]] == [(1, 6), (2, 6), (3, 6)]
+    assert told[0] == Phase(name="checking the files")
+    assert told[1:] == [Progress(step=step, total=6) for step in (1, 2, 3)]
     running.close()
     assert not JobPaths(tmp_path / "job").manifest.exists(), "nothing is half noted"
     begin(config, tmp_path / "job")
@@ -80,7 +81,7 @@ def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_p
 def test_a_teacher_that_was_exchanged_is_told_on_resume(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
-    assert [*loop.train(config, tmp_path / "teaching")][-1]["event"] == "model"
+    assert isinstance([*loop.train(config, tmp_path / "teaching")][-1], ModelSaved)
     teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
     student = DistillationConfig(**dict(config), teacher=teacher, method=LogitsOptions())
     begin(student, job)

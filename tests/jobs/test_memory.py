@@ -13,6 +13,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.training.trial import _trial
 
 
@@ -108,12 +109,12 @@ def test_preparation_is_estimated_by_the_steps_that_it_has(
     """Only paraphrasers take longer with more steps; measuring the teacher does not."""
     clock = itertools.count()
 
-    def timed(*_: object, **__: object) -> Iterator[dict[str, object]]:
+    def timed(*_: object, **__: object) -> Iterator[Event]:
         for phase, seconds in (("training the paraphrasers", 4), ("measuring", 40)):
-            yield {"event": "phase", "name": phase, **({"steps": 4} if seconds == 4 else {})}
-            yield from ({"event": "progress"} for _ in range(seconds - 1))
-        yield {"event": "phase", "name": "training"}
-        yield from ({"event": "progress"} for _ in range(5))
+            yield Phase(name=phase, steps=4 if seconds == 4 else None)
+            yield from [Progress(step=0, total=0)] * (seconds - 1)
+        yield Phase(name="training")
+        yield from [Progress(step=0, total=0)] * 5
 
     monkeypatch.setattr("napari_graphflow.training.trial.distill", timed)
     monkeypatch.setattr("napari_graphflow.training.trial.time.perf_counter", lambda: next(clock))

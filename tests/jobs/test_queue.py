@@ -23,6 +23,7 @@ from napari_graphflow.jobs.keeper import keep
 from napari_graphflow.jobs.queue import move, start, start_next, submit, waiting
 from napari_graphflow.jobs.status import TRANSITIONS, Process, RunReport, State, Status
 from napari_graphflow.system.devices import Device, devices, place
+from napari_graphflow.system.events import StateChanged
 from napari_graphflow.training import process
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, signals")
@@ -46,12 +47,13 @@ import sys, time
 from pathlib import Path
 from napari_graphflow.training import process
 from napari_graphflow.jobs.queue import keep_going
-def records():
+from napari_graphflow.system.events import Alive
+def events():
     while True:
-        yield {"event": "alive"}
+        yield Alive()
         time.sleep(0.05)
 folder = Path(sys.argv[1])
-process.run(folder, records())
+process.run(folder, events())
 keep_going(folder.parent)
 """
 
@@ -104,7 +106,10 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
     for job in (c, b):
         job.cancel()
     first.cancel(0.5)
-    assert [e["state"] for e in c.events()[0] if e["event"] == "state"] == ["queued", "cancelled"]
+    assert [e.state for e in c.events()[0] if isinstance(e, StateChanged)] == [
+        "queued",
+        "cancelled",
+    ]
 
 
 def test_a_job_that_is_started_past_the_queue_never_waits_in_it(
@@ -202,8 +207,8 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     assert first.status().state == "paused"
     assert second.status().state == "failed"
     assert second.status().process.device == third.status().process.device == "cpu"
-    ended = [e["t"] for e in second.events()[0] if e["event"] == "state"][-1]
-    begun = [e["t"] for e in third.events()[0] if e["event"] == "state"][1]
+    ended = [e.t for e in second.events()[0] if isinstance(e, StateChanged)][-1]
+    begun = [e.t for e in third.events()[0] if isinstance(e, StateChanged)][1]
     assert ended <= begun, "two jobs were on one device"
 
     occupy(first)

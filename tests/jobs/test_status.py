@@ -4,6 +4,7 @@ import os
 import socket
 
 from napari_graphflow.jobs.status import Process, RunReport, Status
+from napari_graphflow.system.events import Alive, Metric, Phase
 
 ENDED = Status(
     state="failed",
@@ -39,13 +40,14 @@ def test_a_closed_status_has_no_time_left_and_keeps_the_rest_of_the_report() -> 
     assert closed.process == ENDED.process
 
 
-def test_a_report_follows_the_records_of_a_run() -> None:
+def test_a_report_follows_the_events_of_a_run() -> None:
     report = RunReport(step=3, total=4, best=0.5)
-    assert report.after({"event": "phase", "name": "training"}) == RunReport(
-        phase="training", best=0.5
-    )
-    dice = {"event": "metric", "name": "dice", "split": "val"}
-    assert report.after(dice | {"value": 0.4}).best == 0.5
-    assert report.after(dice | {"value": 0.6}).best == 0.6
-    assert report.after(dice | {"value": float("nan")}) is report
-    assert report.after({"event": "alive"}) is report
+    assert report.after(Phase(name="training")) == RunReport(phase="training", best=0.5)
+
+    def dice(value: float) -> Metric:
+        return Metric(name="dice", value=value, step=3, split="val")
+
+    assert report.after(dice(0.4)).best == 0.5
+    assert report.after(dice(0.6)).best == 0.6
+    assert report.after(dice(float("nan"))) is report
+    assert report.after(Alive()) is report

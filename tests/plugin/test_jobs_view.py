@@ -23,16 +23,17 @@ from napari_graphflow.jobs.queue import start, submit, waiting
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.jobs.curves import POINTS, Curves
 from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.system.events import Metric
 
 RUNNING = """
 import sys, time
 from pathlib import Path
 from napari_graphflow.training import process
-def records():
+def events():
     for step in range(1, 100000):
         time.sleep(0.02)
-        yield {"event": "progress", "step": step, "total": 100000, "eta_s": 5.0}
-sys.exit(process.run(Path(sys.argv[1]), records()))
+        yield Progress(step=step, total=100000, eta_s=5.0)
+sys.exit(process.run(Path(sys.argv[1]), events()))
 """
 
 
@@ -124,10 +125,10 @@ ENDING = """
 import sys
 from pathlib import Path
 from napari_graphflow.training import process
-def records():
-    yield {"event": "phase", "name": "training"}
+def events():
+    yield Phase(name="training")
     BODY
-sys.exit(process.run(Path(sys.argv[1]), records()))
+sys.exit(process.run(Path(sys.argv[1]), events()))
 """
 
 
@@ -200,10 +201,7 @@ def test_a_resumed_job_draws_no_step_twice(qtbot: QtBot) -> None:
     qtbot.addWidget(curves)
 
     def tell(steps: range) -> Callable[[], None]:
-        return curves.add(
-            {"event": "metric", "name": "loss/total", "step": step, "value": 1.0 + step}
-            for step in steps
-        )
+        return curves.add(Metric(name="loss/total", step=step, value=1.0 + step) for step in steps)
 
     tell(range(5 * POINTS))
     tell(range(4 * POINTS, 6 * POINTS))

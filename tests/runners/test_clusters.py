@@ -31,6 +31,7 @@ from napari_graphflow.runners import Runner, runner_of
 from napari_graphflow.runners.handover import read_note
 from napari_graphflow.runners.ray.runner import PackedRay, Ray
 from napari_graphflow.runners.slurm import Slurm
+from napari_graphflow.system.events import Progress, StateChanged
 from napari_graphflow.system.processes import end_process_tree
 
 
@@ -131,7 +132,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     model = Path("artifacts", "model", "weights.safetensors")
     assert (teacher.folder / model).read_bytes() == (local.folder / model).read_bytes()
     assert metrics(teacher) == metrics(local)
-    states = [event["state"] for event in history(teacher) if event["event"] == "state"]
+    states = [event.state for event in history(teacher) if isinstance(event, StateChanged)]
     assert states == ["queued", "running", "done"]
     assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
 
@@ -160,7 +161,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     until(lambda: student.status().state == "running" and student.status().run.step > step)
     assert read_note(student)["id"] == name, "the job went on over there"
     assert again.cancel(student).state == "cancelled"
-    steps = [e["step"] for e in history(student) if e["event"] == "progress" and e["total"] > 9]
+    steps = [e.step for e in history(student) if isinstance(e, Progress) and e.total > 9]
     assert max(steps) > step
 
 

@@ -27,7 +27,7 @@ def load(checkpoints: Checkpoints) -> tuple[Any, list[str]]:
     texts, reading = [], checkpoints.load(CPU)
     while True:
         try:
-            texts.append(next(reading)["text"])
+            texts.append(next(reading).text)
         except StopIteration as end:
             return end.value, texts
 

@@ -28,6 +28,7 @@ from napari_graphflow.inference.graph_flow_maps import variation_maps
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, import_model, load_model
+from napari_graphflow.system.events import ModelSaved, Phase, Warned
 from napari_graphflow.training.loop import distill, train
 
 FLAT = {"dims": 2, "patch_size": (32, 32), "batch_size": 2}
@@ -59,13 +60,13 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
     config = distillation(blobs, normalising_teacher, method=options, **FLAT)
     run = distill(config, tmp_path)
     # Up to the first step: the paraphrasers have learnt and are to stay as they are.
-    assert {"event": "phase", "name": "training"} in run
+    assert Phase(name="training") in run
     model, _, chosen = used  # the second only to see whether the networks fit
     modules = [model.module, *(getattr(chosen, "paraphrasers", {}).values())]
     assert len(modules) == (3 if method == "graph_flow" else 1)
     assert any("running_mean" in name for name, _ in model.module.named_buffers())
     before = [{name: value.clone() for name, value in m.state_dict().items()} for m in modules]
-    assert any(record["event"] == "model" for record in run)
+    assert any(isinstance(event, ModelSaved) for event in run)
     for module, state in zip(modules, before, strict=True):
         for name, value in module.state_dict().items():
             assert torch.equal(value, state[name]), name
@@ -122,11 +123,11 @@ def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
     def warnings(**changes: object) -> list[str]:
         run = distill(distillation(blobs, teacher, method=LogitsOptions(), **changes), tmp_path)
         told = []
-        for record in run:
-            if record == {"event": "phase", "name": "training"}:
+        for event in run:
+            if event == Phase(name="training"):
                 break
-            if record["event"] == "warning":
-                told.append(record["text"])
+            if isinstance(event, Warned):
+                told.append(event.text)
         run.close()
         return told
 
@@ -149,8 +150,8 @@ def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teache
 def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
     def first(warmup: int) -> float:
         config = distillation(blobs, teacher, method=LogitsOptions(), warmup=warmup)
-        records = list(distill(config, tmp_path / str(warmup)))
-        return metrics(records)["loss/logits"][0]
+        events = list(distill(config, tmp_path / str(warmup)))
+        return metrics(events)["loss/logits"][0]
 
     assert first(4) == pytest.approx(first(0) / 4)
 
@@ -202,8 +203,8 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
     options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
     adversarial = AdversarialOptions(weight=0.1, loss="hinge")
     method = GraphFlowOptions(paraphraser_steps=4, adversarial=adversarial)
-    records = list(distill(distillation(blobs, teacher, method=method, **options), tmp_path))
-    scores = metrics(records)
+    events = list(distill(distillation(blobs, teacher, method=method, **options), tmp_path))
+    scores = metrics(events)
     assert scores["loss/adversarial"]
     assert scores["loss/discriminator"]
     for term in ("supervised", "logits", "vertices", "edges", "adversarial"):
@@ -301,5 +302,5 @@ def test_any_network_of_monai_can_teach(blobs, tmp_path):
         taps={"encoder": "down_layers.2", "decoder": "up_layers.0"},
     )  # fmt: skip
     import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
-    records = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
-    assert all(value > 0 for value in metrics(records)["loss/vertices"])
+    events = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
+    assert all(value > 0 for value in metrics(events)["loss/vertices"])

@@ -14,6 +14,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.models.saved import load_model
+from napari_graphflow.system.events import Metric, Progress, StateChanged
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun with gloo, forks")
 forkserver: Any = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
@@ -66,9 +67,9 @@ def logits(job: Job, image: torch.Tensor) -> torch.Tensor:
 
 def told(job: Job) -> dict[tuple[str, int], float]:
     return {
-        (event["name"], event["step"]): event["value"]
+        (event.name, event.step): event.value
         for event in job.events()[0]
-        if event["event"] == "metric"
+        if isinstance(event, Metric)
     }
 
 
@@ -100,7 +101,7 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     with pytest.raises(AssertionError):
         torch.testing.assert_close(logits(teacher, image), logits(alone, image))
     assert not together.cache.exists()
-    states = [event["state"] for event in together.events()[0] if event["event"] == "state"]
+    states = [event.state for event in together.events()[0] if isinstance(event, StateChanged)]
     assert states == ["running", "done"], "only one process writes"
 
 
@@ -129,7 +130,7 @@ def test_torchrun_pauses_all_its_processes(blobs: Path) -> None:
     command += ["--nproc-per-node=2", "-m", "napari_graphflow", "jobs", "run"]
     queue.start(job, [*command, str(job.folder)])
     for event in job.follow():
-        if event["event"] == "progress" and event["total"] == 1_000_000 and event["step"]:
+        if isinstance(event, Progress) and event.total == 1_000_000 and event.step:
             break
     job.pause()
     assert job.wait(300).state == "paused", job.log.read_text()

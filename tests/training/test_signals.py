@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process
+from napari_graphflow.system.events import Alive
 from napari_graphflow.training import process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -29,17 +29,17 @@ def hit(*numbers: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def records(job: Job, misfortune: Callable[[], None]) -> Iterator[dict[str, Any]]:
+def events(job: Job, misfortune: Callable[[], None]) -> Iterator[Alive]:
     try:
         misfortune()
         while True:
-            yield {"event": "alive"}
+            yield Alive()
     finally:
         (job.checkpoints / "last").touch()
 
 
 def run(job: Job, misfortune: Callable[[], None]) -> tuple[str, int]:
-    code = process.run(job.folder, records(job, misfortune))
+    code = process.run(job.folder, events(job, misfortune))
     assert (job.checkpoints / "last").exists()
     assert job.status().exit_code == code
     return job.status().state, code
@@ -87,6 +87,6 @@ def test_a_job_that_is_shut_down_starts_no_other(
 ) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(process, "keep_going", asked.append)
-    monkeypatch.setattr(process, "_records", lambda job: records(job, lambda: hit(number)))
+    monkeypatch.setattr(process, "_events", lambda job: events(job, lambda: hit(number)))
     process.main(job.folder)
     assert asked == [job.folder.parent] * (number == signal.SIGINT)

@@ -23,6 +23,14 @@ from napari_graphflow.config.methods import METHODS, GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.system.events import (
+    CheckpointSaved,
+    Event,
+    Metric,
+    Phase,
+    SettingChosen,
+    Warned,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 KILLS = 20
@@ -72,7 +80,7 @@ def run(job: Job, death: Death | None = None, misfortune: Any = None) -> int:
     return int(process.exitcode)
 
 
-def history(job: Job) -> list[dict[str, Any]]:
+def history(job: Job) -> list[Event]:
     events, offset = [], 0
     while found := job.events(offset):
         if not found[0]:
@@ -84,11 +92,8 @@ def history(job: Job) -> list[dict[str, Any]]:
 def outcome(job: Job) -> tuple[bytes, dict[Any, Any]]:
     """The weights, and what was told last about each step."""
     assert job.status().state == "done", job.log.read_text()
-    told = {
-        (e["name"], e["split"], e["step"]): e["value"]
-        for e in history(job)
-        if e["event"] == "metric"
-    }
+    metrics = [event for event in history(job) if isinstance(event, Metric)]
+    told = {(one.name, one.split, one.step): one.value for one in metrics}
     return (job.model / "weights.safetensors").read_bytes(), told
 
 
@@ -111,7 +116,7 @@ def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: st
     job = store.create("distill", distillation(blobs, teacher, method))
     assert run(undisturbed) == 0, undisturbed.log.read_text()
     count = random.Random(method).randrange(15, 40)
-    for death in (("record", count), ("rename", 1), ("write", 1)):
+    for death in (("event", count), ("rename", 1), ("write", 1)):
         assert run(job, death) == -signal.SIGKILL, death
         assert job.status().state == "lost"
     assert run(job) == 0, job.log.read_text()
@@ -124,10 +129,11 @@ def test_a_job_killed_in_its_preparation_goes_on_from_there(blobs: Path, teacher
     assert run(undisturbed) == 0, undisturbed.log.read_text()
     assert run(job, ("checkpoint", 4)) == -signal.SIGKILL
     before = history(job)
-    assert not any(event.get("name") == "training" for event in before)
+    assert not any(isinstance(event, Phase) and event.name == "training" for event in before)
     assert run(job) == 0, job.log.read_text()
     after = history(job)[len(before) :]
-    assert next(e["step"] for e in after if e.get("name") == "paraphraser/encoder") == 2
+    metrics = [event for event in after if isinstance(event, Metric)]
+    assert next(one.step for one in metrics if one.name == "paraphraser/encoder") == 2
     assert_same(job, undisturbed)
 
 
@@ -140,12 +146,12 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
     )  # fmt: skip
     job = store.create("train", config)
     assert run(job, misfortune=little_memory) == 0, job.log.read_text()
-    warnings = [e["text"] for e in history(job) if e.get("code") == "out_of_memory"]
+    warnings = [e.text for e in history(job) if isinstance(e, Warned) and e.code == "out_of_memory"]
     assert warnings[0] == (
         "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Going on from the "
         "last checkpoint with batch size 32 and patches of 48 x 48 x 48 voxels."
     )
-    settings = [e["batch_size"] for e in history(job) if e["event"] == "setting"]
+    settings = [e.batch_size for e in history(job) if isinstance(e, SettingChosen)]
     assert settings == [64 // 2**n for n in range(len(warnings) + 1)]
     setting = json.loads((job.folder / "setting.json").read_text())
     assert setting == {"batch_size": settings[-1], "patch_size": [48, 48, 48]}
@@ -159,9 +165,9 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     job = store.create("distill", config)
     process = launch(job)
     until(lambda: job.status().run.step > 1)
-    before = sum(event["event"] == "checkpoint" for event in history(job))
+    before = sum(isinstance(event, CheckpointSaved) for event in history(job))
     job.checkpoint()
-    until(lambda: sum(event["event"] == "checkpoint" for event in history(job)) > before)
+    until(lambda: sum(isinstance(event, CheckpointSaved) for event in history(job)) > before)
     assert "checkpoint_now" not in job.requests()
     assert job.status().state == "running"
     job.request_file("pause").touch()
@@ -196,8 +202,8 @@ def test_twenty_kills_at_random(long: tuple[DistillationConfig, Job]) -> None:
     job = store.create("distill", config)
     chance, deaths = random.Random(config.method.name), 0
     for attempt in range(10 * KILLS):
-        kind = ("record", "milliseconds", "rename", "write")[attempt % 4]
-        span = {"record": 60, "milliseconds": 1500, "rename": 6, "write": 3}[kind]
+        kind = ("event", "milliseconds", "rename", "write")[attempt % 4]
+        span = {"event": 60, "milliseconds": 1500, "rename": 6, "write": 3}[kind]
         code = run(job, (kind, chance.randrange(span)))
         if code == 0:
             break
@@ -231,7 +237,7 @@ def test_the_newest_checkpoint_is_damaged(calm: Job) -> None:
     data[len(data) // 2] ^= 1
     last.write_bytes(data)
     assert run(job) == 0, job.log.read_text()
-    warnings = [event["text"] for event in history(job) if event["event"] == "warning"]
+    warnings = [event.text for event in history(job) if isinstance(event, Warned)]
     assert any("newest checkpoint is damaged" in text for text in warnings)
     assert_same(job, calm)
 
@@ -254,7 +260,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_the_disk_fills_up(calm: Job, small_disk: Path) -> None:
     job = store.create("distill", calm.config, small_disk)
     process = launch(job)
-    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
@@ -303,7 +309,7 @@ def test_a_data_file_goes_away(calm: Job, image: str) -> None:
 def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
     job = store.create("distill", calm.config)
     process = launch(job)
-    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     away = job.folder.with_name("away")
     job.folder.rename(away)
     process.join(5)
@@ -321,7 +327,7 @@ def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
 def test_it_is_suspended_for_a_minute(calm: Job) -> None:
     job = store.create("distill", calm.config)
     process = launch(job)
-    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(60)
     status = job.status()
@@ -349,7 +355,7 @@ def test_the_clock_is_changed(calm: Job) -> None:
 @pytest.mark.soak
 def test_the_real_command_is_killed_and_resumed(calm: Job) -> None:
     job = queue.start(store.create("distill", calm.config))
-    until(lambda: any(event["event"] == "checkpoint" for event in history(job)))
+    until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     os.kill(job.status().process.pid or 0, signal.SIGKILL)
     assert job.wait(60).state == "lost"
     assert job.status().code == "killed"

@@ -26,6 +26,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import load_model
+from napari_graphflow.system.events import CheckpointSaved, Event, Metric, Phase, Progress
 from napari_graphflow.system.failures import explain
 from napari_graphflow.training import batches
 from napari_graphflow.training.loop import distill, train
@@ -38,10 +39,10 @@ from napari_graphflow.training.step import supervised_loss
 
 
 def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
-    records = list(
+    events = list(
         train(training(blobs, steps=50, validate_every=25, width=8, learning_rate=3e-3), tmp_path)
     )
-    scores = metrics(records)
+    scores = metrics(events)
     assert np.mean(scores["loss/total"][-10:]) < 0.8 * np.mean(scores["loss/total"][:10])
     assert max(scores["dice"]) > 0.2
     model = load_model(JobPaths(tmp_path).model)
@@ -60,14 +61,12 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
 
 
-def told(records: list[dict]) -> dict[tuple, float]:
+def told(events: list[Event]) -> dict[tuple, float | None]:
     """What was told last about each step, as the curves show it."""
-    return {
-        (r["name"], r["split"], r["step"]): r["value"] for r in records if r["event"] == "metric"
-    }
+    return {(e.name, e.split, e.step): e.value for e in events if isinstance(e, Metric)}
 
 
-# Where a run is paused: the n-th record of a kind, counted over the whole run.
+# Where a run is paused: the n-th event of a kind or name, counted over the whole run.
 PAUSES = {
     "in the midst of the paraphrasers": ("progress", 17),
     "before the losses of the paraphrasers are told": ("paraphraser/encoder", 3),
@@ -83,7 +82,7 @@ PAUSES = {
 
 @pytest.fixture(scope="module")
 def whole(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A run that nobody disturbs, and its records."""
+    """A run that nobody disturbs, and its events."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, list(distill(distillation(blobs, teacher), folder))
 
@@ -119,14 +118,14 @@ def pause_and_resume(
     config: DistillationConfig, pause: tuple[str, int], whole: tuple[Path, list], folder: Path
 ) -> None:
     kind, count = pause
-    run: Iterator[dict] = distill(config, folder)
+    run: Iterator[Event] = distill(config, folder)
     before = []
-    for record in run:
-        before.append(record)
-        count -= kind in (record["event"], record.get("name"))
+    for event in run:
+        before.append(event)
+        count -= kind in (event.event, getattr(event, "name", ""))
         if not count:
             break
-    assert not count, "there are fewer such records"
+    assert not count, "there are fewer such events"
     assert JobPaths(folder).cache.exists()
     run.close()
     assert not JobPaths(folder).cache.exists()
@@ -145,16 +144,15 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_request(
     request = JobPaths(tmp_path).request_file("checkpoint_now")
     request.parent.mkdir()
     run = distill(config, tmp_path)
-    assert {"event": "progress", "step": 2, "total": 4} in run  # read up to there
+    assert Progress(step=2, total=4) in run  # read up to there
     request.touch()
-    assert next(run)["event"] == "checkpoint"
+    assert isinstance(next(run), CheckpointSaved)
     assert not request.exists()
     run.close()
-    phase = "paraphrasing the teacher's features"
-    paraphrasing = {"event": "phase", "name": phase, "steps": 4}
+    paraphrasing = Phase(name="paraphrasing the teacher's features", steps=4)
     after = distill(config, tmp_path)
     assert paraphrasing in after
-    assert next(after) == {"event": "progress", "step": 2, "total": 4}
+    assert next(after) == Progress(step=2, total=4)
     after.close()
 
 
@@ -210,9 +208,9 @@ def test_networks_that_do_not_fit_are_refused_before_any_data_is_read(blobs, tea
     # Without weights there are no graphs, and nothing lacks.
     off = GraphFlowOptions(vertex_weight=0, edge_weight=0)
     config = distillation(blobs, teacher, network="resnet18", method=off)
-    records = list(distill(config.model_copy(update={"steps": 1}), tmp_path / "off"))
-    assert not any("paraphras" in record.get("name", "") for record in records)
-    assert "loss/vertices" not in metrics(records)
+    events = list(distill(config.model_copy(update={"steps": 1}), tmp_path / "off"))
+    assert not any("paraphras" in getattr(event, "name", "") for event in events)
+    assert "loss/vertices" not in metrics(events)
     renamed = copytree(blobs, tmp_path / "renamed")
     description = json.loads((renamed / "dataset.json").read_text())
     description["labels"] = {"background": 0, "liver": 1, "lesion": 2}
