@@ -45,7 +45,6 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
 OCCUPY = """
 import sys, time
 from pathlib import Path
-from napari_graphflow.training import process
 from napari_graphflow.jobs.queue import keep_going
 from napari_graphflow.system.events import Alive
 def events():
@@ -106,10 +105,8 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
     for job in (c, b):
         job.cancel()
     first.cancel(0.5)
-    assert [e.state for e in c.events()[0] if isinstance(e, StateChanged)] == [
-        "queued",
-        "cancelled",
-    ]
+    changes = [event for event in c.events()[0] if isinstance(event, StateChanged)]
+    assert [change.state for change in changes] == ["queued", "cancelled"]
 
 
 def test_a_job_that_is_started_past_the_queue_never_waits_in_it(

@@ -28,6 +28,7 @@ from napari_graphflow.system.events import Metric
 RUNNING = """
 import sys, time
 from pathlib import Path
+from napari_graphflow.system.events import Progress
 from napari_graphflow.training import process
 def events():
     for step in range(1, 100000):
@@ -124,6 +125,7 @@ def test_resuming_is_said_and_asked_for_once(
 ENDING = """
 import sys
 from pathlib import Path
+from napari_graphflow.system.events import Phase
 from napari_graphflow.training import process
 def events():
     yield Phase(name="training")
