@@ -33,8 +33,11 @@ def open_events(path: Path) -> IO[bytes]:
     return file
 
 
-def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
-    """Read at most about `CHUNK` bytes of whole lines; see :meth:`Job.events`."""
+def read_events(path: Path, offset: int) -> tuple[Iterator[Event], int]:
+    """Read at most about `CHUNK` bytes of whole lines; see :meth:`Job.events`.
+
+    The events are made as they are taken.
+    """
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -42,9 +45,9 @@ def read_events(path: Path, offset: int) -> tuple[list[Event], int]:
             if b"\n" not in data and len(data) == CHUNK:
                 data += file.readline()
     except OSError:  # there are no events yet, or the drive went away
-        return [], offset
+        return iter(()), offset
     end = data.rfind(b"\n") + 1
-    return list(_parse(data[:end])), offset + end
+    return _parse(data[:end]), offset + end
 
 
 def _parse(data: bytes) -> Iterator[Event]:

@@ -108,7 +108,8 @@ class JobFolder(JobPaths):
             About a thousand events at most: call again while the offset grows. A last line that
             is still being written is left for the next call, a broken one is passed over.
         """
-        return read_events(self.events_file, offset)
+        events, offset = read_events(self.events_file, offset)
+        return list(events), offset
 
     @contextmanager
     def writing(self) -> Iterator[None]:

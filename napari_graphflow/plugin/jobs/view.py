@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next
 from napari_graphflow.jobs.status import Status
@@ -32,6 +33,7 @@ from napari_graphflow.plugin.widgets.layout import hint, row
 from napari_graphflow.plugin.widgets.panel import Panel, StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.runners import runner_of
+from napari_graphflow.system.events import Event
 from napari_graphflow.system.folders import jobs_root
 
 INTERVAL_MS = 500
@@ -266,15 +268,18 @@ class JobsView(QWidget):
 
     def _read_events(self, job: Job) -> None:
         """Read on where the last look ended; a long history takes several looks."""
-        found, end = [], time.monotonic() + READ_S
+        self.curves.add(self._new_events(job))
+
+    def _new_events(self, job: Job) -> Iterator[Event]:
+        # One by one: thousands at once would set off Python's garbage collection, which looks
+        # through all that the window holds.
+        end = time.monotonic() + READ_S
         while True:
-            events, offset = job.events(self._offset)
-            found += events
-            if offset == self._offset or time.monotonic() > end:
-                break
-            self._offset = offset
-        self._offset = offset
-        self.curves.add(found)
+            before = self._offset
+            events, self._offset = read_events(job.events_file, before)
+            yield from events
+            if self._offset == before or time.monotonic() > end:
+                return
 
     def _announce(self, ended: list[Job]) -> None:
         """Report in one notification how jobs have ended since the last look."""
