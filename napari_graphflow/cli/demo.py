@@ -1,4 +1,4 @@
-"""``demo``: the main job from end to end on the sample data."""
+"""``demo``: the complete workflow on the sample data."""
 
 import os
 import shutil
@@ -15,15 +15,15 @@ from napari_graphflow.cli.terminal import console, follow, output
 def demo(
     out: Path = Path("demo"), *, window: Annotated[bool, Parameter(negative="--no-window")] = True
 ) -> int:
-    """Train a teacher, distil a student, train the student alone, compare all three.
+    """Train a teacher, distil a student, train the same student alone and compare all three.
 
     Parameters
     ----------
     out
-        Receives the models, ``report.html`` and its pictures; what is there is not done again.
+        Output folder for the models, ``report.html`` and its images; finished models are reused.
     window
-        Open napari on the result at the end; without a screen a virtual one is used, and its
-        picture is saved as ``screenshot.png``.
+        Open the results in napari at the end. Without a display, a virtual one is used and a
+        screenshot is saved as ``screenshot.png``.
     """
     from napari_graphflow.cli import demo_run
 
@@ -35,18 +35,18 @@ def demo(
 
 
 def _show(out: Path) -> int:
-    """Open napari in a process of its own, which may load Qt; this one has loaded torch."""
+    """Open napari in a separate process, because this one has already imported torch."""
     command = [sys.executable, "-m", "napari_graphflow.plugin.compare.show_demo", str(out)]
-    screen = sys.platform in ("win32", "darwin") or any(
+    display = sys.platform in ("win32", "darwin") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
-    if not screen:
+    if not display:
         virtual = shutil.which("xvfb-run")
         if virtual is None:
-            console.print("There is no screen, so napari is not opened.")
+            console.print("No display found, so napari was not opened.")
             return 0
-        picture = out / "screenshot.png"
+        screenshot = out / "screenshot.png"
         command = [virtual, "-a", "-s", "-screen 0 1600x1000x24", *command]
-        command += ["--screenshot", str(picture)]
-        output.print(f"screenshot: {picture}")
+        command += ["--screenshot", str(screenshot)]
+        output.print(f"screenshot: {screenshot}")
     return subprocess.run(command, check=False).returncode

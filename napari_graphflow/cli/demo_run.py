@@ -1,4 +1,4 @@
-"""The main job from end to end on the sample data: two trainings, a distillation, a report."""
+"""The demo workflow on the sample data: two trainings, a distillation, a report."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ CASES_SHOWN = 3
 
 
 def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
-    """The three runs: same data, same seed, and for the two students the same budget."""
+    """Return the three runs: same data and seed, and equal budgets for the two students."""
     common: dict[str, Any] = {
         "dataset": dataset, "dims": 2, "patch_size": (64, 64), "batch_size": 8, "seed": 0,
         "mirror": (), "threads": 2,
@@ -64,8 +64,8 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
             **student,
             teacher=out / "teacher",
             method=GraphFlowOptions(paraphraser_steps=60, logits=SoftLabels(weight=3)),
-            # First the few labels, then the teacher as well: together from the first step on,
-            # the student learns these small organs more slowly than alone.
+            # Without a warm-up of the distillation weights the student learns these small
+            # organs more slowly than without a teacher.
             warmup=300,
             name="demo student",
         ),
@@ -73,17 +73,22 @@ def configs(dataset: Path, out: Path) -> dict[str, TrainingConfig]:
     }
 
 
-def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> int:
-    """Run what is not there yet, and write ``report.html`` with its pictures.
+def run(out: Path, follow: Callable[[Job], int], report: Callable[[str], None]) -> int:
+    """Train the missing models, evaluate all three, and write ``report.html`` with its images.
 
     Parameters
     ----------
     out
         Folder of the demo.
     follow
-        Watches a job until it ends and gives its exit code.
-    say
-        Told what comes next.
+        Waits until a job ends and returns its exit code.
+    report
+        Called with a description of the next stage.
+
+    Returns
+    -------
+    exit_code
+        0, or that of the first job that did not finish.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -91,25 +96,25 @@ def run(out: Path, follow: Callable[[Job], int], say: Callable[[str], None]) -> 
     if not data.exists():
         shutil.copytree(sample_dataset("abdomen"), data)
     dataset = Dataset.open(data)
-    say(
+    report(
         f"{len(dataset.labelled('train'))} labelled and {len(dataset.unlabelled('train'))} "
-        f"unlabelled phantoms to learn from, {len(dataset.labelled('test'))} to test on"
+        f"unlabelled phantoms for training, {len(dataset.labelled('test'))} for testing"
     )
     for name, config in configs(data, out).items():
         if (out / name).exists():
             continue
-        say(TITLES[name])
+        report(TITLES[name])
         job = create("distill" if isinstance(config, DistillationConfig) else "train", config)
         start(job)
         code = follow(job)
         if job.status().state != "done":
             return code
         shutil.copytree(job.model, out / name)
-    say("Testing all three")
+    report("Evaluating the three models")
     models = {name: load_model(out / name) for name in TITLES}
     scores = {name: _score(dataset, model) for name, model in models.items()}
     (out / "scores.json").write_text(json.dumps(scores, indent=1, default=str), "utf-8")
-    _write_pages(out, dataset, models, scores)
+    _write_report(out, dataset, models, scores)
     return 0
 
 
@@ -125,7 +130,7 @@ def _score(dataset: Dataset, model: Model) -> Scores:
     return scores | {"seconds_per_case": float(np.mean(seconds))}
 
 
-def _write_pages(
+def _write_report(
     out: Path, dataset: Dataset, models: dict[str, Model], scores: dict[str, Scores]
 ) -> None:
     rows = [
@@ -144,10 +149,10 @@ def _write_pages(
         reference = read_case_labels(dataset, case, image)
         maps = variation_maps(models["student"], image, models["teacher"])
         if number == 0:
-            _keep_for_the_window(out, case, image, reference, masks, maps)
-        picture = _pictures(dataset, image, reference, masks, maps)
-        picture.save(out / f"{case.name}.png")
-        sections.append((case.name, " ".join(maps.notes), picture))
+            _write_for_viewer(out, case, image, reference, masks, maps)
+        figure = _figure(dataset, image, reference, masks, maps)
+        figure.save(out / f"{case.name}.png")
+        sections.append((case.name, " ".join(maps.notes), figure))
     provenance = models["student"].card.provenance
     assert provenance is not None
     facts = {
@@ -167,7 +172,7 @@ def _write_pages(
     )
 
 
-def _keep_for_the_window(
+def _write_for_viewer(
     out: Path,
     case: Case,
     image: Volume,
@@ -175,7 +180,7 @@ def _keep_for_the_window(
     masks: dict[str, Volume],
     maps: VariationMaps,
 ) -> None:
-    """Write a case with its masks and maps as files, which the window then opens."""
+    """Write a case with its masks and maps as files that napari opens at the end."""
     shown = out / "shown"
     shown.mkdir(exist_ok=True)
     shutil.copy(case.images[0], shown / "scan.nii.gz")
@@ -189,14 +194,17 @@ def _keep_for_the_window(
         write_volume(shown / f"{name}.nii.gz", heat)
 
 
-def _pictures(
+def _figure(
     dataset: Dataset,
     image: Volume,
     reference: Volume,
     masks: dict[str, Volume],
     maps: VariationMaps,
 ) -> Image.Image:
-    """The slice where the students differ most, with all masks, the disagreement and the maps."""
+    """Draw one slice with all masks, the teacher-student disagreement and the variation maps.
+
+    The slice has the most voxels that are foreground or on which the two networks disagree.
+    """
     oriented = {name: mask.oriented().array for name, mask in masks.items()}
     truth, scan = reference.oriented().array, image.oriented()
     differs = (oriented["student"] != oriented["teacher"]) & (truth >= 0)
@@ -206,20 +214,20 @@ def _pictures(
     def contours(mask: NDArray[Any]) -> Image.Image:
         return slice_with_contours(scan.array[z], mask[z], spacing, WINDOW)
 
-    pictures = {"reference": contours(truth)}
+    panels = {"reference": contours(truth)}
     for name, mask in oriented.items():
         values = [dice_score(mask, truth, value) for value in dataset.classes.values() if value]
-        pictures[f"{TITLES[name]}  Dice {np.nanmean(values):.3f}"] = contours(mask)
+        panels[f"{TITLES[name]}  Dice {np.nanmean(values):.3f}"] = contours(mask)
     assert maps.teacher is not None
     heat_t, heat_s = maps.teacher.oriented().array, maps.student.oriented().array
     top = float(max(heat_t.max(), heat_s.max()))
-    pictures["teacher and student disagree"] = slice_with_map(
+    panels["teacher-student disagreement"] = slice_with_map(
         scan.array[z], differs[z].astype(float), spacing, WINDOW, 1.0
     )
-    pictures["variation map, teacher"] = slice_with_map(
+    panels["variation map, teacher"] = slice_with_map(
         scan.array[z], heat_t[z], spacing, WINDOW, top
     )
-    pictures["variation map, student"] = slice_with_map(
+    panels["variation map, student"] = slice_with_map(
         scan.array[z], heat_s[z], spacing, WINDOW, top
     )
-    return sheet(pictures)
+    return sheet(panels)

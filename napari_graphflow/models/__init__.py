@@ -1,1 +1,1 @@
-"""Saved models: files, sizes, devices, what they fit."""
+"""Saved models: files, size, devices, compatibility."""

@@ -1,4 +1,4 @@
-"""Whether a model fits an image, and whether its classes are those of a dataset."""
+"""Check that a model is compatible with an image or a dataset."""
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.dataset.cases import Dataset
@@ -7,38 +7,38 @@ from napari_graphflow.imaging.volume import Volume
 
 
 def check_fits(volume: Volume, card: ModelCard) -> None:
-    """Refuse an image that a model was not made for.
+    """Check that an image has the channels and axes that a model requires.
 
     Raises
     ------
     UserError
-        If the number of channels or of axes differs.
+        If the number of channels differs, or a 3D model is given a 2D image.
     """
     found = volume.array.shape[-1] if volume.channels else 1
     if found != card.in_channels:
         raise UserError(
-            f"The model {card.name} was made for images of {card.in_channels} "
+            f"The model {card.name} requires images with {card.in_channels} "
             f"channel{'s' * (card.in_channels > 1)}, but this image has {found}.",
             "Choose another model or another image.",
         )
     if volume.ndim < card.dims:
         raise UserError(
-            f"The model {card.name} was made for volumes, but this image is a 2D picture.",
+            f"The model {card.name} requires 3D volumes, but this image is 2D.",
             "Choose a 2D model.",
         )
 
 
 def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> None:
-    """Refuse a model of other classes than a dataset's; `role` names it in the message.
+    """Check that a model and a dataset have the same classes; `role` names the model in errors.
 
     Raises
     ------
     UserError
-        If names, order or number of the classes differ.
+        If the names or label values of the classes differ.
     """
     if card.classes != dataset.classes:
         raise UserError(
-            f"The {role} {card.name} knows the classes {', '.join(card.classes)}, but the dataset "
+            f"The {role} {card.name} has the classes {', '.join(card.classes)}, but the dataset "
             f"{dataset.name} has {', '.join(dataset.classes)}.",
             f"Choose a {role} that was trained on these classes.",
         )

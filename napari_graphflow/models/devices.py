@@ -1,4 +1,4 @@
-"""Where to compute, and how much memory that took."""
+"""Devices for computation and their peak memory."""
 
 import sys
 
@@ -9,7 +9,7 @@ from napari_graphflow.errors import UserError
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak bytes of the GPU, or of this process where there is none."""
+    """Return the peak memory in bytes, of the GPU or, on the CPU, of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
@@ -21,23 +21,31 @@ def peak_memory(device: torch.device) -> int:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:1`` into a device that is there."""
+    """Return the device for ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:1``.
+
+    Raises
+    ------
+    UserError
+        If the device is not available.
+    """
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
+        name = next(device for device, usable in available.items() if usable)
     kind, _, number = name.partition(":")
-    there = available.get(kind, False)
-    if not there or (number and int(number) >= torch.cuda.device_count()):
-        raise UserError(f"The device {name} is not available here.", "Choose auto or cpu.")
+    usable = available.get(kind, False)
+    if not usable or (number and int(number) >= torch.cuda.device_count()):
+        raise UserError(
+            f"The device {name} is not available on this computer.", "Choose auto or cpu."
+        )
     return torch.device(name)
 
 
 def device_title(device: torch.device) -> str:
-    """Name a device as a person would."""
+    """Return a readable name of a device."""
     if device.type == "cuda":
         return f"GPU {device.index or 0}: {torch.cuda.get_device_name(device)}"
     return {"cpu": "CPU", "mps": "Apple GPU"}[device.type]

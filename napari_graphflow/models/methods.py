@@ -1,4 +1,4 @@
-"""The method that made a student, rebuilt from what was saved with it."""
+"""Rebuild the distillation method of a student from its saved model."""
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Method, build_method
@@ -6,18 +6,17 @@ from napari_graphflow.models.saved import METHOD, Model, load_weights
 
 
 def load_method(student: Model) -> Method | None:
-    """Rebuild the method that distilled a student, frozen, on the student's device.
+    """Rebuild the method that distilled a student, frozen and on the student's device.
 
     Returns
     -------
     method
-        None for a model that was not distilled, or that was handed on without the file of its
-        method's modules.
+        None if the model was not distilled, or if the weights of its method are missing.
 
     Raises
     ------
     UserError
-        If that file is damaged or of another method.
+        If these weights are damaged or belong to another method.
     """
     made = student.card.provenance
     if made is None or made.shapes is None or not isinstance(made.run, DistillationConfig):

@@ -1,7 +1,7 @@
-"""A saved model: a folder of ``model.json``, ``weights.safetensors`` and optional further weights.
+"""Saved models: a folder with ``model.json``, ``weights.safetensors`` and optional further weights.
 
-Nothing in it can run code: weights are safetensors, and a foreign checkpoint is opened with
-``weights_only=True`` or refused.
+Loading a model never runs code: weights are safetensors, and foreign checkpoints are opened with
+``weights_only=True`` or rejected.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from napari_graphflow.networks.layers import norms_without_copies
 WEIGHTS = "weights.safetensors"
 
 
-#: The modules of the distillation that made a student, such as paraphrasers.
+#: Weights of the distillation method that produced a student, such as its paraphrasers.
 METHOD = "method.safetensors"
 
 
@@ -41,7 +41,7 @@ class Model:
 
 
 def build_network(card: ModelCard) -> nn.Module:
-    """Build the network of a card, with fresh weights."""
+    """Build the network described by a card, with newly initialised weights."""
     arguments = dict(card.arguments)
     if card.taps:
         arguments["taps"] = card.taps
@@ -58,13 +58,13 @@ def save_model(
     Parameters
     ----------
     folder
-        Where the model goes.
+        Folder of the model.
     card
-        Its description.
+        Description of the model.
     module
         The network.
     extras
-        Further modules by file name, such as `METHOD`.
+        Additional modules to save, by file name, such as `METHOD`.
     """
     folder = Path(folder)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
@@ -91,7 +91,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     Raises
     ------
     UserError
-        If the folder is no saved model, or its weights are damaged or of another network.
+        If the folder is not a saved model, or its weights are damaged or of another network.
     """
     folder = Path(folder)
     card = read_model_card(folder)
@@ -102,7 +102,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
 
 
 def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
-    """Make a saved model of any network and its checkpoint, safetensors or tensor-only ``.pt``."""
+    """Create a saved model from a network's checkpoint (safetensors or tensor-only ``.pt``)."""
     module = build_network(card)
     load_weights(module, weights)
     count = sum(p.numel() for p in module.parameters())
@@ -120,7 +120,13 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load weights into a module, with a sentence for whatever is wrong with the file."""
+    """Load weights into a module.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or its names or shapes differ from the module's.
+    """
     state = _read_state(Path(path))
     wanted = module.state_dict()
     missing = sorted(set(wanted) - set(state))
@@ -132,14 +138,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
         example = (missing or extra or sorted(shapes))[0]
         raise UserError(
             f"The weights in {path} belong to another network: {len(missing)} missing, "
-            f"{len(extra)} unknown and {len(shapes)} of another shape, for example {example}.",
-            "Choose the network, its width, channels and classes as they were in training.",
+            f"{len(extra)} unexpected and {len(shapes)} of a different shape, such as {example}.",
+            "Use the network, width, channels and classes that the model was trained with.",
         )
     module.load_state_dict(state)
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of a model's weights, to tell whether two files hold the same teacher."""
+    """Return the SHA-256 of a model's weights, which identifies a teacher."""
     with (Path(folder) / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -153,18 +159,19 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(
-            f"{path} is damaged or not a safetensors file ({error}).", "Copy or train it again."
+            f"{path} is damaged or not a safetensors file ({error}).",
+            "Copy the file again, or retrain the model.",
         ) from None
     except Exception as error:  # torch.load raises many kinds, pickle.UnpicklingError among them
         raise UserError(
-            f"{path} cannot be opened as plain weights ({type(error).__name__}); "
-            "files that would run code are refused.",
-            "Save its state_dict as safetensors and import that.",
+            f"{path} cannot be loaded as tensors only ({type(error).__name__}); "
+            "files that could run code are rejected.",
+            "Save the state_dict as a safetensors file and import that.",
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(
-            f"{path} holds no plain table of weights.",
-            "Save its state_dict as safetensors and import that.",
+            f"{path} does not contain a state_dict of tensors.",
+            "Save the state_dict as a safetensors file and import that.",
         )
     return state

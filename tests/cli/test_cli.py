@@ -170,7 +170,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
             out,
         ],
         "torn.nii.gz": ["segment", torn, "--model", student, "--out", out],
-        "made for images of 1 channel": ["segment", picture, "--model", student, "--out", out],
+        "requires images with 1 channel": ["segment", picture, "--model", student, "--out", out],
         "not a saved model": ["segment", torn, "--model", tmp_path, "--out", out],
         "no labelled training case": ["train", unlabelled, *SMALL],
         "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],

@@ -118,7 +118,7 @@ def test_a_model_for_other_dims_or_channels_is_refused():
         name="vessels", role="student", network="enet", dims=2, in_channels=3,
         classes={"background": 0, "vessel": 1}, patch_size=(32, 32), preprocessing=Preprocessing(),
     )  # fmt: skip
-    with pytest.raises(UserError, match="made for images of 3 channels, but this image has 1"):
+    with pytest.raises(UserError, match="requires images with 3 channels, but this image has 1"):
         check_fits(volume(), card)
     flat = Volume(np.zeros((4, 4)), (1, 1), (0, 0), (1, 0, 0, 1))
     with pytest.raises(UserError, match="made for volumes"):

@@ -217,8 +217,8 @@ def test_a_killed_worker_is_told_in_a_sentence_and_the_next_click_works(
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({"in_channels": 3}, "was made for images of 3 channels, but this image has 1"),
-        ({"dims": 3, "picture": True}, "was made for volumes, but this image is a 2D picture"),
+        ({"in_channels": 3}, "requires images with 3 channels, but this image has 1"),
+        ({"dims": 3, "picture": True}, "requires 3D volumes, but this image is 2D"),
         ({"damage": True}, "weights"),
     ],
 )
