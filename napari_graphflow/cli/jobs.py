@@ -76,7 +76,7 @@ def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
         config = found.config.model_dump(mode="json")
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
-    output.print(f"{found.title}: {status.state}. {status.text} {status.hint}".rstrip())
+    output.print(f"{found.title}: {status.state}. {status.text} {status.remedy}".rstrip())
     for name, (step, value) in _newest_scores(found).items():
         output.print(f"  {name:<24} {value:.4f}  at step {step}")
     return 0

@@ -65,7 +65,7 @@ def follow(job: Job) -> int:
         name = job.name if job.folder.parent == jobs_root() else job.folder
         console.print(f"Paused. Resume with: napari-graphflow jobs resume {name}", soft_wrap=True)
         return 0
-    text = f"{status.state}: {status.text} {status.hint}".rstrip()
+    text = f"{status.state}: {status.text} {status.remedy}".rstrip()
     console.print(text, style="red", soft_wrap=True)
     return status.exit_code or 1
 

@@ -142,7 +142,7 @@ def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) 
         raise UserError(" ".join(complained.split()).removeprefix("error: "))
     why = explain_exit(child.returncode, what="The measurement")
     lines = complained.strip().splitlines()
-    raise UserError(why.text, lines[-1] if lines else why.hint)
+    raise UserError(why.text, lines[-1] if lines else why.remedy)
 
 
 def _listen(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:

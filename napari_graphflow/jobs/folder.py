@@ -163,7 +163,7 @@ class JobFolder(JobPaths):
                 if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                     return Status()
                 why = explain(self.gone())
-                return Status(state="lost", text=why.text, hint=why.hint, code=why.code)
+                return Status(state="lost", text=why.text, remedy=why.remedy, code=why.code)
             except ValidationError:
                 break
         return Status(state="lost", text=f"{self.status_file} cannot be read.")

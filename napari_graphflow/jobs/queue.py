@@ -78,7 +78,7 @@ def start(
     except OSError as error:
         why = explain(error, job.log)
         job.settle("failed", **asdict(why))
-        raise UserError(why.text, why.hint) from None
+        raise UserError(why.text, why.remedy) from None
     job.adopt(child, launched)
     # Reaped as soon as it ends, whether or not anybody looks at the job.
     threading.Thread(target=_reap, args=(job, child, launched), daemon=True).start()

@@ -148,7 +148,7 @@ class Status(_Part):
     ----------
     state
         One of the keys of `TRANSITIONS`.
-    text, hint, code, exit_code
+    text, remedy, code, exit_code
         After a failure its cause, its remedy, a word and a number for programs.
     run
         What the run says.
@@ -158,7 +158,7 @@ class Status(_Part):
 
     state: State = "created"
     text: str = ""
-    hint: str = ""
+    remedy: str = ""
     code: str = ""
     exit_code: int = 0
     run: RunReport = RunReport()
@@ -213,8 +213,8 @@ class Status(_Part):
         if self.state != "running" or silent < SILENT:
             return self
         text = f"The job has given no sign of life for {silent:.0f} s."
-        hint = "It may be suspended, or wait for a drive."
-        return self.model_copy(update={"text": text, "hint": hint})
+        remedy = "It may be suspended, or wait for a drive."
+        return self.model_copy(update={"text": text, "remedy": remedy})
 
     def may_become(self, state: State) -> bool:
         return state in TRANSITIONS[self.state]

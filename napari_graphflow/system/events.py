@@ -103,7 +103,7 @@ class Failed(_Event):
     event: Literal["error"] = "error"
     code: str
     text: str
-    hint: str
+    remedy: str
 
 
 class StateChanged(_Event):

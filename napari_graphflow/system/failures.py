@@ -105,7 +105,7 @@ class Failure:
         One of the keys of `EXIT_CODES`, or ``killed``, ``crashed``, ``ended`` for a process.
     text
         The cause.
-    hint
+    remedy
         The remedy.
     exit_code
         What the process that failed returns to its caller.
@@ -113,7 +113,7 @@ class Failure:
 
     code: str
     text: str
-    hint: str
+    remedy: str
     exit_code: int
 
 
@@ -217,11 +217,11 @@ def in_words() -> Iterator[None]:
         yield
     except OSError as error:
         why = explain(error)
-        raise UserError(why.text, why.hint) from error
+        raise UserError(why.text, why.remedy) from error
 
 
-def _failure(code: str, text: str, hint: str) -> Failure:
-    return Failure(code, text, hint, EXIT_CODES[code])
+def _failure(code: str, text: str, remedy: str) -> Failure:
+    return Failure(code, text, remedy, EXIT_CODES[code])
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -168,8 +168,8 @@ def _consume(job: Job, recorder: "_Recorder", events: Iterator[Event]) -> int:
         return recorder.end("cancelled", CANCELLED_EXIT_CODE)
     if asked == "stop":
         why = explain_exit(-signal.SIGTERM, job.log)
-        hint = "Resume it to go on from its last checkpoint."
-        return recorder.end("paused", 0, code=why.code, text=why.text, hint=hint)
+        remedy = "Resume it to go on from its last checkpoint."
+        return recorder.end("paused", 0, code=why.code, text=why.text, remedy=remedy)
     return recorder.end("paused" if asked else "done", 0)
 
 
@@ -243,7 +243,7 @@ class _Recorder:
             error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
-            self._write_event(Failed(code=why.code, text=why.text, hint=why.hint))
+            self._write_event(Failed(code=why.code, text=why.text, remedy=why.remedy))
         return self.end("failed", **asdict(why))
 
     @property

@@ -26,7 +26,7 @@ def measure(kind: Kind, config: TrainingConfig) -> int:
             print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, it is the answer
     except Exception as error:
         why = explain(error)
-        sys.stderr.write(f"{why.text} {why.hint}\n")
+        sys.stderr.write(f"{why.text} {why.remedy}\n")
         return why.exit_code
     return 0
 

@@ -202,7 +202,7 @@ def test_an_exception_in_words(worker: InferenceWorker, how: str, code: str, wor
     (reply,) = until(worker, last_of(number))
     assert (reply["event"], reply["code"]) == ("error", code)
     assert words in reply["text"]
-    assert reply["hint"]
+    assert reply["remedy"]
     with pytest.raises(UserError, match=words):
         worker.run("fail", how=how)
     assert worker.run("ping")["event"] == "result"

@@ -224,7 +224,7 @@ def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("paused", 0)
     assert "shut down" in status.text
-    assert "Resume" in status.hint
+    assert "Resume" in status.remedy
     assert (job.checkpoints / "last").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
     status = job.wait(60)
     assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
     (error,) = (event for event in job.events()[0] if isinstance(event, Failed))
-    assert (error.code, error.text, error.hint) == (code, status.text, status.hint)
+    assert (error.code, error.text, error.remedy) == (code, status.text, status.remedy)
     assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
     assert job.log.read_text().count("Traceback") == 1
     assert states(job)[-1] == "failed"
@@ -362,7 +362,7 @@ def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
     status = job.wait(60)
     assert (status.state, status.code) == ("lost", "ended")
     assert "code 3" in status.text
-    assert str(job.log) in status.hint
+    assert str(job.log) in status.remedy
     assert "no such thing" in job.log.read_text()
 
 

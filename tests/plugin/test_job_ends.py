@@ -56,7 +56,7 @@ def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
     assert look() == []
     put(
         job,
-        Status(state="failed", text="It broke.", hint="Mend it.", process=Process(launched=1.0)),
+        Status(state="failed", text="It broke.", remedy="Mend it.", process=Process(launched=1.0)),
     )
     assert look() == ["first: It broke. Mend it."]
     put(job, Status(state="queued", process=Process(rank=1.0)))

@@ -61,13 +61,13 @@ def test_exception_in_words(error: BaseException, code: str) -> None:
     failure = explain(error, Path("log.txt"))
     assert (failure.code, failure.exit_code) == (code, EXIT_CODES[code])
     assert failure.text.endswith(".")
-    assert failure.text.count("\n") == failure.hint.count("\n") == 0
-    assert failure.hint
+    assert failure.text.count("\n") == failure.remedy.count("\n") == 0
+    assert failure.remedy
 
 
 def test_files_are_named() -> None:
     assert "/nowhere/case_1.nii.gz" in explain(raised("open('/nowhere/case_1.nii.gz')")).text
-    assert "log.txt" in explain(ValueError("what"), Path("log.txt")).hint
+    assert "log.txt" in explain(ValueError("what"), Path("log.txt")).remedy
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
@@ -128,7 +128,7 @@ def test_return_code_in_words(returncode: int | None, code: str, words: str) -> 
     failure = explain_exit(returncode, Path("log.txt"))
     assert failure.code == code
     assert words in failure.text
-    assert failure.hint
+    assert failure.remedy
     assert failure.exit_code == 1
 
 

@@ -53,7 +53,7 @@ def test_a_shutdown_pauses(job: Job, times: int) -> None:
     assert run(job, lambda: hit(*[signal.SIGTERM] * times)) == ("paused", 0)
     status = job.status()
     assert status.text.endswith("or because the computer was shut down.")
-    assert status.hint == "Resume it to go on from its last checkpoint."
+    assert status.remedy == "Resume it to go on from its last checkpoint."
     assert job.requests() == set()
     job.enqueue(Process())
     assert job.status().text == ""

@@ -11,7 +11,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import DERIVED, KEY, ORDER, image_volume, is_image
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
-from napari_graphflow.plugin.widgets.layout import Rows, hint
+from napari_graphflow.plugin.widgets.layout import Rows, note
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -36,7 +36,7 @@ class HeatmapSection(QWidget):
             "and the decoder."
         )
         self.progress = ProgressRow()
-        self.notes = hint(CAPTION)
+        self.notes = note(CAPTION)
         rows = Rows()
         rows.add("Image", self.image)
         rows.add("Student", self.student)

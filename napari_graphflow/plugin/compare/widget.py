@@ -33,7 +33,7 @@ from napari_graphflow.plugin.viewer.layers import (
     same_shape,
 )
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
-from napari_graphflow.plugin.widgets.layout import Rows, folded, hint, row, swatch
+from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
@@ -73,7 +73,7 @@ class CompareWidget(Panel):
             napari_viewer, self.progress, self.compare, self._failed, self._was_cancelled
         )
         self.table = _table()
-        self.legend = hint("Dice: 1 is the same, 0 has nothing in common. Click a row to go there.")
+        self.legend = note("Dice: 1 is the same, 0 has nothing in common. Click a row to go there.")
         self.heatmap = HeatmapSection(self)
         self._rows: list[Row] = []
         self._views: dict[str, Labels] = {}
@@ -95,7 +95,7 @@ class CompareWidget(Panel):
         self.column.addWidget(self.legend)
         self.column.addWidget(folded("Variation maps of the networks", self.heatmap))
         self.column.addStretch(1)
-        self.column.addWidget(hint(NOT_A_DEVICE))
+        self.column.addWidget(note(NOT_A_DEVICE))
 
         self.button.clicked.connect(self.compare)
         self.table.cellClicked.connect(self._go_to_row)

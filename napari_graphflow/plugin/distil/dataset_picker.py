@@ -12,7 +12,7 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.distil.dataset_check import CheckedDataset, Finding
-from napari_graphflow.plugin.widgets.layout import browse_button, folded, hint, shrinkable
+from napari_graphflow.plugin.widgets.layout import browse_button, folded, note, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import recent, remember
 
@@ -40,7 +40,7 @@ class DatasetPicker(QWidget):
         self.combo = QComboBox()
         shrinkable(self.combo)
         self.browse = browse_button("Choose the folder of a dataset")
-        self.counts = hint(wrap=False)
+        self.counts = note(wrap=False)
         self.findings = QLabel()
         self.findings.setWordWrap(True)
         self.findings.setTextFormat(Qt.TextFormat.PlainText)

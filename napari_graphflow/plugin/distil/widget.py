@@ -29,7 +29,7 @@ from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
-from napari_graphflow.plugin.widgets.layout import Rows, folded, hint, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import (
     NOT_A_DEVICE,
@@ -62,9 +62,9 @@ class DistilWidget(Panel):
         self.network_label = QLabel()
         self.method = QComboBox()
         self.method_label = QLabel("Method")
-        self.method_text = hint()
+        self.method_text = note()
         self.effort = QButtonGroup(self)
-        self.effort_text = hint(wrap=False)
+        self.effort_text = note(wrap=False)
         self.forms: dict[str, ConfigForm[Any]] = {
             "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
             "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
@@ -86,7 +86,7 @@ class DistilWidget(Panel):
         self.workers.hide()
         self.measure = QPushButton("Estimate time and memory")
         self.measure.setToolTip("Runs a few steps; finds the largest setting that fits.")
-        self.estimate = hint()
+        self.estimate = note()
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
         self._starting = self._measuring = False
@@ -128,7 +128,7 @@ class DistilWidget(Panel):
         self.column.addWidget(_rule())
         self.column.addWidget(self.jobs)
         self.column.addStretch(1)
-        self.column.addWidget(hint(NOT_A_DEVICE))
+        self.column.addWidget(note(NOT_A_DEVICE))
 
         self.dataset.dataset_changed.connect(self._update)
         self.teacher.model_changed.connect(self._update)

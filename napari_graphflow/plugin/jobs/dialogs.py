@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QVBoxLayo
 
 from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.plugin.widgets.layout import hint, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
 
 LOG_BYTES = 200_000
 
@@ -46,7 +46,7 @@ class Preview(QWidget):
         shrinkable(self.case)
         self.picture = QLabel()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.text = hint("White: reference. Orange: the network now.")
+        self.text = note("White: reference. Orange: the network now.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)

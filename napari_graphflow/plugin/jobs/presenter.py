@@ -116,7 +116,7 @@ def table_row(job: Job, status: Status) -> Row:
     where = status.process.device or status.process.runner
     best = "" if status.run.best is None else f"{status.run.best:.3f}"
     about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-    doing = _joined(status.run.phase, status.text, status.hint) or state
+    doing = _joined(status.run.phase, status.text, status.remedy) or state
     return Row(
         texts=(job.title, state, left, where, best),
         tips=(about, doing, left, where, best),
@@ -160,7 +160,7 @@ def notification(ended: Sequence[Job], statuses: Mapping[Job, Status]) -> Messag
         return None
     first = statuses[ended[0]]
     if len(ended) == 1 and first.state != "done":
-        return Message(_joined(f"{ended[0].title}:", first.text, first.hint), "fail")
+        return Message(_joined(f"{ended[0].title}:", first.text, first.remedy), "fail")
     parts = [f"{job.title} {ENDINGS[statuses[job].state]}" for job in ended[:MOST_NAMED]]
     if len(ended) > MOST_NAMED:
         parts.append(f"{len(ended) - MOST_NAMED} more have ended")
@@ -190,7 +190,7 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     status = statuses[job]
     best = "" if status.run.best is None else f"Best Dice {status.run.best:.3f}."
     if status.state in ("failed", "lost"):
-        return Message(_joined(status.text, status.hint), "fail")
+        return Message(_joined(status.text, status.remedy), "fail")
     if status.state == "done":
         return Message(_joined("Done.", best), "done")
     if status.waiting:

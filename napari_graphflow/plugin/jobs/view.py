@@ -29,7 +29,7 @@ from napari_graphflow.plugin.jobs.presenter import (
 from napari_graphflow.plugin.jobs.table import JobsTable
 from napari_graphflow.plugin.jobs.watch import Watch
 from napari_graphflow.plugin.widgets.background import Background
-from napari_graphflow.plugin.widgets.layout import hint, row
+from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.runners import runner_of
@@ -88,7 +88,7 @@ class JobsView(QWidget):
         self.only.setToolTip("List only the jobs of the dataset that is chosen above.")
         self.only.hide()
         self._dataset: Path | None = None
-        self.empty = hint()
+        self.empty = note()
         self.progress = ProgressRow()
         self.progress.cancel.hide()
         self.status = StatusLine()

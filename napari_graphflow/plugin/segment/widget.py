@@ -39,7 +39,7 @@ from napari_graphflow.plugin.widgets.layout import (
     Rows,
     browse_button,
     folded,
-    hint,
+    note,
     row,
     shrinkable,
 )
@@ -122,7 +122,7 @@ class SegmentWidget(Panel):
         self.column.addWidget(folded("Show as well", self.probability, self.uncertainty))
         self.column.addWidget(folded("Copy as command", self.command, self.copy))
         self.column.addStretch(1)
-        self.column.addWidget(hint(NOT_A_DEVICE))
+        self.column.addWidget(note(NOT_A_DEVICE))
 
         self.open.clicked.connect(self._open)
         self.image.layer_changed.connect(self._image_changed)

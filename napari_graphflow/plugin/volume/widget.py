@@ -23,7 +23,7 @@ from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
 from napari_graphflow.plugin.viewer.layers import geometry, is_image, placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
-from napari_graphflow.plugin.widgets.layout import Rows, hint, row
+from napari_graphflow.plugin.widgets.layout import Rows, note, row
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
@@ -61,7 +61,7 @@ class VolumeWidget(Panel):
             "Range of intensities: presets in Hounsfield units for CT; automatic takes the 0.5 and "
             "99.5 percentile."
         )
-        self.facts = hint()
+        self.facts = note()
         self._contents: Contents | None = None
 
         openers = row(self.file, self.folder)
@@ -79,7 +79,7 @@ class VolumeWidget(Panel):
         self.column.addSpacing(6)
         self.column.addLayout(view)
         self.column.addStretch(1)
-        self.column.addWidget(hint(NOT_A_DEVICE))
+        self.column.addWidget(note(NOT_A_DEVICE))
 
         self.file.clicked.connect(self._choose_file)
         self.folder.clicked.connect(self._choose_folder)

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.widgets.layout import Rows, hint
+from napari_graphflow.plugin.widgets.layout import Rows, note
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -60,7 +60,7 @@ class ConfigForm(QWidget, Generic[T]):
         rows = Rows()
         self.setLayout(rows)
         if heading:
-            rows.add_wide(hint(heading))
+            rows.add_wide(note(heading))
         for name in fields:
             value, annotation = getattr(config, name), type(config).model_fields[name].annotation
             if part := _part(annotation):

@@ -1,4 +1,4 @@
-"""How rows, hints and folded sections of our widgets are laid out."""
+"""How rows, notes and folded sections of our widgets are laid out."""
 
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
@@ -56,7 +56,7 @@ def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
     return line
 
 
-def hint(text: str = "", *, wrap: bool = True) -> QLabel:
+def note(text: str = "", *, wrap: bool = True) -> QLabel:
     """Make a small grey line below a field."""
     label = QLabel(text)
     label.setWordWrap(wrap)

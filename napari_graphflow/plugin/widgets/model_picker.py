@@ -12,7 +12,7 @@ from superqt.utils import signals_blocked
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.plugin.widgets.layout import browse_button, hint, shrinkable
+from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import recent, remember
 from napari_graphflow.plugin.widgets.words import count_text
@@ -52,7 +52,7 @@ class ModelPicker(QWidget):
         self._cards: dict[Path, ModelCard] = {}
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open the folder of a saved model")
-        self.about = hint(wrap=False)
+        self.about = note(wrap=False)
         line = QHBoxLayout()
         line.setSpacing(4)
         line.addWidget(self.combo, 1)

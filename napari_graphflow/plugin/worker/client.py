@@ -128,8 +128,8 @@ class InferenceWorker:
         """All replies that came since the last call, of each request only the newest progress.
 
         A reply has ``id`` and ``event``: ``progress`` (phase, done, total, eta_s), and as the last
-        of its request ``result`` (arrays in place of their files), ``error`` (code, text, hint) or
-        ``cancelled``.
+        of its request ``result`` (arrays in place of their files), ``error`` (code, text, remedy)
+        or ``cancelled``.
         """
         replies: list[Reply] = []
         with suppress(queue.Empty):
@@ -157,7 +157,7 @@ class InferenceWorker:
             if reply["id"] != number:
                 continue
             if reply["event"] == "error":
-                raise UserError(reply["text"], reply["hint"])
+                raise UserError(reply["text"], reply["remedy"])
             if reply["event"] in FINAL:
                 return reply
             if on_progress is not None:
@@ -200,7 +200,7 @@ class InferenceWorker:
                 if not isinstance(error, OSError | UserError):
                     traceback.print_exc()
                 why = explain(error, self._log, LIGHTER)
-                self._fail(call, why.code, why.text, why.hint)
+                self._fail(call, why.code, why.text, why.remedy)
             del call  # or its volume would live until the next one
 
     def _send(self, call: _Call) -> None:
@@ -291,7 +291,7 @@ class InferenceWorker:
                 self._outbox.put(call)
             else:
                 why = explain_exit(code, self._log, NAME, LIGHTER)
-                self._fail(call, why.code, why.text, why.hint)
+                self._fail(call, why.code, why.text, why.remedy)
         with self._writing:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):  # of what was still to be written
@@ -305,7 +305,7 @@ class InferenceWorker:
                 reply = {key: _load(value) for key, value in reply.items()}
             except (OSError, ValueError, MemoryError) as error:
                 why = explain(error, self._log, LIGHTER)
-                words = {"code": why.code, "text": why.text, "hint": why.hint}
+                words = {"code": why.code, "text": why.text, "remedy": why.remedy}
                 reply = {"id": reply["id"], "event": "error", **words}
         if reply["event"] in FINAL:
             with self._lock:
@@ -313,12 +313,12 @@ class InferenceWorker:
                     return
         self._replies.put(reply)
 
-    def _fail(self, call: _Call, code: str, text: str, hint: str) -> None:
+    def _fail(self, call: _Call, code: str, text: str, remedy: str) -> None:
         with self._lock:
             if self._calls.pop(call.id, None) is None:
                 return
         self._replies.put(
-            {"id": call.id, "event": "error", "code": code, "text": text, "hint": hint}
+            {"id": call.id, "event": "error", "code": code, "text": text, "remedy": remedy}
         )
 
 

@@ -115,7 +115,7 @@ class RequestDispatcher(QObject):
         elif reply["event"] == "cancelled":
             request.cancelled()
         else:
-            request.failed(UserError(reply["text"], reply.get("hint", "")))
+            request.failed(UserError(reply["text"], reply.get("remedy", "")))
 
 
 _dispatcher: RequestDispatcher | None = None

@@ -99,7 +99,7 @@ def _run_together(job: Job, command: list[str], given: Path, workers: int) -> in
     there = int(ray.cluster_resources().get(kind, 0))
     if there < workers:
         text = f"The Ray cluster has {there} {kind}s for {workers} workers."
-        job.settle("failed", text=text, hint="Ask for fewer workers.", code="user", exit_code=2)
+        job.settle("failed", text=text, remedy="Ask for fewer workers.", code="user", exit_code=2)
         return 2
     with socket.socket() as free:
         free.bind(("", 0))
@@ -129,7 +129,7 @@ def _end(job: Job, first: "subprocess.Popen[bytes]") -> int:
         first.wait()
     why = explain_exit(None, job.log)
     text = "One of the workers on the Ray cluster ended before the others."
-    job.settle("failed", text=text, hint=why.hint, code=why.code, exit_code=1)
+    job.settle("failed", text=text, remedy=why.remedy, code=why.code, exit_code=1)
     return 1
 
 

@@ -309,8 +309,8 @@ class Carrier:
     def _leave(self) -> None:
         """Cancel a job that cannot be told so."""
         text = "Cancelled here, but the Ray cluster does not answer, so the job may go on there."
-        hint = f"To stop it, run there: ray job stop {self._note['id']}"
-        self._end("cancelled", told=False, text=text, hint=hint, exit_code=130)
+        remedy = f"To stop it, run there: ray job stop {self._note['id']}"
+        self._end("cancelled", told=False, text=text, remedy=remedy, exit_code=130)
 
     def _write_note(self, **more: Any) -> None:
         self._note |= more
