@@ -57,4 +57,4 @@ def texts(findings, severity=None):
 
 def assert_nothing_left(out):
     assert not out.exists()
-    assert [path.name for path in out.parent.iterdir() if "importing" in path.name] == []
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []

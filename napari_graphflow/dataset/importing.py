@@ -34,6 +34,7 @@ from napari_graphflow.imaging.files import read_volume, write_labels, write_volu
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.files import written_aside
 
 Progress = Callable[[int, int], None]
 
@@ -102,23 +103,19 @@ def import_dataset(
     tell = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
     meaning = choose_classes(_survey_masks(sources, tell, classes is not None), classes)
 
-    aside = out.with_name(f".{out.name}.importing-{os.getpid()}")
     try:
-        aside.mkdir(parents=True)
-        writer = _Writer(aside, meaning, sources)
-        _for_each(sources, writer.write, tell)
-        writer.describe(name or out.name, record)
-        Dataset.open(aside)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(out) as aside:
+            aside.mkdir()
+            writer = _Writer(aside, meaning, sources)
+            _for_each(sources, writer.write, tell)
+            writer.describe(name or out.name, record)
+            Dataset.open(aside)
     except OSError as error:
         raise UserError(
             f"The dataset cannot be written to {out}: {error.strerror or error}.",
             "Choose another folder or free some space.",
         ) from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Dataset.open(out)
 
 

@@ -17,6 +17,7 @@ from napari_graphflow.evaluation.metrics import evaluate_case, summarise
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.files import replace_file, written_aside
 
 Scores = dict[str, Any]
 
@@ -86,23 +87,20 @@ def write_scores(scores: Scores, path: Path) -> list[Path]:
     ]
     json_path, csv_path = (path.with_name(path.name + suffix) for suffix in (".json", ".csv"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(finite_or_none(scores), indent=1) + "\n", "utf-8")
-    aside.replace(json_path)
+    replace_file(json_path, json.dumps(finite_or_none(scores), indent=1).encode() + b"\n")
     written = [json_path, csv_path]
-    _write_table(table, aside, csv_path)
+    _write_table(table, csv_path)
     if rows:
         written.append(path.with_name(f"{path.name}-lesions.csv"))
-        _write_table(rows, aside, written[-1])
+        _write_table(rows, written[-1])
     return written
 
 
-def _write_table(rows: Sequence[Mapping[str, Any]], aside: Path, path: Path) -> None:
-    with aside.open("w", newline="", encoding="utf-8") as file:
+def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    aside.replace(path)
 
 
 def finite_or_none(value: Any) -> Any:

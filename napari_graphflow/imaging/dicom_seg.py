@@ -5,7 +5,6 @@ may not, so one object can become several masks.
 """
 
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from napari_graphflow.imaging.files import Pathlike, existing, kind_of, read_ser
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.files import written_aside
 
 PROGRAM = "napari-graphflow"
 
@@ -153,11 +153,7 @@ def write_segments(
     with speaking(path, writing=True):
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
-        with (
-            tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as folder,
-            _quiet(path.name),
-        ):
-            fresh = Path(folder) / path.name
+        with written_aside(path) as fresh, _quiet(path.name):
             _object(series, numbered, titles).save_as(fresh)
             ((back, found),) = read_segments(fresh, like)
             wanted = {title: value for value, title in titles.items()}
@@ -165,7 +161,6 @@ def write_segments(
                 raise UserError(
                     f"{path.name} was not saved: it gives back another mask.", EXPORT_AGAIN
                 )
-            fresh.replace(path)
 
 
 def load_highdicom() -> Any:

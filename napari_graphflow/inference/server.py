@@ -26,6 +26,7 @@ from napari_graphflow import __version__
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.failures import explain
+from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
     from napari_graphflow.imaging.volume import Volume
@@ -334,10 +335,9 @@ def _read_volume(fields: dict[str, Any]) -> "Volume":
 
 def _write(path: Path, array: NDArray[Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    with aside.open("wb") as file:
+    # These files are handed to the window and gone after it, so the disk need not hold them.
+    with written_aside(path, sync=False) as aside, aside.open("wb") as file:
         np.save(file, array)
-    aside.replace(path)
     return str(path)
 
 

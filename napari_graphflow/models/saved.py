@@ -5,8 +5,6 @@ Loading a model never runs code: weights are safetensors, and foreign checkpoint
 """
 
 import hashlib
-import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
+from napari_graphflow.system.files import replace_file, written_aside
 
 WEIGHTS = "weights.safetensors"
 
@@ -67,22 +66,13 @@ def save_model(
         Additional modules to save, by file name, such as `METHOD`.
     """
     folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    aside.mkdir(parents=True)
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(folder) as aside:
+        aside.mkdir()
         save_weights(module, aside / WEIGHTS)
         for name, extra in (extras or {}).items():
             save_weights(extra, aside / name)
-        (aside / "model.json").write_text(card.model_dump_json(indent=2), "utf-8")
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-            folder.rename(old)
-            aside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        replace_file(aside / "model.json", card.model_dump_json(indent=2).encode())
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
@@ -111,12 +101,11 @@ def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the state of a module as safetensors, by a file aside and a rename."""
-    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    """Write the state of a module as safetensors; a file that was there is replaced whole."""
     # Cloned because safetensors refuses tensors that share memory.
     state = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-    save_file(state, aside)
-    aside.replace(path)
+    with written_aside(path) as aside:
+        save_file(state, aside)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Locks, and replacing a file as a whole."""
+"""Locks, and replacing a file or a folder as a whole."""
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -59,20 +60,73 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file aside, down to the disk, and move it into place: never seen half."""
-    aside = path.with_name(f".{path.name}.part")
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+@contextmanager
+def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Have a file or a folder written beside its place, and move it there when it is whole.
+
+    Where the block raises, what it wrote is removed and what was at `path` stays.
+
+    Parameters
+    ----------
+    path
+        The place; what is there is replaced.
+    sync
+        Whether a file goes down to the disk first, for the sake of a power cut. The files of a
+        folder are up to those who write them.
+
+    Yields
+    ------
+    aside
+        Where to write; its name ends as `path` does, for libraries that look at endings.
+    """
+    aside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    _remove(aside)
     try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        for attempt in range(20):
-            try:
-                aside.replace(path)
-                return
-            except PermissionError:  # Windows, while somebody reads the old one
-                if attempt == 19:
-                    raise
-                time.sleep(0.01)
+        yield aside
+        if aside.is_dir():
+            _move_folder(aside, path)
+            return
+        if sync:
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+        _move_file(aside, path)
     finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+        _remove(aside)
+
+
+def _move_file(aside: Path, path: Path) -> None:
+    for attempt in range(20):
+        try:
+            aside.replace(path)
+            return
+        except PermissionError:  # Windows, while somebody reads the old one
+            if attempt == 19:
+                raise
+            time.sleep(0.01)
+
+
+def _move_folder(aside: Path, path: Path) -> None:
+    """A folder that is not empty cannot be replaced in one step, so the old one is moved first."""
+    if not path.exists():
+        aside.rename(path)
+        return
+    old = path.with_name(f".old-{os.getpid()}-{path.name}")
+    path.rename(old)
+    try:
+        aside.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

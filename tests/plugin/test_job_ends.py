@@ -92,4 +92,4 @@ def test_a_note_that_cannot_be_written_is_done_without(
     new_job(tmp_path, "first", Status(state="done", process=Process(launched=1.0)))
     assert look() == []
     assert look() == []
-    assert not list(home.glob(".*.part"))
+    assert not list(home.glob(".part-*"))

@@ -1,7 +1,6 @@
 """Which jobs have ended since the last look, so that each end is reported once."""
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import ACTIVE, Status
 from napari_graphflow.plugin.jobs.presenter import ENDINGS
+from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import data_root
 
 
@@ -60,14 +60,9 @@ def _read() -> dict[str, str] | None:
 
 def _write(seen: dict[str, str]) -> None:
     note = _note()
-    aside = note.with_name(f".{note.name}.{os.getpid()}.part")
     with suppress(OSError):  # a convenience only, which is missed on a full disk
-        try:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(seen, indent=1), "utf-8")
-            aside.replace(note)
-        finally:
-            aside.unlink(missing_ok=True)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(note, json.dumps(seen, indent=1).encode())
 
 
 def _note() -> Path:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.files import written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import process_start
 
@@ -73,18 +74,9 @@ def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
     if not array.any():
         path.unlink(missing_ok=True)
         return
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as raw:
-            with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as file:
-                file.write(json.dumps(about | {"saved": time.time()}).encode() + b"\n")
-                np.lib.format.write_array(file, array, allow_pickle=False)
-            raw.flush()
-            os.fsync(raw.fileno())
-        aside.replace(path)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with written_aside(path) as aside, gzip.open(aside, "wb", compresslevel=1) as file:
+        file.write(json.dumps(about | {"saved": time.time()}).encode() + b"\n")
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def unsaved_masks() -> list[SavedMask]:

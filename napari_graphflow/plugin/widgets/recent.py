@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import data_root
 
 Kind = Literal["datasets", "models"]
@@ -28,9 +29,7 @@ def remember(kind: Kind, folder: Path) -> None:
     kept[kind] = [text, *(one for one in kept.get(kind, []) if one != text)][:KEPT]
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.part")
-    aside.write_text(json.dumps(kept, indent=1), "utf-8")
-    aside.replace(file)
+    replace_file(file, json.dumps(kept, indent=1).encode())
 
 
 def _read() -> dict[str, list[str]]:

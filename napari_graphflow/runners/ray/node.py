@@ -18,6 +18,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
 from napari_graphflow.runners.handover import engine, own_log
 from napari_graphflow.system.failures import explain_exit
+from napari_graphflow.system.files import written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import child_environment
 
@@ -83,9 +84,8 @@ def run(folder: Path, workers: int, name: str = "") -> int:
     given = folder
     if name:
         folder = _place(name)
-        aside = folder.with_name(f".{name}")
-        shutil.copytree(given, aside)
-        aside.rename(folder)
+        with written_aside(folder) as aside:
+            shutil.copytree(given, aside)
     if workers == 1:
         return subprocess.call([*command, folder], env=child_environment())
     return _run_together(Job(folder), command, given, workers)

@@ -1,0 +1,61 @@
+"""Files and folders are replaced as a whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from napari_graphflow.system.files import replace_file, written_aside
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    replace_file(tmp_path / "a.json", b"old")
+    replace_file(tmp_path / "a.json", b"new")
+    assert (tmp_path / "a.json").read_bytes() == b"new"
+    assert entries(tmp_path) == ["a.json"]
+
+
+def test_a_file_keeps_its_content_where_writing_the_next_one_fails(tmp_path: Path) -> None:
+    replace_file(tmp_path / "a.json", b"old")
+    with pytest.raises(OSError, match="full"), written_aside(tmp_path / "a.json") as aside:
+        aside.write_bytes(b"half")
+        raise OSError("full")
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.json"]
+
+
+def test_the_file_that_is_written_has_the_ending_of_its_place(tmp_path: Path) -> None:
+    with written_aside(tmp_path / "scan.nii.gz") as aside:
+        assert aside.name.startswith(".") and aside.name.endswith("scan.nii.gz")
+        aside.write_bytes(b"x")
+
+
+def test_a_folder_is_replaced_with_all_its_files(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with written_aside(tmp_path / "model") as aside:
+            aside.mkdir()
+            (aside / content).touch()
+    assert entries(tmp_path) == ["model"]
+    assert entries(tmp_path / "model") == ["new"]
+
+
+def test_a_folder_stays_where_the_next_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").touch()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(".part-"):
+            raise OSError("refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="refused"), written_aside(tmp_path / "model") as aside:
+        aside.mkdir()
+    assert entries(tmp_path) == ["model"]
+    assert entries(tmp_path / "model") == ["old"]
