@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 from napari_graphflow.system.events import Metric, Preview, Progress
 from napari_graphflow.training import process
-from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.evaluation.pictures import draw, png
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.files import replace_file
 folder, pause = Path(sys.argv[1]), 60 / float(sys.argv[2])
 def events():
     paths = JobPaths(folder)
@@ -37,7 +38,7 @@ def events():
             yield Progress(step=step, total=10**7, eta_s=60.0)
         if step % round(1 / pause) == 0:
             mask = (grid < 40 + 20 * random.random()).astype(int)
-            draw(grid, mask, (grid < 45).astype(int), paths.preview)
+            replace_file(paths.preview, png(draw(grid, mask, (grid < 45).astype(int))))
             path = paths.relative(paths.preview)
             yield Preview(path=path, case="case", step=step)
         value = 1 / (1 + step) + 0.1 * random.random()

@@ -3,27 +3,67 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy import ndimage
+from skimage.segmentation import find_boundaries
 
-from napari_graphflow.system.files import replace_file
+#: Colour of the contours of a reference that are drawn over those of a network.
+REFERENCE = (255, 255, 255)
+
 
 #: One colour per class, the background without one; apart also for most colour-blind readers.
 COLOURS = ((230, 89, 76), (63, 167, 240), (98, 196, 98), (242, 177, 52), (176, 123, 224))
 
 
+#: Height of a slice in a report, in pixels.
 HEIGHT = 300
+
+
+#: Shorter side of a preview in pixels, at least.
+SIDE = 192
+
+
+Colour = tuple[int, int, int]
 
 
 Grey = NDArray[np.floating]
 
 
 Mask = NDArray[np.integer]
+
+
+def class_colour(value: int) -> Colour:
+    """Colour of a class other than the background, by its index."""
+    return COLOURS[(value - 1) % len(COLOURS)]
+
+
+def with_contours(
+    pixels: NDArray[np.uint8], mask: Mask, *, width: int = 1, colour: Colour | None = None
+) -> NDArray[np.uint8]:
+    """Draw the outline of each class just inside of it.
+
+    Parameters
+    ----------
+    pixels
+        (y, x, 3), red, green and blue.
+    mask
+        (y, x), class indices.
+    width
+        Of the lines, in pixels.
+    colour
+        Of all lines; None takes that of each class.
+    """
+    inside = mask
+    for _ in range(width):
+        inside = np.where(find_boundaries(inside, mode="inner"), 0, inside)
+    lines = np.where(inside == 0, mask, 0)
+    drawn = pixels.copy()
+    for value in np.unique(lines[lines > 0]):
+        drawn[lines == value] = colour or class_colour(int(value))
+    return drawn
 
 
 def slice_with_contours(
@@ -42,21 +82,46 @@ def slice_with_contours(
     limits
         Intensities shown black and white.
     """
-    low, high = limits
-    grey = np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255
-    picture = _enlarged(Image.fromarray(grey.astype(np.uint8)), image.shape, spacing, smooth=True)
-    picture = picture.convert("RGB")
+    grey = Image.fromarray(_grey(image, limits))
+    picture = _enlarged(grey, image.shape, spacing, smooth=True).convert("RGB")
     if mask is None:
         return picture
-    large = np.asarray(
-        _enlarged(Image.fromarray(mask.astype(np.uint8)), image.shape, spacing, smooth=False)
-    )
-    pixels = np.asarray(picture).copy()
-    for value in np.unique(large[large > 0]):
-        inside = large == value
-        outline = inside & ~ndimage.binary_erosion(inside, iterations=2)
-        pixels[outline] = COLOURS[(int(value) - 1) % len(COLOURS)]
+    classes = Image.fromarray(mask.astype(np.uint8))
+    large = np.asarray(_enlarged(classes, image.shape, spacing, smooth=False))
+    return Image.fromarray(with_contours(np.asarray(picture), large, width=2))
+
+
+def draw(image: Grey, reference: Mask, labels: Mask) -> Image.Image:
+    """Draw the contours of a network on a slice, a colour a class, and a reference in white.
+
+    Parameters
+    ----------
+    image
+        (y, x), any range.
+    reference, labels
+        (y, x), class indices.
+    """
+    low, high = np.percentile(image, (0.5, 99.5))
+    pixels = np.repeat(_grey(image, (float(low), float(high)))[..., None], 3, axis=2)
+    zoom = max(1, -(-SIDE // min(image.shape)))
+    pixels = pixels.repeat(zoom, 0).repeat(zoom, 1)
+    for mask, colour in ((reference, REFERENCE), (labels, None)):
+        large = mask.repeat(zoom, 0).repeat(zoom, 1)
+        pixels = with_contours(pixels, large, colour=colour)
     return Image.fromarray(pixels)
+
+
+def png(picture: Image.Image) -> bytes:
+    """Encode a 2D image as PNG."""
+    data = io.BytesIO()
+    picture.save(data, "PNG", optimize=True)
+    return data.getvalue()
+
+
+def _grey(image: Grey, limits: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = limits
+    shades: NDArray[Any] = np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255
+    return shades.astype(np.uint8)
 
 
 def slice_with_map(
@@ -92,44 +157,3 @@ def _enlarged(
     width = round(HEIGHT * (shape[1] * spacing[1]) / (shape[0] * spacing[0]))
     method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return picture.resize((max(1, width), HEIGHT), method)
-
-
-#: Shorter side of the picture in pixels, at least.
-SIDE = 192
-
-
-REFERENCE = (255, 255, 255)
-
-
-NETWORK = (255, 180, 84)
-
-
-def draw(image: NDArray[Any], reference: NDArray[Any], labels: NDArray[Any], path: Path) -> None:
-    """Draw contours on a slice: white for the reference, orange for the network.
-
-    Parameters
-    ----------
-    image
-        (Y, X), any range.
-    reference, labels
-        (Y, X) class indices.
-    path
-        PNG file, replaced as a whole.
-    """
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
-    zoom = max(1, -(-SIDE // min(image.shape)))
-    canvas = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    canvas, reference, labels = (
-        array.repeat(zoom, 0).repeat(zoom, 1) for array in (canvas, reference, labels)
-    )
-    for mask, colour in ((reference, REFERENCE), (labels, NETWORK)):
-        edge = np.zeros(mask.shape, bool)
-        for value in np.unique(mask[mask > 0]):
-            inside = mask == value
-            edge |= inside & ~ndimage.binary_erosion(inside, border_value=1)
-        canvas[edge] = colour
-    picture = io.BytesIO()
-    Image.fromarray(canvas).save(picture, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, picture.getvalue())

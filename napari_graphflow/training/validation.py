@@ -10,12 +10,13 @@ from torch import nn
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.evaluation.metrics import dice_score
-from napari_graphflow.evaluation.pictures import draw
+from napari_graphflow.evaluation.pictures import draw, png
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.inference.predict import predict
 from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import Alive, Preview
+from napari_graphflow.system.files import replace_file
 from napari_graphflow.training.batches import TrainingCase
 from napari_graphflow.training.data import TrainingData
 
@@ -66,4 +67,4 @@ def _draw(case: TrainingCase, labels: NDArray[Any], path: Path) -> None:
     if image.ndim == 3:  # the slice with most to see in the reference
         index = int(np.argmax((reference > 0).sum((1, 2))))
         image, reference, labels = image[index], reference[index], labels[index]
-    draw(image, reference, labels, path)
+    replace_file(path, png(draw(image, reference, labels)))

@@ -161,7 +161,7 @@ def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_pat
     assert not view.preview.isVisible()
     masks = np.zeros((2, 20, 20), np.uint8)
     masks[:, 5:10, 5:10] = 1
-    draw(masks[0].astype(float), *masks, job.preview)
+    draw(masks[0].astype(float), *masks).save(job.preview)
     view.refresh()
     assert view.preview.isVisible()
     assert view.preview.picture.pixmap().width() >= 192

@@ -11,6 +11,12 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half(path: Path) -> None:
+    with written_aside(path) as aside:
+        aside.write_bytes(b"half")
+        raise OSError("full")
+
+
 def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
     replace_file(tmp_path / "a.json", b"old")
     replace_file(tmp_path / "a.json", b"new")
@@ -20,9 +26,8 @@ def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
 
 def test_a_file_keeps_its_content_where_writing_the_next_one_fails(tmp_path: Path) -> None:
     replace_file(tmp_path / "a.json", b"old")
-    with pytest.raises(OSError, match="full"), written_aside(tmp_path / "a.json") as aside:
-        aside.write_bytes(b"half")
-        raise OSError("full")
+    with pytest.raises(OSError, match="full"):
+        write_half(tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == b"old"
     assert entries(tmp_path) == ["a.json"]
 

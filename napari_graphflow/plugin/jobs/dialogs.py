@@ -46,7 +46,7 @@ class Preview(QWidget):
         shrinkable(self.case)
         self.picture = QLabel()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.text = note("White: reference. Orange: the network now.")
+        self.text = note("White: reference. In colour: the network now.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
