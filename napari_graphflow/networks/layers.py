@@ -1,31 +1,11 @@
 """Layers of torch by number of spatial axes, with padding that keeps the size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from monai.networks.layers import Conv, Dropout, Norm, Pool
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-
-_CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
-
-
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-
-
-_BATCH_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-
-
-_DROPOUTS = {2: nn.Dropout2d, 3: nn.Dropout3d}
-
-
-_ADAPTIVE_POOLS: dict[int, Callable[..., Tensor]] = {
-    2: functional.adaptive_avg_pool2d,
-    3: functional.adaptive_avg_pool3d,
-}
-
-
-_MAX_POOLS = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-
 
 #: Name of the linear mode of `torch.nn.functional.interpolate`.
 LINEAR = {2: "bilinear", 3: "trilinear"}
@@ -46,7 +26,7 @@ def convolution(
     kernels = [kernel] * dims if isinstance(kernel, int) else kernel
     dilations = [dilation] * dims if isinstance(dilation, int) else dilation
     padding = tuple(d * (k - 1) // 2 for k, d in zip(kernels, dilations, strict=True))
-    return _CONVOLUTIONS[dims](
+    layer: nn.Module = Conv[Conv.CONV, dims](
         inputs,
         outputs,
         tuple(kernels),
@@ -56,6 +36,7 @@ def convolution(
         groups=groups,
         bias=bias,
     )
+    return layer
 
 
 class EveryNth(nn.Module):
@@ -85,7 +66,7 @@ def doubling(
     dims: int, inputs: int, outputs: int, kernel: int = 2, *, bias: bool = False
 ) -> nn.Module:
     """Build a transposed convolution of stride 2 that doubles the size (kernel 2, 3 or 4)."""
-    return _TRANSPOSED[dims](
+    layer: nn.Module = Conv[Conv.CONVTRANS, dims](
         inputs,
         outputs,
         kernel,
@@ -94,6 +75,7 @@ def doubling(
         output_padding=kernel % 2,
         bias=bias,
     )
+    return layer
 
 
 class PooledNorm(_BatchNorm):
@@ -117,7 +99,8 @@ class PooledNorm(_BatchNorm):
 
 def batch_norm(dims: int, channels: int) -> nn.Module:
     """Build a batch normalisation."""
-    return _BATCH_NORMS[dims](channels)
+    layer: nn.Module = Norm[Norm.BATCH, dims](channels)
+    return layer
 
 
 def norms_without_copies(module: nn.Module) -> nn.Module:
@@ -147,18 +130,20 @@ def norms_without_copies(module: nn.Module) -> nn.Module:
 
 def channel_dropout(dims: int, probability: float) -> nn.Module:
     """Build a dropout of whole channels."""
-    return _DROPOUTS[dims](probability)
+    layer: nn.Module = Dropout[Dropout.DROPOUT, dims](probability)
+    return layer
 
 
 def max_pool(dims: int) -> nn.Module:
     """Build a max pooling that halves the size."""
-    return _MAX_POOLS[dims](2)
+    layer: nn.Module = Pool[Pool.MAX, dims](2)
+    return layer
 
 
 def pool_to(x: Tensor, cells: int) -> Tensor:
     """Average-pool to `cells` along each axis, or fewer where the map has fewer."""
     size = tuple(min(cells, n) for n in x.shape[2:])
-    pooled: Tensor = _ADAPTIVE_POOLS[len(size)](x, size)
+    pooled: Tensor = Pool[Pool.ADAPTIVEAVG, len(size)](size)(x)
     return pooled
 
 

@@ -6,6 +6,7 @@ in the authors' code, with random weights, and logits instead of log-probabiliti
 not published, every kernel has a third axis.
 """
 
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 
 from napari_graphflow.networks.layers import (
@@ -30,12 +31,6 @@ TAPS = {
     "bottleneck": "stages.3",
     "lo": "stem",
     "hi": "stages.1",
-}
-
-
-_LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
-    2: (nn.ConvTranspose2d, nn.Conv2d),
-    3: (nn.ConvTranspose3d, nn.Conv3d),
 }
 
 
@@ -126,7 +121,7 @@ def _decoder(dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 def _head(dims: int, inputs: int, classes: int) -> nn.Sequential:
     """Build a head with maps of 2n + 1, 2n - 1, then 2n cells, all centred."""
-    transposed, plain = _LAYERS[dims]
+    transposed, plain = Conv[Conv.CONVTRANS, dims], Conv[Conv.CONV, dims]
     inner = max(inputs // 2, 1)
     return nn.Sequential(
         transposed(inputs, inner, 3, stride=2),

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import spectral_norm
@@ -50,7 +51,7 @@ class Discriminator(nn.Module):
         if dims not in (2, 3):
             raise ValueError(f"dims must be 2 or 3, not {dims}")
         self.squash = squash
-        convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+        convolution = Conv[Conv.CONV, dims]
         channels = [classes, width, 2 * width, 4 * width, 8 * width]
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -81,7 +82,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
-        convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+        convolution = Conv[Conv.CONV, dims]
         narrow = max(1, channels // 8)
         self.query = convolution(channels, narrow, kernel_size=1)
         self.key = convolution(channels, narrow, kernel_size=1)

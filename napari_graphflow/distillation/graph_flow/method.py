@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, cast
 
 import torch
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 
 from napari_graphflow.config.methods import GraphFlowOptions
@@ -103,8 +104,7 @@ class GraphFlow(Method):
                     "Train paraphrasers, which bring them to one: set paraphraser steps.",
                 )
             if wide != width:
-                convolution = nn.Conv2d if len(size) == 2 else nn.Conv3d
-                self.adapters[tap] = convolution(wide, width, kernel_size=1)
+                self.adapters[tap] = Conv[Conv.CONV, len(size)](wide, width, kernel_size=1)
         self.register_buffer(f"energy_{pair[0]}", torch.ones(width))
 
     def prepare(

@@ -7,6 +7,7 @@ NeurIPS 2018; Graph Flow puts one on each of the teacher's taps.
 from itertools import pairwise
 
 import torch
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -33,11 +34,9 @@ class Paraphraser(nn.Module):
         if dims not in (2, 3):
             raise ValueError(f"dims must be 2 or 3, not {dims}")
         self.in_channels, self.out_channels, self.dims = in_channels, out_channels, dims
-        down = nn.Conv2d if dims == 2 else nn.Conv3d
-        up = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
         wide, narrow = in_channels, out_channels
-        self.encoder = _chain(down, [wide, wide, narrow, narrow])
-        self.decoder = _chain(up, [narrow, narrow, wide, wide])
+        self.encoder = _chain(Conv[Conv.CONV, dims], [wide, wide, narrow, narrow])
+        self.decoder = _chain(Conv[Conv.CONVTRANS, dims], [narrow, narrow, wide, wide])
 
     def encode(self, features: Tensor) -> Tensor:
         """Compress a tap (B, in_channels, *spatial) to (B, out_channels, *spatial)."""
