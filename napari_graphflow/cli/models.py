@@ -1,33 +1,48 @@
 """``networks`` and ``models``: what can be trained, and what was."""
 
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Json, output, print_json
+from napari_graphflow.cli.terminal import Flag, Json, output, print_json
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.networks import NETWORKS
+from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
 
 models = App(name="models", help="Saved models.")
 
 
-def networks(*, json: Json = False) -> None:
-    """List the networks that can be trained.
+def networks(*, macs: Flag = False, json: Json = False) -> None:
+    """List the networks that can be trained, with their parameters in 2D and 3D.
 
     Parameters
     ----------
+    macs
+        Count the multiply-adds for a 2D image of 256 × 256 pixels as well.
     json
-        Print them as JSON.
+        Print the result as JSON.
     """
+    rows: dict[str, dict[str, Any]] = {
+        name: {**info._asdict(), "parameters": PARAMETERS[name]} for name, info in NETWORKS.items()
+    }
+    if macs:
+        from napari_graphflow.models.size import count_macs
+        from napari_graphflow.networks import build
+
+        for name, row in rows.items():
+            row["macs"] = count_macs(build(name, 1, 2, dims=2), (1, 1, 256, 256))
     if json:
-        print_json({name: info._asdict() for name, info in NETWORKS.items()})
+        print_json(rows)
         return
-    table = Table("name", "usual role", "what", box=None)
-    for name, info in NETWORKS.items():
-        table.add_row(name, info.role, info.text)
+    heads = ("name", "usual role", "2D", "3D", *(["multiply-adds"] if macs else []), "what")
+    table = Table(*heads, box=None)
+    for name, row in rows.items():
+        millions = [f"{count / 1e6:.2f} M" for count in row["parameters"].values()]
+        cost = [f"{row['macs'] / 1e9:.2f} G"] if macs else []
+        table.add_row(name, row["role"], *millions, *cost, row["text"])
     output.print(table)
 
 

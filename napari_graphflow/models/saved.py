@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
 from napari_graphflow.system.files import replace_file, written_aside
@@ -95,8 +96,8 @@ def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
     """Create a saved model from a network's checkpoint (safetensors or tensor-only ``.pt``)."""
     module = build_network(card)
     load_weights(module, weights)
-    count = sum(p.numel() for p in module.parameters())
-    save_model(out, card.model_copy(update={"parameters": count}), module)
+    parameters = count_parameters(module)
+    save_model(out, card.model_copy(update={"parameters": parameters}), module)
     return load_model(out)
 
 

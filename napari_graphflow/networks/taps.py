@@ -173,68 +173,6 @@ def strides_of(cells: Sequence[int], size: Sequence[int]) -> list[int]:
     return [stride_of(n, count) for n, count in zip(size, cells, strict=True)]
 
 
-class TapSite(NamedTuple):
-    """A layer that can be used as a tap: path, channels, and stride along each axis."""
-
-    path: str
-    channels: int
-    stride: tuple[int, ...]
-
-
-def list_taps(network: TapAdapter, in_channels: int, dims: int) -> list[TapSite]:
-    """List the layers that can be used as taps, in the order of the forward pass.
-
-    Parameters
-    ----------
-    network
-        The network; wrap a foreign module as ``TapAdapter(module, {}, multiple)``.
-    in_channels, dims
-        Channels and spatial axes of its images.
-
-    Returns
-    -------
-    list of TapSite
-        One for each layer whose output is a feature map with an integer stride.
-    """
-    size = padded_size([64] * dims, network.multiple)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def record(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        tensor = _first(output)
-        if isinstance(tensor, Tensor) and tensor.ndim == dims + 2:
-            shapes[path] = tuple(tensor.shape)
-
-    handles = [
-        layer.register_forward_hook(partial(record, path))
-        for path, layer in network.module.named_modules()
-        if path
-    ]
-    try:
-        device = next(network.parameters()).device
-        with evaluating(network), torch.no_grad():
-            network.logits(torch.zeros(1, in_channels, *size, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [
-        TapSite(path, shape[1], tuple(n // cells for n, cells in zip(size, shape[2:], strict=True)))
-        for path, shape in shapes.items()
-        if all(n % cells == 0 for n, cells in zip(size, shape[2:], strict=True))
-    ]
-
-
-class LogitsOnly(nn.Module):
-    """Wrap a network for export: one tensor in, the logits out."""
-
-    def __init__(self, network: TapAdapter) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map an image ``(B, C, *spatial)`` to logits ``(B, classes, *spatial)``."""
-        return self.network.logits(x)
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode, and restore the mode of each layer at the end."""

@@ -15,6 +15,7 @@ from napari_graphflow.distillation.method import Method
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
+from napari_graphflow.models.size import count_parameters
 from napari_graphflow.system.events import CheckpointSaved, ModelSaved
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
@@ -117,7 +118,7 @@ class Run:
             extras[METHOD] = self.method
         card = card.model_copy(
             update={
-                "parameters": sum(p.numel() for p in self.network.parameters()),
+                "parameters": count_parameters(self.network),
                 "provenance": card.provenance.model_copy(
                     update={
                         "best_validation_dice": score,

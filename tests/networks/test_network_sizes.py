@@ -1,11 +1,14 @@
 """Published networks have the published numbers of parameters and multiply-adds."""
 
 import copy
+import json
+from importlib import import_module
 
 import pytest
 import torch
 from torch import nn
 
+from napari_graphflow.config.networks import NETWORKS
 from napari_graphflow.models.size import count_macs, count_parameters
 from napari_graphflow.networks import build
 
@@ -100,3 +103,12 @@ def test_taps_have_the_published_channels(name, channels):
     with torch.no_grad():
         taps = network(torch.zeros(1, 1, 32, 32)).taps
     assert {tap: taps[tap].shape[1] for tap in channels} == channels
+
+
+def test_the_list_of_networks_shows_parameters_and_multiply_adds(monkeypatch, capsys):
+    commands = import_module("napari_graphflow.cli.models")  # the package has an App of this name
+    monkeypatch.setattr(commands, "NETWORKS", {"enet": NETWORKS["enet"]})
+    commands.networks(macs=True, json=True)
+    row = json.loads(capsys.readouterr().out)["enet"]
+    assert row["parameters"]["2"] == count_parameters(build("enet", 1, 2, dims=2))
+    assert row["macs"] == count_macs(build("enet", 1, 2, dims=2), (1, 1, 256, 256))

@@ -23,7 +23,7 @@ from napari_graphflow.models.saved import import_model, load_model
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.enet import pool, unpool
-from napari_graphflow.networks.taps import LogitsOnly, TapAdapter, list_taps
+from napari_graphflow.networks.taps import TapAdapter
 
 SMALL = {"swin_unetr": 12}
 STRIDES = {"": 4, "_2": 2, "_3": 8}
@@ -123,15 +123,6 @@ def test_weights_can_be_loaded_into_another_network(name, dims):
         assert torch.equal(other(x).logits, network(x).logits)
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_state_dict({key: state[key] for key in list(state)[1:]})
-
-
-@every_network
-def test_logits_can_be_exported(name, dims):
-    network = LogitsOnly(small(name, dims).eval())
-    x = image(dims, batch=1, size=(32, 64, 32)[:dims])
-    program = torch.export.export(network, (x,))
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(x), network(x))
 
 
 # Pooling of ENet
@@ -306,15 +297,6 @@ def test_copied_adapter_has_separate_taps_and_forward_leaves_no_hooks():
     del features
     gc.collect()
     assert alive() is None
-
-
-def test_list_taps_returns_channels_and_strides():
-    listed = {tap.path: tap for tap in list_taps(TapAdapter(Toy(), {}, multiple=2), 1, 2)}
-    assert listed["down"].channels == 4
-    assert listed["down"].stride == (2, 2)
-    assert listed["up"].stride == (1, 1)
-    assert "tokens" not in listed
-    assert "unused" not in listed
 
 
 # Refusals

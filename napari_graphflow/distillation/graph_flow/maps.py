@@ -11,33 +11,8 @@ import torch
 from torch import Tensor
 
 from napari_graphflow.distillation.graph_flow.loss import VariationGraph
-from napari_graphflow.distillation.graph_flow.salience import patch_positions, patch_sides
+from napari_graphflow.distillation.graph_flow.salience import patch_positions
 from napari_graphflow.errors import UserError
-
-
-def salience_map(
-    patches: Tensor, index: Tensor, size: Sequence[int], patch: int | Sequence[int]
-) -> Tensor:
-    """``S(u) = sum_c sum_delta |P_c[delta]| [u = m_c + delta]`` of one tap.
-
-    Its sum is that of all patch magnitudes.
-
-    Parameters
-    ----------
-    patches, index
-        As returned by :func:`~napari_graphflow.distillation.graph_flow.salience.salience`,
-        (B, C, m) and (B, C).
-    size
-        Spatial size of the tap.
-    patch
-        The patch side given to ``salience``.
-
-    Returns
-    -------
-    Tensor
-        (B, *size), not negative.
-    """
-    return _scatter(patches.detach().abs(), index, size, patch_sides(patch, len(size)))
 
 
 def variation_map(graph: VariationGraph) -> Tensor:
@@ -56,35 +31,16 @@ def variation_map(graph: VariationGraph) -> Tensor:
     UserError
         If the two taps have different sizes and therefore no common grid.
     """
+    if graph.encoder_size != graph.decoder_size:
+        raise UserError(
+            f"The encoder tap has size {graph.encoder_size}, the decoder tap {graph.decoder_size}: "
+            "there is no common grid for a map.",
+            "Choose two taps of the same size.",
+        )
     change = (graph.decoder_patches - graph.encoder_patches).detach().abs()
-    return _at_both_peaks(graph, change)
-
-
-def discrepancy_map(student_graph: VariationGraph, per_vertex: Tensor) -> Tensor:
-    """``R(u) = sum_c e_c / (2 m) (box_c^e(u) + box_c^d(u))`` at the student's peaks.
-
-    Parameters
-    ----------
-    student_graph
-        Graph of the student, at whose peaks the discrepancies are added.
-    per_vertex
-        ``e_c``, (B, C), the first result of
-        :func:`~napari_graphflow.distillation.graph_flow.loss.graph_flow_attributions`; for interior
-        peaks the map sums to their sum, the vertex loss.
-
-    Returns
-    -------
-    Tensor
-        (B, *spatial), not negative.
-
-    Raises
-    ------
-    UserError
-        If the two taps have different sizes and therefore no common grid.
-    """
-    length = student_graph.encoder_patches.shape[-1]
-    spread = (per_vertex.detach() / length)[..., None].expand(-1, -1, length)
-    return _at_both_peaks(student_graph, spread)
+    size, patch = graph.encoder_size, graph.patch
+    peaks = (graph.encoder_index, graph.decoder_index)
+    return torch.stack([_scatter(change, index, size, patch) for index in peaks]).sum(0) / 2
 
 
 def to_input_grid(
@@ -118,18 +74,6 @@ def to_input_grid(
         outside = (source >= length).view([-1 if a == axis else 1 for a in range(dims + 1)])
         maps = maps.index_select(axis, source.clamp_max(length - 1)).masked_fill(outside, 0)
     return maps
-
-
-def _at_both_peaks(graph: VariationGraph, values: Tensor) -> Tensor:
-    if graph.encoder_size != graph.decoder_size:
-        raise UserError(
-            f"The encoder tap has size {graph.encoder_size}, the decoder tap {graph.decoder_size}: "
-            "there is no common grid for a map.",
-            "Choose two taps of the same size.",
-        )
-    size, patch = graph.encoder_size, graph.patch
-    peaks = (graph.encoder_index, graph.decoder_index)
-    return torch.stack([_scatter(values, index, size, patch) for index in peaks]).sum(0) / 2
 
 
 def _scatter(values: Tensor, index: Tensor, size: Sequence[int], patch: Sequence[int]) -> Tensor:
