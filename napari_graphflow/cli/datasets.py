@@ -6,7 +6,8 @@ from typing import Any
 
 from cyclopts import App
 
-from napari_graphflow.cli.terminal import Json, output, print_json, progress_bar
+from napari_graphflow.cli.options import DatasetFolder, Json
+from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.importing import import_dataset
@@ -31,8 +32,8 @@ def import_(
     Parameters
     ----------
     images
-        Folder of volumes (NIfTI, NRRD, MetaImage), pictures (PNG, JPEG, TIFF), or folders with a
-        DICOM series each.
+        Folder of volumes (NIfTI, NRRD, MetaImage), 2D images (PNG, JPEG, TIFF, GIF, BMP, WebP), or
+        folders with a DICOM series each.
     masks
         Folder of masks with the same names, DICOM segmentations (SEG) included; an image without
         one is unlabelled.
@@ -45,8 +46,6 @@ def import_(
     classes
         Names of the label values, such as liver=1 lesion=2; without them the names that lie beside
         the masks, or those of DICOM segments.
-    json
-        Print the result as JSON.
     """
     with progress_bar() as bar:
         task = bar.add_task("importing", total=None)
@@ -63,16 +62,8 @@ def import_(
 
 
 @datasets.command
-def check(folder: Path, *, json: Json = False) -> int:
-    """Check counts, shapes, geometry and label values of a dataset; exit code 1 on errors.
-
-    Parameters
-    ----------
-    folder
-        Folder of the dataset.
-    json
-        Print the findings as JSON.
-    """
+def check(folder: DatasetFolder, *, json: Json = False) -> int:
+    """Check counts, shapes, geometry and label values of a dataset; exit code 1 on errors."""
     dataset = Dataset.open(folder)
     findings = check_dataset(dataset)
     if json:

@@ -6,8 +6,9 @@ from pathlib import Path
 from cyclopts import App
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Flag, Json, output, print_json
+from napari_graphflow.cli.options import Flag, JobName, Json
 from napari_graphflow.cli.terminal import follow as follow_job
+from napari_graphflow.cli.terminal import output, print_json
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
@@ -33,8 +34,6 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     ----------
     root
         Folder of jobs; the user's own where left out.
-    json
-        Print them as JSON.
     """
     where = jobs_root() if root is None else root
     if where.is_dir():
@@ -56,17 +55,13 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
 
 
 @jobs.command
-def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
+def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
     """Show the state of a job, its settings and its newest scores.
 
     Parameters
     ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
     follow
         Stay until it ends.
-    json
-        Print as JSON.
     """
     found = find_job(job)
     if follow:
@@ -83,64 +78,38 @@ def show(job: str, *, follow: Flag = False, json: Json = False) -> int:
 
 
 @jobs.command
-def cancel(job: str) -> None:
-    """Cancel a job; its last checkpoint stays.
-
-    Parameters
-    ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
-    """
+def cancel(job: JobName) -> None:
+    """Cancel a job; its last checkpoint stays."""
     found = find_job(job)
     runner_of(found).cancel(found)
     output.print(f"{found.title}: {found.status().state}.")
 
 
 @jobs.command
-def logs(job: str) -> None:
-    """Print what a job and the engine that runs it have printed.
-
-    Parameters
-    ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
-    """
+def logs(job: JobName) -> None:
+    """Print what a job and the engine that runs it have printed."""
     found = find_job(job)
     output.print(runner_of(found).logs(found))
 
 
 @jobs.command
-def pause(job: str) -> None:
-    """Write a checkpoint and end the process, which frees the GPU; ``resume`` goes on.
-
-    Parameters
-    ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
-    """
+def pause(job: JobName) -> None:
+    """Write a checkpoint and end the process, which frees the GPU; ``resume`` goes on."""
     find_job(job).pause()
 
 
 @jobs.command
-def checkpoint(job: str) -> None:
-    """Write a checkpoint now and go on.
-
-    Parameters
-    ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
-    """
+def checkpoint(job: JobName) -> None:
+    """Write a checkpoint now and go on."""
     find_job(job).checkpoint()
 
 
 @jobs.command
-def resume(job: str, *, detach: Flag = False) -> int:
+def resume(job: JobName, *, detach: Flag = False) -> int:
     """Go on from the last checkpoint of a job that was paused, cancelled or lost.
 
     Parameters
     ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
     detach
         Return at once.
     """
@@ -155,13 +124,11 @@ def resume(job: str, *, detach: Flag = False) -> int:
 
 
 @jobs.command
-def up(job: str, *, places: int = 1) -> None:
+def up(job: JobName, *, places: int = 1) -> None:
     """Move a waiting job towards the front of the queue.
 
     Parameters
     ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
     places
         By how many places.
     """
@@ -169,13 +136,11 @@ def up(job: str, *, places: int = 1) -> None:
 
 
 @jobs.command
-def down(job: str, *, places: int = 1) -> None:
+def down(job: JobName, *, places: int = 1) -> None:
     """Move a waiting job towards the end of the queue.
 
     Parameters
     ----------
-    job
-        Folder of the job, or its name in the user's folder of jobs.
     places
         By how many places.
     """
@@ -184,13 +149,7 @@ def down(job: str, *, places: int = 1) -> None:
 
 @jobs.command
 def devices(*, json: Json = False) -> None:
-    """List the devices of this computer with their free memory.
-
-    Parameters
-    ----------
-    json
-        Print as JSON.
-    """
+    """List the devices of this computer with their free memory."""
     found = list_devices()
     if json:
         print_json([vars(device) for device in found])

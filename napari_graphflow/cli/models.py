@@ -6,7 +6,8 @@ from typing import Any
 from cyclopts import App
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Flag, Json, output, print_json
+from napari_graphflow.cli.options import Flag, Json
+from napari_graphflow.cli.terminal import output, print_json
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.settings import read_config
@@ -22,8 +23,6 @@ def networks(*, macs: Flag = False, json: Json = False) -> None:
     ----------
     macs
         Count the multiply-adds for a 2D image of 256 × 256 pixels as well.
-    json
-        Print the result as JSON.
     """
     rows: dict[str, dict[str, Any]] = {
         name: {**info._asdict(), "parameters": PARAMETERS[name]} for name, info in NETWORKS.items()

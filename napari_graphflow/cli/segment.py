@@ -4,7 +4,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Flag, Json, output, print_json, progress_bar
+from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
+from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.errors import UserError
 
 
@@ -14,9 +15,9 @@ def segment(
     *,
     model: Path,
     out: Path,
-    device: str = "auto",
+    device: Device = "auto",
     probabilities: Flag = False,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Segment files, folders of files or DICOM folders; masks keep the image's geometry.
@@ -30,14 +31,8 @@ def segment(
     out
         A file for one image, a folder for several. A DICOM series may get a DICOM segmentation
         (.dcm).
-    device
-        auto, cpu, cuda or mps.
     probabilities
         Write the class probabilities beside each mask.
-    overwrite
-        Replace masks that are there already.
-    json
-        Print what was written as JSON.
     """
     from napari_graphflow.inference.segment_files import segment_files
 
@@ -64,12 +59,12 @@ def segment(
 
 
 def evaluate(
-    dataset: Path,
+    dataset: DatasetFolder,
     *,
     model: Path | None = None,
     predictions: Path | None = None,
     split: str = "test",
-    device: str = "auto",
+    device: Device = "auto",
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
     out: Path | None = None,
@@ -79,16 +74,12 @@ def evaluate(
 
     Parameters
     ----------
-    dataset
-        Folder of the dataset.
     model
         Folder of a saved model.
     predictions
         Folder of masks named after the cases, instead of a model.
     split
         train, val or test.
-    device
-        auto, cpu, cuda or mps.
     organs
         Structures made of several classes that are scored besides, such as whole=liver+lesion.
     lesions
@@ -96,8 +87,6 @@ def evaluate(
     out
         Writes OUT.json and OUT.csv: every metric of every case and class, and with lesions
         OUT-lesions.csv.
-    json
-        Print all scores as JSON.
     """
     from napari_graphflow.evaluation.scores import finite_or_none, write_scores
     from napari_graphflow.inference.evaluate import evaluate_split

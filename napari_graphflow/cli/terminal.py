@@ -2,9 +2,8 @@
 
 import json
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,12 +24,6 @@ console = Console(stderr=True, highlight=False, markup=False)
 
 
 output = Console(highlight=False, markup=False)
-
-
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def follow(job: Job) -> int:

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import Field, ValidationError, create_model
 
-from napari_graphflow.cli.terminal import (
-    Flag,
-    Json,
-    console,
-    follow,
-    output,
-    print_json,
-)
+from napari_graphflow.cli.options import Json
+from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.methods import METHODS, MethodInfo, MethodName
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -72,14 +66,50 @@ def distillation(options: DistillOptions) -> DistillationConfig:
         raise UserError(f"{first_problem(error)}.") from None
 
 
+ModelCopy = Annotated[
+    Path | None,
+    Parameter(
+        help="Where the model is copied to at the end; it stays in the job's folder as well."
+    ),
+]
+
+Detach = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Start the job, print its folder and return at once; not with ``--out``.",
+    ),
+]
+
+Estimate = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Start nothing: measure a few steps and print the time and the memory that the run "
+        "takes, and the largest setting that fits if this one does not.",
+    ),
+]
+
+Runner = Annotated[
+    RunnerName,
+    Parameter(
+        help="``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; "
+        "``ray-packed`` sends data, teacher and job to one that does not, and fetches what comes "
+        "out."
+    ),
+]
+
+Workers = Annotated[int, Parameter(help="Processes of a Ray cluster that share each batch.")]
+
+
 def train(
     config: Annotated[TrainingConfig, Parameter(name="*")],
     *,
-    out: Path | None = None,
-    detach: Flag = False,
-    estimate: Flag = False,
-    runner: RunnerName = "local",
-    workers: int = 1,
+    out: ModelCopy = None,
+    detach: Detach = False,
+    estimate: Estimate = False,
+    runner: Runner = "local",
+    workers: Workers = 1,
     json: Json = False,
 ) -> int:
     """Train a network on the labelled cases of a dataset.
@@ -88,20 +118,6 @@ def train(
     ----------
     config
         What to train.
-    out
-        Where the model is copied to at the end; it stays in the job's folder as well.
-    detach
-        Start the job, print its folder and return at once; not with ``--out``.
-    estimate
-        Start nothing: measure a few steps and print the time and the memory that the run takes,
-        and the largest setting that fits if this one does not.
-    runner
-        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
-        sends data, teacher and job to one that does not, and fetches what comes out.
-    workers
-        Processes of a Ray cluster that share each batch.
-    json
-        Print the result as JSON.
     """
     return _run_job("train", config, out, detach, json, runner, workers, only_estimate=estimate)
 
@@ -109,11 +125,11 @@ def train(
 def distill(
     config: Annotated[DistillOptions, Parameter(name="*")],
     *,
-    out: Path | None = None,
-    detach: Flag = False,
-    estimate: Flag = False,
-    runner: RunnerName = "local",
-    workers: int = 1,
+    out: ModelCopy = None,
+    detach: Detach = False,
+    estimate: Estimate = False,
+    runner: Runner = "local",
+    workers: Workers = 1,
     json: Json = False,
 ) -> int:
     """Train a student from a teacher, on labelled and unlabelled cases.
@@ -122,20 +138,6 @@ def distill(
     ----------
     config
         What to distil.
-    out
-        Where the student is copied to at the end; it stays in the job's folder as well.
-    detach
-        Start the job, print its folder and return at once; not with ``--out``.
-    estimate
-        Start nothing: measure a few steps and print the time and the memory that the run takes,
-        and the largest setting that fits if this one does not.
-    runner
-        ``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; ``ray-packed``
-        sends data, teacher and job to one that does not, and fetches what comes out.
-    workers
-        Processes of a Ray cluster that share each batch.
-    json
-        Print the result as JSON.
     """
     run = distillation(config)
     return _run_job("distill", run, out, detach, json, runner, workers, only_estimate=estimate)

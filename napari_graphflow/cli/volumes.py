@@ -7,7 +7,8 @@ from typing import Any
 from cyclopts import App
 from rich.table import Table
 
-from napari_graphflow.cli.terminal import Flag, Json, console, output, print_json
+from napari_graphflow.cli.options import Flag, Json, Overwrite
+from napari_graphflow.cli.terminal import console, output, print_json
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
@@ -32,8 +33,6 @@ def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Js
         Read it as a mask, and tell the labels in it.
     like
         The image that the mask belongs to: refuse the mask if it does not fit.
-    json
-        Print the result as JSON.
     """
     told = describe(path, labels=labels, like=read_volume(like) if like else None)
     problem = told.pop("problem")
@@ -55,7 +54,7 @@ def convert(
     resample: Flag = False,
     labels: Flag = False,
     like: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a file or a DICOM series in another format, its geometry kept.
 
@@ -76,8 +75,6 @@ def convert(
         It is a mask: bring it to labels of the smallest type, whatever program wrote it.
     like
         The image that the mask belongs to; the mask takes its geometry, or is refused.
-    overwrite
-        Replace a file that is already there.
     """
     if is_segmentation(path):
         _convert_segments(path, out, like, overwrite)
