@@ -31,6 +31,7 @@ from napari_graphflow.system.files import replace_file
 folder, pause = Path(sys.argv[1]), 60 / float(sys.argv[2])
 def events():
     paths = JobPaths(folder)
+    paths.preview.parent.mkdir(parents=True, exist_ok=True)
     random, begun = np.random.default_rng(0), time.monotonic()
     grid = np.hypot(*np.mgrid[-80:80, -80:80])
     for step in range(10**7):

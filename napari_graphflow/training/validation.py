@@ -67,4 +67,5 @@ def _draw(case: TrainingCase, labels: NDArray[Any], path: Path) -> None:
     if image.ndim == 3:  # the slice with most to see in the reference
         index = int(np.argmax((reference > 0).sum((1, 2))))
         image, reference, labels = image[index], reference[index], labels[index]
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, png(draw(image, reference, labels)))
