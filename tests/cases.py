@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_volume
 from napari_graphflow.imaging.volume import Volume
 
 VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -59,3 +62,13 @@ def by_itk(path: Path) -> Volume:
         image.GetDirection(),
         image.GetNumberOfComponentsPerPixel() > 1,
     )
+
+
+def refused(path: Path, *words: str) -> None:
+    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
+    with pytest.raises(UserError) as caught:
+        read_volume(path)
+    for word in words:
+        assert word in caught.value.text
+    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
+    assert caught.value.remedy.endswith(".")

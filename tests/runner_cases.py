@@ -2,13 +2,13 @@
 
 import importlib.util
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from waiting import until as wait_until
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs.job import Job
@@ -32,11 +32,8 @@ def training(dataset: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(dataset=dataset, network="unet", width=4, **(SMALL | changes))
 
 
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.2)
+def until(condition: Callable[[], Any]) -> None:
+    wait_until(condition, PATIENCE, pause=0.2)
 
 
 def history(job: Job) -> list[Event]:

@@ -4,6 +4,15 @@ from itertools import product
 
 import pytest
 import torch
+from graph_flow_cases import (
+    EDGES,
+    NORMALISE,
+    REDUCTIONS,
+    SHAPES,
+    VERTICES,
+    taps,
+    with_interior_peaks,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -17,34 +26,6 @@ from napari_graphflow.distillation.graph_flow.loss import (
 )
 from napari_graphflow.distillation.graph_flow.salience import salience
 from napari_graphflow.errors import UserError
-
-EDGES = ["inner", "gram_of_variation", "pearson", "cosine"]
-VERTICES = ["vector", "scalar"]
-REDUCTIONS = ["paper_sum", "dimensionless"]
-NORMALISE = ["teacher", "each", "channel"]
-SHAPES = [
-    pytest.param((2, 5, 9, 11), 3, id="2d"),
-    pytest.param((2, 5, 9, 11), (1, 5), id="2d-anisotropic"),
-    pytest.param((2, 4, 5, 8, 7), 3, id="3d"),
-    pytest.param((2, 4, 5, 8, 7), (1, 3, 5), id="3d-anisotropic"),
-]
-
-
-def taps(shape, seed, grad=False):
-    """Two random taps of one network."""
-    generator = torch.Generator().manual_seed(seed)
-    made = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)]
-    return [tap.requires_grad_() for tap in made] if grad else made
-
-
-def with_interior_peaks(shape, seed):
-    """Two taps whose largest value of every channel does not touch the border."""
-    generator = torch.Generator().manual_seed(seed)
-    made = taps(shape, seed)
-    for tap, b, c in product(made, *map(range, shape[:2])):
-        at = [int(torch.randint(1, size - 1, (), generator=generator)) for size in shape[2:]]
-        tap[(b, c, *at)] = 6.0 + c
-    return made
 
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_graph_flow import slow_losses, slow_patch, taps, worked_example
+from graph_flow_cases import slow_losses, slow_patch, taps, worked_example
 from training_cases import shapes
 
 from napari_graphflow.config.methods import GraphFlowOptions

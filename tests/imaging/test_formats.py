@@ -9,32 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cases import itk, same
+from cases import VOLUME_ENDINGS, itk, make, refused, same
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.formats import voxels
-from napari_graphflow.imaging.volume import Volume
-
-ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-OBLIQUE = tuple(sitk.VersorTransform((0.6, 0.48, 0.64), 0.5).GetMatrix())
-
-
-def make(dtype: str = "int16") -> Volume:
-    """An oblique volume of random values with no two axes of the same length."""
-    values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(dtype)
-    return Volume(values, (2.5, 0.81, 0.7), (-123.456, 78.9, -1234.5), OBLIQUE)
-
-
-def refused(path: Path, *words: str) -> None:
-    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
-    with pytest.raises(UserError) as caught:
-        read_volume(path)
-    for word in words:
-        assert word in caught.value.text
-    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
-    assert caught.value.remedy.endswith(".")
 
 
 def _written(tmp_path: Path, ending: str, *, compressed: bool) -> Path:
@@ -45,7 +25,7 @@ def _written(tmp_path: Path, ending: str, *, compressed: bool) -> Path:
     return parts[-1]
 
 
-KINDS = [(e, c) for e in ENDINGS for c in (True, False) if c or e != ".nii.gz"]
+KINDS = [(e, c) for e in VOLUME_ENDINGS for c in (True, False) if c or e != ".nii.gz"]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.97, -1])
@@ -60,7 +40,7 @@ def test_a_truncated_file_is_refused(
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", VOLUME_ENDINGS)
 def test_an_altered_byte_of_compressed_voxels_is_refused(
     tmp_path: Path, ending: str, place: float
 ) -> None:
@@ -77,12 +57,12 @@ def test_an_altered_byte_of_compressed_voxels_is_refused(
 
 def test_a_gzip_file_of_several_members_is_read_completely(tmp_path: Path) -> None:
     plain = tmp_path / "scan.nii"
-    write_volume(plain, make())
+    write_volume(plain, make("oblique"))
     whole = plain.read_bytes()
     parts = [gzip.compress(whole[start : start + 100]) for start in range(0, len(whole), 100)]
     (tmp_path / "scan.nii.gz").write_bytes(b"".join(parts) + bytes(512))
     plain.unlink()
-    same(read_volume(tmp_path / "scan.nii.gz"), make())
+    same(read_volume(tmp_path / "scan.nii.gz"), make("oblique"))
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -105,10 +85,10 @@ def test_an_absurd_shape_is_refused_before_memory_is_allocated(
 def test_the_format_is_read_from_the_content_not_the_suffix(
     tmp_path: Path, stored: str, named: str, kind: str
 ) -> None:
-    write_volume(tmp_path / f"a{stored}", make())
+    write_volume(tmp_path / f"a{stored}", make("oblique"))
     path = (tmp_path / f"a{stored}").rename(tmp_path / f"b{named}")
     volume = read_volume(path)
-    same(volume, make())
+    same(volume, make("oblique"))
     warnings = (f"The file is named {named} but holds {kind}.",) if kind else ()
     assert volume.warnings == warnings
 
@@ -150,7 +130,7 @@ def test_zero_spacing_and_sheared_axes_are_refused(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinite_values_cause_a_warning(tmp_path: Path, value: float) -> None:
-    volume = make("float32")
+    volume = make("oblique", "float32")
     volume.array[0] = value
     write_volume(tmp_path / "scan.nii.gz", volume)
     back = read_volume(tmp_path / "scan.nii.gz")
@@ -160,7 +140,7 @@ def test_nan_and_infinite_values_cause_a_warning(tmp_path: Path, value: float) -
 
 
 def test_large_finite_values_cause_no_warning(tmp_path: Path) -> None:
-    volume = make("float32")
+    volume = make("oblique", "float32")
     volume.array[:] = 3e38
     volume.array[0] = 0
     write_volume(tmp_path / "scan.nii.gz", volume)
@@ -168,7 +148,7 @@ def test_large_finite_values_cause_no_warning(tmp_path: Path) -> None:
 
 
 def test_a_constant_image_causes_a_warning(tmp_path: Path) -> None:
-    write_volume(tmp_path / "scan.mha", make().with_array(np.full((4, 5, 6), 7)))
+    write_volume(tmp_path / "scan.mha", make("oblique").with_array(np.full((4, 5, 6), 7)))
     assert read_volume(tmp_path / "scan.mha").warnings == ("All voxels have the same value, 7.",)
 
 
@@ -196,7 +176,7 @@ def test_big_endian_files_are_read_in_native_byte_order(
 
 @pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
 def test_a_missing_voxel_file_is_named_in_the_error(tmp_path: Path, ending: str) -> None:
-    write_volume(tmp_path / f"scan{ending}", make())
+    write_volume(tmp_path / f"scan{ending}", make("oblique"))
     for part in tmp_path.iterdir():
         if part.name != f"scan{ending}":
             part.unlink()
@@ -207,10 +187,10 @@ def test_a_missing_voxel_file_is_named_in_the_error(tmp_path: Path, ending: str)
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
 def test_4d_volumes_become_channels(tmp_path: Path, ending: str, frames: int) -> None:
     array = np.random.default_rng(3).integers(0, 99, (frames, 4, 5, 6)).astype(np.int16)
-    image = sitk.JoinSeries([itk(make().with_array(one)) for one in array])
+    image = sitk.JoinSeries([itk(make("oblique").with_array(one)) for one in array])
     sitk.WriteImage(image, str(tmp_path / f"scan{ending}"))
     volume = read_volume(tmp_path / f"scan{ending}")
-    same(volume, make().with_array(np.moveaxis(array, 0, -1), channels=True))
+    same(volume, make("oblique").with_array(np.moveaxis(array, 0, -1), channels=True))
     assert f"contains {frames} volumes (4D)" in volume.warnings[0]
 
 
@@ -253,8 +233,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / vol
 def test_random_damage_is_read_or_refused_without_a_traceback(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     outcomes = {"read": 0, "refused": 0}
-    for ending in ENDINGS:
-        write_volume(tmp_path / f"scan{ending}", make())
+    for ending in VOLUME_ENDINGS:
+        write_volume(tmp_path / f"scan{ending}", make("oblique"))
     for part in sorted(tmp_path.iterdir()):
         whole = part.read_bytes()
         ending = ".nhdr" if part.suffixes[-2:] == [".raw", ".gz"] else part.name[4:]

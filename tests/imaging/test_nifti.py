@@ -8,32 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cases import by_itk, itk, same
+from cases import by_itk, itk, make, refused, same
 from numpy.typing import NDArray
 
-from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.formats.nifti import HEADER, HEADER_2
-from napari_graphflow.imaging.volume import Volume
-
-ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-OBLIQUE = tuple(sitk.VersorTransform((0.6, 0.48, 0.64), 0.5).GetMatrix())
-
-
-def make(dtype: str = "int16") -> Volume:
-    """An oblique volume of random values with no two axes of the same length."""
-    values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(dtype)
-    return Volume(values, (2.5, 0.81, 0.7), (-123.456, 78.9, -1234.5), OBLIQUE)
-
-
-def refused(path: Path, *words: str) -> None:
-    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
-    with pytest.raises(UserError) as caught:
-        read_volume(path)
-    for word in words:
-        assert word in caught.value.text
-    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
-    assert caught.value.remedy.endswith(".")
 
 
 def _nifti(path: Path, array: NDArray[Any], **fields: tuple[str, int, Any]) -> Path:
@@ -49,11 +28,11 @@ def _nifti(path: Path, array: NDArray[Any], **fields: tuple[str, int, Any]) -> P
 
 
 def test_a_nii_next_to_a_nii_gz_is_not_read_instead(tmp_path: Path) -> None:
-    write_volume(tmp_path / "scan.nii", make())
-    other = make()
+    write_volume(tmp_path / "scan.nii", make("oblique"))
+    other = make("oblique")
     write_volume(tmp_path / "scan.nii.gz", other.with_array(other.array + 1))
     same(read_volume(tmp_path / "scan.nii.gz"), other.with_array(other.array + 1))
-    same(read_volume(tmp_path / "scan.nii"), make())
+    same(read_volume(tmp_path / "scan.nii"), make("oblique"))
 
 
 @pytest.mark.parametrize("size", [0.0, np.nan, -0.7])
@@ -98,7 +77,7 @@ def test_qform_and_sform_that_disagree_cause_a_warning(
 ) -> None:
     path = _nifti(
         tmp_path / "scan.nii",
-        make().array,
+        make("oblique").array,
         codes=("<2h", 252, (1, sform_code)),
         shift=("<f", 268, 25.0),
     )
@@ -110,7 +89,7 @@ def test_qform_and_sform_that_disagree_cause_a_warning(
 
 
 def test_a_header_without_qform_and_sform_causes_a_warning(tmp_path: Path) -> None:
-    path = _nifti(tmp_path / "scan.nii", make().array, codes=("<2h", 252, (0, 0)))
+    path = _nifti(tmp_path / "scan.nii", make("oblique").array, codes=("<2h", 252, (0, 0)))
     volume = read_volume(path)
     same(volume, by_itk(path))
     assert "left and right" in volume.warnings[0]
@@ -119,7 +98,7 @@ def test_a_header_without_qform_and_sform_causes_a_warning(tmp_path: Path) -> No
 def test_sheared_axes_are_refused(tmp_path: Path) -> None:
     path = _nifti(
         tmp_path / "scan.nii",
-        make().array,
+        make("oblique").array,
         codes=("<2h", 252, (0, 1)),
         rows=("<12f", 280, (1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)),
     )
@@ -127,7 +106,7 @@ def test_sheared_axes_are_refused(tmp_path: Path) -> None:
 
 
 def test_nifti_2_is_read(tmp_path: Path) -> None:
-    array = make().array
+    array = make("oblique").array
     header = np.zeros((), HEADER_2)
     header["size"], header["magic"], header["datatype"] = 540, b"n+2", 4
     header["dim"], header["pixdim"] = (3, 6, 5, 4, 1, 1, 1, 1), (1, 0.5, 0.6, 2.5, 1, 1, 1, 1)
@@ -146,8 +125,8 @@ def test_nifti_2_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".img", ".hdr", ".img.gz"])
 def test_a_pair_is_read_from_either_of_its_files(tmp_path: Path, ending: str) -> None:
     name = "scan.img.gz" if ending.endswith("gz") else "scan.img"
-    sitk.WriteImage(itk(make()), str(tmp_path / name))
-    same(read_volume(tmp_path / f"scan{ending}"), make())
+    sitk.WriteImage(itk(make("oblique")), str(tmp_path / name))
+    same(read_volume(tmp_path / f"scan{ending}"), make("oblique"))
     (tmp_path / name).rename(tmp_path / "elsewhere")
     if ending == ".hdr":
         refused(tmp_path / "scan.hdr", "missing")
@@ -196,7 +175,7 @@ def test_a_gzip_bomb_larger_than_memory_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_big_endian_nifti_is_read(tmp_path: Path, compressed: bool) -> None:
-    volume = make("uint16")
+    volume = make("oblique", "uint16")
     write_volume(tmp_path / "scan.nii", volume)
     fields = np.frombuffer((tmp_path / "scan.nii").read_bytes(), HEADER, 1)[0]
     swapped = np.zeros((), HEADER.newbyteorder(">"))

@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+from cases import refused
 from PIL import Image
 
-from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
-
-
-def refused(path: Path, *words: str) -> None:
-    """Reading raises a `UserError` of one sentence with these words, and a remedy."""
-    with pytest.raises(UserError) as caught:
-        read_volume(path)
-    for word in words:
-        assert word in caught.value.text
-    assert caught.value.text.endswith(".") and "\n" not in caught.value.text
-    assert caught.value.remedy.endswith(".")
 
 
 def test_16_bit_colour_is_not_cut_to_8_bits(tmp_path: Path) -> None:

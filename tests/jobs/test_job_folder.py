@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
+from job_cases import new_job
 
-from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.event_log import CHUNK, event_line
@@ -24,10 +25,6 @@ from napari_graphflow.system import folders
 from napari_graphflow.system.events import Metric, Phase
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
-
-
-def new_job(dataset: Path, **settings: Any) -> Job:
-    return store.create("train", TrainingConfig(dataset=dataset, **settings))
 
 
 def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

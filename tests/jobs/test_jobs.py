@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from job_cases import new_job
+from waiting import until
 
-from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
@@ -82,18 +83,6 @@ def started(tmp_path: Path) -> Iterator[Callable[[str], Job]]:
     for job in made:
         if job.status().active:
             job.cancel(0)
-
-
-def new_job(dataset: Path, **settings: Any) -> Job:
-    return store.create("train", TrainingConfig(dataset=dataset, **settings))
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-    return value
 
 
 def running(job: Job) -> Status:

@@ -8,16 +8,14 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+from job_cases import new_job
+from waiting import until
 
-from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.keeper import keep
 from napari_graphflow.jobs.queue import move, start, start_next, submit, waiting
@@ -27,19 +25,6 @@ from napari_graphflow.system.events import StateChanged
 from napari_graphflow.training import process
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, signals")
-
-
-def new_job(dataset: Path, **settings: Any) -> Job:
-    return store.create(
-        "train", TrainingConfig(**({"dataset": dataset, "device": "cpu"} | settings))
-    )
-
-
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 OCCUPY = """

@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from clicking import click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -40,11 +41,6 @@ def add_distil(viewer: Viewer) -> Iterator[AddDistil]:
     for job in list_jobs():
         if job.status().active:
             job.cancel(timeout=2)
-
-
-def click(qtbot: QtBot, button) -> None:
-    assert button.isEnabled()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def choose(qtbot: QtBot, widget: DistilWidget, dataset: Path) -> None:

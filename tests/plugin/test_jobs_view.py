@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from clicking import click
 from job_cases import new_job
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPlainTextEdit
 
 from napari_graphflow.evaluation.pictures import draw
@@ -41,11 +41,6 @@ sys.exit(process.run(Path(sys.argv[1]), events()))
 def running_job(dataset: Path) -> Job:
     job = new_job(dataset, "first")
     return start(job, [sys.executable, "-c", RUNNING, str(job.folder)], device="cpu")
-
-
-def click(qtbot: QtBot, button) -> None:
-    assert button.isEnabled() and button.isVisible()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def test_waiting_jobs_are_moved_and_cancelled_by_clicks(

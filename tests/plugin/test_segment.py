@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from clicking import click
 from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
@@ -28,12 +29,6 @@ def segment(viewer: Viewer) -> Iterator[SegmentWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     yield widget
     viewer.window.remove_dock_widget("all")
-
-
-def click(qtbot: QtBot, button: Any) -> None:
-    assert button.isEnabled()
-    assert button.isVisible()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def wait_for_the_end(qtbot: QtBot, widget: SegmentWidget) -> None:

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from misfortunes import Death, little_memory, live, small_files, wrong_clock
+from waiting import until
 
 from napari_graphflow.config.methods import METHODS, GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -101,13 +102,6 @@ def assert_same(job: Job, undisturbed: Job) -> None:
     (weights, told), (wanted, wanted_told) = outcome(job), outcome(undisturbed)
     assert told == wanted_told
     assert weights == wanted
-
-
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("method", METHODS)

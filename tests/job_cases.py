@@ -1,6 +1,7 @@
-"""Jobs as the windows find them: created here, their states written as other processes do."""
+"""Jobs that were created, and states as other processes write them."""
 
 from pathlib import Path
+from typing import Any
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs.job import Job
@@ -8,8 +9,9 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.jobs.store import create
 
 
-def new_job(dataset: Path, name: str, status: Status | None = None) -> Job:
-    job = create("train", TrainingConfig(dataset=dataset, device="cpu", name=name))
+def new_job(dataset: Path, name: str = "", status: Status | None = None, **settings: Any) -> Job:
+    config = TrainingConfig(**({"dataset": dataset, "device": "cpu", "name": name} | settings))
+    job = create("train", config)
     if status is not None:
         put(job, status)
     return job
