@@ -22,17 +22,16 @@ def living_widgets() -> set[QWidget]:
 
 def leaked_widgets(before: set[QWidget]) -> list[str]:
     """Names of the widgets that exist now and did not before, once all deletions are done."""
-    leaked = _deleted_and_left(before)
     for _ in range(ROUNDS):
-        if not leaked:
-            break
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        if not living_widgets() - before:  # not held in a variable, which would keep them alive
+            return []
         gc.collect()
-        leaked = _deleted_and_left(before)
+    leaked = living_widgets() - before
     # Children are not named: they are deleted with their parent.
-    roots = [one for one in leaked if not any(other.isAncestorOf(one) for other in leaked)]
+    roots = [one for one in leaked if not any(_is_within(one, other) for other in leaked)]
     return sorted(f"{type(one).__name__} {one.objectName()!r}" for one in roots)
 
 
-def _deleted_and_left(before: set[QWidget]) -> set[QWidget]:
-    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    return living_widgets() - before
+def _is_within(widget: QWidget, other: QWidget) -> bool:
+    return widget is not other and other.isAncestorOf(widget)
