@@ -46,6 +46,7 @@ def no_widget_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before, failed = living_widgets(), request.session.testsfailed
     yield
     if request.session.testsfailed == failed:
+        request.node.funcargs.clear()  # pytest would hold the values of fixtures a little longer
         assert leaked_widgets(before) == []
 
 

@@ -1,6 +1,8 @@
 """A widget that outlives its test is found."""
 
+import pytest
 from leaks import leaked_widgets, living_widgets
+from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -38,4 +40,14 @@ def test_a_widget_that_nobody_holds_is_no_leak(qapp: object) -> None:
     before = living_widgets()
     QWidget()
     ProgressRow()
+    assert leaked_widgets(before) == []
+
+
+@pytest.mark.parametrize("name", ["Segment", "Distil", "Compare"])
+def test_closing_a_dock_deletes_its_widget(viewer: Viewer, qtbot: QtBot, name: str) -> None:
+    before = living_widgets()
+    viewer.window.add_plugin_dock_widget("napari-graphflow", name)
+    qtbot.wait(300)
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(50)
     assert leaked_widgets(before) == []
