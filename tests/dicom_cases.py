@@ -1,4 +1,4 @@
-"""DICOM series as scanners write them, with all that must not be told to anyone."""
+"""DICOM series as written by scanners, with patient data that must never be shown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +20,14 @@ ROWS, COLUMNS = 12, 10
 
 
 def values(index: int) -> np.ndarray[Any, Any]:
-    """Stored values of a slice, another pattern for each."""
+    """Return the stored values of a slice, different for each slice."""
     return np.random.default_rng(index).integers(0, 2000, (ROWS, COLUMNS)).astype(np.int16)
 
 
 def header(
     index: int, uid: str, axes: tuple[float, ...], position: np.ndarray[Any, Any]
 ) -> FileDataset:
-    """A CT slice with all that must not be told to anyone."""
+    """Return a CT slice whose header identifies the patient."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -59,22 +59,23 @@ Change = Callable[[int, FileDataset], Any]
 
 def write_series(
     folder: Path,
-    places: list[float] | None = None,
+    positions: list[float] | None = None,
     *,
     axes: tuple[float, ...] = AXIAL,
     tilt: float = 0.0,
     change: Change = lambda index, one: None,
     uid: str = "1.2.3.4.5",
 ) -> list[Path]:
-    """Write slices at given distances, under names that are in no order, and return the files."""
+    """Write slices at given positions in mm, with unordered file names, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    places = [5.0 * index for index in range(8)] if places is None else places
+    positions = [5.0 * index for index in range(8)] if positions is None else positions
     x, y = np.array(axes[:3]), np.array(axes[3:])
     normal = np.cross(x, y)
     paths = []
-    for index, place in enumerate(places):
-        shift = np.tan(np.radians(tilt)) * place * y
-        one = header(index, uid, axes, np.array([-20.0, 30.0, -100.0]) + place * normal + shift)
+    for index, distance in enumerate(positions):
+        shift = np.tan(np.radians(tilt)) * distance * y
+        origin = np.array([-20.0, 30.0, -100.0])
+        one = header(index, uid, axes, origin + distance * normal + shift)
         change(index, one)
         path = folder / f"{(index * 5) % 8}-{index}-{uid[-1]}.dcm"
         one.save_as(path, enforce_file_format=True)
@@ -82,20 +83,21 @@ def write_series(
     return paths
 
 
-def only(folder: Path) -> Series:
+def only_series(folder: Path) -> Series:
+    """Return the single series of a folder."""
     (series,) = list_series(folder)
     return series
 
 
-def refused(series: Series, *words: str, resamplable: bool = False) -> None:
-    """The series says its problem in one sentence, and is not read as if it had none."""
-    with pytest.raises(UserError) as told:
+def assert_refused(series: Series, *words: str, resamplable: bool = False) -> None:
+    """Check that a series has a problem with these words, and is not read in spite of it."""
+    with pytest.raises(UserError) as caught:
         read_series(series)
-    assert told.value.text == series.problem == series.warnings[0]
+    assert caught.value.text == series.problem == series.warnings[0]
     for word in words:
-        assert word in told.value.text
+        assert word in caught.value.text
     assert series.resamplable == resamplable
-    assert ("resampled" in told.value.remedy) == resamplable
+    assert ("resampled" in caught.value.remedy) == resamplable
     if not resamplable:
         with pytest.raises(UserError):
             read_series(series, resample=True)

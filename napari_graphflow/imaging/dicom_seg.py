@@ -1,7 +1,7 @@
-"""DICOM SEG: segmentations of a DICOM series, with a name for each segment.
+"""Read and write DICOM SEG: segmentations of a DICOM series with named segments.
 
-highdicom reads and writes the objects; it is an extra of its own. Segments may overlap and labels
-may not, so one object can become several masks.
+highdicom, an optional dependency, reads and writes the objects. Segments may overlap, labels may
+not, so one object can become several masks.
 """
 
 import re
@@ -28,15 +28,15 @@ from napari_graphflow.system.files import written_aside
 PROGRAM = "napari-graphflow"
 
 
-#: What every object must have, if only empty, and some series leave out.
+#: Attributes that the standard requires, possibly empty, and some series lack.
 _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 
 
-#: Segments are numbered from 1 without gaps; the value of a label that is none of these numbers
-#: stands in the description of its segment.
+#: Segments are numbered from 1 without gaps; a label with another value is stored in the
+#: description of its segment.
 _VALUE = f"{PROGRAM}: label "
 
 
@@ -52,60 +52,60 @@ def is_segmentation(path: Pathlike) -> bool:
 
 
 def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
-    """Read the segments of a file: masks with their names, one mask if no two segments overlap.
+    """Read the masks of a file and the names of their segments; one mask if none overlap.
 
     Parameters
     ----------
     path
         A DICOM SEG file.
     like
-        The image that was segmented; the masks are laid onto its grid. Alone, a mask reaches only
-        from the first slice with a segment to the last.
+        The image that was segmented; the masks are returned on its grid. Without it, a mask covers
+        only the slices from the first to the last with a segment.
 
     Raises
     ------
     UserError
-        If highdicom is missing, if the file is damaged, or if it does not lie on the image's grid.
+        If highdicom is missing, the file is damaged, or it is not on the grid of the image.
     """
     path = existing(path)
     with speaking(path), _quiet(path.name):
         found = load_highdicom().seg.segread(str(path))
         numbers = [number for number in found.segment_numbers if number]
         if not numbers:
-            raise UserError(f"{path.name} holds no segments.", EXPORT_AGAIN)
+            raise UserError(f"{path.name} contains no segments.", EXPORT_AGAIN)
         groups = _groups(found, numbers)
         masks = [(_volume(array, one), names) for array, one, names in groups]
     if like is None:
         return masks
-    return [(lay_onto(mask, like, path.name), names) for mask, names in masks]
+    return [(embed_in_grid(mask, like, path.name), names) for mask, names in masks]
 
 
-def lay_onto(mask: Volume, like: Volume, name: str) -> Volume:
-    """Copy a mask into the grid of an image that holds it; nothing is interpolated.
+def embed_in_grid(mask: Volume, like: Volume, name: str) -> Volume:
+    """Copy a mask into the grid of an image that contains it, without interpolation.
 
     Raises
     ------
     UserError
-        If the voxels of the mask are no voxels of the image.
+        If the voxels of the mask are not voxels of the image.
     """
-    elsewhere = UserError(
-        f"{name} does not lie on the voxels of the image.", "Choose the image it was made on."
+    mismatch = UserError(
+        f"{name} is not on the grid of the image.", "Choose the image that was segmented."
     )
     if like.ndim != 3:
-        raise elsewhere
-    turned = mask.oriented(like.orientation)
+        raise mismatch
+    reoriented = mask.oriented(like.orientation)
     steps = like.matrix * like.spacing[::-1]
-    start = np.linalg.solve(steps, np.subtract(turned.origin, like.origin))[::-1]
+    start = np.linalg.solve(steps, np.subtract(reoriented.origin, like.origin))[::-1]
     offset = np.rint(start).astype(int)
-    ends = offset + turned.shape
-    spacings = np.allclose(turned.spacing, like.spacing, rtol=1e-3)
-    axes = np.allclose(turned.matrix, like.matrix, atol=1e-3)
+    ends = offset + reoriented.shape
+    spacings = np.allclose(reoriented.spacing, like.spacing, rtol=1e-3)
+    axes = np.allclose(reoriented.matrix, like.matrix, atol=1e-3)
     if not (spacings and axes and np.abs(start - offset).max() < 0.1) or (
         offset.min() < 0 or np.any(ends > like.shape)
     ):
-        raise elsewhere
+        raise mismatch
     whole = np.zeros(like.shape, mask.array.dtype)
-    whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = turned.array
+    whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = reoriented.array
     return replace(like.with_array(whole), warnings=mask.warnings)
 
 
@@ -119,9 +119,9 @@ def write_segments(
 ) -> None:
     """Write a mask as a DICOM SEG object that belongs to a DICOM series.
 
-    The object names the patient as the series does, for it belongs into the same record. Segments
-    are numbered from 1 without gaps, as the standard asks; read by this program again, the mask has
-    its own values. A segment whose name is that of a structure gets its code (SNOMED CT).
+    The object identifies the patient as the series does. Segments are numbered from 1 without gaps,
+    as the standard requires; this program reads the original label values back. A segment named
+    like an anatomical structure gets its SNOMED CT code.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def write_segments(
     source
         Folder or file of the DICOM series.
     classes
-        Names of the labels.
+        Class names and label values.
 
     Raises
     ------
@@ -144,10 +144,12 @@ def write_segments(
         raise UserError(f"{path.name} already exists.", "Choose another name.")
     values = [int(value) for value in np.unique(labels.array) if value]
     if not values:
-        raise UserError("The mask is empty, and DICOM SEG holds no empty masks.", "Paint first.")
+        raise UserError(
+            "The mask is empty, and DICOM SEG cannot store empty masks.", "Paint first."
+        )
     series, like = _series_of(labels, Path(source))
-    placed = lay_onto(labels, like, path.name).array
-    numbered = np.searchsorted([0, *values], placed).astype(np.min_scalar_type(len(values)))
+    embedded = embed_in_grid(labels, like, path.name).array
+    numbered = np.searchsorted([0, *values], embedded).astype(np.min_scalar_type(len(values)))
     names = {value: name for name, value in (classes or {}).items()}
     titles = {value: names.get(value, f"label {value}") for value in values}
     with speaking(path, writing=True):
@@ -157,14 +159,20 @@ def write_segments(
             _object(series, numbered, titles).save_as(fresh)
             ((back, found),) = read_segments(fresh, like)
             wanted = {title: value for value, title in titles.items()}
-            if not np.array_equal(back.array, placed) or found != wanted:
+            if not np.array_equal(back.array, embedded) or found != wanted:
                 raise UserError(
-                    f"{path.name} was not saved: it gives back another mask.", EXPORT_AGAIN
+                    f"{path.name} was not saved: it does not read back unchanged.", EXPORT_AGAIN
                 )
 
 
 def load_highdicom() -> Any:
-    """Import the package of the extra ``dicom-seg``, or say in a sentence that it is missing."""
+    """Import highdicom.
+
+    Raises
+    ------
+    UserError
+        If the extra ``dicom-seg`` is not installed.
+    """
     try:
         import highdicom
     except ImportError:
@@ -177,27 +185,29 @@ def load_highdicom() -> Any:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Turn what highdicom and pydicom raise at a broken object into one sentence."""
+    """Raise errors of highdicom and pydicom as a `UserError`, and silence their warnings."""
     try:
         with silenced("highdicom"), silenced("pydicom"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (UserError, OSError, MemoryError):
         raise
-    except Exception as error:  # each broken attribute has its own
-        said = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
-        raise UserError(f"{name} is no sound DICOM segmentation: {said}.", EXPORT_AGAIN) from None
+    except Exception as error:  # each invalid attribute raises its own
+        message = (str(error).splitlines() or ["no message"])[0].rstrip(".")
+        raise UserError(
+            f"{name} is not a valid DICOM segmentation: {message}.", EXPORT_AGAIN
+        ) from None
 
 
 def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any, dict[str, int]]]:
-    """Put each segment into the first mask in which it overlaps none."""
+    """Add each segment to the first mask in which it overlaps no other."""
     groups: list[tuple[NDArray[Any], Any, dict[str, int]]] = []
     values = _values(found, numbers)
     dtype = np.min_scalar_type(max(values.values()))
     for number in numbers:
         value = values[number]
         one = found.get_volume(segment_numbers=[number], combine_segments=False)
-        inside = one.array[..., 0] >= 0.5  # fractions become a mask at one half
+        inside = one.array[..., 0] >= 0.5  # fractional segments are thresholded at one half
         title = str(found.get_segment_description(number).segment_label)
         free = [group for group in groups if not np.any(group[0][inside])]
         if not free:
@@ -209,26 +219,26 @@ def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any,
 
 
 def _values(found: Any, numbers: Sequence[int]) -> dict[int, int]:
-    """The label of each segment: its number, or the value that this program noted for it."""
-    said = {
+    """Return the label of each segment: its number, or the value in its description."""
+    matches = {
         number: re.fullmatch(
             rf"{_VALUE}(\d{{1,9}})",
             str(found.get_segment_description(number).get("SegmentDescription") or ""),
         )
         for number in numbers
     }
-    values = {number: int(match[1]) if match else number for number, match in said.items()}
-    sound = len(set(values.values())) == len(values) and min(values.values()) > 0
-    return values if sound else {number: number for number in numbers}
+    values = {number: int(match[1]) if match else number for number, match in matches.items()}
+    valid = len(set(values.values())) == len(values) and min(values.values()) > 0
+    return values if valid else {number: number for number in numbers}
 
 
 def _volume(array: NDArray[Any], one: Any) -> Volume:
-    """From highdicom's order (slice, row, column), in which slices may run to the feet."""
+    """Convert from highdicom's order (slice, row, column), whose slices may run to the feet."""
     matrix = np.asarray(one.direction, float)[:, ::-1]
     spacing = tuple(float(size) for size in one.spacing)
     origin = np.array(one.position, float)
     if np.linalg.det(matrix) < 0:
-        # Slices are sorted along their normal, as those of images are.
+        # Slices are sorted along their normal, as in images.
         origin = origin + matrix[:, 2] * spacing[0] * (len(array) - 1)
         matrix[:, 2] *= -1
         array = np.ascontiguousarray(array[::-1])
@@ -242,12 +252,12 @@ def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
         like = read_series(series)
         if sorted(like.shape) == sorted(labels.shape) and not like.channels:
             try:
-                lay_onto(labels, like, "")
+                embed_in_grid(labels, like, "")
             except UserError:
                 continue
             return series, like
     raise UserError(
-        "No DICOM series has the grid of the mask.", "Give the series on which it was painted."
+        "No DICOM series has the grid of the mask.", "Choose the series that was segmented."
     )
 
 
@@ -256,7 +266,7 @@ def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     frame_of_reference = hd.UID()
     for one in sources:
-        # Names of classes may be in any alphabet; an empty entry would be refused.
+        # Class names may be in any alphabet; highdicom requires these attributes.
         one.decode()
         one.SpecificCharacterSet = "ISO_IR 192"
         for keyword in _MAY_BE_EMPTY:
@@ -266,7 +276,7 @@ def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -
             one.FrameOfReferenceUID = frame_of_reference
     frames = numbered
     if len(sources) == 1 and len(series.slices) > 1:
-        # The frames of one file are in the file's order, ours in that of their positions.
+        # Frames are in the order of the file, our slices in that of their positions.
         frames = np.empty_like(numbered)
         frames[[one.frame for one in series.slices]] = numbered
     algorithm = hd.AlgorithmIdentificationSequence(

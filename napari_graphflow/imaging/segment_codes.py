@@ -1,12 +1,12 @@
-"""Codes of SNOMED CT for the names of structures, from the dictionary that comes with pydicom."""
+"""SNOMED CT codes of anatomical structures by name, from the dictionary of pydicom."""
 
 import re
 
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-#: Groups of the standard in which a name is looked up, in this order, and the category of each:
-#: lesions (7159), tissues (7166), the common structures of the body (7151).
+#: Context groups of the standard in which a name is looked up, in this order, with its category:
+#: lesions (7159), tissues (7166), common anatomical structures (7151).
 _GROUPS = (
     ("cid7159", "MorphologicallyAbnormalStructure"),
     ("cid7166", "Tissue"),
@@ -14,14 +14,14 @@ _GROUPS = (
 )
 
 
-_SAME = {
+_SYNONYMS = {
     "tumor": "neoplasm", "tumour": "neoplasm", "oedema": "edema", "oesophagus": "esophagus",
     "urinarybladder": "bladder", "thyroidgland": "thyroid",
 }  # fmt: skip
 
 
-#: In the group of lesions, and no lesions.
-_NO_STRUCTURE = ("normal", "background")
+#: Members of the group of lesions that are not lesions.
+_NOT_LESIONS = ("normal", "background")
 
 
 _SIDES = {"left": "Left", "right": "Right"}
@@ -33,21 +33,21 @@ def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
     Returns
     -------
     category, structure, side
-        Or None where the dictionary does not have exactly this name, in the singular or plural.
+        Or None if the dictionary does not contain exactly this name, in the singular or plural.
     """
     words = re.findall(r"[^\W_]+", name.casefold())
     sides = [word for word in words if word in _SIDES]
     plain = "".join(word for word in words if word not in _SIDES)
     if len(sides) > 1:
         return None
-    # A left ventricle is a structure of its own, a left kidney a kidney on the left.
+    # The left ventricle has its own code, the left kidney is a kidney with the side left.
     tries: list[tuple[str, str | None]] = [
         ("".join(words), None),
         (plain, _SIDES[sides[0]] if sides else None),
     ]
     for key, side in tries:
         for one in (key, key.removesuffix("s")):
-            if found := _find(_SAME.get(one, one)):
+            if found := _find(_SYNONYMS.get(one, one)):
                 return *found, getattr(codes.SCT, side) if side else None
     return None
 
@@ -55,6 +55,6 @@ def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
 def _find(key: str) -> tuple[Code, Code] | None:
     for group, category in _GROUPS:
         for keyword, code in getattr(codes, group).concepts.items():
-            if keyword.casefold() == key not in _NO_STRUCTURE and code.scheme_designator == "SCT":
+            if keyword.casefold() == key not in _NOT_LESIONS and code.scheme_designator == "SCT":
                 return getattr(codes.SCT, category), code
     return None

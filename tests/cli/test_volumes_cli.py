@@ -131,7 +131,7 @@ def test_what_cannot_be_mended_is_told_with_exit_code_2(call, tmp_path: Path) ->
     paths = write_series(tmp_path / "ct")
     paths[3].write_bytes(paths[3].read_bytes()[:-100])
     said = call("info", tmp_path / "ct", "--json")
-    assert said.code == 2 and "1 file of the series is cut off" in said.err
+    assert said.code == 2 and "1 file of the series is truncated" in said.err
     assert said.told["warnings"] == [said.err.removeprefix("error: ").split(": ")[0] + ": "
                                      + paths[3].name + "."]  # fmt: skip
 

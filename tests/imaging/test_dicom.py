@@ -1,4 +1,4 @@
-"""DICOM: series are found, ordered and checked by their headers, and none is shown wrongly."""
+"""DICOM series are found, ordered and checked by their headers."""
 
 import shutil
 from dataclasses import replace
@@ -15,8 +15,8 @@ from dicom_cases import (
     OBLIQUE,
     ROWS,
     SECRETS,
-    only,
-    refused,
+    assert_refused,
+    only_series,
     values,
     write_series,
 )
@@ -34,11 +34,11 @@ from napari_graphflow.imaging.files import read_series, read_volume
 
 
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE, (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])
-def test_slices_are_ordered_by_position_and_lie_where_simpleitk_puts_them(
+def test_slices_are_ordered_by_position_with_the_geometry_of_simpleitk(
     tmp_path: Path, axes: tuple[float, ...]
 ) -> None:
     paths = write_series(tmp_path, axes=axes)
-    series = only(tmp_path)
+    series = only_series(tmp_path)
     assert (series.description, series.modality, series.date) == (
         "Abdomen 5 mm",
         "CT",
@@ -58,7 +58,7 @@ def test_slices_are_ordered_by_position_and_lie_where_simpleitk_puts_them(
     np.testing.assert_allclose(volume.direction, image.GetDirection(), atol=1e-3)
 
 
-def test_the_order_of_files_and_numbers_does_not_matter(tmp_path: Path) -> None:
+def test_file_order_and_instance_numbers_are_ignored(tmp_path: Path) -> None:
     def renumbered(index: int, one: FileDataset) -> None:
         one.InstanceNumber = 100 - 3 * index
 
@@ -68,7 +68,7 @@ def test_the_order_of_files_and_numbers_does_not_matter(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.array, other.array)
 
 
-def test_series_of_a_tree_are_told_apart_by_their_uids(tmp_path: Path) -> None:
+def test_series_in_a_folder_tree_are_separated_by_their_uids(tmp_path: Path) -> None:
     def other(index: int, one: FileDataset) -> None:
         one.SeriesDescription, one.SeriesNumber, one.Modality = "Lung", 9, "MR"
 
@@ -83,40 +83,45 @@ def test_series_of_a_tree_are_told_apart_by_their_uids(tmp_path: Path) -> None:
     first, second = list_series(tmp_path)
     assert (first.description, first.count) == ("Abdomen 5 mm", 8)
     assert (second.description, second.count) == ("Lung", 3)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         read_volume(tmp_path)
     assert (
-        "2 DICOM series: 1: Abdomen 5 mm (CT, 8 slices); 2: Lung (MR, 3 slices)" in told.value.text
+        "2 DICOM series: 1: Abdomen 5 mm (CT, 8 slices); 2: Lung (MR, 3 slices)"
+        in caught.value.text
     )
     assert read_volume(tmp_path, series="Lung").shape == (3, ROWS, COLUMNS)
     with pytest.raises(UserError, match="no such"):
         read_volume(tmp_path, series="Brain")
-    told_of = describe(tmp_path)
-    assert [one["count"] for one in told_of["series"]] == [8, 3]
-    assert told_of["shape"] is None and "2 series" in told_of["warnings"][0]
+    report = describe(tmp_path)
+    assert [one["count"] for one in report["series"]] == [8, 3]
+    assert report["shape"] is None and "2 series" in report["warnings"][0]
 
 
 @pytest.mark.parametrize("resample", [False, True])
-def test_no_patient_is_named(tmp_path: Path, resample: bool) -> None:
+def test_messages_and_fields_never_identify_the_patient(tmp_path: Path, resample: bool) -> None:
     write_series(tmp_path, [0, 5, 10, 20, 25], tilt=10, axes=OBLIQUE)
-    series = only(tmp_path)
-    said = [repr(series), series.summary(), str(describe(tmp_path))]
-    with pytest.raises(UserError) as told:
+    series = only_series(tmp_path)
+    messages = [repr(series), series.summary(), str(describe(tmp_path))]
+    with pytest.raises(UserError) as caught:
         read_volume(tmp_path)
-    said.append(str(told.value))
-    said += read_volume(tmp_path, resample=True).warnings
+    messages.append(str(caught.value))
+    messages += read_volume(tmp_path, resample=True).warnings
     for secret in (*SECRETS, "1.2.3.4", "Erika"):
-        assert not any(secret in text for text in said)
+        assert not any(secret in text for text in messages)
 
 
-# Slices that make no box
+# Slices that do not form a regular grid
 
 
-def test_a_missing_slice(tmp_path: Path) -> None:
+def test_a_missing_slice_is_reported_and_interpolated_on_request(tmp_path: Path) -> None:
     write_series(tmp_path, [0, 5, 10, 20, 25, 30])
-    series = only(tmp_path)
-    refused(
-        series, "1 slice is missing", "5 mm apart", "slices 3 and 4 lie 10 mm", resamplable=True
+    series = only_series(tmp_path)
+    assert_refused(
+        series,
+        "1 slice is missing",
+        "distance is 5 mm",
+        "10 mm between slices 3 and 4",
+        resamplable=True,
     )
     assert series.spacing[0] == pytest.approx(5)
     volume = read_series(series, resample=True)
@@ -124,41 +129,46 @@ def test_a_missing_slice(tmp_path: Path) -> None:
     kept = np.stack([values(index).astype(int) - 1024 for index in range(6)])
     np.testing.assert_array_equal(volume.array[[0, 1, 2, 4, 5, 6]], kept)
     np.testing.assert_array_equal(volume.array[3], np.rint((kept[2] + kept[3]) / 2))
-    assert any("missing" in said for said in volume.warnings)
-    assert volume.warnings[-1] == "The slices were resampled to even ones."
+    assert any("missing" in text for text in volume.warnings)
+    assert volume.warnings[-1] == "The slices were resampled to a regular grid."
 
 
-def test_two_missing_slices(tmp_path: Path) -> None:
+def test_two_missing_slices_are_reported(tmp_path: Path) -> None:
     write_series(tmp_path, [0, 5, 20, 25, 30])
-    refused(only(tmp_path), "2 slices are missing", "slices 2 and 3 lie 15 mm", resamplable=True)
+    assert_refused(
+        only_series(tmp_path),
+        "2 slices are missing",
+        "15 mm between slices 2 and 3",
+        resamplable=True,
+    )
 
 
-def test_uneven_slices(tmp_path: Path) -> None:
+def test_uneven_slices_are_resampled_on_request(tmp_path: Path) -> None:
     write_series(tmp_path, [0, 5, 9, 14, 21, 26])
-    series = only(tmp_path)
-    refused(series, "unevenly, between 4 and 7 mm apart", resamplable=True)
+    series = only_series(tmp_path)
+    assert_refused(series, "varies between 4 and 7 mm", resamplable=True)
     volume = read_series(series, resample=True)
     assert volume.array.shape[0] == 6 and volume.spacing[0] == pytest.approx(5.2)
 
 
-def test_positions_rounded_by_the_scanner_are_even(tmp_path: Path) -> None:
+def test_rounded_positions_count_as_regular(tmp_path: Path) -> None:
     write_series(tmp_path, [round(0.7 * index / 3, 2) for index in range(40)])
-    series = only(tmp_path)
+    series = only_series(tmp_path)
     assert series.problem == ""
     assert series.spacing[0] == pytest.approx(0.7 / 3, rel=1e-3)
 
 
-def test_a_slice_stored_twice_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_duplicate_slice_is_ignored_with_a_warning(tmp_path: Path) -> None:
     paths = write_series(tmp_path)
     shutil.copy(paths[3], tmp_path / "copy of 3.dcm")
     volume = read_volume(tmp_path)
     assert volume.shape[0] == 8
-    assert volume.warnings == ("1 slice stored a second time is left out.",)
+    assert volume.warnings == ("1 duplicate slice is ignored.",)
 
 
-def test_another_slice_at_the_same_place(tmp_path: Path) -> None:
+def test_a_different_slice_at_the_same_position_is_refused(tmp_path: Path) -> None:
     write_series(tmp_path, [0, 5, 10, 10, 15])
-    refused(only(tmp_path), "1 slice lies at the same place as another one")
+    assert_refused(only_series(tmp_path), "1 slice has the same position as another one")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ def test_another_slice_at_the_same_place(tmp_path: Path) -> None:
         ("AcquisitionNumber", (7, 4), ("acquisition 4", "acquisition 7")),
     ],
 )
-def test_two_passes_over_the_same_places_become_two_series(
+def test_repeated_positions_are_split_into_two_series_by_a_header_value(
     tmp_path: Path, keyword: str, values_of: tuple[float, float], names: tuple[str, str]
 ) -> None:
     for number, value in enumerate(values_of):
@@ -190,11 +200,13 @@ def test_two_passes_over_the_same_places_become_two_series(
 
 @pytest.mark.parametrize("tilt", [-12.0, 20.0])
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE])
-def test_gantry_tilt(tmp_path: Path, tilt: float, axes: tuple[float, ...]) -> None:
-    """A column along the normal stays one, once the slices are shifted back."""
+def test_gantry_tilt_is_reported_and_corrected_on_request(
+    tmp_path: Path, tilt: float, axes: tuple[float, ...]
+) -> None:
+    """A column along the normal is straight after resampling."""
 
     def change(index: int, one: FileDataset) -> None:
-        # The place in the world of row 6, column 4 of the first slice, found in each slice.
+        # The physical position of row 6, column 4 of the first slice, in the pixels of each slice.
         shift = np.tan(np.radians(tilt)) * 1.0 * index / 0.8
         rows = np.arange(ROWS)[:, None] - (6 - shift)
         columns = np.arange(COLUMNS)[None, :] - 4
@@ -202,8 +214,8 @@ def test_gantry_tilt(tmp_path: Path, tilt: float, axes: tuple[float, ...]) -> No
         one.PixelData = np.rint(blob).astype(np.int16).tobytes()
 
     write_series(tmp_path, [1.0 * index for index in range(8)], axes=axes, tilt=tilt, change=change)
-    series = only(tmp_path)
-    refused(series, "gantry tilt", f"{abs(tilt):.1f} degrees", resamplable=True)
+    series = only_series(tmp_path)
+    assert_refused(series, "gantry tilt", f"{abs(tilt):.1f} degrees", resamplable=True)
     volume = read_series(series, resample=True)
     assert volume.shape[0] == 8
     x, y = np.array(axes[:3]), np.array(axes[3:])
@@ -225,7 +237,7 @@ def test_gantry_tilt(tmp_path: Path, tilt: float, axes: tuple[float, ...]) -> No
 
 @pytest.mark.parametrize("loss", [1, 100, 200])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
-def test_a_slice_cut_off(tmp_path: Path, loss: int, syntax: str) -> None:
+def test_a_truncated_slice_is_refused_by_name(tmp_path: Path, loss: int, syntax: str) -> None:
     paths = write_series(tmp_path)
     one = pydicom.dcmread(paths[2])
     if syntax == RLELossless:
@@ -233,38 +245,38 @@ def test_a_slice_cut_off(tmp_path: Path, loss: int, syntax: str) -> None:
     else:
         one.file_meta.TransferSyntaxUID = syntax
     one.save_as(paths[2], implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
-    assert only(tmp_path).problem == ""
+    assert only_series(tmp_path).problem == ""
     whole = paths[2].read_bytes()
     paths[2].write_bytes(whole[: len(whole) - loss])
-    series = only(tmp_path)
-    refused(series, f"1 file of the series is cut off: {paths[2].name}")
-    assert "cut off" in describe(tmp_path)["warnings"][0]
+    series = only_series(tmp_path)
+    assert_refused(series, f"1 file of the series is truncated: {paths[2].name}")
+    assert "truncated" in describe(tmp_path)["warnings"][0]
 
 
-def test_a_file_cut_off_in_its_header(tmp_path: Path) -> None:
+def test_a_file_truncated_in_its_header_counts_as_missing(tmp_path: Path) -> None:
     paths = write_series(tmp_path)
     paths[2].write_bytes(paths[2].read_bytes()[:300])
-    series = only(tmp_path)
-    refused(series, "1 slice is missing", resamplable=True)
-    assert "1 DICOM file of the folder cannot be read." in series.warnings
+    series = only_series(tmp_path)
+    assert_refused(series, "1 slice is missing", resamplable=True)
+    assert "1 DICOM file in the folder cannot be read." in series.warnings
 
 
 @pytest.mark.parametrize(
     ("keyword", "value", "words"),
     [
-        ("PixelSpacing", [0.9, 0.5], "different pixel sizes"),
+        ("PixelSpacing", [0.9, 0.5], "different pixel spacings"),
         ("ImageOrientationPatient", [0, 1, 0, 0, 0, 1], "not parallel"),
         ("Rows", ROWS // 2, f"slices of {ROWS} x {COLUMNS} and {ROWS // 2} x {COLUMNS} pixels"),
-        ("ImagePositionPatient", None, "1 slice of the series gives no position"),
+        ("ImagePositionPatient", None, "1 slice of the series has no position"),
     ],
 )
-def test_slices_of_several_kinds(tmp_path: Path, keyword: str, value: Any, words: str) -> None:
+def test_mixed_slices_are_refused(tmp_path: Path, keyword: str, value: Any, words: str) -> None:
     def change(index: int, one: FileDataset) -> None:
         if index == 4:
             setattr(one, keyword, value)
 
     write_series(tmp_path, change=change)
-    refused(only(tmp_path), words)
+    assert_refused(only_series(tmp_path), words)
 
 
 # Real files
@@ -284,7 +296,7 @@ def test_real_series_are_read_as_by_simpleitk(shared_data: Path) -> None:
         assert volume.warnings == ()
 
 
-def test_single_and_multi_frame_agree(shared_data: Path) -> None:
+def test_single_frame_and_multi_frame_files_agree(shared_data: Path) -> None:
     for size in ("23x38x3", "24x38x3"):
         folder = shared_data / "dcmqi_dicom_seg" / size
         one, other = read_volume(folder / "image"), read_volume(folder / "multiframe/mf.dcm")
@@ -292,7 +304,7 @@ def test_single_and_multi_frame_agree(shared_data: Path) -> None:
         assert one.same_grid(other)
 
 
-def test_a_tree_of_real_studies(shared_data: Path) -> None:
+def test_real_studies_in_one_tree_are_listed_separately(shared_data: Path) -> None:
     series = list_series(shared_data / "dicom_mr_udacity")
     shapes = [(32, 51, 35), (35, 48, 36), (40, 50, 34)]
     assert [one.shape for one in series] == shapes
@@ -300,19 +312,19 @@ def test_a_tree_of_real_studies(shared_data: Path) -> None:
     assert len({one.description for one in series}) == 1
 
 
-def test_segmentations_are_listed_but_not_taken_for_images(shared_data: Path) -> None:
+def test_segmentations_are_listed_but_not_read_as_images(shared_data: Path) -> None:
     series = list_series(shared_data / "dcmqi_dicom_seg")
     found = [one for one in series if one.is_segmentation]
     assert len(found) >= 4
     assert {one.modality for one in found} == {"SEG"}
     for one in found:
-        refused(one, "This is a segmentation, not an image")
+        assert_refused(one, "This is a segmentation, not an image")
     with pytest.raises(UserError, match="5 DICOM series"):
         read_volume(shared_data / "dcmqi_dicom_seg")
 
 
-def test_series_are_compared_without_their_slices(tmp_path: Path) -> None:
+def test_series_with_equal_fields_are_equal(tmp_path: Path) -> None:
     write_series(tmp_path)
-    series = only(tmp_path)
-    assert series == only(tmp_path)
+    series = only_series(tmp_path)
+    assert series == only_series(tmp_path)
     assert replace(series, description="x") != series

@@ -1,4 +1,4 @@
-"""DICOM SEG: segments with their names, laid onto their image, and written for other programs."""
+"""DICOM SEG: named segments are read on the grid of their image, and written."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def folder(shared_data: Path) -> Path:
     return shared_data / "dcmqi_dicom_seg"
 
 
-def test_a_segment_has_the_voxels_and_the_place_of_the_same_mask_as_nrrd(folder: Path) -> None:
+def test_a_segment_has_the_voxels_and_geometry_of_the_same_mask_in_nrrd(folder: Path) -> None:
     image = read_volume(folder / "ct-3slice")
     assert is_segmentation(folder / "liver.dcm") and not is_segmentation(folder / "liver_seg.nrrd")
     ((mask, names),) = read_segments(folder / "liver.dcm", image)
@@ -33,7 +33,7 @@ def test_a_segment_has_the_voxels_and_the_place_of_the_same_mask_as_nrrd(folder:
     assert alone.same_grid(mask) and alone.array.sum() == mask.array.sum()
 
 
-def test_segments_that_overlap_become_several_masks(folder: Path) -> None:
+def test_overlapping_segments_become_several_masks(folder: Path) -> None:
     image = read_volume(folder / "ct-3slice")
     masks = read_segments(folder / "partial_overlaps.dcm", image)
     assert len(masks) == 3
@@ -45,24 +45,22 @@ def test_segments_that_overlap_become_several_masks(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["noppv", "ppv5"])
-def test_the_new_labelmap_class_reaches_only_from_segment_to_segment(
-    folder: Path, name: str
-) -> None:
+def test_a_labelmap_segmentation_covers_only_slices_with_segments(folder: Path, name: str) -> None:
     ((mask, names),) = read_segments(folder / f"sparse-labelmap-{name}.dcm")
     expected = read_labels(folder / f"sparse_labelmap_{name}_seg.nrrd")
     assert names == {"Liver": 1}
-    # Where the object has no frame, its padding value (5) stands in the NRRD; it is no segment.
+    # The NRRD has the padding value 5 where the object has no frame; it is not a segment.
     np.testing.assert_array_equal(mask.array, expected.array * (expected.array != 5))
     np.testing.assert_allclose(mask.origin, expected.origin, atol=1e-5)
 
 
-def test_another_image_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match="does not lie on the voxels"):
+def test_a_segmentation_of_another_image_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="not on the grid of the image"):
         read_segments(folder / "liver.dcm", read_volume(folder / "23x38x3/image"))
 
 
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE])
-def test_a_mask_is_written_and_read_again_with_names_of_any_alphabet(
+def test_a_mask_is_written_and_read_back_with_class_names_of_any_alphabet(
     tmp_path: Path, axes: tuple[float, ...]
 ) -> None:
     write_series(tmp_path / "ct", axes=axes)
@@ -84,7 +82,7 @@ def test_a_mask_is_written_and_read_again_with_names_of_any_alphabet(
         write_segments(out, mask, tmp_path / "ct", overwrite=False)
 
 
-def test_well_known_names_get_their_codes_and_others_are_tissue(tmp_path: Path) -> None:
+def test_known_structures_get_snomed_codes_and_others_are_coded_as_tissue(tmp_path: Path) -> None:
     write_series(tmp_path / "ct")
     image = read_volume(tmp_path / "ct")
     names = {"Liver": 1, "left kidney": 2, "tumour": 3, "anterior": 4}
@@ -105,11 +103,11 @@ def test_well_known_names_get_their_codes_and_others_are_tissue(tmp_path: Path) 
     side = kinds[1].SegmentedPropertyTypeModifierCodeSequence[0]
     assert side.CodeMeaning == "Left"
     assert "SegmentedPropertyTypeModifierCodeSequence" not in kinds[0]
-    # Numbers that are the values already need no note.
+    # Label values that equal their segment number need no description.
     assert not any("SegmentDescription" in one for one in segments)
 
 
-def test_a_mask_on_a_multi_frame_image_keeps_its_slices(folder: Path, tmp_path: Path) -> None:
+def test_a_mask_on_a_multi_frame_image_keeps_its_slice_order(folder: Path, tmp_path: Path) -> None:
     source = folder / "23x38x3/multiframe/mf.dcm"
     image = read_volume(source)
     array = np.zeros(image.shape, np.uint8)
@@ -119,7 +117,9 @@ def test_a_mask_on_a_multi_frame_image_keeps_its_slices(folder: Path, tmp_path: 
     np.testing.assert_array_equal(mask.array, array)
 
 
-def test_what_cannot_be_written_is_one_sentence_and_no_file(folder: Path, tmp_path: Path) -> None:
+def test_a_mask_that_cannot_be_written_is_refused_without_a_file(
+    folder: Path, tmp_path: Path
+) -> None:
     image = read_volume(folder / "23x38x3/image")
     with pytest.raises(UserError, match="mask is empty"):
         write_segments(tmp_path / "a.dcm", image.with_array(image.array * 0), folder / "ct-3slice")
@@ -129,14 +129,14 @@ def test_what_cannot_be_written_is_one_sentence_and_no_file(folder: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_cut_off_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_segmentation_is_refused(folder: Path, tmp_path: Path) -> None:
     whole = (folder / "liver.dcm").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(UserError, match=r"cut\.dcm"):
         read_segments(tmp_path / "cut.dcm")
 
 
-def test_the_command_line_converts_both_ways(
+def test_the_command_line_converts_segmentations_both_ways(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*arguments: object) -> int:

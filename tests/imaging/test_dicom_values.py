@@ -1,11 +1,20 @@
-"""DICOM: values, single files and frames."""
+"""Values of DICOM slices, single files and multi-frame files."""
 
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from dicom_cases import AXIAL, COLUMNS, ROWS, header, only, refused, values, write_series
+from dicom_cases import (
+    AXIAL,
+    COLUMNS,
+    ROWS,
+    assert_refused,
+    header,
+    only_series,
+    values,
+    write_series,
+)
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -21,7 +30,7 @@ from napari_graphflow.imaging.files import read_volume
 # Values
 
 
-def test_each_slice_has_its_own_slope_and_intercept(tmp_path: Path) -> None:
+def test_slope_and_intercept_are_applied_per_slice(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.Modality, one.SOPClassUID = "MR", MRImageStorage
         one.file_meta.MediaStorageSOPClassUID = MRImageStorage
@@ -34,7 +43,7 @@ def test_each_slice_has_its_own_slope_and_intercept(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.array, expected, rtol=1e-6)
 
 
-def test_whole_numbers_that_do_not_fit_are_not_wrapped(tmp_path: Path) -> None:
+def test_scaled_integers_are_not_wrapped(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.RescaleIntercept = 0
         one.RescaleSlope = 1 if index < 4 else 100
@@ -46,7 +55,7 @@ def test_whole_numbers_that_do_not_fit_are_not_wrapped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array[0], values(0))
 
 
-def test_unsigned_values_above_32767(tmp_path: Path) -> None:
+def test_unsigned_values_above_32767_are_kept(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.PixelRepresentation, one.RescaleIntercept = 0, 0
         one.PixelData = (values(index).astype(np.uint16) + 60000).tobytes()
@@ -57,7 +66,7 @@ def test_unsigned_values_above_32767(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array[3], values(3).astype(int) + 60000)
 
 
-def test_colour(tmp_path: Path) -> None:
+def test_colour_slices_become_channels(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (ROWS, COLUMNS, 3)).astype(np.uint8)
 
     def change(index: int, one: FileDataset) -> None:
@@ -72,7 +81,7 @@ def test_colour(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array[5], rgb)
 
 
-def test_inverted_grey_values_are_told(tmp_path: Path) -> None:
+def test_inverted_grey_values_cause_a_warning(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.PhotometricInterpretation = "MONOCHROME1"
 
@@ -80,7 +89,7 @@ def test_inverted_grey_values_are_told(tmp_path: Path) -> None:
     assert "MONOCHROME1" in " ".join(read_volume(tmp_path).warnings)
 
 
-def test_big_endian_and_compressed_slices(tmp_path: Path) -> None:
+def test_big_endian_and_compressed_slices_are_read(tmp_path: Path) -> None:
     paths = write_series(tmp_path)
     before = read_volume(tmp_path)
     one = pydicom.dcmread(paths[1])
@@ -100,16 +109,16 @@ def test_big_endian_and_compressed_slices(tmp_path: Path) -> None:
 # One file
 
 
-def test_one_slice(tmp_path: Path) -> None:
+def test_a_single_slice_is_read_with_a_warning(tmp_path: Path) -> None:
     path = write_series(tmp_path)[3]
     volume = read_volume(path)
     assert volume.shape == (1, ROWS, COLUMNS) and volume.spacing == (5, 0.8, 0.5)
     np.testing.assert_array_equal(volume.array[0], values(3).astype(int) - 1024)
     assert volume.origin == pytest.approx((-20, 30, -85))
-    assert "one slice" in volume.warnings[-1]
+    assert "single slice" in volume.warnings[-1]
 
 
-def test_a_projection_is_a_picture(tmp_path: Path) -> None:
+def test_a_projection_is_read_as_a_2d_image(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.Modality = "DX"
         del one.ImagePositionPatient, one.ImageOrientationPatient, one.SliceThickness
@@ -122,17 +131,17 @@ def test_a_projection_is_a_picture(tmp_path: Path) -> None:
     assert "detector" in volume.warnings[0]
 
 
-def test_no_sizes_at_all(tmp_path: Path) -> None:
+def test_missing_spacings_are_assumed_as_1_mm_with_a_warning(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         del one.PixelSpacing, one.SliceThickness
 
     write_series(tmp_path, [0.0], change=change)
     volume = read_volume(tmp_path)
     assert volume.spacing == (1, 1, 1)
-    assert sum("1 mm is assumed" in said for said in volume.warnings) == 2
+    assert sum("1 mm is assumed" in text for text in volume.warnings) == 2
 
 
-def test_no_positions_leave_the_order_to_the_numbers(tmp_path: Path) -> None:
+def test_slices_without_positions_are_ordered_by_instance_number(tmp_path: Path) -> None:
     def change(index: int, one: FileDataset) -> None:
         one.InstanceNumber = 8 - index
         del one.ImagePositionPatient
@@ -140,11 +149,11 @@ def test_no_positions_leave_the_order_to_the_numbers(tmp_path: Path) -> None:
     write_series(tmp_path, change=change)
     volume = read_volume(tmp_path)
     np.testing.assert_array_equal(volume.array[0], values(7).astype(int) - 1024)
-    assert volume.spacing[0] == 5 and "ordered by their numbers" in volume.warnings[0]
+    assert volume.spacing[0] == 5 and "ordered by instance number" in volume.warnings[0]
 
 
 def _multiframe(path: Path, places: list[float], slopes: list[float]) -> None:
-    """An enhanced object whose frames are in no order."""
+    """Write an enhanced multi-frame object with unordered frames."""
     one = header(0, "7.7", AXIAL, np.zeros(3))
     del one.ImagePositionPatient, one.ImageOrientationPatient, one.PixelSpacing
     del one.RescaleSlope, one.RescaleIntercept, one.SliceThickness
@@ -170,7 +179,7 @@ def _multiframe(path: Path, places: list[float], slopes: list[float]) -> None:
 
 
 @pytest.mark.parametrize("slopes", [[1, 1, 1, 1], [2, 2, 2, 2], [0.5, 1, 1.5, 2]])
-def test_frames_of_one_file_are_slices(tmp_path: Path, slopes: list[float]) -> None:
+def test_frames_of_a_multi_frame_file_become_slices(tmp_path: Path, slopes: list[float]) -> None:
     _multiframe(tmp_path / "enhanced.dcm", [10, 0, 15, 5], slopes)
     volume = read_volume(tmp_path / "enhanced.dcm")
     assert volume.shape == (4, ROWS, COLUMNS) and volume.spacing == (5, 0.8, 0.5)
@@ -179,12 +188,12 @@ def test_frames_of_one_file_are_slices(tmp_path: Path, slopes: list[float]) -> N
         np.testing.assert_allclose(volume.array[index], values(frame) * slopes[frame] - 10.0)
 
 
-def test_a_gap_between_frames_is_noticed(tmp_path: Path) -> None:
+def test_a_gap_between_frames_is_reported(tmp_path: Path) -> None:
     _multiframe(tmp_path / "enhanced.dcm", [10, 0, 25, 5], [1, 1, 1, 1])
-    refused(only(tmp_path), "2 slices are missing", resamplable=True)
+    assert_refused(only_series(tmp_path), "2 slices are missing", resamplable=True)
 
 
-def test_a_film_without_positions_is_stacked_and_told(tmp_path: Path) -> None:
+def test_frames_without_positions_are_stacked_with_a_warning(tmp_path: Path) -> None:
     one = header(0, "7.7", AXIAL, np.zeros(3))
     del one.ImagePositionPatient, one.ImageOrientationPatient, one.SliceThickness
     one.Modality, one.NumberOfFrames = "US", 3
@@ -192,10 +201,10 @@ def test_a_film_without_positions_is_stacked_and_told(tmp_path: Path) -> None:
     one.save_as(tmp_path / "film.dcm", enforce_file_format=True)
     volume = read_volume(tmp_path / "film.dcm")
     assert volume.shape == (3, ROWS, COLUMNS)
-    assert any("no positions" in said for said in volume.warnings)
+    assert any("no positions" in text for text in volume.warnings)
 
 
-def test_a_folder_without_dicom(tmp_path: Path) -> None:
+def test_a_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("nothing of the kind " * 50)
     (tmp_path / "broken.dcm").write_bytes(bytes(2000))
     assert list_series(tmp_path) == [] and not has_dicom(tmp_path)

@@ -200,7 +200,7 @@ def test_16_bit_grey_with_alpha_and_cielab_are_refused(tmp_path: Path) -> None:
 def test_an_empty_file_in_a_dicom_series_causes_a_warning(tmp_path: Path, name: str) -> None:
     write_series(tmp_path)
     (tmp_path / name).touch()
-    assert "1 DICOM file of the folder cannot be read." in read_volume(tmp_path).warnings
+    assert "1 DICOM file in the folder cannot be read." in read_volume(tmp_path).warnings
 
 
 def test_a_series_mixing_plain_and_inverted_grey_values_is_refused(tmp_path: Path) -> None:

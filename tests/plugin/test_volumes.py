@@ -59,7 +59,7 @@ def test_a_problem_is_told_before_anything_is_shown(
     paths = write_series(tmp_path)
     paths[3].write_bytes(paths[3].read_bytes()[:-50])
     look(widget, qtbot, tmp_path)
-    assert "1 file of the series is cut off" in widget.status.text()
+    assert "1 file of the series is truncated" in widget.status.text()
     assert cells(widget, 0)[0].startswith("⚠")
     assert not widget.button.isEnabled() and widget.resample.isHidden()
     assert len(viewer.layers) == 0

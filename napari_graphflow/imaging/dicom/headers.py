@@ -1,4 +1,4 @@
-"""What the header of one DICOM file says about its slices; single-frame and multi-frame alike."""
+"""Read the slices of a single-frame or multi-frame DICOM file from its header."""
 
 import struct
 import warnings
@@ -40,20 +40,19 @@ _TAGS = [
 ]  # fmt: skip
 
 
-#: Tags of pixels as bytes: PixelData, FloatPixelData, DoubleFloatPixelData.
+#: Encoded tags of PixelData, FloatPixelData and DoubleFloatPixelData.
 _PIXELS = {
     order: [struct.pack(order + "HH", 0x7FE0, element) for element in (0x10, 0x08, 0x09)]
     for order in "<>"
 }
 
 
-_NOT_MEASURED = (
-    "The header gives no pixel size; 1 mm is assumed, so distances and volumes are not to be "
-    "trusted."
+_NO_SPACING = (
+    "The header has no pixel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
 
 
-_AT_DETECTOR = "The pixel size is that at the detector, so distances in the body are smaller."
+_AT_DETECTOR = "The pixel spacing is that at the detector, so distances in the body are smaller."
 
 
 _INVERTED = "The grey values are stored inverted (MONOCHROME1): high values are dark."
@@ -66,21 +65,21 @@ class Slice:
     Attributes
     ----------
     series
-        What belongs together has it in common. Never shown.
+        UIDs that all slices of a series share. Never shown.
     position, axes
-        ImagePositionPatient and ImageOrientationPatient; None where there are none.
+        ImagePositionPatient and ImageOrientationPatient; None if missing.
     shape, spacing
-        Rows and columns, and their distances in mm, in the order y, x.
+        Rows and columns, and the pixel spacing in mm, in the order y, x.
     thickness
-        Distance of slices that the header gives, in mm; 0 if none.
+        Slice distance in the header in mm; 0 if missing.
     stored, allocated
-        Bits of a value and whether it has a sign; bits that it takes in the file.
+        Bits of a value and whether it is signed; bits allocated in the file.
     start
-        Where uncompressed grey pixels begin in the file; 0 if they need a decoder.
+        Byte offset of uncompressed grey pixels in the file; 0 if they need a decoder.
     cut
-        Whether the file ends before its pixels do.
+        Whether the file is truncated.
     phases
-        Headers that tell slices at the same place apart.
+        Header values that distinguish slices at the same position.
     """
 
     path: Path
@@ -112,12 +111,12 @@ class Slice:
 
     @property
     def is_volume(self) -> bool:
-        """Whether the slice lies somewhere in a body, unlike a projection or a photograph."""
+        """Whether the slice has a position in the body, unlike a projection or a photograph."""
         return self.position is not None and self.axes is not None
 
     @property
     def axes_matrix(self) -> NDArray[np.float64]:
-        """Unit vectors of x, y and the normal as columns."""
+        """Unit vectors of x, y and the slice normal as columns, shape (3, 3)."""
         if self.axes is None:
             return np.eye(3)
         x, y = np.array(self.axes[:3]), np.array(self.axes[3:])
@@ -127,7 +126,7 @@ class Slice:
 
 
 def read_slices(path: Path) -> list[Slice] | None:
-    """Read the slices of a file: none if it is no DICOM image, None if it is a broken one."""
+    """Read the slices of a file; empty if it is not a DICOM image, None if it is a damaged one."""
     named = path.suffix.lower() in FORMATS["DICOM"].endings
     try:
         with path.open("rb") as file:
@@ -142,16 +141,16 @@ def read_slices(path: Path) -> list[Slice] | None:
                 )
                 header = _fields(found)
             if "Rows" not in header or "Columns" not in header:
-                # Broken are: a file cut off or empty where a slice should be, another kind is not.
-                broken = "SOPClassUID" not in header and (marked or named or not file.seek(0, 2))
-                return None if broken else []
+                # A truncated or empty slice is damaged; other kinds of files are not.
+                damaged = "SOPClassUID" not in header and (marked or named or not file.seek(0, 2))
+                return None if damaged else []
             return _slices(path, header, *_pixels(file, found, header))
-    except Exception:  # pydicom raises whatever a broken header leads it to
+    except Exception:  # a damaged header can raise anything in pydicom
         return None if named else []
 
 
 def _fields(found: Dataset) -> Fields:
-    """Values by keyword, without those that are not what the standard asks for."""
+    """Return the values by keyword, without invalid ones."""
     fields = {}
     for tag in found.keys():  # noqa: SIM118, a dataset iterates over its elements
         with suppress(Exception):
@@ -170,7 +169,7 @@ def _slices(path: Path, header: Fields, cut: bool, start: int) -> list[Slice]:
     return [
         Slice(
             **common,
-            **_placed(header, shared, per_frame[i] if i < len(per_frame) else Dataset(), i),
+            **_frame_fields(header, shared, per_frame[i] if i < len(per_frame) else Dataset(), i),
         )
         for i in range(frames)
     ]
@@ -185,7 +184,7 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     return {
         "path": path,
         "frames": frames,
-        # The frames of one object belong together, and to no other object.
+        # Each multi-frame object is a series of its own.
         "series": (*series, uid) if frames > 1 else series,
         "uid": uid,
         "description": " ".join(str(header.get("SeriesDescription") or "").split()),
@@ -204,8 +203,8 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     }
 
 
-def _placed(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[str, Any]:
-    """What may differ from frame to frame: in its own group, in the shared one, or in the file."""
+def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[str, Any]:
+    """Read the per-frame values from the frame's groups, the shared groups, or the header."""
 
     def find(group: str, name: str) -> Any:
         for source in (own, shared):
@@ -216,7 +215,7 @@ def _placed(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[s
 
     position = _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
     axes = _numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-    spacing, said = _pixel_size(find("PixelMeasuresSequence", "PixelSpacing"), header)
+    spacing, notes = _pixel_size(find("PixelMeasuresSequence", "PixelSpacing"), header)
     thickness = [
         _numbers(find("PixelMeasuresSequence", name), 1)
         for name in ("SpacingBetweenSlices", "SliceThickness")
@@ -224,20 +223,20 @@ def _placed(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[s
     slope = _numbers(find("PixelValueTransformationSequence", "RescaleSlope"), 1) or (1.0,)
     intercept = _numbers(find("PixelValueTransformationSequence", "RescaleIntercept"), 1) or (0.0,)
     if str(header.get("PhotometricInterpretation")) == "MONOCHROME1":
-        said = (*said, _INVERTED)
+        notes = (*notes, _INVERTED)
     frames = int(header.get("NumberOfFrames") or 1)
     classic = frames > 1 and not own
     return {
         "frame": frame,
         "number": int(header.get("InstanceNumber") or 0),
-        "position": None if classic or axes is None or not _sound(axes) else position,
-        "axes": axes if axes is not None and _sound(axes) else None,
+        "position": None if classic or axes is None or not _is_orthonormal(axes) else position,
+        "axes": axes if axes is not None and _is_orthonormal(axes) else None,
         "spacing": spacing,
         "thickness": next((abs(one[0]) for one in thickness if one and one[0]), 0.0),
         "slope": slope[0] or 1.0,
         "intercept": intercept[0],
         "phases": _phases(find, header),
-        "warnings": said,
+        "warnings": notes,
     }
 
 
@@ -275,22 +274,22 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     return numbers[:count] if len(numbers) >= count and np.isfinite(numbers).all() else None
 
 
-def _sound(axes: tuple[float, ...]) -> bool:
-    """Whether two vectors are at right angles and of length one, to the rounding of a header."""
+def _is_orthonormal(axes: tuple[float, ...]) -> bool:
+    """Whether two vectors are orthonormal, up to rounding."""
     x, y = np.array(axes[:3]), np.array(axes[3:])
     return bool(np.abs([x @ x - 1, y @ y - 1, x @ y]).max() < 1e-2)
 
 
 def _pixel_size(value: Any, header: Fields) -> tuple[tuple[float, float], tuple[str, ...]]:
-    for found, said in ((value, ()), (header.get("ImagerPixelSpacing"), (_AT_DETECTOR,))):
+    for found, notes in ((value, ()), (header.get("ImagerPixelSpacing"), (_AT_DETECTOR,))):
         size = _numbers(found, 2)
         if size and min(size) > 0:
-            return (size[0], size[1]), said
-    return (1.0, 1.0), (_NOT_MEASURED,)
+            return (size[0], size[1]), notes
+    return (1.0, 1.0), (_NO_SPACING,)
 
 
 def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
-    """Of a file read up to its pixels: whether it ends before they do, and `Slice.start`."""
+    """Return whether a file read up to its pixels is truncated, and `Slice.start`."""
     syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
     if syntax == DeflatedExplicitVRLittleEndian:
         return False, 0
@@ -317,7 +316,7 @@ def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
 
 
 def _least_length(header: Fields) -> int:
-    """Bytes that uncompressed pixels take at least."""
+    """Return the smallest number of bytes of uncompressed pixels."""
     values = int(header["Rows"]) * int(header["Columns"])
     values *= int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1)
     bits = values * int(header.get("BitsAllocated") or 16)
@@ -326,7 +325,7 @@ def _least_length(header: Fields) -> int:
 
 
 def _fragments_end(file: BinaryIO) -> bool:
-    """Walk the fragments of compressed pixels to their end mark."""
+    """Whether the fragments of compressed pixels are complete, up to their end marker."""
     begin = file.tell()
     end = file.seek(0, 2)
     file.seek(begin)

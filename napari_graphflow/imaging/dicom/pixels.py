@@ -1,4 +1,4 @@
-"""The voxels of a DICOM series, slice by slice, each with its own slope and intercept."""
+"""Read the voxels of a DICOM series slice by slice, each with its own slope and intercept."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, 
 
 
 def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
-    """Read slices, in their order, as (z, y, x) or (z, y, x, channels)."""
+    """Read slices, in their order, as (z, y, x) or (z, y, x, channels).
+
+    Raises
+    ------
+    UserError
+        If pixels cannot be decoded, or the memory is too small.
+    """
     decoded = {} if slices[0].frames == 1 or slices[0].start else _decoded_frames(slices)
     array = np.empty(0)
     for index, one in enumerate(slices):
@@ -24,7 +30,7 @@ def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
             check_memory("The series", shape, math.prod(shape) * dtype.itemsize)
             array = np.empty(shape, dtype)
         if pixels.shape != array.shape[1:]:
-            raise _broken(one)
+            raise _decode_error(one)
         if array.dtype.kind in "iu" and not _fits(pixels, array.dtype):
             array = array.astype(np.result_type(array.dtype, smallest_type(*_ends(pixels))))
         array[index] = pixels
@@ -41,7 +47,7 @@ def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
 
 
 def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
-    """The type to begin with: the stored one, or the smallest for the first slice once scaled."""
+    """Return the initial type: the stored one, or the smallest for the first scaled slice."""
     if first.ndim > 2:
         return first.dtype
     scales = {(one.slope, one.intercept) for one in slices}
@@ -55,27 +61,27 @@ def _value_type(slices: Sequence[Slice], first: NDArray[Any]) -> np.dtype[Any]:
 
 
 def _is_whole(one: Slice) -> bool:
-    """Whether the scale of a slice keeps whole numbers, of a size that fits."""
+    """Whether slope and intercept of a slice are integers of less than 32 bits."""
     whole = one.slope.is_integer() and one.intercept.is_integer()
     return whole and max(abs(one.slope), abs(one.intercept)) < 1 << 31
 
 
 def _pixels(one: Slice) -> NDArray[Any]:
-    """The true values of a slice."""
+    """Read the scaled values of a slice."""
     return _plain(one) if one.start else _decoded(one)[0]
 
 
 def _plain(one: Slice) -> NDArray[Any]:
-    """Uncompressed values, straight from the file."""
+    """Read uncompressed values directly from the file."""
     rows, columns = one.shape
     (bits, signed), width = one.stored, one.allocated // 8
     with one.path.open("rb") as file:
         file.seek(one.start + one.frame * rows * columns * width)
         values = np.fromfile(file, f"<{'i' if signed else 'u'}{width}", rows * columns)
     if len(values) < rows * columns:
-        raise _broken(one)
+        raise _decode_error(one)
     if unused := one.allocated - bits:
-        # Old files keep overlays in the bits above those of a value.
+        # Old files store overlays in the unused high bits.
         values = (values << unused) >> unused
     if (one.slope, one.intercept) == (1.0, 0.0):
         scaled: NDArray[Any] = values
@@ -89,73 +95,73 @@ def _plain(one: Slice) -> NDArray[Any]:
 
 
 def _decoded_frames(slices: Sequence[Slice]) -> dict[int, NDArray[Any]]:
-    """Frames of one compressed file; SimpleITK applies the scale of one frame to all."""
+    """Read the frames of a compressed file; SimpleITK applies the scale of one frame to all."""
     if len({(one.slope, one.intercept) for one in slices}) > 1:
         raise UserError(
-            f"{slices[0].path.name} is compressed and has an intensity scale for each frame, which "
-            "is not supported.",
+            f"{slices[0].path.name} is compressed with a different intensity scale for each frame, "
+            "which is not supported.",
             "Export the series without compression.",
         )
     frames = _decoded(slices[0])
     if max(one.frame for one in slices) >= len(frames):
-        raise _broken(slices[0])
+        raise _decode_error(slices[0])
     return dict(enumerate(frames))
 
 
 def _decoded(one: Slice) -> NDArray[Any]:
-    """All frames of a slice's file, slope and intercept applied."""
+    """Decode all frames of a slice's file, with slope and intercept applied."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(one.path))
     try:
         image = reader.Execute()
     except RuntimeError:
-        raise _broken(one) from None
+        raise _decode_error(one) from None
     array = sitk.GetArrayFromImage(image)
     return array[None] if image.GetDimension() == 2 else array
 
 
-def _broken(one: Slice) -> UserError:
+def _decode_error(one: Slice) -> UserError:
     return UserError(f"The pixels of {one.path.name} cannot be decoded.", EXPORT_AGAIN)
 
 
 def resample(
-    array: NDArray[Any], places: NDArray[np.float64], step: float, pixel: tuple[float, float]
+    array: NDArray[Any], positions: NDArray[np.float64], step: float, pixel: tuple[float, float]
 ) -> tuple[NDArray[Any], tuple[float, float]]:
-    """Bring uneven or tilted slices onto a box, by linear interpolation between neighbours.
+    """Resample uneven or tilted slices to a regular grid by linear interpolation.
 
     Parameters
     ----------
     array
         Slices (n, y, x).
-    places
+    positions
         Offsets of the slices along x, y and their normal in mm, shape (n, 3), increasing.
     step
-        Distance of the slices wanted, in mm.
+        Slice distance of the regular grid in mm.
     pixel
         Pixel size (y, x) in mm.
 
     Returns
     -------
     array
-        (z, y, x) of the same type; where no slice reaches, the smallest value.
+        (z, y, x) of the same type; the minimum where no slice reaches.
     corner
         Offset (x, y) of its first voxel in mm.
     """
-    shifts = np.round(places[:, :2] / np.array(pixel[::-1]), 3)
+    shifts = np.round(positions[:, :2] / np.array(pixel[::-1]), 3)
     low = np.floor(shifts.min(axis=0)).astype(int)
     more = np.ceil(shifts.max(axis=0)).astype(int) - low
-    count = int(np.floor((places[-1, 2] - places[0, 2]) / step + 1e-3)) + 1
+    count = int(np.floor((positions[-1, 2] - positions[0, 2]) / step + 1e-3)) + 1
     shape = (count, array.shape[1] + more[1], array.shape[2] + more[0])
     check_memory("The series", shape, math.prod(shape) * array.itemsize)
     fill = array.min()
     out = np.empty(shape, array.dtype)
     whole = array.dtype.kind in "iu"
     for index in range(count):
-        place = places[0, 2] + index * step
-        upper = int(np.clip(np.searchsorted(places[:, 2], place), 1, len(places) - 1))
-        gap = places[upper, 2] - places[upper - 1, 2]
-        weight = np.clip((place - places[upper - 1, 2]) / gap, 0, 1)
+        position = positions[0, 2] + index * step
+        upper = int(np.clip(np.searchsorted(positions[:, 2], position), 1, len(positions) - 1))
+        gap = positions[upper, 2] - positions[upper - 1, 2]
+        weight = np.clip((position - positions[upper - 1, 2]) / gap, 0, 1)
         plane = np.zeros(shape[1:], np.float32)
         for one, share in ((upper - 1, 1 - weight), (upper, weight)):
             if share > 0:
@@ -171,7 +177,7 @@ def resample(
 
 
 def _add(plane: NDArray[Any], pixels: NDArray[Any], shift: NDArray[Any], share: float) -> None:
-    """Add a slice to a plane, moved by a fraction of pixels (x, y)."""
+    """Add a slice to a plane, shifted by a fraction of pixels (x, y)."""
     x, y = np.floor(shift).astype(int)
     along_x, along_y = shift - (x, y)
     rows, columns = pixels.shape

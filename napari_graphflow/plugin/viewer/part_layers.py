@@ -9,7 +9,7 @@ from napari.types import LayerDataTuple
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.series import Series
-from napari_graphflow.imaging.dicom_seg import lay_onto, read_segments
+from napari_graphflow.imaging.dicom_seg import embed_in_grid, read_segments
 from napari_graphflow.imaging.files import (
     read_labels,
     read_series,
@@ -51,7 +51,7 @@ def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
     masks, said = read_segments(path), [_ALONE]
     for image in images:
         with suppress(UserError):
-            masks = [(lay_onto(mask, image, path.name), names) for mask, names in masks]
+            masks = [(embed_in_grid(mask, image, path.name), names) for mask, names in masks]
             said = []
             break
     layers = [
