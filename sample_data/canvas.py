@@ -6,18 +6,18 @@ import numpy as np
 
 
 class Canvas:
-    """Voxels, their labels, and the coordinates u, v, w of their centres, gently bent.
+    """Voxels, their labels, and the slightly warped coordinates u, v, w of their centres.
 
     Parameters
     ----------
     random
-        Where all randomness comes from.
+        Random state of the patient.
     start, steps
-        Coordinates of the first voxel, and columns of the steps along x, y and z.
+        Coordinates of the first voxel, and the steps along x, y and z as columns.
     index
         Voxel indices along x, y and z.
     hu
-        What the canvas is filled with.
+        Initial value of all voxels.
     """
 
     def __init__(self, random, start, steps, index, hu: float) -> None:
@@ -33,9 +33,9 @@ class Canvas:
         self.labels = np.zeros(self.u.shape, np.uint8)
 
     def texture(self, length: float, count: int = 8):
-        """A smooth random field with deviation 1 and bumps of about `length` mm.
+        """Return a smooth random field with standard deviation 1 and a scale of about `length` mm.
 
-        A sum of plane waves, each the product of one factor for every axis of the voxel grid.
+        It is a sum of plane waves, each the product of one factor per axis of the voxel grid.
         """
         ways = self.random.standard_normal((count, 3))
         ways /= np.sqrt((ways**2).sum(1, keepdims=True))
@@ -50,11 +50,11 @@ class Canvas:
         return field.reshape(z.shape[1], y.shape[1], x.shape[1]) * np.sqrt(2 / count)
 
     def near(self, mean: float, spread: float) -> float:
-        """A number of this patient, at most two spreads from the mean."""
+        """Draw a normal random number, clipped to two standard deviations (`spread`)."""
         return float(mean + spread * np.clip(self.random.standard_normal(), -2, 2))
 
     def ellipsoid(self, centre, radii, turn: float = 0.0, lean: float = 0.0):
-        """Distance to an ellipsoid turned about w and leaning sideways, degrees; below 0 inside."""
+        """Return the distance to an ellipsoid, rotated about w and sheared (degrees)."""
         p = [axis - c for axis, c in zip((self.u, self.v, self.w), centre, strict=True)]
         t, s = np.deg2rad(turn), np.tan(np.deg2rad(lean))
         p[0] = p[0] - s * p[2]
@@ -63,7 +63,7 @@ class Canvas:
         return (scaled - 1) * min(radii) * 1.15
 
     def tube(self, points, radius: float):
-        """Distance to a chain of rods through `points`."""
+        """Return the distance to a chain of rods through `points`; negative inside."""
         best = np.inf
         p = (self.u, self.v, self.w)
         for start, end in pairwise(points):
@@ -75,7 +75,7 @@ class Canvas:
         return np.sqrt(best) - radius
 
     def paint(self, distance, hu, label: int = 0, edge: float = 3.0):
-        """Lay a solid over what is there, with an edge `edge` mm wide; returns its opacity."""
+        """Paint a solid with an edge `edge` mm wide, and return its opacity."""
         opacity = np.clip(0.5 - distance / edge, 0, 1)
         self.hu += opacity * (hu - self.hu)
         self.labels[opacity > 0.5] = label
@@ -83,7 +83,7 @@ class Canvas:
 
 
 def melt(first, second, width: float):
-    """Smooth union of two solids, or their smooth intersection where `width` is below 0."""
+    """Return the smooth union of two solids, or their intersection if `width` is negative."""
     sign = 1 if width > 0 else -1
     a, b, k = sign * first, sign * second, abs(width)
     mix = np.clip(0.5 + 0.5 * (b - a) / k, 0, 1)
@@ -91,7 +91,7 @@ def melt(first, second, width: float):
 
 
 def rotation(axis: str, degrees: float) -> np.ndarray:
-    """Rotation matrix about a coordinate axis."""
+    """Return the rotation matrix about a coordinate axis."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     turn = {
         "x": [[1, 0, 0], [0, c, -s], [0, s, c]],

@@ -1,7 +1,7 @@
 """A CT-like phantom of the upper abdomen, drawn from formulas and a seed.
 
 Body coordinates are u to the left, v to the back, w to the head, in mm of a body 300 mm wide and
-210 mm deep. Everything is painted on three thin slices for each thick one, whose mean gives the
+210 mm deep. Everything is painted on three thin slices per thick slice, whose mean simulates the
 partial volume effect.
 """
 
@@ -19,7 +19,7 @@ AIR, LUNG, FAT, GAS = -1000.0, -840.0, -105.0, -920.0
 
 @dataclass(frozen=True)
 class Scan:
-    """Voxels (z, y, x) in HU, their labels, and the geometry as SimpleITK takes it (x first)."""
+    """Voxels (z, y, x) in HU, their labels, and the geometry as in SimpleITK (x first)."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -34,9 +34,9 @@ def make_scan(seed: int, *, oblique: bool = False, flipped: bool = False) -> Sca
     Parameters
     ----------
     seed
-        Everything random follows from it, on every machine.
+        Random seed; the result is the same on every machine.
     oblique
-        Whether the slices are tilted against the body.
+        Whether the slices are oblique to the body.
     flipped
         Whether rows and columns run to the right and to the front, as in many NIfTI files.
     """
@@ -59,8 +59,8 @@ def make_scan(seed: int, *, oblique: bool = False, flipped: bool = False) -> Sca
     )
     patient.draw()
     hu = patient.hu.reshape(size[2], THIN, size[1], size[0]).mean(1)
-    labels = _without_crumbs(patient.labels[THIN // 2 :: THIN])
-    image = _scanner(random, hu, spacing)
+    labels = _remove_small_components(patient.labels[THIN // 2 :: THIN])
+    image = _simulate_scanner(random, hu, spacing)
     return Scan(
         np.clip(np.rint(image), -1024, 3071).astype(np.int16),
         labels,
@@ -70,19 +70,19 @@ def make_scan(seed: int, *, oblique: bool = False, flipped: bool = False) -> Sca
     )
 
 
-def _without_crumbs(labels: np.ndarray, smallest: int = 12) -> np.ndarray:
-    """Give specks that the cutting of one solid by another left over to what surrounds them."""
+def _remove_small_components(labels: np.ndarray, smallest: int = 12) -> np.ndarray:
+    """Remove small components that remain where one solid cuts another."""
     labels = labels.copy()
     for label in (LESION, LIVER, SPLEEN, LEFT_KIDNEY):
         parts, count = ndimage.label(labels == label)
         sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        crumbs = (sizes < smallest)[parts] & (parts > 0)
-        labels[crumbs] = LIVER if label == LESION else 0
+        small = (sizes < smallest)[parts] & (parts > 0)
+        labels[small] = LIVER if label == LESION else 0
     return labels
 
 
 class _Patient(Canvas):
-    """What is painted, from the skin inwards."""
+    """The body, painted from the skin inwards."""
 
     def __init__(self, random, start, steps, index, half_size) -> None:
         half_width, half_depth = half_size
@@ -93,7 +93,7 @@ class _Patient(Canvas):
         self.contrast = random.uniform(0.35, 1.1)
 
     def draw(self) -> None:
-        """Paint the whole patient; what comes later lies over what came before."""
+        """Paint the whole patient; later solids cover earlier ones."""
         self.body_wall()
         self.bowel()
         self.liver()
@@ -129,7 +129,7 @@ class _Patient(Canvas):
         self.paint(self.cavity, FAT + 6 * self.texture(12))
 
     def bowel(self) -> None:
-        """Loops of small bowel and colon, as dense as the organs that they touch."""
+        """Loops of small bowel and colon, as dense as adjacent organs."""
         loops = self.texture(17)
         region = np.maximum(self.cavity + 6, self.w + 0.25 * self.v - self.near(-6, 6))
         region = np.maximum(region, self.v - 38)
@@ -230,7 +230,7 @@ class _Patient(Canvas):
         self.paint(stomach + 5, drink + 14 * self.texture(9))
         self.paint(np.maximum(stomach + 5, self.v - self.near(-44, 6)), GAS)
 
-        # A crescent along the wall, thickest in its middle, whose notch the kidney fills later.
+        # A crescent along the wall, thickest in the middle; the kidney later fills its notch.
         around = (np.arctan2(self.v, self.u) - self.near(0.42, 0.1)) / self.near(0.62, 0.07)
         along = (self.w - self.near(16, 6)) / self.near(54, 6)
         thickness = self.near(48, 6) * (1 - around**2 - along**2)
@@ -301,8 +301,8 @@ class _Patient(Canvas):
         self.paint(heart, 40 + 95 * self.contrast)
 
 
-def _scanner(random, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """What a scanner adds: blur, dark bands between bones, cupping, streaks and grained noise."""
+def _simulate_scanner(random, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Simulate blur, dark bands between bones, cupping, streaks and correlated noise."""
     hu = ndimage.gaussian_filter(hu, (0.25, 0.55, 0.55), truncate=3.0)
     tissue = np.clip((hu + 500) / 400, 0, 1)
     bone = np.clip(hu - 180, 0, 400)

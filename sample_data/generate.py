@@ -1,7 +1,7 @@
-"""Make the sample datasets: ``python sample_data/generate.py [--out FOLDER] [--only NAME ...]``.
+"""Generate the sample data: ``python sample_data/generate.py [--out FOLDER] [--only CASE ...]``.
 
-Both are in the raw layout of nnU-Net v2, with a ``splits.json`` beside. The same files come out
-byte for byte, whenever and wherever this runs with the same versions of the libraries.
+Both are in the raw layout of nnU-Net v2, plus ``splits.json``. With the same versions of the
+libraries the files are reproduced byte for byte.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import draw_cells
 import numpy as np
 import SimpleITK as sitk
 
-#: Cases of each kind: training with a mask, training without, validation, test.
+#: Number of labelled training, unlabelled training, validation and test cases.
 COUNTS = {"abdomen": (6, 10, 4, 6), "cell_pictures": (6, 8, 4, 6)}
 OBLIQUE = "abdomen_023"
 FLIPPED = ("abdomen_004", "abdomen_012", "abdomen_019", "abdomen_025")
@@ -24,9 +24,9 @@ FLIPPED = ("abdomen_004", "abdomen_012", "abdomen_019", "abdomen_025")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write both datasets, or the cases named by ``--only``."""
-    parser = argparse.ArgumentParser(description="Make the sample datasets.")
+    parser = argparse.ArgumentParser(description="Generate the sample datasets.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, metavar="FOLDER")
-    parser.add_argument("--only", nargs="*", metavar="CASE", help="only these cases")
+    parser.add_argument("--only", nargs="*", metavar="CASE", help="generate only these cases")
     options = parser.parse_args(arguments)
     for dataset in COUNTS:
         folder = options.out / dataset
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def cases(dataset: str) -> list[tuple[str, str]]:
-    """Names of the cases in order, each with its kind."""
+    """Return the names of the cases in order, each with its kind."""
     kinds = [
         kind
         for kind, count in zip(
@@ -69,7 +69,7 @@ def write_description(folder: Path) -> None:
             "numTraining": len(with_mask),
             "file_ending": ending,
             "overwrite_image_reader_writer": "SimpleITKIO" if abdomen else "NaturalImage2DIO",
-            # nnU-Net takes these as its training cases and passes over those without a mask.
+            # nnU-Net trains on the listed cases only, so cases without a mask are not listed.
             "dataset": {
                 case: {
                     "images": [f"imagesTr/{case}_0000{ending}"],
@@ -100,8 +100,8 @@ def write_case(folder: Path, case: str, kind: str) -> None:
         if kind != "unlabelled":
             write_nifti(folder / f"labels{part}" / f"{case}.nii.gz", scan.labels, *geometry)
         return
-    picture, labels = draw_cells.make_picture(2000 + seed)
-    write_png(folder / f"images{part}" / f"{case}_0000.png", picture)
+    image, labels = draw_cells.make_image(2000 + seed)
+    write_png(folder / f"images{part}" / f"{case}_0000.png", image)
     if kind != "unlabelled":
         write_png(folder / f"labels{part}" / f"{case}.png", labels)
 
@@ -113,7 +113,7 @@ def write_nifti(
     origin: Iterable[float],
     direction: Iterable[float],
 ) -> None:
-    """Write a compressed NIfTI file that carries no time stamp."""
+    """Write a compressed NIfTI file without a time stamp."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(tuple(spacing))
     image.SetOrigin(tuple(origin))
@@ -129,13 +129,13 @@ def write_nifti(
 
 
 def write_png(path: Path, array: np.ndarray) -> None:
-    """Write a grey (y, x) or RGB (y, x, 3) picture."""
+    """Write a grey (y, x) or RGB (y, x, 3) image."""
     image = sitk.GetImageFromArray(array, isVector=array.ndim == 3)
     sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=9)
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write readable JSON with the same line ends everywhere."""
+    """Write indented JSON with the same line ends on every platform."""
     path.write_bytes((json.dumps(content, indent=1) + "\n").encode())
 
 

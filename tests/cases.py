@@ -1,4 +1,4 @@
-"""Volumes of every geometry, and how two of them are compared."""
+"""Volumes of every geometry, and helpers to compare volumes."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "floa
 
 
 def make(geometry: str = "identity", dtype: str = "int16", channels: int = 0) -> Volume:
-    """A volume of random values with no two axes of the same length."""
+    """Return a volume of random values whose axes all differ in length."""
     spacing, origin, direction = GEOMETRIES[geometry]
     shape = (4, 5, 6)[-len(spacing) :] + ((channels,) if channels else ())
     values = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
@@ -35,7 +35,7 @@ def make(geometry: str = "identity", dtype: str = "int16", channels: int = 0) ->
 
 
 def same(one: Volume, other: Volume) -> None:
-    """Arrays equal, geometry equal to 1e-6, relative to the size of the origin."""
+    """Check that arrays are equal and geometries equal to 1e-6, relative to the origin."""
     assert one.channels == other.channels
     np.testing.assert_array_equal(one.array, other.array)
     np.testing.assert_allclose(one.spacing, other.spacing, rtol=1e-6)
@@ -44,7 +44,7 @@ def same(one: Volume, other: Volume) -> None:
 
 
 def itk(volume: Volume) -> sitk.Image:
-    """The same as an image of SimpleITK."""
+    """Convert a volume to a SimpleITK image."""
     image = sitk.GetImageFromArray(volume.array, isVector=volume.channels)
     image.SetSpacing(volume.spacing[::-1])
     image.SetOrigin(volume.origin)
@@ -53,7 +53,7 @@ def itk(volume: Volume) -> sitk.Image:
 
 
 def by_itk(path: Path) -> Volume:
-    """What SimpleITK alone reads."""
+    """Read a volume with SimpleITK alone."""
     image = sitk.ReadImage(str(path))
     return Volume(
         sitk.GetArrayFromImage(image),

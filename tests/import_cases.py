@@ -1,4 +1,4 @@
-"""Volumes and pictures that the tests of importing write, and what they look at."""
+"""Volumes and 2D images for the tests of importing, and helpers to inspect the result."""
 
 import numpy as np
 from PIL import Image
@@ -16,21 +16,21 @@ def scan(seed, shape=(6, 9, 11), low=-1000):
 
 
 def mask_of(volume, *values):
-    """A mask with a small box of each value."""
+    """Return a mask with a small box of each value."""
     array = np.zeros(volume.shape, np.uint8)
     for row, value in enumerate(values):
         array[2:4, row * 2 : row * 2 + 2, 3:7] = value
     return volume.with_array(array)
 
 
-def picture(path, seed, colour=True):
+def write_image_2d(path, seed, colour=True):
     shape = (20, 30, 3) if colour else (20, 30)
     array = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     Image.fromarray(array).save(path)
     return array
 
 
-def picture_mask(path, *values):
+def write_mask_2d(path, *values):
     array = np.zeros((20, 30), np.uint8)
     for row, value in enumerate(values):
         array[4 * row : 4 * row + 3, 5:20] = value
@@ -55,6 +55,6 @@ def texts(findings, severity=None):
     return [one.text for one in findings if severity in (None, one.severity)]
 
 
-def assert_nothing_left(out):
+def assert_no_files_left(out):
     assert not out.exists()
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []

@@ -1,9 +1,9 @@
-"""A dataset on disk: which cases there are, which have a mask, and what they are used for.
+"""A dataset on disk: its cases, masks, classes and splits.
 
 The layout is the raw one of nnU-Net v2 (``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``,
-``dataset.json``), with one file more: ``splits.json`` names the cases of ``train``, ``val`` and
-``test``. A case without a mask is unlabelled. The ``dataset.json`` of the Medical Segmentation
-Decathlon is read too.
+``dataset.json``), plus ``splits.json`` with the cases of ``train``, ``val`` and ``test``. A case
+without a mask is unlabelled. The ``dataset.json`` of the Medical Segmentation Decathlon is read as
+well.
 """
 
 import json
@@ -34,18 +34,18 @@ LARGEST_VALUE = 65535
 
 @dataclass(frozen=True)
 class Case:
-    """One patient, scan or picture.
+    """One scan or 2D image, with its mask if labelled.
 
     Attributes
     ----------
     name
-        The name of its files without channel number and ending.
+        File name without channel number and suffix.
     images
-        One file for each channel, or a single file that holds all.
+        One file per channel, or a single file with all channels.
     label
-        The mask, or None where the case is unlabelled.
+        The mask, or None if the case is unlabelled.
     split
-        What it is used for.
+        Split of the case.
     """
 
     name: str
@@ -61,23 +61,23 @@ class Dataset:
     Attributes
     ----------
     folder
-        Where it lies.
+        Folder of the dataset.
     name
-        Its name.
+        Name of the dataset.
     classes
-        Name and index 0..K-1 of each class; the background is 0.
+        Class index 0..K-1 by name; the background is 0.
     channel_names
-        Names of the image channels in order.
+        Names of the image channels, in order.
     file_ending
-        Ending of images and masks, such as ``.nii.gz``.
+        Suffix of images and masks, such as ``.nii.gz``.
     cases
         All cases, training cases first.
     values
-        The value that stands for each class in the files, by class index.
+        Stored label value of each class, by class index.
     ignore
-        The value that stands for "not judged" in the files, or None.
+        Stored value of the ignore label, or None.
     record
-        What the import noted: ``original_values`` by class, and names of what was left out.
+        Record of the import: ``original_values`` by class, and names of omitted files.
     """
 
     folder: Path
@@ -92,18 +92,18 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read ``dataset.json`` and list the cases; no image is opened.
+        """Read ``dataset.json`` and list the cases, without opening images.
 
         Raises
         ------
         UserError
-            If the folder holds no dataset, or its description cannot be understood.
+            If the folder is not a dataset, or its ``dataset.json`` is not valid.
         """
         folder = Path(folder)
         description = _read_json(folder / "dataset.json")
         if not isinstance(description, dict) or "labels" not in description:
             raise UserError(
-                f"{folder / 'dataset.json'} does not describe a dataset: it names no labels.",
+                f"{folder / 'dataset.json'} does not describe a dataset: it has no labels.",
                 "Import the images again with “napari-graphflow datasets import”.",
             )
         decathlon = isinstance(description.get("training"), list)
@@ -115,8 +115,8 @@ class Dataset:
             ending = str(description.get("file_ending") or ".nii.gz")
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(
-                f"{folder / 'dataset.json'} cannot be understood: its labels, channels or cases "
-                "are not written as nnU-Net or the Decathlon do.",
+                f"{folder / 'dataset.json'} is not valid: its labels, channels or cases are not in "
+                "the format of nnU-Net or the Decathlon.",
                 "Compare it with the dataset format of nnU-Net v2.",
             ) from None
         name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
@@ -134,21 +134,21 @@ class Dataset:
         )
 
     def labelled(self, split: Split) -> list[Case]:
-        """Cases of a split that have a mask."""
+        """Return the cases of a split with a mask."""
         return [case for case in self.cases if case.split == split and case.label is not None]
 
     def unlabelled(self, split: Split) -> list[Case]:
-        """Cases of a split that have no mask."""
+        """Return the cases of a split without a mask."""
         return [case for case in self.cases if case.split == split and case.label is None]
 
 
 def read_case(case: Case) -> Volume:
-    """Read the image of a case; several channels are stacked as the last axis.
+    """Read the image of a case; channels are stacked as the last axis.
 
     Raises
     ------
     UserError
-        If a file cannot be read, or the channels do not lie on one grid.
+        If a file cannot be read, or the channels are not on the same grid.
     """
     volumes = [read_volume(path) for path in case.images]
     first = volumes[0]
@@ -157,9 +157,9 @@ def read_case(case: Case) -> Volume:
     for path, other in zip(case.images, volumes, strict=True):
         if not other.same_grid(first, tolerance=0.1 * min(first.spacing)):
             raise UserError(
-                f"The channels of case {case.name} do not lie on one grid: {path.name} differs "
+                f"The channels of case {case.name} are not on the same grid: {path.name} differs "
                 f"from {case.images[0].name}.",
-                "Resample its channels to one grid.",
+                "Resample the channels to the same grid.",
             )
     parts = [one.array if one.channels else one.array[..., None] for one in volumes]
     return first.with_array(np.concatenate(parts, axis=-1), channels=True)
@@ -171,16 +171,16 @@ def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -
     Parameters
     ----------
     dataset
-        Gives the meaning of the values in the file.
+        The dataset, which maps stored values to classes.
     case
         A labelled case.
     like
-        The image of the case, on whose grid the mask must lie.
+        The image of the case; the mask must be on its grid.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lies on another grid, or holds a value that is no class.
+        If the file cannot be read, is on another grid, or contains a value that is not a class.
     """
     if case.label is None:
         raise UserError(f"The case {case.name} has no mask.", "Choose a labelled case.")
@@ -195,7 +195,7 @@ def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -
 
 
 def read_stored_labels(path: Path, like: Volume | None = None) -> Volume:
-    """Read a mask with its values as stored: one of 0 and 255 is not taken for one of 0 and 1."""
+    """Read a mask with its stored values, without mapping 255 to 1 in masks of 0 and 255."""
     labels = read_labels(path, like)
     if labels.array.max(initial=0) != 1:
         return labels
@@ -206,12 +206,12 @@ def read_stored_labels(path: Path, like: Volume | None = None) -> Volume:
 
 
 def to_indices(labels: NDArray[Any], known: Mapping[int, int], case: str) -> NDArray[Any]:
-    """Replace every value of a mask by its index in `known`.
+    """Map the values of a mask to indices by `known`.
 
     Raises
     ------
     UserError
-        If the mask holds a value that is not in `known`.
+        If the mask contains a value that is not in `known`.
     """
     largest = int(labels.max(initial=0))
     if largest > max(known):
@@ -228,9 +228,9 @@ def to_indices(labels: NDArray[Any], known: Mapping[int, int], case: str) -> NDA
 
 def _unknown(value: int, known: Mapping[int, int], case: str) -> UserError:
     return UserError(
-        f"The mask of case {case} holds the value {value}, which is none of the classes "
+        f"The mask of case {case} contains the value {value}, which is not one of the classes "
         f"({', '.join(map(str, sorted(known)))}).",
-        "Correct the mask, or name that class too.",
+        "Correct the mask, or add the class.",
     )
 
 
@@ -239,11 +239,13 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{path.parent} is not a dataset: it holds no {path.name}.",
-            "Make one with “napari-graphflow datasets import”, or choose another folder.",
+            f"{path.parent} is not a dataset: it contains no {path.name}.",
+            "Create one with “napari-graphflow datasets import”, or choose another folder.",
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged: it is no JSON.", "Import the images again.") from None
+        raise UserError(
+            f"{path} is damaged: it is not valid JSON.", "Import the images again."
+        ) from None
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror or error}.", "Check the folder and the disk."
@@ -251,11 +253,11 @@ def _read_json(path: Path) -> Any:
 
 
 def _label_values(labels: Mapping[str, Any], decathlon: bool) -> tuple[dict[str, int], int | None]:
-    """Values by class name, and the value to be ignored."""
+    """Return the values by class name, and the value of the ignore label."""
     if any(isinstance(value, list) for value in labels.values()):
         raise UserError(
-            "The dataset describes regions of several labels, which are not supported.",
-            "List each label by itself in dataset.json.",
+            "The dataset defines regions of several labels, which are not supported.",
+            "List each label separately in dataset.json.",
         )
     pairs = ((name, key) for key, name in labels.items()) if decathlon else labels.items()
     values = {str(name): int(value) for name, value in pairs}
@@ -267,12 +269,12 @@ def _label_values(labels: Mapping[str, Any], decathlon: bool) -> tuple[dict[str,
 
 
 def check_values(values: Sequence[int]) -> None:
-    """Refuse more classes, or larger values, than a dataset can have."""
+    """Refuse more classes, or larger values, than are supported."""
     if len(values) > IGNORE or max(values) > LARGEST_VALUE:
         raise UserError(
             f"The masks have {len(values)} classes with values up to {max(values)}, but at most "
-            f"{IGNORE} classes with values up to {LARGEST_VALUE} are possible.",
-            "Renumber or join the classes.",
+            f"{IGNORE} classes with values up to {LARGEST_VALUE} are supported.",
+            "Renumber or merge the classes.",
         )
 
 
@@ -290,7 +292,7 @@ def _nnunet_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
         for name, paths in channels.items():
             cases[part, name] = Case(name, tuple(paths), masks.get(name + ending), split)
     for name, files in (description.get("dataset") or {}).items():
-        images = tuple(_place(folder, one) for one in files["images"])
+        images = tuple(_resolve(folder, one) for one in files["images"])
         cases["Tr", name] = Case(name, images, _mask(folder, files["label"]), "train")
     return list(cases.values())
 
@@ -298,12 +300,12 @@ def _nnunet_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
 def _decathlon_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
     cases = []
     for entry in description["training"]:
-        image = _place(folder, entry["image"])
+        image = _resolve(folder, entry["image"])
         cases.append(
             Case(split_ending(image.name)[0], (image,), _mask(folder, entry.get("label")), "train")
         )
     for entry in description.get("test") or []:
-        image = _place(folder, entry["image"] if isinstance(entry, dict) else entry)
+        image = _resolve(folder, entry["image"] if isinstance(entry, dict) else entry)
         label = _mask(folder, f"labelsTs/{image.name}")
         cases.append(Case(split_ending(image.name)[0], (image,), label, "test"))
     return cases
@@ -317,19 +319,19 @@ def _files(folder: Path, ending: str) -> list[Path]:
     )
 
 
-def _place(folder: Path, path: str) -> Path:
-    """A path as nnU-Net writes it: relative to the dataset, perhaps with $VARIABLES."""
+def _resolve(folder: Path, path: str) -> Path:
+    """Resolve a path as nnU-Net does: relative to the dataset, with environment variables."""
     return folder / os.path.expandvars(path)
 
 
 def _mask(folder: Path, path: str | None) -> Path | None:
-    """Where a mask lies; None if there is no such file, for then the case is unlabelled."""
-    place = _place(folder, path) if path else None
-    return place if place is not None and place.is_file() else None
+    """Resolve the path of a mask; None if the file does not exist: the case is unlabelled."""
+    mask = _resolve(folder, path) if path else None
+    return mask if mask is not None and mask.is_file() else None
 
 
 def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
-    """Give every case the split, or the splits, that the file names."""
+    """Assign the splits of the file to the cases."""
     if not path.is_file():
         return _in_order(cases)
     named = _read_json(path)
@@ -337,21 +339,21 @@ def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
         isinstance(named.get(split, []), list) for split in SPLITS
     ):
         raise UserError(
-            f"{path} is no list of splits.",
+            f"{path} is not a valid list of splits.",
             'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
         )
     by_split = {split: {str(one) for one in named.get(split, [])} for split in SPLITS}
     missing = set().union(*by_split.values()) - {case.name for case in cases}
     if missing:
         raise UserError(
-            f"{path} names {len(missing)} case{'s' * (len(missing) > 1)} that the dataset does "
+            f"{path} lists {len(missing)} case{'s' * (len(missing) > 1)} that the dataset does "
             f"not have, such as {min(missing)}.",
             "Remove the names, or add the images.",
         )
     result = []
     for case in cases:
         splits = {split for split in SPLITS if case.name in by_split[split]} or {case.split}
-        # What lies among the test images stays there, so that a check sees a case named twice.
+        # Test images stay in the test split, so that a check finds a case listed twice.
         splits |= {case.split} & {"test"}
         result += [Case(case.name, case.images, case.label, split) for split in splits]
     return _in_order(result)
@@ -362,10 +364,10 @@ def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
 
 
 def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Path]:
-    """The images of some cases, and the masks of the labelled ones."""
+    """Return the files of the images, and of the masks of the labelled cases."""
     files = [path for case in unlabelled for path in case.images]
     for case in labelled:
         files += [*case.images, *([case.label] if case.label else [])]
-    # A header may have its voxels in a file beside it.
+    # A header may have its voxels in a separate file.
     beside = (p.parent.glob(f"{split_ending(p.name)[0]}.*") for p in files if suffix(p) in HEADERS)
     return list(dict.fromkeys([*files, *(path for found in beside for path in sorted(found))]))

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, said before a training finds out."""
+"""Check a dataset before it is used for training."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,19 +15,20 @@ from napari_graphflow.imaging.volume import Volume
 Severity = Literal["error", "warning", "info"]
 
 
-_RANKS: tuple[Severity, ...] = ("error", "warning", "info")
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a dataset.
+    """A result of the check.
 
     Attributes
     ----------
     severity
-        ``error`` where a training would fail or deceive, ``warning`` where it may, else ``info``.
+        ``error`` if training would fail or its scores be wrong, ``warning`` if they may, else
+        ``info``.
     case
-        Name of the case, or empty.
+        Name of the case; empty if it concerns the dataset.
     text, remedy
         One sentence each.
     """
@@ -39,8 +40,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is kept of a case once its voxels are out of memory."""
+class _CaseFacts:
+    """What is needed of a case once its voxels are freed."""
 
     case: Case
     shape: tuple[int, ...]
@@ -51,28 +52,28 @@ class _Seen:
 
 
 def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
-    """Read every case once and say what does not fit, the gravest first.
+    """Read every case once and return the findings, errors first.
 
     Parameters
     ----------
     dataset
         The dataset.
     progress
-        Called with the number of cases read and their total.
+        Called with the number of cases read and the total.
     """
     findings = [*_check_counts(dataset), *_check_names(dataset), *_check_record(dataset)]
-    seen: list[_Seen] = []
+    facts: list[_CaseFacts] = []
     for done, case in enumerate(dataset.cases, start=1):
         try:
-            one, more = _look(dataset, case)
+            one, more = _check_case(dataset, case)
             findings += more
-            seen.append(one)
+            facts.append(one)
         except UserError as error:
             findings.append(Finding("error", case.name, error.text, error.remedy))
         if progress is not None:
             progress(done, len(dataset.cases))
-    findings += [*_check_together(dataset, seen), *_check_contents(seen), *_describe(seen)]
-    return sorted(findings, key=lambda one: _RANKS.index(one.severity))
+    findings += [*_check_together(dataset, facts), *_check_contents(facts), *_describe(facts)]
+    return sorted(findings, key=lambda one: _SEVERITIES.index(one.severity))
 
 
 def _check_counts(dataset: Dataset) -> Iterator[Finding]:
@@ -92,13 +93,13 @@ def _check_counts(dataset: Dataset) -> Iterator[Finding]:
             "warning" if labelled else "error",
             "",
             "Only one training case has a mask." if labelled else "No training case has a mask.",
-            "Annotate some, or import their masks.",
+            "Annotate training cases, or import their masks.",
         )
     if not numbers["val"][0]:
         yield Finding(
             "warning",
             "",
-            "No validation case has a mask, so the best moment of a training cannot be told.",
+            "No validation case has a mask, so the best checkpoint cannot be selected.",
             "Move some labelled cases from train to val in splits.json.",
         )
     for word, split in (("validation", "val"), ("test", "test")):
@@ -108,7 +109,7 @@ def _check_counts(dataset: Dataset) -> Iterator[Finding]:
                 "warning",
                 names[0] if len(names) == 1 else "",
                 f"{len(names)} {word} case{'s have' if len(names) > 1 else ' has'} no mask and "
-                "cannot be scored.",
+                "cannot be evaluated.",
             )
 
 
@@ -120,8 +121,8 @@ def _check_names(dataset: Dataset) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 name,
-                f"The case is in {_and(splits)} at once, so its score would be too good.",
-                "Leave it in one of them, in splits.json and in the folders.",
+                f"The case is in {_and(splits)} at once, so its score would be too high.",
+                "Keep it in one split only, in splits.json and in the folders.",
             )
 
 
@@ -131,27 +132,27 @@ def _check_record(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "info",
             "",
-            f"{len(left_out)} labelled image{'s were' if len(left_out) > 1 else ' was'} left out "
-            "at the import, because no split names them.",
+            f"{len(left_out)} labelled image{'s were' if len(left_out) > 1 else ' was'} not "
+            f"imported, because {'they are' if len(left_out) > 1 else 'it is'} in no split.",
         )
     alone = dataset.record.get("masks_without_image") or []
     if alone:
         yield Finding(
             "warning",
             "",
-            f"{len(alone)} mask{'s' * (len(alone) > 1)} had no image at the import, such as "
-            f"{alone[0]}.",
-            "Check the names of the files, and import again.",
+            f"{len(alone)} mask{'s' * (len(alone) > 1)} without an image "
+            f"{'were' if len(alone) > 1 else 'was'} not imported, such as {alone[0]}.",
+            "Check the file names, and import again.",
         )
 
 
-def _look(dataset: Dataset, case: Case) -> tuple[_Seen, list[Finding]]:
-    """Read a case, with what is wrong with it alone.
+def _check_case(dataset: Dataset, case: Case) -> tuple[_CaseFacts, list[Finding]]:
+    """Read a case and return the findings that concern only this case.
 
     Raises
     ------
     UserError
-        If it cannot be read, or if image and mask do not belong together.
+        If it cannot be read, or the mask does not fit the image.
     """
     volume = read_case(case)
     findings = [Finding("warning", case.name, text) for text in volume.warnings]
@@ -169,9 +170,11 @@ def _look(dataset: Dataset, case: Case) -> tuple[_Seen, list[Finding]]:
         )
     content = hashlib.blake2b(np.ascontiguousarray(volume.array).data, digest_size=16)
     content.update(repr((volume.array.shape, volume.array.dtype)).encode())
-    seen = _Seen(case, volume.shape, volume.spacing, channels, content.hexdigest(), frozenset())
+    facts = _CaseFacts(
+        case, volume.shape, volume.spacing, channels, content.hexdigest(), frozenset()
+    )
     if case.label is None:
-        return seen, findings
+        return facts, findings
     labels = read_case_labels(dataset, case, volume)
     findings += [Finding("warning", case.name, text) for text in labels.warnings]
     present = frozenset(
@@ -183,36 +186,36 @@ def _look(dataset: Dataset, case: Case) -> tuple[_Seen, list[Finding]]:
                 "warning",
                 case.name,
                 "The mask is empty.",
-                "Check that this is meant; an image without a mask would be unlabelled.",
+                "Check that this is intended; an image without a mask file is unlabelled.",
             )
         )
-    return replace(seen, present=present), findings
+    return replace(facts, present=present), findings
 
 
-def _check_together(dataset: Dataset, seen: Sequence[_Seen]) -> Iterator[Finding]:
-    if len({len(one.shape) for one in seen}) > 1:
-        pictures = [one.case.name for one in seen if len(one.shape) == 2]
+def _check_together(dataset: Dataset, facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
+    if len({len(one.shape) for one in facts}) > 1:
+        flat = [one.case.name for one in facts if len(one.shape) == 2]
         yield Finding(
             "error",
-            pictures[0],
-            f"{len(pictures)} cases are 2D pictures and the others volumes.",
-            "Make two datasets of them.",
+            flat[0],
+            f"{len(flat)} cases are 2D images and the others volumes.",
+            "Split them into two datasets.",
         )
-    train = [one for one in seen if one.case.split == "train" and one.case.label is not None]
+    train = [one for one in facts if one.case.split == "train" and one.case.label is not None]
     present = frozenset().union(*(one.present for one in train))
     for name, index in dataset.classes.items():
         if index and train and index not in present:
             yield Finding(
                 "warning",
                 "",
-                f"No training mask holds the class {name}, so it cannot be learnt.",
-                "Annotate it in some training case, or leave the class out.",
+                f"No training mask contains the class {name}, so it cannot be learned.",
+                "Annotate it in a training case, or remove the class.",
             )
 
 
-def _check_contents(seen: Sequence[_Seen]) -> Iterator[Finding]:
-    """Images that are the same voxel by voxel, under different names."""
-    by_content = groupby(sorted(seen, key=lambda one: one.content), key=lambda one: one.content)
+def _check_contents(facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
+    """Find identical images with different names."""
+    by_content = groupby(sorted(facts, key=lambda one: one.content), key=lambda one: one.content)
     for _, group in by_content:
         cases = sorted({(one.case.name, one.case.split) for one in group})
         names = sorted({name for name, _ in cases})
@@ -224,14 +227,16 @@ def _check_contents(seen: Sequence[_Seen]) -> Iterator[Finding]:
                 "error",
                 names[0],
                 f"The same image is in {_and(splits)}, under the names {_and(names)}.",
-                "Leave it in one split.",
+                "Keep it in one split only.",
             )
         else:
-            yield Finding("warning", names[0], f"{_and(names)} are the same image.", "Keep one.")
+            yield Finding(
+                "warning", names[0], f"{_and(names)} are the same image.", "Keep one of them."
+            )
 
 
-def _describe(seen: Sequence[_Seen]) -> Iterator[Finding]:
-    usual = [one for one in seen if len(one.shape) == len(seen[0].shape)]
+def _describe(facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
+    usual = [one for one in facts if len(one.shape) == len(facts[0].shape)]
     if not usual:
         return
     shapes = np.array([one.shape for one in usual])
@@ -243,7 +248,7 @@ def _describe(seen: Sequence[_Seen]) -> Iterator[Finding]:
 
 
 def _range(numbers: np.ndarray[Any, np.dtype[Any]]) -> str:
-    """A number for each axis, or its range and its median."""
+    """Format the value of each axis, or its range and median."""
     axes = []
     for low, high, middle in zip(
         numbers.min(0), numbers.max(0), np.median(numbers, axis=0), strict=True
@@ -253,7 +258,7 @@ def _range(numbers: np.ndarray[Any, np.dtype[Any]]) -> str:
 
 
 def channel_count(volume: Volume) -> int:
-    """Number of channels, one for an image without an axis of channels."""
+    """Return the number of channels, 1 for an image without a channel axis."""
     return int(volume.array.shape[-1]) if volume.channels else 1
 
 

@@ -1,4 +1,4 @@
-"""What the values of masks mean: names of classes, from the user or from the masks themselves."""
+"""Map the values of masks to classes, named by the user or by the masks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,10 +15,10 @@ from napari_graphflow.imaging.volume import Volume
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names in order, the value of each in the given masks, and the value to ignore.
+    """Class names in order, their values in the given masks, and the value of the ignore label.
 
-    `white` tells that 1 and 255 are the same, in masks of two values. `segments` has the value of
-    each segment of DICOM segmentations, by :func:`_key` of its name.
+    With `white`, 1 and 255 both mean foreground in binary masks. `segments` maps each segment of
+    DICOM segmentations, by :func:`_key` of its name, to its value.
     """
 
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ class Classes:
 
     @property
     def indices(self) -> dict[int, int]:
-        """Index on disk by given value; the one to be ignored comes last, as nnU-Net wants it."""
+        """Index on disk by given value; the ignore label is last, as nnU-Net requires."""
         known = {value: index for index, value in enumerate(self.values)}
         if self.white:
             known |= {1: 1, IGNORE: 1}
@@ -38,30 +38,30 @@ class Classes:
 
 @dataclass
 class Survey:
-    """What occurs in the masks of a dataset.
+    """The values, class names and segments in the masks of a dataset.
 
     Attributes
     ----------
     values
-        The sets of values that occur together in a mask.
+        The sets of values that occur has_ignore in a mask.
     names
-        Values by name, from what is kept beside the masks.
+        Values by class name, from the name files of the masks.
     segments
-        Numbers by name of the segments of DICOM segmentations; names say what they are, for each
-        program numbers them in its own way.
+        Segment numbers by name, of DICOM segmentations. Segments are identified by name, since
+        every program numbers them differently.
     """
 
     values: set[frozenset[int]] = field(default_factory=set)
     names: dict[str, int] = field(default_factory=dict)
     segments: dict[str, int] = field(default_factory=dict)
 
-    def look_at(self, path: Path, named: bool) -> None:
-        """Take note of a mask; without its names where they are `named` by the user.
+    def add_mask(self, path: Path, named: bool) -> None:
+        """Add a mask; its class names are ignored if the user has `named` the classes.
 
         Raises
         ------
         UserError
-            If it cannot be read, or its names contradict those of another mask.
+            If it cannot be read, or its class names contradict those of another mask.
         """
         if is_segmentation(path):
             known = {_key(name) for name in self.segments}
@@ -80,19 +80,19 @@ class Survey:
             if others or self.names.setdefault(name, value) != value:
                 what = f"value {value} is {name}" if others else f"{name} has the value {value}"
                 raise UserError(
-                    f"By the names beside the mask {path.name}, {what}; another mask says "
-                    "otherwise.",
-                    "Say what the values mean by naming the classes.",
+                    f"By the class names of the mask {path.name}, {what}, but another mask "
+                    "contradicts this.",
+                    "Name the classes and their values.",
                 )
 
 
 def read_mask(path: Path, like: Volume, classes: Classes) -> Volume:
-    """Read a mask with its values as stored; segments of a DICOM segmentation get theirs by name.
+    """Read a mask with its stored values; DICOM segments get their values by name.
 
     Raises
     ------
     UserError
-        If it cannot be read, lies on another grid, or has a segment that is no class.
+        If it cannot be read, is on another grid, or has a segment that is not a class.
     """
     if not classes.segments or not is_segmentation(path):
         return read_stored_labels(path, like)
@@ -101,9 +101,9 @@ def read_mask(path: Path, like: Volume, classes: Classes) -> Volume:
     for name, number in names.items():
         if _key(name) not in classes.segments:
             raise UserError(
-                f"{path.name} holds the segment “{name}”, which is none of the classes "
+                f"{path.name} contains the segment “{name}”, which is not one of the classes "
                 f"({', '.join(classes.names)}).",
-                "Name that class too.",
+                "Add the class.",
             )
         lookup[number] = classes.segments[_key(name)]
     return mask.with_array(lookup[mask.array])
@@ -113,21 +113,21 @@ def _only_mask(path: Path, like: Volume | None = None) -> tuple[Volume, dict[str
     masks = read_segments(path, like)
     if len(masks) > 1:
         raise UserError(
-            f"Some segments of {path.name} overlap, so a voxel may belong to several classes.",
-            "Convert it with “napari-graphflow volumes convert”, and choose one of its masks.",
+            f"Segments of {path.name} overlap, so a voxel may belong to several classes.",
+            "Convert it with “napari-graphflow volumes convert”, and choose one of the masks.",
         )
     return masks[0]
 
 
 def _key(name: str) -> str:
-    """Programs write Liver and liver for the same."""
+    """Normalise case and white space of a class name."""
     return " ".join(name.split()).casefold()
 
 
 def choose_classes(survey: Survey, given: Mapping[str, int] | None) -> Classes:
-    """Give every value and every segment a meaning: as the user says, or as the masks do."""
+    """Map every value and segment to a class, as named by the user or by the masks."""
     if given is None and (survey.names or survey.segments):
-        given = _as_masks_say(survey)
+        given = _named_by_masks(survey)
     classes = _classes(survey.values, given)
     if not survey.segments:
         return classes
@@ -135,11 +135,13 @@ def choose_classes(survey: Survey, given: Mapping[str, int] | None) -> Classes:
     return replace(classes, segments={_key(name): value for name, value in pairs})
 
 
-def _as_masks_say(survey: Survey) -> dict[str, int]:
-    """Names of the masks; segments get their own numbers where no other class has them."""
+def _named_by_masks(survey: Survey) -> dict[str, int]:
+    """Return the class names of the masks; segments keep their numbers if these are free."""
     named = dict(survey.names)
-    values, together, white = _values(survey.values)
-    for value in sorted(values - set(named.values()) - ({IGNORE} if together or white else set())):
+    values, has_ignore, white = _values(survey.values)
+    for value in sorted(
+        values - set(named.values()) - ({IGNORE} if has_ignore or white else set())
+    ):
         named[f"class_{value}"] = value
     for name, number in survey.segments.items():
         if _key(name) in map(_key, named):
@@ -150,40 +152,42 @@ def _as_masks_say(survey: Survey) -> dict[str, int]:
 
 
 def _classes(found: set[frozenset[int]], given: Mapping[str, int] | None) -> Classes:
-    """Give every value a meaning."""
-    values, together, white = _values(found)
+    """Map every value to a class."""
+    values, has_ignore, white = _values(found)
     if given is None:
-        classes = sorted(values - {IGNORE} if together else values) or [1]
+        classes = sorted(values - {IGNORE} if has_ignore else values) or [1]
         if white or len(classes) == 1:
-            return _ordered({"foreground": classes[-1]}, IGNORE if together else None, white)
+            return _ordered({"foreground": classes[-1]}, IGNORE if has_ignore else None, white)
         return _ordered(
-            {f"class_{value}": value for value in classes}, IGNORE if together else None
+            {f"class_{value}": value for value in classes}, IGNORE if has_ignore else None
         )
     named = {str(one): int(value) for one, value in given.items()}
     ignore = named.pop("ignore", None)
     foreground = {one: value for one, value in named.items() if one != "background"}
     single = len(foreground) == 1 and set(foreground.values()) <= {1, IGNORE}
     if white and single and ignore is None and named.get("background", 0) == 0:
-        # Whether white is 1 or 255 is a matter of the program that saved the masks.
+        # Programs save the foreground of binary masks as 1 or as 255.
         return _ordered(dict.fromkeys(foreground, IGNORE), None, white)
-    if ignore is None and together and IGNORE not in named.values():
+    if ignore is None and has_ignore and IGNORE not in named.values():
         ignore = IGNORE
     return _ordered(named, ignore)
 
 
 def _values(found: set[frozenset[int]]) -> tuple[set[int], bool, bool]:
-    """All values but 0; whether 255 stands beside others; whether it is the white of pictures."""
+    """Return the values except 0, whether 255 is the ignore label, whether it is foreground."""
     values = set().union(*found) - {0}
-    together = any(IGNORE in one and one - {0, IGNORE} for one in found)
-    return values, together, IGNORE in values and values <= {1, IGNORE} and not together
+    has_ignore = any(IGNORE in one and one - {0, IGNORE} for one in found)
+    return values, has_ignore, IGNORE in values and values <= {1, IGNORE} and not has_ignore
 
 
 def _ordered(named: dict[str, int], ignore: int | None, white: bool = False) -> Classes:
-    """The background first, whatever its value, then the others by theirs."""
+    """Order the classes: the background first, then by value."""
     if "background" not in named and 0 not in named.values():
         named = {"background": 0, **named}
     if len(set(named.values())) < len(named) or ignore in named.values():
-        raise UserError("Two classes have the same value.", "Give each class a value of its own.")
+        raise UserError(
+            "Two classes have the same value.", "Assign a different value to each class."
+        )
     check_values([*named.values(), ignore or 0])
     order = sorted(named, key=lambda one: (one != "background", named[one]))
     return Classes(tuple(order), tuple(named[one] for one in order), ignore, white)

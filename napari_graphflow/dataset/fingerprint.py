@@ -1,4 +1,4 @@
-"""What is worth knowing of a dataset before its preprocessing is chosen."""
+"""Statistics of a dataset from which the preprocessing is chosen."""
 
 from typing import Any
 
@@ -9,37 +9,37 @@ from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.dataset.checks import channel_count
 from napari_graphflow.errors import UserError
 
-_CASES_READ = 20
+_MAX_CASES = 20
 
 
-_VOXELS_DRAWN = 50_000
+_VOXELS_PER_CASE = 50_000
 
 
-_CT_REACHES = -500
+_CT_MAX_LOW = -500
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """Facts from which the preprocessing can be chosen, out of at most 20 training cases.
+    """Compute statistics for choosing the preprocessing, from at most 20 training cases.
 
     Returns
     -------
     dict
-        ``cases`` (how many were read), ``ndim``, ``channels``; ``median_shape`` and
-        ``median_spacing``, ``spacing_min`` and ``spacing_max`` in mm, along z, y, x after bringing
-        the volumes to the orientation LPS; ``percentiles``: 0.5, 5, 50, 95 and 99.5 of the voxels
-        of each channel; ``minimum`` and ``maximum`` of each channel; ``modality``: ``CT`` if the
-        channel is named so or most images reach below -500, ``RGB`` for pictures in colour, else
+        ``cases`` (number of cases read), ``ndim``, ``channels``; ``median_shape`` and
+        ``median_spacing``, ``spacing_min`` and ``spacing_max`` in mm, along z, y, x after
+        reorientation to LPS; ``percentiles``: 0.5, 5, 50, 95 and 99.5 of the voxels of each
+        channel; ``minimum`` and ``maximum`` of each channel; ``modality``: ``CT`` if the
+        channel has this name or most images reach below -500, ``RGB`` for 2D colour images, else
         ``other``.
 
     Raises
     ------
     UserError
-        If there is no training case, or one cannot be read or is of another kind.
+        If there is no case, or one cannot be read or has other axes or channels.
     """
     cases = [case for case in dataset.cases if case.split == "train"] or list(dataset.cases)
     if not cases:
-        raise UserError(f"The dataset {dataset.name} has no cases.", "Import some images.")
-    picks = np.linspace(0, len(cases) - 1, min(_CASES_READ, len(cases))).round().astype(int)
+        raise UserError(f"The dataset {dataset.name} has no cases.", "Import images first.")
+    picks = np.linspace(0, len(cases) - 1, min(_MAX_CASES, len(cases))).round().astype(int)
     kind: tuple[int, int] | None = None
     shapes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...]] = []
@@ -63,13 +63,15 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         if len(voxels):
             lows.append(voxels.min(axis=0))
             highs.append(voxels.max(axis=0))
-            drawn.append(voxels[random.integers(len(voxels), size=_VOXELS_DRAWN)].T)
+            drawn.append(voxels[random.integers(len(voxels), size=_VOXELS_PER_CASE)].T)
     if not drawn:
-        raise UserError(f"The images of {dataset.name} hold no numbers.", "Export them again.")
+        raise UserError(
+            f"The images of {dataset.name} contain no finite values.", "Export them again."
+        )
     values = np.concatenate(drawn, axis=1)
     low = np.array(lows, float)
     ndim, channels = len(shapes[0]), len(values)
-    reaches = np.median(low[:, 0]) < _CT_REACHES
+    reaches = np.median(low[:, 0]) < _CT_MAX_LOW
     if ndim == 3 and channels == 1 and (reaches or dataset.channel_names[0].upper() == "CT"):
         modality = "CT"
     else:

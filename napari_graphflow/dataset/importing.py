@@ -1,20 +1,19 @@
-"""From folders of images and masks to a dataset, or to nothing at all.
+"""Import folders of images and masks as a dataset, completely or not at all.
 
-Which cases go in, and where:
+Which cases are imported, and into which split:
 
-- With splits given, every case that they name goes in. Of the images that they do not name, those
-  without a mask go in as unlabelled training cases; those with a mask are left out, because whoever
-  wrote the splits left them out.
-- Without splits, a fifth of the labelled cases is drawn for the test and a fifth for the
-  validation, always the same ones; everything else is for training.
+- With splits, every listed case is imported. Of the other images, those without a mask become
+  unlabelled training cases; those with a mask are left out, as in the splits.
+- Without splits, a fifth of the labelled cases is drawn for test and a fifth for validation, with a
+  fixed seed; all other cases are for training.
 
-What becomes of the values of the masks:
+How the values of the masks are mapped:
 
-- Names of classes come from the user, or else from what lies beside the masks, or from the segments
-  of DICOM segmentations, whose numbers are each program's own.
-- Without any, every value but 0 is a class, in ascending order.
-- Masks of two values, each 0 and 255 or 0 and 1, mean background and foreground. Where a mask holds
-  255 beside other classes, it means "nobody has judged" and becomes nnU-Net's class ``ignore``.
+- Class names come from the user, else from the name files of the masks or from the segments of
+  DICOM segmentations, which are matched by name.
+- Without class names, every value except 0 is a class, in ascending order.
+- Binary masks (0 and 255, or 0 and 1) are background and foreground. If a mask contains 255 besides
+  other classes, 255 is the value of unannotated voxels and becomes the class ``ignore`` of nnU-Net.
 """
 
 import json
@@ -39,14 +38,14 @@ from napari_graphflow.system.files import written_aside
 Progress = Callable[[int, int], None]
 
 
-#: Endings that nnU-Net reads and that are kept where all images share one.
-_KEPT = (".nii.gz", ".nrrd", ".mha")
+#: Suffixes that nnU-Net reads and that are kept if all images share one.
+_KEPT_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 
 
-_CT_REACHES = -500
+_CT_MAX_LOW = -500
 
 
-_PLAIN_PNG = {(8, 0), (16, 0), (8, 2)}
+_COPIED_PNG = {(8, 0), (16, 0), (8, 2)}
 
 
 def import_dataset(
@@ -60,67 +59,69 @@ def import_dataset(
     mask_suffix: str = "",
     progress: Progress | None = None,
 ) -> Dataset:
-    """Turn a folder of images and a folder of masks into a dataset in the nnU-Net v2 raw layout.
+    """Import a folder of images and a folder of masks as a dataset in the nnU-Net v2 raw layout.
 
     Parameters
     ----------
     images
         Folder of volumes (NIfTI, NRRD, MetaImage) or 2D images (PNG, JPEG, TIFF, GIF, BMP, WebP).
-        Channels in files of their own end in ``_0000``, ``_0001``, ... before the ending. A folder
-        in it with a DICOM series is a case as well.
+        Channels in separate files are numbered ``_0000``, ``_0001``, ... before the suffix. A
+        subfolder with a DICOM series is a case as well.
     masks
-        Folder of masks, named as their images, perhaps with more at the end (``a_seg.png`` for
-        ``a.png``) and another ending; None if there are none. An image without a mask is
-        unlabelled. A DICOM segmentation is a mask as well, alone or in a folder named as its case.
+        Folder of masks with the names of their images, optionally extended (``a_seg.png`` for
+        ``a.png``) and with another suffix; None if there are no masks. An image without a mask is
+        unlabelled. A DICOM segmentation is a mask as well, as a file or in a folder with the name
+        of its case.
     out
-        Folder of the new dataset. It must not exist, or be empty.
+        Folder of the new dataset, which must be empty or not exist.
     name
-        Name of the dataset; that of its folder where empty.
+        Name of the dataset; by default that of its folder.
     splits
-        JSON file with the lists ``train``, ``val`` and ``test``; ``FILE#KEY`` takes the entry KEY
-        of a file with several datasets. Or such lists themselves.
+        JSON file with the lists ``train``, ``val`` and ``test``, or these lists. ``FILE#KEY``
+        selects the entry KEY of a file with several datasets.
     classes
-        Name and value in the masks of each class; values that are not named are refused. None takes
-        the names that lie beside the masks and all values that occur. ``ignore`` names the value of
-        voxels that nobody has judged.
+        Name and mask value of each class; other values are refused. None uses the class names of
+        the masks and all values that occur. ``ignore`` is the value of unannotated voxels.
     mask_suffix
-        What names of masks have at the end, where it cannot be told by itself.
+        End of the mask names, if it cannot be inferred.
     progress
-        Called with the number of steps done and their total.
+        Called with the number of finished steps and the total.
 
     Raises
     ------
     UserError
-        If anything does not fit; nothing is left behind then.
+        If the images, masks, splits or classes do not fit; nothing is written then.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"There is already something at {out}.", "Choose another folder.")
-    wanted = read_splits(splits)
+        raise UserError(
+            f"{out} already exists and is not an empty folder.", "Choose another folder."
+        )
+    given_splits = read_splits(splits)
     sources, record = find_sources(
-        Path(images), None if masks is None else Path(masks), wanted, mask_suffix
+        Path(images), None if masks is None else Path(masks), given_splits, mask_suffix
     )
-    tell = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
-    meaning = choose_classes(_survey_masks(sources, tell, classes is not None), classes)
+    advance = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
+    mapping = choose_classes(_survey_masks(sources, advance, classes is not None), classes)
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(out) as aside:
-            aside.mkdir()
-            writer = _Writer(aside, meaning, sources)
-            _for_each(sources, writer.write, tell)
+        with written_aside(out) as temporary:
+            temporary.mkdir()
+            writer = _Writer(temporary, mapping, sources)
+            _for_each(sources, writer.write, advance)
             writer.describe(name or out.name, record)
-            Dataset.open(aside)
+            Dataset.open(temporary)
     except OSError as error:
         raise UserError(
             f"The dataset cannot be written to {out}: {error.strerror or error}.",
-            "Choose another folder or free some space.",
+            "Choose another folder or free disk space.",
         ) from None
     return Dataset.open(out)
 
 
 class _Steps:
-    """Counts steps for a progress bar."""
+    """Count steps for a progress bar."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.progress, self.total, self.done = progress, total, 0
@@ -132,16 +133,22 @@ class _Steps:
 
 
 def _for_each(
-    sources: Sequence[Source], act: Callable[[Source], None], tell: Callable[[], None]
+    sources: Sequence[Source], act: Callable[[Source], None], advance: Callable[[], None]
 ) -> None:
-    """Do something with every case, and speak of all that failed in one sentence."""
+    """Process every case, and raise one error for all that failed.
+
+    Raises
+    ------
+    UserError
+        With the first error and the names of the other failed cases.
+    """
     failed: list[tuple[str, UserError]] = []
     for source in sources:
         try:
             act(source)
         except UserError as error:
             failed.append((source.name, error))
-        tell()
+        advance()
     if len(failed) == 1:
         case, first = failed[0]
         raise UserError(f"Case {case} cannot be imported: {first.text}", first.remedy)
@@ -149,46 +156,46 @@ def _for_each(
         case, first = failed[0]
         others = ", ".join(other for other, _ in failed[1:6]) + (", …" if len(failed) > 6 else "")
         raise UserError(
-            f"{len(failed)} cases cannot be imported ({case}, {others}); of {case}: {first.text}",
+            f"{len(failed)} cases cannot be imported ({case}, {others}). Case {case}: {first.text}",
             first.remedy,
         )
 
 
-def _survey_masks(sources: Sequence[Source], tell: Callable[[], None], named: bool) -> Survey:
-    """What occurs in the masks."""
+def _survey_masks(sources: Sequence[Source], advance: Callable[[], None], named: bool) -> Survey:
+    """Collect the values, class names and segments of all masks."""
     survey = Survey()
 
-    def look(source: Source) -> None:
+    def add(source: Source) -> None:
         assert source.mask is not None
-        survey.look_at(source.mask, named)
+        survey.add_mask(source.mask, named)
 
-    _for_each([source for source in sources if source.mask is not None], look, tell)
+    _for_each([source for source in sources if source.mask is not None], add, advance)
     return survey
 
 
 class _Writer:
-    """Writes cases one after the other, so that only one is in memory."""
+    """Write cases one by one, so that only one is in memory."""
 
     def __init__(self, folder: Path, classes: Classes, sources: Sequence[Source]) -> None:
         self.folder, self.classes, self.sources = folder, classes, sources
         self.ending = ""
         self.first: tuple[str, int, int] | None = None
         self.files = 0
-        self.reaches: list[float] = []
+        self.minima: list[float] = []
         for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (folder / part).mkdir()
 
     def write(self, source: Source) -> None:
-        """Check a case and write it."""
+        """Check a case and write its image and mask."""
         volumes = [read_volume(path) for path in source.images]
         like = volumes[0]
         for path, other in zip(source.images, volumes, strict=True):
             if not other.same_grid(like, tolerance=0.1 * min(like.spacing)):
                 raise UserError(
-                    f"The channel {path.name} does not lie on the grid of the others.",
-                    "Resample its channels to one grid.",
+                    f"The channel {path.name} is not on the grid of the other channels.",
+                    "Resample the channels to the same grid.",
                 )
-        self._compare(source, volumes)
+        self._check_case(source, volumes)
         part = "Ts" if source.split == "test" else "Tr"
         if source.mask is not None:
             mask = read_mask(source.mask, like, self.classes)
@@ -206,8 +213,8 @@ class _Writer:
                 channel += 1
         self.files = channel
 
-    def _compare(self, source: Source, volumes: Sequence[Volume]) -> None:
-        """Hold a case against the first one, which also decides on the format."""
+    def _check_case(self, source: Source, volumes: Sequence[Volume]) -> None:
+        """Compare axes and channels with the first case, which also determines the format."""
         like = volumes[0]
         channels = sum(one.array.shape[-1] if one.channels else 1 for one in volumes)
         if self.first is None:
@@ -215,20 +222,20 @@ class _Writer:
             self.ending = _choose_ending(self.sources, like)
         name, ndim, count = self.first
         if like.ndim != ndim:
-            kinds = {2: "a 2D picture", 3: "a volume"}
+            kinds = {2: "a 2D image", 3: "a volume"}
             raise UserError(
                 f"{source.images[0].name} is {kinds[like.ndim]}, but {name} is {kinds[ndim]}.",
-                "Import pictures and volumes as two datasets.",
+                "Import 2D images and volumes as two datasets.",
             )
         if channels != count:
             raise UserError(
                 f"The case has {channels} channel{'s' * (channels > 1)}, but {name} has {count}.",
-                "Give all images the same channels.",
+                "Use images with the same channels.",
             )
-        self.reaches.append(float(like.array.min()))
+        self.minima.append(float(like.array.min()))
 
     def _split(self, volume: Volume) -> list[Volume]:
-        """Files of one channel each, but for pictures in colour, which nnU-Net reads from one."""
+        """Split channels into volumes, except 2D colour images, which nnU-Net reads as one file."""
         if not volume.channels or self._natural:
             return [volume]
         last = np.moveaxis(volume.array, -1, 0)
@@ -245,7 +252,7 @@ class _Writer:
         if self._natural and count == 3 and self.files == 1:
             channels = ["R", "G", "B"]
         elif count == 1:
-            channels = ["CT" if max(self.reaches) < _CT_REACHES else "image"]
+            channels = ["CT" if max(self.minima) < _CT_MAX_LOW else "image"]
         else:
             channels = [f"channel {number}" for number in range(count)]
         labels = {one: index for index, one in enumerate(classes.names)}
@@ -268,7 +275,7 @@ class _Writer:
             "labels": labels,
             "numTraining": len(listed),
             "file_ending": self.ending,
-            # nnU-Net takes these as its training cases and passes over those without a mask.
+            # nnU-Net trains on the listed cases only, so cases without a mask are not listed.
             "dataset": listed,
             "napari_graphflow": {"original_values": original, **record},
         }
@@ -281,10 +288,10 @@ class _Writer:
 
 
 def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
-    """One ending for all files of the dataset: theirs where it is fit, or the usual one."""
+    """Choose one suffix for all files: their own if suitable, else a default."""
     files = [path for source in sources for path in source.images]
     endings = {"" if path.is_dir() else suffix(path) for path in files}
-    if len(endings) == 1 and endings <= set(_KEPT):
+    if len(endings) == 1 and endings <= set(_KEPT_SUFFIXES):
         return endings.pop()
     if first.ndim == 3 or not endings <= set(FLAT):
         return ".nii.gz"
@@ -294,7 +301,7 @@ def _choose_ending(sources: Sequence[Source], first: Volume) -> str:
 
 
 def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
-    """Whether the bytes of a file can stay: it was read as it is, without a remark."""
+    """Whether a file can be copied unchanged: its format is kept and it caused no warning."""
     kind = "" if path.is_dir() else sniff(path)
     known = FORMATS[kind].endings if kind in FORMATS else ()
     if suffix(path) != ending or ending not in known or volume.warnings:
@@ -302,12 +309,12 @@ def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
     if kind == "PNG":
         with path.open("rb") as file:
             start = file.read(26)
-        return (start[24], start[25]) in _PLAIN_PNG
-    return ending in _KEPT and not volume.channels
+        return (start[24], start[25]) in _COPIED_PNG
+    return ending in _KEPT_SUFFIXES and not volume.channels
 
 
 def _link(source: Path, target: Path) -> None:
-    """Share the bytes where the disk allows it."""
+    """Hard-link a file if the disk supports it, else copy it."""
     try:
         os.link(source, target)
     except OSError:

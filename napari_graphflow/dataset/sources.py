@@ -1,4 +1,4 @@
-"""What lies in the folders that are to be imported: which files make a case, and its split."""
+"""Find the cases in the folders of images and masks to import, and their splits."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom, list_series
 from napari_graphflow.imaging.formats.endings import IMAGES, split_ending, suffix
 
-_OTHER_WORDS: dict[str, Split] = {
+_SPLIT_ALIASES: dict[str, Split] = {
     "training": "train",
     "validation": "val",
     "valid": "val",
@@ -43,14 +43,14 @@ class Source:
 def find_sources(
     images: Path, masks: Path | None, splits: Mapping[str, Split] | None, mask_suffix: str = ""
 ) -> tuple[list[Source], dict[str, list[str]]]:
-    """Match images and masks by name, and give each case its split.
+    """Match images and masks by name, and assign a split to each case.
 
     Returns
     -------
     sources
-        In the order of their names.
+        Sorted by name.
     record
-        Names of images (``left_out``) and masks (``masks_without_image``) that do not go in.
+        Names of images (``left_out``) and masks (``masks_without_image``) that are not imported.
     """
     mask_files = {} if masks is None else _by_stem(masks, _segmentation)
     if mask_suffix:
@@ -64,18 +64,19 @@ def find_sources(
         one.resolve() for one in image_files.values()
     }:
         raise UserError(
-            f"Images and masks lie in one folder, {images}, so each image would be its own mask.",
-            "Move the masks to a folder of their own.",
+            f"Images and masks are in the same folder, {images}, so each image would be its own "
+            "mask.",
+            "Move the masks to a separate folder.",
         )
     if not image_files and has_dicom(images):
         raise UserError(
-            f"The folder {images} holds slices of DICOM, not a folder for each case.",
-            "Put each series into a folder of its own, named as its case.",
+            f"The folder {images} contains DICOM slices instead of one folder per case.",
+            "Move each series to a separate folder with the name of its case.",
         )
     if not image_files:
         raise UserError(
-            f"The folder {images} holds no images.",
-            f"Choose a folder with files that end in {', '.join(IMAGES)}.",
+            f"The folder {images} contains no images.",
+            f"Choose a folder with files of type {', '.join(IMAGES)}.",
         )
     channels = _join_channels(image_files, {*mask_files, *(splits or {})})
     matched = _match(channels, mask_files)
@@ -83,9 +84,9 @@ def find_sources(
     missing = sorted(set(chosen) - set(channels))
     if missing:
         raise UserError(
-            f"The splits name {len(missing)} case{'s' * (len(missing) > 1)} without an image in "
+            f"The splits list {len(missing)} case{'s' * (len(missing) > 1)} without an image in "
             f"{images}, such as {missing[0]}.",
-            "Check that these are the splits of these images.",
+            "Check that the splits belong to these images.",
         )
     for name in channels:
         if name not in chosen and name not in matched:
@@ -107,12 +108,12 @@ def find_sources(
 def read_splits(
     splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | None,
 ) -> dict[str, Split] | None:
-    """Read splits as the split of each case.
+    """Read splits and return the split of each case.
 
     Raises
     ------
     UserError
-        If the file is none of splits, or names a case twice.
+        If the file is not a list of splits, or lists a case in two of them.
     """
     if splits is None:
         return None
@@ -121,17 +122,17 @@ def read_splits(
     )
     result: dict[str, Split] = {}
     for word, names in content.items():
-        split = _OTHER_WORDS.get(word, word)
+        split = _SPLIT_ALIASES.get(word, word)
         if split not in SPLITS or not isinstance(names, list | tuple):
             raise UserError(
-                f"{where} holds “{word}”, which is no list of cases for train, val or test.",
+                f"{where}: “{word}” is not a list of cases for train, val or test.",
                 'Write {"train": [...], "val": [...], "test": [...]}.',
             )
         for name in (split_ending(str(one), IMAGES)[0] for one in names):
             if result.setdefault(name, split) != split:
                 raise UserError(
-                    f"{where} puts the case {name} into both {result[name]} and {split}.",
-                    "Name each case once.",
+                    f"{where}: the case {name} is in both {result[name]} and {split}.",
+                    "List each case once.",
                 )
     return result
 
@@ -146,23 +147,23 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path of the splits.") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is no JSON file of splits.", "Choose another file.") from None
+        raise UserError(f"{path} is not a JSON file of splits.", "Choose another file.") from None
     several = isinstance(content, dict) and all(isinstance(one, dict) for one in content.values())
     if several and key not in content:
         raise UserError(
-            f"{path} holds splits of several datasets: {', '.join(content)}.",
+            f"{path} contains splits of several datasets: {', '.join(content)}.",
             f"Choose one of them, such as {path}#{next(iter(content), 'NAME')}.",
         )
     if not isinstance(content, dict) or (key and not several):
         raise UserError(
-            f"{path} holds no splits{f' of {key}' if key else ''}.",
+            f"{path} contains no splits{f' of {key}' if key else ''}.",
             'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
         )
     return (content[key], f"{path.name}#{key}") if several else (content, path.name)
 
 
 def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Path]:
-    """Files by the name of their case; `dicom` says what of a file or folder of DICOM counts."""
+    """Return files by case name; `dicom` returns the file or folder to use of a DICOM path."""
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.", "Check the path.")
     found: dict[str, Path] = {}
@@ -183,27 +184,27 @@ def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Pa
 
 
 def _series(path: Path) -> Path | None:
-    """A folder with DICOM is the image of a case."""
+    """Return a DICOM folder, which is the image of a case, else None."""
     return path if path.is_dir() and has_dicom(path) else None
 
 
 def _segmentation(path: Path) -> Path | None:
-    """The DICOM segmentation that a path is or holds."""
+    """Return the DICOM segmentation of a file or folder, else None."""
     if not has_dicom(path):
         return None
     files = {one.files[0] for one in list_series(path) if one.is_segmentation}
     if len(files) > 1:
         raise UserError(
-            f"The folder {path} holds {len(files)} DICOM segmentations.", "Leave one for each case."
+            f"The folder {path} contains {len(files)} DICOM segmentations.", "Keep one per case."
         )
     return next(iter(files), None)
 
 
 def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str, list[Path]]:
-    """Cases by name; files that end in _0000, _0001, ... are channels of one case.
+    """Return files by case; _0000, _0001, ... at the end of a name are channel numbers.
 
-    Numbered pictures look the same, so this is believed only where masks or splits name the
-    case without its number.
+    Numbered 2D images look the same, so the number is read as a channel only if masks or splits
+    use the case name without it, or if every number is 0000.
     """
     numbered = [re.fullmatch(r"(.+)_(\d{4})", name) for name in files]
     known = set(known)
@@ -219,7 +220,7 @@ def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str,
 
 
 def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:
-    """Find the mask of each case: the same name, or one that begins with it."""
+    """Find the mask of each case, by the same name or one that starts with it."""
     plain = {re.sub(r"[-_. ](image|img)$", "", name): name for name in cases}
     matched = {name: masks[name] for name in cases if name in masks}
     for name, path in masks.items():
@@ -233,20 +234,20 @@ def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Pat
         if owner in matched:
             raise UserError(
                 f"Both {matched[owner].name} and {path.name} could be the mask of {owner}.",
-                "Say what the masks' names end in with mask_suffix.",
+                "Set mask_suffix to the end of the mask names.",
             )
         matched[owner] = path
     if masks and not matched:
         raise UserError(
-            f"None of the {len(masks)} masks has the name of an image (a mask is called "
-            f"{next(iter(masks))}, an image {next(iter(cases))}).",
-            "Name each mask as its image.",
+            f"None of the {len(masks)} masks has the name of an image (such as the mask "
+            f"{next(iter(masks))} and the image {next(iter(cases))}).",
+            "Give each mask the name of its image.",
         )
     return matched
 
 
 def _draw_splits(cases: Iterable[str], matched: Mapping[str, Path]) -> dict[str, Split]:
-    """A fifth of the labelled cases for the test, a fifth for the validation, the rest to train."""
+    """Draw a fifth of the labelled cases for test and a fifth for validation; train on the rest."""
     chosen: dict[str, Split] = dict.fromkeys(cases, "train")
     labelled = sorted(matched)
     order = np.random.default_rng(_SEED).permutation(len(labelled))

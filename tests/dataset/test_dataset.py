@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from import_cases import mask_of, names, picture, scan, texts, write_scans
+from import_cases import mask_of, names, scan, texts, write_image_2d, write_scans
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.checks import check
@@ -13,7 +13,7 @@ from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 
-# Opening what others made
+# Opening datasets of other programs
 
 
 def test_a_decathlon_dataset_is_read(tmp_path):
@@ -47,7 +47,7 @@ def test_a_decathlon_dataset_is_read(tmp_path):
 
 
 def nnunet_folder(tmp_path, labels=None, **more):
-    """A dataset as nnU-Net's own users make it, without splits and other keys of ours."""
+    """Write a dataset in the plain nnU-Net format, without splits."""
     folder = tmp_path / "Dataset042_Pilot"
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_plain_nnunet_dataset_is_read(tmp_path):
     assert any("No validation case has a mask" in text for text in texts(check(dataset)))
 
 
-def test_cases_that_nnunet_finds_elsewhere_are_found(tmp_path):
+def test_cases_listed_with_paths_outside_the_dataset_are_found(tmp_path):
     folder = nnunet_folder(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -88,37 +88,37 @@ def test_cases_that_nnunet_finds_elsewhere_are_found(tmp_path):
     np.testing.assert_array_equal(read_case(dataset.cases[2]).array, scan(5).array)
 
 
-def test_values_in_the_files_become_indices(tmp_path):
-    """Values with gaps, and one to be ignored that lies between them."""
+def test_stored_values_are_mapped_to_class_indices(tmp_path):
+    """The values have gaps, and the ignore label is between them."""
     folder = nnunet_folder(tmp_path, labels={"background": 0, "liver": 4, "ignore": 5, "cyst": 9})
     write_volume(folder / "labelsTr" / "a.nii.gz", mask_of(scan(0), 4, 5, 9))
     dataset = Dataset.open(folder)
     assert dataset.classes == {"background": 0, "liver": 1, "cyst": 2}
     labels = read_case_labels(dataset, dataset.cases[0])
     np.testing.assert_array_equal(labels.array, mask_of(scan(0), 1, IGNORE, 2).array)
-    with pytest.raises(UserError, match="b holds the value 1, which is none of the classes"):
+    with pytest.raises(UserError, match="b contains the value 1, which is not one of the classes"):
         read_case_labels(dataset, dataset.cases[1])
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "is not a dataset: it holds no dataset.json"),
+        (None, "is not a dataset: it contains no dataset.json"),
         ("{", "is damaged"),
-        ('{"channel_names": {}}', "names no labels"),
-        ('{"labels": {"a": "b"}, "file_ending": ".png"}', "cannot be understood"),
-        ('{"labels": {"background": 0}}', "cannot be understood"),
+        ('{"channel_names": {}}', "has no labels"),
+        ('{"labels": {"a": "b"}, "file_ending": ".png"}', "is not valid"),
+        ('{"labels": {"background": 0}}', "is not valid"),
         ('{"labels": {"a": [1, 2], "b": 2}, "file_ending": ".png"}', "regions of several labels"),
     ],
 )
-def test_a_folder_that_is_no_dataset_is_named(tmp_path, text, sentence):
+def test_a_folder_that_is_not_a_dataset_is_refused(tmp_path, text, sentence):
     if text is not None:
         (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match=sentence):
         Dataset.open(tmp_path)
 
 
-def test_splits_that_name_strangers_are_refused(tmp_path):
+def test_splits_with_unknown_cases_are_refused(tmp_path):
     folder = nnunet_folder(tmp_path)
     (folder / "splits.json").write_text('{"train": ["a"], "val": ["x"]}')
     with pytest.raises(UserError, match="1 case that the dataset does not have, such as x"):
@@ -130,7 +130,7 @@ def test_splits_that_name_strangers_are_refused(tmp_path):
 
 @pytest.fixture
 def pilot(folders, tmp_path):
-    """A sound dataset of 6 labelled and 2 unlabelled cases, to be spoilt."""
+    """A valid dataset of 6 labelled and 2 unlabelled cases."""
     write_scans(folders, count=8, labelled=6)
     splits = {
         "train": ["case_0", "case_1", "case_2"],
@@ -140,7 +140,7 @@ def pilot(folders, tmp_path):
     return import_dataset(*folders, tmp_path / "pilot", splits=splits)
 
 
-def spoil(path, volume):
+def replace_volume(path, volume):
     path.unlink()
     write_volume(path, volume)
 
@@ -154,7 +154,7 @@ def found(dataset, severity):
             one.severity == severity]  # fmt: skip
 
 
-def test_a_sound_dataset_has_no_errors_and_no_warnings(pilot):
+def test_check_of_a_valid_dataset_finds_no_errors_or_warnings(pilot):
     findings = check(pilot)
     assert {one.severity for one in findings} == {"info"}
     counts, shapes, spacings = texts(findings)
@@ -163,43 +163,45 @@ def test_a_sound_dataset_has_no_errors_and_no_warnings(pilot):
     assert spacings == "Spacings: 5 x 0.8 x 1.2 mm."
 
 
-def test_check_tells_its_progress(pilot):
+def test_check_reports_progress_to_the_end(pilot):
     steps = []
     check(pilot, progress=lambda *step: steps.append(step))
     assert steps == [(done, 8) for done in range(1, 9)]
 
 
 def test_check_finds_a_mask_of_another_shape(pilot):
-    spoil(by_name(pilot, "case_1").label, mask_of(scan(1, shape=(6, 9, 10)), 1))
+    replace_volume(by_name(pilot, "case_1").label, mask_of(scan(1, shape=(6, 9, 10)), 1))
     ((case, text),) = found(pilot, "error")
     assert case == "case_1"
     assert "6 x 9 x 10" in text
     assert "6 x 9 x 11" in text
 
 
-def test_check_finds_a_mask_in_another_place(pilot):
+def test_check_finds_a_mask_with_another_origin(pilot):
     label = by_name(pilot, "case_2").label
     volume = read_volume(label)
-    spoil(label, Volume(volume.array, volume.spacing, (0.0, 0.0, 0.0), volume.direction))
+    replace_volume(label, Volume(volume.array, volume.spacing, (0.0, 0.0, 0.0), volume.direction))
     ((case, text),) = found(pilot, "error")
     assert case == "case_2"
     assert "does not align" in text
 
 
-def test_check_finds_values_that_are_no_class(pilot):
-    spoil(by_name(pilot, "case_0").label, mask_of(scan(0), 1, 2, 5))
+def test_check_finds_values_without_a_class(pilot):
+    replace_volume(by_name(pilot, "case_0").label, mask_of(scan(0), 1, 2, 5))
     ((case, text),) = found(pilot, "error")
     assert case == "case_0"
     assert "value 5" in text
 
 
-def test_check_finds_empty_masks_and_classes_that_never_occur(pilot):
+def test_check_finds_empty_masks_and_missing_classes(pilot):
     for name in ("case_0", "case_1", "case_2"):
-        spoil(by_name(pilot, name).label, mask_of(scan(0), *([1] if name == "case_0" else [])))
+        replace_volume(
+            by_name(pilot, name).label, mask_of(scan(0), *([1] if name == "case_0" else []))
+        )
     warnings = found(pilot, "warning")
     assert ("case_1", "The mask is empty.") in warnings
     assert ("case_2", "The mask is empty.") in warnings
-    assert any("No training mask holds the class class_2" in text for _, text in warnings)
+    assert any("No training mask contains the class class_2" in text for _, text in warnings)
     assert found(pilot, "error") == []
 
 
@@ -237,15 +239,15 @@ def test_check_finds_a_case_among_training_and_test_images(pilot):
 
 
 def test_check_finds_the_same_image_under_two_names(pilot):
-    spoil(by_name(pilot, "case_4").images[0], scan(2))
-    spoil(by_name(pilot, "case_7").images[0], scan(6))
+    replace_volume(by_name(pilot, "case_4").images[0], scan(2))
+    replace_volume(by_name(pilot, "case_7").images[0], scan(6))
     ((case, text),) = found(pilot, "error")
     assert case == "case_2"
     assert "in train and test, under the names case_2 and case_4" in text
     assert found(pilot, "warning") == [("case_6", "case_6 and case_7 are the same image.")]
 
 
-def test_check_counts_labelled_cases(pilot):
+def test_check_finds_splits_with_too_few_masks(pilot):
     for name in ("case_0", "case_1", "case_3", "case_4"):
         by_name(pilot, name).label.unlink()
     texts_found = [text for _, text in found(pilot, "warning")]
@@ -256,10 +258,10 @@ def test_check_counts_labelled_cases(pilot):
     assert ("", "No training case has a mask.") in found(pilot, "error")
 
 
-# Facts
+# Fingerprint
 
 
-def test_the_fingerprint_is_that_of_the_training_images(folders, tmp_path):
+def test_the_fingerprint_summarises_the_training_images(folders, tmp_path):
     images, masks = folders
     for number, (shape, spacing) in enumerate(
         [((4, 8, 10), (5, 1, 1)), ((6, 8, 12), (3, 1, 2)), ((8, 8, 20), (2, 1, 3))]
@@ -280,8 +282,8 @@ def test_the_fingerprint_is_that_of_the_training_images(folders, tmp_path):
     assert facts["percentiles"]["50"][0] == pytest.approx(-300, abs=30)
 
 
-def test_the_fingerprint_follows_the_body_not_the_order_in_the_file(folders, tmp_path):
-    """A sagittal stack: the file's slowest axis is the body's left-right axis."""
+def test_the_fingerprint_is_in_anatomical_not_stored_orientation(folders, tmp_path):
+    """In a sagittal stack the slowest axis is the left-right axis."""
     images, _ = folders
     sagittal = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     array = np.random.default_rng(0).integers(0, 100, (4, 6, 8)).astype(np.int16)
@@ -292,12 +294,12 @@ def test_the_fingerprint_follows_the_body_not_the_order_in_the_file(folders, tmp
     assert facts["modality"] == "other"
 
 
-def test_the_fingerprint_reads_twenty_cases_at_most(folders, tmp_path, monkeypatch):
+def test_the_fingerprint_reads_at_most_20_cases(folders, tmp_path, monkeypatch):
     from napari_graphflow.dataset import fingerprint as module
 
     images, _ = folders
     for number in range(30):
-        picture(images / f"{number:02d}.png", number, colour=False)
+        write_image_2d(images / f"{number:02d}.png", number, colour=False)
     dataset = import_dataset(images, None, tmp_path / "many")
     read = []
     monkeypatch.setattr(module, "read_case", lambda case: read.append(case) or read_case(case))

@@ -1,4 +1,4 @@
-"""Volumes and pictures are imported with their geometry and values."""
+"""Volumes and 2D images are imported with their geometry and values."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import pytest
 from import_cases import (
     mask_of,
     names,
-    picture,
-    picture_mask,
     scan,
     texts,
+    write_image_2d,
+    write_mask_2d,
     write_scans,
 )
 from PIL import Image
@@ -25,7 +25,7 @@ from napari_graphflow.imaging.formats.endings import FLAT
 # Importing volumes
 
 
-def test_volumes_go_in_with_their_geometry_and_unlabelled_cases_are_found(folders, tmp_path):
+def test_volumes_are_imported_with_geometry_masks_and_splits(folders, tmp_path):
     write_scans(folders, count=5, labelled=3)
     splits = {"train": ["case_0"], "val": ["case_1"], "test": ["case_2"]}
     dataset = import_dataset(*folders, tmp_path / "pilot", splits=splits)
@@ -47,8 +47,8 @@ def test_volumes_go_in_with_their_geometry_and_unlabelled_cases_are_found(folder
     assert (dataset.folder / "labelsTs" / "case_2.nii.gz").is_file()
 
 
-def test_the_folder_is_one_that_nnunet_reads(folders, tmp_path):
-    """The keys that nnU-Net asks for; only cases with a mask are named to it."""
+def test_an_imported_folder_is_in_the_nnunet_format(folders, tmp_path):
+    """It has the keys that nnU-Net requires, and lists only cases with a mask."""
     write_scans(folders, count=5, labelled=3)
     splits = {"train": ["case_0"], "val": ["case_1"], "test": ["case_2"]}
     folder = import_dataset(*folders, tmp_path / "pilot", splits=splits).folder
@@ -62,7 +62,7 @@ def test_the_folder_is_one_that_nnunet_reads(folders, tmp_path):
         assert all((folder / image).is_file() for image in case["images"])
 
 
-def test_bytes_that_can_stay_are_shared_or_copied(folders, tmp_path):
+def test_files_in_a_kept_format_are_linked_or_copied(folders, tmp_path):
     write_scans(folders, count=2, labelled=1)
     dataset = import_dataset(*folders, tmp_path / "pilot")
     given = folders[0] / "case_0.nii.gz"
@@ -70,7 +70,7 @@ def test_bytes_that_can_stay_are_shared_or_copied(folders, tmp_path):
     assert stored.read_bytes() == given.read_bytes()
 
 
-def test_a_disk_that_cannot_share_gets_copies(folders, tmp_path, monkeypatch):
+def test_files_are_copied_where_hard_links_fail(folders, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
@@ -81,7 +81,7 @@ def test_a_disk_that_cannot_share_gets_copies(folders, tmp_path, monkeypatch):
     assert read_case(dataset.cases[0]).array.size
 
 
-def test_mixed_formats_become_one(folders, tmp_path):
+def test_mixed_formats_are_converted_to_nifti(folders, tmp_path):
     images, masks = folders
     write_volume(images / "a.nrrd", scan(1))
     write_volume(images / "b.mha", scan(2))
@@ -93,14 +93,14 @@ def test_mixed_formats_become_one(folders, tmp_path):
         assert read_case(case).same_grid(scan(seed), tolerance=1e-4)
 
 
-def test_one_format_is_kept(folders, tmp_path):
+def test_a_common_format_is_kept(folders, tmp_path):
     write_scans(folders, count=2, labelled=2, ending=".nrrd")
     dataset = import_dataset(*folders, tmp_path / "kept")
     assert dataset.file_ending == ".nrrd"
     assert {path.suffix for path in dataset.folder.rglob("case*")} == {".nrrd"}
 
 
-def test_channels_in_files_of_their_own_are_stacked(folders, tmp_path):
+def test_channels_in_separate_files_are_stacked(folders, tmp_path):
     images, masks = folders
     for name in ("a", "b"):
         for channel in (0, 1):
@@ -115,7 +115,7 @@ def test_channels_in_files_of_their_own_are_stacked(folders, tmp_path):
     assert texts(check(dataset), "error") == []
 
 
-def test_a_4d_file_becomes_one_file_for_each_channel(folders, tmp_path):
+def test_a_4d_file_is_split_into_one_file_per_channel(folders, tmp_path):
     images, masks = folders
     array = np.stack([scan(1).array, scan(2).array], axis=-1)
     write_volume(images / "a.nrrd", scan(1).with_array(array, channels=True))
@@ -125,7 +125,7 @@ def test_a_4d_file_becomes_one_file_for_each_channel(folders, tmp_path):
     np.testing.assert_array_equal(read_case(dataset.cases[0]).array, array)
 
 
-def test_numbered_files_are_cases_unless_masks_say_otherwise(folders, tmp_path):
+def test_numbered_files_with_numbered_masks_are_separate_cases(folders, tmp_path):
     images, masks = folders
     for number in range(3):
         write_volume(images / f"scan_{number:04d}.nii.gz", scan(number))
@@ -133,13 +133,13 @@ def test_numbered_files_are_cases_unless_masks_say_otherwise(folders, tmp_path):
     assert len(import_dataset(images, masks, tmp_path / "three").cases) == 3
 
 
-# Importing pictures
+# Importing 2D images
 
 
-def test_colour_pictures_become_one_png_each(folders, tmp_path):
+def test_2d_colour_images_become_one_png_each(folders, tmp_path):
     images, masks = folders
-    given = {name: picture(images / f"{name}.bmp", seed) for seed, name in enumerate("abc")}
-    drawn = picture_mask(masks / "a.png", 255)
+    given = {name: write_image_2d(images / f"{name}.bmp", seed) for seed, name in enumerate("abc")}
+    drawn = write_mask_2d(masks / "a.png", 255)
     dataset = import_dataset(images, masks, tmp_path / "rgb", splits={"train": ["a"], "val": []})
     assert dataset.file_ending == ".png"
     assert dataset.channel_names == ("R", "G", "B")
@@ -152,22 +152,22 @@ def test_colour_pictures_become_one_png_each(folders, tmp_path):
     np.testing.assert_array_equal(stored, drawn // 255)
 
 
-def test_grey_pictures_of_16_bits_stay_so(folders, tmp_path):
+def test_16_bit_grey_images_keep_16_bits(folders, tmp_path):
     images, masks = folders
     array = np.random.default_rng(0).integers(0, 60000, (20, 30)).astype(np.uint16)
     Image.fromarray(array).save(images / "a.png")
-    picture_mask(masks / "a.png", 1)
+    write_mask_2d(masks / "a.png", 1)
     dataset = import_dataset(images, masks, tmp_path / "grey")
     np.testing.assert_array_equal(read_case(dataset.cases[0]).array, array)
 
 
-def test_pictures_of_fractions_are_kept_as_tiff(folders, tmp_path):
+def test_2d_float_images_are_stored_as_tiff(folders, tmp_path):
     import tifffile
 
     images, masks = folders
     array = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
     tifffile.imwrite(images / "a.tif", array)
-    picture_mask(masks / "a.png", 1, 2)
+    write_mask_2d(masks / "a.png", 1, 2)
     dataset = import_dataset(images, masks, tmp_path / "float")
     assert dataset.file_ending == ".tif"
     np.testing.assert_array_equal(read_case(dataset.cases[0]).array, array)
@@ -189,21 +189,21 @@ def test_jpeg_masks_are_thresholded(folders, tmp_path):
 
 
 @pytest.mark.parametrize("value", [1, 255])
-def test_a_single_class_may_be_named_by_1_or_255(folders, tmp_path, value):
+def test_the_class_of_binary_masks_may_be_given_as_1_or_255(folders, tmp_path, value):
     images, masks = folders
     for name in "ab":
-        picture(images / f"{name}.png", ord(name))
-        picture_mask(masks / f"{name}.png", 255)
+        write_image_2d(images / f"{name}.png", ord(name))
+        write_mask_2d(masks / f"{name}.png", 255)
     dataset = import_dataset(images, masks, tmp_path / "named", classes={"vessel": value})
     assert dataset.classes == {"background": 0, "vessel": 1}
     assert read_case_labels(dataset, dataset.cases[0]).array.max() == 1
 
 
-def test_white_may_be_1_in_some_masks_and_255_in_others(folders, tmp_path):
+def test_foreground_may_be_1_in_some_masks_and_255_in_others(folders, tmp_path):
     images, masks = folders
     for name, value in (("a", 1), ("b", 255), ("c", 0)):
-        picture(images / f"{name}.png", ord(name))
-        picture_mask(masks / f"{name}.png", value)
+        write_image_2d(images / f"{name}.png", ord(name))
+        write_mask_2d(masks / f"{name}.png", value)
     dataset = import_dataset(images, masks, tmp_path / "white")
     assert dataset.classes == {"background": 0, "foreground": 1}
     assert dataset.ignore is None
@@ -215,8 +215,8 @@ def test_white_may_be_1_in_some_masks_and_255_in_others(folders, tmp_path):
 def test_2d_images_of_every_format_can_be_imported(folders, tmp_path, ending):
     images, masks = folders
     for name in ("a", "b"):
-        picture(images / f"{name}{ending}", 1, colour=False)
-    picture_mask(masks / "a.png", 1, 2)
+        write_image_2d(images / f"{name}{ending}", 1, colour=False)
+    write_mask_2d(masks / "a.png", 1, 2)
     dataset = import_dataset(images, masks, tmp_path / "flat")
     assert names(dataset.cases) == ["a", "b"]
     assert read_case(dataset.cases[0]).shape == (20, 30)

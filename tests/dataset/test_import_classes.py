@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from import_cases import (
-    assert_nothing_left,
+    assert_no_files_left,
     mask_of,
     names,
-    picture,
-    picture_mask,
     scan,
     texts,
+    write_image_2d,
+    write_mask_2d,
     write_scans,
 )
 
@@ -25,7 +25,7 @@ from napari_graphflow.imaging.labels import IGNORE
 # Classes and values
 
 
-def test_scattered_values_are_numbered_and_remembered(folders, tmp_path):
+def test_values_with_gaps_are_renumbered_and_recorded(folders, tmp_path):
     write_scans(folders, count=2, labelled=2, values=(250, 7))
     dataset = import_dataset(*folders, tmp_path / "scattered")
     assert dataset.classes == {"background": 0, "class_7": 1, "class_250": 2}
@@ -35,8 +35,8 @@ def test_scattered_values_are_numbered_and_remembered(folders, tmp_path):
     np.testing.assert_array_equal(labels.array, mask_of(scan(0), 2, 1).array)
 
 
-def test_255_beside_classes_means_not_judged(folders, tmp_path):
-    """Also in a mask that holds 0 and 255 alone."""
+def test_255_besides_other_classes_is_the_ignore_label(folders, tmp_path):
+    """This applies to masks with only 0 and 255 as well."""
     images, masks = folders
     for number, values in enumerate([(1, 255), (255,), (1, 2)]):
         write_volume(images / f"case_{number}.nii.gz", scan(number))
@@ -54,7 +54,7 @@ def test_255_beside_classes_means_not_judged(folders, tmp_path):
     assert IGNORE == 255
 
 
-def test_255_that_is_never_beside_a_class_is_a_class(folders, tmp_path):
+def test_255_that_never_occurs_with_another_class_is_a_class(folders, tmp_path):
     images, masks = folders
     for number, values in enumerate([(255,), (1, 2)]):
         write_volume(images / f"case_{number}.nii.gz", scan(number))
@@ -68,7 +68,7 @@ def test_255_that_is_never_beside_a_class_is_a_class(folders, tmp_path):
 @pytest.mark.parametrize(
     "classes", [{"liver": 1, "ignore": 255}, {"liver": 1, "background": 0, "ignore": 255}]
 )
-def test_ignore_may_be_named(folders, tmp_path, classes):
+def test_the_ignore_label_may_be_given_by_the_user(folders, tmp_path, classes):
     write_scans(folders, count=2, labelled=2, values=(1, 255))
     dataset = import_dataset(*folders, tmp_path / "named", classes=classes)
     assert dataset.classes == {"background": 0, "liver": 1}
@@ -76,30 +76,30 @@ def test_ignore_may_be_named(folders, tmp_path, classes):
     np.testing.assert_array_equal(labels.array, mask_of(scan(0), 1, IGNORE).array)
 
 
-def test_two_classes_of_one_value_are_refused(folders, tmp_path):
+def test_two_classes_with_the_same_value_are_refused(folders, tmp_path):
     write_scans(folders, count=1, labelled=1, values=(1,))
     with pytest.raises(UserError, match="same value"):
         import_dataset(*folders, tmp_path / "out", classes={"liver": 1, "spleen": 1})
 
 
-def test_a_value_that_was_not_named_is_refused(folders, tmp_path):
+def test_a_value_without_a_class_is_refused(folders, tmp_path):
     write_scans(folders, count=3, labelled=3, values=(1, 9))
     out = tmp_path / "refused"
     with pytest.raises(UserError, match=r"3 cases .*case_0.* value 9, .*\(0, 1, 2\)"):
         import_dataset(*folders, out, classes={"liver": 1, "spleen": 2})
-    assert_nothing_left(out)
+    assert_no_files_left(out)
 
 
-def test_named_classes_keep_their_names_and_the_order_of_their_values(folders, tmp_path):
+def test_named_classes_are_ordered_by_value(folders, tmp_path):
     write_scans(folders, count=2, labelled=2, values=(1, 2))
     dataset = import_dataset(*folders, tmp_path / "named", classes={"lesion": 2, "liver": 1})
     assert dataset.classes == {"background": 0, "liver": 1, "lesion": 2}
 
 
-def test_the_background_may_be_any_value(folders, tmp_path):
+def test_the_background_may_have_any_value(folders, tmp_path):
     images, masks = folders
-    picture(images / "a.png", 0)
-    drawn = picture_mask(masks / "a.png", 255)
+    write_image_2d(images / "a.png", 0)
+    drawn = write_mask_2d(masks / "a.png", 255)
     dataset = import_dataset(
         images, masks, tmp_path / "inverted", classes={"background": 255, "cell": 0}
     )
@@ -107,7 +107,7 @@ def test_the_background_may_be_any_value(folders, tmp_path):
     np.testing.assert_array_equal(labels.array, drawn == 0)
 
 
-def test_without_masks_everything_is_unlabelled(folders, tmp_path):
+def test_without_masks_all_cases_are_unlabelled(folders, tmp_path):
     write_scans(folders, count=3, labelled=0)
     dataset = import_dataset(folders[0], None, tmp_path / "bare", classes={"liver": 1})
     assert dataset.classes == {"background": 0, "liver": 1}
@@ -118,7 +118,7 @@ def test_without_masks_everything_is_unlabelled(folders, tmp_path):
 # Names and splits
 
 
-def test_masks_may_have_longer_names(folders, tmp_path):
+def test_masks_may_extend_the_names_of_their_images(folders, tmp_path):
     images, masks = folders
     for name in ("a", "a_b", "c_image"):
         write_volume(images / f"{name}.nii.gz", scan(1))
@@ -133,7 +133,7 @@ def test_masks_may_have_longer_names(folders, tmp_path):
     assert held == {"a": 1, "a_b": 2, "c_image": 3}
 
 
-def test_two_masks_for_one_image_are_refused_until_one_is_chosen(folders, tmp_path):
+def test_two_masks_of_one_image_are_refused_without_a_mask_suffix(folders, tmp_path):
     images, masks = folders
     write_volume(images / "a.nii.gz", scan(1))
     for observer in ("1st", "2nd"):
@@ -144,7 +144,7 @@ def test_two_masks_for_one_image_are_refused_until_one_is_chosen(folders, tmp_pa
     assert len([case for case in dataset.cases if case.label]) == 1
 
 
-def test_masks_with_other_names_altogether_are_refused(folders, tmp_path):
+def test_masks_without_the_name_of_an_image_are_refused(folders, tmp_path):
     images, masks = folders
     write_volume(images / "a.nii.gz", scan(1))
     write_volume(masks / "b.nii.gz", mask_of(scan(1), 1))
@@ -152,7 +152,7 @@ def test_masks_with_other_names_altogether_are_refused(folders, tmp_path):
         import_dataset(images, masks, tmp_path / "other")
 
 
-def test_labelled_images_beyond_the_splits_are_left_out_and_noted(folders, tmp_path):
+def test_labelled_images_outside_the_splits_are_left_out_and_recorded(folders, tmp_path):
     write_scans(folders, count=5, labelled=4)
     write_volume(folders[1] / "stranger.nii.gz", mask_of(scan(1), 1))
     splits = {"train": ["case_0", "case_1"], "val": ["case_2"]}
@@ -160,8 +160,8 @@ def test_labelled_images_beyond_the_splits_are_left_out_and_noted(folders, tmp_p
     assert names(dataset.cases) == ["case_0", "case_1", "case_4", "case_2"]
     assert dataset.record["left_out"] == ["case_3"]
     findings = texts(check(dataset))
-    assert any("1 labelled image was left out" in text for text in findings)
-    assert any("1 mask had no image" in text and "stranger" in text for text in findings)
+    assert any("1 labelled image was not imported" in text for text in findings)
+    assert any("1 mask without an image" in text and "stranger" in text for text in findings)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_labelled_images_beyond_the_splits_are_left_out_and_noted(folders, tmp_p
         ({"training": ["case_0"], "validation": ["case_1"], "testing": ["case_2"]}, ""),
     ],
 )  # fmt: skip
-def test_splits_come_from_a_file(folders, tmp_path, content, reference):
+def test_splits_are_read_from_a_file(folders, tmp_path, content, reference):
     write_scans(folders, count=3, labelled=3)
     file = tmp_path / "splits #1.json"
     file.write_text(json.dumps(content))
@@ -189,25 +189,25 @@ def test_splits_come_from_a_file(folders, tmp_path, content, reference):
     ("content", "sentence"),
     [
         ('{"a": {"train": []}, "b": {"train": []}}', "splits of several datasets: a, b"),
-        ('{"train": ["case_0"], "test": ["case_0"]}', "case_0 into both train and test"),
+        ('{"train": ["case_0"], "test": ["case_0"]}', "case_0 is in both train and test"),
         ('{"train": ["case_0", "case_9", "case_8"]}', "2 cases without an image.*case_8"),
-        ('{"fold": ["case_0"]}', "“fold”, which is no list of cases"),
-        ('{"train": "case_0"}', "“train”, which is no list of cases"),
-        ("[1, 2]", "holds no splits"),
-        ("train: case_0", "is no JSON file of splits"),
+        ('{"fold": ["case_0"]}', "“fold” is not a list of cases"),
+        ('{"train": "case_0"}', "“train” is not a list of cases"),
+        ("[1, 2]", "contains no splits"),
+        ("train: case_0", "is not a JSON file of splits"),
     ],
 )
-def test_splits_that_do_not_fit_are_refused(folders, tmp_path, content, sentence):
+def test_invalid_splits_are_refused(folders, tmp_path, content, sentence):
     write_scans(folders, count=1, labelled=1)
     file = tmp_path / "splits.json"
     file.write_text(content)
     out = tmp_path / "pilot"
     with pytest.raises(UserError, match=sentence):
         import_dataset(*folders, out, splits=file)
-    assert_nothing_left(out)
+    assert_no_files_left(out)
 
 
-def test_without_splits_a_fifth_each_goes_to_validation_and_test(folders, tmp_path):
+def test_without_splits_a_fifth_each_is_drawn_for_validation_and_test(folders, tmp_path):
     write_scans(folders, count=14, labelled=10)
     first = import_dataset(*folders, tmp_path / "first")
     counts = {split: len(first.labelled(split)) for split in ("train", "val", "test")}

@@ -1,4 +1,4 @@
-"""Names of classes that come with the masks into a dataset, DICOM segmentations among them."""
+"""Class names of masks and DICOM segmentations are imported into a dataset."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def scan(folder: Path, name: str) -> Volume:
 
 
 def case(tmp_path: Path, name: str, values: list[int], names: dict[str, int] | None) -> None:
-    """An image, and a mask with one row of voxels for each value."""
+    """Write an image, and a mask with one row of voxels per value."""
     volume = scan(tmp_path / "images", name)
     array = np.zeros(SHAPE, np.uint8)
     for row, value in enumerate(values):
@@ -42,7 +42,7 @@ def imported(tmp_path: Path, **keywords: object) -> Dataset:
     return import_dataset(tmp_path / "images", tmp_path / "masks", tmp_path / "out", **keywords)
 
 
-def test_names_beside_the_masks_become_classes(tmp_path: Path) -> None:
+def test_class_names_next_to_the_masks_become_classes(tmp_path: Path) -> None:
     case(tmp_path, "a", [7], {"background": 0, "Leber": 7})
     case(tmp_path, "b", [7, 9, 3], {"lesion": 9, "spleen": 20})
     dataset = imported(tmp_path)
@@ -52,7 +52,7 @@ def test_names_beside_the_masks_become_classes(tmp_path: Path) -> None:
     assert again == dataset.classes
 
 
-def test_names_of_a_dataset_go_into_the_next(tmp_path: Path) -> None:
+def test_class_names_of_a_dataset_are_imported_with_its_masks(tmp_path: Path) -> None:
     case(tmp_path, "a", [1, 2], {"organ": 1, "lesion": 2})
     case(tmp_path, "b", [1, 2], None)
     imported(tmp_path, splits={"train": ["a", "b"]})
@@ -61,7 +61,7 @@ def test_names_of_a_dataset_go_into_the_next(tmp_path: Path) -> None:
     assert list(second.classes) == ["background", "organ", "lesion"]
 
 
-def test_white_masks_take_the_name_of_their_class(tmp_path: Path) -> None:
+def test_binary_masks_get_the_class_name_of_their_name_file(tmp_path: Path) -> None:
     case(tmp_path, "a", [255], {"liver": 1})
     case(tmp_path, "b", [1], None)
     dataset = imported(tmp_path)
@@ -70,10 +70,12 @@ def test_white_masks_take_the_name_of_their_class(tmp_path: Path) -> None:
         assert np.unique(read_case_labels(dataset, one).array).tolist() == [0, 1]
 
 
-def test_names_that_contradict_each_other_are_refused_until_the_user_says(tmp_path: Path) -> None:
+def test_contradicting_class_names_are_refused_unless_the_user_names_the_classes(
+    tmp_path: Path,
+) -> None:
     case(tmp_path, "a", [1, 2], {"liver": 1})
     case(tmp_path, "b", [1, 2], {"spleen": 1})
-    with pytest.raises(UserError, match="value 1 is spleen; another mask says otherwise"):
+    with pytest.raises(UserError, match="value 1 is spleen, but another mask contradicts this"):
         imported(tmp_path)
     dataset = imported(tmp_path, classes={"liver": 1, "lesion": 2})
     assert list(dataset.classes) == ["background", "liver", "lesion"]
@@ -81,7 +83,7 @@ def test_names_that_contradict_each_other_are_refused_until_the_user_says(tmp_pa
 
 @pytest.fixture
 def segments(tmp_path: Path) -> Path:
-    """Two series with segmentations that number the same organs in different ways."""
+    """Two series whose segmentations number the same organs differently."""
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
     masks = tmp_path / "masks"
     for name, numbers in (("a", {"Liver": 1, "Spleen": 2}), ("b", {"spleen": 1, "Liver": 2})):
@@ -91,14 +93,14 @@ def segments(tmp_path: Path) -> Path:
         array = np.zeros(image.shape, np.uint8)
         for title, number in numbers.items():
             array[2:4, 3 if title == "Liver" else 6, 2:8] = number
-        # One lies beside the others, one in a folder of its own.
+        # One is a file, the other in a folder of its case.
         target = masks / "a.dcm" if name == "a" else masks / "b" / "any name"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_segments(target, image.with_array(array), folder, numbers)
     return tmp_path
 
 
-def test_dicom_segments_are_joined_by_their_names(segments: Path) -> None:
+def test_dicom_segments_are_matched_by_name(segments: Path) -> None:
     dataset = imported(segments)
     assert dataset.classes == {"background": 0, "Liver": 1, "Spleen": 2}
     assert dataset.channel_names == ("CT",)
@@ -109,7 +111,7 @@ def test_dicom_segments_are_joined_by_their_names(segments: Path) -> None:
         assert np.count_nonzero(labels) == 24
 
 
-def test_the_user_may_number_the_segments(
+def test_the_user_may_assign_values_to_segments(
     segments: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ["--images", segments / "images", "--masks", segments / "masks", "--out"]
@@ -125,23 +127,23 @@ def test_the_user_may_number_the_segments(
         "background": 0, "spleen": 1, "liver": 2,
     }  # fmt: skip
     assert call("two", "liver=5") == 2
-    said = capsys.readouterr().err
-    assert "“Spleen”" in said and "Traceback" not in said
+    error = capsys.readouterr().err
+    assert "“Spleen”" in error and "Traceback" not in error
     assert not (segments / "two").exists()
 
 
-def test_images_and_segmentations_may_lie_in_one_folder_for_each_case(segments: Path) -> None:
+def test_image_and_segmentation_may_be_in_one_folder_per_case(segments: Path) -> None:
     (segments / "masks/a.dcm").rename(segments / "images/a/mask")
     (segments / "masks/b/any name").rename(segments / "images/b/mask.dcm")
     both = segments / "images"
     dataset = import_dataset(both, both, segments / "out")
     assert sum(one.label is not None for one in dataset.cases) == 2
     (both / "b/mask.dcm").rename(both / "a/mask.dcm")
-    with pytest.raises(UserError, match="holds 2 DICOM segmentations"):
+    with pytest.raises(UserError, match="contains 2 DICOM segmentations"):
         import_dataset(both, both, segments / "again")
 
 
-def test_without_the_extra_one_sentence_names_it(
+def test_a_missing_highdicom_is_named_in_the_error(
     segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
@@ -149,7 +151,7 @@ def test_without_the_extra_one_sentence_names_it(
         imported(segments)
 
 
-def test_segments_that_overlap_are_refused(shared_data: Path, tmp_path: Path) -> None:
+def test_overlapping_segments_are_not_imported(shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
     source = shared_data / "dcmqi_dicom_seg"
     (tmp_path / "images").mkdir()
@@ -160,7 +162,7 @@ def test_segments_that_overlap_are_refused(shared_data: Path, tmp_path: Path) ->
         imported(tmp_path)
 
 
-def test_loose_slices_are_no_cases(tmp_path: Path) -> None:
+def test_dicom_slices_without_a_folder_per_case_are_refused(tmp_path: Path) -> None:
     write_series(tmp_path / "images")
-    with pytest.raises(UserError, match="folder for each case"):
+    with pytest.raises(UserError, match="one folder per case"):
         import_dataset(tmp_path / "images", None, tmp_path / "out")

@@ -1,10 +1,10 @@
-"""What is refused leaves nothing behind; real folders, good and bad."""
+"""A refused import leaves no files; real data sets are imported."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from import_cases import assert_nothing_left, mask_of, picture, scan, write_scans
+from import_cases import assert_no_files_left, mask_of, scan, write_image_2d, write_scans
 
 from napari_graphflow.dataset.cases import read_case, read_case_labels
 from napari_graphflow.dataset.fingerprint import fingerprint
@@ -16,17 +16,17 @@ from napari_graphflow.imaging.volume import Volume
 # Refusals
 
 
-def test_a_bad_case_among_good_ones_leaves_nothing_behind(folders, tmp_path):
+def test_one_invalid_case_leaves_no_files(folders, tmp_path):
     write_scans(folders, count=3, labelled=3)
     smaller = scan(1, shape=(5, 9, 11))
     write_volume(folders[1] / "case_1.nii.gz", mask_of(smaller, 1, 2))
     out = tmp_path / "pilot"
     with pytest.raises(UserError, match=r"case_1 .*5 x 9 x 11.*6 x 9 x 11"):
         import_dataset(*folders, out)
-    assert_nothing_left(out)
+    assert_no_files_left(out)
 
 
-def test_a_mask_that_lies_elsewhere_is_refused(folders, tmp_path):
+def test_a_mask_with_another_origin_is_refused(folders, tmp_path):
     write_scans(folders, count=2, labelled=2)
     volume = mask_of(scan(1), 1, 2)
     moved = Volume(volume.array, volume.spacing, (15.0, -20.0, 300.0), volume.direction)
@@ -35,7 +35,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(folders, tmp_path):
         import_dataset(*folders, tmp_path / "pilot")
 
 
-def test_a_damaged_image_is_refused(folders, tmp_path):
+def test_a_damaged_image_is_not_imported(folders, tmp_path):
     write_scans(folders, count=2, labelled=2)
     broken = folders[0] / "case_1.nii.gz"
     broken.write_bytes(broken.read_bytes()[:-200])
@@ -43,18 +43,18 @@ def test_a_damaged_image_is_refused(folders, tmp_path):
         import_dataset(*folders, tmp_path / "pilot")
 
 
-def test_pictures_and_volumes_do_not_mix(folders, tmp_path):
+def test_2d_images_and_volumes_are_not_mixed(folders, tmp_path):
     images, masks = folders
     write_scans(folders, count=1, labelled=1)
-    picture(images / "photo.png", 0, colour=False)
-    with pytest.raises(UserError, match=r"photo\.png is a 2D picture, but case_0 is a volume"):
+    write_image_2d(images / "photo.png", 0, colour=False)
+    with pytest.raises(UserError, match=r"photo\.png is a 2D image, but case_0 is a volume"):
         import_dataset(images, masks, tmp_path / "both")
 
 
-def test_grey_and_colour_do_not_mix(folders, tmp_path):
+def test_grey_and_colour_images_are_not_mixed(folders, tmp_path):
     images, masks = folders
-    picture(images / "a.png", 0)
-    picture(images / "b.png", 1, colour=False)
+    write_image_2d(images / "a.png", 0)
+    write_image_2d(images / "b.png", 1, colour=False)
     with pytest.raises(
         UserError, match="b cannot be imported: The case has 1 channel, but a has 3"
     ):
@@ -62,33 +62,33 @@ def test_grey_and_colour_do_not_mix(folders, tmp_path):
     assert masks.is_dir()
 
 
-def test_nothing_is_overwritten(folders, tmp_path):
+def test_a_folder_with_files_is_not_overwritten(folders, tmp_path):
     write_scans(folders, count=1, labelled=1)
     out = tmp_path / "there"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="already something"):
+    with pytest.raises(UserError, match="already exists and is not an empty folder"):
         import_dataset(*folders, out)
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
     (out / "thesis.txt").unlink()
     assert len(import_dataset(*folders, out).cases) == 1
 
 
-def test_folders_that_hold_nothing_are_named(folders, tmp_path):
+def test_empty_and_missing_folders_are_named_in_the_error(folders, tmp_path):
     images, masks = folders
-    with pytest.raises(UserError, match=f"{images} holds no images"):
+    with pytest.raises(UserError, match=f"{images} contains no images"):
         import_dataset(images, masks, tmp_path / "out")
     with pytest.raises(UserError, match="There is no folder"):
         import_dataset(tmp_path / "nowhere", masks, tmp_path / "out")
 
 
-def test_masks_among_the_images_are_refused(folders, tmp_path):
+def test_masks_in_the_folder_of_the_images_are_refused(folders, tmp_path):
     write_scans(folders, count=1, labelled=1)
-    with pytest.raises(UserError, match="in one folder"):
+    with pytest.raises(UserError, match="in the same folder"):
         import_dataset(folders[0], folders[0], tmp_path / "out")
 
 
-def test_progress_reaches_its_end(folders, tmp_path):
+def test_import_reports_progress_to_the_end(folders, tmp_path):
     write_scans(folders, count=3, labelled=2)
     steps = []
     import_dataset(*folders, tmp_path / "pilot", progress=lambda *step: steps.append(step))
@@ -111,7 +111,9 @@ def test_progress_reaches_its_end(folders, tmp_path):
         ("hrf_quarter", "images", "masks_av", (21, 3, 6), (2, 3, 4, ".png")),
     ],
 )
-def test_real_data_go_in_with_one_call(shared_data, tmp_path, name, images, masks, counts, kind):
+def test_real_data_is_imported_with_one_call(
+    shared_data, tmp_path, name, images, masks, counts, kind
+):
     source = shared_data / name
     dataset = import_dataset(
         source / images,
@@ -142,11 +144,11 @@ def test_real_data_go_in_with_one_call(shared_data, tmp_path, name, images, mask
         ("extra_class_label", r"value 9"),
     ],
 )
-def test_bad_masks_are_refused(shared_data, tmp_path, label, sentence):
-    images, masks = bad_pair(shared_data, tmp_path, label)
+def test_invalid_masks_are_not_imported(shared_data, tmp_path, label, sentence):
+    images, masks = crafted_pair(shared_data, tmp_path, label)
     with pytest.raises(UserError, match=sentence):
         import_dataset(images, masks, tmp_path / "out", classes={"anterior": 1, "posterior": 2})
-    assert_nothing_left(tmp_path / "out")
+    assert_no_files_left(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -158,14 +160,14 @@ def test_bad_masks_are_refused(shared_data, tmp_path, label, sentence):
         ("empty_label", [0]),
     ],
 )
-def test_odd_masks_go_in(shared_data, tmp_path, label, values):
-    dataset = import_dataset(*bad_pair(shared_data, tmp_path, label), tmp_path / "out")
+def test_unusual_masks_are_imported(shared_data, tmp_path, label, values):
+    dataset = import_dataset(*crafted_pair(shared_data, tmp_path, label), tmp_path / "out")
     labels = read_case_labels(dataset, dataset.cases[0])
     assert np.unique(labels.array).tolist() == values
 
 
-def bad_pair(shared_data: Path, tmp_path: Path, label: str) -> tuple[Path, Path]:
-    """Folders with the image that the crafted masks belong to and one of those masks."""
+def crafted_pair(shared_data: Path, tmp_path: Path, label: str) -> tuple[Path, Path]:
+    """Create folders with one crafted mask and its image."""
     image = "hippocampus_001.nii.gz"
     for folder, source in (
         ("images", shared_data / "hippocampus_msd" / "images" / image),

@@ -1,4 +1,4 @@
-"""The sample data are what their generator makes, and are fit for what they are used for."""
+"""The sample data is reproduced by its generator and has the documented properties."""
 
 import subprocess
 import sys
@@ -45,19 +45,19 @@ def assert_same_content(fresh, committed):
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A scan with its mask, an unlabelled and flipped one, the oblique one, and two pictures."""
+    """A scan with its mask, an unlabelled flipped one, the oblique one, and two 2D images."""
     folder = tmp_path_factory.mktemp("samples")
     generate(folder, "abdomen_001", "abdomen_012", "abdomen_023", "cell_002", "cell_020")
     return folder
 
 
-def test_the_generator_makes_what_is_committed(fresh):
+def test_the_generator_reproduces_the_committed_cases(fresh):
     assert len(files_of(fresh)) == 4 + (2 + 1 + 2) + (2 + 2)
     for path in files_of(fresh):
         assert_same_content(fresh / path, SAMPLES / path)
 
 
-def test_the_generator_writes_the_same_bytes_again(fresh, tmp_path):
+def test_the_generator_is_deterministic_to_the_byte(fresh, tmp_path):
     generate(tmp_path, "abdomen_023", "cell_020")
     assert len(files_of(tmp_path)) == 4 + 2 + 2
     for path in files_of(tmp_path):
@@ -65,20 +65,20 @@ def test_the_generator_writes_the_same_bytes_again(fresh, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_generator_makes_all_that_is_committed(tmp_path):
+def test_the_generator_reproduces_all_committed_files(tmp_path):
     generate(tmp_path)
     assert files_of(tmp_path) == files_of(SAMPLES)
     for path in files_of(tmp_path):
         assert_same_content(tmp_path / path, SAMPLES / path)
 
 
-def test_the_samples_are_small():
+def test_the_sample_data_is_smaller_than_8_mb():
     total = sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file())
     assert total < 8e6
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_the_samples_pass_their_own_check(name):
+def test_the_sample_datasets_pass_the_dataset_check(name):
     dataset = Dataset.open(SAMPLES / name)
     assert dataset.name == name
     serious = [one for one in check(dataset) if one.severity != "info"]
@@ -89,7 +89,7 @@ def test_the_samples_pass_their_own_check(name):
     assert len(dataset.labelled("test")) == 6
 
 
-def test_the_phantom_is_read_as_ct_with_thick_slices_of_several_spacings():
+def test_the_abdomen_is_ct_with_thick_slices_of_several_spacings():
     facts = fingerprint(Dataset.open(SAMPLES / "abdomen"))
     assert (facts["modality"], facts["ndim"], facts["channels"]) == ("CT", 3, 1)
     z, y, x = facts["median_spacing"]
@@ -98,7 +98,7 @@ def test_the_phantom_is_read_as_ct_with_thick_slices_of_several_spacings():
     assert facts["spacing_max"][0] > facts["spacing_min"][0]
 
 
-def test_the_pictures_are_read_as_colour():
+def test_the_cell_pictures_are_rgb():
     facts = fingerprint(Dataset.open(SAMPLES / "cell_pictures"))
     assert (facts["modality"], facts["ndim"], facts["channels"]) == ("RGB", 2, 3)
     assert facts["median_shape"] == [128, 128]
@@ -115,7 +115,7 @@ def scans():
     return dataset, result
 
 
-def test_one_scan_is_oblique_and_some_are_stored_in_another_order(scans):
+def test_one_scan_is_oblique_and_some_are_flipped(scans):
     _, cases = scans
     oblique = [
         name
@@ -126,8 +126,8 @@ def test_one_scan_is_oblique_and_some_are_stored_in_another_order(scans):
     assert {image.orientation for image, _ in cases.values()} == {"LPS", "RAS"}
 
 
-def test_the_organs_lie_where_they_belong(scans):
-    """Liver to the right, spleen and left kidney to the left, in every orientation."""
+def test_organs_are_at_their_anatomical_positions(scans):
+    """The liver is right, spleen and left kidney are left, in every stored orientation."""
     dataset, cases = scans
     for name, (image, labels) in cases.items():
         body = labels.with_array((image.array > -300).astype(np.uint8))
@@ -142,7 +142,7 @@ def test_the_organs_lie_where_they_belong(scans):
         assert spleen[2] > kidney[2], name
 
 
-def test_volumes_and_intensities_are_those_of_a_body(scans):
+def test_organ_volumes_and_intensities_are_plausible(scans):
     dataset, cases = scans
     lesions = 0
     for name, (image, labels) in cases.items():
@@ -164,7 +164,7 @@ def test_volumes_and_intensities_are_those_of_a_body(scans):
     assert 0.6 * len(cases) <= lesions < len(cases)
 
 
-def test_lesions_lie_in_the_liver(scans):
+def test_lesions_are_in_the_liver(scans):
     dataset, cases = scans
     for name, (_, labels) in cases.items():
         lesion = labels.array == dataset.classes["lesion"]
@@ -174,8 +174,8 @@ def test_lesions_lie_in_the_liver(scans):
             assert around.mean() > 0.5, name
 
 
-def test_intensity_alone_does_not_tell_the_organs(scans):
-    """The best threshold for an organ, chosen with its own mask, still overlaps badly."""
+def test_organs_cannot_be_segmented_by_a_threshold(scans):
+    """A threshold chosen with the mask of an organ has a mean Dice below 0.6."""
     dataset, cases = scans
     for organ in ("liver", "spleen", "left_kidney"):
         best = []

@@ -60,7 +60,9 @@ def test_what_a_dicom_segmentation_cannot_hold_is_kept_in_another_file(
         return Prediction(empty, None, 0.1, 1, "CPU")
 
     monkeypatch.setattr(segment_files, "segment", nothing_found)
-    with pytest.raises(UserError, match=r"cannot store empty masks. The mask was written to") as said:
+    with pytest.raises(
+        UserError, match=r"cannot store empty masks. The mask was written to"
+    ) as said:
         segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
     (kept,) = tmp_path.glob("mask-*.nii.gz")
     assert str(kept) in str(said.value)
