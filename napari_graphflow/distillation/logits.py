@@ -76,12 +76,12 @@ def certainty(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answer_weights(judged: Tensor, unlabelled: Tensor, by_certainty: bool) -> Tensor:
+def teacher_weights(annotated: Tensor, unlabelled: Tensor, by_certainty: bool) -> Tensor:
     """Return the weight of the teacher's logits at each pixel of a batch, (L + U, *spatial).
 
     Parameters
     ----------
-    judged
+    annotated
         (L, *spatial), boolean: annotated pixels of the labelled images. Pixels with the ignore
         label are not distilled either.
     unlabelled
@@ -90,7 +90,7 @@ def answer_weights(judged: Tensor, unlabelled: Tensor, by_certainty: bool) -> Te
         Whether to weight unlabelled pixels by the teacher's certainty; otherwise by 1.
     """
     weight = certainty(unlabelled) if by_certainty else torch.ones_like(unlabelled[:, 0])
-    return torch.cat([judged.to(weight.dtype), weight])
+    return torch.cat([annotated.to(weight.dtype), weight])
 
 
 def _check(student: Tensor, teacher: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What every distillation method is, and how one is built by its name."""
+"""The interface of distillation methods, and how a method is built by name."""
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -15,7 +15,7 @@ from napari_graphflow.system.events import Event
 
 
 class Outputs(Protocol):
-    """Outputs of a network for a known number of batches, computed one by one."""
+    """Outputs of a network for a given number of batches, computed on iteration."""
 
     def __len__(self) -> int: ...
 
@@ -23,22 +23,22 @@ class Outputs(Protocol):
 
 
 class Method(nn.Module):
-    """What a method does besides its mathematics.
+    """Base class of distillation methods: modules, training before the student, loss terms.
 
-    Its own modules are made when it is, their sizes follow from `shapes`: so a saved student's
-    method is built again from the card alone, and takes back their weights.
+    A method builds its modules in the constructor from `shapes`, so that the method of a saved
+    student can be rebuilt from the model card before its weights are loaded.
 
     Attributes
     ----------
     weights
         Weight of each named term in the total loss.
     supervised_loss
-        Loss of logits and labels that replaces the usual one on labelled patches, if any.
+        Loss of logits and labels that replaces the default on labelled patches, if any.
     by_certainty
-        Whether the teacher's answer for an unlabelled voxel counts by how sure it is.
+        Whether to weight unlabelled voxels by the teacher's certainty.
     adapters
-        Modules that are trained together with the student by its optimiser, and left behind with
-        the method when the student is used.
+        Modules that are trained together with the student by its optimiser; inference with the
+        student does not need them.
     """
 
     weights: dict[str, float]
@@ -56,20 +56,20 @@ class Method(nn.Module):
         training: Outputs,
         held_out: Outputs,
     ) -> Iterator[Event]:
-        """Train what the method trains before the student, such as paraphrasers.
+        """Train the modules that are needed before the student, such as paraphrasers.
 
-        A pause ends it at any ``yield``. A resumed run restores what :meth:`checkpoint` gave there
-        and calls it again, and it has to go on from that step. So tell of a step before the
-        optimiser makes it: what may not have been told is then told once more.
+        A pause ends it at any ``yield``. A resumed run restores the :meth:`checkpoint` of that
+        point and calls it again, and it must resume at that step. So yield the events of a step
+        before the optimiser's step: events that may have been lost are then yielded again.
 
         Parameters
         ----------
         teacher
-            Gives the frozen teacher's output for the training batch of a step, from 0 on, over
+            Returns the frozen teacher's output for the training batch of a step, from 0, over
             labelled and unlabelled cases.
         training, held_out
-            Its outputs over the training and over the validation cases as they are, to measure
-            on, batch by batch; the second is empty where there is no validation case.
+            Its outputs on unaugmented patches of the training and the validation cases, batch by
+            batch; the second is empty if there are no validation cases.
 
         Yields
         ------
@@ -79,66 +79,66 @@ class Method(nn.Module):
         yield from ()
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
-        """Named scalar terms of the loss, not yet weighted; all are label-free.
+        """Return the unweighted, named loss terms that need no labels, as scalars.
 
         Parameters
         ----------
         student, teacher
-            What the networks returned for all patches.
+            Outputs of the networks for all patches.
         weight
-            (B, *spatial), how much the teacher's answer counts at each voxel, from 0 to 1.
+            (B, *spatial), weight of the teacher's logits at each voxel, from 0 to 1.
         """
         raise NotImplementedError
 
     def labelled_terms(self, student: Output, teacher: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Further terms, which need labels.
+        """Return the unweighted, named loss terms that need labels, as scalars.
 
         Parameters
         ----------
         student, teacher
-            What the networks returned for the labelled patches alone.
+            Outputs of the networks for the labelled patches only.
         labels
-            (B, *spatial), class indices, or `IGNORE` where nobody has judged.
+            (B, *spatial), class indices, or `IGNORE` for unannotated voxels.
         """
         return {}
 
     def after_step(self, student: Output, teacher: Output) -> dict[str, float]:
-        """Train what is trained against the student, such as a discriminator; named losses."""
+        """Train modules that oppose the student, such as a discriminator; return named losses."""
         return {}
 
-    def facts(self, student: Output, teacher: Output) -> dict[str, float]:
-        """Numbers about a batch that are worth a curve now and then."""
+    def diagnostics(self, student: Output, teacher: Output) -> dict[str, float]:
+        """Return named metrics of a batch that are logged at intervals."""
         return {}
 
     def checkpoint(self) -> dict[str, Any]:
-        """All that a resumed run needs, also in the midst of :meth:`prepare`."""
+        """Return the state that a resumed run needs, also during :meth:`prepare`."""
         return self.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`checkpoint`."""
+        """Restore a state of :meth:`checkpoint`."""
         self.load_state_dict(state)
         self.requires_grad_(False).eval()
         self.adapters.requires_grad_(True).train()
 
 
 def check_taps(shapes: PairShapes, names: Iterable[str]) -> None:
-    """Refuse networks that lack a tap of a method."""
+    """Raise a `UserError` if a network lacks one of the taps."""
     for role, output in (("student", shapes.student), ("teacher", shapes.teacher)):
         if missing := sorted(set(names) - set(output.taps)):
             raise UserError(
                 f"The {role} has no tap {missing[0]}, which this method needs.",
-                f"It has {', '.join(output.taps) or 'none'}; name its taps, or choose another "
-                "method.",
+                f"Named taps: {', '.join(output.taps) or 'none'}. Name the missing tap when you "
+                "import the model, or choose another method.",
             )
 
 
 def build_method(config: DistillationConfig, shapes: PairShapes) -> Method:
-    """Build the method that a configuration names, for networks of such outputs.
+    """Build the method of a configuration, for networks with outputs of the given shapes.
 
     Raises
     ------
     UserError
-        If a network lacks a tap, or the two do not fit together.
+        If a network lacks a tap, or the two networks are incompatible.
     """
     module, name = METHODS[config.method.name].path.split(":")
     method: Method = getattr(import_module(module), name)(config, shapes)

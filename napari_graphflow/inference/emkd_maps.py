@@ -1,7 +1,7 @@
-"""What EMKD compares, as data to be shown: importance maps and the affinity of regions.
+"""Importance maps and region affinities of EMKD, for display.
 
-Both are properties of a network's features and not of the tissue. They are formed from the tap
-``hi`` (stride 8) or ``lo`` (stride 2) of the encoder, window by window, and joined.
+Both are properties of a network's features, not of the tissue. They are computed from the tap
+``hi`` (stride 8) or ``lo`` (stride 2) of the encoder, window by window, and merged.
 """
 
 import math
@@ -23,10 +23,10 @@ from napari_graphflow.models.compatibility import check_fits
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 
-NOTE = "Where and how a network responds inside, not a probability and no tissue property."
+NOTE = "Internal features of the network, not probabilities and not tissue properties."
 
 
-#: Share of the voxels of an importance map that lie below 1.
+#: Percentile of an importance map that is scaled to 1.
 SCALE_PERCENTILE = 99
 
 
@@ -43,7 +43,7 @@ class ImportanceMaps:
     agreement
         Cosine of the two maps, 0 to 1; None without a teacher.
     notes
-        Sentences that belong beside the pictures.
+        Sentences to show with the maps.
     """
 
     student: Volume
@@ -55,21 +55,21 @@ class ImportanceMaps:
 
 @dataclass(frozen=True)
 class RegionAffinity:
-    """How alike the regions of an image are to a network: cosines of their mean features.
+    """Similarity of the regions of an image in a network: cosines of their mean features.
 
     Attributes
     ----------
     classes
         Names, in the order of rows and columns.
     voxels
-        (R,), size of each region in voxels of the prepared image.
+        (R,), size of each region in voxels of the preprocessed image.
     student, teacher
         (R, R), -1 to 1, NaN where a region is not in the image; the teacher's only if a teacher
         was given.
     difference
         Teacher minus student.
     notes
-        Sentences that belong beside the matrices.
+        Sentences to show with the matrices.
     """
 
     classes: tuple[str, ...]
@@ -90,18 +90,18 @@ def importance_maps(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> ImportanceMaps:
-    """Draw ``sum_k |F[k, u]|^p`` of a student and, beside it, of a teacher.
+    """Compute ``sum_k |F[k, u]|^p`` of a student and, if given, of a teacher.
 
     Parameters
     ----------
     student, teacher
         Loaded models.
     volume
-        An image as it was stored.
+        An image in its stored grid.
     tap
-        Which map of features.
+        Name of the feature map.
     power
-        p; 2 shows more than the 4 of the loss, which leaves a few bright spots.
+        p; 2 shows more detail than the 4 of the loss, which leaves a few bright spots.
     progress, cancelled
         As in :func:`napari_graphflow.inference.predict.segment`.
 
@@ -125,16 +125,16 @@ def importance_maps(
         return volume.with_array(restored / top, channels=False)
 
     check_fits(volume, student.card)
-    mine = draw(student)
+    of_student = draw(student)
     if teacher is None:
-        return ImportanceMaps(mine, None, None, None, (NOTE,))
+        return ImportanceMaps(of_student, None, None, None, (NOTE,))
     check_fits(volume, teacher.card)
-    theirs = draw(teacher)
-    both = [one.array.astype(np.float64).ravel() for one in (mine, theirs)]
+    of_teacher = draw(teacher)
+    both = [one.array.astype(np.float64).ravel() for one in (of_student, of_teacher)]
     length = math.prod(float(np.linalg.norm(one)) for one in both)
     agreement = float(both[0] @ both[1]) / length if length else 0.0
-    difference = theirs.with_array(theirs.array - mine.array)
-    return ImportanceMaps(mine, theirs, difference, agreement, (NOTE,))
+    difference = of_teacher.with_array(of_teacher.array - of_student.array)
+    return ImportanceMaps(of_student, of_teacher, difference, agreement, (NOTE,))
 
 
 def region_affinity(
@@ -147,50 +147,51 @@ def region_affinity(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> RegionAffinity:
-    """Tell how alike the regions of an image are to a student and to its teacher.
+    """Compute the similarity of the regions of an image in a student and in its teacher.
 
-    Features are averaged over the whole image, weighted by the share that a region has in each
-    cell, before the cosines are taken. Where the size is no multiple of the window's, the last
-    windows along an axis reach back over those before them, and the cells there count twice.
+    Features are averaged over the whole image, weighted by the share of a region in each cell,
+    before the cosines are computed. Where the size is not a multiple of the window's, the last
+    windows along an axis overlap those before them, and the cells in the overlap count twice.
 
     Parameters
     ----------
     student, teacher
-        Loaded models, of the same classes.
+        Loaded models with the same classes.
     volume
-        An image as it was stored.
+        An image in its stored grid.
     labels
-        Mask of class indices in the same grid; None takes the student's own.
+        Mask of class indices in the same grid; None uses the student's prediction.
     tap, progress, cancelled
         As in :func:`importance_maps`.
 
     Raises
     ------
     UserError
-        If image, mask and models do not fit each other, or a network has no such tap.
+        If image, mask and models do not fit together, or a network has no such tap.
     """
     check_fits(volume, student.card)
     notes = [NOTE]
     if labels is None:
         labels = segment(student, volume, progress=progress, cancelled=cancelled).labels
-        notes.append("The regions are those that the student found, not those of a reference.")
+        notes.append("The regions are those predicted by the student, not those of a reference.")
     if labels.shape != volume.shape:
         raise UserError(
-            f"The mask has the size {labels.shape}, the image {volume.shape}.",
+            f"The mask has size {labels.shape}, the image {volume.shape}.",
             "Choose a mask of this image.",
         )
-    mine, voxels = _affinity(student, volume, labels, tap, progress, cancelled)
+    of_student, voxels = _affinity(student, volume, labels, tap, progress, cancelled)
     classes = tuple(sorted(student.card.classes, key=student.card.classes.__getitem__))
     if teacher is None:
-        return RegionAffinity(classes, voxels, mine, None, None, tuple(notes))
+        return RegionAffinity(classes, voxels, of_student, None, None, tuple(notes))
     check_fits(volume, teacher.card)
     if teacher.card.classes != student.card.classes:
         raise UserError(
-            f"The teacher {teacher.card.name} knows other classes than {student.card.name}.",
+            f"The teacher {teacher.card.name} has other classes than {student.card.name}.",
             "Choose the teacher of this student.",
         )
-    theirs, _ = _affinity(teacher, volume, labels, tap, progress, cancelled)
-    return RegionAffinity(classes, voxels, mine, theirs, theirs - mine, tuple(notes))
+    of_teacher, _ = _affinity(teacher, volume, labels, tap, progress, cancelled)
+    difference = of_teacher - of_student
+    return RegionAffinity(classes, voxels, of_student, of_teacher, difference, tuple(notes))
 
 
 def _affinity(
@@ -204,7 +205,7 @@ def _affinity(
     classes = len(model.card.classes)
     prepared = preprocess(volume, model.card.preprocessing)
     mask = preprocess_labels(labels, model.card.preprocessing)
-    # The mask goes through the windows with the image; what is added around it is a 0, no class.
+    # The mask is windowed together with the image; its padding is 0, which is not a class.
     stacked = np.concatenate([prepared.array, mask[None].astype(np.float32) + 1])
     sums: list[Tensor] = []
 
@@ -245,7 +246,8 @@ def _over(
 def _tap(output: Output, name: str) -> Tensor:
     if name not in output.taps:
         raise UserError(
-            f"The network has no tap called {name}.",
-            f"It has {', '.join(output.taps) or 'none'}; taps are named when it is imported.",
+            f"The network has no tap {name}.",
+            f"Named taps: {', '.join(output.taps) or 'none'}. Taps are named when the model is "
+            "imported.",
         )
     return output.taps[name]

@@ -33,38 +33,40 @@ def evaluate_split(
     split
         ``train``, ``val`` or ``test``; its labelled cases are scored.
     model, predictions
-        Exactly one of them.
+        Exactly one of the two.
     device
-        Where the model runs.
+        Device of the model.
     organs
-        Structures of several classes that are scored besides, such as a liver with its lesions.
+        Additional structures that combine several classes, such as a liver with its lesions.
     lesions
-        Classes whose connected components are scored one by one.
+        Classes that are also scored lesion by lesion (connected components).
     progress
-        Called with the cases done and their total.
+        Called with the number of finished cases and their total.
 
     Returns
     -------
     dict
         ``cases``: name -> class or organ -> metrics; ``summary``: see
-        :func:`napari_graphflow.evaluation.metrics.summarise`, with organs left out of its mean
+        :func:`napari_graphflow.evaluation.metrics.summarise`, with organs excluded from its mean
         over classes;
-        ``lesions``, if asked for: class -> ``cases``, as
-        :func:`napari_graphflow.evaluation.lesions.lesion_scores` gives them, and their
-        ``summary``; and what
-        was scored on what.
+        ``lesions``, if requested: class -> ``cases``, as returned by
+        :func:`napari_graphflow.evaluation.lesions.lesion_scores`, and their ``summary``;
+        ``dataset``, ``split`` and ``scored`` (name of the model or folder).
 
     Raises
     ------
     UserError
-        If the split has no labelled case, a mask is missing or of another size, or the model was
-        made for other images or classes.
+        If the split has no labelled case, a mask is missing or has another size, or the model does
+        not fit the images or classes.
     """
     if (model is None) == (predictions is None):
-        raise UserError("Either a model or a folder of predictions is scored.", "Give one of them.")
+        raise UserError(
+            "Exactly one of model and predictions is needed.",
+            "Choose a model or a folder of predictions.",
+        )
     dataset = Dataset.open(folder)
     if split not in get_args(Split):
-        raise UserError(f"There is no split {split}.", "Choose train, val or test.")
+        raise UserError(f"{split!r} is not a valid split.", "Choose train, val or test.")
     cases = dataset.labelled(cast(Split, split))
     if not cases:
         raise UserError(

@@ -1,7 +1,7 @@
-"""Maps of the variation graph in a scan's own grid, from the very tensors of the loss.
+"""Maps of the variation graph in the grid of a volume, from the tensors of the loss.
 
-They show where a network's internal features change between encoder and decoder. They are no
-property of the tissue, and none of them is a picture of the paper (design choice).
+They show where a network's internal features change between encoder and decoder, not properties of
+the tissue. They are not in the paper (design choice).
 """
 
 import math
@@ -29,7 +29,7 @@ from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, weights_hash
 from napari_graphflow.networks.taps import Output, strides_of
 
-#: The pair of taps that is drawn.
+#: The pair of taps whose maps are computed.
 TAPS = ("encoder", "decoder")
 
 
@@ -44,11 +44,11 @@ class VariationMaps:
     Attributes
     ----------
     student, teacher
-        Maps, not negative, on one scale; the teacher's only if a teacher was given.
+        Non-negative maps on one scale; the teacher's only if a teacher was given.
     difference
         Teacher minus student.
     notes
-        Sentences that belong beside the pictures.
+        Sentences to show with the maps.
     """
 
     student: Volume
@@ -65,12 +65,12 @@ def variation_maps(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> VariationMaps:
-    """Draw the variation map ``V(u)`` of a student and, beside it, that of its teacher.
+    """Compute the variation map ``V(u)`` of a student and, if given, of a teacher.
 
-    The graphs are formed window by window with the patch of the student's distillation (3 where
-    there was none). A teacher that this student was distilled from is drawn through the
-    paraphrasers of that distillation, and where the distillation cut the student's patches at its
-    teacher's peaks, so does its map: both then stem from the tensors of the loss.
+    The graphs are computed window by window with the patch of the student's distillation (3 if
+    there was none). If the student was distilled from this teacher, the maps are computed from the
+    tensors of the loss: through the paraphrasers of that distillation, with the student's patches
+    cut at its teacher's peaks if the distillation did so.
 
     Raises
     ------
@@ -89,22 +89,22 @@ def variation_maps(
     else:
         (own,) = _maps(student, volume, _alone(student, options), *report)
         (other,) = _maps(teacher, volume, _alone(teacher, options), *report)
-    mine = _scaled(own[0], other[1] if options.normalise == "teacher" else own[1])
-    theirs = _scaled(*other)
-    difference = theirs.with_array(theirs.array - mine.array)
-    return VariationMaps(mine, theirs, difference, (about, note) if note else (about,))
+    of_student = _scaled(own[0], other[1] if options.normalise == "teacher" else own[1])
+    of_teacher = _scaled(*other)
+    difference = of_teacher.with_array(of_teacher.array - of_student.array)
+    return VariationMaps(of_student, of_teacher, difference, (about, note) if note else (about,))
 
 
 def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]:
-    """Variation graphs of the first pair of taps, as the student's distillation compared them.
+    """Return the variation graphs of the first tap pair as compared in the distillation.
 
     Returns
     -------
     graphs
-        Gives the student's and the teacher's graph for a batch of windows, (B, C, *spatial); None
-        where the student was not distilled from this teacher by Graph Flow.
+        Function that returns the student's and the teacher's graph for a batch of windows,
+        (B, C, *spatial); None if the student was not distilled from this teacher by Graph Flow.
     note
-        What is to be known about them.
+        Sentences to show with the maps.
     """
     method = load_method(student)
     if not isinstance(method, GraphFlow) or not method.pairs or not _is_teacher(teacher, student):
@@ -119,23 +119,22 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
 
     notes = []
     if method.paraphrasers:
-        notes.append("The teacher's channels are those of the paraphraser, an autoencoder's code.")
+        notes.append("The teacher's channels are those of the paraphraser (autoencoder) code.")
     if method.options.peaks == "teacher":
-        notes.append("The student is drawn at the places where its teacher's channels peak.")
+        notes.append("The student's map is drawn at the peaks of its teacher's channels.")
     return graphs, " ".join(notes)
 
 
 def _alone(model: Model, options: GraphFlowOptions) -> Graphs:
-    """The graph of one network, at its own peaks."""
+    """Return a function that computes the graph of one network, at its own peaks."""
     method = load_method(model)
 
     def graphs(windows: Tensor) -> list[VariationGraph]:
         output: Output = model.module(windows)
         if not set(TAPS) <= set(output.taps):
             raise UserError(
-                "The network has no tap called encoder or decoder, so no variation map can be "
-                "drawn.",
-                "Name its taps when it is imported.",
+                "The network has no tap encoder or no tap decoder, which a variation map needs.",
+                "Name its taps when you import the model.",
             )
         encoder, decoder = (output.taps[tap] for tap in TAPS)
         if isinstance(method, GraphFlow):
@@ -152,7 +151,7 @@ def _maps(
     progress: Progress | None,
     cancelled: Cancelled | None,
 ) -> list[tuple[Volume, float]]:
-    """The unscaled map of each graph and the mean energy of its salient patches."""
+    """Return the unscaled map of each graph and the mean energy of its salient patches."""
     check_fits(volume, model.card)
     prepared = preprocess(volume, model.card.preprocessing)
     energies: list[list[float]] = []
@@ -189,10 +188,10 @@ def _scaled(volume: Volume, energy: float) -> Volume:
 
 
 def _is_teacher(teacher: Model, student: Model) -> bool:
-    made = student.card.provenance
-    if made is None or made.teacher is None:
+    provenance = student.card.provenance
+    if provenance is None or provenance.teacher is None:
         return False
-    return made.teacher.sha256 == weights_hash(teacher.folder)
+    return provenance.teacher.sha256 == weights_hash(teacher.folder)
 
 
 def _options(student: Model) -> GraphFlowOptions:

@@ -1,4 +1,4 @@
-"""Run a network over a volume, window by window, and bring the result to the volume's own grid."""
+"""Sliding-window inference, with the result in the grid of the volume."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from napari_graphflow.models.saved import Model
 OVERLAP = 0.5
 
 
-#: A volume of at most so many patches is seen at once: faster, and without seams.
+#: Volumes of up to this number of patches are run in one window: faster, and without seams.
 WHOLE = 4
 
 
@@ -34,25 +34,25 @@ Cancelled = Callable[[], bool]
 
 
 class InferenceCancelled(Exception):
-    """Raised between two windows once the caller has asked to stop."""
+    """Raised between two windows if the caller requested cancellation."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A mask in the image's own grid, and what it cost.
+    """A mask in the grid of the image, with computing time and memory.
 
     Attributes
     ----------
     labels
         Class indices in the grid of the image.
     probabilities
-        (*grid, K) with channels last, float32, or None if not asked for.
+        (*grid, K) with channels last, float32, or None if not requested.
     seconds
         Wall time without loading the model.
     peak_bytes
-        Peak memory: of the GPU where one was used, otherwise of the process.
+        Peak memory of the GPU if one was used, otherwise of the process.
     device
-        In words.
+        Name of the device.
     """
 
     labels: Volume
@@ -77,13 +77,13 @@ def segment(
     model
         A loaded model; its device is used.
     volume
-        An image as it was stored; the mask comes back in the same grid.
+        An image in its stored grid; the mask is returned in the same grid.
     progress
-        Called with the windows done and their total.
+        Called with the number of finished windows and their total.
     cancelled
-        Asked between windows; True ends with :class:`InferenceCancelled`.
+        Called between windows; True raises :class:`InferenceCancelled`.
     probabilities
-        Whether class probabilities are wanted as well.
+        Whether to return class probabilities as well.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def predict(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
-    """Class probabilities (K, *spatial) of a prepared array (C, *spatial)."""
+    """Return class probabilities (K, *spatial) of a preprocessed array (C, *spatial)."""
     logits = over_windows(
         lambda windows: module(windows).logits,
         array,
@@ -148,10 +148,10 @@ def over_windows(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> Tensor:
-    """Compute (n, M, *window) for windows (n, C, *window) and join them to (M, *spatial).
+    """Compute (n, M, *window) for windows (n, C, *window) and merge them to (M, *spatial).
 
-    With `dims` 2 the windows of a volume lie in its slices. Windows that overlap are weighted by
-    a Gaussian, so that no seam is seen.
+    With `dims` 2 the windows of a volume are taken in its slices. Overlapping windows are weighted
+    by a Gaussian to avoid seams.
     """
     image = torch.from_numpy(np.array(array))  # a copy: a memory map cannot be written to
     volumetric = image.ndim - 1 > dims
@@ -187,7 +187,7 @@ def over_windows(
 
 
 def window_size(shape: tuple[int, ...], patch_size: tuple[int, ...]) -> tuple[int, ...]:
-    """The window for an image: the whole of a small one, otherwise the patch of the training."""
+    """Return the window for an image: its size if it is small, otherwise the training patch."""
     if math.prod(shape) <= WHOLE * math.prod(patch_size):
         return shape
     return patch_size

@@ -41,16 +41,16 @@ def segment_files(
     model_folder
         A saved model.
     out
-        A file if there is one image and `out` has the ending of an image, or ``.dcm`` for a DICOM
+        A file if there is one image and `out` has the suffix of an image, or ``.dcm`` for a DICOM
         segmentation of a DICOM series; otherwise a folder.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     probabilities
-        Whether to write ``NAME-probabilities`` beside each mask, a channel for each class.
+        Whether to write ``NAME-probabilities`` next to each mask, one channel per class.
     overwrite
-        Whether masks that exist may be replaced.
+        Whether to replace existing masks.
     progress
-        Called with the name of the image, the windows done, and their total.
+        Called with the name of the image, the number of finished windows, and their total.
 
     Returns
     -------
@@ -60,15 +60,17 @@ def segment_files(
     Raises
     ------
     UserError
-        If an image cannot be read or does not fit the model, or a mask exists already.
+        If an image cannot be read or does not fit the model, or a mask already exists.
     """
     images = [image for path in inputs for image in find_images(path)]
     if not images:
-        raise UserError("There is nothing to segment.", "Give image files, or folders with images.")
+        raise UserError("There are no images to segment.", "Choose image files or folders.")
     targets = _targets(images, out)
-    taken = [target for target in targets if target.exists()]
-    if taken and not overwrite:
-        raise UserError(f"{taken[0]} exists already.", "Choose another place, or use --overwrite.")
+    existing = [target for target in targets if target.exists()]
+    if existing and not overwrite:
+        raise UserError(
+            f"{existing[0]} already exists.", "Choose another output, or use --overwrite."
+        )
     model = load_model(model_folder, resolve_device(device))
     written = []
     for path, target in zip(images, targets, strict=True):
@@ -106,17 +108,17 @@ def segment_files(
 def _write_segments(
     target: Path, labels: Volume, source: Path, volume: Volume, classes: dict[str, int]
 ) -> None:
-    """Write a DICOM segmentation; where that cannot be, the work is kept in another file."""
+    """Write a DICOM segmentation; if that fails, write the mask as NIfTI instead."""
     try:
         write_segments(target, labels, source, classes)
     except UserError as error:
-        kept = target.with_name(f"{target.stem}-{time.strftime('%Y%m%d-%H%M%S')}.nii.gz")
-        write_labels(kept, labels.array, volume, classes=classes)
-        raise UserError(error.text, f"The mask was written to {kept} instead.") from None
+        nifti = target.with_name(f"{target.stem}-{time.strftime('%Y%m%d-%H%M%S')}.nii.gz")
+        write_labels(nifti, labels.array, volume, classes=classes)
+        raise UserError(error.text, f"The mask was written to {nifti} instead.") from None
 
 
 def find_images(path: Path) -> list[Path]:
-    """The images at a path: a file, the images of a folder, or a folder that is a DICOM series."""
+    """Return the images at a path: a file, the images in a folder, or a DICOM series folder."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -129,32 +131,34 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
     if (split_ending(out.name, IMAGES)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
         if len(images) > 1:
             raise UserError(
-                f"{len(images)} images cannot be written to the one file {out}.",
-                "Give a folder instead.",
+                f"{len(images)} images cannot be written to one file ({out}).",
+                "Choose a folder instead.",
             )
         if out.suffix.lower() == _SEG and kind_of(images[0]) != "DICOM":
             raise UserError(
-                f"{images[0].name} is no DICOM series, and a DICOM segmentation belongs to one.",
-                "Choose another ending, such as .nii.gz.",
+                f"{images[0].name} is not a DICOM series, so its mask cannot be a DICOM "
+                "segmentation.",
+                "Choose another suffix, such as .nii.gz.",
             )
         if out.suffix.lower() == _SEG:
-            load_highdicom()  # what is missing is said before the work
+            load_highdicom()  # a missing package is reported before the segmentation
         return [out]
     targets = []
     for image in images:
         stem, ending = split_ending(image.name, IMAGES)
         # nnU-Net names images CASE_0000 and masks CASE.
         targets.append(out / f"{stem.removesuffix('_0000')}{mask_ending(ending)}")
-    doubled = {target for target in targets if targets.count(target) > 1}
-    if doubled:
+    repeated = {target for target in targets if targets.count(target) > 1}
+    if repeated:
         raise UserError(
-            f"Several images would be written to {min(doubled)}.", "Segment them separately."
+            f"Several masks would be written to {min(repeated)}.",
+            "Segment these images separately.",
         )
     return targets
 
 
 def _soft(ending: str) -> str:
-    """Ending of a file that can hold decimal numbers in any number of channels."""
+    """Return the suffix of a format that stores floats in any number of channels."""
     return ending if ending in WHOLE_VOLUMES else ".nii.gz"
 
 

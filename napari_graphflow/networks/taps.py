@@ -38,7 +38,7 @@ class Output(NamedTuple):
     taps: dict[str, Tensor]
 
     def shapes(self) -> OutputShapes:
-        """Shapes of the first image's logits and taps."""
+        """Return the shapes of the first image's logits and taps."""
         one = self.first(1)
         return OutputShapes(
             logits=tuple(one.logits.shape),

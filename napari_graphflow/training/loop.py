@@ -231,11 +231,13 @@ def _fit(plan: Plan) -> Iterator[Event]:
             # Dropout then depends on seed and step alone, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
             watched = run.step % watch_every == 0
-            losses, facts = make_step(run, watched)
+            losses, diagnostics = make_step(run, watched)
             run.schedule.step()
             run.step += 1
             shown = losses if run.step % every == 0 else {}
-            run.pending_metrics = {f"loss/{name}": value for name, value in shown.items()} | facts
+            run.pending_metrics = {
+                f"loss/{name}": value for name, value in shown.items()
+            } | diagnostics
     except GeneratorExit:
         if fabric.is_global_zero:
             run.save_checkpoint()

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.logits import answer_weights
+from napari_graphflow.distillation.logits import teacher_weights
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, teacher_forward
@@ -23,11 +23,11 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     run
         Its counter is left to the caller.
     watched
-        Whether to measure gradients and facts as well.
+        Whether to measure gradient norms and diagnostics as well.
 
     Returns
     -------
-    losses, facts
+    losses, diagnostics
         The weighted terms by name, and the other numbers.
 
     Raises
@@ -41,19 +41,19 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     output = forward_gathered(run.student, images, fabric)
     supervised = (run.method and run.method.supervised_loss) or supervised_loss
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
-    facts: dict[str, float] = {}
+    diagnostics: dict[str, float] = {}
     teacher_output = None
     if run.method is not None and run.teacher is not None:
         warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
         n = len(labels)
-        weight = answer_weights(
+        weight = teacher_weights(
             labels != IGNORE, teacher_output.logits[n:], run.method.by_certainty
         )
         found = run.method.terms(output, teacher_output, weight)
         found |= run.method.labelled_terms(output.first(n), teacher_output.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if watched:
-            facts = run.method.facts(output, teacher_output) | gradient_norms(
+            diagnostics = run.method.diagnostics(output, teacher_output) | gradient_norms(
                 terms, run.student, fabric
             )
     loss = torch.stack(list(terms.values())).sum()
@@ -73,7 +73,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     losses["total"] = float(loss.detach())
     if run.method is not None and teacher_output is not None:
         losses |= run.method.after_step(output, teacher_output)
-    return losses, facts
+    return losses, diagnostics
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ KINDS = {
 
 def output(seed: int, cells: int = 8, channels: int = 3, spread: float = 1.0) -> Output:
     random = torch.Generator().manual_seed(seed)
-    # Channels and pairs of different energy: a unit taken from the wrong place is seen.
+    # Channels and pairs of different energy, so that an energy of the wrong tap is detected.
     scales = spread ** torch.arange(channels).reshape(1, -1, 1, 1)
     taps = {
         name: (number + 1) * scales * torch.randn(2, channels, cells, cells, generator=random)
@@ -54,7 +54,7 @@ def method(student: Output, teacher: Output, **options: object) -> GraphFlow:
 
 
 @pytest.mark.parametrize("kinds", list(product(*KINDS.values())), ids="-".join)
-def test_its_terms_are_the_loss_of_every_pair_as_it_was_asked_for(kinds):
+def test_graph_flow_terms_are_the_configured_loss_summed_over_tap_pairs(kinds):
     options = dict(zip(KINDS, kinds, strict=True))
     student, teacher = output(0, spread=3.0), output(1, spread=2.0)
     found = method(student, teacher, **options).terms(student, teacher, torch.ones(2, 32, 32))
@@ -70,30 +70,30 @@ def test_its_terms_are_the_loss_of_every_pair_as_it_was_asked_for(kinds):
     assert [float(found[name]) for name in ("vertices", "edges")] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_each_network_in_units_of_its_own_energy_by_hand():
+def test_graph_flow_loss_normalised_by_own_energy_by_hand():
     def energy(*patches: Tensor) -> Tensor:
         return torch.cat([one.flatten() for one in patches]).square().mean()
 
-    ours, theirs = (
+    student, teacher = (
         variation_graph(*map(Tensor.double, (one.taps["encoder"], one.taps["decoder"])), 3)
         for one in (output(2), output(3))
     )
     of_teacher = 2.7  # over its training set, not of this batch
-    vertex, edge = graph_flow_loss(ours, theirs, energy=of_teacher, normalise="each")
-    own = energy(ours.encoder_patches, ours.decoder_patches)
-    difference = ours.vertices / own.sqrt() - theirs.vertices / of_teacher**0.5
+    vertex, edge = graph_flow_loss(student, teacher, energy=of_teacher, normalise="each")
+    own = energy(student.encoder_patches, student.decoder_patches)
+    difference = student.vertices / own.sqrt() - teacher.vertices / of_teacher**0.5
     assert float(vertex) == pytest.approx(float(difference.square().mean()), rel=1e-9)
-    difference = (ours.edges / own - theirs.edges / of_teacher) / 9
+    difference = (student.edges / own - teacher.edges / of_teacher) / 9
     assert float(edge) == pytest.approx(float(difference.square().mean()), rel=1e-9)
 
 
-def test_a_network_without_named_taps_is_told_so():
+def test_graph_flow_refuses_a_network_without_named_taps():
     student, teacher = output(0), Output(torch.zeros(2, 2, 32, 32), {})
-    with pytest.raises(UserError, match="It has none"):
+    with pytest.raises(UserError, match="Named taps: none"):
         method(student, teacher)
 
 
-def test_features_that_are_no_numbers_end_the_preparation():
+def test_nan_features_stop_the_training_of_paraphrasers():
     student, teacher = output(0), output(1)
     teacher.taps["decoder_2"][0, 0, 0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match="decoder_2"):
@@ -101,14 +101,14 @@ def test_features_that_are_no_numbers_end_the_preparation():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_neither_do_they_become_the_unit_of_the_loss(value):
+def test_nonfinite_features_stop_the_measurement_of_teacher_energy(value):
     student, teacher = output(0), output(1)
     teacher.taps["decoder_2"][0, 0, 0, 0] = value
     with pytest.raises(FloatingPointError, match="encoder_2 or decoder_2"):
         method(student, teacher)
 
 
-def test_a_discriminator_that_sees_no_numbers_ends_the_run():
+def test_nan_logits_stop_the_training_of_the_discriminator():
     student, teacher = output(0), output(1)
     adversarial = AdversarialOptions(weight=0.1, width=4)
     options = GraphFlowOptions(paraphraser_steps=0, adversarial=adversarial)
@@ -118,8 +118,8 @@ def test_a_discriminator_that_sees_no_numbers_ends_the_run():
         made.after_step(student, Output(teacher.logits * torch.nan, teacher.taps))
 
 
-def test_a_foreign_teacher_of_thin_volumes_has_taps_of_other_strides(blobs, tmp_path):
-    """Its taps keep all slices, and its two taps differ in size; the patch is flat."""
+def test_graph_flow_trains_with_a_foreign_anisotropic_teacher(blobs, tmp_path):
+    """The teacher's taps keep all slices and differ in size; the patch is flat."""
     arguments = {
         "kernel_size": [[1, 3, 3], 3, 3, 3], "strides": [1, [1, 2, 2], [1, 2, 2], 2],
         "upsample_kernel_size": [[1, 2, 2], [1, 2, 2], 2], "filters": [4, 8, 12, 16],
@@ -140,5 +140,5 @@ def test_a_foreign_teacher_of_thin_volumes_has_taps_of_other_strides(blobs, tmp_
     scores = metrics(events)
     for term in ("vertices", "edges"):
         assert (np.array(scores[f"loss/{term}"]) > 0).all()
-    told = [event.text for event in events if isinstance(event, Warned)]
-    assert any("another resolution" in text for text in told)
+    warnings = [event.text for event in events if isinstance(event, Warned)]
+    assert any("differs between student and teacher" in text for text in warnings)

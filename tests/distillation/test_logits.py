@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graphflow.distillation.logits import answer_weights, certainty, logits_loss
+from napari_graphflow.distillation.logits import certainty, logits_loss, teacher_weights
 from napari_graphflow.errors import UserError
 
 SIZES = [pytest.param((3, 4), id="2d"), pytest.param((2, 3, 4), id="3d")]
@@ -107,9 +107,9 @@ def test_certainty_is_one_for_a_confident_teacher_and_zero_for_a_uniform_one():
 
 @pytest.mark.parametrize("by_certainty", [False, True])
 def test_teacher_weights_cover_annotated_pixels_and_unlabelled_images(by_certainty):
-    judged = torch.tensor([[True, False, True]])
+    annotated = torch.tensor([[True, False, True]])
     unlabelled = torch.tensor([[[9.0, 0, 1], [0, 0, 0]]])
-    weights = answer_weights(judged, unlabelled, by_certainty)
+    weights = teacher_weights(annotated, unlabelled, by_certainty)
     assert weights[0].tolist() == [1, 0, 1]
     expected = certainty(unlabelled)[0] if by_certainty else torch.ones(3)
     torch.testing.assert_close(weights[1], expected)

@@ -16,7 +16,7 @@ from napari_graphflow.distillation.graph_flow.loss import (
     variation_graph,
 )
 from napari_graphflow.distillation.graph_flow.method import GraphFlow
-from napari_graphflow.distillation.graph_flow.salience import moved_peaks, salience
+from napari_graphflow.distillation.graph_flow.salience import map_peaks, salience
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Metric, Progress, Warned
@@ -91,7 +91,7 @@ def test_peaks_are_mapped_to_a_grid_of_another_size(place, size, target, wanted)
             index = index * length + one
         return index
 
-    moved = moved_peaks(torch.tensor([[flat(place, size)]]), size, target)
+    moved = map_peaks(torch.tensor([[flat(place, size)]]), size, target)
     assert moved.tolist() == [[flat(wanted, target)]]
 
 
@@ -191,7 +191,7 @@ def test_taps_of_unequal_strides_log_a_warning():
     flow = method(Output(student.logits, finer), teacher, paraphraser_steps=0)
     events = flow.prepare(lambda _: teacher, [teacher], [])
     (warning,) = [event for event in events if isinstance(event, Warned)]
-    assert "encoder and decoder have another resolution" in warning.text
+    assert "resolution of the taps encoder and decoder differs" in warning.text
 
 
 @pytest.mark.parametrize("peaks", ["own", "teacher"])
@@ -202,7 +202,7 @@ def test_constant_share_metric_detects_a_constant_student(peaks):
     def constant(*parts):
         taps = {name: torch.cat([part.taps[name] for part in parts]) for name in one.taps}
         batch = Output(torch.cat([part.logits for part in parts]), taps)
-        return flow.facts(batch, batch).get("graph/constant")
+        return flow.diagnostics(batch, batch).get("graph/constant")
 
     assert constant(one, one, one) == pytest.approx(1)
     swapped = Output(one.logits, {"encoder": one.taps["decoder"], "decoder": one.taps["encoder"]})

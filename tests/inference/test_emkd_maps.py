@@ -1,4 +1,4 @@
-"""Importance maps and the affinity of regions, from the taps of real networks."""
+"""Importance maps and region affinities from the taps of real networks."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def taps(one: Model, volume: Volume) -> dict[str, torch.Tensor]:
         return {name: tap.double() for name, tap in one.module(image).taps.items()}
 
 
-def test_an_importance_map_is_that_of_the_loss_spread_over_the_image(tmp_path):
+def test_importance_map_is_that_of_the_loss_in_the_grid_of_the_image(tmp_path):
     student, volume = model(tmp_path / "s"), scan(16, 24, 16)
     for tap, stride in (("hi", 8), ("lo", 2)):
         drawn = importance_maps(student, volume, tap=tap).student
@@ -64,7 +64,7 @@ def test_an_importance_map_is_that_of_the_loss_spread_over_the_image(tmp_path):
         )
 
 
-def test_importance_maps_of_two_networks_share_the_scans_own_grid(tmp_path):
+def test_importance_maps_of_two_networks_are_in_the_grid_of_the_volume(tmp_path):
     student, teacher = model(tmp_path / "s"), model(tmp_path / "t", "unet", 4)
     volume = scan(33, 30, 34, direction=TURNED)
     maps = importance_maps(student, volume, teacher)
@@ -77,7 +77,7 @@ def test_importance_maps_of_two_networks_share_the_scans_own_grid(tmp_path):
     assert importance_maps(student, volume).agreement is None
 
 
-def test_the_affinity_of_regions_is_that_of_the_loss(tmp_path):
+def test_region_affinity_is_that_of_the_loss(tmp_path):
     student, teacher = model(tmp_path / "s"), model(tmp_path / "t", "unet", 4)
     volume = scan(16, 24, 16)
     labels = mask(volume)
@@ -94,7 +94,7 @@ def test_the_affinity_of_regions_is_that_of_the_loss(tmp_path):
     np.testing.assert_allclose(found.difference, found.teacher - found.student)
 
 
-def test_regions_are_gathered_over_windows_in_any_orientation(tmp_path):
+def test_region_affinity_is_accumulated_over_windows_in_any_orientation(tmp_path):
     student = model(tmp_path / "s", patch_size=(16, 16, 16))
     volume = scan(48, 32, 48, direction=TURNED)
     labels = mask(volume)
@@ -107,18 +107,18 @@ def test_regions_are_gathered_over_windows_in_any_orientation(tmp_path):
     assert found.teacher is None
 
 
-def test_without_a_mask_the_student_tells_the_regions(tmp_path):
+def test_region_affinity_without_a_mask_uses_the_prediction_of_the_student(tmp_path):
     student, volume = model(tmp_path / "s"), scan(16, 16, 16)
     found = region_affinity(student, volume)
     assert found.voxels.sum() == volume.array.size
-    assert any("the student found" in note for note in found.notes)
+    assert any("predicted by the student" in note for note in found.notes)
 
 
-def test_what_does_not_fit_is_told(tmp_path):
+def test_incompatible_taps_masks_and_models_are_refused(tmp_path):
     student, volume = model(tmp_path / "s"), scan(16, 16, 16)
-    with pytest.raises(UserError, match="no tap called deep"):
+    with pytest.raises(UserError, match="no tap deep"):
         importance_maps(student, volume, tap="deep")
-    with pytest.raises(UserError, match="The mask has the size"):
+    with pytest.raises(UserError, match="The mask has size"):
         region_affinity(student, volume, mask(scan(16, 16, 8)))
     other = model(tmp_path / "o", classes={"background": 0, "cell": 1})
     with pytest.raises(UserError, match="other classes"):

@@ -1,4 +1,4 @@
-"""Maps of the variation graph: sums, places and alignment with the input."""
+"""Maps of the variation graph: sums, positions and alignment with the input."""
 
 from itertools import product
 
@@ -16,7 +16,7 @@ SHAPES = [
 
 
 def tap(shape, seed, margin):
-    """Random features whose peak in every channel lies `margin` or more from the border."""
+    """Random features whose peak in every channel is at least `margin` from the border."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(shape, generator=generator, dtype=torch.float64)
     for b, c in product(*map(range, shape[:2])):
@@ -39,7 +39,7 @@ def boxes(index, size, patch):
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 @pytest.mark.parametrize("margin", [0, 2])
-def test_a_variation_map_agrees_with_a_slow_loop(shape, patch, margin):
+def test_variation_map_agrees_with_a_slow_loop(shape, patch, margin):
     graph = variation_graph(tap(shape, 1, margin), tap(shape, 2, margin), patch)
     size = shape[2:]
     change = graph.decoder_patches - graph.encoder_patches
@@ -53,7 +53,7 @@ def test_a_variation_map_agrees_with_a_slow_loop(shape, patch, margin):
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 @pytest.mark.parametrize("vertex", ["vector", "scalar"])
-def test_a_variation_map_sums_to_the_changes_of_all_channels(shape, patch, vertex):
+def test_variation_map_sums_to_the_changes_of_all_channels(shape, patch, vertex):
     graph = variation_graph(tap(shape, 5, 2), tap(shape, 6, 2), patch, vertex=vertex)
     axes = tuple(range(1, len(shape) - 1))
     change = graph.decoder_patches - graph.encoder_patches
@@ -61,12 +61,12 @@ def test_a_variation_map_sums_to_the_changes_of_all_channels(shape, patch, verte
 
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
-def test_without_a_change_a_variation_map_is_blank(shape, patch):
+def test_variation_map_of_equal_taps_is_zero(shape, patch):
     features = tap(shape, 10, 2)
     assert not variation_map(variation_graph(features, features, patch)).any()
 
 
-def test_maps_lie_where_the_peaks_are():
+def test_variation_map_is_located_at_the_peaks():
     encoder, decoder = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     encoder[0, 0, 2, 1], decoder[0, 0, 5, 6] = 3.0, 5.0
     drawn = variation_map(variation_graph(encoder, decoder, 3))[0]
@@ -74,12 +74,12 @@ def test_maps_lie_where_the_peaks_are():
     assert drawn[2, 1] == drawn[5, 6] == 1.0
 
 
-def test_a_variation_map_carries_no_gradient():
+def test_variation_map_has_no_gradient():
     features = [tap((1, 2, 6, 6), seed, 2).requires_grad_() for seed in (11, 12)]
     assert not variation_map(variation_graph(*features, 3)).requires_grad
 
 
-def test_taps_of_different_sizes_share_no_map():
+def test_variation_map_of_taps_of_different_sizes_is_refused():
     graph = variation_graph(torch.rand(1, 2, 8, 8), torch.rand(1, 2, 4, 4), 3)
     with pytest.raises(UserError, match="no common grid") as caught:
         variation_map(graph)
@@ -89,7 +89,7 @@ def test_taps_of_different_sizes_share_no_map():
 @pytest.mark.parametrize(
     ("size", "stride"), [((3, 5), 4), ((3, 5), (2, 4)), ((2, 3, 4), (1, 4, 2)), ((2, 2, 3), 3)]
 )
-def test_every_feature_pixel_covers_its_own_input_pixels(size, stride):
+def test_each_feature_pixel_covers_its_input_pixels(size, stride):
     strides = stride if isinstance(stride, tuple) else (stride,) * len(size)
     maps = torch.arange(2 * torch.Size(size).numel()).view(2, *size) + 1.0
     shown = to_input_grid(maps, stride)
@@ -100,11 +100,11 @@ def test_every_feature_pixel_covers_its_own_input_pixels(size, stride):
             assert (shown[(b, *block)] == maps[(b, *at)]).all()
 
 
-def test_the_input_may_be_cut_or_stay_uncovered():
+def test_maps_are_cropped_to_the_input_and_zero_where_uncovered():
     maps = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     assert to_input_grid(maps, 2, (3, 3))[0].tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4]]
     larger = to_input_grid(maps, 2, (4, 5))
     assert larger[0, :, :4].equal(to_input_grid(maps, 2)[0])
     assert not larger[0, :, 4].any()
-    # A stride that is no whole number: the centre of the input pixel decides.
+    # With a fractional stride the centre of the input pixel decides.
     assert to_input_grid(maps, 1.5)[0].tolist() == [[1, 2, 2], [3, 4, 4], [3, 4, 4]]

@@ -1,4 +1,4 @@
-"""Networks over whole volumes, and the maps drawn from their taps."""
+"""Networks on whole volumes, and variation maps from their taps."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ OBLIQUE = (0.96, -0.28, 0, 0.28, 0.96, 0, 0, 0, -1.0)
 
 
 class Threshold(nn.Module):
-    """A network whose answer is known: class 1 where the image is above 0, class 2 above 1."""
+    """A network with known output: class 1 where the image is above 0, class 2 above 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ def scan(shape: tuple[int, ...] = (21, 17, 19), seed: int = 0) -> Volume:
 
 
 @pytest.mark.parametrize("patch", [(8, 8, 8), (8, 16, 8), (32, 32, 32)])
-def test_windows_give_what_the_whole_gives(patch):
-    """A network without context must not see where its windows end."""
+def test_sliding_windows_agree_with_the_whole_volume(patch):
+    """The output of a network without context must not depend on the windows."""
     array = scan().array[None]
     torch.testing.assert_close(
         torch.from_numpy(predict(Threshold(), array, 3, patch)),
@@ -73,7 +73,7 @@ def test_windows_give_what_the_whole_gives(patch):
     )
 
 
-def test_a_2d_network_runs_over_the_slices_of_a_volume():
+def test_2d_network_is_applied_to_the_slices_of_a_volume():
     array = scan((11, 18, 20)).array[None]
     whole = predict(Threshold(), array, 2, (8, 8))
     assert whole.shape == (3, 11, 18, 20)
@@ -83,7 +83,7 @@ def test_a_2d_network_runs_over_the_slices_of_a_volume():
         )
 
 
-def test_progress_counts_every_window_and_cancel_is_heard_between_them():
+def test_progress_counts_windows_and_cancellation_stops_between_them():
     seen: list[tuple[int, int]] = []
     array = scan().array[None]
     predict(
@@ -96,12 +96,12 @@ def test_progress_counts_every_window_and_cancel_is_heard_between_them():
         predict(Threshold(), array, 3, (8, 8, 8), cancelled=lambda: next(calls))
 
 
-def test_small_volumes_are_seen_at_once():
+def test_small_volumes_are_one_window():
     assert window_size((40, 50, 40), (32, 48, 32)) == (40, 50, 40)
     assert window_size((100, 512, 512), (32, 48, 32)) == (32, 48, 32)
 
 
-def test_overlapping_windows_are_joined_without_a_seam():
+def test_overlapping_windows_are_merged_without_seams():
     array = np.ones((1, 30, 30, 30), np.float32)
     joined = over_windows(
         lambda windows: windows * 3, array, 3, (8, 8, 8), device=torch.device("cpu"), overlap=0.5
@@ -110,7 +110,7 @@ def test_overlapping_windows_are_joined_without_a_seam():
 
 
 @pytest.mark.parametrize("shape", [(21, 17, 19), (5, 33, 18), (1, 16, 16)])
-def test_a_mask_lies_exactly_on_its_image(tmp_path, shape):
+def test_mask_is_in_the_grid_of_its_image(tmp_path, shape):
     volume = scan(shape)
     prediction = segment(model(tmp_path / "m"), volume, probabilities=True)
     assert prediction.labels.array.shape == shape
@@ -136,7 +136,7 @@ def test_the_same_anatomy_in_three_orientations_gets_the_same_mask(tmp_path):
         np.testing.assert_array_equal(found.oriented(reference.orientation).array, expected.array)
 
 
-def test_a_model_survives_saving_and_foreign_weights_are_refused(tmp_path):
+def test_saved_model_predicts_the_same_and_damaged_or_foreign_weights_are_refused(tmp_path):
     saved = model(tmp_path / "m")
     volume = scan()
     again = segment(load_model(tmp_path / "m"), volume).labels.array
@@ -154,7 +154,7 @@ def test_a_model_survives_saving_and_foreign_weights_are_refused(tmp_path):
         load_model(tmp_path)
 
 
-def test_variation_maps_lie_in_the_scans_own_grid(tmp_path):
+def test_variation_maps_are_in_the_grid_of_the_volume(tmp_path):
     student, teacher = model(tmp_path / "s"), model(tmp_path / "t", "unet", width=4)
     volume = scan((33, 30, 34))
     maps = variation_maps(student, volume, teacher)
@@ -169,8 +169,8 @@ def test_variation_maps_lie_in_the_scans_own_grid(tmp_path):
     assert alone.teacher is None
 
 
-def test_a_variation_map_is_the_one_of_the_taps(tmp_path):
-    """Without windows and resampling, the map of the loss, each cell spread over its stride."""
+def test_variation_map_is_that_of_the_taps(tmp_path):
+    """Without windows and resampling it is the map of the loss, repeated by the stride."""
     from napari_graphflow.distillation.graph_flow.loss import patch_energy, variation_graph
     from napari_graphflow.distillation.graph_flow.maps import variation_map
 

@@ -1,4 +1,4 @@
-"""Where masks go, and what goes with them; the networks have tests of their own."""
+"""Names, formats and class names of the masks of segmented files."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ CLASSES = {"background": 0, "liver": 1, "lesion": 3}
 
 @pytest.fixture(autouse=True)
 def _model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that finds the bright half of every image."""
+    """A model that segments the bright half of every image."""
 
     def segment(model, volume, **_) -> Prediction:
         labels = volume.with_array((volume.array > np.median(volume.array)).astype(np.uint8) * 3)
@@ -32,13 +32,13 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment_files, "segment", segment)
 
 
-def test_names_of_classes_lie_beside_the_mask(tmp_path: Path) -> None:
+def test_class_names_are_written_next_to_the_mask(tmp_path: Path) -> None:
     write_series(tmp_path / "ct")
     segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "out")
     assert read_class_names(tmp_path / "out/ct.nii.gz") == CLASSES
 
 
-def test_a_dicom_series_may_get_a_dicom_segmentation(tmp_path: Path) -> None:
+def test_dicom_series_can_be_segmented_to_dicom_segmentation(tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
     write_series(tmp_path / "ct")
     image = read_volume(tmp_path / "ct")
@@ -49,7 +49,7 @@ def test_a_dicom_series_may_get_a_dicom_segmentation(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask.array, read_labels(tmp_path / "mask.nrrd", image).array)
 
 
-def test_what_a_dicom_segmentation_cannot_hold_is_kept_in_another_file(
+def test_empty_mask_of_a_dicom_series_is_written_as_nifti(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
@@ -62,14 +62,14 @@ def test_what_a_dicom_segmentation_cannot_hold_is_kept_in_another_file(
     monkeypatch.setattr(segment_files, "segment", nothing_found)
     with pytest.raises(
         UserError, match=r"cannot store empty masks. The mask was written to"
-    ) as said:
+    ) as caught:
         segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
-    (kept,) = tmp_path.glob("mask-*.nii.gz")
-    assert str(kept) in str(said.value)
-    assert not read_volume(kept).array.any()
+    (nifti,) = tmp_path.glob("mask-*.nii.gz")
+    assert str(nifti) in str(caught.value)
+    assert not read_volume(nifti).array.any()
 
 
-def test_a_missing_package_is_told_before_the_work(
+def test_missing_highdicom_is_reported_before_the_segmentation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_series(tmp_path / "ct")
@@ -79,9 +79,9 @@ def test_a_missing_package_is_told_before_the_work(
         segment_files.segment_files([tmp_path / "ct"], tmp_path, tmp_path / "mask.dcm")
 
 
-def test_other_images_get_none(tmp_path: Path) -> None:
+def test_dicom_segmentation_of_another_format_is_refused(tmp_path: Path) -> None:
     write_series(tmp_path / "ct")
     write_volume(tmp_path / "ct.nrrd", read_volume(tmp_path / "ct"))
-    with pytest.raises(UserError, match="no DICOM series"):
+    with pytest.raises(UserError, match="not a DICOM series"):
         segment_files.segment_files([tmp_path / "ct.nrrd"], tmp_path, tmp_path / "mask.dcm")
     assert not (tmp_path / "mask.dcm").exists()

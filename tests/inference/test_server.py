@@ -97,7 +97,7 @@ def test_the_real_process_segments_and_cancels(model: Path) -> None:
     np.testing.assert_allclose(found["difference"], 0)
     own = worker.run("affinity", student=model, image=volume)
     assert own["teacher"] is None
-    assert any("the student found" in note for note in own["notes"])
+    assert any("predicted by the student" in note for note in own["notes"])
 
     asked: list[Reply] = []
 

@@ -149,7 +149,7 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_request(
     assert isinstance(next(run), CheckpointSaved)
     assert not request.exists()
     run.close()
-    paraphrasing = Phase(name="paraphrasing the teacher's features", steps=4)
+    paraphrasing = Phase(name="training the paraphrasers", steps=4)
     after = distill(config, tmp_path)
     assert paraphrasing in after
     assert next(after) == Progress(step=2, total=4)

@@ -1,4 +1,4 @@
-"""EMKD as a method: the affinity of regions on labelled cases, the other two terms on all."""
+"""EMKD as a method: region affinity on labelled cases, the other two terms on all cases."""
 
 import torch
 from torch import Tensor
@@ -16,15 +16,15 @@ from napari_graphflow.distillation.emkd.losses import (
 from napari_graphflow.distillation.method import Method, check_taps
 from napari_graphflow.networks.taps import Output
 
-#: The encoder at stride 2, and at stride 8.
+#: The encoder's feature maps at strides 2 and 8.
 TAPS = ("lo", "hi")
 
 
 class EMKD(Method):
     """Efficient medical image segmentation based on knowledge distillation (Qin et al., TMI 2021).
 
-    The mathematics stands in :mod:`napari_graphflow.distillation.emkd.losses`. A term of weight 0
-    is not computed.
+    See :mod:`napari_graphflow.distillation.emkd.losses` for the equations. Terms of weight 0 are
+    not computed.
     """
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:

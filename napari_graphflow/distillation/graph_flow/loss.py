@@ -20,7 +20,7 @@ from torch import Tensor
 from napari_graphflow.distillation.graph_flow.salience import (
     Salience,
     check_choice,
-    moved_peaks,
+    map_peaks,
     patch_sides,
     salience,
 )
@@ -330,8 +330,8 @@ def _mapped_peaks(
     remedies = dict(islice(_remedies(encoder.shape[1]).items(), len(values[0])))
     _require_equal("The student's and the teacher's graph", values, remedies)
     return (
-        moved_peaks(other.encoder_index, other.encoder_size, encoder.shape[2:]),
-        moved_peaks(other.decoder_index, other.decoder_size, decoder.shape[2:]),
+        map_peaks(other.encoder_index, other.encoder_size, encoder.shape[2:]),
+        map_peaks(other.decoder_index, other.decoder_size, decoder.shape[2:]),
     )
 
 

@@ -18,7 +18,7 @@ from napari_graphflow.distillation.graph_flow.loss import (
     variation_graph,
 )
 from napari_graphflow.distillation.graph_flow.paraphraser import Paraphraser, RSquared
-from napari_graphflow.distillation.graph_flow.salience import moved_peaks
+from napari_graphflow.distillation.graph_flow.salience import map_peaks
 from napari_graphflow.distillation.logits import logits_loss
 from napari_graphflow.distillation.method import Method, Outputs
 from napari_graphflow.errors import UserError
@@ -29,16 +29,16 @@ from napari_graphflow.system.events import Event, Metric, Phase, Progress, Warne
 class GraphFlow(Method):
     """Cross-layer graph-flow distillation (Zou et al., IEEE TMI 2022).
 
-    The mathematics, and which parts of it are a reconstruction, stand in
-    :mod:`napari_graphflow.distillation.graph_flow.loss`. As reconstructed, the method has ``peaks``
-    ``own``, ``normalise`` ``teacher``, paraphrasers and one pair of taps; the defaults of the
-    first two are design choices (what ``peaks`` gains stands in ``benchmarks/graph_flow``).
+    See :mod:`napari_graphflow.distillation.graph_flow.loss` for the equations and which parts are a
+    reconstruction. As reconstructed, the method has ``peaks`` ``own``, ``normalise`` ``teacher``,
+    paraphrasers and one pair of taps; the defaults of the first two are design choices
+    (``benchmarks/graph_flow`` measures the effect of ``peaks``).
 
-    Design choices besides: which taps make a second and third pair; that the paraphrasers learn
-    by Adam (there, stochastic gradient descent over some 200 epochs); that taps of different
-    widths meet at the smaller one, by a 1x1 convolution on the student's side; cross-entropy with
-    Dice loss on labelled voxels (there, cross-entropy alone). That all terms but this one see
-    unlabelled images too is a reconstruction.
+    Further design choices: the taps of the second and third pair; paraphrasers trained with Adam
+    (in the paper, stochastic gradient descent over some 200 epochs); taps of different widths are
+    mapped to the smaller width by a 1x1 convolution on the student's side; cross-entropy with Dice
+    loss on labelled voxels (in the paper, cross-entropy alone). That all other terms also use
+    unlabelled images is a reconstruction.
     """
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
@@ -52,14 +52,14 @@ class GraphFlow(Method):
             "edges": self.options.edge_weight,
             "adversarial": self.options.adversarial.weight,
         }
-        #: Whether there is a use for graphs, paraphrasers and the taps that both need.
+        #: Whether graphs are compared, which needs paraphrasers and taps.
         self.compares = self.options.vertex_weight > 0 or self.options.edge_weight > 0
         suffixes = ["", "_2", "_3"][: self.options.tap_pairs * self.compares]
         self.pairs = [(f"encoder{suffix}", f"decoder{suffix}") for suffix in suffixes]
         self.paraphrasers = nn.ModuleDict()
-        #: Taps whose cells are of another size in student and teacher.
+        #: Taps whose resolution differs between student and teacher.
         self.unequal: list[str] = []
-        #: Steps that the paraphrasers have made.
+        #: Completed steps of the paraphrasers.
         self.prepared = 0
         for pair in self.pairs:
             self._check_pair(pair)
@@ -76,18 +76,18 @@ class GraphFlow(Method):
     def _check_pair(self, pair: tuple[str, str]) -> None:
         for role, output in (("student", self.shapes.student), ("teacher", self.shapes.teacher)):
             if missing := set(pair) - set(output.taps):
-                cure = {
+                remedy = {
                     "student": "Choose another student, such as enet",
                     "teacher": "Choose another teacher, or name its taps when you import it",
                 }[role]
                 fewer = "" if pair[0] == "encoder" else ", or fewer tap pairs"
                 raise UserError(
                     f"The {role} has no tap {min(missing)}.",
-                    f"It has {', '.join(output.taps) or 'none'}. {cure}{fewer}.",
+                    f"Named taps: {', '.join(output.taps) or 'none'}. {remedy}{fewer}.",
                 )
 
     def _build_pair(self, pair: tuple[str, str]) -> None:
-        """Make what brings the taps of a pair to one width, the smaller one."""
+        """Build the modules that map the taps of a pair to the smaller width."""
         student, teacher = self.shapes.student.taps, self.shapes.teacher.taps
         paraphrased = self.options.paraphraser_steps > 0
         width = min((student if paraphrased else teacher)[tap][1] for tap in pair)
@@ -101,7 +101,7 @@ class GraphFlow(Method):
             elif channels != width:
                 raise UserError(
                     "The teacher's encoder and decoder taps differ in number of channels.",
-                    "Train paraphrasers, which bring them to one: set paraphraser steps.",
+                    "Set paraphraser steps above 0: paraphrasers map both to the same number.",
                 )
             if wide != width:
                 self.adapters[tap] = Conv[Conv.CONV, len(size)](wide, width, kernel_size=1)
@@ -115,9 +115,9 @@ class GraphFlow(Method):
     ) -> Iterator[Event]:
         if self.unequal:
             yield Warned(
-                text=f"The taps {' and '.join(self.unequal)} have another resolution in the "
-                "student than in its teacher, so that their patches cover tissue of different "
-                "size. Networks with taps of equal strides are compared more closely."
+                text=f"The resolution of the taps {' and '.join(self.unequal)} differs between "
+                "student and teacher, so that their patches cover tissue of different size. "
+                "Networks with taps of equal strides are compared more accurately."
             )
         if not self.compares:
             return
@@ -130,7 +130,7 @@ class GraphFlow(Method):
         yield from self._measure_energy(training, total)
 
     def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Event]:
-        yield Phase(name="paraphrasing the teacher's features", steps=total)
+        yield Phase(name="training the paraphrasers", steps=total)
         optimiser = self.paraphraser_optimiser
         assert optimiser is not None
         self.paraphrasers.requires_grad_(True).train()
@@ -180,7 +180,7 @@ class GraphFlow(Method):
         return {"discriminator": self.adversary.step(student.logits, teacher.logits)}
 
     @torch.no_grad()
-    def facts(self, student: Output, teacher: Output) -> dict[str, float]:
+    def diagnostics(self, student: Output, teacher: Output) -> dict[str, float]:
         if not self.pairs:
             return {}
         own = [self._graph(self.student_taps(student, pair)) for pair in self.pairs]
@@ -214,13 +214,13 @@ class GraphFlow(Method):
     def graphs(
         self, student: Output, teacher: Output, pair: tuple[str, str]
     ) -> tuple[VariationGraph, VariationGraph]:
-        """The graphs of student and teacher for one of `pairs`, as the loss compares them."""
-        theirs = self._graph(self.teacher_taps(teacher, pair))
-        peaks_of = theirs if self.options.peaks == "teacher" else None
-        return self._graph(self.student_taps(student, pair), peaks_of), theirs
+        """Return the graphs of student and teacher that the loss compares, for one of `pairs`."""
+        teacher_graph = self._graph(self.teacher_taps(teacher, pair))
+        peaks_of = teacher_graph if self.options.peaks == "teacher" else None
+        return self._graph(self.student_taps(student, pair), peaks_of), teacher_graph
 
     def student_taps(self, student: Output, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
-        """Two taps of the student, through its adapters."""
+        """Return two taps of the student, after its adapters."""
         encoder, decoder = (
             self.adapters[tap](student.taps[tap]) if tap in self.adapters else student.taps[tap]
             for tap in pair
@@ -229,7 +229,7 @@ class GraphFlow(Method):
 
     @torch.no_grad()
     def teacher_taps(self, teacher: Output, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
-        """Two taps of the teacher, through its paraphrasers."""
+        """Return two taps of the teacher, after its paraphrasers."""
         encoder, decoder = (
             self._paraphraser(tap).encode(teacher.taps[tap])
             if tap in self.paraphrasers
@@ -257,20 +257,20 @@ class GraphFlow(Method):
 
     @torch.no_grad()
     def _measure_reconstruction(self, held_out: Outputs, step: int) -> Iterator[Event]:
-        """How much the codes keep of the teacher's features for cases it was not trained on."""
-        kept = {tap: RSquared() for tap in self.paraphrasers}
+        """Measure R^2 of the paraphrasers on held-out cases."""
+        scores = {tap: RSquared() for tap in self.paraphrasers}
         for number, output in enumerate(held_out, 1):
             yield Progress(step=number, total=len(held_out))
-            for tap, share in kept.items():
-                share.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
-        for tap, share in kept.items():
-            if share.count:
+            for tap, score in scores.items():
+                score.add(output.taps[tap], self._paraphraser(tap)(output.taps[tap]))
+        for tap, score in scores.items():
+            if score.count:
                 name = f"paraphraser/r2_{tap}"
-                yield Metric(name=name, value=share.value(), step=step, split="val")
+                yield Metric(name=name, value=score.value(), step=step, split="val")
 
     @torch.no_grad()
     def _measure_energy(self, training: Outputs, step: int) -> Iterator[Event]:
-        """Mean energy of the teacher's salient patches over the training cases."""
+        """Measure the mean energy of the teacher's salient patches over the training cases."""
         images, sums = 0, dict.fromkeys(self.pairs, torch.zeros(()))
         for number, output in enumerate(training, 1):
             yield Progress(step=number, total=len(training))
@@ -291,17 +291,17 @@ class GraphFlow(Method):
 
 
 def _moved_share(graph: VariationGraph) -> float:
-    """Share of the channels whose peak lies elsewhere in the decoder's tap."""
-    start = moved_peaks(graph.encoder_index, graph.encoder_size, graph.decoder_size)
+    """Return the share of channels whose peak in the decoder tap is at another position."""
+    start = map_peaks(graph.encoder_index, graph.encoder_size, graph.decoder_size)
     return float((start != graph.decoder_index).float().mean())
 
 
 def _constant_share(vertices: Tensor) -> float:
-    """Share of the energy of vertices (B, C, ...) that is the same for every image, B > 1.
+    """Return the share of the energy of vertices (B, C, ...) that all images share, B > 1.
 
-    Near 1 the network meets the loss without looking at the image. Of parts that differ at
-    random a batch's mean still keeps 1/B, which is taken off; so the share of few images may be
-    below 0.
+    Near 1 the vertices do not depend on the image. The mean over a batch still contains 1/B of
+    the energy of random differences, which is subtracted; the share of few images may therefore
+    be negative.
     """
     batch = len(vertices)
     energy = float(vertices.square().sum())

@@ -112,7 +112,7 @@ def patch_positions(
     return positions, inside
 
 
-def moved_peaks(index: Tensor, size: Sequence[int], target: Sequence[int]) -> Tensor:
+def map_peaks(index: Tensor, size: Sequence[int], target: Sequence[int]) -> Tensor:
     """Map peaks of one feature map to another of the same image, to the cell at their centre.
 
     Both maps are assumed to cover the same tissue. Where the image's size is not a multiple of
