@@ -1,4 +1,4 @@
-"""Short runs for the tests of training and distillation, and what they look at."""
+"""Short runs for the tests of training and distillation, and their results."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What a run will take, measured on a few of its steps before it starts.
+"""Estimate time and memory of a run from trials of a few steps.
 
-Each trial is a process of its own, because a process never gives back its peak memory, and because
-one that is killed for want of memory must not take anybody with it.
+Each trial runs in a separate process: the peak memory of a process never decreases, and running out
+of memory must not kill the caller.
 """
 
 import json
@@ -23,8 +23,8 @@ from napari_graphflow.system.failures import EXIT_CODES, explain_exit
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
 from napari_graphflow.system.words import duration
 
-#: Share of the free memory that a run may take; the rest is for what else happens meanwhile.
-SHARE = 0.9
+#: Fraction of the free memory that a run may use; the rest is left to other programs.
+USABLE_FRACTION = 0.9
 
 
 Found = dict[str, Any]
@@ -35,20 +35,20 @@ OUT_OF_MEMORY = EXIT_CODES["out_of_memory"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Estimated time and memory of a run.
 
     Attributes
     ----------
     seconds
-        From start to end, reading the data and validating included.
+        Total time, including reading the data and validation.
     peak_bytes, free_bytes
-        Its largest memory use, and what its device has free now.
+        Peak memory of the run, and memory now free on the device.
     device
-        Where it would run.
+        Device of the run.
     setting
-        The largest that fits: a smaller batch than the one asked for, then smaller patches.
+        The largest setting that fits; the batch is reduced first, then the patches.
     fits
-        Whether that is the one asked for.
+        Whether the requested setting fits.
     """
 
     seconds: float
@@ -61,30 +61,30 @@ class Estimate:
     def __str__(self) -> str:
         peak, free = self.peak_bytes / 2**30, self.free_bytes / 2**30
         text = f"about {duration(self.seconds)}, {peak:.1f} of {free:.1f} GB free on {self.device}"
-        return text if self.fits else f"{text}, with {self.setting}: more does not fit"
+        return text if self.fits else f"{text}, reduced to {self.setting} to fit"
 
 
 def estimate(
     kind: Kind,
     config: TrainingConfig,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Estimate:
-    """Measure a run; where it does not fit, go down to the largest setting that does.
+    """Measure a run and, if it does not fit, find the largest setting that does.
 
     Parameters
     ----------
     kind, config
         As for :func:`napari_graphflow.jobs.store.create`.
-    say
-        Called with each setting that is tried.
+    report
+        Called with a description of each trial.
     cancelled
-        Asked now and then; once it says yes, the measurement is killed and a `UserError` raised.
+        Polled during trials; once it returns True, the trial is killed and a `UserError` raised.
 
     Raises
     ------
     UserError
-        If not even the smallest setting fits, or the run would fail for another reason.
+        If the smallest setting does not fit, or the run fails for another reason.
     """
     there = devices()
     device = place(config.device, there, set()) or config.device
@@ -92,27 +92,27 @@ def estimate(
     config = config.model_copy(update={"device": device})
 
     def attempt(batch_size: int, patch_size: tuple[int, ...]) -> tuple[Setting, Found | None]:
-        """What a setting takes; None if it does not fit."""
-        say(f"measuring with batch size {batch_size}")
+        """Measure a setting; return None for the measurements if it does not fit."""
+        report(f"measuring with batch size {batch_size}")
         update = {"batch_size": batch_size, "patch_size": patch_size}
         found = _measure(kind, config.model_copy(update=update), cancelled)
         setting = Setting(batch_size, tuple(found["patch_size"] or patch_size))
-        fits = not found["out_of_memory"] and found["peak_bytes"] <= SHARE * free
+        fits = not found["out_of_memory"] and found["peak_bytes"] <= USABLE_FRACTION * free
         return setting, found if fits else None
 
     too_large = 0
     setting, found = attempt(config.batch_size, config.patch_size)
     while found is None:
-        smaller = setting.lighter() if setting.patch_size or setting.batch_size > 1 else None
+        smaller = setting.smaller() if setting.patch_size or setting.batch_size > 1 else None
         if smaller is None:
             raise UserError(
-                f"Not even {setting} fits into the free memory of {device}.",
+                f"Even {setting} does not fit into the free memory of {device}.",
                 "Close other programs, or choose a smaller network.",
             )
         too_large = setting.batch_size
         setting, found = attempt(smaller.batch_size, smaller.patch_size)
     fits = too_large == 0
-    # The batch was halved: the largest that fits may lie in between.
+    # The batch was halved; a larger batch may still fit.
     while too_large - setting.batch_size > 1:
         middle = (too_large + setting.batch_size) // 2
         tried, more = attempt(middle, setting.patch_size)
@@ -133,19 +133,19 @@ def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) 
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
             env=child_environment(), creationflags=NO_CONSOLE,
         )  # fmt: skip
-        said, complained = _listen(child, cancelled)
+        printed, errors = _wait(child, cancelled)
     if child.returncode == 0:
-        return {"out_of_memory": False, **json.loads(said.splitlines()[-1])}
+        return {"out_of_memory": False, **json.loads(printed.splitlines()[-1])}
     if child.returncode in (OUT_OF_MEMORY, -9):
-        return {"out_of_memory": True, "patch_size": _last_patch(said)}
+        return {"out_of_memory": True, "patch_size": _last_patch(printed)}
     if child.returncode == EXIT_CODES["user"]:
-        raise UserError(" ".join(complained.split()).removeprefix("error: "))
+        raise UserError(" ".join(errors.split()).removeprefix("error: "))
     why = explain_exit(child.returncode, what="The measurement")
-    lines = complained.strip().splitlines()
+    lines = errors.strip().splitlines()
     raise UserError(why.text, lines[-1] if lines else why.remedy)
 
 
-def _listen(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:
+def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:
     while True:
         try:
             return child.communicate(timeout=0.2)
@@ -153,11 +153,11 @@ def _listen(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tu
             if cancelled():
                 end_process_tree(child.pid, kill=True)
                 child.communicate()
-                raise UserError("The measurement was stopped.") from None
+                raise UserError("The measurement was cancelled.") from None
 
 
-def _last_patch(said: str) -> tuple[int, ...]:
-    for line in said.splitlines():
+def _last_patch(printed: str) -> tuple[int, ...]:
+    for line in printed.splitlines():
         if line.startswith('{"patch_size"'):
             return tuple(json.loads(line)["patch_size"])
     return ()

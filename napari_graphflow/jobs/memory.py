@@ -1,4 +1,4 @@
-"""Smaller settings for a run that does not fit into memory, and how a job remembers its own."""
+"""Smaller settings for runs that do not fit into memory."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,20 +8,20 @@ from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import replace_file
 
-#: Patch sides are multiples of this, which every network can halve four times.
+#: Patch sides are multiples of this, so that every network can halve them four times.
 MULTIPLE = 16
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides how much memory a step takes.
+    """The settings that determine the memory use of a step.
 
     Attributes
     ----------
     batch_size
-        Labelled patches in a batch.
+        Labelled patches per batch.
     patch_size
-        Sides of a patch in voxels.
+        Patch size in voxels.
     """
 
     batch_size: int
@@ -31,11 +31,11 @@ class Setting:
         sides = " x ".join(map(str, self.patch_size))
         return f"batch size {self.batch_size} and patches of {sides} voxels"
 
-    def lighter(self) -> "Setting | None":
-        """The next smaller setting: half of the batch, then the longest side shorter.
+    def smaller(self) -> "Setting | None":
+        """Return the next smaller setting, or None if there is none.
 
-        None if there is none. The batch goes first, because a smaller patch shows the network less
-        of the surroundings of each voxel.
+        The batch is halved first, then the longest patch side is reduced, because a smaller patch
+        gives the network less context.
         """
         if self.batch_size > 1:
             return Setting(self.batch_size // 2, self.patch_size)
@@ -45,13 +45,13 @@ class Setting:
         shorter = (longest - 1) // MULTIPLE * MULTIPLE
         return Setting(1, tuple(min(side, shorter) for side in self.patch_size))
 
-    def keep(self, folder: Path) -> None:
-        """Write the setting down in a job's folder, where a resumed run finds it."""
+    def save(self, folder: Path) -> None:
+        """Write the setting to a job's folder, for when the job is resumed."""
         replace_file(JobPaths(folder).memory_setting, json.dumps(asdict(self)).encode())
 
 
-def kept_setting(folder: Path) -> Setting | None:
-    """The setting that a job went down to; None if it never ran out of memory."""
+def saved_setting(folder: Path) -> Setting | None:
+    """Return the setting that a job was reduced to; None if it never ran out of memory."""
     try:
         content = json.loads(JobPaths(folder).memory_setting.read_text("utf-8"))
     except FileNotFoundError:
@@ -60,5 +60,5 @@ def kept_setting(folder: Path) -> Setting | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a smaller setting would help."""
+    """Return whether an error was caused by a lack of memory."""
     return explain(error).code in ("out_of_memory", "out_of_gpu_memory")

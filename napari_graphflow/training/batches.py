@@ -1,7 +1,6 @@
-"""Training patches, each a function of (seed, step) alone.
+"""Training batches as a pure function of seed and step.
 
-Because a batch depends on nothing but the seed and the step, a resumed run needs no state of a
-sampler to go on with the very batches that it would have seen.
+A resumed run therefore draws the same batches as an uninterrupted one, without a sampler state.
 """
 
 import zlib
@@ -42,16 +41,16 @@ FEWEST_PATCHES, MEASURED_PATCHES = 80, 200
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A preprocessed case, read from disk as needed.
+    """A preprocessed case, memory-mapped from disk.
 
     Attributes
     ----------
     image
         (C, *spatial), float32, memory-mapped.
     labels
-        (*spatial), class indices, or None where the case counts as unlabelled.
+        (*spatial), class indices; None if the case counts as unlabelled.
     foreground
-        (N, dims) voxel positions in the foreground, at most `FOREGROUND_SAMPLES` of them.
+        (N, dims), indices of at most `FOREGROUND_SAMPLES` foreground voxels.
     """
 
     name: str
@@ -62,14 +61,14 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class Batch:
-    """Labelled patches first, then unlabelled ones.
+    """Labelled patches, followed by unlabelled ones.
 
     Attributes
     ----------
     images
         (B, C, *patch), float32.
     labels
-        (L, *patch), int64, of the first L <= B patches, with `IGNORE` outside the image.
+        (L, *patch), int64, of the first L <= B patches; `IGNORE` outside the image.
     """
 
     images: Tensor
@@ -79,13 +78,15 @@ class Batch:
 def load_case(
     dataset: Dataset, case: Case, preprocessing: Preprocessing, cache: Path, *, labelled: bool
 ) -> TrainingCase:
-    """Preprocess a case into files under `cache`, which are then read from there."""
+    """Preprocess a case, write it to `cache` and memory-map it."""
     volume = read_case(case)
-    image = _stored(cache / f"{case.name}-image.npy", preprocess(volume, preprocessing).array)
+    image = _memory_mapped(
+        cache / f"{case.name}-image.npy", preprocess(volume, preprocessing).array
+    )
     if not labelled:
         return TrainingCase(case.name, image, None, None)
     mask = preprocess_labels(read_case_labels(dataset, case, volume), preprocessing)
-    labels = _stored(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
+    labels = _memory_mapped(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:
         pick = np.random.default_rng(0).choice(len(foreground), FOREGROUND_SAMPLES, replace=False)
@@ -99,15 +100,15 @@ class Batches:
     Parameters
     ----------
     labelled, unlabelled
-        Cases; the second may be empty.
+        Cases; `unlabelled` may be empty.
     patch_size
-        Side of the patches; 2 numbers take slices out of volumes.
+        Size of the patches in voxels; 2 numbers cut slices out of volumes.
     batch_size
-        Labelled patches in a batch; as many unlabelled ones are added if there are any.
+        Labelled patches per batch; as many unlabelled ones are added if there are any.
     seed
-        Of all random choices.
+        Seed of all random choices.
     mirror
-        Spatial axes of the patch along which it is mirrored at random.
+        Spatial axes of the patch for random mirroring.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Batches:
         self.augment = augmentation(len(patch_size), mirror)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Return the batch of a step."""
         labelled = [
             self._patch(self.labelled, f"labelled/{step}/{i}") for i in range(self.batch_size)
         ]
@@ -145,7 +146,7 @@ class Batches:
         return Batch(torch.stack(images), labels)
 
     def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
-        # zlib.crc32 because hash() of a string differs from one process to the next.
+        # zlib.crc32, because hash() of a string differs between processes.
         random = np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
         case = cases[int(random.integers(len(cases)))]
         image, labels = cut_patch(case, self.patch_size, random)
@@ -161,19 +162,19 @@ class Batches:
 
 
 def measured_patches(cases: Sequence[TrainingCase]) -> int:
-    """How many patches `spread_patches` takes of so many cases: one each, within bounds."""
+    """Return the number of patches of `spread_patches`: one per case, within bounds."""
     return min(max(len(cases), FEWEST_PATCHES), MEASURED_PATCHES) if cases else 0
 
 
 def spread_patches(
     cases: Sequence[TrainingCase], patch_size: tuple[int, ...], batch_size: int, seed: int
 ) -> Iterator[Tensor]:
-    """Images to measure on: as they are, spread evenly over the cases.
+    """Cut unaugmented patches for measurements, spread evenly over the cases.
 
     Yields
     ------
     Tensor
-        (B, C, *patch), float32, of `measured_patches` images in all.
+        (B, C, *patch), float32; `measured_patches` images in total.
     """
     count = measured_patches(cases)
     random = np.random.default_rng(seed)
@@ -188,7 +189,7 @@ def spread_patches(
 def cut_patch(
     case: TrainingCase, patch_size: tuple[int, ...], random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Cut a random patch, centred on foreground half of the time; padded where it is too small."""
+    """Cut a random patch, with probability 0.5 around a foreground voxel; pad small images."""
     spatial = case.image.shape[1:]
     size = patch_size if len(patch_size) == len(spatial) else (1, *patch_size)
     if (
@@ -206,7 +207,7 @@ def cut_patch(
             int(random.integers(min(0, n - s), max(0, n - s) + 1))
             for n, s in zip(spatial, size, strict=True)
         ]
-    # Patches stay inside the image as far as they fit, so that nothing is padded without need.
+    # Keep patches inside the image where they fit, to avoid unnecessary padding.
     start = [
         min(max(a, min(0, n - s)), max(0, n - s))
         for a, n, s in zip(start, spatial, size, strict=True)
@@ -225,18 +226,18 @@ def cut_patch(
 
 
 def augmentation(dims: int, mirror: Sequence[int]) -> Compose:
-    """Small rotations and scalings, noise, brightness, contrast; mirroring where it is sound."""
-    set_track_meta(False)  # patches have no place in space; this halves the time
+    """Return random rotation, scaling, mirroring, noise, brightness and contrast transforms."""
+    set_track_meta(False)  # patches need no affine; this halves the time
     both, image = ["image", "labels"], ["image"]
     angle = np.deg2rad(15)
-    turns = (angle,) * (3 if dims == 3 else 1)
+    angles = (angle,) * (3 if dims == 3 else 1)
     return Compose(
         [
             *(RandFlipd(both, 0.5, axis, allow_missing_keys=True) for axis in mirror),
             RandAffined(
                 both,
                 prob=0.3,
-                rotate_range=turns,
+                rotate_range=angles,
                 scale_range=(0.15,) * dims,
                 mode=("bilinear", "nearest"),
                 padding_mode="border",
@@ -250,7 +251,7 @@ def augmentation(dims: int, mirror: Sequence[int]) -> Compose:
     )
 
 
-def _stored(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+def _memory_mapped(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
     stored: NDArray[Any] = np.load(path, mmap_mode="r")

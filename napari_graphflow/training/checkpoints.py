@@ -1,8 +1,8 @@
-"""Checkpoints of a run: written aside and renamed, checked when read, the one before kept.
+"""Checkpoints of a run: written atomically, verified when read, with the previous one kept.
 
-A checkpoint is an archive of plain tensors and numbers, followed by its SHA-256. The checksum
-stands in the file itself, so that no kill can part the two; those of a zip archive do not cover
-all of it.
+A checkpoint is an archive of tensors and numbers, followed by its SHA-256. The checksum is part
+of the file, so that a kill cannot separate the two; the checksums of a zip archive do not cover
+all of its bytes.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ import torch
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import CheckpointSaved, Warned
 
-#: Seconds between two looks for the request of one.
-LOOK = 0.2
+#: Seconds between checks for a checkpoint request.
+POLL_INTERVAL = 0.2
 
 
-#: Bytes that are read at a time.
+#: Bytes per read when verifying a checkpoint.
 BLOCK = 1 << 20
 
 
@@ -35,40 +35,40 @@ class Checkpoints:
     folder
         The job's folder.
     minutes
-        Time after which one is due, even between two validations.
+        Longest time between two checkpoints.
     """
 
     def __init__(self, folder: Path, minutes: float) -> None:
         self.paths, self.seconds = JobPaths(folder), 60 * minutes
-        self._saved = self._looked = time.monotonic()
-        self._last, self._before = self.paths.last_checkpoint, self.paths.previous_checkpoint
+        self._saved = self._polled = time.monotonic()
+        self._last, self._previous = self.paths.last_checkpoint, self.paths.previous_checkpoint
         self._request = self.paths.request_file("checkpoint_now")
         self._aside = self._last.with_name(f".{self._last.name}")
-        #: Which of them is known to be whole.
-        self._whole: Path | None = None
+        #: The file that is known to be intact.
+        self._intact: Path | None = None
         self._last.parent.mkdir(parents=True, exist_ok=True)
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint, or somebody asked for one."""
+        """Return whether a checkpoint is due by time or by request."""
         now = time.monotonic()
         if now - self._saved >= self.seconds:
             return True
-        if now - self._looked < LOOK:
+        if now - self._polled < POLL_INTERVAL:
             return False
-        self._looked = now
+        self._polled = now
         return self._request.exists()
 
     def save(self, content: dict[str, Any], step: int) -> CheckpointSaved:
-        """Write a checkpoint; at every moment there is a whole one on the disk.
+        """Write a checkpoint; an intact one exists on disk at any time.
 
         Returns
         -------
         event
-            What to report of it.
+            Path and step of the checkpoint.
         """
-        if self._whole == self._aside:
+        if self._intact == self._aside:
             self._aside.replace(self._last)
-            self._whole = self._last
+            self._intact = self._last
         try:
             with self._aside.open("wb") as file:
                 hashing = _Hashing(file)
@@ -76,55 +76,55 @@ class Checkpoints:
                 file.write(hashing.sha256.digest())
                 file.flush()
                 os.fsync(file.fileno())
-            # A damaged one must not take the place of the whole one before it.
-            if self._whole == self._last:
-                self._last.replace(self._before)
-                self._whole = self._before
+            # A damaged checkpoint must not replace the intact previous one.
+            if self._intact == self._last:
+                self._last.replace(self._previous)
+                self._intact = self._previous
             self._aside.replace(self._last)
-            self._whole = self._last
+            self._intact = self._last
         finally:
-            self._aside.unlink(missing_ok=True)  # half a file would keep a full disk full
+            self._aside.unlink(missing_ok=True)  # a partial file would keep a full disk full
         self._saved = time.monotonic()
         with suppress(OSError):
             self._request.unlink(missing_ok=True)
         return CheckpointSaved(path=self.paths.relative(self._last), step=step)
 
     def load(self, device: torch.device) -> Generator[Warned, None, dict[str, Any] | None]:
-        """Read the newest whole checkpoint; the generator returns its content, or None.
+        """Read the newest intact checkpoint; the generator returns its content, or None.
 
         Yields
         ------
         event
-            A warning for a checkpoint that is torn or was altered.
+            A warning if a checkpoint is truncated or altered.
         """
-        broken, unreadable, content = 0, None, None
-        # The last of them is whole where a kill fell between the two renamings.
-        for path in (self._last, self._before, self._aside):
+        damaged, unreadable, content = 0, None, None
+        # `_aside` is intact if the process was killed between the two renames.
+        for path in (self._last, self._previous, self._aside):
             try:
-                whole = path.is_file() and _is_whole(path)
+                intact = path.is_file() and _is_intact(path)
             except OSError as error:
-                whole, unreadable = False, error
-            if whole:
-                self._whole = path
+                intact, unreadable = False, error
+            if intact:
+                self._intact = path
                 content = torch.load(path, map_location=device, weights_only=True)
                 break
-            broken += path != self._aside and path.exists()
+            damaged += path != self._aside and path.exists()
         if content is None and unreadable is not None:
-            raise unreadable  # a drive that went away may come back, with all that was reached
-        self._sweep()
-        if broken:
-            where = f"the one before, of step {content['step']}" if content else "the beginning"
+            raise unreadable  # the drive may only be disconnected: do not start over
+        self._remove_partial_files()
+        if damaged:
+            start = f"the previous one, of step {content['step']}" if content else "the beginning"
             yield Warned(
                 code="checkpoint_damaged",
-                text=f"The newest checkpoint is damaged. Going on from {where}.",
+                text=f"The newest checkpoint is damaged. Resuming from {start}.",
             )
         return content
 
-    def _sweep(self) -> None:
-        """Remove what a killed process left half written."""
+    def _remove_partial_files(self) -> None:
+        """Remove partially written files of a killed process."""
         for folder in (self.paths.checkpoints, self.paths.artifacts):
             for path in folder.glob(".*"):
-                if path == self._whole:
+                if path == self._intact:
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -133,7 +133,7 @@ class Checkpoints:
 
 
 class _Hashing:
-    """A file to write to, and the SHA-256 of what was written."""
+    """A writable file that hashes what is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256 = file, hashlib.sha256()
@@ -146,8 +146,8 @@ class _Hashing:
         self.file.flush()
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file ends with the SHA-256 of all that comes before."""
+def _is_intact(path: Path) -> bool:
+    """Return whether a file ends with the SHA-256 of its other bytes."""
     sha256 = hashlib.sha256()
     with path.open("rb") as file:
         left = path.stat().st_size - sha256.digest_size

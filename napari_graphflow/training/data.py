@@ -1,4 +1,4 @@
-"""What a training run needs to know of its data before the first step."""
+"""Select and preprocess the cases of a run."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from napari_graphflow.training.planning import (
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Preprocessed cases and the numbers that follow from them."""
+    """Preprocessed cases with the settings chosen for them."""
 
     dataset: Dataset
     preprocessing: Preprocessing
@@ -44,7 +44,7 @@ class TrainingData:
 
     @property
     def axes(self) -> int:
-        """Spatial axes of the images, which a 2D network may see slice by slice."""
+        """Number of spatial axes of the images; 3 also for volumes that are read slice by slice."""
         return self.labelled[0].image.ndim - 1
 
 
@@ -68,29 +68,29 @@ def read_training_data(
     preprocessing
         None chooses it from the data.
     patch_size
-        Taken where the configuration names none; empty chooses it from the data.
+        Default if the configuration sets none; empty chooses it from the data.
     unlabelled
-        Whether unlabelled cases are wanted.
+        Whether to read unlabelled cases.
     cases
-        Read only so many of each kind, to measure what a run takes.
+        Maximum number of cases of each kind, for the trial of an estimate.
 
     Raises
     ------
     UserError
-        If there is nothing to train on.
+        If there are no labelled training cases.
     """
     dataset = Dataset.open(config.dataset)
     labelled = dataset.labelled("train")
     if not labelled:
         raise UserError(
             f"The dataset {dataset.name} has no labelled training case.",
-            "Annotate at least one case, or import masks with it.",
+            "Annotate at least one case, or import the dataset with masks.",
         )
     chosen = choose_labelled(labelled, config.labelled, config.seed)
     hidden = [case for case in labelled if case not in chosen]
     rest = dataset.unlabelled("train") + hidden if unlabelled else []
     groups = {"labelled": chosen, "unlabelled": rest, "validation": dataset.labelled("val")}
-    groups = _noted_cases(folder, dataset, {kind: some[:cases] for kind, some in groups.items()})
+    groups = _recorded_cases(folder, dataset, {kind: some[:cases] for kind, some in groups.items()})
     if cases is None and os.environ.get("RANK", "0") == "0":
         unlabelled_cases = groups["unlabelled"]
         labelled_cases = [*groups["labelled"], *groups["validation"]]
@@ -116,28 +116,28 @@ def read_training_data(
     size = config.patch_size or patch_size or choose_patch_size(shapes, config.dims)
     if not read["validation"]:
         yield Warned(
-            text="No validation case has a mask, so the last network is kept, not the best."
+            text="No validation case has a mask, so the last weights are saved instead of the best."
         )
     return TrainingData(dataset, preprocessing, size, **read)
 
 
 @contextmanager
 def temporary_cache(folder: Path) -> Iterator[None]:
-    """Remove what `read_training_data` wrote for this process, however a run ends.
+    """Remove the files of `read_training_data` of this process when the run ends.
 
-    A resumed run writes it anew, and it is likely the largest thing that a job writes.
+    They are likely the largest files of a job, and a resumed run writes them again.
     """
     try:
         yield
     finally:
-        # Windows removes no file that is still mapped; a resumed run does then.
+        # Windows does not remove memory-mapped files; a resumed run then does.
         shutil.rmtree(_cache(folder), ignore_errors=True)
-        with suppress(OSError):  # other processes of torchrun still have theirs in it
+        with suppress(OSError):  # other torchrun processes still use it
             JobPaths(folder).cache.rmdir()
 
 
 def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
-    """Spatial axes of a patch along which it may be mirrored."""
+    """Return the spatial axes of a patch for random mirroring."""
     names = ("z", "y", "x")[-config.dims :]
     wanted: Sequence[str] = ("y", "x") if data.axes == 2 else ()
     if config.mirror is not None:
@@ -146,21 +146,21 @@ def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
 
 
 def check_channels(card: ModelCard, data: TrainingData) -> None:
-    """Refuse a teacher of other channels."""
+    """Check that a teacher has as many input channels as the data."""
     if card.in_channels != data.channels:
         raise UserError(
-            f"The teacher {card.name} was made for images of {card.in_channels} channels, but "
-            f"those of {data.dataset.name} have {data.channels}.",
-            "Choose a teacher that was trained on such images.",
+            f"The teacher {card.name} requires images with {card.in_channels} channels, but the "
+            f"images of {data.dataset.name} have {data.channels}.",
+            "Choose a teacher that was trained on similar images.",
         )
 
 
-def warn_of_other_labels(
+def warn_about_teacher_labels(
     card: ModelCard, config: TrainingConfig, dataset: Dataset
 ) -> Iterator[Event]:
-    """Tell where a teacher of this dataset learnt from masks that do not count as labelled here.
+    """Warn if the teacher was trained with masks of this dataset that count as unlabelled here.
 
-    The semi-supervised paradigm has a teacher that knows the labelled subset alone.
+    In a semi-supervised comparison the teacher may use the labelled subset only.
     """
     run = card.provenance.run if card.provenance else None
     if run is None or run.dataset != config.dataset:
@@ -172,9 +172,9 @@ def warn_of_other_labels(
     others = sum(case.name not in here for case in known)
     if others:
         yield Warned(
-            text=f"Its teacher learnt from the masks of {len(known)} cases of this dataset, "
-            f"{others} of which count as unlabelled in this run. For a comparison by number of "
-            "labels train a teacher on the same, with the same number of labelled cases and seed."
+            text=f"The teacher was trained with the masks of {len(known)} cases of this dataset, "
+            f"{others} of which count as unlabelled in this run. To compare numbers of labelled "
+            "cases, train the teacher with the same number of labelled cases and the same seed."
         )
 
 
@@ -184,7 +184,7 @@ def make_card(
     role: Literal["teacher", "student"],
     teacher: TeacherRecord | None = None,
 ) -> ModelCard:
-    """Describe the model that a run will leave, and its teacher if it has one."""
+    """Create the card of the model that a run produces, with its teacher if it has one."""
     dataset = data.dataset
     return ModelCard(
         name=config.name or f"{dataset.name} {config.network} {role}",
@@ -207,16 +207,16 @@ def make_card(
 
 
 def _cache(folder: Path) -> Path:
-    # Each process of torchrun reads for itself.
+    # Each torchrun process reads its own copy.
     return JobPaths(folder).cache / os.environ.get("RANK", "")
 
 
-def _noted_cases(
+def _recorded_cases(
     folder: Path, dataset: Dataset, groups: dict[str, list[Case]]
 ) -> dict[str, list[Case]]:
-    """Note the cases of a new run; a resumed one takes those that it began with.
+    """Record the cases of a new run; a resumed run uses the recorded ones.
 
-    They are kept beside the run, not in the model, which may be handed on.
+    They are stored in the job's folder but not in the model, which may be shared.
     """
     path = JobPaths(folder).cases_file
     if not path.is_file():
@@ -228,14 +228,15 @@ def _noted_cases(
     found: dict[str, list[Case]] = {}
     for kind, names in json.loads(path.read_text("utf-8")).items():
         split: Split = "val" if kind == "validation" else "train"
-        there = {case.name: case for case in dataset.labelled(split)}
+        available = {case.name: case for case in dataset.labelled(split)}
         if kind == "unlabelled":
-            there |= {case.name: case for case in dataset.unlabelled(split)}
+            available |= {case.name: case for case in dataset.unlabelled(split)}
         for name in names:
-            if name not in there:
+            if name not in available:
                 raise UserError(
-                    f"The case {name} of the dataset {dataset.name} is gone since the job began.",
-                    "Put its image and mask back and resume, or start a new job.",
+                    f"The case {name} was removed from the dataset {dataset.name} after the job "
+                    "started.",
+                    "Restore its image and mask and resume, or start a new job.",
                 )
-        found[kind] = [there[name] for name in names]
+        found[kind] = [available[name] for name in names]
     return found

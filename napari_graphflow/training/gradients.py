@@ -1,4 +1,4 @@
-"""How strongly each term of a loss pulls at the student."""
+"""Gradient norms of the loss terms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,22 +12,22 @@ from torch import Tensor, distributed, nn
 def gradient_norms(
     terms: dict[str, Tensor], student: nn.Module, fabric: Fabric
 ) -> dict[str, float]:
-    """Length of each weighted term's gradient over all weights of the student.
+    """Return the gradient norm of each weighted loss term over all trainable student weights.
 
-    It costs a backward pass for each term, and leaves the graph for the step itself.
+    Costs one backward pass per term and retains the graph.
 
     Parameters
     ----------
     terms
-        Weighted scalars by name.
+        Weighted loss terms (scalars) by name.
 
     Returns
     -------
     dict
-        ``gradient/<name>`` for each.
+        Norms by ``gradient/<name>``; norms that overflow in half precision are left out.
     """
     weights = [weight for weight in student.parameters() if weight.requires_grad]
-    # In 16-mixed a small gradient would be rounded away on its path.
+    # In 16-mixed, small gradients would underflow without the loss scale.
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     scale = 1.0 if scaler is None else scaler.get_scale()
     norms: dict[str, float] = {}
@@ -36,12 +36,12 @@ def gradient_norms(
             found = torch.autograd.grad(scale * term, weights, retain_graph=True, allow_unused=True)
         flat = [one.flatten().float() for one in found if one is not None]
         norms[f"gradient/{name}"] = float(_joint(torch.cat(flat), fabric).norm()) / scale
-    # Where the scale is still too high for half precision, as in the first steps.
+    # In the first steps the scale may still be too high for half precision.
     return {name: norm for name, norm in norms.items() if isfinite(norm)}
 
 
 def _joint(gradient: Tensor, fabric: Fabric) -> Tensor:
-    """The gradient of the whole batch, from what each process found for its share."""
+    """Average a gradient over all processes, which gives that of the whole batch."""
     if fabric.world_size == 1:
         return gradient
     joined = gradient.clone()

@@ -1,7 +1,7 @@
-"""Supervised training and distillation, as generators that yield an event for what happens.
+"""Supervised training and distillation as generators of events.
 
-``for event in train(config, folder): ...`` runs a training; closing the generator ends it after
-writing a checkpoint, and calling it again on the same folder goes on from there.
+``for event in train(config, folder): ...`` runs a training. Closing the generator writes a
+checkpoint and ends the run; calling it again with the same folder resumes from there.
 """
 
 import gc
@@ -18,7 +18,7 @@ from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import peak_memory
@@ -40,13 +40,13 @@ from napari_graphflow.training.data import (
     mirror_axes,
     read_training_data,
     temporary_cache,
-    warn_of_other_labels,
+    warn_about_teacher_labels,
 )
 from napari_graphflow.training.method_setup import check_pair, prepare, set_up_method
 from napari_graphflow.training.parallel import (
     set_up_teacher,
     start_fabric,
-    synchronised,
+    synchronise_batch_norm,
 )
 from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
@@ -55,61 +55,65 @@ from napari_graphflow.training.validation import validate
 POINTS_PER_CURVE = 500
 
 
-#: How often in a run the gradient of each term is measured, which costs a backward pass each.
+#: How often per run the gradient norms are measured, at one backward pass per loss term.
 GRADIENTS_PER_RUN = 20
 
 
 def train(
-    config: TrainingConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+    config: TrainingConfig, folder: Path, *, cases: int | None = None, allow_smaller: bool = True
 ) -> Iterator[Event]:
     """Train a network on the labelled cases of a dataset.
 
     Parameters
     ----------
     config
-        What to train, on what, for how long.
+        Settings of the run.
     folder
-        Receives checkpoints and, at the end, the model; see `JobPaths`.
+        Folder for checkpoints and, at the end, the model; see `JobPaths`.
     cases
-        Read only so many cases of each kind, to measure what a run takes.
-    lighter
-        Whether to go on with a smaller setting where memory runs out.
+        Maximum number of cases of each kind, for the trial of an estimate.
+    allow_smaller
+        Whether to continue with a smaller batch or patch size when memory runs out.
 
     Yields
     ------
     event
-        What happens, see `napari_graphflow.system.events`; at last `ModelSaved`.
+        See `napari_graphflow.system.events`; the last one is `ModelSaved`.
 
     Raises
     ------
     UserError
-        If dataset and configuration do not fit.
+        If dataset and configuration are incompatible.
     FloatingPointError
-        If the loss is no longer a number.
+        If the loss becomes infinite or NaN.
     """
     _limit_threads(config)
     with temporary_cache(folder):
         data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
         plan = Plan(config, folder, data, make_card(config, data, "teacher"))
-        yield from _fit_into_memory(plan, lighter)
+        yield from _fit_into_memory(plan, allow_smaller)
 
 
 def distill(
-    config: DistillationConfig, folder: Path, *, cases: int | None = None, lighter: bool = True
+    config: DistillationConfig,
+    folder: Path,
+    *,
+    cases: int | None = None,
+    allow_smaller: bool = True,
 ) -> Iterator[Event]:
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
-    Parameters, events and errors are those of :func:`train`; the student takes over the
-    preprocessing of its teacher, so that both see the same voxels.
+    Parameters, events and errors are those of :func:`train`. The student uses the preprocessing of
+    its teacher, so that both receive the same input.
     """
     _limit_threads(config)
     teacher = load_model(config.teacher)
-    # Of the weights that teach: the folder may hold others when the run ends.
+    # Hashed now: the folder may contain other weights when the run ends.
     source = TeacherRecord(name=teacher.card.name, sha256=weights_hash(config.teacher))
     if teacher.card.dims != config.dims:
         raise UserError(
-            f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is to be "
-            f"{config.dims}D.",
+            f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is "
+            f"configured as {config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
     check_classes(teacher.card, Dataset.open(config.dataset), "teacher")
@@ -124,37 +128,37 @@ def distill(
             cases=cases,
         )
         check_channels(teacher.card, data)
-        yield from warn_of_other_labels(teacher.card, config, data.dataset)
+        yield from warn_about_teacher_labels(teacher.card, config, data.dataset)
         plan = Plan(config, folder, data, make_card(config, data, "student", source), teacher)
-        yield from _fit_into_memory(plan, lighter)
+        yield from _fit_into_memory(plan, allow_smaller)
 
 
 def _limit_threads(config: TrainingConfig) -> None:
-    # One core is left to the windows on the screen, which would starve beside a full machine.
+    # Leave one core to the user interface, which would otherwise become unresponsive.
     torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 2) - 1))
 
 
-def _fit_into_memory(plan: Plan, lighter: bool) -> Iterator[Event]:
-    """Fit; where memory runs out, go on from the last checkpoint with a smaller setting."""
-    setting = kept_setting(plan.folder) or Setting(plan.config.batch_size, plan.data.patch_size)
+def _fit_into_memory(plan: Plan, allow_smaller: bool) -> Iterator[Event]:
+    """Run the fit; when memory runs out, resume from the last checkpoint with a smaller setting."""
+    setting = saved_setting(plan.folder) or Setting(plan.config.batch_size, plan.data.patch_size)
     while True:
         yield SettingChosen(**asdict(setting))
         try:
             yield from _fit(plan.with_setting(setting))
             return
         except Exception as error:
-            smaller = setting.lighter() if lighter and is_out_of_memory(error) else None
+            smaller = setting.smaller() if allow_smaller and is_out_of_memory(error) else None
             if smaller is None:
                 raise
-        # Here the error is gone, and with it the frames that held the memory.
+        # Only here are the error and the frames that held the memory released.
         gc.collect()
         torch.cuda.empty_cache()
         yield Warned(
             code="out_of_memory",
-            text=f"Out of memory with {setting}. Going on from the last checkpoint with {smaller}.",
+            text=f"Out of memory with {setting}. Resuming from the last checkpoint with {smaller}.",
         )
         setting = smaller
-        setting.keep(plan.folder)
+        setting.save(plan.folder)
 
 
 def _set_up(plan: Plan) -> Run:
@@ -174,18 +178,18 @@ def _set_up(plan: Plan) -> Run:
     method = set_up_method(plan, network, batches)
     if method is not None:
         parameters += method.to(fabric.device).adapters.parameters()
-    network = synchronised(network, fabric)
+    network = synchronise_batch_norm(network, fabric)
     student, optimiser = fabric.setup(
         network,
         torch.optim.AdamW(
-            # All tensors in one call: the same numbers, and faster on a processor.
+            # One call for all tensors: same result, faster on the CPU.
             parameters,
             config.learning_rate,
             weight_decay=config.weight_decay,
             foreach=True,
         ),
     )
-    # Of 10 steps a tenth would be a rise of no length, by which the schedule divides.
+    # With 10 steps, 0.1 gives a rise of zero length, by which the schedule divides.
     rise = 0.2 if config.steps == 10 else 0.1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
@@ -208,7 +212,7 @@ def _fit(plan: Plan) -> Iterator[Event]:
     run = _set_up(plan)
     config, fabric = run.config, run.fabric
     saved = yield from run.checkpoints.load(fabric.device)
-    fabric.barrier()  # nobody writes a checkpoint before all have read the last one
+    fabric.barrier()  # all processes must have read the checkpoint before one writes
     if saved is not None:
         run.restore(saved)
     if run.method is not None and not run.prepared:
@@ -228,7 +232,7 @@ def _fit(plan: Plan) -> Iterator[Event]:
                 yield Progress(step=run.step, total=config.steps, eta_s=eta)
             if run.step >= config.steps:
                 break
-            # Dropout then depends on seed and step alone, so that a resumed run repeats it.
+            # Dropout then depends only on seed and step, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
             watched = run.step % watch_every == 0
             losses, diagnostics = make_step(run, watched)
@@ -248,9 +252,9 @@ def _fit(plan: Plan) -> Iterator[Event]:
 
 
 def _report(run: Run) -> Iterator[Event]:
-    """Report the numbers of the last step; validate and write a checkpoint where it is time.
+    """Report the metrics of the last step; validate and write a checkpoint if due.
 
-    A pause in the midst of it leaves them pending, and the resumed run reports them all.
+    If paused meanwhile, the metrics stay pending and the resumed run reports all of them.
     """
     if run.pending_metrics is None:
         return
@@ -265,8 +269,8 @@ def _report(run: Run) -> Iterator[Event]:
 
 
 def _validate(run: Run) -> Iterator[Event]:
-    """Keep the network if its mean Dice over cases and classes is the best so far."""
-    # DDP's own forward would wait for the other processes.
+    """Validate, and save the weights if the mean Dice over the classes is the best so far."""
+    # The forward pass of DDP would wait for the other processes.
     network = run.student if run.fabric.world_size == 1 else run.network
     plan = run.plan
     scores = yield from validate(network, plan.data, plan.card, plan.folder, run.step)

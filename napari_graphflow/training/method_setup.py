@@ -1,4 +1,4 @@
-"""What a method makes and trains before its student, with checkpoints meanwhile."""
+"""Build a distillation method and train its own modules before the student."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from napari_graphflow.training.batches import (
 from napari_graphflow.training.parallel import broadcast_module, teacher_forward
 from napari_graphflow.training.state import Plan, Run
 
-#: Side of the image on which two networks are tried, where patches are larger.
+#: Largest side of the image with which the shapes of two networks are compared.
 TRIAL_SIDE = 64
 
 
 def check_pair(config: DistillationConfig, teacher: Model) -> None:
-    """Refuse networks that the method cannot compare, before any data is read.
+    """Check that the method can compare the two networks, before any data is read.
 
     Raises
     ------
     UserError
-        If one of them lacks a tap, or their taps do not fit together.
+        If a network lacks a tap, or the taps are incompatible.
     """
     fresh: dict[str, Any] = {
         "network": config.network,
@@ -48,7 +48,7 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
 
 
 def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | None:
-    """Build the method of a distillation for its two networks; None for a training."""
+    """Build the method of a distillation; None for a supervised training."""
     if plan.teacher is None or not isinstance(plan.config, DistillationConfig):
         return None
     network.eval()
@@ -80,18 +80,18 @@ class TeacherOutputs:
 
 
 def prepare(run: Run) -> Iterator[Event]:
-    """Train what the method trains before the student, from wherever the run is in it.
+    """Train the method's own modules before the student; continue if resumed.
 
     Yields
     ------
     event
-        Those of the method, and `CheckpointSaved` where one is due and at the end.
+        Events of the method, and `CheckpointSaved` when due and at the end.
     """
     data, first = run.plan.data, run.fabric.is_global_zero
     assert run.method is not None
 
     def output(step: int) -> Output:
-        # As in training: random numbers depend on seed and step alone.
+        # As in training, random numbers depend only on seed and step.
         torch.manual_seed(run.config.seed * 1_000_003 + step)
         return _teacher_output(run, run.batches(step).images)
 

@@ -1,4 +1,4 @@
-"""What a run chooses from its data: cases, preprocessing, patch size."""
+"""Choose labelled cases, preprocessing and patch size from the data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +13,18 @@ from napari_graphflow.jobs.memory import MULTIPLE
 LARGEST_SIDE = {2: 256, 3: 96}
 
 
-#: Spacings that differ by less than this ratio are left alone.
+#: Images are not resampled if their spacings differ by less than this ratio.
 SPACING_TOLERANCE = 1.05
 
 
 def choose_labelled(cases: Sequence[Case], count: int | None, seed: int) -> list[Case]:
-    """Draw `count` of the labelled cases with a seed; None takes all."""
+    """Draw `count` of the labelled cases with a seed; None returns all."""
     if count is None:
         return list(cases)
     if count > len(cases):
         raise UserError(
-            f"{count} labelled cases are asked for, but only {len(cases)} have a mask.",
-            f"Ask for at most {len(cases)}.",
+            f"{count} labelled cases were requested, but only {len(cases)} have a mask.",
+            f"Request at most {len(cases)}.",
         )
     order = np.random.default_rng(seed).permutation(len(cases))[:count]
     return [cases[index] for index in sorted(order)]
@@ -46,7 +46,7 @@ def choose_preprocessing(facts: dict[str, Any]) -> Preprocessing:
 
 
 def choose_patch_size(shapes: Sequence[tuple[int, ...]], dims: int) -> tuple[int, ...]:
-    """The largest multiple of 16 within the median image along each axis, up to a limit."""
+    """Return the largest multiples of 16 within the median image shape, up to a limit."""
     median = np.median(np.array(shapes), axis=0)[-dims:]
     sides = (int(side) // MULTIPLE * MULTIPLE for side in median)
     return tuple(min(max(side, MULTIPLE), LARGEST_SIDE[dims]) for side in sides)

@@ -1,4 +1,4 @@
-"""What runs inside the process of a job: consume events, write them down, obey requests."""
+"""The job process: run the training, append its events, obey pause and cancel requests."""
 
 import errno
 import os
@@ -29,74 +29,74 @@ from napari_graphflow.system.events import (
 )
 from napari_graphflow.system.failures import explain, explain_exit
 
-#: Seconds between two looks for requests, two replacements of the status, two lines of progress.
-LOOK = 0.1
+#: Seconds between checks for requests, writes of the status, and progress events in the log.
+POLL_INTERVAL = 0.1
 
 
-STATUS_EVERY = 0.5
+STATUS_INTERVAL = 0.5
 
 
-PROGRESS_EVERY = 0.25
+PROGRESS_INTERVAL = 0.25
 
 
-#: Bytes kept free for the last words of a job that has filled its disk.
+#: Bytes reserved on disk, so that a job that fills the disk can still report its failure.
 RESERVE = 1 << 16
 
 
-#: Seconds that a job waits for a drive that went away, to say how it has ended.
-LAST_WORDS = 60.0
+#: Seconds to wait for a disconnected drive before giving up writing the final status.
+FINAL_STATUS_TIMEOUT = 60.0
 
 
 CANCELLED_EXIT_CODE = 130
 
 
-#: What a job was asked for: ``stop`` by a signal, as from a computer that is shutting down.
+#: Why a job ends early; ``stop`` is a signal, such as from a computer that shuts down.
 Interruption = Literal["", "cancel", "stop", "pause"]
 
 
 class _Terminated(BaseException):
-    """Raised by the second signal, when the first one was not heard between two events."""
+    """Raised by a second signal if the first was not handled between two events."""
 
 
 def main(folder: Path) -> int:
-    """Run a job in this process; gives the exit code."""
+    """Run a job in this process and return the exit code."""
     job = Job(folder)
     if int(os.environ.get("RANK", "0")):
-        return _accompany(job)
-    given_to_an_engine = bool(job.status().process.runner)
+        return _run_other_rank(job)
+    has_engine = bool(job.status().process.runner)
     try:
         return run(job.folder, _events(job))
     finally:
-        # An engine takes its computer back as soon as we end.
-        if not given_to_an_engine and not _was_stopped(job):
+        # An engine reclaims the computer as soon as this process ends.
+        if not has_engine and not _was_stopped(job):
             with suppress(UserError, OSError):
-                keep_going(job.folder.parent)  # by a parent that lives longer than we do
+                keep_going(job.folder.parent)  # in a process that outlives this one
 
 
 def _was_stopped(job: Job) -> bool:
-    """Whether a signal has ended the job; another one would not live longer."""
+    """Return whether a signal ended the job; it would also end the next job."""
     status = job.status()
     return status.state == "paused" and bool(status.code)
 
 
-def _accompany(job: Job) -> int:
-    """Compute beside the first process of ``torchrun``, which alone writes and listens."""
+def _run_other_rank(job: Job) -> int:
+    """Compute as a process of ``torchrun`` other than rank 0, which alone writes and polls."""
     try:
         for _ in _events(job):
             pass
     except Exception:
-        # The first process has paused, ended or failed, and has said so: the exchange breaks off.
+        # Communication breaks when rank 0 pauses, ends or fails; it reports that in the status.
         deadline = time.monotonic() + 10 * HEARTBEAT
         while job.status().active and time.monotonic() < deadline:
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
         if job.status().active:
             raise
     return 0
 
 
 def _events(job: Job) -> Iterator[Event]:
-    # Imported here, so that a missing package is told like any other failure, and a wrong folder
-    # before the seconds that torch takes.
+    # Imported here, so that a missing package is reported like any other failure, and a wrong
+    # folder before torch is imported, which takes seconds.
     from napari_graphflow.dataset.cases import Dataset
 
     config, device = job.config, job.status().process.device
@@ -115,15 +115,14 @@ def _events(job: Job) -> Iterator[Event]:
 
 
 def run(folder: Path, events: Iterator[Event]) -> int:
-    """Run a job to its end and write down all that happens.
+    """Run a job to its end and record its events.
 
     Parameters
     ----------
     folder
         Folder of the job.
     events
-        Yields what happens. Closing it, if it is a
-        generator, must make it write a checkpoint and end.
+        Events of the run. If it is a generator, closing it must write a checkpoint and end it.
 
     Returns
     -------
@@ -145,9 +144,9 @@ def run(folder: Path, events: Iterator[Event]) -> int:
 
 
 def _consume(job: Job, recorder: "_Recorder", events: Iterator[Event]) -> int:
-    asked: Interruption = ""
+    requested: Interruption = ""
     try:
-        while not (asked := recorder.asked):
+        while not (requested := recorder.requested):
             event = next(events, None)
             if event is None:
                 break
@@ -155,48 +154,49 @@ def _consume(job: Job, recorder: "_Recorder", events: Iterator[Event]) -> int:
         if hasattr(events, "close"):
             events.close()
     except (_Terminated, KeyboardInterrupt):
-        asked = "cancel"
+        requested = "cancel"
     except BaseException as error:
         _log(job, error)
-        # The signal may have ended the processes that compute with us, too.
-        if asked != "cancel" and recorder.asked != "stop":
+        # The signal may also have ended the other processes of the run.
+        if requested != "cancel" and recorder.requested != "stop":
             return recorder.fail(error)
-        asked = asked or "stop"
-    if asked and recorder.asked == "stop":
-        asked = "stop"
-    if asked == "cancel":
+        requested = requested or "stop"
+    if requested and recorder.requested == "stop":
+        requested = "stop"
+    if requested == "cancel":
         return recorder.end("cancelled", CANCELLED_EXIT_CODE)
-    if asked == "stop":
+    if requested == "stop":
         why = explain_exit(-signal.SIGTERM, job.log)
-        remedy = "Resume it to go on from its last checkpoint."
+        remedy = "Resume the job to continue from its last checkpoint."
         return recorder.end("paused", 0, code=why.code, text=why.text, remedy=remedy)
-    return recorder.end("paused" if asked else "done", 0)
+    return recorder.end("paused" if requested else "done", 0)
 
 
 class _Recorder:
-    """Writes events as they come, and the status from a thread of its own.
+    """Append events as they occur, and write the status from a separate thread.
 
-    The thread keeps the heart beating through a long native call, and the loop from waiting for a
-    slow disk.
+    The thread sends heartbeats during long native calls, and a slow disk does not block the loop.
     """
 
     def __init__(self, job: Job, status: Status) -> None:
         self.job = job
-        self.asked: Interruption = ""
+        self.requested: Interruption = ""
         self._status = status.running()
         self._changed = False
         self._written = self._progressed = 0.0
-        self._torn = False
+        self._truncated = False
         self._ended = threading.Event()
         self._reserve = job.reserve
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=self._write_heartbeats, name="heartbeat", daemon=True
+        )
 
     def __enter__(self) -> "_Recorder":
         with suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE))
         self.job.write_state(self._status)
         self._events = open_events(self.job.events_file)
-        self.listen()
+        self.poll_requests()
         self._thread.start()
         return self
 
@@ -207,26 +207,26 @@ class _Recorder:
         self._reserve.unlink(missing_ok=True)
 
     def add(self, event: Event) -> None:
-        """Write an event down, and what it changes in the status."""
+        """Append an event and update the status."""
         run = self._status.run.after(event)
         if run is not self._status.run:
             self._status = self._status.model_copy(update={"run": run})
             self._changed = True
-        if self._is_news(event):
+        if self._is_logged(event):
             self._write_event(event)
 
     def end(self, state: State, exit_code: int, **words: Any) -> int:
-        """Write the last state."""
+        """Write the final status and return the exit code."""
         self._ended.set()
         self._thread.join()
         self._reserve.unlink(missing_ok=True)
         last = self._status.with_process(heartbeat=time.time())
         self._status = last.closed(state, exit_code=exit_code, **words)
-        deadline = time.monotonic() + LAST_WORDS
+        deadline = time.monotonic() + FINAL_STATUS_TIMEOUT
         while True:
             try:
                 self.job.folder.stat()
-                if self.job.saved_status().state != state:  # this is not yet written
+                if self.job.saved_status().state != state:  # not yet written
                     self.job.write_state(self._status)
                 with suppress(OSError):
                     self.job.clear_requests()
@@ -234,12 +234,12 @@ class _Recorder:
             except OSError:
                 if time.monotonic() > deadline:
                     return exit_code
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
 
     def fail(self, error: BaseException) -> int:
-        """Say what went wrong, once, in words."""
+        """Append the failure as an event, write the final status and return the exit code."""
         self._reserve.unlink(missing_ok=True)
-        if not self.job.folder.exists():  # whatever failed, failed for that
+        if not self.job.folder.exists():  # the cause of any failure
             error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
@@ -250,70 +250,70 @@ class _Recorder:
     def ended(self) -> bool:
         return self._ended.is_set()
 
-    def ask(self, request: Interruption) -> None:
-        """Note a request; a cancel stands before a stop, and that before a pause."""
-        if self.asked != "cancel" and (self.asked, request) != ("stop", "pause"):
-            self.asked = request
+    def interrupt(self, request: Interruption) -> None:
+        """Record a request; cancel takes precedence over stop, and stop over pause."""
+        if self.requested != "cancel" and (self.requested, request) != ("stop", "pause"):
+            self.requested = request
 
-    def _is_news(self, event: Event) -> bool:
+    def _is_logged(self, event: Event) -> bool:
         if not isinstance(event, Progress):
             return not isinstance(event, Alive)
         now = time.monotonic()
-        if now - self._progressed < PROGRESS_EVERY and event.step != event.total:
+        if now - self._progressed < PROGRESS_INTERVAL and event.step != event.total:
             return False
         self._progressed = now
         return True
 
     def _write_event(self, event: Event) -> None:
-        # One unbuffered write a line: a kill or a full disk tears the last line at most.
-        line = b"\n" * self._torn + event_line(event)
-        self._torn = True
+        # One unbuffered write per line: a kill or a full disk truncates only the last line.
+        line = b"\n" * self._truncated + event_line(event)
+        self._truncated = True
         if self._events.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._torn = False
+        self._truncated = False
 
-    def _beat(self) -> None:
-        while not self._ended.wait(LOOK):
-            self.listen()
+    def _write_heartbeats(self) -> None:
+        while not self._ended.wait(POLL_INTERVAL):
+            self.poll_requests()
             since = time.monotonic() - self._written
-            if since > HEARTBEAT or (self._changed and since > STATUS_EVERY):
+            if since > HEARTBEAT or (self._changed and since > STATUS_INTERVAL):
                 self._changed = False
                 self._written = time.monotonic()
-                # A full disk or a lost drive must not stop the heart; the job itself will notice.
+                # A full disk or lost drive must not stop the heartbeat; the job itself will fail.
                 with suppress(OSError):
                     self.job.write_status(self._status.with_process(heartbeat=time.time()))
 
-    def listen(self) -> None:
-        """Look for requests in the folder."""
+    def poll_requests(self) -> None:
+        """Read the requests in the job's folder."""
         requests: set[Request] = set()
         with suppress(OSError):
             requests = self.job.requests()
         if "cancel" in requests:
-            self.ask("cancel")
+            self.interrupt("cancel")
         elif "pause" in requests:
-            self.ask("pause")
+            self.interrupt("pause")
 
 
 @contextmanager
 def _signals(recorder: _Recorder) -> Iterator[None]:
-    """Take a signal as a request, and a second one as an order.
+    """Handle a first signal as a request; a second one ends the job at once.
 
-    Ctrl+C cancels. SIGTERM comes after a request to cancel that was not obeyed, or from a system or
-    an engine that takes the computer away: the job is then paused.
+    Ctrl+C cancels. SIGTERM follows a cancel request that was not obeyed, or comes from the system
+    or an engine that reclaims the computer, in which case the job is paused.
     """
 
     def handle(number: int, frame: object) -> None:
         if recorder.ended:
             return
-        if recorder.asked in ("cancel", "stop"):
+        if recorder.requested in ("cancel", "stop"):
             raise _Terminated
-        recorder.listen()
-        if recorder.asked == "cancel":
+        recorder.poll_requests()
+        if recorder.requested == "cancel":
             return
         if number == signal.SIGTERM:
-            recorder.ask("stop")
+            recorder.interrupt("stop")
             return
-        recorder.ask("cancel")
+        recorder.interrupt("cancel")
         with suppress(OSError):
             recorder.job.request_file("cancel").touch()
 

@@ -1,4 +1,4 @@
-"""What a run works on, how far it is, and what it leaves."""
+"""State of a run: its data, progress and results."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +21,13 @@ from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
 
-#: What a checkpoint holds of a run besides the states of its parts.
+#: Attributes of `Run` in a checkpoint, besides the states of its parts.
 PROGRESS = ("step", "best", "prepared", "pending_metrics")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do, on which data."""
+    """Settings and data of a run."""
 
     config: TrainingConfig
     folder: Path
@@ -36,7 +36,7 @@ class Plan:
     teacher: Model | None = None
 
     def with_setting(self, setting: Setting) -> "Plan":
-        """The same with another batch and patch size."""
+        """Return this plan with another batch and patch size."""
         return replace(
             self,
             config=self.config.model_copy(update={"batch_size": setting.batch_size}),
@@ -47,18 +47,18 @@ class Plan:
 
 @dataclass
 class Run:
-    """A plan being carried out: all that a step needs, and how far it is.
+    """A run in progress: everything a step needs, and the progress made.
 
     Attributes
     ----------
     network, student
-        The network to train, and the same as Fabric has wrapped it.
+        The network to train, and the same network wrapped by Fabric.
     teacher
         The frozen network on its device.
     prepared
-        Whether the method has trained what comes before the student.
+        Whether the method has trained its own modules.
     pending_metrics
-        Those of the last step; None once they were reported and the network validated.
+        Metrics of the last step; None once they are reported and the network is validated.
     """
 
     plan: Plan
@@ -81,7 +81,7 @@ class Run:
         return self.plan.config
 
     def save_checkpoint(self) -> CheckpointSaved:
-        """Write all that a run needs to go on; random numbers and batches follow from the step."""
+        """Write everything needed to resume; random numbers and batches follow from the step."""
         content = {name: part.state_dict() for name, part in self._parts().items()}
         content |= {name: getattr(self, name) for name in PROGRESS}
         if self.method is not None:
@@ -89,7 +89,7 @@ class Run:
         return self.checkpoints.save(content, self.step)
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go on from what `save_checkpoint` wrote."""
+        """Restore the state that `save_checkpoint` wrote."""
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
         if self.method is not None:
@@ -106,7 +106,7 @@ class Run:
         }
 
     def save_result(self) -> ModelSaved:
-        """Save the best network, or the last one where there was nothing to validate on."""
+        """Save the model with the best weights, or the last ones without validation cases."""
         paths = JobPaths(self.plan.folder)
         if paths.best_weights.is_file():
             load_weights(self.network, paths.best_weights)

@@ -1,4 +1,4 @@
-"""One optimiser step: loss of labels, terms of the method, gradients."""
+"""One optimiser step: supervised loss, distillation terms, gradients."""
 
 import torch
 from monai.losses import DiceLoss
@@ -21,19 +21,19 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     Parameters
     ----------
     run
-        Its counter is left to the caller.
+        The run; the caller increments its step.
     watched
         Whether to measure gradient norms and diagnostics as well.
 
     Returns
     -------
     losses, diagnostics
-        The weighted terms by name, and the other numbers.
+        The weighted loss terms by name, and the other metrics.
 
     Raises
     ------
     FloatingPointError
-        If the loss or its gradient is no longer a number.
+        If the loss or its gradient becomes infinite or NaN.
     """
     fabric = run.fabric
     batch = run.batches(run.step)
@@ -65,7 +65,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     norm = fabric.clip_gradients(
         run.student, run.optimiser, max_norm=MAXIMUM_GRADIENT_NORM, error_if_nonfinite=False
     )
-    # With 16-mixed the gradient scaler skips such a step by itself and goes on.
+    # In 16-mixed the gradient scaler skips such a step.
     if run.config.precision != "16-mixed" and norm is not None and not norm.isfinite():
         raise FloatingPointError(f"The gradient became infinite or NaN at step {run.step}.")
     run.optimiser.step()
@@ -77,7 +77,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy plus Dice loss over the voxels that carry a label.
+    """Cross-entropy plus Dice loss over the annotated voxels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One trial of an estimate: a few real steps of a run, on one case of each kind."""
+"""Trial run of an estimate: a few training steps on one case of each kind."""
 
 import itertools
 import json
@@ -15,15 +15,15 @@ from napari_graphflow.system.events import PeakMemory, Phase, Progress, SettingC
 from napari_graphflow.system.failures import explain
 from napari_graphflow.training.loop import distill, train
 
-#: Steps that are measured; the first is slower than the others and does not count.
+#: Number of steps; the first is slower and is not counted.
 STEPS = 4
 
 
 def measure(kind: Kind, config: TrainingConfig) -> int:
-    """Print what a trial found as JSON; gives the exit code."""
+    """Print the measurements of a trial as JSON and return the exit code."""
     try:
         with tempfile.TemporaryDirectory(prefix="graphflow-") as folder:
-            print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, it is the answer
+            print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, the result
     except Exception as error:
         why = explain(error)
         sys.stderr.write(f"{why.text} {why.remedy}\n")
@@ -34,9 +34,9 @@ def measure(kind: Kind, config: TrainingConfig) -> int:
 def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     short, longer = _shortened(config)
     run = (
-        distill(short, folder, cases=1, lighter=False)
+        distill(short, folder, cases=1, allow_smaller=False)
         if kind == "distill" and isinstance(short, DistillationConfig)
-        else train(short, folder, cases=1, lighter=False)
+        else train(short, folder, cases=1, allow_smaller=False)
     )
     spent: dict[str, float] = {}
     phase, began, steps, found = "", time.perf_counter(), [], {}
@@ -51,7 +51,7 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
                     shortened.add(phase)
             case SettingChosen():
                 found = event.model_dump(include={"batch_size", "patch_size"})
-                # At once, should this process be killed.
+                # Printed at once, in case this process is killed.
                 print(json.dumps({"patch_size": event.patch_size}), flush=True)  # noqa: T201
             case Progress() if phase == "training":
                 steps.append(now)
@@ -70,7 +70,7 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
 
 
 def _shortened(config: TrainingConfig) -> tuple[TrainingConfig, float]:
-    """A run of a few steps, and how much longer the original trains its method's own modules."""
+    """Return a run of a few steps, and the factor by which its method's own training is shorter."""
     update: dict[str, Any] = {"steps": STEPS, "validate_every": STEPS}
     longer = 1.0
     if isinstance(config, DistillationConfig):

@@ -1,4 +1,4 @@
-"""Scores on the validation cases, and a picture of one of them."""
+"""Validation scores, and a preview image of one case."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -24,23 +24,23 @@ from napari_graphflow.training.data import TrainingData
 def validate(
     student: nn.Module, data: TrainingData, card: ModelCard, folder: Path, step: int
 ) -> Generator[Alive | Preview, None, dict[str, float]]:
-    """Mean Dice of each foreground class over the validation cases, on the network's own grid.
+    """Return the mean Dice of each foreground class, on the preprocessed validation cases.
 
     Parameters
     ----------
     student
-        The network; in training mode again afterwards.
+        The network; it is left in training mode.
     data, card
-        The run's.
+        Data and model card of the run.
     folder
         The job's folder, for the preview.
     step
-        How far the run is.
+        Current step of the run.
 
     Yields
     ------
     event
-        `Alive` after each case, so that a request is heard between two of them, and `Preview`.
+        `Alive` after each case, so that requests are handled between cases, and `Preview`.
     """
     student.eval()
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
@@ -64,7 +64,7 @@ def validate(
 def _draw(case: TrainingCase, labels: NDArray[Any], path: Path) -> None:
     assert case.labels is not None
     image, reference = case.image[0], np.where(case.labels == IGNORE, 0, case.labels)
-    if image.ndim == 3:  # the slice with most to see in the reference
+    if image.ndim == 3:  # the slice with the largest reference foreground
         index = int(np.argmax((reference > 0).sum((1, 2))))
         image, reference, labels = image[index], reference[index], labels[index]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,17 +12,17 @@ from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
-from napari_graphflow.jobs.memory import Setting, is_out_of_memory, kept_setting
+from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.training.trial import _trial
 
 
-def test_a_setting_shrinks_to_the_smallest_and_then_there_is_none() -> None:
+def test_settings_are_reduced_down_to_the_smallest() -> None:
     setting: Setting | None = Setting(4, (32, 48, 16))
     seen = []
     while setting is not None:
         seen.append((setting.batch_size, setting.patch_size))
-        setting = setting.lighter()
+        setting = setting.smaller()
     assert seen == [
         (4, (32, 48, 16)),
         (2, (32, 48, 16)),
@@ -30,29 +30,29 @@ def test_a_setting_shrinks_to_the_smallest_and_then_there_is_none() -> None:
         (1, (32, 32, 16)),
         (1, (16, 16, 16)),
     ]
-    assert Setting(1, (40, 17)).lighter() == Setting(1, (32, 17))
+    assert Setting(1, (40, 17)).smaller() == Setting(1, (32, 17))
 
 
-def test_a_job_remembers_its_setting(tmp_path: Path) -> None:
-    assert kept_setting(tmp_path) is None
-    Setting(2, (16, 32)).keep(tmp_path)
-    assert kept_setting(tmp_path) == Setting(2, (16, 32))
+def test_a_reduced_setting_is_saved_with_the_job(tmp_path: Path) -> None:
+    assert saved_setting(tmp_path) is None
+    Setting(2, (16, 32)).save(tmp_path)
+    assert saved_setting(tmp_path) == Setting(2, (16, 32))
 
 
-def test_which_errors_a_smaller_setting_helps_against() -> None:
+def test_out_of_memory_errors_are_recognised() -> None:
     assert is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(OSError(28, "No space left on device"))
 
 
-def test_an_estimate_in_words() -> None:
+def test_an_estimate_is_printed_with_time_memory_and_device() -> None:
     found = Estimate(12_000, 6 << 30, 24 << 30, "cuda:0", Setting(2, (96, 96)), True)
     assert str(found) == "about 3 h 20 min, 6.0 of 24.0 GB free on cuda:0"
     less = Estimate(30, 1 << 30, 2 << 30, "cpu", Setting(1, (32, 32)), False)
     assert str(less) == (
-        "about 30 s, 1.0 of 2.0 GB free on cpu, with batch size 1 and patches of 32 x 32 voxels: "
-        "more does not fit"
+        "about 30 s, 1.0 of 2.0 GB free on cpu, reduced to batch size 1 and patches of 32 x 32 "
+        "voxels to fit"
     )
 
 
@@ -73,7 +73,7 @@ def small(dataset: Path, **changes: object) -> TrainingConfig:
         (1, [32, 16, 8, 4, 2, 1]),
     ],
 )
-def test_sizes_between_two_halvings_are_tried(
+def test_the_largest_batch_between_two_halvings_is_found(
     blobs: Path, monkeypatch: pytest.MonkeyPatch, largest: int, trials: list[int]
 ) -> None:
     tried = []
@@ -93,7 +93,7 @@ def test_sizes_between_two_halvings_are_tried(
 
 
 @pytest.mark.slow
-def test_the_estimate_is_measured_on_real_steps(blobs: Path) -> None:
+def test_an_estimate_measures_real_steps(blobs: Path) -> None:
     short = estimate("train", small(blobs))
     assert short.fits
     assert short.setting == Setting(2, (16, 16, 16))
@@ -103,7 +103,7 @@ def test_the_estimate_is_measured_on_real_steps(blobs: Path) -> None:
     assert longer.seconds > 10 * short.seconds
 
 
-def test_preparation_is_estimated_by_the_steps_that_it_has(
+def test_the_time_of_paraphrasers_is_estimated_from_their_number_of_steps(
     blobs: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only paraphrasers take longer with more steps; measuring the teacher does not."""
@@ -128,8 +128,8 @@ def test_the_largest_setting_that_fits_is_found(
     blobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peak = estimate("train", small(blobs, width=16)).peak_bytes + (20 << 20)
-    # What is left of this computer's memory is made up; the trials and their peaks are real.
-    monkeypatch.setattr("napari_graphflow.jobs.estimate.SHARE", 1.0)
+    # Only the free memory is simulated; the trials and their peaks are real.
+    monkeypatch.setattr("napari_graphflow.jobs.estimate.USABLE_FRACTION", 1.0)
     monkeypatch.setattr(
         "napari_graphflow.system.devices.psutil.virtual_memory", lambda: _Memory(peak)
     )
@@ -141,7 +141,9 @@ def test_the_largest_setting_that_fits_is_found(
     assert len(tried) > 1
     assert found.peak_bytes <= peak
     monkeypatch.setattr("napari_graphflow.system.devices.psutil.virtual_memory", lambda: _Memory(1))
-    with pytest.raises(UserError, match="Not even batch size 1 and patches of 16 x 16 x 16"):
+    with pytest.raises(
+        UserError, match="Even batch size 1 and patches of 16 x 16 x 16 voxels does not fit"
+    ):
         estimate("train", small(blobs, batch_size=1))
 
 
@@ -151,7 +153,7 @@ class _Memory:
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_told_before_the_start(tmp_path: Path) -> None:
+def test_an_invalid_dataset_is_reported_before_the_start(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({}))
     with pytest.raises(UserError):
         estimate("train", small(tmp_path))

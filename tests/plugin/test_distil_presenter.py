@@ -210,7 +210,7 @@ def test_an_estimate_that_does_not_fit_changes_the_form() -> None:
     found = Estimate(12_000.0, 6 * 2**30, 24 * 2**30, "cuda:0", Setting(2, (32, 32)), True)
     assert estimated(found) == ("about 3 h 20 min, 6.0 of 24.0 GB free on cuda:0", {})
     text, entries = estimated(replace(found, fits=False))
-    assert "more does not fit" in text
+    assert "reduced to batch size 2" in text
     assert entries == {"batch_size": 2, "patch_size": (32, 32)}
 
 

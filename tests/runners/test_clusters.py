@@ -193,7 +193,7 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
     ray = Ray(ray_address, workers=2)
     ray.submit(odd)
     until(lambda: not ray.poll(odd).active)
-    assert "cannot be shared evenly by 2 processes" in odd.status().text
+    assert "cannot be divided evenly among 2 processes" in odd.status().text
     many = store.create("train", training(blobs))
     ray = Ray(ray_address, workers=9)
     ray.submit(many)

@@ -1,4 +1,4 @@
-"""Patches: where they come from, and that they depend on nothing but seed and step."""
+"""Patches and batches: position, padding, and dependence on seed and step only."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
     return TrainingCase("a", image, labels if labelled else None, foreground if labelled else None)
 
 
-def test_patches_come_from_where_they_say_and_often_hold_foreground():
+def test_patches_are_cut_at_valid_positions_and_half_around_foreground():
     full, hits = case(), 0
     for seed in range(100):
         image, labels = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
@@ -23,10 +23,10 @@ def test_patches_come_from_where_they_say_and_often_hold_foreground():
         np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
         np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
         hits += labels.any()
-    assert 40 <= hits < 80  # half of them on purpose, few of the others
+    assert 40 <= hits < 80  # the half centred on foreground, and few of the others
 
 
-def test_small_images_are_padded_and_what_was_added_is_ignored():
+def test_small_images_are_padded_with_the_ignore_label():
     small = case((20, 24, 28))
     image, labels = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
     assert image.shape == (1, 32, 8, 8)
@@ -36,7 +36,7 @@ def test_small_images_are_padded_and_what_was_added_is_ignored():
     assert mask.shape == (32, 32)
 
 
-def test_patches_to_measure_on_come_from_every_case_and_are_left_as_they_are():
+def test_spread_patches_cover_every_case_evenly_and_are_not_augmented():
     def counted(number):
         cases = []
         for index in range(number):
@@ -54,7 +54,7 @@ def test_patches_to_measure_on_come_from_every_case_and_are_left_as_they_are():
     assert list(counted(0)) == []
 
 
-def test_a_batch_is_a_function_of_seed_and_step():
+def test_a_batch_depends_only_on_seed_and_step():
     labelled, unlabelled = [case()], [case(labelled=False)]
     one = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
     other = Batches(labelled, unlabelled, (8, 8, 8), 2, seed=0, mirror=[2])
@@ -68,7 +68,7 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_labelled_patches_do_not_depend_on_unlabelled_cases():
-    """So that a student with and without distillation sees the same labelled patches."""
+    """A student sees the same labelled patches with and without distillation."""
     with_them = Batches([case()], [case(labelled=False)], (8, 8, 8), 2, seed=0)
     without = Batches([case()], [], (8, 8, 8), 2, seed=0)
     assert torch.equal(with_them(3).images[:2], without(3).images)

@@ -1,4 +1,4 @@
-"""Checkpoints on a disk that tears, alters and refuses them."""
+"""Checkpoints on a disk that truncates, alters or rejects them."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.training.checkpoints import LOOK, Checkpoints
+from napari_graphflow.training.checkpoints import POLL_INTERVAL, Checkpoints
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,9 @@ def load(checkpoints: Checkpoints) -> tuple[Any, list[str]]:
             return end.value, texts
 
 
-def test_the_newest_is_read_and_the_one_before_is_kept(checkpoints: Checkpoints) -> None:
+def test_the_newest_checkpoint_is_read_and_the_previous_one_is_kept(
+    checkpoints: Checkpoints,
+) -> None:
     content, texts = load(checkpoints)
     assert (content["step"], texts) == (2, [])
     assert (content["weights"] == 2).all()
@@ -48,13 +50,13 @@ def damage(path: Path, how: str) -> None:
         data = bytearray()
     elif how == "one bit":
         data[len(data) // 2] ^= 1
-    elif how == "zeros":  # what some file systems leave after the power was cut
+    elif how == "zeros":  # what some file systems leave after a power cut
         data = bytearray(len(data))
     elif how == "a gap":
         del data[len(data) // 3 : len(data) // 2]
-    elif how == "a record called a folder":  # which a test of the zip archive skips
+    elif how == "a record called a folder":  # not detected by the checks of a zip archive
         data[data.index(b"PK\x01\x02") + 38] ^= 1 << 4
-    elif how == "offset":  # of the archive's table, in its end record
+    elif how == "offset":  # of the central directory, in the end record
         data[data.rindex(b"PK\x05\x06") + 19] ^= 1 << 7
     path.write_bytes(data)
 
@@ -63,35 +65,37 @@ DAMAGES = ["torn", "empty", "one bit", "zeros", "a gap", "a record called a fold
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_one_falls_back_and_says_so(checkpoints: Checkpoints, how: str) -> None:
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
+    checkpoints: Checkpoints, how: str
+) -> None:
     damage(checkpoints.paths.last_checkpoint, how)
     content, texts = load(checkpoints)
     assert content["step"] == 1
-    assert texts == ["The newest checkpoint is damaged. Going on from the one before, of step 1."]
+    assert texts == ["The newest checkpoint is damaged. Resuming from the previous one, of step 1."]
     damage(checkpoints.paths.previous_checkpoint, how)
     content, texts = load(checkpoints)
     assert content is None
-    assert texts == ["The newest checkpoint is damaged. Going on from the beginning."]
+    assert texts == ["The newest checkpoint is damaged. Resuming from the beginning."]
 
 
-def test_any_bit_may_flip(checkpoints: Checkpoints) -> None:
+def test_a_flipped_bit_is_detected_anywhere_in_a_checkpoint(checkpoints: Checkpoints) -> None:
     last = checkpoints.paths.last_checkpoint
-    whole = last.read_bytes()
-    for place in range(0, len(whole), 13):
-        data = bytearray(whole)
-        data[place] ^= 1 << place % 8
+    intact = last.read_bytes()
+    for position in range(0, len(intact), 13):
+        data = bytearray(intact)
+        data[position] ^= 1 << position % 8
         last.write_bytes(data)
-        assert load(checkpoints)[0]["step"] == 1, place
+        assert load(checkpoints)[0]["step"] == 1, position
 
 
-def test_a_damaged_one_never_takes_the_place_of_a_whole_one(
+def test_a_damaged_checkpoint_never_replaces_an_intact_one(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(checkpoints.paths.last_checkpoint, "one bit")
     resumed = Checkpoints(checkpoints.paths.folder, minutes=60)
     assert load(resumed)[0]["step"] == 1
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed_at_the_last_renaming)
+        patch.setattr(Path, "replace", killed_at_the_last_rename)
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             resumed.save({"step": 3}, 3)
@@ -101,13 +105,15 @@ def test_a_damaged_one_never_takes_the_place_of_a_whole_one(
     assert load(checkpoints)[0]["step"] == 1
 
 
-def killed_at_the_last_renaming(path: Path, target: Path) -> None:
+def killed_at_the_last_rename(path: Path, target: Path) -> None:
     if path.name.startswith("."):
         raise KeyboardInterrupt
     path.rename(target)
 
 
-def test_the_only_whole_one_is_kept_even_if_it_was_not_renamed(checkpoints: Checkpoints) -> None:
+def test_the_only_intact_checkpoint_is_kept_even_if_it_was_not_renamed(
+    checkpoints: Checkpoints,
+) -> None:
     last = checkpoints.paths.last_checkpoint
     last.rename(last.with_name(".last.pt"))
     damage(checkpoints.paths.previous_checkpoint, "torn")
@@ -119,25 +125,25 @@ def test_the_only_whole_one_is_kept_even_if_it_was_not_renamed(checkpoints: Chec
     assert load(resumed)[0]["step"] == 2
 
 
-def test_one_that_cannot_be_read_falls_back_too(
+def test_an_unreadable_checkpoint_is_replaced_by_the_previous_one(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, bad = Path.open, {checkpoints.paths.last_checkpoint}
 
-    def worn_out(path: Path, *arguments: Any) -> Any:
+    def failing_open(path: Path, *arguments: Any) -> Any:
         if path in bad:
             raise OSError(5, os.strerror(5))
         return read(path, *arguments)
 
-    monkeypatch.setattr(Path, "open", worn_out)
+    monkeypatch.setattr(Path, "open", failing_open)
     assert load(checkpoints)[0]["step"] == 1
-    # The whole drive may be gone, which is no reason to begin again.
+    # The whole drive may be disconnected, which must not restart the run.
     bad.add(checkpoints.paths.previous_checkpoint)
     with pytest.raises(OSError, match=os.strerror(5)):
         load(checkpoints)
 
 
-def test_a_disk_that_is_full_costs_no_checkpoint(checkpoints: Checkpoints) -> None:
+def test_a_full_disk_keeps_the_existing_checkpoints(checkpoints: Checkpoints) -> None:
     class Full:
         def __reduce__(self) -> Any:
             raise OSError(28, os.strerror(28))
@@ -148,7 +154,7 @@ def test_a_disk_that_is_full_costs_no_checkpoint(checkpoints: Checkpoints) -> No
     assert not list(checkpoints.paths.checkpoints.glob(".*"))
 
 
-def test_what_a_kill_left_half_written_is_swept_away(checkpoints: Checkpoints) -> None:
+def test_partial_files_of_a_killed_process_are_removed(checkpoints: Checkpoints) -> None:
     (checkpoints.paths.checkpoints / ".last.pt").write_bytes(b"half")
     (checkpoints.paths.artifacts / ".model-0").mkdir(parents=True)
     assert load(checkpoints)[0]["step"] == 2
@@ -158,13 +164,13 @@ def test_what_a_kill_left_half_written_is_swept_away(checkpoints: Checkpoints) -
 def test_a_checkpoint_is_due_by_time_and_by_request(checkpoints: Checkpoints) -> None:
     assert not checkpoints.due()
     checkpoints.paths.request_file("checkpoint_now").touch()
-    end = time.monotonic() + 10 * LOOK
+    end = time.monotonic() + 10 * POLL_INTERVAL
     while not checkpoints.due():
         assert time.monotonic() < end
-        time.sleep(LOOK / 4)
+        time.sleep(POLL_INTERVAL / 4)
     checkpoints.save({"step": 3}, 3)
     assert not checkpoints.paths.request_file("checkpoint_now").exists()
-    time.sleep(LOOK)
+    time.sleep(POLL_INTERVAL)
     assert not checkpoints.due()
     checkpoints.seconds = 0.0
     assert checkpoints.due()

@@ -1,4 +1,4 @@
-"""Distillation, run for real on small volumes: what each method does, and what it leaves alone."""
+"""Distillation on small volumes: what each method changes, and what it leaves unchanged."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ FLAT = {"dims": 2, "patch_size": (32, 32), "batch_size": 2}
 
 @pytest.fixture(scope="module")
 def normalising_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A 2D teacher whose layers keep statistics of batches."""
+    """A 2D teacher with batch normalisation."""
     folder = tmp_path_factory.mktemp("raunet")
     flat = FLAT | {"network": "raunet", "width": 4, "steps": 1, "validate_every": 1}
     list(train(training(blobs, **flat), folder))
@@ -44,7 +44,7 @@ def normalising_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
+def test_teacher_and_paraphrasers_are_unchanged_by_the_training_of_the_student(
     blobs, normalising_teacher, tmp_path, monkeypatch, method
 ):
     used: list[Model | Method] = []
@@ -59,9 +59,9 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         options = GraphFlowOptions(paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1))
     config = distillation(blobs, normalising_teacher, method=options, **FLAT)
     run = distill(config, tmp_path)
-    # Up to the first step: the paraphrasers have learnt and are to stay as they are.
+    # Up to the first step; from here on the paraphrasers are frozen.
     assert Phase(name="training") in run
-    model, _, chosen = used  # the second only to see whether the networks fit
+    model, _, chosen = used  # the second is built only to check the pair
     modules = [model.module, *(getattr(chosen, "paraphrasers", {}).values())]
     assert len(modules) == (3 if method == "graph_flow" else 1)
     assert any("running_mean" in name for name, _ in model.module.named_buffers())
@@ -78,7 +78,7 @@ def test_a_run_leaves_teacher_statistics_and_paraphrasers_bit_for_bit(
         assert torch.equal(value, chosen.state_dict()[name]), name
 
 
-def test_a_student_keeps_its_maps_where_teacher_or_method_s_file_are_gone(blobs, teacher, tmp_path):
+def test_a_student_can_be_mapped_without_its_teacher_or_method_weights(blobs, teacher, tmp_path):
     own = Path(shutil.copytree(teacher, tmp_path / "teacher"))
     list(distill(distillation(blobs, own, steps=1, validate_every=1), tmp_path / "run"))
     shutil.rmtree(own)
@@ -96,10 +96,8 @@ def test_a_student_keeps_its_maps_where_teacher_or_method_s_file_are_gone(blobs,
 @pytest.mark.parametrize(
     "method", [GraphFlowOptions(paraphraser_steps=4), EMKDOptions()], ids=lambda each: each.name
 )
-def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
-    blobs, teacher, tmp_path, method
-):
-    """Two thirds of the masks become noise: those that the run is not to look at."""
+def test_masks_of_unlabelled_cases_do_not_change_the_student(blobs, teacher, tmp_path, method):
+    """Replace by noise the masks that the run must not read, two thirds of all."""
     config = distillation(blobs, teacher, method=method, labelled=1, steps=3, validate_every=3)
     list(distill(config, tmp_path / "clean"))
     (kept,) = json.loads((tmp_path / "clean" / "cases.json").read_text())["labelled"]
@@ -119,25 +117,27 @@ def test_masks_of_cases_without_label_cannot_change_what_is_learnt(
     assert_equal_weights(tmp_path / "clean", tmp_path / "spoilt")
 
 
-def test_a_teacher_that_knew_other_masks_is_told(blobs, teacher, tmp_path):
+def test_a_teacher_trained_with_masks_that_are_unlabelled_here_causes_a_warning(
+    blobs, teacher, tmp_path
+):
     def warnings(**changes: object) -> list[str]:
         run = distill(distillation(blobs, teacher, method=LogitsOptions(), **changes), tmp_path)
-        told = []
+        texts = []
         for event in run:
             if event == Phase(name="training"):
                 break
             if isinstance(event, Warned):
-                told.append(event.text)
+                texts.append(event.text)
         run.close()
-        return told
+        return texts
 
     assert warnings(labelled=None, seed=3) == []
-    assert warnings(labelled=2, seed=3) == []  # there are no more than these two
-    (told,) = warnings(labelled=1, seed=3)
-    assert "the masks of 2 cases of this dataset, 1 of which count as unlabelled" in told
+    assert warnings(labelled=2, seed=3) == []  # all labelled cases
+    (text,) = warnings(labelled=1, seed=3)
+    assert "the masks of 2 cases of this dataset, 1 of which count as unlabelled" in text
 
 
-def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teacher, tmp_path):
+def test_distillation_with_weight_zero_equals_supervised_training(blobs, teacher, tmp_path):
     silent = {"method": LogitsOptions(weight=0), "unlabelled": False}
     list(distill(distillation(blobs, teacher, **silent), tmp_path / "distilled"))
     plain = training(
@@ -147,7 +147,7 @@ def test_without_unlabelled_cases_and_weights_it_is_plain_training(blobs, teache
     assert_equal_weights(tmp_path / "distilled", tmp_path / "plain")
 
 
-def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
+def test_distillation_weights_rise_linearly_during_the_warm_up(blobs, teacher, tmp_path):
     def first(warmup: int) -> float:
         config = distillation(blobs, teacher, method=LogitsOptions(), warmup=warmup)
         events = list(distill(config, tmp_path / str(warmup)))
@@ -171,7 +171,7 @@ def test_weights_grow_from_nothing_over_the_warm_up(blobs, teacher, tmp_path):
     ],
     ids=["three pairs", "flat patch", "teacher", "channel", "teacher's peaks", "paper"],
 )  # fmt: skip
-def test_graph_flow_runs_in_every_form(blobs, teacher, tmp_path, options):
+def test_graph_flow_runs_with_every_option(blobs, teacher, tmp_path, options):
     chosen = GraphFlowOptions(**({"paraphraser_steps": 2} | options))
     config = distillation(blobs, teacher, method=chosen, steps=2, validate_every=2)
     scores = metrics(list(distill(config, tmp_path)))
@@ -182,7 +182,7 @@ def test_graph_flow_runs_in_every_form(blobs, teacher, tmp_path, options):
     assert len(energies) == chosen.tap_pairs
 
 
-def test_graph_flow_uses_every_term(blobs, teacher, tmp_path):
+def test_graph_flow_adds_up_all_loss_terms(blobs, teacher, tmp_path):
     scores = metrics(list(distill(distillation(blobs, teacher), tmp_path)))
     for term in ("supervised", "logits", "vertices", "edges"):
         assert all(value > 0 for value in scores[f"loss/{term}"]), term
@@ -197,7 +197,7 @@ def test_graph_flow_uses_every_term(blobs, teacher, tmp_path):
     assert not any(name.startswith("paraphraser") for name in model.module.state_dict())
 
 
-def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
+def test_taps_of_different_shapes_get_trained_adapters_saved_apart_from_the_student(
     blobs, teacher, tmp_path
 ):
     options = {"network": "trans_unet", "width": 8, "steps": 2, "validate_every": 2}
@@ -224,7 +224,9 @@ def test_a_student_of_unequal_taps_gets_adapters_that_learn_and_are_left_behind(
     assert drawn.student.array.max() > 0
 
 
-def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teacher, tmp_path):
+def test_without_paraphrasers_adapters_project_to_the_channels_of_the_teacher(
+    blobs, teacher, tmp_path
+):
     options = GraphFlowOptions(paraphraser_steps=0)
     config = distillation(blobs, teacher, method=options, steps=2, validate_every=2)
     scores = metrics(list(distill(config, tmp_path)))
@@ -240,12 +242,12 @@ def test_without_paraphrasers_the_student_is_widened_to_its_teacher(blobs, teach
     assert "paraphraser" not in notes
 
 
-def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher, tmp_path):
-    """Also where neither paraphraser nor adapter is needed, as taps are equally wide."""
+def test_maps_use_the_peaks_that_the_student_was_trained_with(blobs, teacher, tmp_path):
+    """Also with equally wide taps, which need neither paraphraser nor adapter."""
     flat = {"steps": 1, "validate_every": 1, "network": "unet", "width": 4}
     for peaks in ("own", "teacher"):
         options = GraphFlowOptions(paraphraser_steps=0, peaks=peaks)
-        # Windows of another size than the teacher's own, which are the same for both maps.
+        # The patch size differs from the teacher's; both maps use the same windows.
         config = distillation(
             blobs, teacher, method=options, **(flat | {"patch_size": (16, 16, 32)})
         )
@@ -258,14 +260,14 @@ def test_a_student_compared_at_its_teachers_peaks_is_drawn_there(blobs, teacher,
     assert "not matched" not in " ".join((*own.notes, *there.notes))
     assert not any("teacher's channels peak" in note for note in own.notes)
     assert any("teacher's channels peak" in note for note in there.notes)
-    # Drawn around the same places, both maps are blank at the same voxels.
+    # With the same peaks, both maps are zero at the same voxels.
     blank = [maps.array == 0 for maps in (there.student, there.teacher)]
     assert blank[0].any()
     np.testing.assert_array_equal(*blank)
     assert (blank[1] != (own.student.array == 0)).any()
 
 
-def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher, tmp_path):
+def test_a_term_changes_the_student_only_if_its_weight_is_not_zero(blobs, teacher, tmp_path):
     def run(name: str, **weight: float) -> Path:
         options = GraphFlowOptions(paraphraser_steps=1, **weight)
         config = distillation(blobs, teacher, method=options, steps=2, validate_every=2)
@@ -282,7 +284,7 @@ def test_a_term_of_weight_zero_changes_nothing_and_any_other_does(blobs, teacher
             assert_equal_weights(off, other)
 
 
-def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher, tmp_path):
+def test_weighting_by_teacher_confidence_changes_the_student(blobs, teacher, tmp_path):
     for name in ("all", "sure"):
         options = LogitsOptions(certainty=name == "sure")
         more = {"method": options, "labelled": 1, "steps": 2}
@@ -291,8 +293,8 @@ def test_unlabelled_voxels_may_count_by_their_teacher_s_certainty(blobs, teacher
         assert_equal_weights(tmp_path / "all", tmp_path / "sure")
 
 
-def test_any_network_of_monai_can_teach(blobs, tmp_path):
-    """A checkpoint that this project did not train, its taps named by their modules."""
+def test_an_imported_monai_network_can_be_the_teacher(blobs, tmp_path):
+    """A checkpoint that was not trained here, with taps given as module paths."""
     torch.manual_seed(0)
     save_file(SegResNet(3, 8, 1, 3).state_dict(), tmp_path / "segresnet.safetensors")
     card = ModelCard(

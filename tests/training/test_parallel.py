@@ -1,4 +1,4 @@
-"""Several processes under torchrun: what one process with the same global batch would learn."""
+"""Training in several torchrun processes equals one process with the same global batch."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ SMALL = {
 
 
 def compute(folder: Path, rank: int, world: int, port: int) -> None:
-    """What torchrun starts, with the environment that it gives."""
+    """Run a job as torchrun starts it, with its environment variables."""
     environment = {
         "RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "ROLE_RANK": rank, "WORLD_SIZE": world,
         "LOCAL_WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
@@ -65,7 +65,7 @@ def logits(job: Job, image: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def told(job: Job) -> dict[tuple[str, int], float]:
+def reported(job: Job) -> dict[tuple[str, int], float]:
     return {
         (event.name, event.step): event.value
         for event in job.events()[0]
@@ -74,7 +74,7 @@ def told(job: Job) -> dict[tuple[str, int], float]:
 
 
 def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
-    """A teacher, and a student of it by Graph Flow from one process and from two."""
+    """Train a teacher, and distil it by Graph Flow in one process and in two."""
     teacher = store.create("train", TrainingConfig(dataset=dataset, **options))
     assert run(teacher, 1) == [0], teacher.log.read_text()
     settings: dict[str, Any] = options | {
@@ -88,14 +88,14 @@ def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
     return teacher, alone, together
 
 
-def test_two_processes_learn_what_one_does(blobs: Path) -> None:
+def test_two_processes_give_the_same_model_as_one(blobs: Path) -> None:
     teacher, alone, together = distilled(blobs, SMALL)
-    wanted, found = told(alone), told(together)
-    assert found.keys() == wanted.keys()
-    for key in wanted:
-        assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=1e-4), key
-    # Not weight by weight: a bias before a normalisation has no gradient but rounding errors, which
-    # Adam blows up to full steps, and no effect either.
+    expected, found = reported(alone), reported(together)
+    assert found.keys() == expected.keys()
+    for key in expected:
+        assert found[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), key
+    # Outputs, not weights: a bias before a normalisation has no effect, and its gradient is only
+    # rounding error, which Adam scales up to full steps.
     image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logits(together, image), logits(alone, image), rtol=1e-3, atol=1e-3)
     with pytest.raises(AssertionError):
@@ -105,25 +105,25 @@ def test_two_processes_learn_what_one_does(blobs: Path) -> None:
     assert states == ["running", "done"], "only one process writes"
 
 
-def test_so_they_do_in_mixed_precision(blobs: Path) -> None:
-    """Whose teacher, which DDP does not take, would answer in half precision."""
+def test_two_processes_give_the_same_model_in_mixed_precision(blobs: Path) -> None:
+    """The teacher is not wrapped in DDP, so its outputs must be converted from half precision."""
     flat = SMALL | {"dims": 2, "patch_size": (16, 16), "steps": 2, "precision": "bf16-mixed"}
     _, alone, together = distilled(blobs, flat)
-    first = [event for event in told(alone).items() if event[0][1] == 1]
+    first = [event for event in reported(alone).items() if event[0][1] == 1]
     assert any("loss/vertices" in name for (name, _), _ in first)
     for key, value in first:
-        assert told(together)[key] == pytest.approx(value, rel=5e-2, abs=1e-2), key
+        assert reported(together)[key] == pytest.approx(value, rel=5e-2, abs=1e-2), key
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(blobs: Path) -> None:
+def test_a_batch_size_that_is_not_a_multiple_of_the_processes_is_refused(blobs: Path) -> None:
     odd = store.create("train", TrainingConfig(dataset=blobs, **(SMALL | {"batch_size": 3})))
     run(odd, 2)
     assert odd.status().state == "failed"
-    assert "cannot be shared evenly by 2 processes" in odd.status().text
+    assert "cannot be divided evenly among 2 processes" in odd.status().text
 
 
 @pytest.mark.slow
-def test_torchrun_pauses_all_its_processes(blobs: Path) -> None:
+def test_pausing_a_torchrun_job_ends_all_its_processes(blobs: Path) -> None:
     long = SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}
     job = store.create("train", TrainingConfig(dataset=blobs, **long))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -1,4 +1,4 @@
-"""What a job makes of signals: a shutdown pauses it, a user cancels it."""
+"""Signals to a job: a shutdown pauses it, an interrupt cancels it."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def job(tmp_path: Path) -> Job:
     return store.create("train", TrainingConfig(dataset=tmp_path, device="cpu"))
 
 
-def hit(*numbers: int) -> None:
+def send(*numbers: int) -> None:
     """Send signals to this process, in which the job runs."""
     for number in numbers:
         os.kill(os.getpid(), number)
@@ -49,44 +49,44 @@ CANCELLED = ("cancelled", process.CANCELLED_EXIT_CODE)
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_shutdown_pauses(job: Job, times: int) -> None:
-    assert run(job, lambda: hit(*[signal.SIGTERM] * times)) == ("paused", 0)
+def test_a_shutdown_pauses_the_job(job: Job, times: int) -> None:
+    assert run(job, lambda: send(*[signal.SIGTERM] * times)) == ("paused", 0)
     status = job.status()
     assert status.text.endswith("or because the computer was shut down.")
-    assert status.remedy == "Resume it to go on from its last checkpoint."
+    assert status.remedy == "Resume the job to continue from its last checkpoint."
     assert job.requests() == set()
     job.enqueue(Process())
     assert job.status().text == ""
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_terminate_after_the_request_to_cancel_cancels(job: Job, times: int) -> None:
+def test_sigterm_after_a_cancel_request_cancels_the_job(job: Job, times: int) -> None:
     def press() -> None:
         job.request("cancel")
-        hit(*[signal.SIGTERM] * times)
+        send(*[signal.SIGTERM] * times)
 
     assert run(job, press) == CANCELLED
 
 
-def test_an_interrupt_cancels(job: Job) -> None:
-    assert run(job, lambda: hit(signal.SIGINT)) == CANCELLED
+def test_an_interrupt_cancels_the_job(job: Job) -> None:
+    assert run(job, lambda: send(signal.SIGINT)) == CANCELLED
 
 
-def test_a_shutdown_that_ends_the_helpers_first_pauses_as_well(job: Job) -> None:
-    def lose_helper() -> None:
-        hit(signal.SIGTERM)
+def test_a_shutdown_that_first_ends_subprocesses_pauses_the_job(job: Job) -> None:
+    def lose_subprocess() -> None:
+        send(signal.SIGTERM)
         raise RuntimeError("A worker was killed by signal: Terminated.")
 
-    assert run(job, lose_helper) == ("paused", 0)
+    assert run(job, lose_subprocess) == ("paused", 0)
     assert "killed by signal" in job.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_that_is_shut_down_starts_no_other(
+def test_a_job_that_is_shut_down_does_not_start_the_next_one(
     job: Job, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    asked: list[Path] = []
-    monkeypatch.setattr(process, "keep_going", asked.append)
-    monkeypatch.setattr(process, "_events", lambda job: events(job, lambda: hit(number)))
+    continued: list[Path] = []
+    monkeypatch.setattr(process, "keep_going", continued.append)
+    monkeypatch.setattr(process, "_events", lambda job: events(job, lambda: send(number)))
     process.main(job.folder)
-    assert asked == [job.folder.parent] * (number == signal.SIGINT)
+    assert continued == [job.folder.parent] * (number == signal.SIGINT)

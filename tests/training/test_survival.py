@@ -1,7 +1,7 @@
-"""Jobs that are killed, starved and misled: a resumed one ends exactly like an undisturbed one.
+"""Jobs under kills, full disks and other faults: a resumed job equals an undisturbed one.
 
-The jobs run in real processes, forked from one that has loaded torch already. The short tests kill
-each method once in a step and once in a checkpoint; ``make soak`` runs the others.
+The jobs run in real processes, forked from one that has already imported torch. The short tests
+kill each method once in a step and once in a checkpoint; ``make soak`` runs the others.
 """
 
 import json
@@ -91,21 +91,21 @@ def history(job: Job) -> list[Event]:
 
 
 def outcome(job: Job) -> tuple[bytes, dict[Any, Any]]:
-    """The weights, and what was told last about each step."""
+    """Return the weights, and the last value of each metric at each step."""
     assert job.status().state == "done", job.log.read_text()
     metrics = [event for event in history(job) if isinstance(event, Metric)]
-    told = {(one.name, one.split, one.step): one.value for one in metrics}
-    return (job.model / "weights.safetensors").read_bytes(), told
+    values = {(one.name, one.split, one.step): one.value for one in metrics}
+    return (job.model / "weights.safetensors").read_bytes(), values
 
 
 def assert_same(job: Job, undisturbed: Job) -> None:
-    (weights, told), (wanted, wanted_told) = outcome(job), outcome(undisturbed)
-    assert told == wanted_told
-    assert weights == wanted
+    (weights, metrics), (expected, expected_metrics) = outcome(job), outcome(undisturbed)
+    assert metrics == expected_metrics
+    assert weights == expected
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: str) -> None:
+def test_a_killed_job_resumes_bit_for_bit(blobs: Path, teacher: Path, method: str) -> None:
     undisturbed = store.create("distill", distillation(blobs, teacher, method))
     job = store.create("distill", distillation(blobs, teacher, method))
     assert run(undisturbed) == 0, undisturbed.log.read_text()
@@ -117,7 +117,7 @@ def test_a_killed_job_goes_on_bit_for_bit(blobs: Path, teacher: Path, method: st
     assert_same(job, undisturbed)
 
 
-def test_a_job_killed_in_its_preparation_goes_on_from_there(blobs: Path, teacher: Path) -> None:
+def test_a_job_killed_during_paraphraser_training_resumes_there(blobs: Path, teacher: Path) -> None:
     config = distillation(blobs, teacher, "graph_flow", checkpoint_minutes=1e-9)
     undisturbed, job = store.create("distill", config), store.create("distill", config)
     assert run(undisturbed) == 0, undisturbed.log.read_text()
@@ -132,8 +132,8 @@ def test_a_job_killed_in_its_preparation_goes_on_from_there(blobs: Path, teacher
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="a limit of the address space")
-def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_job_that_runs_out_of_memory_continues_with_a_smaller_batch(blobs: Path) -> None:
     config = TrainingConfig(
         dataset=blobs, network="unet", width=4, steps=2, validate_every=2, batch_size=64,
         patch_size=(48,) * 3, threads=1, device="cpu",
@@ -142,7 +142,7 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
     assert run(job, misfortune=little_memory) == 0, job.log.read_text()
     warnings = [e.text for e in history(job) if isinstance(e, Warned) and e.code == "out_of_memory"]
     assert warnings[0] == (
-        "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Going on from the "
+        "Out of memory with batch size 64 and patches of 48 x 48 x 48 voxels. Resuming from the "
         "last checkpoint with batch size 32 and patches of 48 x 48 x 48 voxels."
     )
     settings = [e.batch_size for e in history(job) if isinstance(e, SettingChosen)]
@@ -152,8 +152,8 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_less(blobs: Path) -> None:
     assert json.loads(job.spec_file.read_text())["config"]["batch_size"] == 64
 
 
-def test_by_touching_files(blobs: Path, teacher: Path) -> None:
-    """Checkpoint now, pause and cancel, as any program on any computer can ask for them."""
+def test_a_running_job_obeys_request_files(blobs: Path, teacher: Path) -> None:
+    """Checkpoint, pause and cancel are requested by creating files."""
     config = distillation(blobs, teacher, "logits", steps=100_000, checkpoint_minutes=60)
     config = config.model_copy(update={"validate_every": 50_000})
     job = store.create("distill", config)
@@ -175,7 +175,7 @@ def test_by_touching_files(blobs: Path, teacher: Path) -> None:
     assert job.status().state == "cancelled"
 
 
-# The full set
+# The full set, run by make soak
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -183,7 +183,7 @@ def long(
     request: pytest.FixtureRequest, blobs: Path, teacher: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[DistillationConfig, Job]:  # fmt: skip
-    """A distillation that takes a while, and the job that nobody disturbed."""
+    """A longer distillation, and its undisturbed job."""
     config = distillation(blobs, teacher, request.param, steps=40, validate_every=10)
     job = store.create("distill", config, tmp_path_factory.mktemp("undisturbed"))
     assert run(job) == 0, job.log.read_text()
@@ -191,7 +191,7 @@ def long(
 
 
 @pytest.mark.soak
-def test_twenty_kills_at_random(long: tuple[DistillationConfig, Job]) -> None:
+def test_a_job_survives_twenty_random_kills(long: tuple[DistillationConfig, Job]) -> None:
     config, undisturbed = long
     job = store.create("distill", config)
     chance, deaths = random.Random(config.method.name), 0
@@ -220,12 +220,12 @@ def calm(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.soak
-def test_the_newest_checkpoint_is_damaged(calm: Job) -> None:
+def test_a_job_resumes_if_its_newest_checkpoint_is_damaged(calm: Job) -> None:
     job = store.create("distill", calm.config)
     assert run(job, ("rename", 7)) == -signal.SIGKILL
     assert run(job, ("rename", 4)) == -signal.SIGKILL
     last = job.last_checkpoint
-    if not last.exists():  # the kill fell between the two renamings
+    if not last.exists():  # killed between the two renames
         last = job.previous_checkpoint
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 1
@@ -245,13 +245,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         sys.platform != "linux"
         or subprocess.run(mount, capture_output=True, check=False).returncode
     ):
-        pytest.skip("no file system may be mounted here")
+        pytest.skip("file systems cannot be mounted here")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.soak
-def test_the_disk_fills_up(calm: Job, small_disk: Path) -> None:
+def test_a_job_fails_on_a_full_disk_and_resumes(calm: Job, small_disk: Path) -> None:
     job = store.create("distill", calm.config, small_disk)
     process = launch(job)
     until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
@@ -273,7 +273,7 @@ def test_the_disk_fills_up(calm: Job, small_disk: Path) -> None:
 
 
 @pytest.mark.soak
-def test_a_file_may_not_grow(calm: Job) -> None:
+def test_a_job_fails_at_a_file_size_limit_and_resumes(calm: Job) -> None:
     job = store.create("distill", calm.config)
     assert run(job, misfortune=small_files) == 4, job.log.read_text()
     assert job.status().code == "disk_full"
@@ -283,7 +283,7 @@ def test_a_file_may_not_grow(calm: Job) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("image", ["blob_0", "blob_3", "blob_5"])
-def test_a_data_file_goes_away(calm: Job, image: str) -> None:
+def test_a_job_fails_if_a_data_file_is_missing_and_resumes(calm: Job, image: str) -> None:
     job = store.create("distill", calm.config)
     assert run(job, ("rename", 5)) == -signal.SIGKILL
     path = job.config.dataset / "imagesTr" / f"{image}_0000.nii.gz"
@@ -300,14 +300,14 @@ def test_a_data_file_goes_away(calm: Job, image: str) -> None:
 
 
 @pytest.mark.soak
-def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
+def test_a_job_whose_drive_is_disconnected_fails_and_resumes(calm: Job) -> None:
     job = store.create("distill", calm.config)
     process = launch(job)
     until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     away = job.folder.with_name("away")
     job.folder.rename(away)
     process.join(5)
-    assert process.is_alive(), "it waits for the drive to say how it has ended"
+    assert process.is_alive(), "it waits for the drive to write its final status"
     away.rename(job.folder)
     process.join()
     status = job.status()
@@ -318,7 +318,7 @@ def test_the_drive_with_the_job_goes_away_and_comes_back(calm: Job) -> None:
 
 
 @pytest.mark.soak
-def test_it_is_suspended_for_a_minute(calm: Job) -> None:
+def test_a_job_suspended_for_a_minute_continues(calm: Job) -> None:
     job = store.create("distill", calm.config)
     process = launch(job)
     until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
@@ -333,7 +333,7 @@ def test_it_is_suspended_for_a_minute(calm: Job) -> None:
 
 
 @pytest.mark.soak
-def test_the_clock_is_changed(calm: Job) -> None:
+def test_a_job_is_unaffected_by_a_changed_clock(calm: Job) -> None:
     job = store.create("distill", calm.config)
     process = launch(job, misfortune=wrong_clock)
     seen = set()
@@ -347,7 +347,7 @@ def test_the_clock_is_changed(calm: Job) -> None:
 
 
 @pytest.mark.soak
-def test_the_real_command_is_killed_and_resumed(calm: Job) -> None:
+def test_a_job_of_the_command_line_is_killed_and_resumed(calm: Job) -> None:
     job = queue.start(store.create("distill", calm.config))
     until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     os.kill(job.status().process.pid or 0, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Training and distillation, run for real on small volumes."""
+"""Training and distillation on small volumes."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ from napari_graphflow.training.planning import (
 from napari_graphflow.training.step import supervised_loss
 
 
-def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tmp_path):
+def test_training_reduces_the_loss_and_saves_a_model_with_its_provenance(blobs, tmp_path):
     events = list(
         train(training(blobs, steps=50, validate_every=25, width=8, learning_rate=3e-3), tmp_path)
     )
@@ -53,7 +53,7 @@ def test_training_learns_and_leaves_a_model_that_says_where_it_is_from(blobs, tm
     assert not JobPaths(tmp_path).cache.exists()
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_path):
+def test_equal_seeds_give_equal_models_and_other_seeds_do_not(blobs, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         list(train(training(blobs, seed=seed), tmp_path / name))
     assert_equal_weights(tmp_path / "a", tmp_path / "b")
@@ -61,34 +61,34 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(blobs, tmp_
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
 
 
-def told(events: list[Event]) -> dict[tuple, float | None]:
-    """What was told last about each step, as the curves show it."""
+def reported(events: list[Event]) -> dict[tuple, float | None]:
+    """Return the last value of each metric at each step, as the curves show it."""
     return {(e.name, e.split, e.step): e.value for e in events if isinstance(e, Metric)}
 
 
 # Where a run is paused: the n-th event of a kind or name, counted over the whole run.
 PAUSES = {
-    "in the midst of the paraphrasers": ("progress", 17),
-    "before the losses of the paraphrasers are told": ("paraphraser/encoder", 3),
-    "while what they learnt is measured": ("paraphraser/r2_decoder", 1),
-    "once the method is prepared": ("phase", 4),
+    "during the paraphrasers": ("progress", 17),
+    "before the losses of the paraphrasers are reported": ("paraphraser/encoder", 3),
+    "while the paraphrasers are evaluated": ("paraphraser/r2_decoder", 1),
+    "after the method setup": ("phase", 4),
     "after a step": ("progress", 22),
-    "before all losses of a step are told": ("loss/logits", 3),
+    "before all losses of a step are reported": ("loss/logits", 3),
     "between two validation cases": ("alive", 1),
-    "before the score of a validation counts": ("dice", 1),
+    "before a validation score is used": ("dice", 1),
     "after a checkpoint": ("checkpoint", 2),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def whole(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A run that nobody disturbs, and its events."""
+    """An uninterrupted run, and its events."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, list(distill(distillation(blobs, teacher), folder))
 
 
 @pytest.mark.parametrize("where", PAUSES)
-def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_path, where):
+def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_path, where):
     pause_and_resume(distillation(blobs, teacher), PAUSES[where], whole, tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_pa
         {"method": LogitsOptions()},
         {"method": EMKDOptions()},
         {"method": AttentionOptions()},
-        # Everything that a run may carry: a discriminator, and adapters for unequal taps.
+        # With a discriminator, and adapters for taps of different shapes.
         {
             "network": "trans_unet", "width": 8,
             "method": GraphFlowOptions(
@@ -108,7 +108,7 @@ def test_a_paused_distillation_goes_on_bit_for_bit(blobs, teacher, whole, tmp_pa
     ],
     ids=["logits", "emkd", "attention", "adversarial"],
 )  # fmt: skip
-def test_so_does_one_by_any_other_method(blobs, teacher, tmp_path, choice):
+def test_a_paused_run_of_any_method_resumes_bit_for_bit(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)
     whole = tmp_path / "whole", list(distill(config, tmp_path / "whole"))
     pause_and_resume(config, ("loss/supervised", 3), whole, tmp_path / "halves")
@@ -131,20 +131,20 @@ def pause_and_resume(
     assert not JobPaths(folder).cache.exists()
     after = list(distill(config, folder))
     assert_equal_weights(whole[0], folder)
-    assert told(before + after) == told(whole[1])
-    repeated = told(before).keys() & told(after).keys()
-    assert all(told(before)[key] == told(after)[key] for key in repeated)
+    assert reported(before + after) == reported(whole[1])
+    repeated = reported(before).keys() & reported(after).keys()
+    assert all(reported(before)[key] == reported(after)[key] for key in repeated)
 
 
-def test_a_preparation_goes_on_where_it_was_and_hears_the_request(
+def test_paraphraser_training_resumes_where_it_paused_and_obeys_requests(
     blobs, teacher, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("napari_graphflow.training.checkpoints.LOOK", 0)
+    monkeypatch.setattr("napari_graphflow.training.checkpoints.POLL_INTERVAL", 0)
     config = distillation(blobs, teacher)
     request = JobPaths(tmp_path).request_file("checkpoint_now")
     request.parent.mkdir()
     run = distill(config, tmp_path)
-    assert Progress(step=2, total=4) in run  # read up to there
+    assert Progress(step=2, total=4) in run  # consume events up to here
     request.touch()
     assert isinstance(next(run), CheckpointSaved)
     assert not request.exists()
@@ -156,7 +156,7 @@ def test_a_preparation_goes_on_where_it_was_and_hears_the_request(
     after.close()
 
 
-def test_so_does_one_in_mixed_precision(blobs, tmp_path):
+def test_a_paused_run_in_mixed_precision_resumes_bit_for_bit(blobs, tmp_path):
     flat = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2}
     list(train(training(blobs, **flat), tmp_path / "teacher"))
     teacher = JobPaths(tmp_path / "teacher").model
@@ -165,15 +165,15 @@ def test_so_does_one_in_mixed_precision(blobs, tmp_path):
     pause_and_resume(config, ("paraphraser/encoder", 3), whole, tmp_path / "halves")
 
 
-def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path, monkeypatch):
+def test_masks_of_unlabelled_cases_are_never_read(blobs, tmp_path, monkeypatch):
     read: list[str] = []
     plain = batches.read_case_labels
 
-    def noted(dataset: Dataset, case: Case, volume: Volume) -> Volume:
+    def recording_read(dataset: Dataset, case: Case, volume: Volume) -> Volume:
         read.append(case.name)
         return plain(dataset, case, volume)
 
-    monkeypatch.setattr(batches, "read_case_labels", noted)
+    monkeypatch.setattr(batches, "read_case_labels", recording_read)
     config = training(blobs, labelled=1, steps=1, validate_every=1)
     list(train(config, tmp_path))
     cases = json.loads((tmp_path / "cases.json").read_text())
@@ -185,13 +185,13 @@ def test_masks_of_cases_that_count_as_unlabelled_are_never_read(blobs, tmp_path,
         choose_labelled(["a", "b", "c"], 4, 0)  # type: ignore[list-item]
 
 
-def test_a_2d_network_learns_from_slices_of_volumes(blobs, tmp_path):
+def test_a_2d_network_is_trained_on_slices_of_volumes(blobs, tmp_path):
     short = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2, "batch_size": 2}
     list(train(training(blobs, precision="bf16-mixed", **short), tmp_path))
     assert load_model(JobPaths(tmp_path).model).card.dims == 2
 
 
-def test_pictures_train_a_network_that_segments_pictures(tmp_path):
+def test_a_network_is_trained_on_2d_images_and_segments_them(tmp_path):
     pictures = sample_dataset("cell_pictures")
     config = training(pictures, dims=2, patch_size=(32, 32), steps=2, validate_every=2)
     list(train(config, tmp_path))
@@ -202,10 +202,10 @@ def test_pictures_train_a_network_that_segments_pictures(tmp_path):
     assert segment(model, image).labels.shape == image.shape
 
 
-def test_networks_that_do_not_fit_are_refused_before_any_data_is_read(blobs, teacher, tmp_path):
+def test_incompatible_networks_are_refused_before_any_data_is_read(blobs, teacher, tmp_path):
     with pytest.raises(UserError, match=r"The student has no tap decoder.*another student"):
         next(distill(distillation(blobs, teacher, network="resnet18"), tmp_path))
-    # Without weights there are no graphs, and nothing lacks.
+    # With both weights at 0, no taps are needed.
     off = GraphFlowOptions(vertex_weight=0, edge_weight=0)
     config = distillation(blobs, teacher, network="resnet18", method=off)
     events = list(distill(config.model_copy(update={"steps": 1}), tmp_path / "off"))
@@ -219,8 +219,8 @@ def test_networks_that_do_not_fit_are_refused_before_any_data_is_read(blobs, tea
         next(distill(distillation(renamed, teacher), tmp_path / "classes"))
 
 
-def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
-    with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is to be 2D"):
+def test_invalid_settings_are_refused_with_a_clear_error(blobs, teacher, tmp_path):
+    with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is configured as 2D"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
     with pytest.raises(ValueError, match="1e-5 and 1e-9 as published"):
         GraphFlowOptions(reduction="paper_sum")
@@ -233,9 +233,9 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
         distillation(blobs, teacher, method=GraphFlowOptions(patch=(3, 3)))
     with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits', 'attention'"):
         distillation(blobs, teacher, method={"name": "magic"})
-    with pytest.raises(UserError, match="bf16-mixed, 3D networks cannot be trained"):
+    with pytest.raises(UserError, match="bf16-mixed is not supported for 3D networks on the CPU"):
         list(train(training(blobs, precision="bf16-mixed"), tmp_path / "bf16"))
-    with pytest.raises(UserError, match="16-mixed a network can be trained on a GPU only"):
+    with pytest.raises(UserError, match="16-mixed requires a GPU"):
         list(train(training(blobs, precision="16-mixed"), tmp_path / "fp16"))
     empty = tmp_path / "none"
     for name in ("imagesTr", "labelsTr"):
@@ -248,15 +248,15 @@ def test_what_does_not_fit_is_said_in_a_sentence(blobs, teacher, tmp_path):
         list(train(training(empty), tmp_path / "run"))
 
 
-def test_a_loss_that_is_no_number_ends_the_run(blobs, tmp_path):
-    # AdamW's decay then multiplies every weight by -99 at each step.
+def test_an_infinite_loss_ends_the_run(blobs, tmp_path):
+    # The decay of AdamW then multiplies all weights by -99 at each step.
     broken = training(blobs, learning_rate=10.0, weight_decay=10.0, steps=60, network="enet")
     with pytest.raises(FloatingPointError, match="at step"):
         list(train(broken.model_copy(update={"width": 8}), tmp_path))
     assert not JobPaths(tmp_path).cache.exists()
 
 
-def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_path, monkeypatch):
+def test_the_cache_is_removed_if_the_disk_fills_while_data_are_read(blobs, tmp_path, monkeypatch):
     save, saved = np.save, []
 
     def fill(path: Path, array: np.ndarray) -> None:
@@ -272,7 +272,7 @@ def test_a_disk_that_fills_while_the_data_are_read_is_left_as_it_was(blobs, tmp_
     assert not JobPaths(tmp_path).cache.exists()
 
 
-def test_ignored_voxels_do_not_count():
+def test_unannotated_voxels_do_not_contribute_to_the_loss():
     logits = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 3, (2, 4, 4, 4))
     labels[:, :2] = IGNORE
@@ -285,7 +285,7 @@ def test_ignored_voxels_do_not_count():
     assert torch.isfinite(supervised_loss(logits, torch.full_like(labels, IGNORE)))
 
 
-def test_choices_from_the_data():
+def test_preprocessing_and_patch_size_are_chosen_from_the_data():
     ct = {"ndim": 3, "modality": "CT", "median_spacing": [5, 0.8, 0.8]}
     even = {"spacing_min": [5, 0.8, 0.8], "spacing_max": [5, 0.8, 0.8]}
     assert choose_preprocessing(ct | even).spacing is None
