@@ -1,4 +1,4 @@
-"""Where the sample datasets lie that the project makes itself."""
+"""Locate the sample datasets of this project."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,15 +8,22 @@ from napari_graphflow.errors import UserError
 PACKAGE = Path(str(files("napari_graphflow")))
 
 
-#: Inside the package in an installed wheel, beside it in a checkout.
-PLACES = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
+#: Inside the package in an installed wheel, next to it in a checkout.
+FOLDERS = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
 
 
 def sample_dataset(name: str) -> Path:
-    """Folder of the sample dataset ``abdomen`` or ``cell_pictures``."""
-    for place in PLACES:
-        if (place / name / "dataset.json").is_file():
-            return place / name
+    """Return the folder of the sample dataset ``abdomen`` or ``cell_pictures``.
+
+    Raises
+    ------
+    UserError
+        If the sample data is not installed.
+    """
+    for folder in FOLDERS:
+        if (folder / name / "dataset.json").is_file():
+            return folder / name
     raise UserError(
-        f"The sample dataset {name} is not part of this installation.", "Install it again."
+        f"The sample dataset {name} is not part of this installation.",
+        "Reinstall napari-graphflow.",
     )

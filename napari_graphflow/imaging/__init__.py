@@ -1,1 +1,1 @@
-"""Images with geometry: files, masks, preprocessing; nothing here imports torch."""
+"""Images with geometry: files, masks and preprocessing, without torch."""

@@ -1,4 +1,4 @@
-"""What a file or a folder holds: the series of a folder, or the one image of a file."""
+"""List the contents of a path: the DICOM series of a folder, or the image of a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,35 +9,35 @@ import numpy as np
 from napari_graphflow.imaging.dicom.series import Series, list_series
 from napari_graphflow.imaging.files import (
     Pathlike,
-    existing,
+    existing_path,
     kind_of,
-    no_dicom,
+    no_dicom_error,
     read_volume,
-    speaking,
+    user_errors,
 )
 from napari_graphflow.imaging.formats.endings import split_ending
 from napari_graphflow.imaging.volume import Volume
 
-#: A picture with more grey levels than this is an image, with fewer it is a mask.
-MOST_CLASSES = 16
+#: Integer volumes with more values than this are images, others masks.
+MAX_CLASSES = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """A DICOM series, or the one image of a file.
+    """A DICOM series, or the image of a file.
 
     Attributes
     ----------
     title
-        Name of the file, or what the series is.
+        Name of the file, or description of the series.
     cells
-        Description, modality or format, date, slices, size, spacing; as text.
+        Description, modality or format, date, number of slices, size and spacing as text.
     problem
-        Why it cannot be shown as it stands; empty if it can.
+        Why it cannot be opened unchanged; empty if it can.
     warnings
-        What to tell before anything is shown, the problem first.
+        Warnings to show before it is opened, the problem first.
     source
-        The series, or the volume that was read already.
+        The series, or the volume, which is read already.
     """
 
     title: str
@@ -49,64 +49,64 @@ class Part:
 
     @property
     def key(self) -> str:
-        """Finds a DICOM series again; empty for anything else."""
+        """Hash that identifies a DICOM series; empty for a file."""
         return self.source.key if isinstance(self.source, Series) else ""
 
     def line(self) -> str:
-        """A line such as ``T1 post (MR, 24 slices of 256 × 256)``."""
+        """Return a line such as ``T1 post (MR, 24 slices of 256 × 256)``."""
         kind, _, count, size = self.cells[1:5]
         return f"{self.cells[0]} ({kind}, {count} slice{'s' * (count != '1')} of {size})"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is at a path; `format` is empty where it is none of ours."""
+    """The contents of a path; `format` is empty if not supported."""
 
     path: Path
     format: str
     parts: tuple[Part, ...]
 
 
-def look(path: Pathlike) -> Contents:
+def inspect_path(path: Pathlike) -> Contents:
     """List the series of a folder, or read a file.
 
     Raises
     ------
     UserError
-        If there is nothing that can be read.
+        If nothing can be read.
     """
-    path, kind = existing(path), format_of(path)
+    path, kind = existing_path(path), format_of(path)
     if kind != "DICOM":
         return Contents(path, kind, (_file(path, kind),))
-    with speaking(path):
+    with user_errors(path):
         found = list_series(path)
     if not found:
-        raise no_dicom(path)
+        raise no_dicom_error(path)
     return Contents(path, kind, tuple(_series(one) for one in found))
 
 
 def format_of(path: Pathlike) -> str:
-    """Name the format of what is at a path; empty if it is none of ours.
+    """Return the format of a file or folder; empty if not supported.
 
     Raises
     ------
     UserError
-        If there is nothing, or it cannot be read.
+        If the path does not exist or cannot be read.
     """
-    path = existing(path)
-    with speaking(path):
+    path = existing_path(path)
+    with user_errors(path):
         return kind_of(path)
 
 
 def is_mask(volume: Volume) -> bool:
-    """Whether a volume holds a few whole numbers from 0 on, as masks do and scans do not."""
+    """Guess whether a volume is a mask: few integer values, of which 0 is the smallest."""
     array = volume.array
     if volume.channels or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
         return False
     step = tuple(slice(None, None, max(1, size // 48)) for size in array.shape)
-    if np.unique(array[step]).size > MOST_CLASSES:
+    if np.unique(array[step]).size > MAX_CLASSES:
         return False
-    return bool(array.min() == 0) and np.unique(array).size <= MOST_CLASSES
+    return bool(array.min() == 0) and np.unique(array).size <= MAX_CLASSES
 
 
 def _file(path: Path, kind: str) -> Part:
@@ -118,7 +118,7 @@ def _file(path: Path, kind: str) -> Part:
 
 
 def _series(series: Series) -> Part:
-    # The description becomes the name, since a folder may be named like a patient.
+    # The folder name may identify the patient, so the description is the title.
     title = series.description or series.modality or "DICOM"
     cells = (
         series.description or "no description",
@@ -134,5 +134,5 @@ def _series(series: Series) -> Part:
 
 
 def times(values: Sequence[float]) -> str:
-    """Sizes as ``5 × 0.8 × 0.8``."""
+    """Format sizes, such as ``5 × 0.8 × 0.8``."""
     return " × ".join(f"{one:.3g}" if isinstance(one, float) else str(one) for one in values)

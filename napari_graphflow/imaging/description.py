@@ -1,4 +1,4 @@
-"""What a file or a folder holds as plain data, for ``volumes info``."""
+"""Describe a file or folder as plain data, for ``volumes info``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.imaging.contents import Part, format_of, look
+from napari_graphflow.imaging.contents import Part, format_of, inspect_path
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
 from napari_graphflow.imaging.files import Pathlike, read_labels, read_series
 from napari_graphflow.imaging.volume import Volume
 
-_OVERLAP = "Some segments overlap, so they become {} masks."
+_OVERLAP = "Segments overlap, so they are read as {} masks."
 
 
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
@@ -21,31 +21,32 @@ _UNKNOWN: dict[str, Any] = dict.fromkeys(
 
 
 def describe(path: Pathlike, *, labels: bool = False, like: Volume | None = None) -> dict[str, Any]:
-    """Describe what a file or a folder holds.
+    """Describe the contents of a file or folder.
 
     Parameters
     ----------
     path
         The file or folder.
     labels, like
-        Whether the file is a mask, and the image that the mask must fit.
+        Whether the file is a mask, and the image of the mask.
 
     Returns
     -------
     dict
         ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
-        ``type``, ``channels``, ``range`` (smallest and largest number, None if there is none),
-        ``warnings`` and, for DICOM, ``series``. A folder of several series has the fields of its
-        only image, or None. ``problem`` says why nothing can be read, if so; else it is empty.
+        ``type``, ``channels``, ``range`` (smallest and largest finite value, or None),
+        ``warnings`` and, for DICOM, ``series``. For several series with one image, the
+        fields are those of the image; with several images, None. ``problem`` is the reason why
+        nothing can be read, else empty.
 
     Raises
     ------
     UserError
-        If it cannot be read, or if it is no mask that fits.
+        If it cannot be read, or the mask does not fit.
     """
     if labels or like is not None:
         return {"format": format_of(path) or "other"} | _describe_mask(Path(path), like)
-    contents = look(path)
+    contents = inspect_path(path)
     found = {"format": contents.format or "other"}
     source = contents.parts[0].source
     if isinstance(source, Volume):
@@ -63,11 +64,11 @@ def _describe_mask(path: Path, like: Volume | None) -> dict[str, Any]:
 
 
 def _describe_series(parts: Sequence[Part]) -> dict[str, Any]:
-    """The fields of the only image of a folder, or of its only segmentation."""
+    """Describe the only image of a folder, or its only segmentation."""
     series = [part.source for part in parts if isinstance(part.source, Series)]
     images = [one for one in series if not one.is_segmentation] or series
     if len(images) > 1:
-        warning = f"The folder holds {len(images)} series; choose one of them."
+        warning = f"The folder contains {len(images)} series; choose one of them."
         return _UNKNOWN | {"warnings": [warning], "problem": ""}
     only = images[0]
     if only.is_segmentation:
@@ -85,7 +86,7 @@ def _describe_segments(path: Path, like: Volume | None) -> dict[str, Any]:
 
 
 def _fields(volume: Volume) -> dict[str, Any]:
-    """Shape, geometry, type, range and warnings of a volume."""
+    """Return shape, geometry, type, range and warnings of a volume."""
     array = volume.array
     finite = array if array.dtype.kind in "iub" else array[np.isfinite(array)]
     names = ("shape", "spacing", "origin", "direction")
@@ -100,7 +101,7 @@ def _fields(volume: Volume) -> dict[str, Any]:
 
 
 def _header(series: Series) -> dict[str, Any]:
-    """What the headers of a DICOM series say; nothing of it names a patient."""
+    """Return header values of a DICOM series; none of them identifies the patient."""
     names = ("description", "modality", "date", "count", "resamplable")
     return {
         **{name: getattr(series, name) for name in names},

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from napari_graphflow import __version__
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import Series, list_series
-from napari_graphflow.imaging.files import Pathlike, existing, kind_of, read_series, speaking
+from napari_graphflow.imaging.files import (
+    Pathlike,
+    existing_path,
+    kind_of,
+    read_series,
+    user_errors,
+)
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
@@ -45,7 +51,7 @@ Mask = tuple[Volume, dict[str, int]]
 
 def is_segmentation(path: Pathlike) -> bool:
     """Whether a file is a DICOM SEG object."""
-    path = existing(path)
+    path = existing_path(path)
     if path.is_dir() or kind_of(path) != "DICOM":
         return False
     return any(one.is_segmentation for one in list_series(path))
@@ -67,8 +73,8 @@ def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
     UserError
         If highdicom is missing, the file is damaged, or it is not on the grid of the image.
     """
-    path = existing(path)
-    with speaking(path), _quiet(path.name):
+    path = existing_path(path)
+    with user_errors(path), _quiet(path.name):
         found = load_highdicom().seg.segread(str(path))
         numbers = [number for number in found.segment_numbers if number]
         if not numbers:
@@ -152,7 +158,7 @@ def write_segments(
     numbered = np.searchsorted([0, *values], embedded).astype(np.min_scalar_type(len(values)))
     names = {value: name for name, value in (classes or {}).items()}
     titles = {value: names.get(value, f"label {value}") for value in values}
-    with speaking(path, writing=True):
+    with user_errors(path, writing=True):
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
         with written_aside(path) as fresh, _quiet(path.name):
@@ -246,7 +252,7 @@ def _volume(array: NDArray[Any], one: Any) -> Volume:
 
 
 def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
-    for series in list_series(existing(source)):
+    for series in list_series(existing_path(source)):
         if series.is_segmentation or series.problem or len(series.shape) != 3:
             continue
         like = read_series(series)

@@ -48,8 +48,8 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     UserError
         If the path does not exist, or the image is damaged or not supported.
     """
-    path = existing(path)
-    with speaking(path):
+    path = existing_path(path)
+    with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
             return _read_dicom(path, series, resample)
         return _volume(with_value_warnings(load(path, kind)))
@@ -63,7 +63,7 @@ def read_series(series: dicom.Series, *, resample: bool = False) -> Volume:
     UserError
         If the series has a problem that resampling does not solve, or resampling is not allowed.
     """
-    with speaking(series.files[0]):
+    with user_errors(series.files[0]):
         return _volume(with_value_warnings(dicom.load(series, resampled=resample)))
 
 
@@ -79,7 +79,7 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
     path = Path(path)
     if path.exists() and not overwrite:
         raise UserError(f"{path.name} already exists.", "Choose another name.")
-    with speaking(path, writing=True):
+    with user_errors(path, writing=True):
         geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
         write(path, Loaded(volume.array, geometry, volume.channels))
 
@@ -100,8 +100,8 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     UserError
         If the values are not labels, or the mask is not on the grid of `like`.
     """
-    path = existing(path)
-    with speaking(path):
+    path = existing_path(path)
+    with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
             volume = replace(_read_dicom(path, "", False), warnings=())
         else:
@@ -137,11 +137,11 @@ def write_labels(
     dtype = np.min_scalar_type(int(labels.max(initial=0)))
     write_volume(path, like.with_array(labels.astype(dtype, copy=False)), overwrite=overwrite)
     if classes is not None:
-        with speaking(path := Path(path), writing=True):
+        with user_errors(path := Path(path), writing=True):
             write_class_names(path, classes)
 
 
-def existing(path: Pathlike) -> Path:
+def existing_path(path: Pathlike) -> Path:
     """Return the path of an existing file or folder."""
     path = Path(path)
     if not path.exists():
@@ -158,7 +158,7 @@ def kind_of(path: Path) -> str:
 
 
 @contextmanager
-def speaking(path: Path, writing: bool = False) -> Iterator[None]:
+def user_errors(path: Path, writing: bool = False) -> Iterator[None]:
     """Raise errors of the operating system as a `UserError`."""
     try:
         yield
@@ -184,7 +184,7 @@ def speaking(path: Path, writing: bool = False) -> Iterator[None]:
 def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
     found = dicom.list_series(path)
     if not found:
-        raise no_dicom(path)
+        raise no_dicom_error(path)
     volume = read_series(chosen := dicom.choose(found, name), resample=resample)
     if path.is_file() and volume.ndim == 3 and chosen.count == 1:
         volume = replace(volume, warnings=(*volume.warnings, _ONE_SLICE))
@@ -194,7 +194,7 @@ def _read_dicom(path: Path, name: str, resample: bool) -> Volume:
 _ONE_SLICE = "This file is a single slice; open its folder for the whole series."
 
 
-def no_dicom(path: Path) -> UserError:
+def no_dicom_error(path: Path) -> UserError:
     """Describe why a file or folder has no DICOM image."""
     if path.name.upper() == "DICOMDIR":
         return UserError(f"{path.name} only lists other files.", "Open the folder that holds it.")

@@ -89,7 +89,7 @@ def test_the_format_is_read_from_the_content_not_the_suffix(
     path = (tmp_path / f"a{stored}").rename(tmp_path / f"b{named}")
     volume = read_volume(path)
     same(volume, make("oblique"))
-    warnings = (f"The file is named {named} but holds {kind}.",) if kind else ()
+    warnings = (f"The file has the suffix {named}, but its content is {kind}.",) if kind else ()
     assert volume.warnings == warnings
 
 

@@ -102,7 +102,7 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
 ) -> None:
     write_series(tmp_path / "scans/a", uid="1.2.3.1")
     write_series(tmp_path / "scans/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
-    second = opening.look(tmp_path / "scans").parts[1]
+    second = opening.inspect_path(tmp_path / "scans").parts[1]
     for one in opening.read_layers(tmp_path / "scans", second.key):
         viewer.add_layer(Layer.create(*one))
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()

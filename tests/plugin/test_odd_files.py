@@ -21,10 +21,10 @@ MASKS = {
 }  # fmt: skip
 TOLD = {
     "cmyk.jpg": "converted to RGB",
-    "exif_rotated.jpg": "rotation mark",
+    "exif_rotated.jpg": "EXIF rotation",
     "animated.gif": "4 frames",
     "multipage.tif": "5 pages",
-    "float32_nan.tif": "no finite numbers",
+    "float32_nan.tif": "not finite",
     "onehot_4d_label.nii.gz": "4D",
     "mask_inverted.png": "foreground",
 }

@@ -46,7 +46,7 @@ def preferred(monkeypatch: pytest.MonkeyPatch) -> None:
 def during(beats: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Files are read slowly: each only once the window came round five times, if it does."""
     found: list[int] = []
-    look = opening.look
+    look = opening.inspect_path
 
     def slowly(path: Path) -> Contents:
         before, end = len(beats), time.monotonic() + 60
@@ -55,7 +55,7 @@ def during(beats: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(len(beats) - before)
         return look(path)
 
-    monkeypatch.setattr(opening, "look", slowly)
+    monkeypatch.setattr(opening, "inspect_path", slowly)
     return found
 
 

@@ -1,4 +1,4 @@
-"""File formats: what the first bytes of a file say it is, and who reads its header."""
+"""Detect the format of a file by its first bytes, and read it."""
 
 import re
 from dataclasses import replace
@@ -39,7 +39,7 @@ _STARTS = (
 
 
 def sniff(path: Path) -> str:
-    """Name the format of a file by its content; empty if it is none of ours."""
+    """Return the format of a file by its content; empty if not supported."""
     start = peek(path)
     for name, pattern in _STARTS:
         if re.match(pattern, start, re.DOTALL):
@@ -50,19 +50,24 @@ def sniff(path: Path) -> str:
 
 
 def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
-    """Read a file of a known kind, other than DICOM.
+    """Read a file of a known format other than DICOM.
 
     Parameters
     ----------
     path, kind
-        The file, and what :func:`sniff` says of it.
+        The file, and its format by :func:`sniff`.
     indices
-        Give the indices of a palette rather than its colours.
+        Return the palette indices rather than the colours.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or not supported.
     """
     if kind in FORMATS and FORMATS[kind].flat:
         loaded = read_picture(path, kind, indices=indices)
     else:
-        # SimpleITK fills files of other kinds with whatever there is where they are cut off.
+        # SimpleITK does not detect that files of other formats are truncated.
         stored = _read_header(path, kind) if kind else _unknown(path)
         loaded = _load_by_itk(path) if stored is None else read_voxels(stored)
     return replace(loaded, warnings=(*_misnamed(path, kind), *loaded.warnings))
@@ -76,23 +81,23 @@ def _read_header(path: Path, kind: str) -> Stored | None:
 
 
 def _misnamed(path: Path, kind: str) -> tuple[str, ...]:
-    """Tell of a name that promises another format."""
+    """Warn if the suffix belongs to another format."""
     ending = suffix(path)
-    promised = [name for name, one in FORMATS.items() if ending in one.endings]
-    if not kind or not promised or kind in promised:
+    expected = [name for name, one in FORMATS.items() if ending in one.endings]
+    if not kind or not expected or kind in expected:
         return ()
-    return (f"The file is named {ending} but holds {kind}.",)
+    return (f"The file has the suffix {ending}, but its content is {kind}.",)
 
 
 def _unknown(path: Path) -> NoReturn:
     raise UserError(
-        f"{path.name} cannot be read: it is damaged or of an unknown format.",
+        f"{path.name} cannot be read: it is damaged or has an unknown format.",
         "Export it as NIfTI, NRRD or MetaImage.",
     )
 
 
 def _load_by_itk(path: Path) -> Loaded:
-    """Rare kinds of the formats above."""
+    """Read rare variants of the supported formats with SimpleITK."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
@@ -102,6 +107,6 @@ def _load_by_itk(path: Path) -> Loaded:
     if image.GetDimension() == 4 and not channels:
         array, channels = np.moveaxis(array, 0, -1), True
     elif image.GetDimension() > 3 or image.GetDimension() < 2:
-        raise UserError(f"{path.name} has more axes than can be shown.", "Export one volume of it.")
+        raise UserError(f"{path.name} has too many axes.", "Export a single volume.")
     geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     return Loaded(array, spatial(geometry), channels)

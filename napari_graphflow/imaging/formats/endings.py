@@ -1,4 +1,4 @@
-"""The endings of file names: the one table of which format they promise and who takes them."""
+"""File formats and their suffixes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ class Format:
     Attributes
     ----------
     endings
-        Of its files; the first is the one that is proposed.
+        Suffixes of its files; the first is the default.
     written
-        Those that are written, always without loss.
+        Suffixes that are written, always without loss.
     headers
-        Those of files whose voxels may lie in another file beside them.
+        Suffixes of headers whose voxels may be in a separate file.
     beside
-        Those of such other files.
+        Suffixes of these separate files.
     flat
-        Whether it holds 2D images, or a stack of them, without a place in space.
+        Whether it stores 2D images, or a stack of them, without geometry.
     masks
-        Ending of the masks of its images, where that is not their own.
+        Suffix of the masks of its images, if it differs.
     """
 
     endings: tuple[str, ...]
@@ -45,18 +45,18 @@ FORMATS = {
     "PNG": Format((".png",), written=(".png",), flat=True),
     "JPEG": Format((".jpg", ".jpeg"), flat=True, masks=".png"),
     "TIFF": Format((".tif", ".tiff"), written=(".tif", ".tiff"), flat=True),
-    # Several frames do not go into a PNG.
+    # A PNG cannot store several frames.
     "GIF": Format((".gif",), flat=True, masks=".tif"),
     "BMP": Format((".bmp",), flat=True, masks=".png"),
     "WebP": Format((".webp",), flat=True, masks=".tif"),
 }
 
-#: Endings of everything that can be opened.
+#: Suffixes of all files that can be read.
 READ = tuple(ending for one in FORMATS.values() for ending in one.endings)
 
 HEADERS = tuple(ending for one in FORMATS.values() for ending in one.headers)
 
-#: Endings of the files that are an image each, in a folder of images. Files of DICOM are slices.
+#: Suffixes of files that are one image each; DICOM files are slices.
 IMAGES = tuple(
     ending
     for name, one in FORMATS.items()
@@ -68,25 +68,25 @@ FLAT = tuple(ending for one in FORMATS.values() if one.flat for ending in one.en
 
 WRITTEN = tuple(ending for one in FORMATS.values() for ending in one.written)
 
-#: Endings of volumes that are written as one file.
+#: Suffixes of volumes that are written as a single file.
 WHOLE_VOLUMES = tuple(ending for ending in WRITTEN if ending not in FLAT and ending not in HEADERS)
 
 
 def split_ending(name: str, endings: tuple[str, ...] = READ) -> tuple[str, str]:
-    """Split a file name into stem and ending, in lower case; no ending if it is none of these."""
+    """Split a file name into stem and lower-case suffix, which is empty if not in `endings`."""
     fitting = [ending for ending in endings if name.lower().endswith(ending)]
     ending = max(fitting, key=len, default="")
     return name[: len(name) - len(ending)], ending
 
 
 def suffix(path: Path) -> str:
-    """The ending of a file's name in lower case, known or not, ``.nii.gz`` as one."""
+    """Return the lower-case suffix of a file name, with ``.nii.gz`` as one suffix."""
     endings = [part.lower() for part in path.suffixes[-2:]]
     return "".join(endings) if endings[-1:] == [".gz"] else "".join(endings[-1:])
 
 
 def mask_ending(ending: str) -> str:
-    """Ending under which the mask of an image is written, as one file and without loss."""
+    """Return the suffix for the mask of an image: a single file, without loss."""
     if ending in WRITTEN and ending not in HEADERS:
         return ending
     return next((one.masks for one in FORMATS.values() if ending in one.endings), ".nii.gz")

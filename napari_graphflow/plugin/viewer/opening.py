@@ -10,7 +10,7 @@ from napari.types import LayerDataTuple
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 
-from napari_graphflow.imaging.contents import Part, look
+from napari_graphflow.imaging.contents import Part, inspect_path
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import open_part
 from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
@@ -33,7 +33,7 @@ def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     UserError
         If it cannot be read.
     """
-    parts = wait_responsively(partial(look, path)).parts
+    parts = wait_responsively(partial(inspect_path, path)).parts
     known = [one for one in parts if series and one.key == series]
     part = known[0] if len(known) == 1 else parts[0] if len(parts) == 1 else _ask_for_part(parts)
     if part is None:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
-from napari_graphflow.imaging.contents import Contents, Part, look, times
+from napari_graphflow.imaging.contents import Contents, Part, inspect_path, times
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
 from napari_graphflow.plugin.viewer.layers import geometry, is_image, placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
@@ -96,7 +96,7 @@ class VolumeWidget(Panel):
         """List what is at a path, beside the window; open it at once if there is no question."""
         self._show_parts(())
         self._busy(f"looking at {path.name} …")
-        self.background.run(partial(look, path), self._looked, self._failed)
+        self.background.run(partial(inspect_path, path), self._looked, self._failed)
 
     def selected(self) -> Part | None:
         """What is chosen in the table."""
