@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked for, 130 int
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
@@ -16,7 +17,7 @@ from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.models import models, networks
 from napari_graphflow.cli.segment import evaluate, segment
-from napari_graphflow.cli.terminal import console, fail, output
+from napari_graphflow.cli.terminal import console, fail, failure_as_json, output
 from napari_graphflow.cli.train import distill, train
 from napari_graphflow.cli.volumes import volumes
 from napari_graphflow.config.settings import first_problem
@@ -40,14 +41,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     # Before torch is loaded: on a busy machine its threads would burn what the others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(
-            arguments,
-            console=output,
-            print_error=False,
-            exit_on_error=False,
-            result_action="return_value",
-        )
+        with failure_as_json() if "--json" in arguments else nullcontext():
+            result = app(
+                arguments,
+                console=output,
+                print_error=False,
+                exit_on_error=False,
+                result_action="return_value",
+            )
     except UserError as error:
         fail(str(error))
     except CycloptsError as error:

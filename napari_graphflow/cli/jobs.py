@@ -7,8 +7,8 @@ from cyclopts import App
 from rich.table import Table
 
 from napari_graphflow.cli.options import Flag, JobName, Json
+from napari_graphflow.cli.terminal import failure_as_json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
-from napari_graphflow.cli.terminal import output, print_json
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
@@ -71,7 +71,7 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
         config = found.config.model_dump(mode="json")
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
-    output.print(f"{found.title}: {status.state}. {status.text} {status.remedy}".rstrip())
+    output.print(f"{found.title}: {status.state}. {status.notice or status.failure or ''}".rstrip())
     for name, (step, value) in _newest_scores(found).items():
         output.print(f"  {name:<24} {value:.4f}  at step {step}")
     return 0
@@ -159,12 +159,13 @@ def devices(*, json: Json = False) -> None:
 
 
 @jobs.command(show=False)
-def measure(kind: Kind, config: Path) -> int:
-    """Try a few steps of a run and print what they took; used by the estimates."""
-    from napari_graphflow.training import trial
+def measure(kind: Kind, config: Path) -> None:
+    """Try a few steps of a run and print what they took as JSON; used by the estimates."""
+    with failure_as_json():
+        from napari_graphflow.training import trial
 
-    config_type = DistillationConfig if kind == "distill" else TrainingConfig
-    return trial.measure(kind, read_config(config_type, config))
+        config_type = DistillationConfig if kind == "distill" else TrainingConfig
+        trial.measure(kind, read_config(config_type, config))
 
 
 @jobs.command(show=False)

@@ -2,8 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from cyclopts import CycloptsError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +19,7 @@ from rich.progress import (
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.system import events
+from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import jobs_root
 
 #: Messages and progress go to the error stream, so that ``--json`` can be piped.
@@ -58,9 +62,9 @@ def follow(job: Job) -> int:
         name = job.name if job.folder.parent == jobs_root() else job.folder
         console.print(f"Paused. Resume with: napari-graphflow jobs resume {name}", soft_wrap=True)
         return 0
-    text = f"{status.state}: {status.text} {status.remedy}".rstrip()
+    text = f"{status.state}: {status.failure or ''}".rstrip()
     console.print(text, style="red", soft_wrap=True)
-    return status.exit_code or 1
+    return status.exit_code
 
 
 def progress_bar() -> Progress:
@@ -79,6 +83,18 @@ def progress_bar() -> Progress:
 def print_json(value: Any) -> None:
     """Print a value as JSON, paths as text."""
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+@contextmanager
+def failure_as_json() -> Iterator[None]:
+    """Print what went wrong as one line of JSON as well, for the program that reads the output."""
+    try:
+        yield
+    except CycloptsError:  # the program itself was written wrongly
+        raise
+    except Exception as error:
+        sys.stdout.write(json.dumps({"failure": explain(error).model_dump()}) + "\n")
+        raise
 
 
 def fail(text: str) -> NoReturn:

@@ -194,7 +194,7 @@ def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
         if not isinstance(error, UserError):
             traceback.print_exc()
         why = explain(error, lighter=LIGHTER)
-        request.reply("error", code=why.code, text=why.text, remedy=why.remedy)
+        request.reply("error", failure=why.model_dump())
         # Memory that ran out is only surely given back by ending; the next request starts afresh.
         return not why.code.startswith("out_of")
     request.reply("result", **result)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.system.devices import devices, place
-from napari_graphflow.system.failures import EXIT_CODES, explain_exit
+from napari_graphflow.system.failures import Failure, explain_exit
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
 from napari_graphflow.system.words import duration
 
@@ -30,7 +31,8 @@ USABLE_FRACTION = 0.9
 Found = dict[str, Any]
 
 
-OUT_OF_MEMORY = EXIT_CODES["out_of_memory"]
+#: Codes of a failure that a smaller setting may mend; the system kills for want of memory.
+OUT_OF_MEMORY = ("out_of_memory", "out_of_gpu_memory", "killed")
 
 
 @dataclass(frozen=True)
@@ -130,25 +132,25 @@ def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) 
         path.write_text(config.model_dump_json(), "utf-8")
         command = [sys.executable, "-m", "napari_graphflow", "jobs", "measure", kind, str(path)]
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
             env=child_environment(), creationflags=NO_CONSOLE,
         )  # fmt: skip
-        printed, errors = _wait(child, cancelled)
+        found = _replies(_wait(child, cancelled))
     if child.returncode == 0:
-        return {"out_of_memory": False, **json.loads(printed.splitlines()[-1])}
-    if child.returncode in (OUT_OF_MEMORY, -9):
-        return {"out_of_memory": True, "patch_size": _last_patch(printed)}
-    if child.returncode == EXIT_CODES["user"]:
-        raise UserError(" ".join(errors.split()).removeprefix("error: "))
-    why = explain_exit(child.returncode, what="The measurement")
-    lines = errors.strip().splitlines()
-    raise UserError(why.text, lines[-1] if lines else why.remedy)
+        return {"out_of_memory": False, **found}
+    if "failure" in found:
+        failure = Failure.model_validate(found["failure"])
+    else:
+        failure = explain_exit(child.returncode, what="The measurement")
+    if failure.code in OUT_OF_MEMORY:
+        return {"out_of_memory": True, "patch_size": found.get("patch_size", ())}
+    raise failure.as_error()
 
 
-def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tuple[str, str]:
+def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> str:
     while True:
         try:
-            return child.communicate(timeout=0.2)
+            return child.communicate(timeout=0.2)[0]
         except subprocess.TimeoutExpired:
             if cancelled():
                 end_process_tree(child.pid, kill=True)
@@ -156,11 +158,14 @@ def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> tupl
                 raise UserError("The measurement was cancelled.") from None
 
 
-def _last_patch(printed: str) -> tuple[int, ...]:
-    for line in printed.splitlines():
-        if line.startswith('{"patch_size"'):
-            return tuple(json.loads(line)["patch_size"])
-    return ()
+def _replies(output: str) -> Found:
+    """All that a trial has printed as JSON, a line at a time."""
+    found: Found = {}
+    for line in output.splitlines():
+        if line.startswith("{"):
+            with suppress(ValueError):  # torn by a kill, or of some library
+                found |= json.loads(line)
+    return found
 
 
 def _seconds(config: TrainingConfig, found: Found) -> float:

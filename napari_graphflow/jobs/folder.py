@@ -20,7 +20,7 @@ from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.events import Event
-from napari_graphflow.system.failures import explain, in_words
+from napari_graphflow.system.failures import Failure, explain, in_words
 from napari_graphflow.system.files import locked, replace_file
 
 Kind = Literal["train", "distill"]
@@ -162,11 +162,11 @@ class JobFolder(JobPaths):
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                     return Status()
-                why = explain(self.gone())
-                return Status(state="lost", text=why.text, remedy=why.remedy, code=why.code)
+                return Status(state="lost", failure=explain(self.gone()))
             except ValidationError:
                 break
-        return Status(state="lost", text=f"{self.status_file} cannot be read.")
+        text = f"{self.status_file} cannot be read."
+        return Status(state="lost", failure=Failure(code="unexpected", text=text))
 
 
 def choose_case(folder: Path, name: str) -> None:

@@ -5,9 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -16,7 +14,7 @@ from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, Process, State, Status
 from napari_graphflow.system.events import Event, StateChanged
-from napari_graphflow.system.failures import explain_exit, in_words
+from napari_graphflow.system.failures import Failure, explain_exit, in_words
 from napari_graphflow.system.processes import end_process_tree, process_start
 
 #: By folder, the start and the process of the jobs that this process started: only we learn how
@@ -148,10 +146,10 @@ class Job(JobFolder):
         finally:
             self.write_status(status)
 
-    def settle(self, state: State, **words: Any) -> None:
+    def settle(self, state: State, failure: Failure | None = None) -> None:
         """Write the last state of a job that has no process to do so."""
         with self.writing():
-            self.write_state(self.saved_status().closed(state, **words))
+            self.write_state(self.saved_status().closed(state, failure))
             self.clear_requests()
 
     def adopt(self, child: "subprocess.Popen[bytes]", launched: float) -> None:
@@ -211,8 +209,9 @@ class Job(JobFolder):
             return status.closed("cancelled")
         child = self._child(status)
         code = child.returncode if child else None
-        why = asdict(explain_exit(code, self.log, log_from=status.process.log_from))
+        why = explain_exit(code, self.log, log_from=status.process.log_from)
         heartbeat = status.process.heartbeat
         if child is None and heartbeat and psutil.boot_time() > heartbeat:
-            why["text"] = "The computer was restarted while the job was running."
-        return status.closed("lost", **why)
+            text = "The computer was restarted while the job was running."
+            why = why.model_copy(update={"text": text})
+        return status.closed("lost", why)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
@@ -77,8 +76,8 @@ def start(
         child = start_detached(command, job.folder, job.log)
     except OSError as error:
         why = explain(error, job.log)
-        job.settle("failed", **asdict(why))
-        raise UserError(why.text, why.remedy) from None
+        job.settle("failed", why)
+        raise why.as_error() from None
     job.adopt(child, launched)
     # Reaped as soon as it ends, whether or not anybody looks at the job.
     threading.Thread(target=_reap, args=(job, child, launched), daemon=True).start()

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_graphflow.system.events import Event, Metric, ModelSaved, PeakMemory, Phase, Progress
+from napari_graphflow.system.failures import EXIT_CODES, Failure
 from napari_graphflow.system.processes import process_start
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
@@ -148,8 +149,10 @@ class Status(_Part):
     ----------
     state
         One of the keys of `TRANSITIONS`.
-    text, remedy, code, exit_code
-        After a failure its cause, its remedy, a word and a number for programs.
+    failure
+        What ended the run, where it did not end by itself or by request.
+    notice
+        What there is to know of a job that still runs, in words; often nothing.
     run
         What the run says.
     process
@@ -157,10 +160,8 @@ class Status(_Part):
     """
 
     state: State = "created"
-    text: str = ""
-    remedy: str = ""
-    code: str = ""
-    exit_code: int = 0
+    failure: Failure | None = None
+    notice: str = ""
     run: RunReport = RunReport()
     process: Process = Field(default_factory=Process)
 
@@ -173,14 +174,24 @@ class Status(_Part):
         run, process = self.run.before_restart(), self.process.begun()
         return type(self)(state="running", run=run, process=process)
 
-    def closed(self, state: State, **words: Any) -> Self:
-        """The last status of a process, with the fields of a failure."""
+    def closed(self, state: State, failure: Failure | None = None) -> Self:
+        """The last status of a process."""
         run = self.run.model_copy(update={"eta_s": None})
-        return self.model_copy(update={"state": state, "run": run, **words})
+        update = {"state": state, "run": run, "failure": failure, "notice": ""}
+        return self.model_copy(update=update)
 
     def with_process(self, **known: Any) -> Self:
         """The same, with other fields of its process."""
         return self.model_copy(update={"process": self.process.model_copy(update=known)})
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that runs the job or waits for it returns; 0 if nothing went wrong."""
+        if self.state == "cancelled":
+            return EXIT_CODES["cancelled"]
+        if self.state in ("failed", "lost"):
+            return self.failure.exit_code if self.failure else EXIT_CODES["unexpected"]
+        return 0
 
     @property
     def waiting(self) -> bool:
@@ -212,9 +223,11 @@ class Status(_Part):
         silent = time.time() - (self.process.heartbeat or time.time())
         if self.state != "running" or silent < SILENT:
             return self
-        text = f"The job has given no sign of life for {silent:.0f} s."
-        remedy = "It may be suspended, or wait for a drive."
-        return self.model_copy(update={"text": text, "remedy": remedy})
+        notice = (
+            f"The job has given no sign of life for {silent:.0f} s. "
+            "It may be suspended, or wait for a drive."
+        )
+        return self.model_copy(update={"notice": notice})
 
     def may_become(self, state: State) -> bool:
         return state in TRANSITIONS[self.state]

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def hand_over(job: Job, **note: Any) -> None:
 def give_up(job: Job, text: str) -> None:
     """Write that a job has failed before it began."""
     with suppress(UserError, ValueError):  # it has just begun after all
-        job.settle("failed", **{**asdict(explain_exit(None, job.log)), "text": text})
+        job.settle("failed", explain_exit(None, job.log).model_copy(update={"text": text}))
 
 
 def ends_on_its_own(job: Job, timeout: float) -> bool:

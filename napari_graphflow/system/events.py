@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_graphflow.system.failures import Failure
+
 
 class _Event(BaseModel):
     """What all events share.
@@ -98,12 +100,10 @@ class Warned(_Event):
 
 
 class Failed(_Event):
-    """The run ends with an error; see `napari_graphflow.system.failures.Failure`."""
+    """The run ends with an error."""
 
     event: Literal["error"] = "error"
-    code: str
-    text: str
-    remedy: str
+    failure: Failure
 
 
 class StateChanged(_Event):

@@ -6,8 +6,9 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from napari_graphflow.errors import UserError
 
@@ -24,6 +25,7 @@ EXIT_CODES = {
     "not_a_number": 5,
     "drive_gone": 6,
     "gpu": 7,
+    "cancelled": 130,
 }
 
 
@@ -95,26 +97,34 @@ _TAIL = 1 << 17
 _PYTORCH = {"torch", "monai", "lightning_fabric", "safetensors"}
 
 
-@dataclass(frozen=True)
-class Failure:
-    """One plain sentence with the cause, one remedy, and a code for programs.
+class Failure(BaseModel):
+    """What went wrong, in words and for programs; between processes it travels as JSON.
 
     Attributes
     ----------
     code
         One of the keys of `EXIT_CODES`, or ``killed``, ``crashed``, ``ended`` for a process.
     text
-        The cause.
+        The cause, as one sentence.
     remedy
-        The remedy.
+        What to do about it, as one sentence; empty if nothing is known.
     exit_code
         What the process that failed returns to its caller.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     code: str
     text: str
-    remedy: str
-    exit_code: int
+    remedy: str = ""
+    exit_code: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}".strip()
+
+    def as_error(self) -> UserError:
+        """The exception that shows it to the user."""
+        return UserError(self.text, self.remedy)
 
 
 def explain(error: BaseException, log: Path | None = None, lighter: str = LIGHTER) -> Failure:
@@ -190,7 +200,7 @@ def explain_exit(
         text = _crashed(what, _name(returncode))
     else:
         text = f"{what} ended with the code {returncode} before it could say why."
-    return Failure(code, text, look, 1)
+    return Failure(code=code, text=text, remedy=look)
 
 
 def _crashed(what: str, name: str) -> str:
@@ -216,12 +226,11 @@ def in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = explain(error)
-        raise UserError(why.text, why.remedy) from error
+        raise explain(error).as_error() from error
 
 
 def _failure(code: str, text: str, remedy: str) -> Failure:
-    return Failure(code, text, remedy, EXIT_CODES[code])
+    return Failure(code=code, text=text, remedy=remedy, exit_code=EXIT_CODES[code])
 
 
 def _causes(error: BaseException) -> list[BaseException]:

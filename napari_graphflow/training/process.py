@@ -8,9 +8,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
@@ -27,7 +26,7 @@ from napari_graphflow.system.events import (
     Phase,
     Progress,
 )
-from napari_graphflow.system.failures import explain, explain_exit
+from napari_graphflow.system.failures import Failure, explain, explain_exit
 
 #: Seconds between checks for requests, writes of the status, and progress events in the log.
 POLL_INTERVAL = 0.1
@@ -45,9 +44,6 @@ RESERVE = 1 << 16
 
 #: Seconds to wait for a disconnected drive before giving up writing the final status.
 FINAL_STATUS_TIMEOUT = 60.0
-
-
-CANCELLED_EXIT_CODE = 130
 
 
 #: Why a job ends early; ``stop`` is a signal, such as from a computer that shuts down.
@@ -76,7 +72,7 @@ def main(folder: Path) -> int:
 def _was_stopped(job: Job) -> bool:
     """Return whether a signal ended the job; it would also end the next job."""
     status = job.status()
-    return status.state == "paused" and bool(status.code)
+    return status.state == "paused" and status.failure is not None
 
 
 def _run_other_rank(job: Job) -> int:
@@ -164,12 +160,12 @@ def _consume(job: Job, recorder: "_Recorder", events: Iterator[Event]) -> int:
     if requested and recorder.requested == "stop":
         requested = "stop"
     if requested == "cancel":
-        return recorder.end("cancelled", CANCELLED_EXIT_CODE)
+        return recorder.end("cancelled")
     if requested == "stop":
         why = explain_exit(-signal.SIGTERM, job.log)
         remedy = "Resume the job to continue from its last checkpoint."
-        return recorder.end("paused", 0, code=why.code, text=why.text, remedy=remedy)
-    return recorder.end("paused" if requested else "done", 0)
+        return recorder.end("paused", why.model_copy(update={"remedy": remedy}))
+    return recorder.end("paused" if requested else "done")
 
 
 class _Recorder:
@@ -215,13 +211,13 @@ class _Recorder:
         if self._is_logged(event):
             self._write_event(event)
 
-    def end(self, state: State, exit_code: int, **words: Any) -> int:
+    def end(self, state: State, failure: Failure | None = None) -> int:
         """Write the final status and return the exit code."""
         self._ended.set()
         self._thread.join()
         self._reserve.unlink(missing_ok=True)
         last = self._status.with_process(heartbeat=time.time())
-        self._status = last.closed(state, exit_code=exit_code, **words)
+        self._status = last.closed(state, failure)
         deadline = time.monotonic() + FINAL_STATUS_TIMEOUT
         while True:
             try:
@@ -230,10 +226,10 @@ class _Recorder:
                     self.job.write_state(self._status)
                 with suppress(OSError):
                     self.job.clear_requests()
-                return exit_code
+                return self._status.exit_code
             except OSError:
                 if time.monotonic() > deadline:
-                    return exit_code
+                    return self._status.exit_code
                 time.sleep(POLL_INTERVAL)
 
     def fail(self, error: BaseException) -> int:
@@ -243,8 +239,8 @@ class _Recorder:
             error = self.job.gone()
         why = explain(error, self.job.log)
         with suppress(OSError):
-            self._write_event(Failed(code=why.code, text=why.text, remedy=why.remedy))
-        return self.end("failed", **asdict(why))
+            self._write_event(Failed(failure=why))
+        return self.end("failed", why)
 
     @property
     def ended(self) -> bool:

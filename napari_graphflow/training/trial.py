@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,23 +11,16 @@ from typing import Any
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.system.events import PeakMemory, Phase, Progress, SettingChosen
-from napari_graphflow.system.failures import explain
 from napari_graphflow.training.loop import distill, train
 
 #: Number of steps; the first is slower and is not counted.
 STEPS = 4
 
 
-def measure(kind: Kind, config: TrainingConfig) -> int:
-    """Print the measurements of a trial as JSON and return the exit code."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="graphflow-") as folder:
-            print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, the result
-    except Exception as error:
-        why = explain(error)
-        sys.stderr.write(f"{why.text} {why.remedy}\n")
-        return why.exit_code
-    return 0
+def measure(kind: Kind, config: TrainingConfig) -> None:
+    """Print the measurements of a trial as one line of JSON."""
+    with tempfile.TemporaryDirectory(prefix="graphflow-") as folder:
+        print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, the result
 
 
 def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:

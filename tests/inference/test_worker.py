@@ -200,9 +200,9 @@ def test_cancel_before_it_was_sent(worker: InferenceWorker) -> None:
 def test_an_exception_in_words(worker: InferenceWorker, how: str, code: str, words: str) -> None:
     number = worker.request("fail", how=how)
     (reply,) = until(worker, last_of(number))
-    assert (reply["event"], reply["code"]) == ("error", code)
-    assert words in reply["text"]
-    assert reply["remedy"]
+    assert (reply["event"], reply["failure"].code) == ("error", code)
+    assert words in reply["failure"].text
+    assert reply["failure"].remedy
     with pytest.raises(UserError, match=words):
         worker.run("fail", how=how)
     assert worker.run("ping")["event"] == "result"
@@ -226,9 +226,8 @@ def test_sigkill_during_a_request(worker: InferenceWorker) -> None:
     os.kill(worker.pid or 0, signal.SIGKILL)
     errors = [r for r in until(worker, last_of(waiting)) if r["event"] == "error"]
     assert {r["id"] for r in errors} == {running, waiting}
-    assert all(
-        "ended by the system, most likely because memory ran out" in r["text"] for r in errors
-    )
+    assert {r["failure"].code for r in errors} == {"killed"}
+    assert all("most likely because memory ran out" in r["failure"].text for r in errors)
     assert not worker.busy
     assert [path.name for path in files_of(worker)] == ["volume-1.npy"]
     np.testing.assert_array_equal(worker.run("double", image=volume)["labels"], volume.array * 2)

@@ -202,8 +202,8 @@ def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) ->
     away = job.folder.with_name("away")
     job.folder.rename(away)
     status = job.status()
-    assert (status.state, status.code) == ("lost", "drive_gone")
-    assert "does not answer any more" in status.text
+    assert (status.state, status.failure.code) == ("lost", "drive_gone")
+    assert "does not answer any more" in status.failure.text
     assert (job.requests(), job.events()) == (set(), ([], 0))
     away.rename(job.folder)
     assert job.status().state == "created"

@@ -21,6 +21,7 @@ from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import SILENT, RunReport, Status
 from napari_graphflow.system.events import Alive, Failed, Metric, Phase, Progress, StateChanged
+from napari_graphflow.system.failures import EXIT_CODES, Failure
 from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
 
@@ -110,7 +111,7 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
     job = started(SHORT)
     events = list(job.follow(0.02))
     status = job.status()
-    assert (status.state, status.exit_code, status.text) == ("done", 0, "")
+    assert (status.state, status.exit_code, status.failure) == ("done", 0, None)
     assert status.run == RunReport(
         phase="training", step=10, total=10, best=0.5, peak_bytes=123, model="artifacts/model"
     )
@@ -177,7 +178,7 @@ def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job])
     began = time.monotonic()
     status = job.cancel()
     assert time.monotonic() - began < 8
-    assert (status.state, status.exit_code) == ("cancelled", process.CANCELLED_EXIT_CODE)
+    assert (status.state, status.exit_code) == ("cancelled", EXIT_CODES["cancelled"])
     assert int((job.checkpoints / "last").read_text()) >= step
     assert states(job)[-1] == "cancelled"
     assert list(job.control.iterdir()) == []
@@ -212,8 +213,8 @@ def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     os.kill(running(job).process.pid or 0, signal.SIGTERM)
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("paused", 0)
-    assert "shut down" in status.text
-    assert "Resume" in status.remedy
+    assert "shut down" in status.failure.text
+    assert "Resume" in status.failure.remedy
     assert (job.checkpoints / "last").exists()
 
 
@@ -256,9 +257,9 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
         pytest.skip("needs /dev/full")
     job = started(f'yield Phase(name="training")\n{body}')
     status = job.wait(60)
-    assert (status.state, status.code, status.exit_code) == ("failed", code, exit_code)
+    assert (status.state, status.failure.code, status.exit_code) == ("failed", code, exit_code)
     (error,) = (event for event in job.events()[0] if isinstance(event, Failed))
-    assert (error.code, error.text, error.remedy) == (code, status.text, status.remedy)
+    assert error.failure == status.failure
     assert "Traceback" not in job.status_file.read_text() + job.events_file.read_text()
     assert job.log.read_text().count("Traceback") == 1
     assert states(job)[-1] == "failed"
@@ -276,8 +277,8 @@ def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
     """
     job = started(textwrap.dedent(body))
     status = until(lambda: s if (s := job.status()).state == "failed" else None, 300)
-    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
-    assert "does not answer any more" in status.text
+    assert (status.state, status.failure.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.failure.text
     assert started(SHORT, job).wait(60).state == "done"
 
 
@@ -285,7 +286,7 @@ def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
     job = started("raise MemoryError\nyield")
     assert job.wait(60).state == "failed"
     status = started(SHORT, job).wait(60)
-    assert (status.state, status.text, status.code, status.exit_code) == ("done", "", "", 0)
+    assert (status.state, status.failure, status.exit_code) == ("done", None, 0)
 
 
 def test_the_real_command(tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
     job = queue.start(new_job(tmp_path / "no dataset"))
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
-    assert "no dataset" in status.text
+    assert "no dataset" in status.failure.text
     phases = [event for event in job.events()[0] if isinstance(event, Phase)]
     assert not phases, "a wrong folder is told before torch is loaded"
 
@@ -311,8 +312,8 @@ def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) ->
     job = started(ENDLESS)
     os.kill(running(job).process.pid or 0, signal.SIGKILL)
     status = job.wait(60)
-    assert (status.state, status.code, status.run.eta_s) == ("lost", "killed", None)
-    assert "memory ran out" in status.text
+    assert (status.state, status.failure.code, status.run.eta_s) == ("lost", "killed", None)
+    assert "memory ran out" in status.failure.text
     until(lambda: job.saved_status().state == "lost")
     assert from_another_process(job, "job.status().as_dict()") == status.as_dict()
     assert [path.name for path in job.folder.glob("**/.*") if path.name != ".reserve"] == []
@@ -328,20 +329,22 @@ def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Jo
     crash = 'yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGSEGV)'
     job = started(crash)
     by_its_parent = job.wait(60)
-    assert by_its_parent.code == "crashed"
+    assert by_its_parent.failure.code == "crashed"
     until(lambda: job.saved_status().state == "lost")
     # As if the window that started it had been closed.
     with job.writing():
-        job.write_status(job.saved_status().model_copy(update={"state": "running", "text": ""}))
+        silenced = {"state": "running", "failure": None}
+        job.write_status(job.saved_status().model_copy(update=silenced))
     seen = from_another_process(job, "job.status().as_dict()")
-    assert (seen["state"], seen["code"], seen["text"]) == ("lost", "crashed", by_its_parent.text)
+    assert seen["state"] == "lost"
+    assert Failure.model_validate(seen["failure"]).text == by_its_parent.failure.text
     # The next process leaves no word.
     job.write_status(Status(state="lost"))
     started('yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGKILL)', job)
-    until(lambda: job.saved_status().code == "killed")
+    until(lambda: (why := job.saved_status().failure) and why.code == "killed")
     with job.writing():
         job.write_status(job.saved_status().model_copy(update={"state": "running"}))
-    assert "without saying why" in from_another_process(job, "job.status().text")
+    assert "without saying why" in from_another_process(job, "job.status().failure.text")
 
 
 def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
@@ -349,9 +352,9 @@ def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
         new_job(tmp_path), [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
     )
     status = job.wait(60)
-    assert (status.state, status.code) == ("lost", "ended")
-    assert "code 3" in status.text
-    assert str(job.log) in status.remedy
+    assert (status.state, status.failure.code) == ("lost", "ended")
+    assert "code 3" in status.failure.text
+    assert str(job.log) in status.failure.remedy
     assert "no such thing" in job.log.read_text()
 
 
@@ -371,9 +374,9 @@ def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
     stopped = job.status()
     job.write_status(stopped.with_process(heartbeat=time.time() - 2 * SILENT))
     assert job.status().state == "running"
-    assert "no sign of life" in job.status().text
+    assert "no sign of life" in job.status().notice
     os.kill(pid, signal.SIGCONT)
-    until(lambda: not job.status().text)
+    until(lambda: not job.status().notice)
     assert job.cancel().state == "cancelled"
 
 

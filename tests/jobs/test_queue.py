@@ -237,7 +237,7 @@ def test_how_a_job_of_the_queue_died_is_known_with_no_window_open(
     until(lambda: second.saved_status().state == "running")
     os.kill(second.saved_status().process.pid or 0, signal.SIGKILL)
     until(lambda: second.saved_status().state == "lost")
-    assert second.status().code == "killed"
+    assert second.status().failure.code == "killed"
     until(lambda: third.saved_status().state == "failed")
 
 

@@ -3,14 +3,16 @@
 import os
 import socket
 
-from napari_graphflow.jobs.status import Process, RunReport, Status
+import pytest
+
+from napari_graphflow.jobs.status import Process, RunReport, State, Status
 from napari_graphflow.system.events import Alive, Metric, Phase
+from napari_graphflow.system.failures import Failure
 
 ENDED = Status(
     state="failed",
-    text="It broke.",
-    code="crashed",
-    exit_code=1,
+    failure=Failure(code="crashed", text="It broke."),
+    notice="It is silent.",
     run=RunReport(phase="training", step=7, total=9, eta_s=2.0, best=0.5, peak_bytes=1, model="m"),
     process=Process(host="elsewhere", pid=1, started="then", launched=1.0, device="cuda:0"),
 )
@@ -34,10 +36,29 @@ def test_a_running_status_keeps_what_its_launch_said_and_names_this_process() ->
 
 
 def test_a_closed_status_has_no_time_left_and_keeps_the_rest_of_the_report() -> None:
-    closed = ENDED.closed("lost", text="It is gone.")
-    assert (closed.state, closed.text) == ("lost", "It is gone.")
+    gone = Failure(code="killed", text="It is gone.")
+    closed = ENDED.closed("lost", gone)
+    assert (closed.state, closed.failure, closed.notice) == ("lost", gone, "")
     assert closed.run == ENDED.run.model_copy(update={"eta_s": None})
     assert closed.process == ENDED.process
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "exit_code"),
+    [
+        ("done", None, 0),
+        ("cancelled", None, 130),
+        ("paused", Failure(code="ended", text="The computer was shut down."), 0),
+        ("failed", Failure(code="disk_full", text="The disk is full.", exit_code=4), 4),
+        ("lost", None, 1),
+    ],
+)
+def test_the_exit_code_follows_from_the_state_and_the_failure(
+    state: State, failure: Failure | None, exit_code: int
+) -> None:
+    status = Status(state=state, failure=failure)
+    assert status.exit_code == exit_code
+    assert Status.model_validate_json(status.model_dump_json()) == status
 
 
 def test_a_report_follows_the_events_of_a_run() -> None:

@@ -26,6 +26,7 @@ from napari_graphflow.plugin.distil.presenter import (
     estimated,
     present,
 )
+from napari_graphflow.system.failures import Failure
 
 TEACHER = ModelCard(
     name="large", role="teacher", network="unet", dims=2, in_channels=1,
@@ -108,7 +109,7 @@ def test_a_second_click_neither_starts_nor_measures_again(choices: Choices) -> N
 
 def test_an_error_in_the_data_stops_the_start_and_is_shown(choices: Choices) -> None:
     assert choices.dataset is not None
-    checked = choices.dataset.checked(findings(warning=1, error=2), "", 1)
+    checked = choices.dataset.checked(findings(warning=1, error=2))
     shown = present(replace(choices, dataset=checked))
     assert not shown.start
     assert shown.message.text == "case 0: error 0. Mend it."
@@ -136,7 +137,7 @@ CHECKS = {
 @pytest.mark.parametrize("state", CHECKS)
 def test_the_counts_show_how_the_check_has_gone(state: str, dataset: CheckedDataset) -> None:
     output = CHECKS[state]
-    checked = dataset if output is None else dataset.checked(output, "", 0)
+    checked = dataset if output is None else dataset.checked(output)
     assert checked.counts == f"2 labelled · 3 unlabelled · {state}"
 
 
@@ -144,14 +145,15 @@ def test_the_counts_show_how_the_check_has_gone(state: str, dataset: CheckedData
 def test_a_check_that_broke_is_a_finding_and_an_error_if_the_data_are_to_blame(
     dataset: CheckedDataset, exit_code: int, ready: bool
 ) -> None:
-    checked = dataset.checked("", "Traceback\nIt broke.\n", exit_code)
-    assert checked.report[1].endswith("It broke.")
+    why = Failure(code="any", text="It broke.", remedy="Mend it.", exit_code=exit_code)
+    checked = dataset.checked(json.dumps({"failure": why.model_dump()}))
+    assert checked.report[1].endswith("It broke. Mend it.")
     assert checked.ready == ready
-    assert dataset.checked("", "", 1).report[1].endswith("The data check could not be run.")
+    assert dataset.checked("").report[1].endswith("The data check could not be run.")
 
 
 def test_the_report_lists_errors_first_and_no_endless_list(dataset: CheckedDataset) -> None:
-    title, text = dataset.checked(findings(warning=MOST_SHOWN, error=1), "", 1).report
+    title, text = dataset.checked(findings(warning=MOST_SHOWN, error=1)).report
     lines = text.splitlines()
     assert title == f"Data check ({MOST_SHOWN + 1})"
     assert lines[0].startswith("✕ case 0: error 0.")

@@ -11,6 +11,10 @@ from napari.utils.notifications import notification_manager
 
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.system.failures import Failure
+
+BROKE = Failure(code="ended", text="It broke.")
+MENDABLE = Failure(code="ended", text="It broke.", remedy="Mend it.")
 
 NOTE = "jobs-seen.json"
 Look = Callable[[], list[str]]
@@ -39,7 +43,7 @@ def test_what_ended_meanwhile_is_told_once_in_one_sentence(look: Look, tmp_path:
     )
     assert look() == [], "the jobs of former years are no news"
     put(first, Status(state="done", process=Process(launched=2.0)))
-    put(second, Status(state="failed", text="It broke.", process=Process(launched=3.0)))
+    put(second, Status(state="failed", failure=BROKE, process=Process(launched=3.0)))
     third = new_job(tmp_path, "third", Status(state="done", process=Process(launched=4.0)))
     assert old.status().state == "done"
     assert look() == ["third is done, second failed and first is done."]
@@ -54,14 +58,12 @@ def test_one_end_is_told_as_ever(look: Look, tmp_path: Path) -> None:
         Status(state="running", process=Process(launched=1.0, host="elsewhere", heartbeat=4e9)),
     )
     assert look() == []
-    put(
-        job,
-        Status(state="failed", text="It broke.", remedy="Mend it.", process=Process(launched=1.0)),
-    )
+    put(job, Status(state="failed", failure=MENDABLE, process=Process(launched=1.0)))
     assert look() == ["first: It broke. Mend it."]
     put(job, Status(state="queued", process=Process(rank=1.0)))
     assert look() == []
-    put(job, Status(state="failed", text="It broke again.", process=Process(launched=2.0)))
+    worse = Failure(code="ended", text="It broke again.")
+    put(job, Status(state="failed", failure=worse, process=Process(launched=2.0)))
     assert look() == ["first: It broke again."]
     assert look() == []
 

@@ -20,7 +20,11 @@ from napari_graphflow.plugin.jobs.presenter import (
     table_row,
 )
 from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.system.failures import Failure
 
+BROKE = Failure(code="ended", text="It broke.")
+GONE = Failure(code="killed", text="It is gone.")
+SILENT = "No sign of life for 40 s."
 RUNNING = Status(
     state="running",
     run=RunReport(step=20, total=100, eta_s=7512.0, best=0.8432, phase="training"),
@@ -63,7 +67,7 @@ ROWS = {
         ),
         ("first", "paused", "", "ray", "0.500"), None
     ),
-    "failed": (Status(state="failed", text="It broke."), ("first", "failed", "", "", ""), None),
+    "failed": (Status(state="failed", failure=BROKE), ("first", "failed", "", "", ""), None),
 }  # fmt: skip
 
 
@@ -75,7 +79,7 @@ def test_a_row_shows_state_time_left_device_and_score(case: str, job: Job) -> No
 
 
 def test_the_tooltips_of_a_row_hold_the_folder_and_the_failure(job: Job) -> None:
-    row = table_row(job, Status(state="failed", text="It broke."))
+    row = table_row(job, Status(state="failed", failure=BROKE))
     assert str(job.folder) in row.tips[0]
     assert row.tips[1] == "It broke."
     assert table_row(job, Status()).tips[1] == "created"
@@ -115,8 +119,8 @@ def test_nothing_more_can_be_requested_while_a_request_is_pending(job: Job) -> N
 
 
 MESSAGES = {
-    "failed": (Status(state="failed", text="It broke."), Message("It broke.", "fail")),
-    "lost": (Status(state="lost", text="It is gone."), Message("It is gone.", "fail")),
+    "failed": (Status(state="failed", failure=BROKE), Message("It broke.", "fail")),
+    "lost": (Status(state="lost", failure=GONE), Message("It is gone.", "fail")),
     "done": (
         Status(state="done", run=RunReport(best=0.9)),
         Message("Done. Best Dice 0.900.", "done"),
@@ -124,8 +128,8 @@ MESSAGES = {
     "running": (RUNNING, Message("Training. On cuda:0. Best Dice 0.843.")),
     "starting": (Status(state="queued", process=Process(launched=1.0)), Message("Starting.")),
     "silent": (
-        Status(state="running", text="No sign of life for 40 s.", run=RunReport(phase="training")),
-        Message("Training. No sign of life for 40 s."),
+        Status(state="running", notice=SILENT, run=RunReport(phase="training")),
+        Message(f"Training. {SILENT}"),
     ),
     "paused": (
         Status(state="paused", run=RunReport(best=0.5)),
@@ -174,7 +178,7 @@ def test_only_the_jobs_of_a_dataset_are_listed_where_one_is_given(tmp_path: Path
 
 
 def test_one_failure_is_announced_with_its_cause(job: Job) -> None:
-    statuses = {job: Status(state="failed", text="It broke.")}
+    statuses = {job: Status(state="failed", failure=BROKE)}
     assert notification([job], statuses) == Message("first: It broke.", "fail")
     assert notification([job], {job: Status(state="done")}) == Message("first is done.", "done")
     assert notification([], statuses) is None

@@ -16,6 +16,9 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.table import COLOURS, JobsTable
+from napari_graphflow.system.failures import Failure
+
+BROKE = Failure(code="ended", text="It broke.")
 
 STATE = 1
 LONG = "Mobile U-Net from a teacher with a very long name"
@@ -61,7 +64,7 @@ def test_each_row_says_state_bar_time_left_device_and_score(
         "third",
         Status(state="paused", run=RunReport(best=0.5), process=Process(runner="ray")),
     )
-    fourth = new_job(tmp_path, "fourth", Status(state="failed", text="It broke."))
+    fourth = new_job(tmp_path, "fourth", Status(state="failed", failure=BROKE))
     view, table = distil.jobs, distil.jobs.table
     view.choose(third)
     assert texts(table, first) == [LONG, "20 %", "2 h 05", "cuda:0", "0.843"]

@@ -193,13 +193,13 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
     ray = Ray(ray_address, workers=2)
     ray.submit(odd)
     until(lambda: not ray.poll(odd).active)
-    assert "cannot be divided evenly among 2 processes" in odd.status().text
+    assert "cannot be divided evenly among 2 processes" in odd.status().failure.text
     many = store.create("train", training(blobs))
     ray = Ray(ray_address, workers=9)
     ray.submit(many)
     until(lambda: not ray.poll(many).active)
     assert many.status().state == "failed"
-    assert many.status().text == "The Ray cluster has 2 CPUs for 9 workers."
+    assert many.status().failure.text == "The Ray cluster has 2 CPUs for 9 workers."
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_a_carrier_leaves_a_cluster_that_is_silent_when_it_is_to_cancel(
         Carrier(job).carry()
     status = job.status()
     assert (status.state, status.exit_code) == ("cancelled", 130)
-    assert status.remedy.endswith("ray job stop old")
+    assert status.failure.remedy.endswith("ray job stop old")
     assert len(asked) > 2, "it was given a moment to answer"
 
 

@@ -119,7 +119,7 @@ def test_a_batch_size_that_is_not_a_multiple_of_the_processes_is_refused(blobs: 
     odd = store.create("train", TrainingConfig(dataset=blobs, **(SMALL | {"batch_size": 3})))
     run(odd, 2)
     assert odd.status().state == "failed"
-    assert "cannot be divided evenly among 2 processes" in odd.status().text
+    assert "cannot be divided evenly among 2 processes" in odd.status().failure.text
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process
 from napari_graphflow.system.events import Alive
+from napari_graphflow.system.failures import EXIT_CODES
 from napari_graphflow.training import process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -45,18 +46,18 @@ def run(job: Job, misfortune: Callable[[], None]) -> tuple[str, int]:
     return job.status().state, code
 
 
-CANCELLED = ("cancelled", process.CANCELLED_EXIT_CODE)
+CANCELLED = ("cancelled", EXIT_CODES["cancelled"])
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_shutdown_pauses_the_job(job: Job, times: int) -> None:
     assert run(job, lambda: send(*[signal.SIGTERM] * times)) == ("paused", 0)
     status = job.status()
-    assert status.text.endswith("or because the computer was shut down.")
-    assert status.remedy == "Resume the job to continue from its last checkpoint."
+    assert status.failure.text.endswith("or because the computer was shut down.")
+    assert status.failure.remedy == "Resume the job to continue from its last checkpoint."
     assert job.requests() == set()
     job.enqueue(Process())
-    assert job.status().text == ""
+    assert job.status().failure is None
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -265,8 +265,8 @@ def test_a_job_fails_on_a_full_disk_and_resumes(calm: Job, small_disk: Path) -> 
                 continue
     process.join()
     status = job.status()
-    assert (status.state, status.code, status.exit_code) == ("failed", "disk_full", 4)
-    assert "disk is full" in status.text
+    assert (status.state, status.failure.code, status.exit_code) == ("failed", "disk_full", 4)
+    assert "disk is full" in status.failure.text
     ballast.unlink()
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
@@ -276,7 +276,7 @@ def test_a_job_fails_on_a_full_disk_and_resumes(calm: Job, small_disk: Path) -> 
 def test_a_job_fails_at_a_file_size_limit_and_resumes(calm: Job) -> None:
     job = store.create("distill", calm.config)
     assert run(job, misfortune=small_files) == 4, job.log.read_text()
-    assert job.status().code == "disk_full"
+    assert job.status().failure.code == "disk_full"
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
 
@@ -294,7 +294,7 @@ def test_a_job_fails_if_a_data_file_is_missing_and_resumes(calm: Job, image: str
         path.with_suffix(".away").rename(path)
     status = job.status()
     assert (status.state, status.exit_code) == ("failed", 2)
-    assert image in status.text
+    assert image in status.failure.text
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
 
@@ -311,8 +311,8 @@ def test_a_job_whose_drive_is_disconnected_fails_and_resumes(calm: Job) -> None:
     away.rename(job.folder)
     process.join()
     status = job.status()
-    assert (status.state, status.code, status.exit_code) == ("failed", "drive_gone", 6)
-    assert "does not answer any more" in status.text
+    assert (status.state, status.failure.code, status.exit_code) == ("failed", "drive_gone", 6)
+    assert "does not answer any more" in status.failure.text
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
 
@@ -327,7 +327,7 @@ def test_a_job_suspended_for_a_minute_continues(calm: Job) -> None:
     status = job.status()
     os.kill(process.pid, signal.SIGCONT)
     assert status.state == "running"
-    assert "no sign of life" in status.text
+    assert "no sign of life" in status.notice
     process.join()
     assert_same(job, calm)
 
@@ -352,7 +352,7 @@ def test_a_job_of_the_command_line_is_killed_and_resumed(calm: Job) -> None:
     until(lambda: any(isinstance(event, CheckpointSaved) for event in history(job)))
     os.kill(job.status().process.pid or 0, signal.SIGKILL)
     assert job.wait(60).state == "lost"
-    assert job.status().code == "killed"
+    assert job.status().failure.code == "killed"
     assert queue.start(job).wait(300).state == "done", job.log.read_text()
     assert_same(job, calm)
     assert json.loads((job.folder / "cases.json").read_text())["validation"] == ["blob_5"]

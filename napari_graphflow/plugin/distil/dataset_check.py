@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.imaging.formats.endings import FLAT
+from napari_graphflow.system.failures import EXIT_CODES, Failure
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
 
@@ -32,16 +33,18 @@ class CheckedDataset:
     dataset: Dataset
     findings: tuple[Finding, ...] | None = None
 
-    def checked(self, output: str, complaint: str, exit_code: int) -> Self:
-        """The same after its check, from what the check wrote to its two streams."""
+    def checked(self, output: str) -> Self:
+        """The same after its check, from what the check has printed."""
         try:
-            findings = tuple(json.loads(output)["findings"])
-        except (ValueError, KeyError):
-            lines = complaint.strip().splitlines()
-            text = lines[-1] if lines else "The data check could not be run."
-            severity = "error" if exit_code == 2 else "warning"
-            findings = ({"severity": severity, "case": "", "text": text, "remedy": ""},)
-        return replace(self, findings=findings)
+            reply = json.loads(output)
+        except ValueError:
+            reply = {"failure": {"code": "ended", "text": "The data check could not be run."}}
+        if "failure" in reply:
+            why = Failure.model_validate(reply["failure"])
+            severity = "error" if why.exit_code == EXIT_CODES["user"] else "warning"
+            words = why.model_dump(include={"text", "remedy"})
+            return replace(self, findings=({"severity": severity, "case": "", **words},))
+        return replace(self, findings=tuple(reply["findings"]))
 
     def findings_of(self, *severities: str) -> list[Finding]:
         """The findings of these severities, in their order."""

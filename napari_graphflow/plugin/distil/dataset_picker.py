@@ -131,12 +131,11 @@ class DatasetPicker(QWidget):
         self.counts.setText("cannot be opened")
         self._panel.fail(error)
 
-    def _checked(self, code: int) -> None:
+    def _checked(self) -> None:
         output = bytes(self._check.readAllStandardOutput()).decode("utf-8", "replace")
-        complaint = bytes(self._check.readAllStandardError()).decode("utf-8", "replace")
         if self.dataset is None:
             return
-        self.dataset = self.dataset.checked(output, complaint, code)
+        self.dataset = self.dataset.checked(output)
         self._describe(self.dataset)
         title, text = self.dataset.report
         self.findings.setText(text)

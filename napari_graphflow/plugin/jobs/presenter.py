@@ -7,6 +7,7 @@ from pathlib import Path
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
 from napari_graphflow.plugin.widgets.words import Message, progress_text
+from napari_graphflow.system.failures import Failure
 from napari_graphflow.system.words import duration
 
 NO_JOBS = "No jobs yet. A job goes on when napari is closed and is found here again."
@@ -116,7 +117,7 @@ def table_row(job: Job, status: Status) -> Row:
     where = status.process.device or status.process.runner
     best = "" if status.run.best is None else f"{status.run.best:.3f}"
     about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-    doing = _joined(status.run.phase, status.text, status.remedy) or state
+    doing = _joined(status.run.phase, status.notice, status.failure) or state
     return Row(
         texts=(job.title, state, left, where, best),
         tips=(about, doing, left, where, best),
@@ -160,7 +161,7 @@ def notification(ended: Sequence[Job], statuses: Mapping[Job, Status]) -> Messag
         return None
     first = statuses[ended[0]]
     if len(ended) == 1 and first.state != "done":
-        return Message(_joined(f"{ended[0].title}:", first.text, first.remedy), "fail")
+        return Message(_joined(f"{ended[0].title}:", first.failure), "fail")
     parts = [f"{job.title} {ENDINGS[statuses[job].state]}" for job in ended[:MOST_NAMED]]
     if len(ended) > MOST_NAMED:
         parts.append(f"{len(ended) - MOST_NAMED} more have ended")
@@ -190,7 +191,7 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     status = statuses[job]
     best = "" if status.run.best is None else f"Best Dice {status.run.best:.3f}."
     if status.state in ("failed", "lost"):
-        return Message(_joined(status.text, status.remedy), "fail")
+        return Message(_joined(status.failure), "fail")
     if status.state == "done":
         return Message(_joined("Done.", best), "done")
     if status.waiting:
@@ -198,7 +199,7 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     if status.active:
         phase = status.run.phase or "starting"
         where = f"On {status.process.device}." if status.process.device else ""
-        return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.text))
+        return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.notice))
     return Message(_joined(f"{status.state.capitalize()}.", best))
 
 
@@ -209,5 +210,5 @@ def _place(job: Job, statuses: Mapping[Job, Status]) -> str:
     return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
 
 
-def _joined(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
+def _joined(*parts: str | Failure | None) -> str:
+    return " ".join(str(part) for part in parts if part)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.failures import explain, explain_exit
+from napari_graphflow.system.failures import Failure, explain, explain_exit
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment
 
@@ -128,8 +128,8 @@ class InferenceWorker:
         """All replies that came since the last call, of each request only the newest progress.
 
         A reply has ``id`` and ``event``: ``progress`` (phase, done, total, eta_s), and as the last
-        of its request ``result`` (arrays in place of their files), ``error`` (code, text, remedy)
-        or ``cancelled``.
+        of its request ``result`` (arrays in place of their files), ``error`` (failure, a
+        `Failure`) or ``cancelled``.
         """
         replies: list[Reply] = []
         with suppress(queue.Empty):
@@ -157,7 +157,7 @@ class InferenceWorker:
             if reply["id"] != number:
                 continue
             if reply["event"] == "error":
-                raise UserError(reply["text"], reply["remedy"])
+                raise reply["failure"].as_error()
             if reply["event"] in FINAL:
                 return reply
             if on_progress is not None:
@@ -199,8 +199,7 @@ class InferenceWorker:
             except Exception as error:  # a thread must answer, whatever happened
                 if not isinstance(error, OSError | UserError):
                     traceback.print_exc()
-                why = explain(error, self._log, LIGHTER)
-                self._fail(call, why.code, why.text, why.remedy)
+                self._fail(call, explain(error, self._log, LIGHTER))
             del call  # or its volume would live until the next one
 
     def _send(self, call: _Call) -> None:
@@ -290,8 +289,7 @@ class InferenceWorker:
                 call.process = None  # it ended of itself while the request was on its way
                 self._outbox.put(call)
             else:
-                why = explain_exit(code, self._log, NAME, LIGHTER)
-                self._fail(call, why.code, why.text, why.remedy)
+                self._fail(call, explain_exit(code, self._log, NAME, LIGHTER))
         with self._writing:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):  # of what was still to be written
@@ -304,22 +302,20 @@ class InferenceWorker:
             try:
                 reply = {key: _load(value) for key, value in reply.items()}
             except (OSError, ValueError, MemoryError) as error:
-                why = explain(error, self._log, LIGHTER)
-                words = {"code": why.code, "text": why.text, "remedy": why.remedy}
-                reply = {"id": reply["id"], "event": "error", **words}
+                reply = _error(reply["id"], explain(error, self._log, LIGHTER))
+        elif reply["event"] == "error":
+            reply = _error(reply["id"], Failure.model_validate(reply["failure"]))
         if reply["event"] in FINAL:
             with self._lock:
                 if self._calls.pop(reply["id"], None) is None:
                     return
         self._replies.put(reply)
 
-    def _fail(self, call: _Call, code: str, text: str, remedy: str) -> None:
+    def _fail(self, call: _Call, failure: Failure) -> None:
         with self._lock:
             if self._calls.pop(call.id, None) is None:
                 return
-        self._replies.put(
-            {"id": call.id, "event": "error", "code": code, "text": text, "remedy": remedy}
-        )
+        self._replies.put(_error(call.id, failure))
 
 
 class _VolumeFiles:
@@ -345,6 +341,10 @@ class _VolumeFiles:
         weakref.finalize(array, _remove, path)
         self._known[id(array)] = weakref.ref(array), checksum, path
         return path
+
+
+def _error(number: int, failure: Failure) -> Reply:
+    return {"id": number, "event": "error", "failure": failure}
 
 
 def _load(value: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.worker.client import InferenceWorker
 
@@ -115,7 +114,7 @@ class RequestDispatcher(QObject):
         elif reply["event"] == "cancelled":
             request.cancelled()
         else:
-            request.failed(UserError(reply["text"], reply.get("remedy", "")))
+            request.failed(reply["failure"].as_error())
 
 
 _dispatcher: RequestDispatcher | None = None

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import choose_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
 from napari_graphflow.runners.handover import engine, own_log
-from napari_graphflow.system.failures import explain_exit
+from napari_graphflow.system.failures import explain, explain_exit
 from napari_graphflow.system.files import written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import child_environment
@@ -99,8 +100,9 @@ def _run_together(job: Job, command: list[str], given: Path, workers: int) -> in
     there = int(ray.cluster_resources().get(kind, 0))
     if there < workers:
         text = f"The Ray cluster has {there} {kind}s for {workers} workers."
-        job.settle("failed", text=text, remedy="Ask for fewer workers.", code="user", exit_code=2)
-        return 2
+        why = explain(UserError(text, "Ask for fewer workers."))
+        job.settle("failed", why)
+        return why.exit_code
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -129,8 +131,8 @@ def _end(job: Job, first: "subprocess.Popen[bytes]") -> int:
         first.wait()
     why = explain_exit(None, job.log)
     text = "One of the workers on the Ray cluster ended before the others."
-    job.settle("failed", text=text, remedy=why.remedy, code=why.code, exit_code=1)
-    return 1
+    job.settle("failed", why.model_copy(update={"text": text}))
+    return why.exit_code
 
 
 def _help(command: list[str], world: dict[str, str]) -> int:

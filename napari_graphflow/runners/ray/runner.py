@@ -87,7 +87,7 @@ class Ray:
         try:
             name = self.hand_in(job, command, {"env_vars": variables})
         except UserError as error:
-            give_up(job, f"{error.text} {error.remedy}")
+            give_up(job, str(error))
             raise
         write_note(job, **note, id=name)
 

@@ -13,7 +13,6 @@ import traceback
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +25,7 @@ from napari_graphflow.runners.handover import engine, first_line, read_note, wri
 from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
-from napari_graphflow.system.failures import explain, explain_exit, in_words
+from napari_graphflow.system.failures import Failure, explain, explain_exit, in_words
 
 #: Seconds between two looks at the cluster.
 EVERY = 1.0
@@ -100,7 +99,7 @@ class Carrier:
     def fail(self, error: BaseException) -> int:
         """Say what went wrong on the way; the job may go on over there."""
         why = explain(error, self.job.log)
-        self._end("failed", told=False, **asdict(why))
+        self._end("failed", why)
         return why.exit_code
 
     def _send(self) -> None:
@@ -133,7 +132,7 @@ class Carrier:
                 return True
             if "cancel" in requests:
                 self._jobs.client.stop_job(self._note["id"])
-            self._enter("waiting for the Ray cluster", text="")
+            self._enter("waiting for the Ray cluster", notice="")
             return False
         with suppress(OSError):
             self.job.request_file("checkpoint_now").unlink(missing_ok=True)
@@ -152,12 +151,12 @@ class Carrier:
         self._write_note()
         if not status.active and status.state != "lost":
             self._status = status.model_copy(update=ours)
-            self._end(status.state, told=True)
+            self._end(status.state, status.failure, told=True)
         elif "cancel" in requests:
-            self._end("cancelled", told=False, text="", exit_code=130)
+            self._end("cancelled")
         else:  # it could not say so itself
             why = explain_exit(None, self.job.log, "The job on the Ray cluster")
-            self._end("failed", told=False, **asdict(why))
+            self._end("failed", why)
         self._ask(remote.forget, name, node=info.driver_node_id)
         return True
 
@@ -169,11 +168,11 @@ class Carrier:
 
     def _ended_before_it_began(self, info: Any, cancelled: bool) -> None:
         if cancelled:
-            self._end("cancelled", told=False, exit_code=130)
+            self._end("cancelled")
             return
         why = info.message if info else "it knows nothing of the job any more"
         text = f"Ray ended the job before it began: {why}"
-        self._end("failed", told=False, text=text, code="ended", exit_code=1)
+        self._end("failed", Failure(code="ended", text=text))
 
     def _fetch(self, files: dict[str, remote.Stamp], node: str, ended: bool) -> bool:
         """Copy what has changed; tells whether all is here."""
@@ -243,9 +242,9 @@ class Carrier:
         with in_words(), self.job.log.open("a", encoding="utf-8") as log:
             log.write(said)
 
-    def _end(self, state: State, *, told: bool, **words: Any) -> None:
+    def _end(self, state: State, failure: Failure | None = None, *, told: bool = False) -> None:
         """Write the last state; an event too, where none told it on the cluster."""
-        final = self._status.with_process(heartbeat=time.time()).closed(state, **words)
+        final = self._status.with_process(heartbeat=time.time()).closed(state, failure)
         (self.job.write_status if told else self.job.write_state)(final)
         self.job.clear_requests()
 
@@ -301,7 +300,7 @@ class Carrier:
                 "Resume the job when it does: what has been computed there is fetched then.",
             ) from error
         sys.stderr.write(f"{first_line(error)}\n")
-        self.show(text=f"The Ray cluster does not answer: {first_line(error)}")
+        self.show(notice=f"The Ray cluster does not answer: {first_line(error)}")
         with suppress(Exception):
             self._ray.shutdown()
         self._connected = False
@@ -310,7 +309,7 @@ class Carrier:
         """Cancel a job that cannot be told so."""
         text = "Cancelled here, but the Ray cluster does not answer, so the job may go on there."
         remedy = f"To stop it, run there: ray job stop {self._note['id']}"
-        self._end("cancelled", told=False, text=text, remedy=remedy, exit_code=130)
+        self._end("cancelled", Failure(code="cancelled", text=text, remedy=remedy, exit_code=130))
 
     def _write_note(self, **more: Any) -> None:
         self._note |= more
