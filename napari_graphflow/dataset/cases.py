@@ -369,5 +369,5 @@ def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Pat
     for case in labelled:
         files += [*case.images, *([case.label] if case.label else [])]
     # A header may have its voxels in a separate file.
-    beside = (p.parent.glob(f"{split_ending(p.name)[0]}.*") for p in files if suffix(p) in HEADERS)
-    return list(dict.fromkeys([*files, *(path for found in beside for path in sorted(found))]))
+    data = (p.parent.glob(f"{split_ending(p.name)[0]}.*") for p in files if suffix(p) in HEADERS)
+    return list(dict.fromkeys([*files, *(path for found in data for path in sorted(found))]))

@@ -253,6 +253,6 @@ def _draw_splits(cases: Iterable[str], matched: Mapping[str, Path]) -> dict[str,
     order = np.random.default_rng(_SEED).permutation(len(labelled))
     test = len(labelled) // _SHARE
     val = max(test, int(len(labelled) > 1))
-    for place, index in enumerate(order[: test + val]):
-        chosen[labelled[index]] = "test" if place < test else "val"
+    for rank, index in enumerate(order[: test + val]):
+        chosen[labelled[index]] = "test" if rank < test else "val"
     return chosen

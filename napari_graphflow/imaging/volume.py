@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: World axis (x, y, z in LPS) and sign of the direction that an orientation letter stands for.
+#: World axis (x, y, z in LPS) and sign of the direction of an orientation letter.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 

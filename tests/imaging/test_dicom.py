@@ -77,7 +77,7 @@ def test_series_in_a_folder_tree_are_separated_by_their_uids(tmp_path: Path) -> 
     (tmp_path / "deep" / "report.txt").write_text("nothing")
     (tmp_path / "deep" / "image.png").write_bytes(bytes(999))
     for index, path in enumerate((tmp_path / "deep" / "a").iterdir()):
-        if index % 2:  # one series may lie in several folders
+        if index % 2:  # one series may be in several folders
             (tmp_path / "b").mkdir(exist_ok=True)
             path.rename(tmp_path / "b" / path.name)
     first, second = list_series(tmp_path)

@@ -152,13 +152,13 @@ def test_slices_without_positions_are_ordered_by_instance_number(tmp_path: Path)
     assert volume.spacing[0] == 5 and "ordered by instance number" in volume.warnings[0]
 
 
-def _multiframe(path: Path, places: list[float], slopes: list[float]) -> None:
+def _multiframe(path: Path, distances: list[float], slopes: list[float]) -> None:
     """Write an enhanced multi-frame object with unordered frames."""
     one = header(0, "7.7", AXIAL, np.zeros(3))
     del one.ImagePositionPatient, one.ImageOrientationPatient, one.PixelSpacing
     del one.RescaleSlope, one.RescaleIntercept, one.SliceThickness
     one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    one.NumberOfFrames = len(places)
+    one.NumberOfFrames = len(distances)
     shared, measures, orientation = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = [0.8, 0.5], 5
     orientation.ImageOrientationPatient = list(AXIAL)
@@ -166,15 +166,15 @@ def _multiframe(path: Path, places: list[float], slopes: list[float]) -> None:
     shared.PlaneOrientationSequence = Sequence([orientation])
     one.SharedFunctionalGroupsSequence = Sequence([shared])
     frames = []
-    for place, slope in zip(places, slopes, strict=True):
+    for distance, slope in zip(distances, slopes, strict=True):
         frame, position, scale = Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = [1.0, 2.0, place]
+        position.ImagePositionPatient = [1.0, 2.0, distance]
         scale.RescaleSlope, scale.RescaleIntercept, scale.RescaleType = slope, -10, "US"
         frame.PlanePositionSequence = Sequence([position])
         frame.PixelValueTransformationSequence = Sequence([scale])
         frames.append(frame)
     one.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    one.PixelData = b"".join(values(index).tobytes() for index in range(len(places)))
+    one.PixelData = b"".join(values(index).tobytes() for index in range(len(distances)))
     one.save_as(path, enforce_file_format=True)
 
 

@@ -39,10 +39,10 @@ def test_a_truncated_file_is_refused(
     refused(tmp_path / f"scan{ending}")
 
 
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.999])
 @pytest.mark.parametrize("ending", VOLUME_ENDINGS)
 def test_an_altered_byte_of_compressed_voxels_is_refused(
-    tmp_path: Path, ending: str, place: float
+    tmp_path: Path, ending: str, position: float
 ) -> None:
     data = _written(tmp_path, ending, compressed=True)
     if ending == ".nii":
@@ -50,7 +50,7 @@ def test_an_altered_byte_of_compressed_voxels_is_refused(
         data.write_bytes(gzip.compress(data.read_bytes()))
         data = data.rename(tmp_path / "scan.nii")
     whole = bytearray(data.read_bytes())
-    whole[int(len(whole) * place)] ^= 0x10
+    whole[int(len(whole) * position)] ^= 0x10
     data.write_bytes(bytes(whole))
     refused(tmp_path / f"scan{ending}", "damaged")
 
@@ -241,8 +241,8 @@ def test_random_damage_is_read_or_refused_without_a_traceback(tmp_path: Path) ->
         ending = ".mhd" if part.suffix == ".zraw" else ending
         for _ in range(25):
             damaged = bytearray(whole)
-            for place in random.integers(0, min(400, len(whole)), random.integers(1, 5)):
-                damaged[place] = random.integers(0, 256)
+            for position in random.integers(0, min(400, len(whole)), random.integers(1, 5)):
+                damaged[position] = random.integers(0, 256)
             part.write_bytes(damaged[: random.integers(100, 4 * len(whole))])
             try:
                 volume = read_volume(tmp_path / f"scan{ending}")

@@ -50,13 +50,13 @@ NIFTI = {
 def test_nifti_with_a_partly_wrong_header_is_read_correctly(
     tmp_path: Path, stored, case: str
 ) -> None:
-    changes, said = NIFTI[case]
+    changes, warning = NIFTI[case]
     path = nifti(tmp_path, stored, changes)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, ARRAY)
     np.testing.assert_allclose(volume.origin, ORIGIN)
     np.testing.assert_allclose(volume.spacing, (3, 2, 1))
-    assert said in " ".join(volume.warnings) and bool(volume.warnings) == bool(said)
+    assert warning in " ".join(volume.warnings) and bool(volume.warnings) == bool(warning)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", TEXT)
 def test_an_incomplete_text_header_causes_a_warning(tmp_path: Path, stored, case: str) -> None:
-    ending, changes, trailing, said = TEXT[case]
+    ending, changes, trailing, warning = TEXT[case]
     if ending.endswith(".z"):
         image = sitk.GetImageFromArray(ARRAY)
         sitk.WriteImage(image, str(tmp_path / "packed.nrrd"), useCompression=True)
@@ -129,7 +129,7 @@ def test_an_incomplete_text_header_causes_a_warning(tmp_path: Path, stored, case
     path.write_bytes(content + trailing)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, ARRAY[: len(volume.array)])
-    assert said in " ".join(volume.warnings)
+    assert warning in " ".join(volume.warnings)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -144,17 +144,17 @@ def test_an_invalid_text_header_is_refused(tmp_path: Path, stored, case: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "trailing", "said"),
+    ("name", "trailing", "warning"),
     [("junk", b"junk", "followed by other data"), ("padded", bytes(512), "")],
 )
 def test_data_after_a_gzip_stream_causes_a_warning_unless_zero(
-    tmp_path: Path, stored, name: str, trailing: bytes, said: str
+    tmp_path: Path, stored, name: str, trailing: bytes, warning: str
 ) -> None:
     path = tmp_path / f"{name}.nii.gz"
     path.write_bytes(gzip.compress(stored(".nii")) + trailing)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, ARRAY)
-    assert said in " ".join(volume.warnings) and bool(volume.warnings) == bool(said)
+    assert warning in " ".join(volume.warnings) and bool(volume.warnings) == bool(warning)
 
 
 @pytest.mark.parametrize("ending", [".vtk", ".gipl"])

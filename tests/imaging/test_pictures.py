@@ -43,8 +43,8 @@ def test_transparency_is_ignored_with_a_warning_unless_opaque(tmp_path: Path) ->
     Image.fromarray(array).save(tmp_path / "clear.png")
     opaque, clear = read_volume(tmp_path / "opaque.png"), read_volume(tmp_path / "clear.png")
     assert opaque.array.shape == clear.array.shape == (4, 5, 3)
-    assert not any("transparen" in said for said in opaque.warnings)
-    assert any("transparen" in said for said in clear.warnings)
+    assert not any("transparen" in warning for warning in opaque.warnings)
+    assert any("transparen" in warning for warning in clear.warnings)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -80,7 +80,7 @@ def test_planar_channels_are_moved_to_the_last_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "dtype", "said"),
+    ("name", "shape", "dtype", "warning"),
     [
         ("rgb_ok.png", (256, 320, 3), "uint8", ""),
         ("gray16.png", (256, 320), "uint16", ""),
@@ -98,7 +98,7 @@ def test_planar_channels_are_moved_to_the_last_axis(tmp_path: Path) -> None:
     ],
 )
 def test_unusual_2d_images_are_read(
-    shared_data: Path, name: str, shape: tuple[int, ...] | None, dtype: str, said: str
+    shared_data: Path, name: str, shape: tuple[int, ...] | None, dtype: str, warning: str
 ) -> None:
     # The file name with letters of several alphabets may be stored composed or decomposed.
     (path,) = (shared_data / "bad_input/crafted/2d").glob(name)
@@ -107,7 +107,7 @@ def test_unusual_2d_images_are_read(
         assert volume.shape[-2:] == (image.height, image.width)
     assert shape is None or volume.array.shape == shape
     assert volume.array.dtype == dtype
-    assert said in " ".join(volume.warnings) and bool(said) == bool(volume.warnings)
+    assert warning in " ".join(volume.warnings) and bool(warning) == bool(volume.warnings)
 
 
 def test_a_truncated_png_is_refused(shared_data: Path) -> None:

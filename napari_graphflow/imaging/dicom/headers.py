@@ -184,7 +184,7 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     return {
         "path": path,
         "frames": frames,
-        # Each multi-frame object is a series of its own.
+        # Each multi-frame object is a separate series.
         "series": (*series, uid) if frames > 1 else series,
         "uid": uid,
         "description": " ".join(str(header.get("SeriesDescription") or "").split()),

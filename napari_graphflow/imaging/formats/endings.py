@@ -16,7 +16,7 @@ class Format:
         Suffixes that are written, always without loss.
     headers
         Suffixes of headers whose voxels may be in a separate file.
-    beside
+    data
         Suffixes of these separate files.
     flat
         Whether it stores 2D images, or a stack of them, without geometry.
@@ -27,7 +27,7 @@ class Format:
     endings: tuple[str, ...]
     written: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
     flat: bool = False
     masks: str = ".nii.gz"
 
@@ -37,7 +37,7 @@ FORMATS = {
         (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz"),
         written=(".nii.gz", ".nii"),
         headers=(".hdr", ".hdr.gz"),
-        beside=(".img", ".img.gz"),
+        data=(".img", ".img.gz"),
     ),
     "NRRD": Format((".nrrd", ".nhdr"), written=(".nrrd", ".nhdr"), headers=(".nhdr",)),
     "MetaImage": Format((".mha", ".mhd"), written=(".mha", ".mhd"), headers=(".mhd",)),
@@ -61,7 +61,7 @@ IMAGES = tuple(
     ending
     for name, one in FORMATS.items()
     for ending in one.endings
-    if name != "DICOM" and ending not in one.beside
+    if name != "DICOM" and ending not in one.data
 )
 
 FLAT = tuple(ending for one in FORMATS.values() if one.flat for ending in one.endings)

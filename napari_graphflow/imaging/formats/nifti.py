@@ -283,16 +283,16 @@ def _conflict(header: Any, geometry: Geometry) -> tuple[str, ...]:
         return ()
     ends = np.array(np.meshgrid(*([0.0, size - 1.0] for size in header["dim"][1:4]))).reshape(3, -1)
     ends = np.vstack([ends, np.ones(8)])
-    places = {
+    positions = {
         name: matrix @ ends
         for name, matrix in (("qform", _qform(header)), ("sform", np.array(header["rows"], float)))
     }
-    apart = np.linalg.norm(places["qform"] - places["sform"], axis=0).max()
+    apart = np.linalg.norm(positions["qform"] - positions["sform"], axis=0).max()
     if apart < 0.1 * min(geometry.spacing):
         return ()
     matrix = np.array(geometry.direction).reshape(3, 3) * geometry.spacing
     used = np.diag([-1, -1, 1]) @ np.column_stack([matrix, geometry.origin]) @ ends
-    errors = {name: np.abs(place - used).max() for name, place in places.items()}
+    errors = {name: np.abs(position - used).max() for name, position in positions.items()}
     warning = (
         f"The qform and sform of the header disagree by {apart:.3g} mm; the "
         f"{min(errors, key=lambda name: errors[name])} is used."
