@@ -1,14 +1,14 @@
-"""What the terms of Graph Flow cost, beside the step that every distillation has to make.
+"""Time and memory of the loss terms of Graph Flow, relative to a minimal distillation step.
 
     python benchmarks/loss_cost.py                  # CPU, some four minutes
     python benchmarks/loss_cost.py --device cuda
 
 The lower bound of a distillation step is the teacher's forward pass and the student's supervised
 step (forward, cross-entropy, backward, optimiser). Every term is measured alone on the taps and
-logits of that step, forward and backward, and every whole step is measured too, all of them in
-turn within each round. Ratios are formed within a round, so that they compare like with like, and
-seconds and ratios are medians over rounds: processor time on a CPU, where other programs then
-matter less, wall time on a GPU. The graph terms have the settings of the program.
+logits of that step, forward and backward, and every whole step as well, all in turn within each
+round. Ratios are computed within a round; seconds and ratios are medians over rounds: CPU time on
+a CPU, which depends less on other programs, wall time on a GPU. The graph terms have the default
+settings.
 """
 
 import argparse
@@ -94,7 +94,7 @@ class Step:
         self.optimiser.step()
 
     def parts(self) -> dict[str, Callable[[], object]]:
-        """Name of each thing that is measured, and how to run it once."""
+        """Return the name of each measured part, and a function that runs it once."""
         return {
             BOUND: self.whole,
             LOGITS: lambda: self.whole(logits=True),
@@ -110,7 +110,7 @@ class Step:
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text().splitlines() if known.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -130,7 +130,7 @@ def seconds(run: Callable[[], object], device: str) -> float:
 
 
 def peak_bytes(run: Callable[[], object], device: str) -> int | None:
-    """Most memory held beyond what was held before; None where the system does not tell."""
+    """Return the peak of additionally allocated memory; None if the system cannot measure it."""
     if device != "cpu":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -143,7 +143,7 @@ def peak_bytes(run: Callable[[], object], device: str) -> int | None:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.split(f"{line}:")[1].split()[0])
 
-    # Freed memory that the allocator keeps would hide what a later run takes from it.
+    # Freed memory that the allocator keeps would hide later allocations.
     ctypes.CDLL(None).malloc_trim(0)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
@@ -163,7 +163,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.rounds):
         for name, run in parts.items():
-            # A short part is repeated, so that it is not measured by single ticks of the clock.
+            # Short parts are repeated because of the resolution of the clock.
             repeats = 10 if name.startswith("alone") else 1
             spent = seconds(lambda run=run, n=repeats: [run() for _ in range(n)], options.device)
             times[name].append(spent / repeats)

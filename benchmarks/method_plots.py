@@ -1,4 +1,4 @@
-"""Plots of what ``method_tables`` writes as tables."""
+"""Plots of the results that ``method_tables`` writes as tables."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ GREY, BLUE = "#888888", "#2a6fbb"
 
 
 def canvas() -> Any:
-    """The application that pyqtgraph needs, with the colours of paper."""
+    """Return the application that pyqtgraph needs, with black on white as colours."""
     pyqtgraph.setConfigOptions(background="w", foreground="k", antialias=True)
     return pyqtgraph.mkQApp()
 
@@ -33,7 +33,7 @@ def save(application: Any, item: Any, path: Path) -> None:
 def plot_kinds(
     groups: Mapping[tuple[str, str], Kinds], titles: Mapping[str, str], path: Path
 ) -> None:
-    """Test Dice of each kind of model, a panel for each task and student.
+    """Plot the test Dice of each kind of model, one panel per task and student.
 
     Dots are seeds, bars the mean and its sample standard deviation; the dashed lines are the means
     of student and teacher.

@@ -1,4 +1,4 @@
-"""Tables of teachers, students and distilled students, one line a kind of model."""
+"""Tables of teachers, students and distilled students, one line per kind of model."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ COLUMNS = {
 
 
 def by_student(results: Sequence[Result]) -> dict[tuple[str, str], Kinds]:
-    """Results of each (task, student), with those of the task's teacher."""
+    """Group results by (task, student), together with those of the task's teacher."""
     found: dict[tuple[str, str], Kinds] = {}
     teachers: dict[str, Kinds] = {}
     for result in results:
@@ -30,7 +30,7 @@ def by_student(results: Sequence[Result]) -> dict[tuple[str, str], Kinds]:
 
 
 def _teachers(teachers: Kinds, students: Kinds) -> Kinds:
-    """Leave out the teachers that were trained once more and have no student here."""
+    """Exclude retrained teachers without a student among these rows."""
     rows = [row for kind, seeds in students.items() if kind != "alone" for row in seeds.values()]
     used = {taught(row) for row in rows} or {"teacher"}
     return {
@@ -41,7 +41,7 @@ def _teachers(teachers: Kinds, students: Kinds) -> Kinds:
 
 
 def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
-    """A line for each kind that has results; mean and sample standard deviation over its seeds."""
+    """Write a line for each kind with results: mean and sample standard deviation over seeds."""
     lines = [["model", "parameters", "seeds", "val. Dice", *COLUMNS, *GAPS, "training min"]]
     for kind, title in titles.items():
         rows = list(kinds.get(kind, {}).values())
@@ -50,11 +50,11 @@ def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
         cells = [title, f"{rows[0]['parameters'] / 1e6:.2f} M", " ".join(kinds[kind])]
         cells.append(spread([row["validation_dice"] for row in rows]))
         for metric, digits in COLUMNS.values():
-            # A distance is not there where a structure was found in no case.
+            # There is no distance if a structure was missed in every case.
             values = [v for v in (mean(row, metric) for row in rows) if v is not None]
             missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
             cells.append((spread(values, digits) if values else "none") + missing)
-        # A model of another benchmark was not trained here.
+        # Models of another benchmark have no training time.
         seconds = [row["training_seconds"] for row in rows if row["training_seconds"]]
         minutes = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
         cells += [*(gap_closed(kind, kinds, score) for score in GAPS.values()), minutes]
@@ -63,18 +63,18 @@ def table(kinds: Kinds, titles: Mapping[str, str]) -> str:
 
 
 def mean(result: Result, metric: str = "dice_score") -> Any:
-    """Mean of a metric over test cases and classes."""
+    """Return the mean of a metric over test cases and classes."""
     return result["summary"]["mean"][metric]["mean"]
 
 
 def validation_dice(result: Result) -> float:
-    """Mean Dice over validation cases and classes, of the weights that were kept."""
+    """Return the mean Dice over validation cases and classes, of the saved weights."""
     dice: float = result["validation_dice"]
     return dice
 
 
 def gap_closed(kind: str, kinds: Kinds, score: Callable[[Result], float]) -> str:
-    """Share of the gap in a score between student and teacher, on the seeds of all three."""
+    """Return the closed share of the gap between student and teacher, on their common seeds."""
     triples = [
         (teacher, alone, row)
         for seed, row in kinds.get(kind, {}).items()
@@ -90,10 +90,10 @@ def gap_closed(kind: str, kinds: Kinds, score: Callable[[Result], float]) -> str
 
 
 def taught(result: Result) -> str:
-    """Kind of the row of its teacher."""
+    """Return the kind of the teacher's row."""
     kind: str = result.get("teacher", "teacher")
     return kind
 
 
-#: Column -> the score whose gap between student and teacher it is about.
+#: Column -> the score whose gap between student and teacher is reported.
 GAPS = {"gap closed, val.": validation_dice, "gap closed, test": mean}

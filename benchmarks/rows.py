@@ -1,8 +1,7 @@
-"""What the benchmarks of trained models share: rows that are run once each, and tables of them.
+"""Shared by the benchmarks of trained models: rows that are run once each, and their tables.
 
 A row is a model: trained by one command of ``napari-graphflow``, scored by another, its result a
-JSON file. A row whose file is there is not run again, so that every benchmark goes on where it was
-stopped.
+JSON file. Rows with a result file are not run again, so that every benchmark can be resumed.
 """
 
 import json
@@ -14,19 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-#: Added to the kind of a model that was trained again, with another outcome.
+#: Suffix of the kind of a model that was retrained with a different result.
 AGAIN = "_again"
 START, END = "<!-- table: made by table.py -->", "<!-- end of table -->"
 
 
 def cli(*arguments: object) -> str:
-    """Run the command line and give what it prints; its progress is seen as it comes."""
+    """Run a command and return its standard output; progress is shown meanwhile."""
     command = [sys.executable, "-m", "napari_graphflow", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def import_dataset(data: Path, key: str, images: str, masks: str, out: Path, *more: str) -> Path:
-    """Import one of the image sets of `data` with its splits, unless it is there."""
+    """Import one of the image sets of `data` with its splits, unless it exists."""
     if not out.exists():
         cli(
             *("datasets", "import", "--images", data / key / images, "--out", out),
@@ -43,22 +42,22 @@ def run_row(
     results: Path,
     teacher: Path | None = None,
 ) -> None:
-    """Train a model unless it is there, score it on the test cases, and write the result.
+    """Train a model unless it exists, score it on the test cases, and write the result.
 
     Parameters
     ----------
     name
-        Of the row and of its file.
+        Name of the row and of its file.
     command
-        Arguments of ``napari-graphflow`` but ``--out``.
+        Arguments of ``napari-graphflow`` without ``--out``.
     dataset
-        Its test cases are scored.
+        Dataset whose test cases are scored.
     model
         Folder of the model.
     results
         Folder of the results.
     teacher
-        Folder of the model that it was distilled from.
+        Folder of the teacher, if the model was distilled.
     """
     print(f"== {name}", flush=True)
     seconds = None
@@ -89,10 +88,10 @@ def run_row(
 
 
 def train_again(model: Path, dataset: Path, results: Path) -> None:
-    """Train a model again by the command in its row's result: results are kept, models are not.
+    """Retrain a deleted model with the command of its row's result.
 
-    On another processor the same command rounds otherwise, and comes to another model. That one
-    gets a row of its own, so that its students are compared with it.
+    On another processor the same command rounds differently and results in another model. Such a
+    model has a separate row, so that its students are compared with it.
     """
     result = json.loads((results / f"{model.name}.json").read_text())
     words = [word.replace("work/", f"{model.parent}/", 1) for word in result["command"].split()]
@@ -105,7 +104,7 @@ def train_again(model: Path, dataset: Path, results: Path) -> None:
 
 
 def taught_by(model: Path, results: Path) -> str | None:
-    """Kind of the row that holds the scores of this very model."""
+    """Return the kind of the row with the scores of exactly this model."""
     name, _, seed = model.name.rpartition("-")
     for path in sorted(results.glob(f"{name}*-{seed}.json")):
         result = json.loads(path.read_text())
@@ -116,14 +115,14 @@ def taught_by(model: Path, results: Path) -> str | None:
 
 
 def validation_dice(model: Path) -> float:
-    """Dice on the validation cases, of the weights that were kept."""
+    """Return the Dice on the validation cases, of the saved weights."""
     card = json.loads((model / "model.json").read_text())
     dice: float = card["provenance"]["best_validation_dice"]
     return dice
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Read the results that are there."""
+    """Read all results of a folder."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
@@ -140,6 +139,6 @@ def put_table(readme: Path, table: str) -> None:
 
 
 def spread(values: Sequence[float], digits: int = 4) -> str:
-    """Mean and, of several values, their sample standard deviation."""
+    """Format the mean and, for several values, the sample standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

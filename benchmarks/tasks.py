@@ -1,7 +1,7 @@
-"""Image sets and networks that the benchmarks of distillation methods share.
+"""Image sets and networks of the benchmarks of distillation methods.
 
-Since their rows have the same names and commands, a teacher that one benchmark has trained serves
-the others as well.
+Because rows have the same names and commands, a teacher trained by one benchmark is used by the
+others as well.
 """
 
 import argparse
@@ -24,12 +24,12 @@ Command = list[str]
 
 @dataclass(frozen=True)
 class Task:
-    """Images, and what all models of it have in common.
+    """Images, and the settings that all models of a task share.
 
     Attributes
     ----------
     key, images, masks, importing
-        Where the images lie and how they are imported.
+        Location of the images and options of their import.
     common
         Settings of every row, teachers included.
     labelled
@@ -49,7 +49,7 @@ class Task:
 
 
 def steps(number: int) -> tuple[str, ...]:
-    """A schedule with four validations."""
+    """Return the options of a schedule with four validations."""
     return ("--steps", str(number), "--validate-every", str(number // 4))
 
 
@@ -89,7 +89,7 @@ TASKS = {
 
 
 def base(task: Task, work: Path, seed: int, labelled: int | None = None) -> Command:
-    """What the commands of all models of a task and seed have in common."""
+    """Return the options shared by all models of a task and seed."""
     count = str(labelled or task.labelled)
     return [
         "--dataset",
@@ -103,7 +103,7 @@ def base(task: Task, work: Path, seed: int, labelled: int | None = None) -> Comm
 
 
 def teacher_row(name: str, work: Path, seed: int) -> dict[str, Command]:
-    """Row and command of a task's teacher."""
+    """Return the row and command of a task's teacher."""
     network, *settings = TASKS[name].teacher
     return {
         f"{name}-{network}-teacher-{seed}": [
@@ -115,7 +115,7 @@ def teacher_row(name: str, work: Path, seed: int) -> dict[str, Command]:
 def student_rows(
     name: str, network: str, work: Path, seed: int, kinds: dict[str, tuple[str, ...]]
 ) -> dict[str, Command]:
-    """Rows and commands of a task's student: alone, and by each kind of distillation."""
+    """Return the rows and commands of a task's student: alone, and for each distillation."""
     task = TASKS[name]
     student = [*base(task, work, seed), "--network", network, *task.students[network]]
     teacher = next(iter(teacher_row(name, work, seed)))
@@ -126,16 +126,17 @@ def student_rows(
 
 
 def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> None:
-    """Command line of a benchmark: run its rows, a result and a new table after each.
+    """Command line of a benchmark: run its rows; write a result and update the table after each.
 
     Parameters
     ----------
     here
         Folder of the benchmark, with its ``table.py``.
     rows
-        Gives the arguments of ``napari-graphflow`` for each row, from the folder of the models.
+        Function that returns the arguments of ``napari-graphflow`` for each row, from the folder of
+        the models.
     text
-        What the benchmark does.
+        Description of the benchmark.
     """
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -155,7 +156,7 @@ def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> No
     if options.list:
         print("\n".join(f"{name} {'done' if name in done else ''}" for name in chosen))
         return
-    # Jobs of its own: rows neither wait for other jobs of this user nor show up among them.
+    # A separate job folder: rows neither wait for other jobs of this user nor are listed with them.
     with TemporaryDirectory() as home:
         os.environ["GRAPHFLOW_HOME"] = home
         for name in chosen:
@@ -165,7 +166,7 @@ def run(here: Path, rows: Callable[[Path], dict[str, Command]], text: str) -> No
 
 
 def _run(name: str, command: Command, data: Path, work: Path, results: Path) -> None:
-    """Run a row, after what it needs: its dataset, and its teacher where that is gone."""
+    """Run a row, after importing its dataset and retraining its teacher if needed."""
     task = TASKS[name.partition("-")[0]]
     out = work / task.key
     dataset = import_dataset(data, task.key, task.images, task.masks, out, *task.importing)

@@ -1,11 +1,12 @@
-"""How long and with how much memory a CT volume opens, beside bare SimpleITK and nibabel.
+"""Time and memory of reading a CT volume, compared with plain SimpleITK and nibabel.
 
     python benchmarks/volume_reading.py
 
-The volume is drawn here: 512 x 512 x 300 voxels, int16, a body with organs in noise. Each reading
-happens in a process of its own, with the file in the cache of the system; the readers take turns
-within each round. Seconds are the smallest of all rounds, because other programs only add; memory
-is the growth of the process' peak, in parts of the array. The figures go to volume_reading.json.
+The volume is synthetic: 512 x 512 x 300 voxels, int16, a body with organs in noise. Each reading
+runs in a separate process, with the file in the system's cache; the readers take turns within each
+round. Seconds are the minimum over rounds, because other programs can only add time; memory is the
+increase of the peak of the process relative to the array. The results are written to
+volume_reading.json.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import numpy as np
 import SimpleITK as sitk
 
 SHAPE = (300, 512, 512)
-# Each in a folder of its own: asked for a.nii.gz, SimpleITK would read an a.nii beside it.
+# In separate folders: for a.nii.gz, SimpleITK would read an a.nii in the same folder.
 FILES = ("plain/scan.nii", "packed/scan.nii.gz", "packed/scan.nrrd", "packed/scan.mha", "dicom")
 TARGETS = {"time": 1.2, "memory": 1.5}
 RESULT = Path(__file__).with_suffix(".json")
@@ -58,7 +59,7 @@ READERS = {
 
 
 def measure(reader: str, path: Path) -> None:
-    """In a process of its own: read once and print seconds and bytes."""
+    """Read once, in this process, and print seconds and bytes."""
     read = READERS[reader](path)
     before = peak()
     started = time.perf_counter()
@@ -69,7 +70,7 @@ def measure(reader: str, path: Path) -> None:
 
 
 def peak() -> int:
-    """Peak memory of this process in bytes; that of `getrusage` begins with its parent's."""
+    """Return the peak memory of this process in bytes; `getrusage` includes that of its parent."""
     (line,) = (
         line
         for line in Path("/proc/self/status").read_text("utf-8").splitlines()
@@ -166,7 +167,7 @@ def main() -> None:
         measure(options.one[0], Path(options.one[1]))
         return
     rows = run(options.rounds)
-    told = {
+    report = {
         "command": f"python benchmarks/volume_reading.py --rounds {options.rounds}",
         "data": "drawn by this file: 512 x 512 x 300 voxels, int16, 157 MB",
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -174,7 +175,7 @@ def main() -> None:
         "targets": TARGETS,
         "rows": rows,
     }
-    RESULT.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    RESULT.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

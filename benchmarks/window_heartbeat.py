@@ -1,8 +1,8 @@
-"""How long the window is deaf while a training runs beside it and is watched in *Distil*.
+"""How long the window does not respond while a job runs and is shown in *Distil*.
 
-A timer is set to 10 ms; what is measured is the time between two of its ticks, first without a
-job, then while a real one runs, with the list of jobs, the bar and the curve on the screen, then
-while a job writes ten thousand events a minute and draws a new preview every second::
+The time between two ticks of a 10 ms timer is measured: without a job, then while a training job
+runs, with the list of jobs, the progress bar and the curve visible, then while a job writes ten
+thousand events per minute and a new preview every second::
 
     xvfb-run -a python benchmarks/window_heartbeat.py
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 TICK_MS = 10
 EVENTS_A_MINUTE = 10_000
-#: Writes events as a training does, without its computing, which the second figure has.
+#: Writes events like a training run, without its computation, which the second result includes.
 FLOOD = """
 import sys, time
 from pathlib import Path

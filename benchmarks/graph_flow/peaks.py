@@ -1,13 +1,13 @@
-"""What a student's variation graph tells of the image: at its own peaks, and at its teacher's.
+"""How much a student's variation graph depends on the image, at its own and its teacher's peaks.
 
     python benchmarks/graph_flow/peaks.py [--rows 'kvasir-enet-own_peaks-*' ...]
 
-Reads the models that ``run.py`` left, and writes ``peaks.json``. Over the validation cases, for
-the vertices as the loss compared them:
+Reads the models of ``run.py`` and writes ``peaks.json``. Over the validation cases, for the
+vertices that the loss compared:
 
 - constant: share of their energy that is the same for every image;
-- correlation: of the rest, the part that depends on the image, with the teacher's;
-- at the teacher's peaks: that correlation for students that were not read there, read there now.
+- correlation: correlation of the rest, which depends on the image, with the teacher's;
+- at the teacher's peaks: that correlation at the teacher's peaks, for students trained otherwise.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(folder: Path, work: Path) -> dict[str, float]:
-    """Numbers of one student; none where its taps cannot be compared with its teacher's."""
+    """Measure one student; return {} if its taps cannot be compared with its teacher's."""
     student = load_model(folder)
     task, *_, seed = folder.name.split("-")
     teacher = load_model(work / next(iter(teacher_row(task, work, int(seed)))))
@@ -69,7 +69,7 @@ def measure(folder: Path, work: Path) -> dict[str, float]:
 
 
 def at_its_peaks(student: Model, teacher: Model) -> Graphs:
-    """Graphs of taps of equal width, both cut at the teacher's peaks, whatever was distilled."""
+    """Return graphs of taps of equal width at the teacher's peaks, for any distillation."""
 
     def graphs(images: Tensor) -> list[VariationGraph]:
         taps = (model.module(images).taps for model in (teacher, student))
@@ -81,7 +81,7 @@ def at_its_peaks(student: Model, teacher: Model) -> Graphs:
 
 
 def compare(graphs: Graphs, images: list[Tensor]) -> tuple[float, float, float]:
-    """Constant shares of student and teacher, and the correlation of their other parts."""
+    """Return the constant shares of student and teacher, and the correlation of the rest."""
     with torch.no_grad():
         pairs = [[graph.vertices for graph in graphs(batch)] for batch in images]
     (constant, ours), (of_teacher, theirs) = (
@@ -91,7 +91,7 @@ def compare(graphs: Graphs, images: list[Tensor]) -> tuple[float, float, float]:
 
 
 def patches(dataset: Dataset, card: ModelCard) -> list[Tensor]:
-    """Batches of patches of the validation cases."""
+    """Return batches of patches of the validation cases."""
     with TemporaryDirectory() as cache:
         cases = [
             load_case(dataset, case, card.preprocessing, Path(cache), labelled=True)
@@ -101,7 +101,7 @@ def patches(dataset: Dataset, card: ModelCard) -> list[Tensor]:
 
 
 def parted(vertices: Tensor) -> tuple[float, Tensor]:
-    """Share of the energy that is the same for every image, and the rest, (B, C, m)."""
+    """Return the share of energy that is the same for every image, and the rest, (B, C, m)."""
     rest = vertices - vertices.mean(0)
     return float(1 - rest.square().sum() / vertices.square().sum()), rest
 

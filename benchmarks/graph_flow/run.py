@@ -1,9 +1,9 @@
-"""Graph Flow: network efficiency, ablation and annotation efficiency, by the command line.
+"""Graph Flow: network efficiency, ablation and annotation efficiency, with the command line.
 
     python benchmarks/graph_flow/run.py --data DIR [--rows 'kvasir-mobile_unet-*-0' ...]
 
-DIR holds ``hippocampus_msd``, ``kvasir_seg``, ``hrf_quarter`` and ``splits.json``. Rows that are
-done are not run again; from all of them comes ``README.md``. A row is named
+DIR contains ``hippocampus_msd``, ``kvasir_seg``, ``hrf_quarter`` and ``splits.json``. Finished
+rows are not run again; ``README.md`` is generated from all of them. A row is named
 ``TASK-NETWORK-KIND-SEED``: KIND is ``teacher``, ``alone``, a method, a step of the ablation, or
 ``labels<N>_...`` for N labelled cases.
 """
@@ -40,7 +40,7 @@ def by_logits(logits: SoftLabels, *others: str) -> Words:
 def graph_flow(
     logits: SoftLabels, graph: str, paraphraser: str = "0", peaks: str = "teacher", pairs: str = "3"
 ) -> Words:
-    """Settings of Graph Flow, from those of the logits term and the weight of the graph terms."""
+    """Return the settings of Graph Flow with a logits term and a weight of the graph terms."""
     return (
         *("--method", "graph_flow", *soft_labels("graph-flow.logits", logits)),
         *("--graph-flow.vertex-weight", graph, "--graph-flow.edge-weight", graph),
@@ -50,17 +50,17 @@ def graph_flow(
 
 
 def own(logits: SoftLabels, graph: str, paraphraser: str = "150", pairs: str = "1") -> Words:
-    """Graph Flow as reconstructed: paraphrasers, and the student read at its own peaks."""
+    """Return the reconstruction: paraphrasers, and the student's patches at its own peaks."""
     return graph_flow(logits, graph, paraphraser, "own", pairs)
 
 
 def one(logits: SoftLabels, graph: str, paraphraser: str = "0") -> Words:
-    """One pair of taps, the student read at its teacher's peaks."""
+    """Return settings with one pair of taps, the student's patches at its teacher's peaks."""
     return graph_flow(logits, graph, paraphraser, pairs="1")
 
 
 def methods(logits: Words, graph: Words) -> Settings:
-    """Settings of each method."""
+    """Return the settings of each method."""
     return {
         "logits": logits,
         "attention": ("--method", "attention"),
@@ -90,7 +90,7 @@ TASK, STUDENT = "kvasir", "enet"
 ADVERSARIAL = ("--graph-flow.adversarial.weight", "0.1")
 #: A discriminator that fits images of 64 x 64.
 SMALL = ("--graph-flow.adversarial.width", "16")
-#: Steps of the ablation, each what it changes of the row of Graph Flow.
+#: Rows of the ablation: options that differ from the row of Graph Flow.
 ABLATION: Settings = {
     "vertices": (*NO_LOGITS, "--graph-flow.edge-weight", "0"),
     "vertices_edges": NO_LOGITS,
@@ -105,7 +105,7 @@ ATTENTION: Settings = {
     f"search_attention_{weight}": ("--method", "attention", "--attention.weight", weight)
     for weight in ("0.1", "10")
 }
-#: What was tried besides, with the first seed, by task and student.
+#: Further settings tried with the first seed, by task and student.
 TRIED: Settings = {
     "search_logits_t4_w1": by_logits(SOFT),
     "search_logits_t1_w10": by_logits(STRONG),
@@ -171,7 +171,7 @@ LABELS = (10, 20, 40, 100)
 
 
 def rows(work: Path) -> dict[str, Command]:
-    """Name of a row -> arguments that train its model, what matters most first."""
+    """Return the training arguments of each row by name, the most important rows first."""
     table: dict[str, Command] = teacher_of_all(work)
     for network in TASKS[TASK].students:
         for seed in SEEDS:
@@ -188,7 +188,7 @@ def rows(work: Path) -> dict[str, Command]:
 
 
 def teacher_of_all(work: Path) -> dict[str, Command]:
-    """What could be had on the hippocampus with a mask for every case, and whole images."""
+    """Return an upper bound for the hippocampus: a mask for every case, and whole images."""
     data = str(work / TASKS["hippocampus"].key)
     network = ("--network", "unet", "--patch-size", "48", "64", "48", "--mirror", "x")
     schedule = ("--steps", "1200", "--validate-every", "300", "--learning-rate", "2e-3")
@@ -201,7 +201,7 @@ def teacher_of_all(work: Path) -> dict[str, Command]:
 
 
 def ablation(work: Path, seed: int) -> dict[str, Command]:
-    """Parts of Graph Flow, alone and together."""
+    """Return the rows of the ablation: parts of Graph Flow, alone and together."""
     whole = METHODS[TASK]["graph_flow"]
     kinds = {name: changed(whole, changes) for name, changes in ABLATION.items()}
     kinds["reconstruction"] = own(STRONG, "0.1")
@@ -210,14 +210,14 @@ def ablation(work: Path, seed: int) -> dict[str, Command]:
 
 
 def changed(options: tuple[str, ...], changes: tuple[str, ...]) -> tuple[str, ...]:
-    """Options with other values for some of them."""
+    """Return the options with some values replaced."""
     values = dict(zip(options[::2], options[1::2], strict=True))
     values |= dict(zip(changes[::2], changes[1::2], strict=True))
     return tuple(word for pair in values.items() for word in pair)
 
 
 def annotation(work: Path, seed: int) -> dict[str, Command]:
-    """The same with fewer labelled cases; the teacher knows only those."""
+    """Return rows with fewer labelled cases, for the teacher as well."""
     task, table = TASKS[TASK], {}
     network, *settings = task.teacher
     for count in LABELS:

@@ -39,7 +39,7 @@ ABLATION = {
     "full": "the same + adversarial",
     "reconstruction": "as reconstructed: own peaks, paraphrasers, one tap pair, weights of 0.1",
 }
-#: Annotation efficiency: title of a curve, and the end of its rows' names.
+#: Annotation efficiency: title of a curve, and the suffix of its rows' names.
 CURVES = {
     "teacher": "teacher",
     "student alone": "alone",
@@ -62,7 +62,7 @@ def main() -> None:
     if set(main_group) & (set(ABLATION) - set(METHODS)):
         parts += [f"## Ablation: {TASK}, {STUDENT}", table(main_group, ABLATION)]
     if (HERE / "peaks.json").exists():
-        parts += [f"## What the graph tells of the image: {TASK}, {STUDENT}", looked()]
+        parts += [f"## Dependence of the graph on the image: {TASK}, {STUDENT}", peaks()]
     if any(kind.startswith("labels") for kind in main_group):
         parts += [f"## Annotation efficiency: {TASK}, {STUDENT}", annotation(main_group)]
         plot(main_group, HERE / "annotation.png")
@@ -71,19 +71,20 @@ def main() -> None:
 
 
 def search(groups: dict[tuple[str, str], Kinds]) -> str:
-    """What the choice of settings rests on."""
+    """Write the validation Dice on which the choice of settings is based."""
     lines = [["task", "student", "row", "settings", "validation Dice"]]
     for (task, network), kinds in groups.items():
         for kind, seeds in kinds.items():
             if "0" in seeds and (kind in METHODS or kind.startswith("search_")):
                 words = seeds["0"]["command"].split("--method ")
-                told = words[1].split(" --threads")[0] if len(words) > 1 else ""
-                lines.append([task, network, kind, told, f"{seeds['0']['validation_dice']:.4f}"])
+                settings = words[1].split(" --threads")[0] if len(words) > 1 else ""
+                dice = f"{seeds['0']['validation_dice']:.4f}"
+                lines.append([task, network, kind, settings, dice])
     return markdown(lines)
 
 
-def looked() -> str:
-    """What ``peaks.py`` measured on the vertices, for the kinds of the ablation."""
+def peaks() -> str:
+    """Write the results of ``peaks.py`` for the rows of the ablation."""
     found = json.loads((HERE / "peaks.json").read_text())
     columns = ["correlation", "at the teacher's peaks", "constant", "constant of its teacher"]
     lines = [["model", "seeds", *columns]]
@@ -102,7 +103,7 @@ def looked() -> str:
 
 
 def annotation(kinds: Kinds) -> str:
-    """Test Dice of each curve by number of labelled cases, over the seeds that all of them have."""
+    """Write the test Dice of each curve by number of labelled cases, over common seeds."""
     lines = [["labelled cases", "seeds", *CURVES]]
     for count, (seeds, cells) in points(kinds).items():
         values = (spread(cell) if cell else "" for cell in cells)
@@ -111,7 +112,7 @@ def annotation(kinds: Kinds) -> str:
 
 
 def points(kinds: Kinds) -> dict[int, tuple[list[str], list[list[float]]]]:
-    """Number of labelled cases -> seeds, and the test Dice of each curve for them."""
+    """Return, by number of labelled cases, the seeds and the test Dice of each curve."""
     found = {}
     every = TASKS[TASK].labelled
     for count in (*LABELS, every):
@@ -125,7 +126,7 @@ def points(kinds: Kinds) -> dict[int, tuple[list[str], list[list[float]]]]:
 
 
 def plot(kinds: Kinds, path: Path) -> None:
-    """Draw the curves of the annotation efficiency, mean and spread over seeds."""
+    """Plot the curves of the annotation efficiency, mean and spread over seeds."""
     application = canvas()
     window = pyqtgraph.plot()
     window.resize(760, 460)

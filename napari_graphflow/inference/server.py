@@ -1,8 +1,8 @@
-"""The inference worker's own process: one JSON object per line in, one per line out.
+"""The inference worker process: one JSON object per line in, one per line out.
 
-Requests are served one at a time; ``cancel`` and ``shutdown`` are seen meanwhile. Arrays pass as
-``.npy`` files. The process ends when its input closes, because then the window is gone, and after
-an idle time.
+Requests are served one at a time; ``cancel`` and ``shutdown`` are received meanwhile. Arrays are
+passed as ``.npy`` files. The process ends when its input closes, because napari has then ended,
+and after an idle time.
 """
 
 import json
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 600.0
 
 
-#: Seconds that a running request may take to stop after the window is gone.
+#: Seconds that a running request may take to stop after napari has ended.
 LAST_SECONDS = 2.0
 
 
@@ -55,9 +55,9 @@ class Request:
     Attributes
     ----------
     id, op
-        Number given by the window, and the operation.
+        Number assigned by the client, and the operation.
     fields
-        What was asked, as it came.
+        All fields of the request.
     """
 
     def __init__(self, fields: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
@@ -67,26 +67,26 @@ class Request:
         self._send = send
         self._cancelled = threading.Event()
         self._phase = ""
-        self._started = self._told = 0.0
+        self._started = self._reported = 0.0
 
     def cancel(self) -> None:
         self._cancelled.set()
 
     def cancelled(self) -> bool:
-        """Whether the window no longer wants the result."""
+        """Return whether the client cancelled the request."""
         return self._cancelled.is_set()
 
     def phase(self, name: str) -> None:
-        """Say what comes now."""
+        """Report the start of a phase."""
         self._phase, self._started = name, time.monotonic()
         self.reply("progress", phase=name, done=0, total=0, eta_s=None)
 
     def progress(self, done: int, total: int) -> None:
-        """Say how far the phase is."""
+        """Report the progress of the phase, at most every `PROGRESS_EVERY` seconds."""
         now = time.monotonic()
-        if now - self._told < PROGRESS_EVERY and done < total:
+        if now - self._reported < PROGRESS_EVERY and done < total:
             return
-        self._told = now
+        self._reported = now
         eta = (now - self._started) / done * (total - done) if done else None
         self.reply("progress", phase=self._phase, done=done, total=total, eta_s=eta)
 
@@ -98,10 +98,10 @@ Handler = Callable[[Request], dict[str, Any]]
 
 
 def main() -> int:
-    """Serve on standard input and output until the input closes or nobody has asked for long."""
-    # Ctrl-C in the terminal is meant for the window, whose end we see on our input.
+    """Serve on standard input and output until the input closes or the idle time is over."""
+    # Ctrl-C in the terminal is for napari; when it ends, the input closes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whatever a library prints, in Python or in C, must not get between the replies.
+    # Output of libraries, in Python or in C, must not mix with the replies.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
@@ -113,15 +113,15 @@ def main() -> int:
 def serve(
     handlers: Mapping[str, Handler], requests: Iterable[str], replies: TextIO, idle: float
 ) -> None:
-    """Answer requests, one after the other.
+    """Serve requests one after the other.
 
     Parameters
     ----------
     handlers
-        By operation, what computes the fields of the result. Any exception becomes an error reply,
-        or ``cancelled`` if the request was cancelled.
+        Function for each operation that returns the fields of the result. Any exception becomes
+        an error reply, or ``cancelled`` if the request was cancelled.
     requests
-        Lines of JSON; their end ends everything.
+        Lines of JSON; the process ends when they end.
     replies
         Receives lines of JSON.
     idle
@@ -138,7 +138,7 @@ def serve(
 
 
 class _Server:
-    """What the thread that listens and the one that answers share."""
+    """State shared by the listening and the serving thread."""
 
     def __init__(self, replies: TextIO) -> None:
         self.waiting: queue.Queue[Request | None] = queue.Queue()
@@ -147,7 +147,7 @@ class _Server:
         self._writing = threading.Lock()
 
     def listen(self, requests: Iterable[str]) -> None:
-        with suppress(ValueError):  # the torn line of a window that was killed
+        with suppress(ValueError):  # incomplete last line of a killed client
             for line in requests:
                 fields = json.loads(line)
                 if fields["op"] == "shutdown":
@@ -156,7 +156,7 @@ class _Server:
         for request in list(self.known.values()):
             request.cancel()
         self.waiting.put(None)
-        # A native call cannot be interrupted, but nobody waits for its result any more.
+        # A native call cannot be interrupted, but its result is no longer needed.
         time.sleep(LAST_SECONDS)
         os._exit(0)
 
@@ -177,13 +177,15 @@ class _Server:
 
 
 def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
-    """Answer a request; False if the process is better ended afterwards."""
+    """Serve a request; return False if the process should end afterwards."""
     if request.cancelled():
         request.reply("cancelled")
         return True
     try:
         if request.op not in handlers:
-            raise UserError(f"The worker knows no {request.op}.", "Restart napari.")
+            raise UserError(
+                f"{request.op!r} is not a valid operation of the worker.", "Restart napari."
+            )
         result = handlers[request.op](request)
     except BrokenPipeError:
         raise
@@ -195,7 +197,7 @@ def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
             traceback.print_exc()
         why = explain(error, lighter=LIGHTER)
         request.reply("error", failure=why.model_dump())
-        # Memory that ran out is only surely given back by ending; the next request starts afresh.
+        # After running out of memory only a new process is sure to have all of it again.
         return not why.code.startswith("out_of")
     request.reply("result", **result)
     return True
@@ -239,7 +241,7 @@ def _heatmap(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.graph_flow_maps import variation_maps
 
     volume = _read_volume(fields)
-    request.phase("drawing the variation maps")
+    request.phase("computing the variation maps")
     maps = variation_maps(
         student,
         volume,
@@ -256,7 +258,7 @@ def _importance(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.emkd_maps import importance_maps
 
     volume = _read_volume(fields)
-    request.phase("drawing the importance maps")
+    request.phase("computing the importance maps")
     maps = importance_maps(
         student,
         volume,
@@ -279,7 +281,7 @@ def _affinity(request: Request) -> dict[str, Any]:
     if fields.get("labels"):
         array = np.load(fields["labels"], mmap_mode="r")
         labels = volume.with_array(array, channels=False)
-    request.phase("comparing the regions")
+    request.phase("computing the region affinities")
     found = region_affinity(
         student,
         volume,
@@ -312,7 +314,7 @@ def _student_and_teacher(request: Request) -> "tuple[Model, Model | None]":
 def _write_parts(
     request: Request, found: Any, array: Callable[[Any], NDArray[Any]]
 ) -> dict[str, str | None]:
-    """Write what there is of student, teacher and their difference."""
+    """Write the available arrays of student, teacher and difference; return their paths."""
     out = Path(request.fields["out"])
     parts = {name: getattr(found, name) for name in ("student", "teacher", "difference")}
     return {
@@ -342,7 +344,7 @@ def _write(path: Path, array: NDArray[Any]) -> str:
 
 
 def _load(request: Request, folder: str, device: str) -> "Model":
-    read_model_card(Path(folder))  # a wrong folder is told before the seconds that torch takes
+    read_model_card(Path(folder))  # report a wrong folder before the seconds of importing torch
     if "torch" not in sys.modules:
         request.phase("starting")
     _import_torch()
@@ -354,7 +356,7 @@ def _load(request: Request, folder: str, device: str) -> "Model":
 def _import_torch() -> None:
     import torch
 
-    # One core stays with the window.
+    # Leave one core to napari.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
 
 
