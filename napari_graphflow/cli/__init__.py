@@ -1,6 +1,6 @@
-"""The command line: everything that a window does, on a machine without a screen.
+"""The command line: all functions of the plugin, without a display.
 
-Exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked for, 130 interrupted.
+Exit codes: 0 done, 1 and 3 to 7 the run failed, 2 invalid input, 130 interrupted.
 """
 
 import os
@@ -25,7 +25,7 @@ from napari_graphflow.errors import UserError
 
 app = App(
     name="napari-graphflow",
-    help="Segment volumes with a teacher or a student network, and distil one into the other.",
+    help="Segment volumes with a teacher or student network, and distil a teacher into a student.",
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
 )
@@ -39,7 +39,7 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    # Before torch is loaded: on a busy machine its threads would burn what the others need.
+    # Must be set before torch is imported; otherwise idle threads occupy the CPU.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except UserError as error:
         fail(str(error))
     except CycloptsError as error:
-        fail(_mistake(error))
+        fail(_usage_error(error))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in {
             "torch", "monai", "lightning_fabric", "safetensors",
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-def _mistake(error: CycloptsError) -> str:
-    """One sentence for arguments that cannot be understood."""
+def _usage_error(error: CycloptsError) -> str:
+    """Describe invalid arguments in one sentence."""
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return str(error)
@@ -82,7 +82,7 @@ def _mistake(error: CycloptsError) -> str:
 
 @app.command(show=False)
 def worker() -> int:
-    """Serve segmentations on standard input and output; used by the windows."""
+    """Serve segmentations on standard input and output; used by the plugin."""
     from napari_graphflow.inference import server
 
     return server.main()

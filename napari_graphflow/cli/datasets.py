@@ -1,4 +1,4 @@
-"""``datasets``: bring images and masks into a dataset, and check it."""
+"""``datasets``: import images and masks as a dataset, and check it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 
-datasets = App(name="datasets", help="Bring images and masks into a dataset, and check it.")
+datasets = App(name="datasets", help="Import images and masks as a dataset, and check it.")
 
 
 @datasets.command(name="import")
@@ -27,25 +27,25 @@ def import_(
     classes: tuple[str, ...] = (),
     json: Json = False,
 ) -> None:
-    """Turn folders of images and masks into a dataset in the nnU-Net v2 raw layout.
+    """Import folders of images and masks as a dataset in the nnU-Net v2 raw layout.
 
     Parameters
     ----------
     images
         Folder of volumes (NIfTI, NRRD, MetaImage), 2D images (PNG, JPEG, TIFF, GIF, BMP, WebP), or
-        folders with a DICOM series each.
+        subfolders with one DICOM series each.
     masks
-        Folder of masks with the same names, DICOM segmentations (SEG) included; an image without
-        one is unlabelled.
+        Folder of masks with the same names, including DICOM segmentations (SEG). Images without a
+        mask are unlabelled.
     out
-        Folder of the new dataset, which must not exist yet.
+        Folder of the new dataset; must not exist.
     splits
-        JSON file with the lists train, val and test; FILE#KEY takes one of several in the file.
+        JSON file with the lists train, val and test; FILE#KEY selects one of several splits.
     name
-        Name of the dataset; that of its folder where empty.
+        Name of the dataset; by default the name of its folder.
     classes
-        Names of the label values, such as liver=1 lesion=2; without them the names that lie beside
-        the masks, or those of DICOM segments.
+        Names of the label values, such as liver=1 lesion=2. By default read from the files next to
+        the masks or from the DICOM segments.
     """
     with progress_bar() as bar:
         task = bar.add_task("importing", total=None)
@@ -83,7 +83,7 @@ def _classes(pairs: tuple[str, ...]) -> dict[str, int] | None:
     for pair in pairs:
         name, _, value = pair.partition("=")
         if not value.strip().isdigit():
-            raise UserError(f"{pair} is no class.", "Write classes as NAME=VALUE, such as liver=1.")
+            raise UserError(f"'{pair}' is not a valid class.", "Write NAME=VALUE, such as liver=1.")
         classes[name.strip()] = int(value)
     return classes or None
 

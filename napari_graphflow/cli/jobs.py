@@ -1,4 +1,4 @@
-"""``jobs``: trainings and distillations, running and past."""
+"""``jobs``: list, inspect and control trainings and distillations."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ from napari_graphflow.system.events import Metric
 from napari_graphflow.system.folders import jobs_root
 from napari_graphflow.system.words import duration
 
-jobs = App(name="jobs", help="Trainings and distillations, running and past.")
+jobs = App(name="jobs", help="List, inspect and control trainings and distillations.")
 
 
 @jobs.command(name="list")
@@ -33,17 +33,17 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     Parameters
     ----------
     root
-        Folder of jobs; the user's own where left out.
+        Folder of jobs; the user's default folder if omitted.
     """
     where = jobs_root() if root is None else root
     if where.is_dir():
-        start_next(where)  # in the place of a job that was killed before it could
+        start_next(where)  # in case a killed job could not start the next one
     order = waiting(where)
-    found = [(job, _seen(job)) for job in list_jobs(root)]
+    found = [(job, _current_status(job)) for job in list_jobs(root)]
     if json:
         print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
         return
-    table = Table("job", "state", "step", "left", "device", "best Dice", "what", box=None)
+    table = Table("job", "state", "step", "left", "device", "best Dice", "title", box=None)
     for job, status in found:
         best = "" if status.run.best is None else f"{status.run.best:.3f}"
         steps = f"{status.run.step or 0}/{status.run.total or '?'}"
@@ -56,12 +56,12 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
 
 @jobs.command
 def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
-    """Show the state of a job, its settings and its newest scores.
+    """Show the state, settings and latest metrics of a job.
 
     Parameters
     ----------
     follow
-        Stay until it ends.
+        Show the progress until the job ends.
     """
     found = find_job(job)
     if follow:
@@ -72,14 +72,14 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
     output.print(f"{found.title}: {status.state}. {status.notice or status.failure or ''}".rstrip())
-    for name, (step, value) in _newest_scores(found).items():
+    for name, (step, value) in _latest_metrics(found).items():
         output.print(f"  {name:<24} {value:.4f}  at step {step}")
     return 0
 
 
 @jobs.command
 def cancel(job: JobName) -> None:
-    """Cancel a job; its last checkpoint stays."""
+    """Cancel a job; its last checkpoint is kept."""
     found = find_job(job)
     runner_of(found).cancel(found)
     output.print(f"{found.title}: {found.status().state}.")
@@ -87,31 +87,31 @@ def cancel(job: JobName) -> None:
 
 @jobs.command
 def logs(job: JobName) -> None:
-    """Print what a job and the engine that runs it have printed."""
+    """Print the log of a job and of the engine that runs it."""
     found = find_job(job)
     output.print(runner_of(found).logs(found))
 
 
 @jobs.command
 def pause(job: JobName) -> None:
-    """Write a checkpoint and end the process, which frees the GPU; ``resume`` goes on."""
+    """Pause a job: write a checkpoint and end the process, which frees the GPU."""
     find_job(job).pause()
 
 
 @jobs.command
 def checkpoint(job: JobName) -> None:
-    """Write a checkpoint now and go on."""
+    """Request a checkpoint now; the job continues."""
     find_job(job).checkpoint()
 
 
 @jobs.command
 def resume(job: JobName, *, detach: Flag = False) -> int:
-    """Go on from the last checkpoint of a job that was paused, cancelled or lost.
+    """Resume a paused, cancelled, failed or lost job from its last checkpoint.
 
     Parameters
     ----------
     detach
-        Return at once.
+        Return at once, without showing the progress.
     """
     found = find_job(job)
     runner_of(found).submit(found)
@@ -125,24 +125,24 @@ def resume(job: JobName, *, detach: Flag = False) -> int:
 
 @jobs.command
 def up(job: JobName, *, places: int = 1) -> None:
-    """Move a waiting job towards the front of the queue.
+    """Move a queued job towards the front of the queue.
 
     Parameters
     ----------
     places
-        By how many places.
+        Number of places to move.
     """
     _move(job, -places)
 
 
 @jobs.command
 def down(job: JobName, *, places: int = 1) -> None:
-    """Move a waiting job towards the end of the queue.
+    """Move a queued job towards the end of the queue.
 
     Parameters
     ----------
     places
-        By how many places.
+        Number of places to move.
     """
     _move(job, places)
 
@@ -160,7 +160,7 @@ def devices(*, json: Json = False) -> None:
 
 @jobs.command(show=False)
 def measure(kind: Kind, config: Path) -> None:
-    """Try a few steps of a run and print what they took as JSON; used by the estimates."""
+    """Run a few steps and print their time and memory as JSON; used by the estimates."""
     with failure_as_json():
         from napari_graphflow.training import trial
 
@@ -170,22 +170,22 @@ def measure(kind: Kind, config: Path) -> None:
 
 @jobs.command(show=False)
 def run(folder: Path) -> int:
-    """Run a job in this process; used by the jobs themselves."""
+    """Run a job in this process; used to start jobs."""
     from napari_graphflow.training import process
 
     return process.main(folder)
 
 
-def _seen(job: Job) -> Status:
-    """The state of a job; of one that a cluster has not started yet, what the cluster says."""
+def _current_status(job: Job) -> Status:
+    """Return the state of a job; ask the cluster about a job that it has not started yet."""
     status = job.status()
     if status.state == "queued" and status.process.runner:
-        with suppress(UserError, RuntimeError, OSError):  # it does not answer: as the folder says
+        with suppress(UserError, RuntimeError, OSError):  # no answer: use the state in the folder
             return runner_of(job).poll(job)
     return status
 
 
-def _newest_scores(job: Job) -> dict[str, tuple[int, float]]:
+def _latest_metrics(job: Job) -> dict[str, tuple[int, float]]:
     scores, offset, before = {}, 0, -1
     while offset != before:
         before = offset

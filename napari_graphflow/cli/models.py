@@ -1,4 +1,4 @@
-"""``networks`` and ``models``: what can be trained, and what was."""
+"""``networks`` and ``models``: available networks and saved models."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ models = App(name="models", help="Saved models.")
 
 
 def networks(*, macs: Flag = False, json: Json = False) -> None:
-    """List the networks that can be trained, with their parameters in 2D and 3D.
+    """List the available networks with their parameter counts in 2D and 3D.
 
     Parameters
     ----------
     macs
-        Count the multiply-adds for a 2D image of 256 × 256 pixels as well.
+        Also count the multiply-adds for a 2D image of 256 x 256 pixels.
     """
     rows: dict[str, dict[str, Any]] = {
         name: {**info._asdict(), "parameters": PARAMETERS[name]} for name, info in NETWORKS.items()
@@ -36,8 +36,8 @@ def networks(*, macs: Flag = False, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    heads = ("name", "usual role", "2D", "3D", *(["multiply-adds"] if macs else []), "what")
-    table = Table(*heads, box=None)
+    columns = ("name", "usual role", "2D", "3D", *(["multiply-adds"] if macs else []))
+    table = Table(*columns, "description", box=None)
     for name, row in rows.items():
         millions = [f"{count / 1e6:.2f} M" for count in row["parameters"].values()]
         cost = [f"{row['macs'] / 1e9:.2f} G"] if macs else []
@@ -51,21 +51,21 @@ def import_model(
     card: Path,
     out: Path,
 ) -> None:
-    """Make a saved model of any network from a checkpoint and a card that describes it.
+    """Create a saved model from a checkpoint of any network and a card that describes it.
 
     Parameters
     ----------
     weights
-        A safetensors file, or a .pt file that holds nothing but tensors.
+        A safetensors file, or a .pt file that contains only tensors.
     card
-        JSON file like the model.json of a saved model: network (such as monai:SegResNet), its
-        arguments, classes, taps, patch_size and preprocessing.
+        JSON file in the format of model.json, with network (such as monai:SegResNet), arguments,
+        classes, taps, patch_size and preprocessing.
     out
-        Folder of the model to write.
+        Folder of the new model; must not exist.
     """
     from napari_graphflow.models.saved import import_model as import_weights
 
     if out.exists():
-        raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+        raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     model = import_weights(weights, read_config(ModelCard, card), out)
     output.print(f"{model.card.name}: {model.card.parameters / 1e6:.2f} M parameters in {out}")

@@ -1,21 +1,23 @@
-"""Options that several commands have, with their help."""
+"""Options shared by several commands, with their help."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-#: An option that is given or not; there is no ``--no-...``.
+#: A flag without a ``--no-...`` form.
 Flag = Annotated[bool, Parameter(negative="")]
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
 
-Overwrite = Annotated[bool, Parameter(negative="", help="Replace files that are there already.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace existing files.")]
 
-Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Device = Annotated[
+    str, Parameter(help="Device: auto, cpu, mps, cuda or a specific GPU such as cuda:1.")
+]
 
 DatasetFolder = Annotated[Path, Parameter(help="Folder of the dataset.")]
 
 JobName = Annotated[
-    str, Parameter(help="Folder of the job, or its name in the user's folder of jobs.")
+    str, Parameter(help="Folder of the job, or (part of) its name in the default jobs folder.")
 ]

@@ -1,4 +1,4 @@
-"""``segment`` and ``evaluate``: the commands that use a model."""
+"""``segment`` and ``evaluate``: the commands that apply a model."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ def segment(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Segment files, folders of files or DICOM folders; masks keep the image's geometry.
+    """Segment files, folders of files or DICOM folders; masks have the geometry of their image.
 
     Parameters
     ----------
     inputs
-        Images, or folders of them.
+        Images, or folders of images.
     model
         Folder of a saved model.
     out
-        A file for one image, a folder for several. A DICOM series may get a DICOM segmentation
-        (.dcm).
+        File for one image, or folder for several. Masks of DICOM series can be written as DICOM
+        segmentations (.dcm).
     probabilities
-        Write the class probabilities beside each mask.
+        Also write the class probabilities, next to each mask.
     """
     from napari_graphflow.inference.segment_files import segment_files
 
@@ -77,15 +77,15 @@ def evaluate(
     model
         Folder of a saved model.
     predictions
-        Folder of masks named after the cases, instead of a model.
+        Folder of masks named like the cases, instead of a model.
     split
-        train, val or test.
+        Split to score: train, val or test.
     organs
-        Structures made of several classes that are scored besides, such as whole=liver+lesion.
+        Additional structures composed of several classes, such as whole=liver+lesion.
     lesions
-        Classes whose connected components are scored one by one, such as lesion.
+        Classes whose connected components are scored individually, such as lesion.
     out
-        Writes OUT.json and OUT.csv: every metric of every case and class, and with lesions
+        Write all metrics per case and class to OUT.json and OUT.csv, and with lesions to
         OUT-lesions.csv.
     """
     from napari_graphflow.evaluation.scores import finite_or_none, write_scores
@@ -125,7 +125,7 @@ def evaluate(
         summary = lesions_found["summary"]
         output.print(
             f"{name}: {summary['detected']} of {summary['lesions']} lesions found, "
-            f"{summary['false_positives']} found that are none; mean over lesions: "
+            f"{summary['false_positives']} false positives; mean over lesions: "
             f"Dice {summary['dice_score']:.3f}, VOE {summary['volume_overlap_error']:.3f}, "
             f"|RVD| {summary['absolute_volume_error']:.3f}"
         )
@@ -137,8 +137,8 @@ def _organs(pairs: tuple[str, ...]) -> dict[str, list[str]]:
         name, _, parts = pair.partition("=")
         if not name or not parts:
             raise UserError(
-                f"{pair} is no organ.",
-                "Write organs as NAME=CLASS+CLASS, such as whole=liver+lesion.",
+                f"'{pair}' is not a valid structure.",
+                "Write NAME=CLASS+CLASS, such as whole=liver+lesion.",
             )
         organs[name.strip()] = [part.strip() for part in parts.split("+")]
     return organs

@@ -1,4 +1,4 @@
-"""What all commands say and how: messages, progress, JSON, exit codes."""
+"""Terminal output of all commands: messages, progress, JSON, exit codes."""
 
 import json
 import sys
@@ -22,8 +22,8 @@ from napari_graphflow.system import events
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import jobs_root
 
-#: Messages and progress go to the error stream, so that ``--json`` can be piped.
-#: Without markup, because a name or a path may hold square brackets.
+#: Messages and progress go to stderr, so that ``--json`` can be piped.
+#: Without markup, because names and paths may contain square brackets.
 console = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -31,7 +31,7 @@ output = Console(highlight=False, markup=False)
 
 
 def follow(job: Job) -> int:
-    """Show a job's progress until it ends; interrupting asks it to stop.
+    """Show the progress of a job until it ends; an interrupt cancels the job.
 
     Returns
     -------
@@ -39,8 +39,8 @@ def follow(job: Job) -> int:
         0 when done or paused, otherwise that of the failure.
     """
     with progress_bar() as bar:
-        waits = job.status().waiting
-        task = bar.add_task("waiting for its device" if waits else "starting", total=None)
+        queued = job.status().waiting
+        task = bar.add_task("queued for its device" if queued else "starting", total=None)
         try:
             for event in job.follow():
                 match event:
@@ -68,7 +68,7 @@ def follow(job: Job) -> int:
 
 
 def progress_bar() -> Progress:
-    """Make a bar with the time left."""
+    """Return a progress bar with the remaining time."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -98,6 +98,6 @@ def failure_as_json() -> Iterator[None]:
 
 
 def fail(text: str) -> NoReturn:
-    """Say what was wrong with the call, and end with exit code 2."""
+    """Print an error and exit with code 2."""
     console.print(f"error: {text}", style="red", soft_wrap=True)
     sys.exit(2)

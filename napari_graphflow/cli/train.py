@@ -1,4 +1,4 @@
-"""``train``, ``distill``, ``segment``, ``evaluate``: the commands that compute."""
+"""``train`` and ``distill``: the commands that start a job."""
 
 import shutil
 from dataclasses import asdict
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 else:
 
     def _group(name: str, info: MethodInfo) -> tuple[Any, Any]:
-        """The options of a method but for its name, which would be one of them."""
+        """Return the options of a method without its name, which is not a separate option."""
         fixed = Annotated[Literal[name], Parameter(parse=False)]
         kind = create_model(info.options.__name__, __base__=info.options, name=(fixed, name))
         return kind | None, Field(None, description=f"Options of {info.title}.")
 
-    #: A distillation as its options are written: a method's name, and a group of options for each.
+    #: A distillation on the command line: the name of a method, and a group of options per method.
     DistillOptions = create_model(
         "DistillOptions",
         __base__=DistillationConfig,
@@ -42,12 +42,12 @@ else:
 
 
 def distillation(options: DistillOptions) -> DistillationConfig:
-    """The run that some options ask for.
+    """Return the settings of a run from its command-line options.
 
     Raises
     ------
     UserError
-        If there are options of a method that was not chosen, or they do not fit the run.
+        If options of another method are given, or the options are invalid.
     """
     values = dict(options)
     given = {name: values.pop(name) for name in METHODS}
@@ -55,8 +55,8 @@ def distillation(options: DistillOptions) -> DistillationConfig:
     for name, part in given.items():
         if part is not None and name != chosen:
             raise UserError(
-                f"--{name.replace('_', '-')}.* are options of another method than {chosen}.",
-                f"Leave them out, or choose --method {name}.",
+                f"--{name.replace('_', '-')}.* are not options of the method {chosen}.",
+                f"Remove them, or choose --method {name}.",
             )
     try:
         return DistillationConfig(
@@ -68,9 +68,7 @@ def distillation(options: DistillOptions) -> DistillationConfig:
 
 ModelCopy = Annotated[
     Path | None,
-    Parameter(
-        help="Where the model is copied to at the end; it stays in the job's folder as well."
-    ),
+    Parameter(help="Folder to copy the trained model to; it also remains in the job's folder."),
 ]
 
 Detach = Annotated[
@@ -85,21 +83,21 @@ Estimate = Annotated[
     bool,
     Parameter(
         negative="",
-        help="Start nothing: measure a few steps and print the time and the memory that the run "
-        "takes, and the largest setting that fits if this one does not.",
+        help="Do not start the job; measure a few steps and print the estimated time and memory, "
+        "and the largest setting that fits if this one does not.",
     ),
 ]
 
 Runner = Annotated[
     RunnerName,
     Parameter(
-        help="``local``, or ``ray`` or ``slurm`` for a cluster that sees the same folders; "
-        "``ray-packed`` sends data, teacher and job to one that does not, and fetches what comes "
-        "out."
+        help="``local``; ``ray`` or ``slurm`` for a cluster with access to the data and job "
+        "folders; ``ray-packed`` uploads data, teacher and job to a cluster without access, and "
+        "downloads the results."
     ),
 ]
 
-Workers = Annotated[int, Parameter(help="Processes of a Ray cluster that share each batch.")]
+Workers = Annotated[int, Parameter(help="Number of Ray worker processes that share each batch.")]
 
 
 def train(
@@ -117,7 +115,7 @@ def train(
     Parameters
     ----------
     config
-        What to train.
+        Settings of the training.
     """
     return _run_job("train", config, out, detach, json, runner, workers, only_estimate=estimate)
 
@@ -132,12 +130,12 @@ def distill(
     workers: Workers = 1,
     json: Json = False,
 ) -> int:
-    """Train a student from a teacher, on labelled and unlabelled cases.
+    """Distil a teacher into a student, on labelled and unlabelled cases.
 
     Parameters
     ----------
     config
-        What to distil.
+        Settings of the distillation.
     """
     run = distillation(config)
     return _run_job("distill", run, out, detach, json, runner, workers, only_estimate=estimate)
@@ -155,13 +153,13 @@ def _run_job(
     only_estimate: bool,
 ) -> int:
     if out is not None and out.exists():
-        raise UserError(f"{out} exists already.", "Choose another folder for the model.")
+        raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     if out is not None and detach:
         raise UserError(
             "--detach returns before there is a model to copy to --out.",
-            "Leave one of them out: the job's folder holds the model, too.",
+            "Remove one of the two; the model is also saved in the job's folder.",
         )
-    # A mistake in a path is said before there is a job that could fail.
+    # Check the paths before a job is created.
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
@@ -181,7 +179,7 @@ def _run_job(
         out.parent.mkdir(parents=True, exist_ok=True)
         model = Path(shutil.copytree(model, out))
     elif out is not None and code == 0:
-        text = f"Once it is done, copy its model from {model} to {out}."
+        text = f"When the job is done, copy its model from {model} to {out}."
         console.print(text, soft_wrap=True)
     if json:
         print_json(

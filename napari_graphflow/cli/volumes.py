@@ -1,4 +1,4 @@
-"""``volumes``: what a file holds, and the same in another format."""
+"""``volumes``: inspect volumes and convert them to other formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,30 +16,32 @@ from napari_graphflow.imaging.files import read_labels, read_volume, write_label
 from napari_graphflow.imaging.labels import read_class_names
 from napari_graphflow.imaging.volume import Volume
 
-volumes = App(name="volumes", help="Say what a file or DICOM folder holds, and convert it.")
+volumes = App(
+    name="volumes", help="Inspect and convert volumes, 2D images, masks and DICOM folders."
+)
 
 
 @volumes.command
 def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Json = False) -> int:
-    """Tell format, shape, geometry, type, range and warnings of a file or a DICOM folder.
+    """Print format, shape, geometry, data type, value range and warnings of a file or DICOM folder.
 
-    Exit code 2 and one sentence where it cannot be read.
+    Exit code 2 if it cannot be read.
 
     Parameters
     ----------
     path
-        A volume, picture, mask or DICOM folder.
+        A volume, 2D image, mask or DICOM folder.
     labels
-        Read it as a mask, and tell the labels in it.
+        Read it as a mask and list its labels.
     like
-        The image that the mask belongs to: refuse the mask if it does not fit.
+        Image of the mask; the mask is rejected if their geometries differ.
     """
-    told = describe(path, labels=labels, like=read_volume(like) if like else None)
-    problem = told.pop("problem")
+    facts = describe(path, labels=labels, like=read_volume(like) if like else None)
+    problem = facts.pop("problem")
     if json:
-        print_json(told)
+        print_json(facts)
     else:
-        _print(told)
+        _print(facts)
     if problem:
         raise UserError(problem, "Export the series again.")
     return 0
@@ -56,25 +58,25 @@ def convert(
     like: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a file or a DICOM series in another format, its geometry kept.
+    """Convert a file or DICOM series to another format, preserving its geometry.
 
-    The result is read back and compared before it takes its place.
+    The result is read back and verified before it is saved.
 
     Parameters
     ----------
     path
-        A volume, picture, mask or DICOM folder.
+        A volume, 2D image, mask or DICOM folder.
     out
-        The file to write; its ending says the format, such as .nii.gz, .nrrd or .mha. A mask is
-        written as DICOM segmentation (.dcm) with `like`, the folder of its series.
+        Output file; its suffix selects the format, such as .nii.gz, .nrrd or .mha. To write a mask
+        as DICOM segmentation (.dcm), set `like` to the folder of its DICOM series.
     series
-        Number or description of the DICOM series, where a folder holds several; info lists them.
+        Number or description of the DICOM series if the folder contains several; see ``info``.
     resample
-        Resample DICOM slices that do not make a box, where that is sound.
+        Resample DICOM slices with irregular spacing or tilt to a regular grid, if possible.
     labels
-        It is a mask: bring it to labels of the smallest type, whatever program wrote it.
+        Treat the input as a mask and convert it to integer labels of the smallest data type.
     like
-        The image that the mask belongs to; the mask takes its geometry, or is refused.
+        Image of the mask; the mask takes over its geometry, or is rejected if they do not match.
     """
     if is_segmentation(path):
         _convert_segments(path, out, like, overwrite)
@@ -82,8 +84,8 @@ def convert(
     if out.suffix.lower() == ".dcm":
         if like is None:
             raise UserError(
-                "A mask becomes a DICOM segmentation only with its DICOM series.",
-                "Name the folder of the series with --like.",
+                "Writing a DICOM segmentation requires the DICOM series of the mask.",
+                "Set --like to the folder of the series.",
             )
         volume = read_labels(path)
         write_segments(out, volume, like, read_class_names(path), overwrite=overwrite)
@@ -94,22 +96,22 @@ def convert(
     else:
         volume = read_volume(path, series=series, resample=resample)
         write_volume(out, volume, overwrite=overwrite)
-    _wrote(out, volume)
+    _report_written(out, volume)
 
 
 def _convert_segments(path: Path, out: Path, like: Path | None, overwrite: bool) -> None:
-    """Segments that overlap go to several files, NAME-1, NAME-2 and so on."""
+    """Convert segments; overlapping ones are written to several files, NAME-1, NAME-2, ..."""
     masks = read_segments(path, read_volume(like) if like else None)
     for number, (mask, names) in enumerate(masks, start=1):
         stem, dot, ending = out.name.partition(".")
         one = out if len(masks) == 1 else out.with_name(f"{stem}-{number}{dot}{ending}")
         write_labels(one, mask.array, mask, overwrite=overwrite, classes=names)
-        _wrote(one, mask)
+        _report_written(one, mask)
 
 
-def _wrote(out: Path, volume: Volume) -> None:
+def _report_written(out: Path, volume: Volume) -> None:
     _warn(volume)
-    output.print(f"Wrote {out}: {_times(volume.shape)}, read back and compared.", soft_wrap=True)
+    output.print(f"Wrote {out}: {_joined(volume.shape)}, read back and verified.", soft_wrap=True)
 
 
 def _warn(volume: Volume) -> None:
@@ -117,18 +119,18 @@ def _warn(volume: Volume) -> None:
         console.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
 
 
-def _print(told: dict[str, Any]) -> None:
-    for name, value in told.items():
+def _print(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
         if name not in ("warnings", "series", "segments") and value is not None:
             output.print(f"{name + ':':<12} {_text(value)}", soft_wrap=True)
-    if "segments" in told:
-        names = ", ".join(f"{name}={value}" for name, value in told["segments"].items())
+    if "segments" in facts:
+        names = ", ".join(f"{name}={value}" for name, value in facts["segments"].items())
         output.print(f"segments:    {names}", soft_wrap=True)
-    for sentence in told["warnings"]:
+    for sentence in facts["warnings"]:
         output.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
-    if "series" in told:
+    if "series" in facts:
         table = Table("", "description", "modality", "date", "slices", "size", "spacing", box=None)
-        for number, one in enumerate(told["series"], start=1):
+        for number, one in enumerate(facts["series"], start=1):
             texts = (
                 str(number),
                 one["description"],
@@ -136,7 +138,7 @@ def _print(told: dict[str, Any]) -> None:
                 one["date"],
                 str(one["count"]),
             )
-            table.add_row(*texts, _times(one["shape"]), _times(one["spacing"]))
+            table.add_row(*texts, _joined(one["shape"]), _joined(one["spacing"]))
         output.print(table)
 
 
@@ -146,5 +148,5 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _times(values: Sequence[float]) -> str:
+def _joined(values: Sequence[float]) -> str:
     return " x ".join(map(_text, values))

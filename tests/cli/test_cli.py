@@ -1,4 +1,4 @@
-"""The command line, in processes of its own, as a person would call it."""
+"""The command line, run in separate processes."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def models(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_main_job(models, blobs, tmp_path):
+def test_masks_and_scores_of_a_distilled_student(models, blobs, tmp_path):
     out = tmp_path / "masks"
     cli("segment", blobs / "imagesTs", "--model", models / "student", "--out", out)
     for name in ("blob_6", "blob_7"):
@@ -78,7 +78,7 @@ def test_the_main_job(models, blobs, tmp_path):
     assert json.loads((tmp_path / "scores.json").read_text())["split"] == "test"
 
 
-def test_jobs_are_listed_and_shown(models, monkeypatch):
+def test_finished_jobs_are_listed_and_shown(models, monkeypatch):
     monkeypatch.setenv("GRAPHFLOW_HOME", str(models / "home"))
     listed = json.loads(cli("jobs", "list", "--json").stdout)
     assert [row["state"] for row in listed] == ["done", "done"]
@@ -87,7 +87,7 @@ def test_jobs_are_listed_and_shown(models, monkeypatch):
     assert "val dice" in shown
 
 
-def test_the_list_of_jobs_says_the_time_left(tmp_path):
+def test_the_list_of_jobs_shows_the_remaining_time(tmp_path):
     for state in ("running", "paused"):
         job = create("train", TrainingConfig(dataset=tmp_path, name=state))
         with job.writing():
@@ -103,7 +103,7 @@ def test_the_list_of_jobs_says_the_time_left(tmp_path):
     assert "2 h 05" not in paused
 
 
-def test_a_detached_job_is_cancelled(models, blobs, tmp_path):
+def test_a_detached_job_can_be_cancelled(models, blobs, tmp_path):
     long = [*SMALL, "--steps", "100000"]
     del long[2:4]
     folder = cli("train", blobs, *long, "--detach").stdout.strip()
@@ -111,7 +111,9 @@ def test_a_detached_job_is_cancelled(models, blobs, tmp_path):
     assert "cancelled" in cli("jobs", "show", folder).stdout
 
 
-def test_a_run_that_was_paused_did_not_fail(blobs, tmp_path, monkeypatch, capsys):
+def test_a_paused_job_exits_with_code_0_and_explains_how_to_resume(
+    blobs, tmp_path, monkeypatch, capsys
+):
     class Pausing(Local):
         def submit(self, job: Job) -> None:
             job.write_status(Status(state="paused"))
@@ -120,18 +122,18 @@ def test_a_run_that_was_paused_did_not_fail(blobs, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(module, "get_runner", lambda *_: Pausing())
     config = TrainingConfig(dataset=blobs, network="unet")
     assert module.train(config, out=tmp_path / "model") == 0
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     (job,) = list_jobs()
-    assert f"Paused. Resume with: napari-graphflow jobs resume {job.name}\n" in said
-    assert f"copy its model from {job.model} to {tmp_path / 'model'}." in said
-    assert "model:" not in said
+    assert f"Paused. Resume with: napari-graphflow jobs resume {job.name}\n" in stderr
+    assert f"copy its model from {job.model} to {tmp_path / 'model'}." in stderr
+    assert "model:" not in stderr
 
 
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
+def stderr_on_one_line(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join(done.stderr.split())
 
 
-def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
+def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_path):
     picture = tmp_path / "picture.png"
     sitk.WriteImage(
         sitk.GetImageFromArray(np.zeros((20, 20, 3), np.uint8), isVector=True), str(picture)
@@ -155,7 +157,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
         "error: --method: Input should be 'graph_flow', 'emkd'": [*distil, "--method", "emdk"],
         "error: --batch-size: Input should be greater": [*distil, "--batch-size=-3"],
         "error: --emkd.power: Input should be less": [*distil, "--emkd.power", "90"],
-        "--emkd.* are options of another method than graph_flow": [*distil, "--emkd.power", "2"],
+        "--emkd.* are not options of the method graph_flow": [*distil, "--emkd.power", "2"],
         "error: patch_size has 2 numbers but dims is 3": [*distil, "--patch-size", "3", "4"],
         "error: Unknown option: --bach-size=3. Did you mean --batch-size?": [
             *distil,
@@ -180,7 +182,7 @@ def test_mistakes_get_one_sentence_and_exit_code_2(models, blobs, tmp_path):
         "has 2 numbers but dims is 3": ["train", blobs, "--patch-size", "16", "16"],
     }.items():
         done = cli(*arguments, expect=2)
-        assert words in sentence(done), (words, done.stderr)
+        assert words in stderr_on_one_line(done), (words, done.stderr)
     assert not out.exists() or not list(out.iterdir())
 
 

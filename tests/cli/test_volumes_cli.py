@@ -1,4 +1,4 @@
-"""``volumes info`` and ``volumes convert``, as a person would call them."""
+"""The commands ``volumes info`` and ``volumes convert``."""
 
 import json
 import shutil
@@ -17,34 +17,34 @@ from napari_graphflow.cli import main
 from napari_graphflow.imaging.files import write_volume
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.out)
         return found
 
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]):
-    """Run the command line in this process, and give its exit code and what it printed."""
+    """Run the command line in this process and return its exit code and output."""
 
-    def run(*arguments: object) -> Said:
+    def run(*arguments: object) -> Result:
         with pytest.raises(SystemExit) as ended:
             main([str(one) for one in ("volumes", *arguments)])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err + said.out
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
         if ended.value.code == 2:
-            assert said.err.startswith("error: ") and said.err.count("\n") == 1
-        return Said(int(ended.value.code or 0), said.out, said.err)
+            assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+        return Result(int(ended.value.code or 0), printed.out, printed.err)
 
     return run
 
 
-def test_info_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_info_prints_json_in_a_separate_process(tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.nii.gz", make("oblique"))
     command = [sys.executable, "-m", "napari_graphflow", "volumes", "info"]
     for name, code in (("scan.nii.gz", 0), ("nothing.nii.gz", 2)):
@@ -55,11 +55,11 @@ def test_info_in_a_process_of_its_own(tmp_path: Path) -> None:
         if code:
             assert "There is no file or folder" in done.stderr and not done.stdout
         else:
-            told = json.loads(done.stdout)
-            assert told["shape"] == [4, 5, 6] and told["warnings"] == []
+            facts = json.loads(done.stdout)
+            assert facts["shape"] == [4, 5, 6] and facts["warnings"] == []
 
 
-def test_info_for_people(call, tmp_path: Path) -> None:
+def test_info_prints_shape_orientation_and_spacing(call, tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.nrrd", make("anisotropic"))
     out = call("info", tmp_path / "scan.nrrd").out
     assert "shape:       4, 5, 6\n" in out and "orientation: LPS\n" in out
@@ -68,7 +68,7 @@ def test_info_for_people(call, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("ending", VOLUME_ENDINGS)
-def test_convert_keeps_the_geometry(call, tmp_path: Path, ending: str, geometry: str) -> None:
+def test_convert_preserves_the_geometry(call, tmp_path: Path, ending: str, geometry: str) -> None:
     volume = make(geometry)
     write_volume(tmp_path / "scan.nrrd", volume)
     out = tmp_path / f"out{ending}"
@@ -76,7 +76,7 @@ def test_convert_keeps_the_geometry(call, tmp_path: Path, ending: str, geometry:
     same(by_itk(out), volume)
 
 
-def test_nothing_is_overwritten_unasked(call, tmp_path: Path) -> None:
+def test_files_are_overwritten_only_on_request(call, tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.nrrd", make())
     out = tmp_path / "out.mha"
     out.write_text("mine", "utf-8")
@@ -94,32 +94,32 @@ def test_nothing_is_overwritten_unasked(call, tmp_path: Path) -> None:
         ("no/out.mha", "no folder"),
     ],
 )
-def test_what_cannot_be_written_is_one_sentence(
+def test_an_unwritable_output_is_one_sentence_and_leaves_no_file(
     call, tmp_path: Path, name: str, words: str
 ) -> None:
     write_volume(tmp_path / "scan.nrrd", make("oblique"))
-    said = call("convert", tmp_path / "scan.nrrd", tmp_path / name)
-    assert said.code == 2 and words in said.err
+    result = call("convert", tmp_path / "scan.nrrd", tmp_path / name)
+    assert result.code == 2 and words in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nrrd"]
 
 
-def test_the_series_of_a_folder_are_listed_and_chosen_by_number(call, tmp_path: Path) -> None:
+def test_the_series_of_a_folder_are_listed_and_selected_by_number(call, tmp_path: Path) -> None:
     write_series(tmp_path / "scans/a", uid="1.2.3.1")
     write_series(tmp_path / "scans/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
-    told = call("info", tmp_path / "scans", "--json").told
-    assert [one["count"] for one in told["series"]] == [8, 3] and told["shape"] is None
+    facts = call("info", tmp_path / "scans", "--json").json
+    assert [one["count"] for one in facts["series"]] == [8, 3] and facts["shape"] is None
     out = tmp_path / "out.nii.gz"
-    said = call("convert", tmp_path / "scans", out)
-    assert said.code == 2 and "1: Abdomen 5 mm (CT, 8 slices); 2: Abdomen" in said.err
+    result = call("convert", tmp_path / "scans", out)
+    assert result.code == 2 and "1: Abdomen 5 mm (CT, 8 slices); 2: Abdomen" in result.err
     assert call("convert", tmp_path / "scans", out, "--series", "2").code == 0
     assert sitk.ReadImage(str(out)).GetSpacing() == pytest.approx((0.5, 0.8, 2.0))
 
 
-def test_a_missing_slice_is_told_and_resampled_when_asked(call, tmp_path: Path) -> None:
+def test_a_missing_slice_is_reported_and_resampled_on_request(call, tmp_path: Path) -> None:
     write_series(tmp_path / "ct", [0.0, 5.0, 10.0, 20.0, 25.0])
-    said = call("info", tmp_path / "ct", "--json")
-    assert said.code == 0 and "1 slice is missing" in said.told["warnings"][0]
-    assert said.told["spacing"] == [5.0, 0.8, 0.5]
+    result = call("info", tmp_path / "ct", "--json")
+    assert result.code == 0 and "1 slice is missing" in result.json["warnings"][0]
+    assert result.json["spacing"] == [5.0, 0.8, 0.5]
     out = tmp_path / "out.nrrd"
     refused = call("convert", tmp_path / "ct", out)
     assert refused.code == 2 and "1 slice is missing" in refused.err and not out.exists()
@@ -127,20 +127,20 @@ def test_a_missing_slice_is_told_and_resampled_when_asked(call, tmp_path: Path) 
     assert sitk.ReadImage(str(out)).GetSize()[2] == 6
 
 
-def test_what_cannot_be_mended_is_told_with_exit_code_2(call, tmp_path: Path) -> None:
+def test_a_truncated_dicom_file_is_reported_with_exit_code_2(call, tmp_path: Path) -> None:
     paths = write_series(tmp_path / "ct")
     paths[3].write_bytes(paths[3].read_bytes()[:-100])
-    said = call("info", tmp_path / "ct", "--json")
-    assert said.code == 2 and "1 file of the series is truncated" in said.err
-    assert said.told["warnings"] == [said.err.removeprefix("error: ").split(": ")[0] + ": "
+    result = call("info", tmp_path / "ct", "--json")
+    assert result.code == 2 and "1 file of the series is truncated" in result.err
+    assert result.json["warnings"] == [result.err.removeprefix("error: ").split(": ")[0] + ": "
                                      + paths[3].name + "."]  # fmt: skip
 
 
-# What is expected of the odd files
+# Expected results for malformed files
 
-#: Of each file of EXPECTED.tsv: shape, type and words among the warnings; or the words of the
-#: sentence that refuses it. Masks are read with the image that they belong to.
-PICTURES: dict[str, tuple[tuple[int, ...], str, str] | str] = {
+#: For each file of EXPECTED.tsv: shape, data type and words of the warnings, or words of the error.
+#: Masks are read with their image.
+IMAGES: dict[str, tuple[tuple[int, ...], str, str] | str] = {
     "gray16.png": ((256, 320), "uint16", ""),
     "rgba.png": ((256, 320), "uint8", ""),
     "la.png": ((256, 320), "uint8", ""),
@@ -155,7 +155,7 @@ PICTURES: dict[str, tuple[tuple[int, ...], str, str] | str] = {
     "Größe é 图像 (1).png": ((256, 320), "uint8", ""),
     "odd_size_255x319.png": ((255, 319), "uint8", ""),
 }
-#: Labels found, and words among the warnings.
+#: Labels, and words of the warnings.
 MASKS: dict[str, tuple[list[int], str] | str] = {
     "mask_ok_0_255.png": ([0, 1], ""),
     "mask_0_1.png": ([0, 1], ""),
@@ -180,7 +180,7 @@ MASKS: dict[str, tuple[list[int], str] | str] = {
 
 
 def bad(shared_data: Path, name: str) -> Path:
-    """The file, whose letters may be stored composed or decomposed."""
+    """Return a file; letters in its name may be stored composed or decomposed."""
     folder = shared_data / "bad_input/crafted" / ("labels" if "_label." in name else "2d")
     return next(folder.glob("Gr*.png")) if name.startswith("Gr") else folder / name
 
@@ -191,7 +191,7 @@ def image_of(shared_data: Path, name: str) -> Path:
     return shared_data / "bad_input/crafted/2d/rgb_ok.png"
 
 
-def test_nothing_that_is_expected_is_left_out(shared_data: Path) -> None:
+def test_every_malformed_file_is_tested(shared_data: Path) -> None:
     text = (shared_data / "bad_input/EXPECTED.tsv").read_text("utf-8")
     entries = [line.split("\t")[0] for line in text.splitlines()[1:]]
     # "labels/a.nii.gz", and two in one line as "2d/a.png + b.png" or "2d/a.png, 2d/b.png".
@@ -200,43 +200,57 @@ def test_nothing_that_is_expected_is_left_out(shared_data: Path) -> None:
         for entry in entries
         for part in entry.replace(" + ", ",").split(",")
     }
-    assert names == {*PICTURES, *MASKS, "rgb_ok.png"}
+    assert names == {*IMAGES, *MASKS, "rgb_ok.png"}
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_odd_pictures(call, shared_data: Path, name: str) -> None:
-    expected = PICTURES[name]
-    said = call("info", bad(shared_data, name), "--json")
+@pytest.mark.parametrize("name", IMAGES)
+def test_malformed_2d_images_are_read_with_warnings_or_refused(
+    call, shared_data: Path, name: str
+) -> None:
+    expected = IMAGES[name]
+    result = call("info", bad(shared_data, name), "--json")
     if isinstance(expected, str):
-        assert said.code == 2 and expected in said.err
+        assert result.code == 2 and expected in result.err
         return
     shape, dtype, words = expected
-    assert said.code == 0 and tuple(said.told["shape"]) == shape and said.told["type"] == dtype
-    assert words in " ".join(said.told["warnings"]) and bool(words) == bool(said.told["warnings"])
+    assert (
+        result.code == 0 and tuple(result.json["shape"]) == shape and result.json["type"] == dtype
+    )
+    assert words in " ".join(result.json["warnings"]) and bool(words) == bool(
+        result.json["warnings"]
+    )
     if name == "gray16.png":
-        assert said.told["range"][1] > 255
+        assert result.json["range"][1] > 255
     if name in ("rgba.png", "la.png"):
-        assert said.told["channels"] == {"rgba.png": 3, "la.png": 1}[name]
+        assert result.json["channels"] == {"rgba.png": 3, "la.png": 1}[name]
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_odd_masks(call, shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_malformed_masks_are_converted_with_warnings_or_refused(
+    call, shared_data: Path, tmp_path: Path, name: str
+) -> None:
     expected, out = MASKS[name], tmp_path / f"mask{'.nrrd' if '_label.' in name else '.png'}"
     pair = (bad(shared_data, name), "--like", image_of(shared_data, name))
-    said = call("info", *pair, "--json")
+    result = call("info", *pair, "--json")
     written = call("convert", pair[0], out, *pair[1:])
     if isinstance(expected, str):
-        assert said.code == written.code == 2 and expected in said.err and said.err == written.err
+        assert (
+            result.code == written.code == 2
+            and expected in result.err
+            and result.err == written.err
+        )
         assert not list(tmp_path.iterdir())
         return
     labels, words = expected
-    assert said.code == written.code == 0 and said.told["labels"] == labels
-    assert words in " ".join(said.told["warnings"]) and bool(words) == bool(said.told["warnings"])
+    assert result.code == written.code == 0 and result.json["labels"] == labels
+    assert words in " ".join(result.json["warnings"]) and bool(words) == bool(
+        result.json["warnings"]
+    )
     array = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
     assert array.dtype == np.uint8 and np.unique(array).tolist() == labels
 
 
-def test_a_class_too_many_is_refused_before_training(
+def test_a_mask_with_an_undeclared_class_is_refused_at_import(
     call, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind, path in (
