@@ -2,8 +2,8 @@
 
     python benchmarks/emkd/run.py --data DIR [--rows 'kvasir-mobile_unet-*-0' ...]
 
-DIR holds ``hippocampus_msd``, ``kvasir_seg`` and ``splits.json``. Rows that are done are not run
-again; from all of them comes ``README.md``. A row is named ``TASK-NETWORK-KIND-SEED``: KIND is
+DIR contains ``hippocampus_msd``, ``kvasir_seg`` and ``splits.json``. Finished rows are not run
+again; ``README.md`` is generated from all. A row is named ``TASK-NETWORK-KIND-SEED``: KIND is
 ``teacher``, ``alone``, or the modules: ``pm`` (prediction maps), ``im`` (importance maps), ``ra``
 (region affinity).
 """

@@ -147,7 +147,7 @@ def test_teacher_energy_is_the_mean_over_training_images_for_any_batching():
     batches = outputs((2, 2, 1))
     flow = method(batches[0], batches[0], paraphraser_steps=0)
     events = list(flow.prepare(lambda _: batches[0], batches, []))
-    told = {e.name: e.value for e in events if isinstance(e, Metric)}
+    logged = {e.name: e.value for e in events if isinstance(e, Metric)}
     assert [e.step for e in events if isinstance(e, Progress)] == [1, 2, 3]
     squares = torch.zeros(3, dtype=torch.float64)
     for output, tap in product(batches, ("encoder", "decoder")):
@@ -155,7 +155,7 @@ def test_teacher_energy_is_the_mean_over_training_images_for_any_batching():
             squares[c] += sum(v * v for v in slow_patch(image[c], 3, "max")[0])
     wanted = squares / (5 * 2 * 9)
     torch.testing.assert_close(flow.energy_encoder.double(), wanted, rtol=1e-5, atol=0)
-    assert told == {"graph/energy_encoder": pytest.approx(float(wanted.mean()), rel=1e-5)}
+    assert logged == {"graph/energy_encoder": pytest.approx(float(wanted.mean()), rel=1e-5)}
     _, index = salience(batches[0].taps["encoder"], 3)
     assert index.shape == (2, 3)
     assert channel_energy(variation_graph(*batches[0].taps.values(), 3)).shape == (3,)
@@ -171,16 +171,16 @@ def test_paraphraser_r2_is_logged_for_held_out_cases_only():
     assert not any("r2" in name for name in names)
     flow = method(training[0], training[0], paraphraser_steps=2)
     events = list(flow.prepare(lambda _: training[0], training, held_out))
-    told = {e.name: e for e in events if isinstance(e, Metric) and "r2" in e.name}
-    assert set(told) == {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
-    assert {event.split for event in told.values()} == {"val"}
+    logged = {e.name: e for e in events if isinstance(e, Metric) and "r2" in e.name}
+    assert set(logged) == {"paraphraser/r2_encoder", "paraphraser/r2_decoder"}
+    assert {event.split for event in logged.values()} == {"val"}
     for tap in ("encoder", "decoder"):
         features = torch.cat([output.taps[tap] for output in held_out])
         means = features.mean((0, 2, 3), keepdim=True)
         with torch.no_grad():
             lost = (flow.paraphrasers[tap](features) - features).square().sum()
         wanted = 1 - lost / (features - means).square().sum()
-        assert told[f"paraphraser/r2_{tap}"].value == pytest.approx(float(wanted), abs=1e-5)
+        assert logged[f"paraphraser/r2_{tap}"].value == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_taps_of_unequal_strides_log_a_warning():

@@ -1,4 +1,4 @@
-"""The picture of a validation case while a job runs."""
+"""The preview of a validation case during a job."""
 
 from pathlib import Path
 
@@ -21,17 +21,17 @@ def test_preview_contours_are_on_the_mask_borders() -> None:
     reference, labels = np.zeros((2, 40, 64), np.uint8)
     reference[5:15, 5:15] = 1
     labels[20:30, 30:50] = 2
-    picture = np.asarray(draw(image, reference, labels))
-    zoom = picture.shape[0] // 40
-    assert min(picture.shape[:2]) >= SIDE
-    assert picture.shape[:2] == (40 * zoom, 64 * zoom)
-    white = np.argwhere((picture == REFERENCE).all(-1))
+    preview = np.asarray(draw(image, reference, labels))
+    zoom = preview.shape[0] // 40
+    assert min(preview.shape[:2]) >= SIDE
+    assert preview.shape[:2] == (40 * zoom, 64 * zoom)
+    white = np.argwhere((preview == REFERENCE).all(-1))
     white = white[white[:, 0] < 16 * zoom]
-    coloured = np.argwhere((picture == class_colour(2)).all(-1))
+    coloured = np.argwhere((preview == class_colour(2)).all(-1))
     assert tuple(white.min(0)) == (5 * zoom, 5 * zoom)
     assert tuple(coloured.min(0)) == (20 * zoom, 30 * zoom)
     assert tuple(coloured.max(0)) == (30 * zoom - 1, 50 * zoom - 1)
-    assert (picture[25 * zoom, 40 * zoom] != class_colour(2)).any(), "the inside is left free"
+    assert (preview[25 * zoom, 40 * zoom] != class_colour(2)).any(), "the inside is not coloured"
 
 
 def test_contours_of_neighbours_are_drawn_in_the_colour_of_each() -> None:

@@ -1,4 +1,4 @@
-"""The page that compares models."""
+"""The report that compares models."""
 
 import base64
 import math
@@ -14,7 +14,7 @@ from napari_graphflow.evaluation.report import METRICS, Scored, write_report
 SCORES = dict(zip(METRICS, ({"mean": 0.91234}, {"mean": math.inf}, {"mean": 2.5}), strict=True))
 
 
-def test_the_page_holds_scores_facts_legend_and_2d_images(tmp_path: Path) -> None:
+def test_report_contains_scores_facts_legend_and_2d_images(tmp_path: Path) -> None:
     models = [Scored("Student <small>", 1_234_567, 0.456, {"liver & more": SCORES})]
     section = ("case 1", "a caption", Image.new("RGB", (3, 2), (1, 2, 3)))
     legend = {"background": 0, "liver & more": 1}
@@ -27,5 +27,5 @@ def test_the_page_holds_scores_facts_legend_and_2d_images(tmp_path: Path) -> Non
     assert f"rgb({','.join(map(str, COLOURS[0]))})" in page and "background:" in page
     assert "background</" not in page and "> background" not in page
     (encoded,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    with Image.open(BytesIO(base64.b64decode(encoded))) as picture:
-        assert picture.size == (3, 2) and picture.getpixel((0, 0)) == (1, 2, 3)
+    with Image.open(BytesIO(base64.b64decode(encoded))) as image:
+        assert image.size == (3, 2) and image.getpixel((0, 0)) == (1, 2, 3)

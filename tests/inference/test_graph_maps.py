@@ -26,7 +26,7 @@ def tap(shape, seed, margin):
 
 
 def boxes(index, size, patch):
-    """Slow: for every channel, the pixels of its patch that lie in the map, in patch order."""
+    """Yield, by a loop over channels, the pixels of each patch inside the map, in patch order."""
     for c, flat in enumerate(index.tolist()):
         peak = [int(i) for i in torch.unravel_index(torch.tensor(flat), tuple(size))]
         reach = [
