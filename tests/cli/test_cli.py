@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from napari_graphflow.cli import main
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.runners import Local
+from napari_graphflow.system.failures import Failure
 
 SMALL = [
     "--width", "4", "--steps", "2", "--validate-every", "2", "--patch-size", "16", "16", "16",
@@ -184,6 +186,16 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
         done = cli(*arguments, expect=2)
         assert words in stderr_on_one_line(done), (words, done.stderr)
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_a_failure_of_a_command_with_json_is_printed_as_json(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["datasets", "check", str(tmp_path / "missing"), "--json"])
+    printed = capsys.readouterr()
+    failure = Failure.model_validate(json.loads(printed.out)["failure"])
+    assert (failure.code, failure.exit_code, end.value.code) == ("user", 2, 2)
+    assert str(tmp_path / "missing") in failure.text and failure.remedy
+    assert printed.err.startswith("error: ")
 
 
 def test_help_lists_every_command():

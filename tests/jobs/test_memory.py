@@ -11,7 +11,7 @@ from training_cases import distillation
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.estimate import Estimate, estimate
+from napari_graphflow.jobs.estimate import Estimate, _measure, estimate
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.training.trial import _trial
@@ -90,6 +90,12 @@ def test_the_largest_batch_between_two_halvings_is_found(
     found = estimate("train", small(blobs, batch_size=32, patch_size=()))
     assert (found.setting, found.fits) == (Setting(largest, (16, 16, 16)), largest == 32)
     assert tried == trials
+
+
+def test_a_failed_measurement_keeps_the_sentence_and_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a dataset") as error:
+        _measure("train", small(tmp_path / "missing"), lambda: False)
+    assert error.value.remedy
 
 
 @pytest.mark.slow
