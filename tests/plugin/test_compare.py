@@ -53,7 +53,7 @@ def table(widget: CompareWidget) -> list[list[str]]:
 
 def test_it_says_that_two_masks_are_needed(viewer: Viewer, compare: CompareWidget) -> None:
     assert not compare.button.isEnabled()
-    assert "Two masks are needed" in compare.status.text()
+    assert "Choose two masks or models" in compare.status.text()
     viewer.add_labels(np.zeros((4, 4), np.uint8))
     assert not compare.button.isEnabled()
 
@@ -127,7 +127,7 @@ def test_a_reference_adds_a_score_for_each(
         compare.table.horizontalHeaderItem(column).text()
         for column in range(compare.table.columnCount())
     ]
-    assert headers == ["structure", "A · B", "A · ref", "B · ref", "A ml", "B ml"]
+    assert headers == ["class", "A · B", "A · ref", "B · ref", "A ml", "B ml"]
     assert table(compare)[0][2:4] == ["1.000", f"{2 * 48 / (64 + 112):.3f}"]
 
 
@@ -153,7 +153,7 @@ def test_masks_of_different_sizes_are_told_in_a_sentence(
     compare.a.choose(masks[0])
     compare.b.choose(other)
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
-    assert "teacher and other have different sizes (10x8x8 and 3x8x8 voxels)" in (
+    assert "teacher and other have different shapes (10x8x8 and 3x8x8 voxels)" in (
         compare.status.text()
     )
     assert compare.button.isEnabled()
@@ -225,7 +225,7 @@ def test_two_models_are_run_and_compared(
     compare.a.choose_model(folders[0])
     compare.b.choose_model(folders[1])
     assert not compare.button.isEnabled()
-    assert "Open the scan" in compare.status.text()
+    assert "Open the image" in compare.status.text()
     (image,) = viewer.open(str(write_scan()), plugin="napari-graphflow")
     assert compare.image.isVisible()
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
@@ -257,6 +257,6 @@ def test_a_model_is_compared_with_a_mask_and_may_be_stopped(
     other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
     compare.a.choose(other)
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
-    assert "other and scan have different sizes (3x8x8 and 48x96x96 voxels)" in (
+    assert "other and scan have different shapes (3x8x8 and 48x96x96 voxels)" in (
         compare.status.text()
     )

@@ -54,7 +54,7 @@ def start(qtbot: QtBot, widget: DistilWidget) -> Job:
     assert not widget.button.isEnabled()
     qtbot.waitUntil(lambda: len(widget.jobs.jobs()) > len(before), timeout=20_000)
     qtbot.waitUntil(widget.button.isEnabled, timeout=20_000)
-    assert widget.status.text().startswith("✓ Started")
+    assert widget.status.text().startswith("✓ Job started")
     (job,) = set(widget.jobs.jobs()) - set(before)
     return job
 
@@ -69,7 +69,7 @@ def short(widget: DistilWidget, **values: object) -> None:
 def test_it_says_what_to_do_first(add_distil: AddDistil) -> None:
     widget = add_distil()
     assert not widget.button.isEnabled()
-    assert "Choose a dataset first" in widget.status.text()
+    assert "Choose a dataset." in widget.status.text()
     assert "No jobs yet" in widget.jobs.empty.text()
     assert not widget.jobs.empty.isHidden()
     assert widget.button.text() == "Start training the teacher"
@@ -171,7 +171,7 @@ def test_a_wrong_entry_under_advanced_is_told_in_a_sentence(
     choose(qtbot, widget, tiny_dataset)
     widget.forms["train"].put_fields(learning_rate="fast")
     click(qtbot, widget.button)
-    assert "'fast' cannot be read as learning rate" in widget.status.text()
+    assert "'fast' is not a valid learning rate" in widget.status.text()
     assert list_jobs() == []
 
 

@@ -128,8 +128,8 @@ def test_a_dataset_without_labels_cannot_be_trained_on(choices: Choices) -> None
 
 CHECKS = {
     "checking …": None,
-    "ok ✓": findings(info=1),
-    "1 remark": findings(warning=1),
+    "OK ✓": findings(info=1),
+    "1 warning": findings(warning=1),
     "1 error": findings(error=1, warning=3),
 }
 
@@ -177,7 +177,7 @@ def test_a_distillation_takes_the_dimensions_of_its_teacher(with_teacher: Choice
 
 
 def test_a_run_without_a_dataset_is_refused() -> None:
-    with pytest.raises(UserError, match="There is no dataset yet"):
+    with pytest.raises(UserError, match="No dataset is chosen"):
         config(Choices(network="unet"), TrainingConfig(dataset=Path()))
 
 
@@ -204,7 +204,7 @@ def test_the_command_line_names_runner_and_workers(
 
 def test_every_effort_is_offered_with_its_steps() -> None:
     assert list(efforts()) == list(PRESETS)
-    assert efforts()["overnight"].text.startswith("10,000 steps: ")
+    assert efforts()["overnight"].text == "Overnight: 10,000 steps"
     assert efforts()["quick"].entries == PRESETS["quick"]
 
 

@@ -83,17 +83,17 @@ def test_an_image_is_saved_with_its_geometry(
 
 @pytest.mark.parametrize(
     ("key", "mask"),
-    [("abdomen-labelled", True), ("abdomen-unlabelled", False), ("picture", True)],
+    [("abdomen-labelled", True), ("abdomen-unlabelled", False), ("cells", True)],
 )
 def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, mask: bool) -> None:
     viewer.open_sample("napari-graphflow", key)
     image = viewer.layers[0]
     assert isinstance(image, Image)
-    assert (image.ndim == 2) == (key == "picture")
+    assert (image.ndim == 2) == (key == "cells")
     assert geometry(image) is not None
     assert len(viewer.layers) == 1 + mask
     shown = [one.text for one in show_orientation_letters(viewer).overlays.values() if one.visible]
-    assert shown == ([] if key == "picture" else ["A", "P", "R", "L"])
+    assert shown == ([] if key == "cells" else ["A", "P", "R", "L"])
     if mask:
         labels = viewer.layers[1]
         assert isinstance(labels, Labels)

@@ -70,8 +70,8 @@ def test_every_field_has_a_description(kind: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("field", "entry", "sentence"),
     [
-        ("learning_rate", "fast", "'fast' cannot be read as learning rate"),
-        ("patch_size", "16 x 16", "'x' cannot be read as patch size"),
+        ("learning_rate", "fast", "'fast' is not a valid learning rate"),
+        ("patch_size", "16 x 16", "'x' is not a valid patch size"),
         ("patch_size", "16 16", "patch_size has 2 numbers but dims is 3"),
         ("learning_rate", "-1", "learning_rate"),
         ("labelled", "0", "labelled"),

@@ -42,10 +42,10 @@ def open_scan(viewer: Viewer, path: Path) -> Any:
 
 def test_it_says_what_to_do_first(viewer: Viewer, segment: SegmentWidget, make_model, write_scan):
     assert not segment.button.isEnabled()
-    assert "Open a scan first" in segment.status.text()
+    assert "Open an image" in segment.status.text()
     open_scan(viewer, write_scan())
     assert not segment.button.isEnabled()
-    assert "There is no model yet" in segment.status.text()
+    assert "No saved model found" in segment.status.text()
     make_model("small")
     segment.model.refresh()
     assert segment.button.isEnabled()
@@ -83,7 +83,9 @@ def test_a_scan_is_segmented_by_clicking_and_saved_with_its_geometry(
     out = tmp_path / "mask.nii.gz"
     answer_file_dialog(out)
     click(qtbot, segment.save)
-    assert segment.status.text().startswith("✓ Saved mask.nii.gz"), segment.status.text()
+    assert segment.status.text().startswith("✓ Saved and verified mask.nii.gz"), (
+        segment.status.text()
+    )
     saved, scan = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
     np.testing.assert_allclose(saved.GetDirection(), scan.GetDirection(), atol=1e-6)
     np.testing.assert_allclose(saved.GetOrigin(), scan.GetOrigin(), atol=1e-4)
@@ -257,7 +259,7 @@ def test_a_picture_in_colour_is_segmented(
     wait_for_the_end(qtbot, segment)
     assert segment.mask.layer().data.shape == (31, 45)
     segment.save_mask(tmp_path / "mask.png")
-    assert segment.status.text().startswith("✓ Saved mask.png"), segment.status.text()
+    assert segment.status.text().startswith("✓ Saved and verified mask.png"), segment.status.text()
 
 
 def test_saving_where_nothing_can_be_written_is_told_in_a_sentence(

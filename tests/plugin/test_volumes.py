@@ -23,8 +23,8 @@ def widget(viewer: Viewer) -> VolumeWidget:
     return found
 
 
-def look(widget: VolumeWidget, qtbot: QtBot, path: Path) -> None:
-    widget.look_at(path)
+def inspect(widget: VolumeWidget, qtbot: QtBot, path: Path) -> None:
+    widget.inspect(path)
     qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
 
 
@@ -42,7 +42,7 @@ def test_the_series_of_a_folder_are_listed_and_one_is_opened(
 ) -> None:
     write_series(tmp_path / "PATIENT^NAME/a", uid="1.2.3.1")
     write_series(tmp_path / "PATIENT^NAME/b", [0.0, 2.0, 4.0], uid="1.2.3.2")
-    look(widget, qtbot, tmp_path)
+    inspect(widget, qtbot, tmp_path)
     assert widget.table.rowCount() == 2 and len(viewer.layers) == 0
     assert cells(widget, 0) == ["Abdomen 5 mm\nCT · 2024-02-29", "8", "12 × 10\n5 × 0.8 × 0.5"]
     assert not widget.button.isEnabled()
@@ -58,7 +58,7 @@ def test_a_problem_is_told_before_anything_is_shown(
 ) -> None:
     paths = write_series(tmp_path)
     paths[3].write_bytes(paths[3].read_bytes()[:-50])
-    look(widget, qtbot, tmp_path)
+    inspect(widget, qtbot, tmp_path)
     assert "1 file of the series is truncated" in widget.status.text()
     assert cells(widget, 0)[0].startswith("⚠")
     assert not widget.button.isEnabled() and widget.resample.isHidden()
@@ -69,7 +69,7 @@ def test_uneven_slices_are_resampled_where_the_user_agrees(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     write_series(tmp_path, [0.0, 5.0, 10.0, 20.0, 25.0])
-    look(widget, qtbot, tmp_path)
+    inspect(widget, qtbot, tmp_path)
     assert "1 slice is missing" in widget.status.text() and len(viewer.layers) == 0
     assert widget.resample.isVisible() and widget.resample.isChecked()
     widget.resample.setChecked(False)
@@ -86,14 +86,14 @@ def test_a_file_without_questions_opens_at_once_and_a_broken_one_is_a_sentence(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, write_scan
 ) -> None:
     scan = write_scan()
-    widget.look_at(scan)
+    widget.inspect(scan)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
     qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
     assert "12 × 20 × 24 voxels of 2.5 × 0.7 × 0.8 mm" in widget.facts.text()
     scan.write_bytes(scan.read_bytes()[:-500])
-    look(widget, qtbot, scan)
+    inspect(widget, qtbot, scan)
     assert "scan.nii.gz is" in widget.status.text() and len(viewer.layers) == 1
-    look(widget, qtbot, scan.with_name("gone.nii.gz"))
+    inspect(widget, qtbot, scan.with_name("gone.nii.gz"))
     assert "There is no file or folder" in widget.status.text() and len(viewer.layers) == 1
 
 
@@ -106,7 +106,7 @@ def test_names_of_classes_come_with_a_mask_and_go_with_it(
     sitk.WriteImage(sitk.GetImageFromArray(labels), str(path))
     names = '{"labels": {"background": 0, "Größe": 2}}'
     path.with_name("mask.nii.gz.labels.json").write_text(names, "utf-8")
-    widget.look_at(path)
+    widget.inspect(path)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
     (layer,) = viewer.layers
     assert isinstance(layer, Labels) and "Größe" in set(layer.features["name"])

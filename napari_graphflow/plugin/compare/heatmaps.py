@@ -1,4 +1,4 @@
-"""The variation maps of *Compare*: what the distillation loss looks at, as image layers."""
+"""The variation maps of *Compare*, the input of Graph Flow's loss, as image layers."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ CAPTION = "Internal features of the network, not tissue properties."
 
 
 class HeatmapSection(QWidget):
-    """Asks the worker for the variation maps of a student and its teacher on one image."""
+    """Requests the variation maps of a student and its teacher on one image."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class HeatmapSection(QWidget):
         self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
         self.button = QPushButton("Show variation maps")
         self.button.setToolTip(
-            "The variation graph of Graph Flow: where features change most between the encoder "
-            "and the decoder."
+            "Variation maps of Graph Flow: where features change most between the encoder and "
+            "the decoder."
         )
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
@@ -65,7 +65,7 @@ class HeatmapSection(QWidget):
         except UserError as error:
             self._panel.fail(error)
             return
-        self.progress.wait("starting")
+        self.progress.wait("starting …")
         self._request = dispatcher().send(
             "heatmap",
             Request(
@@ -82,7 +82,7 @@ class HeatmapSection(QWidget):
         self._update()
 
     def release(self) -> None:
-        """Drop the request to the worker."""
+        """Drop the pending request."""
         if self._request is not None:
             dispatcher().drop(self._request)
 
@@ -114,7 +114,7 @@ class HeatmapSection(QWidget):
                 metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
             )
         self._panel.viewer.layers.selection.active = active
-        self._panel.status.done("The variation maps are shown as layers.")
+        self._panel.status.done("Variation maps added as layers.")
 
     def _failed(self, error: Exception) -> None:
         self._ended()

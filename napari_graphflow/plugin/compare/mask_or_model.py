@@ -1,4 +1,4 @@
-"""The two things to compare: each an open mask, or a model that is run to make one."""
+"""The two inputs of a comparison: each an open mask, or a saved model to run."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,13 +25,13 @@ from napari_graphflow.plugin.worker.segmentation import (
 
 
 class MaskOrModelCombo(LayerCombo):
-    """Lists the masks in the viewer and, after them, the saved models."""
+    """Lists the masks in the viewer, followed by the saved models."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer, is_mask, empty="no mask is open")
 
     def model(self) -> Path | None:
-        """Folder of the chosen model, or None where a mask or nothing is chosen."""
+        """Return the folder of the chosen model, or None if no model is chosen."""
         found = self.currentData()
         return Path(found) if isinstance(found, str) else None
 
@@ -40,7 +40,7 @@ class MaskOrModelCombo(LayerCombo):
         self.setCurrentIndex(self.findData(str(folder)))
 
     def showPopup(self) -> None:
-        """Look for new models each time the list is opened."""
+        """Refresh the list each time it is opened."""
         self.refresh()
         super().showPopup()
 
@@ -52,20 +52,20 @@ class MaskOrModelCombo(LayerCombo):
 
 
 class ModelRuns:
-    """Runs the models chosen in some combos on one image, and puts their masks in their place.
+    """Runs the chosen models on one image and selects the resulting masks instead.
 
     Parameters
     ----------
     viewer
         Receives the masks.
     progress
-        Shows how far it is.
+        Shows the progress.
     done
-        Called once every combo holds a mask.
+        Called once a mask is selected in every combo.
     failed
-        Called with what went wrong; masks that were made stay.
+        Called with the error; masks that are finished stay.
     cancelled
-        Called when the runs were stopped.
+        Called after the runs were cancelled.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class ModelRuns:
 
     @property
     def running(self) -> bool:
-        """Whether a model is at work."""
+        """Whether a model is running."""
         return self._request is not None
 
     def start(self, combos: list[MaskOrModelCombo], image: Image) -> None:
-        """Run the model of the first combo that holds one, then that of the next."""
+        """Run the chosen models one after the other."""
         waiting = [combo for combo in combos if combo.model() is not None]
         if not waiting:
             self._end(self._done)
@@ -100,7 +100,7 @@ class ModelRuns:
         except UserError as error:
             self._end(partial(self._failed, error))
             return
-        self._progress.wait(f"running {card.name}")
+        self._progress.wait(f"running {card.name} …")
         self._request = request_segmentation(
             task,
             folder,
@@ -112,13 +112,13 @@ class ModelRuns:
         )
 
     def cancel(self) -> None:
-        """Stop the model that is at work."""
+        """Cancel the running model."""
         if self._request is not None:
             self._progress.wait("cancelling …")
             dispatcher().cancel(self._request)
 
     def release(self) -> None:
-        """Drop the request to the worker."""
+        """Drop the pending request."""
         if self._request is not None:
             dispatcher().drop(self._request)
 

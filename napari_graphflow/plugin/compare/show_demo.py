@@ -1,4 +1,4 @@
-"""Open napari on what ``napari-graphflow demo`` made: the scan, three masks, two maps, Compare."""
+"""Open the output of ``napari-graphflow demo``: the image, the masks, two maps and *Compare*."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ MASKS = {
 MAPS = {"variation_teacher": "variation (teacher)", "variation_student": "variation (student)"}
 
 
-#: Soft tissue, in HU.
+#: Soft tissue window in HU.
 WINDOW = (-160, 240)
 
 
@@ -34,7 +34,7 @@ SETTLE_MILLISECONDS = 4000
 
 
 def main() -> None:
-    """Show the folder of a demo, or save a picture of it and close."""
+    """Show the folder of a demo, or save a screenshot and close."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--screenshot", type=Path)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def show(viewer: napari.Viewer, folder: Path) -> None:
-    """Add the layers of a demo to a window, at a slice where the models differ."""
+    """Add the layers of a demo to a viewer, at the slice where the models differ most."""
     classes = Dataset.open(folder / "dataset").classes
     shown = folder / "shown"
     scan = read_volume(shown / "scan.nii.gz")
@@ -67,8 +67,8 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
         heat = read_volume(shown / f"{file}.nii.gz")
         for data, keywords, kind in image_layers(heat, name):
             metadata = keywords["metadata"] | {DERIVED: "scan", "caption": CAPTION}
-            look = {"metadata": metadata, "colormap": "magma", "blending": "additive"}
-            viewer.add_layer(Layer.create(data, keywords | look | {"visible": False}, kind))
+            style = {"metadata": metadata, "colormap": "magma", "blending": "additive"}
+            viewer.add_layer(Layer.create(data, keywords | style | {"visible": False}, kind))
     differ = masks["student"].data != masks["teacher"].data
     viewer.layers.selection.active = masks["student"]
     viewer.dims.set_current_step(0, int(differ.sum(axis=(1, 2)).argmax()))
@@ -83,13 +83,13 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
 
 
 def _save_and_close(viewer: napari.Viewer, path: Path) -> None:
-    # napari's own notices, which it shows as dialogs, are no part of the picture.
+    # napari shows notifications as dialogs, which the screenshot must not contain.
     for widget in QApplication.allWidgets():
         if isinstance(widget, QDialog):
             widget.close()
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     viewer.close()
-    # napari might otherwise go on without a window.
+    # napari might otherwise keep running without a window.
     QApplication.quit()
 
 

@@ -1,4 +1,4 @@
-"""*Compare*: two masks or models, in numbers, in outlines and slice by slice."""
+"""*Compare*: two masks or models, by scores, outlines and slice by slice."""
 
 import math
 from typing import Any
@@ -40,31 +40,30 @@ from napari_graphflow.plugin.widgets.progress import ProgressRow
 COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
 
 
-NO_MASKS = "Two masks are needed: choose two models, or open or paint masks."
+NO_MASKS = "Choose two masks or models. Masks must be open in the viewer."
 
 
 class CompareWidget(Panel):
-    """Compares two masks, or those of models that it runs first, and shows variation maps."""
+    """Compares two masks, running models first where chosen, and shows variation maps."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self.a = MaskOrModelCombo(napari_viewer)
         self.b = MaskOrModelCombo(napari_viewer)
         self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
-        self.image.setToolTip("The image on which the models are run.")
+        self.image.setToolTip("Image on which the models run.")
         self.reference = LayerCombo(
             napari_viewer, is_mask, empty="no mask is open", optional="none"
         )
         self.reference.setToolTip(
-            "The annotation that both masks are measured against. "
-            "It cannot be painted on meanwhile."
+            "Ground truth for both masks. Its layer is locked while it is the reference."
         )
         self.contours = QCheckBox("Outlines")
-        self.contours.setToolTip("Show the borders of both masks instead of filled areas.")
+        self.contours.setToolTip("Show outlines instead of filled masks.")
         self.contours.setChecked(True)
         self.disagreement = QCheckBox("Disagreement")
         self.disagreement.setToolTip(
-            "Show where the masks differ: only in A, only in B, another class."
+            "Show where the masks differ: only in A, only in B, or different classes."
         )
         self.disagreement.setChecked(True)
         self.button = PrimaryButton("Compare", self)
@@ -73,7 +72,9 @@ class CompareWidget(Panel):
             napari_viewer, self.progress, self.compare, self._failed, self._was_cancelled
         )
         self.table = _table()
-        self.legend = note("Dice: 1 is the same, 0 has nothing in common. Click a row to go there.")
+        self.legend = note(
+            "Dice: 1 = identical, 0 = no overlap. Click a row to show the slice that differs most."
+        )
         self.heatmap = HeatmapSection(self)
         self._rows: list[Row] = []
         self._views: dict[str, Labels] = {}
@@ -109,14 +110,14 @@ class CompareWidget(Panel):
         self._update()
 
     def released(self) -> None:
-        """Give up what was asked of the worker."""
+        """Unlock the reference and drop pending requests."""
         super().released()
         self._protect(None)
         self._runs.release()
         self.heatmap.release()
 
     def _protect(self, layer: Layer | None) -> None:
-        """Keep the reference from being painted on by mistake, as long as it is the reference."""
+        """Lock a layer against painting while it is the reference."""
         if self._protected is not None:
             self._protected.editable = True
         self._protected = layer if isinstance(layer, Labels) and layer.editable else None
@@ -124,7 +125,7 @@ class CompareWidget(Panel):
             self._protected.editable = False
 
     def compare(self) -> None:
-        """Run the models that are chosen, then compare the masks, both beside the window."""
+        """Run the chosen models, then compare the masks; both in the background."""
         a, b, reference = self.a.layer(), self.b.layer(), self.reference.layer()
         image = self.image.layer()
         to_run = [combo for combo in (self.a, self.b) if combo.model() is not None]
@@ -183,11 +184,11 @@ class CompareWidget(Panel):
             )
         self._show_views()
         self._update()
-        count = int(np.count_nonzero(differs))
+        count, size = int(np.count_nonzero(differs)), differs.size
         self.status.done(
-            f"{count:,} of {differs.size:,} voxels differ ({100 * count / differs.size:.2f} %)."
+            f"{count:,} of {size:,} {_units(a)} differ ({100 * count / size:.2f} %)."
             if count
-            else "The masks are the same."
+            else "The masks are identical."
         )
 
     def _add_view(
@@ -253,19 +254,20 @@ class CompareWidget(Panel):
         elif a == b:
             self.status.say("Choose two different masks or models.")
         elif missing:
-            self.status.say("Open the scan on which the models are to be run.")
+            self.status.say("Open the image on which to run the models.")
         elif not self._rows and idle:
             self.status.say("")
 
     def _fill_table(self) -> None:
         with_reference = any(found.scores for found in self._rows)
         unit = "ml" if self._compared and self._compared[0].ndim == 3 else "mm²"
-        titles = ["structure", "A · B"]
+        titles = ["class", "A · B"]
         titles += ["A · ref", "B · ref"] if with_reference else []
         titles += [f"A {unit}", f"B {unit}"]
         tips = ["", "Dice of A and B"]
         tips += ["Dice of A and reference", "Dice of B and reference"] if with_reference else []
-        tips += ["Volume in A", "Volume in B"]
+        size = "Volume" if unit == "ml" else "Area"
+        tips += [f"{size} in A", f"{size} in B"]
         self.table.setColumnCount(len(titles))
         self.table.setHorizontalHeaderLabels(titles)
         for column, tip in enumerate(tips):
@@ -288,7 +290,7 @@ class CompareWidget(Panel):
     def _go_to_row(self, index: int, column: int = 0) -> None:
         found = self._rows[index]
         if found.worst_slice is None or self._compared is None:
-            self.status.say(f"A and B agree on every voxel of {found.name}.")
+            self.status.say(f"A and B are identical in {found.name}.")
             return
         layer = self._compared[0]
         if layer.ndim == 3:
@@ -300,21 +302,26 @@ class CompareWidget(Panel):
             )
             where = f"Slice {found.worst_slice}"
         else:
-            where = "This picture"
-        self.status.say(f"{where}: {found.worst_voxels:,} voxels of {found.name} differ.")
+            where = "2D image"
+        self.status.say(f"{where}: {found.worst_voxels:,} {_units(layer)} of {found.name} differ.")
 
 
 def _check(a: Layer, b: Layer) -> None:
     if not same_shape(a, b):
-        sizes = " and ".join("x".join(str(n) for n in layer.data.shape) for layer in (a, b))
+        shapes = " and ".join("x".join(str(n) for n in layer.data.shape) for layer in (a, b))
         raise UserError(
-            f"{a.name} and {b.name} have different sizes ({sizes} voxels).",
-            "Choose layers of the same scan.",
+            f"{a.name} and {b.name} have different shapes ({shapes} {_units(a)}).",
+            "Choose layers of the same image.",
         )
     if not (np.allclose(a.scale, b.scale) and np.allclose(a.translate, b.translate)):
         show_warning(
-            f"{a.name} and {b.name} lie differently in space; voxels are compared one by one."
+            f"{a.name} and {b.name} have different positions in space; they are compared "
+            "voxel by voxel."
         )
+
+
+def _units(layer: Layer) -> str:
+    return "voxels" if layer.ndim == 3 else "pixels"
 
 
 def _table() -> QTableWidget:

@@ -1,4 +1,4 @@
-"""What a dataset and the check of its files allow, and the sentences about it, without a window."""
+"""State and messages of a chosen dataset and its data check, without Qt."""
 
 import json
 from collections.abc import Sequence
@@ -34,20 +34,20 @@ class CheckedDataset:
     findings: tuple[Finding, ...] | None = None
 
     def checked(self, output: str) -> Self:
-        """The same after its check, from what the check has printed."""
+        """Return a copy with the findings of the check, parsed from its JSON output."""
         try:
             reply = json.loads(output)
         except ValueError:
             reply = {"failure": {"code": "ended", "text": "The data check could not be run."}}
         if "failure" in reply:
-            why = Failure.model_validate(reply["failure"])
-            severity = "error" if why.exit_code == EXIT_CODES["user"] else "warning"
-            words = why.model_dump(include={"text", "remedy"})
-            return replace(self, findings=({"severity": severity, "case": "", **words},))
+            failure = Failure.model_validate(reply["failure"])
+            severity = "error" if failure.exit_code == EXIT_CODES["user"] else "warning"
+            texts = failure.model_dump(include={"text", "remedy"})
+            return replace(self, findings=({"severity": severity, "case": "", **texts},))
         return replace(self, findings=tuple(reply["findings"]))
 
     def findings_of(self, *severities: str) -> list[Finding]:
-        """The findings of these severities, in their order."""
+        """Return the findings of the given severities, in their order."""
         findings = self.findings or ()
         return [one for level in severities for one in findings if one["severity"] == level]
 
@@ -58,32 +58,32 @@ class CheckedDataset:
 
     @property
     def ready(self) -> bool:
-        """Whether a training may start: there are labelled cases and no known error."""
+        """Whether training can start: there are labelled cases and no known errors."""
         return bool(self.dataset.labelled("train")) and not self.findings_of("error")
 
     @property
     def obstacle(self) -> str:
-        """Why the dataset cannot be used, in a sentence; empty where it can be."""
+        """Why the dataset cannot be used, as a sentence; empty if it can be used."""
         errors = self.findings_of("error")
         if errors:
             return sentence(errors[0])
         if not self.dataset.labelled("train"):
             return (
                 f"{self.dataset.name} has no labelled training case. "
-                "Segment and correct at least one, and save its mask in labelsTr."
+                "Segment at least one, correct it and save its mask in labelsTr."
             )
         return ""
 
     @property
     def counts(self) -> str:
-        """How many cases there are, and how the check has gone so far."""
+        """Numbers of cases and the state of the data check."""
         labelled = len(self.dataset.labelled("train"))
         unlabelled = len(self.dataset.unlabelled("train"))
         return f"{labelled} labelled · {unlabelled} unlabelled · {self._state()}"
 
     @property
     def tip(self) -> str:
-        """Name, classes and folder, a line each."""
+        """Tooltip: name, classes and folder, one line each."""
         return (
             f"Training cases of {self.dataset.name}\n"
             f"Classes: {', '.join(self.dataset.classes)}\n{self.dataset.folder}"
@@ -91,7 +91,7 @@ class CheckedDataset:
 
     @property
     def report(self) -> tuple[str, str]:
-        """Title and text of the folded findings; no text where there are none."""
+        """Title and text of the findings; the text is empty if there are none."""
         shown = self.findings_of("error", "warning", "info")
         lines = [f"{SIGNS[one['severity']]} {sentence(one)}" for one in shown[:MOST_SHOWN]]
         if len(shown) > MOST_SHOWN:
@@ -104,11 +104,11 @@ class CheckedDataset:
         errors, warnings = self.findings_of("error"), self.findings_of("warning")
         if errors:
             return _counted(errors, "error")
-        return _counted(warnings, "remark") if warnings else "ok ✓"
+        return _counted(warnings, "warning") if warnings else "OK ✓"
 
 
 def sentence(finding: Finding) -> str:
-    """A finding in a sentence, with its case before it and its remedy after it."""
+    """Describe a finding: case, text, remedy."""
     case = f"{finding['case']}: " if finding.get("case") else ""
     return f"{case}{finding['text']} {finding.get('remedy', '')}".strip()
 

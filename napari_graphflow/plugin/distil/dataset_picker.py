@@ -1,4 +1,4 @@
-"""Choosing a dataset, with counts at once and a check of its files beside the window."""
+"""Choose a dataset; its cases are counted at once and its files are checked in the background."""
 
 import sys
 from contextlib import suppress
@@ -18,17 +18,17 @@ from napari_graphflow.plugin.widgets.recent import recent, remember
 
 
 class DatasetPicker(QWidget):
-    """Chooses a dataset; counts its cases, then checks all files in a process of its own.
+    """Chooses a dataset, counts its cases, and checks all files in a separate process.
 
-    The check reads every image. SimpleITK holds Python's lock while it reads, so a thread of
-    this process would make the window stutter.
+    The check reads every image. SimpleITK holds the GIL while it reads, so a thread of this
+    process would make the window stutter.
 
     Attributes
     ----------
     dataset
-        What is known of the chosen dataset, or None before it is open.
+        The chosen dataset, or None before it is open.
     counts, details
-        A line with the counts, and the folded findings, to be set below.
+        The line with the counts and the collapsible findings, for the layout of the caller.
     """
 
     dataset_changed = Signal()
@@ -39,7 +39,7 @@ class DatasetPicker(QWidget):
         self.dataset: CheckedDataset | None = None
         self.combo = QComboBox()
         shrinkable(self.combo)
-        self.browse = browse_button("Choose the folder of a dataset")
+        self.browse = browse_button("Choose a dataset folder")
         self.counts = note(wrap=False)
         self.findings = QLabel()
         self.findings.setWordWrap(True)
@@ -59,20 +59,20 @@ class DatasetPicker(QWidget):
         self._list(None)
 
     def folder(self) -> Path | None:
-        """Folder of the dataset, or None before one is chosen."""
+        """Return the folder of the dataset, or None before one is chosen."""
         found = self.combo.currentData()
         return Path(found) if found else None
 
     def findings_of(self, severity: str) -> list[Finding]:
-        """Findings of the check, once it has ended."""
+        """Return the findings of one severity; empty before the check has finished."""
         return [] if self.dataset is None else self.dataset.findings_of(severity)
 
     def checked(self) -> bool:
-        """Whether the check has ended."""
+        """Whether the check has finished."""
         return self.dataset is not None and self.dataset.findings is not None
 
     def stop(self) -> None:
-        """End a check that is running."""
+        """Kill a running check."""
         self.dataset = None
         self._check.kill()
         self._check.waitForFinished(1000)
@@ -89,13 +89,13 @@ class DatasetPicker(QWidget):
 
     def _list(self, chosen: Path | None) -> None:
         folders = recent("datasets")
-        with suppress(UserError):  # an installation may lack the samples
+        with suppress(UserError):  # the sample data may not be installed
             if (sample := sample_dataset("abdomen")) not in folders:
                 folders.append(sample)
         with signals_blocked(self.combo):
             self.combo.clear()
             if chosen is None:
-                self.combo.addItem("choose …" if folders else "no dataset yet", "")
+                self.combo.addItem("choose a dataset …" if folders else "no dataset yet", "")
             for folder in folders:
                 self.combo.addItem(folder.name, str(folder))
                 self.combo.setItemData(
@@ -128,7 +128,7 @@ class DatasetPicker(QWidget):
         self.dataset_changed.emit()
 
     def _cannot_open(self, error: Exception) -> None:
-        self.counts.setText("cannot be opened")
+        self.counts.setText("could not be opened")
         self._panel.fail(error)
 
     def _checked(self) -> None:
@@ -149,6 +149,6 @@ class DatasetPicker(QWidget):
 
     def _browse(self) -> None:
         start = self.folder() or Path.home()
-        folder = QFileDialog.getExistingDirectory(self, "Folder of a dataset", str(start.parent))
+        folder = QFileDialog.getExistingDirectory(self, "Dataset folder", str(start.parent))
         if folder:
             self.choose(Path(folder))

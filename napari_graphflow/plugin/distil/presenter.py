@@ -1,4 +1,4 @@
-"""What *Distil* shows, allows and starts for what the user has chosen, without a window."""
+"""Presenter of *Distil*: what is shown, enabled and started for the user's choices; without Qt."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,26 +22,26 @@ from napari_graphflow.runners import RunnerName
 RUNNERS: dict[RunnerName, str] = {
     "local": "this computer",
     "ray": "Ray cluster",
-    "ray-packed": "Ray, data sent along",
+    "ray-packed": "Ray cluster (upload data)",
     "slurm": "Slurm cluster",
 }
 
 
 CHOOSE_DATASET = Message(
-    "Choose a dataset first. The list holds a sample; “napari-graphflow datasets "
-    "import” makes one of your own images and masks."
+    "Choose a dataset. The list includes a sample; create a dataset from your own images and "
+    "masks with “napari-graphflow datasets import”."
 )
 
 
-STARTING = Message("Handing the job over …")
+STARTING = Message("Submitting the job …")
 
 
 STARTED = Message(
-    "Started. It goes on when napari is closed and is found again here.", level="done"
+    "Job started. It continues after napari is closed and stays listed below.", level="done"
 )
 
 
-MEASURING = "Measuring a few steps …"
+MEASURING = "Running a few training steps …"
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Choices:
     Attributes
     ----------
     folder, dataset
-        Folder of the dataset, and the dataset itself once it is opened.
+        Folder of the dataset, and the dataset itself once it is open.
     teacher, card
         Folder and card of the teacher; None while one is to be trained first.
     network, method
         Names of the network to train and of the method.
     runner, workers
-        Where the job runs, and the number of processes asked for in case of a cluster.
+        Where the job runs, and the number of worker processes requested from a cluster.
     starting, measuring
-        Whether a job is being started or measured.
+        Whether a job is being started, or its time and memory estimated.
     """
 
     folder: Path | None = None
@@ -80,14 +80,14 @@ class Choices:
 
     @property
     def dims(self) -> int:
-        """Spatial dimensions of the network: those of the teacher, or else of the dataset."""
+        """Spatial dimensions of the network: those of the teacher, otherwise of the dataset."""
         if self.card is not None:
             return self.card.dims
         return self.dataset.dims if self.dataset is not None else 3
 
     @property
     def processes(self) -> int:
-        """How many processes share each batch; on this computer, one."""
+        """Number of processes that share each batch; 1 on this computer."""
         return self.workers if self.shares_batches else 1
 
     @property
@@ -103,19 +103,19 @@ class Shown:
     Attributes
     ----------
     network_label, network_tip
-        Words before the list of networks.
+        Label of the list of networks and its tooltip.
     networks
-        Title and name of each network that can be chosen.
+        Title and name of each available network.
     shows_method, shows_workers
         Whether these are shown.
     method_text, method_tip
-        Words about the method.
+        Description of the method and its tooltip.
     start_text
-        What the button reads that starts the job.
+        Text of the start button.
     start, measure
-        Whether these buttons are on.
+        Whether these buttons are enabled.
     message
-        The sentence in the status line.
+        The status line.
     """
 
     network_label: str
@@ -132,16 +132,16 @@ class Shown:
 
 
 def present(choices: Choices) -> Shown:
-    """Decide what the window shows."""
+    """Return what the window shows for the user's choices."""
     training = choices.kind == "train"
     method = METHODS[choices.method]
     names = teachers() if training else students()
     return Shown(
         network_label="Network" if training else "Student",
         network_tip=(
-            "The large network that is trained on the labelled cases."
+            "Network to train on the labelled cases; later the teacher."
             if training
-            else "The small network that learns from the teacher."
+            else "Small network that is trained to match the teacher."
         ),
         networks=tuple((_sized(name, choices.dims), name) for name in names),
         shows_method=not training,
@@ -156,22 +156,22 @@ def present(choices: Choices) -> Shown:
 
 
 def config(choices: Choices, entered: TrainingConfig) -> TrainingConfig:
-    """What the window asks for.
+    """Return the configuration of the job.
 
     Parameters
     ----------
     choices
         The choices above the form.
     entered
-        The forms under *Advanced*, with the options of the method; a name entered there is kept.
+        The values under *Advanced*, with the options of the method; a name entered there is kept.
 
     Raises
     ------
     UserError
-        If there is no dataset, or an entry is not allowed.
+        If no dataset is chosen, or a value is not allowed.
     """
     if choices.folder is None:
-        raise UserError("There is no dataset yet.", "Choose the folder of a dataset.")
+        raise UserError("No dataset is chosen.", "Choose a dataset folder.")
     network, card = choices.network, choices.card
     changes: dict[str, Any] = {
         "dataset": choices.folder,
@@ -192,7 +192,7 @@ def config(choices: Choices, entered: TrainingConfig) -> TrainingConfig:
 
 
 def command(choices: Choices, entered: TrainingConfig) -> str:
-    """The command line that starts the same job.
+    """Return the command line that starts the same job.
 
     Raises
     ------
@@ -202,37 +202,32 @@ def command(choices: Choices, entered: TrainingConfig) -> str:
     return job_command(config(choices, entered), choices.runner, choices.processes)
 
 
-class EffortWords(NamedTuple):
-    """An effort in the window: its title, a line below it, and what it puts into the form."""
+class EffortChoice(NamedTuple):
+    """An effort in the window: its title, a description, and the form values it sets."""
 
     title: str
     text: str
     entries: dict[str, int]
 
 
-def efforts() -> dict[Effort, EffortWords]:
-    """The efforts that are offered."""
-    aims: dict[Effort, str] = {
-        "quick": "to see whether it works",
-        "overnight": "a student worth using",
-        "best": "until nothing is gained",
-    }
+def efforts() -> dict[Effort, EffortChoice]:
+    """Return the efforts that can be chosen."""
     return {
-        effort: EffortWords(effort, f"{PRESETS[effort]['steps']:,} steps: {aim}", PRESETS[effort])
-        for effort, aim in aims.items()
+        effort: EffortChoice(effort, f"{effort.capitalize()}: {preset['steps']:,} steps", preset)
+        for effort, preset in PRESETS.items()
     }
 
 
 def estimated(found: Estimate) -> tuple[str, dict[str, Any]]:
-    """The sentence about an estimate, and what to put into the form so that the run fits."""
+    """Describe an estimate; return also the form values with which the run fits into memory."""
     return str(found), {} if found.fits else asdict(found.setting)
 
 
 def chosen_as_teacher(card: ModelCard | None) -> Message | None:
-    """What to say of a finished model that is to be used; None if it is used to segment."""
+    """Return the message after a finished teacher was chosen; None for a student."""
     if card is None or card.role != "teacher":
         return None
-    return Message("Chosen as the teacher. Now start the distillation.", "done")
+    return Message("Set as teacher. Start the distillation when ready.", "done")
 
 
 def _ready(choices: Choices) -> bool:

@@ -1,4 +1,4 @@
-"""*Distil*: from a dataset and a teacher to a small student, as a job that outlives the window."""
+"""*Distil*: train a teacher or distil it into a small student, as a job in its own process."""
 
 import threading
 from pathlib import Path
@@ -43,14 +43,14 @@ from napari_graphflow.system.devices import Device, devices
 TRAIN_FIRST = "train a teacher first"
 
 
-#: Fields that the window asks for by itself.
+#: Fields with their own widgets above the form.
 ASKED = {"dataset", "teacher", "network", "method", "dims"}
 
 
 class DistilWidget(Panel):
-    """Gathers what a distillation needs, starts it and watches it.
+    """Configures, starts and monitors a distillation.
 
-    Without a teacher it trains one on the labelled cases, which is the first step anyway.
+    While no teacher is chosen, it trains one on the labelled cases.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -74,7 +74,8 @@ class DistilWidget(Panel):
         self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
         self.runner = QComboBox()
         self.runner.setToolTip(
-            "Clusters must see the folders of the data and of the jobs, unless these are sent."
+            "The cluster needs access to the data and job folders, or choose the runner that "
+            "uploads them."
         )
         for runner_name, title in RUNNERS.items():
             self.runner.addItem(title, runner_name)
@@ -82,10 +83,12 @@ class DistilWidget(Panel):
         self.workers = QSpinBox()
         self.workers.setRange(1, 64)
         self.workers.setPrefix("workers: ")
-        self.workers.setToolTip("Processes of the Ray cluster that share each batch.")
+        self.workers.setToolTip("Number of Ray worker processes that share each batch.")
         self.workers.hide()
         self.measure = QPushButton("Estimate time and memory")
-        self.measure.setToolTip("Runs a few steps; finds the largest setting that fits.")
+        self.measure.setToolTip(
+            "Run a few training steps and find the largest settings that fit into memory."
+        )
         self.estimate = note()
         self.button = PrimaryButton("Start distillation", self)
         self.jobs = JobsView(self, self._use_model)
@@ -94,9 +97,9 @@ class DistilWidget(Panel):
         for name, known in METHODS.items():
             self.method.addItem(known.title, name)
         efforts = []
-        for effort, words in presenter.efforts().items():
-            choice = QRadioButton(words.title)
-            choice.setToolTip(words.text)
+        for effort, offered in presenter.efforts().items():
+            choice = QRadioButton(offered.title)
+            choice.setToolTip(offered.text)
             choice.setProperty("effort", effort)
             self.effort.addButton(choice)
             efforts.append(choice)
@@ -119,7 +122,7 @@ class DistilWidget(Panel):
             "Advanced", where, self.workers, *self.forms.values(), *self.method_forms.values()
         )
         self.column.addWidget(self.advanced)
-        self.column.addWidget(folded("Copy as command", self.command))
+        self.column.addWidget(folded("Copy as command line", self.command))
         self.column.addLayout(row(self.measure, stretch=-1))
         self.column.addWidget(self.estimate)
         self.estimate.hide()
@@ -150,7 +153,7 @@ class DistilWidget(Panel):
         return self.choices().kind
 
     def choices(self) -> Choices:
-        """What the user has chosen so far."""
+        """Return what the user has chosen so far."""
         return Choices(
             folder=self.dataset.folder(),
             dataset=self.dataset.dataset,
@@ -165,25 +168,25 @@ class DistilWidget(Panel):
         )
 
     def released(self) -> None:
-        """Stop watching; the jobs go on."""
+        """Stop monitoring; the jobs keep running."""
         super().released()
         self.jobs.stop()
         self.dataset.stop()
-        self._closing.set()  # or leaving napari would wait for a measurement
+        self._closing.set()  # otherwise quitting napari would wait for the estimate
         self._background.stop()
 
     def config(self) -> TrainingConfig:
-        """What the window asks for now.
+        """Return the configuration that the window shows.
 
         Raises
         ------
         UserError
-            If something is missing, or an entry is not allowed.
+            If something is missing, or a value is not allowed.
         """
         return presenter.config(self.choices(), self._entered())
 
     def _entered(self) -> TrainingConfig:
-        """What was entered under *Advanced*."""
+        """Return the values under *Advanced*."""
         entered: TrainingConfig = self.forms[self.kind].config()
         if isinstance(entered, DistillationConfig):
             options = self.method_forms[self.choices().method].config()
@@ -200,11 +203,11 @@ class DistilWidget(Panel):
         self._starting = True  # a second click would start a second job
         self._update()
         self.status.show_message(presenter.STARTING)
-        asked = self.choices()
-        # Drivers, the queue and clusters may take seconds to answer.
-        begin = self.jobs.start if asked.runner == "local" else self._background.run
+        choices = self.choices()
+        # Drivers, the queue and clusters may take seconds to respond.
+        begin = self.jobs.start if choices.runner == "local" else self._background.run
         begin(
-            lambda: _submit(asked.kind, config, asked.runner, asked.processes),
+            lambda: _submit(choices.kind, config, choices.runner, choices.processes),
             self._started, self._not_started,
         )  # fmt: skip
 
@@ -258,10 +261,10 @@ class DistilWidget(Panel):
 
     def _effort_changed(self) -> None:
         effort: Effort = self.effort.checkedButton().property("effort")
-        words = presenter.efforts()[effort]
+        chosen = presenter.efforts()[effort]
         for one in self.forms.values():
-            one.put_fields(**words.entries)
-        self.effort_text.setText(words.text)
+            one.put_fields(**chosen.entries)
+        self.effort_text.setText(chosen.text)
 
     def _update(self) -> None:
         self.jobs.show_dataset(self.dataset.folder())
@@ -284,7 +287,7 @@ class DistilWidget(Panel):
         self.status.show_message(shown.message)
 
     def _list_networks(self, kind: Kind, networks: tuple[tuple[str, str], ...]) -> None:
-        """List networks; the choice stays as long as a network of the same role is asked for."""
+        """List networks; keep the choice if the role of the network is the same."""
         chosen = self.network.currentData() if self.network.property("kind") == kind else None
         self.network.clear()
         for title, name in networks:
@@ -312,20 +315,20 @@ class DistilWidget(Panel):
 
 
 def _submit(kind: Kind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
-    engine = runner(where, workers)  # before there is a job that could not run
+    engine = runner(where, workers)  # fails before a job exists that could not run
     job = create(kind, config)
     engine.submit(job)
     return job
 
 
 def _start(kind: type[Any]) -> Any:
-    # The paths are asked for by the window; the form needs a whole configuration to begin with.
+    # The paths have their own widgets, but the form needs a complete configuration.
     teacher = {"teacher": Path()} if kind is DistillationConfig else {}
     return kind(dataset=Path(), **teacher)
 
 
 def _shown_fields(kind: type[Any]) -> list[str]:
-    # A student takes over the preprocessing of its teacher.
+    # A student uses the preprocessing of its teacher.
     given = ASKED | ({"preprocessing"} if kind is DistillationConfig else set())
     return [name for name in kind.model_fields if name not in given]
 
@@ -333,7 +336,7 @@ def _shown_fields(kind: type[Any]) -> list[str]:
 def _method_form(name: str) -> ConfigForm[Any]:
     options = METHODS[name].options()
     fields = [field for field in type(options).model_fields if field != "name"]
-    return ConfigForm(options, fields, f"Options of {METHODS[name].title}.")
+    return ConfigForm(options, fields, f"Options of {METHODS[name].title}")
 
 
 def _rule() -> QWidget:

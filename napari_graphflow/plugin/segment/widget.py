@@ -1,4 +1,4 @@
-"""*Segment*: a mask of the image in view, by a teacher or a student."""
+"""*Segment*: segment an open image with a teacher or a student."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ from napari_graphflow.plugin.worker.segmentation import (
 
 DEVICES = {
     "automatic": "auto",
-    "processor (CPU)": "cpu",
+    "CPU": "cpu",
     "NVIDIA GPU": "cuda",
     "Apple GPU": "mps",
 }
@@ -73,30 +73,34 @@ NEW = "new mask"
 
 
 class SegmentWidget(Panel):
-    """Gathers image, model and region, hands them to the worker, and shows what comes back."""
+    """Sends an image, a model and a region to the inference worker and shows the mask."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self._request: Request | None = None
         self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
-        self.open = browse_button("Open a scan with its geometry")
+        self.open = browse_button("Open an image with its geometry")
         self.model = ModelPicker(self)
         self.whole = QRadioButton("whole volume")
         self.slice = QRadioButton("this slice")
-        self.slice.setToolTip("Only the slice in view; other slices of the mask stay as they are.")
+        self.slice.setToolTip(
+            "Segment the current slice only; other slices of the mask are not changed."
+        )
         self._region = QButtonGroup(self)
         self.device = QComboBox()
         self.mask = LayerCombo(napari_viewer, self._fits, empty=NEW, optional=NEW)
-        self.mask.setToolTip("Changes of an existing mask can be undone with Ctrl+Z.")
+        self.mask.setToolTip("Changes to an existing mask can be undone with Ctrl+Z.")
         self.button = PrimaryButton("Segment", self)
         self.progress = ProgressRow()
         self.save = QPushButton("Save mask …")
         self.save.setToolTip(
-            "Save with the geometry of the image; the file is read back and compared."
+            "Save with the geometry of the image; the file is verified by reading it back."
         )
-        self.probability = QCheckBox("probability of each class")
+        self.probability = QCheckBox("class probabilities")
         self.uncertainty = QCheckBox("uncertainty")
-        self.uncertainty.setToolTip("Entropy of the class probabilities: 0 is sure, 1 is a guess.")
+        self.uncertainty.setToolTip(
+            "Normalised entropy of the class probabilities: 0 = certain, 1 = all equally likely."
+        )
         self.command = QLabel()
         self.command.setWordWrap(True)
         self.copy = QPushButton("Copy")
@@ -119,8 +123,8 @@ class SegmentWidget(Panel):
         self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
         self.column.addWidget(self.save)
-        self.column.addWidget(folded("Show as well", self.probability, self.uncertainty))
-        self.column.addWidget(folded("Copy as command", self.command, self.copy))
+        self.column.addWidget(folded("Additional maps", self.probability, self.uncertainty))
+        self.column.addWidget(folded("Copy as command line", self.command, self.copy))
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
@@ -138,17 +142,17 @@ class SegmentWidget(Panel):
 
     @property
     def running(self) -> bool:
-        """Whether the worker is at work for this widget."""
+        """Whether a request of this widget is running."""
         return self._request is not None
 
     def segment(self) -> None:
-        """Ask the worker for a mask; returns at once."""
+        """Request a mask from the worker; return at once."""
         try:
             task = self._task()
         except UserError as error:
             self.fail(error)
             return
-        self.progress.wait("starting")
+        self.progress.wait("starting …")
         self.status.say("")
         folder = self.model.folder()
         assert folder is not None
@@ -164,24 +168,24 @@ class SegmentWidget(Panel):
         self._update()
 
     def cancel(self) -> None:
-        """Stop what is running."""
+        """Cancel the running request."""
         if self._request is not None:
             self.progress.wait("cancelling …")
             dispatcher().cancel(self._request)
 
     def released(self) -> None:
-        """Drop the request to the worker."""
+        """Drop the pending request."""
         super().released()
         if self._request is not None:
             dispatcher().drop(self._request)
 
     def save_mask(self, path: Path) -> None:
-        """Write the chosen mask with the geometry of its image and say so."""
+        """Write the chosen mask with the geometry of its image."""
         layer = self.mask.layer()
         if not isinstance(layer, Labels):
             return
         image = self.image.layer()
-        # The image chosen above answers the question which of several was meant.
+        # The image chosen above decides between several that match.
         images = [image] if image is not None and same_shape(layer, image) else self.viewer.layers
         try:
             volume = save_labels(path, layer, images, ask_for_image)
@@ -190,7 +194,7 @@ class SegmentWidget(Panel):
             self.fail(error)
             return
         spacing = " x ".join(f"{value:.3g}" for value in volume.spacing)
-        self.status.done(f"Saved {path.name} ({spacing} mm), read back and compared.")
+        self.status.done(f"Saved and verified {path.name} ({spacing} mm).")
 
     def _task(self) -> Task:
         layer, card, mask = self.image.layer(), self.model.card(), self.mask.layer()
@@ -218,7 +222,7 @@ class SegmentWidget(Panel):
         if dims.ndisplay != 2 or axis in dims.displayed:
             raise UserError(
                 "No single slice along z is in view.",
-                "Show the scan in 2D with z on the slider, or segment the whole volume.",
+                "Switch to the 2D view with z on the slider, or segment the whole volume.",
             )
         index = round(layer.world_to_data(dims.point)[0])
         return int(np.clip(index, 0, layer.data.shape[0] - 1))
@@ -226,7 +230,7 @@ class SegmentWidget(Panel):
     def _show(self, task: Task, reply: Reply, labels: Volume, extras: dict[str, Any]) -> None:
         self._ended()
         if task.image not in self.viewer.layers:
-            self.status.warn("The image was closed meanwhile.")
+            self.status.warn("The image was closed during segmentation; its mask was discarded.")
             return
         if task.mask is not None and task.mask in self.viewer.layers:
             update_mask(task.mask, labels.oriented(ORDER).array, task)
@@ -283,7 +287,7 @@ class SegmentWidget(Panel):
         self._update()
 
     def _model_changed(self) -> None:
-        # A mask of the next model beside the last one, not over it.
+        # The mask of another model must not overwrite the last one.
         self.mask.setCurrentIndex(0)
         self._update()
 
@@ -299,19 +303,19 @@ class SegmentWidget(Panel):
         self.slice.setEnabled(image is not None and image.ndim == 3)
         if not self.slice.isEnabled():
             self.whole.setChecked(True)
-        self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole picture")
+        self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole image")
         self.save.setEnabled(idle and self.mask.layer() is not None)
         self.command.setText(self._command())
         if not idle:
             return
         if image is None:
-            self.status.say("Open a scan first: drop a file on the window, or File > Open Sample.")
+            self.status.say("Open an image: drop a file onto the window or use File > Open Sample.")
         elif card is None:
-            self.status.say("There is no model yet. Plugins > Graph Flow > Distil trains one.")
+            self.status.say("No saved model found. Train one with Plugins > Graph Flow > Distil.")
         elif geometry(image) is None:
             self.status.warn(
-                "This image was opened by another reader, so its place in the body is unknown. "
-                "Open it again with the button beside it to keep it."
+                "This image was opened by another reader, so its position and orientation are "
+                "unknown. Reopen it with the … button to keep them."
             )
         elif self.mask.layer() is None:
             self.status.say("")
@@ -331,7 +335,7 @@ class SegmentWidget(Panel):
     def _open(self) -> None:
         patterns = " ".join(f"*{suffix}" for suffix in READ)
         path, _ = QFileDialog.getOpenFileName(
-            self, "Open a scan", "", f"Scans and pictures ({patterns});;All files (*)"
+            self, "Open an image", "", f"Images ({patterns});;All files (*)"
         )
         if path:
             self.viewer.open(path, plugin="napari-graphflow")
@@ -342,9 +346,9 @@ class SegmentWidget(Panel):
             return
         known = geometry(image) if image is not None else None
         source = Path(known["path"]) if known and known["path"] else Path(layer.name)
-        picture = layer.ndim == 2
-        suffix = ".png" if picture else ".nii.gz"
-        kinds = "Pictures (*.png *.tif)" if picture else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"
+        flat = layer.ndim == 2
+        suffix = ".png" if flat else ".nii.gz"
+        kinds = "2D images (*.png *.tif)" if flat else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"
         path, _ = QFileDialog.getSaveFileName(
             self,
             "Save mask",

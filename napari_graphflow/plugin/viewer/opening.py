@@ -1,4 +1,4 @@
-"""Read files into layers while the window answers, and ask where one is not enough."""
+"""Read files into layers while the window stays responsive; ask the user where needed."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,14 +19,12 @@ from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
 def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     """Read a file or a DICOM folder into an image layer or, if it is a mask, a Labels layer.
 
-    The window answers meanwhile.
-
     Parameters
     ----------
     path
         The file or folder.
     series
-        Key of the DICOM series that is meant, where that is known; otherwise the user is asked.
+        Key of the DICOM series, where known; otherwise the user is asked.
 
     Raises
     ------
@@ -51,8 +49,8 @@ def _ask_for_part(parts: Sequence[Part]) -> Part | None:
     names = [f"{index + 1}: {part.line()}" for index, part in enumerate(parts)]
     chosen, accepted = QInputDialog.getItem(
         QApplication.activeWindow(),
-        "Which series?",
-        f"The folder holds {len(parts)} series.",
+        "Choose a series",
+        f"The folder contains {len(parts)} series.",
         names,
         0,
         False,
@@ -64,19 +62,19 @@ def _ask_to_resample(part: Part) -> bool:
     answer = QMessageBox.question(
         QApplication.activeWindow(),
         "Resample?",
-        f"{part.problem}\n\nResample to even slices?",
+        f"{part.problem}\n\nResample to equal slice spacing?",
     )
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
-    """Ask on which of several images of one grid a mask was painted."""
+    """Ask which of several images of the same grid a mask was painted on."""
     names = [f"{index + 1}: {image.name}" for index, image in enumerate(fitting)]
     chosen, accepted = QInputDialog.getItem(
         QApplication.activeWindow(),
-        "Which image?",
-        f"{layer.name} fits several images that lie differently in space.\n"
-        "On which one was it painted?",
+        "Choose an image",
+        f"{layer.name} matches several images at different positions in space.\n"
+        "Choose the image it was painted on.",
         names,
         0,
         False,

@@ -1,4 +1,4 @@
-"""File > Open Sample: what this project draws itself, a phantom of the abdomen and pictures."""
+"""File > Open Sample: a generated abdomen phantom and generated 2D images of cells."""
 
 import napari
 from napari.types import LayerDataTuple
@@ -10,17 +10,17 @@ from napari_graphflow.plugin.viewer.session import start_session
 
 
 def abdomen_labelled() -> list[LayerDataTuple]:
-    """Open a phantom of the abdomen with its mask."""
+    """Open an abdomen phantom with its mask."""
     return _open("abdomen", labelled=True)
 
 
 def abdomen_unlabelled() -> list[LayerDataTuple]:
-    """Open a phantom of the abdomen without a mask."""
+    """Open an abdomen phantom without a mask."""
     return _open("abdomen", labelled=False)
 
 
-def picture() -> list[LayerDataTuple]:
-    """Open a picture of cells with its mask."""
+def cells() -> list[LayerDataTuple]:
+    """Open a 2D image of cells with its mask."""
     return _open("cell_pictures", labelled=True)
 
 

@@ -1,4 +1,4 @@
-"""*Volume*: open files and DICOM folders, told of problems first, and look at them rightly."""
+"""*Volume*: inspect files and DICOM folders, open them, and set the intensity window."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,39 +27,39 @@ from napari_graphflow.plugin.widgets.layout import Rows, note, row
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
-#: Two lines a row, because a dock is narrow.
+#: Each row has two lines, because a dock is narrow.
 COLUMNS = ("Series", "Slices", "Size, spacing (mm)")
 
 
 ROW_HEIGHT = 40
 
 
-NOTHING_YET = "Open a file, or a folder with DICOM images."
+NOTHING_YET = "Open a file or a folder of DICOM images."
 
 
 AUTOMATIC = "Automatic"
 
 
 class VolumeWidget(Panel):
-    """Lists what a file or folder holds, says what is wrong with it, and opens it."""
+    """Lists the images of a file or folder with their problems, and opens them."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self.file = QPushButton("File …")
         self.file.setToolTip("NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF")
         self.folder = QPushButton("DICOM folder …")
-        self.folder.setToolTip("All series of a folder and of the folders within it are listed.")
+        self.folder.setToolTip("Lists all series in a folder and its subfolders.")
         self.table = _table()
-        self.resample = QCheckBox("Resample to even slices")
-        self.resample.setToolTip("By linear interpolation between neighbouring slices.")
+        self.resample = QCheckBox("Resample to equal slice spacing")
+        self.resample.setToolTip("Linear interpolation between neighbouring slices.")
         self.button = PrimaryButton("Open", self)
         self.progress = ProgressRow()
         self.progress.cancel.hide()
         self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
         self.window_preset = QComboBox()
         self.window_preset.setToolTip(
-            "Range of intensities: presets in Hounsfield units for CT; automatic takes the 0.5 and "
-            "99.5 percentile."
+            "Intensity range: presets in Hounsfield units for CT; Automatic uses the 0.5 and "
+            "99.5 percentiles."
         )
         self.facts = note()
         self._contents: Contents | None = None
@@ -92,19 +92,19 @@ class VolumeWidget(Panel):
         self.status.say(NOTHING_YET)
         self._describe_image(self.image.layer())
 
-    def look_at(self, path: Path) -> None:
-        """List what is at a path, beside the window; open it at once if there is no question."""
+    def inspect(self, path: Path) -> None:
+        """List the images at a path; open a single one without warnings at once."""
         self._show_parts(())
-        self._busy(f"looking at {path.name} …")
-        self.background.run(partial(inspect_path, path), self._looked, self._failed)
+        self._busy(f"inspecting {path.name} …")
+        self.background.run(partial(inspect_path, path), self._inspected, self._failed)
 
     def selected(self) -> Part | None:
-        """What is chosen in the table."""
+        """Return the part selected in the table, or None."""
         rows = self.table.selectionModel().selectedRows()
         return self._contents.parts[rows[0].row()] if rows and self._contents else None
 
     def open_selected(self) -> None:
-        """Read what is chosen, beside the window, and show it."""
+        """Read the selected part in the background and add its layers."""
         part = self.selected()
         if part is None or self._contents is None or not self.button.isEnabled():
             return
@@ -117,12 +117,12 @@ class VolumeWidget(Panel):
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a volume")
         if path:
-            self.look_at(Path(path))
+            self.inspect(Path(path))
 
     def _choose_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a DICOM folder")
         if path:
-            self.look_at(Path(path))
+            self.inspect(Path(path))
 
     def _busy(self, text: str) -> None:
         enabled(False, (self.file, self.folder, self.button, self.table))
@@ -138,14 +138,14 @@ class VolumeWidget(Panel):
         self._ready()
         self.fail(error)
 
-    def _looked(self, contents: Contents) -> None:
+    def _inspected(self, contents: Contents) -> None:
         self._contents = contents
         self._show_parts(contents.parts)
         self._ready()
         if len(contents.parts) == 1 and not contents.parts[0].warnings:
             self.open_selected()
         elif len(contents.parts) > 1:
-            self.status.say(f"{len(contents.parts)} series. Choose one and open it.")
+            self.status.say(f"{len(contents.parts)} series found. Select one and click Open.")
 
     def _show_parts(self, parts: Sequence[Part]) -> None:
         self.table.setRowCount(0)
@@ -155,8 +155,8 @@ class VolumeWidget(Panel):
             self.table.insertRow(index)
             name, kind, date, slices, size, spacing = part.cells
             mark = "⚠ " if part.warnings else ""
-            told = " · ".join(text for text in (kind, date) if text)
-            for column, text in enumerate((f"{mark}{name}\n{told}", slices, f"{size}\n{spacing}")):
+            about = " · ".join(text for text in (kind, date) if text)
+            for column, text in enumerate((f"{mark}{name}\n{about}", slices, f"{size}\n{spacing}")):
                 item = QTableWidgetItem(text)
                 item.setToolTip("\n".join((name, *part.warnings)))
                 self.table.setItem(index, column, item)
@@ -215,9 +215,10 @@ class VolumeWidget(Panel):
         self.facts.setVisible(known is not None)
         if known is not None and layer is not None:
             shape = times(layer.data.shape[: layer.ndim])
-            lies = f", stored as {known['orientation']}" if known["orientation"] else ""
+            units = "voxels" if layer.ndim == 3 else "pixels"
+            stored = f", stored as {known['orientation']}" if known["orientation"] else ""
             self.facts.setText(
-                f"{shape} voxels of {times(known['spacing'])} mm{lies}; {layer.data.dtype}"
+                f"{shape} {units} of {times(known['spacing'])} mm{stored}; {layer.data.dtype}"
             )
 
     def _apply_window(self, index: int) -> None:
