@@ -88,7 +88,7 @@ def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
 ) -> None:
     jobs = [new_job(tmp_path, str(n), Status(state="paused")) for n in range(5 * STATS)]
     watch = Watch()
-    assert watch.list_again()
+    assert watch.refresh_jobs()
     read: list[Job] = []
     status = Job.status
     monkeypatch.setattr(Job, "status", lambda job: read.append(job) or status(job))
@@ -96,7 +96,7 @@ def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
     slowest, seen = 0.0, {}
     for _ in range(5):
         before = time.thread_time()
-        seen |= watch.look([])
+        seen |= watch.refresh_statuses([])
         slowest = max(slowest, time.thread_time() - before)
     assert list(seen) == [jobs[0]]
     assert read == [jobs[0]]
@@ -131,7 +131,7 @@ def test_moving_and_starting_leave_the_window_free(
     qtbot.waitUntil(widget.dataset.checked, timeout=60_000)
     for button in (view.up, view.down, widget.button):
         qtbot.waitUntil(button.isEnabled, timeout=5000)
-        widget.status.say("")
+        widget.status.info("")
         before = time.perf_counter()
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         assert time.perf_counter() - before < 1

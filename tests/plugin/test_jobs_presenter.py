@@ -150,8 +150,8 @@ def test_a_waiting_job_shows_its_place_in_the_queue(tmp_path: Path) -> None:
         job: Status(state="queued", process=Process(rank=rank))
         for job, rank in ((first, 1), (second, 2))
     }
-    assert "It is the next." in details(first, statuses).message.text
-    assert "It is number 2 of 2." in details(second, statuses).message.text
+    assert "(1 of 2)" in details(first, statuses).message.text
+    assert "(2 of 2)" in details(second, statuses).message.text
 
 
 PROGRESS = {

@@ -49,14 +49,14 @@ def test_waiting_jobs_are_moved_and_cancelled_by_clicks(
     first = running_job(tmp_path)
     a, b = (submit(new_job(tmp_path, name)) for name in "ab")
     view.choose(b)
-    assert view.status.text() == "Waiting until its device is free. It is number 2 of 2."
+    assert view.status.text() == "Queued until a device is free (2 of 2)."
     assert not view.checkpoint.isVisible()
     click(qtbot, view.up)
     assert view.status.text() == "Moving …"
     assert not view.up.isEnabled()
     qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [b, a]
-    assert view.status.text() == "Waiting until its device is free. It is the next."
+    assert view.status.text() == "Queued until a device is free (1 of 2)."
     click(qtbot, view.down)
     qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [a, b]
@@ -159,7 +159,7 @@ def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_pat
     draw(masks[0].astype(float), *masks).save(job.preview)
     view.refresh()
     assert view.preview.isVisible()
-    assert view.preview.picture.pixmap().width() >= 192
+    assert view.preview.image.pixmap().width() >= 192
     assert view.preview.case.currentText() == "one"
     view.preview.case.setCurrentText("two")
     view.preview.case.activated.emit(1)

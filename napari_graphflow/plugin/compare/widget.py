@@ -138,7 +138,7 @@ class CompareWidget(Panel):
             return
         if to_run:
             assert isinstance(image, Image)
-            self.status.say("")
+            self.status.info("")
             self._runs.start(to_run, image)
             self._update()
             return
@@ -149,7 +149,7 @@ class CompareWidget(Panel):
         names = class_names(b) | class_names(a)
         spacing = tuple(float(value) for value in a.scale)
         self.button.setEnabled(False)
-        self.status.say("Comparing …")
+        self.status.info("Comparing …")
         self.background.run(
             lambda: compare_masks(*masks, truth, spacing, names),
             lambda result: self._show(a, b, *result),
@@ -162,7 +162,7 @@ class CompareWidget(Panel):
 
     def _was_cancelled(self) -> None:
         self._update()
-        self.status.say("Cancelled; no masks were compared.")
+        self.status.info("Cancelled; no masks were compared.")
 
     def _show(self, a: Labels, b: Labels, rows: list[Row], differs: NDArray[np.uint8]) -> None:
         self._rows, self._compared = rows, (a, b)
@@ -250,13 +250,13 @@ class CompareWidget(Panel):
         self.table.setVisible(bool(self._rows))
         self.legend.setVisible(bool(self._rows))
         if a is None or b is None or self.a.count() < 2:
-            self.status.say(NO_MASKS)
+            self.status.info(NO_MASKS)
         elif a == b:
-            self.status.say("Choose two different masks or models.")
+            self.status.info("Choose two different masks or models.")
         elif missing:
-            self.status.say("Open the image on which to run the models.")
+            self.status.info("Open the image on which to run the models.")
         elif not self._rows and idle:
-            self.status.say("")
+            self.status.info("")
 
     def _fill_table(self) -> None:
         with_reference = any(found.scores for found in self._rows)
@@ -290,7 +290,7 @@ class CompareWidget(Panel):
     def _go_to_row(self, index: int, column: int = 0) -> None:
         found = self._rows[index]
         if found.worst_slice is None or self._compared is None:
-            self.status.say(f"A and B are identical in {found.name}.")
+            self.status.info(f"A and B are identical in {found.name}.")
             return
         layer = self._compared[0]
         if layer.ndim == 3:
@@ -303,7 +303,7 @@ class CompareWidget(Panel):
             where = f"Slice {found.worst_slice}"
         else:
             where = "2D image"
-        self.status.say(f"{where}: {found.worst_voxels:,} {_units(layer)} of {found.name} differ.")
+        self.status.info(f"{where}: {found.worst_voxels:,} {_units(layer)} of {found.name} differ.")
 
 
 def _check(a: Layer, b: Layer) -> None:

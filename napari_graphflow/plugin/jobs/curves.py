@@ -1,4 +1,4 @@
-"""The live curves of a job: Dice on the validation cases above, the terms of the loss below."""
+"""Live curves of a job: validation Dice above, loss terms below."""
 
 import math
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ GREY = "#9a9ea6"
 HEIGHT = 220
 
 
-#: Points of one curve, more than its pixels on the screen; of more every second one is kept.
+#: Maximum number of points of a curve; beyond it every second point is dropped.
 POINTS = 600
 
 
 class Curves(QWidget):
-    """Plots the metrics of one job as they come in; only what changed is drawn again."""
+    """Plots the metrics of one job; only changed curves are redrawn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class Curves(QWidget):
         column.addWidget(self._legend)
 
     def clear(self) -> None:
-        """Forget all points, for another job."""
+        """Remove all points."""
         for name, line in self._lines.items():
             (self._loss if name.startswith("loss/") else self._dice).removeItem(line)
         self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
         self._legend.setText("")
 
     def add(self, events: Iterable[Event]) -> None:
-        """Add the metrics among these events."""
+        """Add the metrics among some events."""
         changed = set()
         for event in events:
             if not isinstance(event, Metric):
@@ -69,11 +69,11 @@ class Curves(QWidget):
             if value is None or not _is_shown(name, value):
                 continue
             steps, values = self._points.setdefault(name, ([], []))
-            # A resumed job goes on from its checkpoint and says the steps after it once more.
+            # A resumed job continues from its checkpoint and reports the steps after it again.
             while steps and steps[-1] >= event.step:
                 steps.pop()
                 values.pop()
-            # Once a curve is thinned out, only every n-th of its new points is kept as well.
+            # After thinning out a curve, only every n-th new point is kept.
             self._counts[name] = count = self._counts.get(name, -1) + 1
             if count % self._strides.get(name, 1):
                 continue
@@ -87,11 +87,11 @@ class Curves(QWidget):
             self._line(name).setData(*self._points[name], symbol=_symbol(name, self._points[name]))
 
     def empty(self) -> bool:
-        """Whether there is nothing to draw."""
+        """Whether there are no points."""
         return not self._points
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
-        """Steps and values that are drawn for a metric."""
+        """Return the drawn steps and values of a metric."""
         return self._points.get(name, ([], []))
 
     def _plot(self, row: int, title: str) -> pg.PlotItem:
@@ -141,4 +141,4 @@ def _symbol(name: str, points: tuple[list[float], list[float]]) -> str | None:
 
 
 def _title(name: str) -> str:
-    return {"dice": "Dice, mean"}.get(name, name.replace("dice/", "Dice ").replace("loss/", ""))
+    return {"dice": "mean Dice"}.get(name, name.replace("dice/", "Dice ").replace("loss/", ""))

@@ -1,4 +1,4 @@
-"""What a job's details can open: its log, its settings, a picture of how far it is."""
+"""The log, the settings and the preview of a job."""
 
 import json
 from typing import Any
@@ -14,11 +14,11 @@ from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
 LOG_BYTES = 200_000
 
 
-PICTURE_SIDE = 300
+PREVIEW_SIZE = 300
 
 
 def show_log(job: Job, parent: QWidget) -> None:
-    """Show the end of a job's log, for whoever wants to know more than the sentence."""
+    """Show the end of a job's log."""
     with job.log.open("rb") as file:
         file.seek(max(0, job.log.stat().st_size - LOG_BYTES))
         content = file.read().decode("utf-8", "replace")
@@ -28,30 +28,30 @@ def show_log(job: Job, parent: QWidget) -> None:
 
 
 def show_settings(job: Job, parent: QWidget) -> None:
-    """Show what was asked for, as it stands in the job's folder."""
+    """Show the specification of a job."""
     content = {"folder": str(job.folder)} | job.spec
     dialog, _ = _text_dialog(f"Settings: {job.title}", json.dumps(content, indent=2), parent)
     dialog.show()
 
 
 class Preview(QWidget):
-    """The newest picture of a validation case, and the choice of the case."""
+    """The latest preview of a validation case, and the choice of the case."""
 
     def __init__(self) -> None:
         super().__init__()
         self._job: Job | None = None
         self._drawn = 0.0
         self.case = QComboBox()
-        self.case.setToolTip("The validation case that is drawn from the next validation on.")
+        self.case.setToolTip("Validation case to draw from the next validation on.")
         shrinkable(self.case)
-        self.picture = QLabel()
-        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.text = note("White: reference. In colour: the network now.")
+        self.image = QLabel()
+        self.image.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.text = note("White: reference. Colour: current prediction.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addLayout(row(QLabel("Preview"), self.case, stretch=1))
-        column.addWidget(self.picture)
+        column.addWidget(self.image)
         column.addWidget(self.text)
         self.case.activated.connect(self._choose)
         self.hide()
@@ -63,7 +63,7 @@ class Preview(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Load the picture again if it has changed."""
+        """Reload the preview if it has changed."""
         path = None if self._job is None else self._job.preview
         try:
             changed = 0.0 if path is None else path.stat().st_mtime
@@ -72,15 +72,15 @@ class Preview(QWidget):
         if self._job is None or not changed or changed == self._drawn:
             return
         self._drawn = changed
-        picture = QPixmap(str(path))
-        if picture.isNull():
+        image = QPixmap(str(path))
+        if image.isNull():
             return
-        if max(picture.width(), picture.height()) > PICTURE_SIDE:
-            picture = picture.scaled(
-                PICTURE_SIDE, PICTURE_SIDE, Qt.AspectRatioMode.KeepAspectRatio,
+        if max(image.width(), image.height()) > PREVIEW_SIZE:
+            image = image.scaled(
+                PREVIEW_SIZE, PREVIEW_SIZE, Qt.AspectRatioMode.KeepAspectRatio,
                 Qt.TransformationMode.SmoothTransformation,
             )  # fmt: skip
-        self.picture.setPixmap(picture)
+        self.image.setPixmap(image)
         names = _validation_cases(self._job)
         if [self.case.itemText(index) for index in range(self.case.count())] != names:
             self.case.clear()

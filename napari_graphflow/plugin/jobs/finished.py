@@ -1,4 +1,4 @@
-"""Which jobs have ended since the last look, so that each end is reported once."""
+"""Detect jobs that have ended since the last check, so that each end is reported once."""
 
 import json
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from napari_graphflow.system.folders import data_root
 
 
 class FinishedJobs:
-    """Finds the jobs that have ended since the last look, also while napari was closed.
+    """Finds the jobs that have ended since the last check, also while napari was closed.
 
-    The states of the last look stand in a file beside the folder of jobs. Without a readable one
-    nothing is reported, or else all jobs of former years would be. The start of the process belongs
-    to a state: a job may be resumed and fail again between two looks.
+    The last states are stored in a file next to the job folder. If it cannot be read, nothing is
+    reported, because otherwise all old jobs would be. A state includes the start of the process,
+    because a job may be resumed and fail again between two checks.
     """
 
     def __init__(self) -> None:
         self._seen = _read()
 
     def update(self, statuses: Mapping[Job, Status]) -> list[Job]:
-        """Record the states of now; return the jobs that have ended by themselves since."""
-        # Jobs that are gone are kept in mind, because a drive may be away for a while.
+        """Record the current states; return the jobs that were done, failed or lost since."""
+        # Missing jobs are kept, because a drive may be temporarily unavailable.
         now = dict(self._seen or {})
         for job, status in statuses.items():
             if not self._unreadable(job, status):
@@ -42,7 +42,7 @@ class FinishedJobs:
         ]
 
     def _unreadable(self, job: Job, status: Status) -> bool:
-        """Whether a folder does not answer for a while, which ends a running job only."""
+        """Whether the folder is temporarily unreadable, which loses only an active job."""
         process = status.process
         silent = status.state == "lost" and process.launched is None and process.pid is None
         state, _, _ = (self._seen or {}).get(job.name, "").partition(" ")
@@ -51,7 +51,7 @@ class FinishedJobs:
 
 def _read() -> dict[str, str] | None:
     try:
-        seen = json.loads(_note().read_text("utf-8"))
+        seen = json.loads(_states_file().read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     plain = isinstance(seen, dict) and all(isinstance(one, str) for one in seen.values())
@@ -59,11 +59,11 @@ def _read() -> dict[str, str] | None:
 
 
 def _write(seen: dict[str, str]) -> None:
-    note = _note()
-    with suppress(OSError):  # a convenience only, which is missed on a full disk
-        note.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(note, json.dumps(seen, indent=1).encode())
+    file = _states_file()
+    with suppress(OSError):  # only a convenience, for example on a full disk
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, json.dumps(seen, indent=1).encode())
 
 
-def _note() -> Path:
+def _states_file() -> Path:
     return data_root() / "jobs-seen.json"

@@ -1,4 +1,4 @@
-"""What the list of jobs shows and which buttons it offers, decided without a window."""
+"""Presenter of the job list: rows, buttons and messages; without Qt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from napari_graphflow.plugin.widgets.words import Message, progress_text
 from napari_graphflow.system.failures import Failure
 from napari_graphflow.system.words import duration
 
-NO_JOBS = "No jobs yet. A job goes on when napari is closed and is found here again."
+NO_JOBS = "No jobs yet. Jobs continue after napari is closed and stay listed here."
 
 
-NONE_HERE = "No jobs of this dataset yet."
+NONE_HERE = "No jobs for this dataset yet."
 
 
-#: How the end of a job is called; who paused or cancelled it knows.
-ENDINGS = {"done": "is done", "failed": "failed", "lost": "ended too early"}
+#: Ends that are announced; the user paused or cancelled the other jobs.
+ENDINGS = {"done": "is done", "failed": "failed", "lost": "stopped unexpectedly"}
 
 
 MOST_NAMED = 4
@@ -30,13 +30,13 @@ class Row:
     Attributes
     ----------
     texts
-        Of the columns Job, State, Left, On and Dice.
+        Texts of the columns Job, State, Left, On and Dice.
     tips
-        The tooltip of each.
+        The tooltips of these columns.
     state
-        Decides the colour.
+        Determines the colour.
     share
-        How much of the present phase is done, from 0 to 1; None where that is not known.
+        Completed fraction of the current phase, from 0 to 1; None if unknown.
     """
 
     texts: tuple[str, str, str, str, str]
@@ -47,14 +47,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Buttons:
-    """Which buttons of a job are on, and which are shown at all.
+    """Which buttons of a job are enabled, and which are shown.
 
     Attributes
     ----------
     resume
         Whether the first button reads *Resume* instead of *Pause*.
     pause, cancel, move, log
-        Whether these are on.
+        Whether these are enabled.
     shows_checkpoint, shows_move, shows_use
         Whether these are shown.
     """
@@ -71,7 +71,7 @@ class Buttons:
 
 @dataclass(frozen=True)
 class Progress:
-    """The bar: `text` while the number of steps is not known, otherwise the steps."""
+    """The progress bar: `text` while the number of steps is unknown, otherwise the steps."""
 
     text: str = ""
     step: int = 0
@@ -81,7 +81,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Details:
-    """What is shown of the chosen job; no bar where `progress` is None."""
+    """What is shown of the selected job; no progress bar if `progress` is None."""
 
     message: Message
     buttons: Buttons
@@ -90,7 +90,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Listing:
-    """The jobs that are listed, and the sentence that stands there where there are none."""
+    """The listed jobs, and the text that is shown if there are none."""
 
     jobs: list[Job]
     empty: str
@@ -99,15 +99,14 @@ class Listing:
 def listing(jobs: Sequence[Job], dataset: Path | None) -> Listing:
     """List the jobs of a dataset, or all of them.
 
-    They share the devices, so that a job may wait for one of another dataset, and nobody should
-    miss a job that was left running; therefore all are listed unless the user asks otherwise.
+    All are listed by default: jobs of all datasets share the devices and may wait for each other.
     """
     listed = [job for job in jobs if dataset is None or dataset_of(job) == dataset]
     return Listing(listed, NONE_HERE if jobs else NO_JOBS)
 
 
 def table_row(job: Job, status: Status) -> Row:
-    """Describe a job in one row."""
+    """Return the row of a job."""
     running = status.state == "running"
     known = running and bool(status.run.total)
     state = progress_text(status.run.step, status.run.total, None) if known else status.state
@@ -117,10 +116,10 @@ def table_row(job: Job, status: Status) -> Row:
     where = status.process.device or status.process.runner
     best = "" if status.run.best is None else f"{status.run.best:.3f}"
     about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-    doing = _joined(status.run.phase, status.notice, status.failure) or state
+    activity = _joined(status.run.phase, status.notice, status.failure) or state
     return Row(
         texts=(job.title, state, left, where, best),
-        tips=(about, doing, left, where, best),
+        tips=(about, activity, left, where, best),
         state=status.state,
         share=status.run.step / status.run.total if known else None,
     )
@@ -129,16 +128,16 @@ def table_row(job: Job, status: Status) -> Row:
 def details(
     job: Job, statuses: Mapping[Job, Status], *, pending: str = "", log: bool = True
 ) -> Details:
-    """Decide what is shown of a job.
+    """Return what is shown of a job.
 
     Parameters
     ----------
     job, statuses
-        The job, and the states of all jobs, among them its own.
+        The job, and the states of all jobs including this one.
     pending
-        What was requested of it and is not answered yet, such as ``Cancelling …``.
+        The pending request, such as ``Cancelling …``.
     log
-        Whether it has a log.
+        Whether the job has a log.
     """
     status = statuses[job]
     buttons = Buttons(
@@ -156,7 +155,7 @@ def details(
 
 
 def notification(ended: Sequence[Job], statuses: Mapping[Job, Status]) -> Message | None:
-    """Announce in one message how jobs have ended; None if there are none."""
+    """Return one notification about all ended jobs; None if there are none."""
     if not ended:
         return None
     first = statuses[ended[0]]
@@ -167,12 +166,12 @@ def notification(ended: Sequence[Job], statuses: Mapping[Job, Status]) -> Messag
         parts.append(f"{len(ended) - MOST_NAMED} more have ended")
     *others, last = parts
     text = f"{', '.join(others)} and {last}." if others else f"{last}."
-    well = all(statuses[job].state == "done" for job in ended)
-    return Message(text, "done" if well else "warn")
+    succeeded = all(statuses[job].state == "done" for job in ended)
+    return Message(text, "done" if succeeded else "warn")
 
 
 def dataset_of(job: Job) -> Path | None:
-    """The dataset of a job, read from its folder, which another version may have written."""
+    """Return the dataset of a job; None if another version wrote a different specification."""
     try:
         return Path(job.spec["config"]["dataset"])
     except (KeyError, TypeError):
@@ -195,7 +194,7 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     if status.state == "done":
         return Message(_joined("Done.", best), "done")
     if status.waiting:
-        return Message(f"Waiting until its device is free. {_place(job, statuses)}")
+        return Message(f"Queued until a device is free ({_position(job, statuses)}).")
     if status.active:
         phase = status.run.phase or "starting"
         where = f"On {status.process.device}." if status.process.device else ""
@@ -203,11 +202,10 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     return Message(_joined(f"{status.state.capitalize()}.", best))
 
 
-def _place(job: Job, statuses: Mapping[Job, Status]) -> str:
-    """Where a job stands among those that wait."""
+def _position(job: Job, statuses: Mapping[Job, Status]) -> str:
+    """Return the position of a job in the queue, such as ``2 of 3``."""
     ranks = sorted(status.process.rank for status in statuses.values() if status.waiting)
-    place = ranks.index(statuses[job].process.rank) + 1
-    return "It is the next." if place == 1 else f"It is number {place} of {len(ranks)}."
+    return f"{ranks.index(statuses[job].process.rank) + 1} of {len(ranks)}"
 
 
 def _joined(*parts: str | Failure | None) -> str:

@@ -1,4 +1,4 @@
-"""The list of jobs: one row each, with what is worth knowing at a glance."""
+"""The table of jobs, one row each."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ SHOWN_ROWS = 5
 ROW_HEIGHT = 26
 
 
-#: Colour of each state; they read on napari's dark and on its light theme.
+#: Colour of each state, legible in napari's dark and light theme.
 COLOURS = {
     "created": GREY,
     "queued": GREY,
@@ -37,12 +37,12 @@ COLOURS = {
 }
 
 
-#: Head of each column, what it means, and the longest text that it must have room for.
+#: Header and tooltip of each column, and the longest text that must fit.
 COLUMNS = (
     ("Job", "", ""),
     ("State", "", "cancelled"),
-    ("Left", "Time to the end of the present phase", "2 h 05"),
-    ("On", "The device or the cluster that computes", "cuda:0"),
+    ("Left", "Time left in the current phase", "2 h 05"),
+    ("On", "Device or cluster that runs the job", "cuda:0"),
     ("Dice", "Best mean Dice on the validation cases", "0.000"),
 )
 
@@ -60,7 +60,7 @@ BAR_HEIGHT = 3
 
 
 class JobsTable(QTableWidget):
-    """Shows the rows that it is given."""
+    """Shows the rows of the presenter."""
 
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
@@ -73,7 +73,7 @@ class JobsTable(QTableWidget):
             side = Qt.AlignmentFlag.AlignRight if column > STATE else Qt.AlignmentFlag.AlignLeft
             head.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
         header = self.horizontalHeader()
-        # napari leaves the head to the system, whose bevels stand out in its themes.
+        # napari does not style headers, and the bevels of the system style stand out.
         header.setStyleSheet(
             f"QHeaderView::section {{ background: transparent; border: none; color: {GREY}; }}"
         )
@@ -85,7 +85,7 @@ class JobsTable(QTableWidget):
         self.verticalHeader().hide()
         self.verticalHeader().setMinimumSectionSize(ROW_HEIGHT)
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        self._bar = Bar(self)  # Qt does not keep it
+        self._bar = Bar(self)  # Qt does not own it
         self.setItemDelegateForColumn(STATE, self._bar)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -96,22 +96,22 @@ class JobsTable(QTableWidget):
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Make room anew when the theme or its font changes."""
+        """Update the column widths when the theme or its font changes."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
             self._fit()
 
     def selected(self) -> Job | None:
-        """The job whose row is chosen."""
+        """Return the job of the selected row, or None."""
         chosen = {item.row() for item in self.selectedItems()}
         return self.jobs[min(chosen)] if chosen else None
 
     def choose(self, job: Job) -> None:
-        """Choose the row of a job that is listed."""
+        """Select the row of a listed job."""
         self.selectRow(self._rows[job])
 
     def list_jobs(self, jobs: list[Job], row: Callable[[Job], Row], chosen: Job | None) -> None:
-        """Show other jobs; who wants to know the choice asks for it afterwards."""
+        """List other jobs without emitting a signal; select `chosen` or the first job."""
         with signals_blocked(self):
             self.jobs = list(jobs)
             self._rows = {job: number for number, job in enumerate(jobs)}
@@ -126,7 +126,7 @@ class JobsTable(QTableWidget):
         self._fit()
 
     def fill(self, job: Job, row: Row) -> None:
-        """Write the row of a job again."""
+        """Update the row of a job."""
         number = self._rows.get(job)
         if number is None:
             return
@@ -153,7 +153,7 @@ class JobsTable(QTableWidget):
 
 
 class Bar(QStyledItemDelegate):
-    """Draws a thin bar below the percentage of a running job."""
+    """Draws a thin progress bar below the percentage of a running job."""
 
     def paint(
         self,
@@ -161,7 +161,7 @@ class Bar(QStyledItemDelegate):
         option: QStyleOptionViewItem,
         index: QModelIndex | QPersistentModelIndex,
     ) -> None:
-        """Draw the text as ever, and the bar."""
+        """Draw the text and the bar."""
         super().paint(painter, option, index)
         share = index.data(SHARE)
         if share is None:

@@ -1,4 +1,4 @@
-"""The list of trainings and distillations, with the bar, the curves and the buttons of one."""
+"""The job list, with the progress, curves and buttons of the selected job."""
 
 import atexit
 import time
@@ -39,15 +39,16 @@ from napari_graphflow.system.folders import jobs_root
 INTERVAL_MS = 500
 
 
-#: Seconds between two looks whether a job that waits can start, should a killed job have left it.
+#: Seconds between two checks whether a waiting job can start, in case a killed job did not start
+#: the next one.
 QUEUE_EVERY_S = 5.0
 
 
-#: Seconds that the window may take to close while a job is just being started.
+#: Seconds that closing the window may wait for a job that is being started.
 LEAVING_S = 3.0
 
 
-#: Seconds that reading the history of a job may take out of one look.
+#: Seconds per refresh for reading the events of a job.
 READ_S = 0.01
 
 
@@ -59,14 +60,14 @@ NOTIFY: dict[str, Callable[[str], None]] = {
 
 
 class JobsView(QWidget):
-    """Watches the folder of jobs; everything it shows is read from there.
+    """Monitors the job folder; everything it shows is read from there.
 
     Parameters
     ----------
     panel
-        The widget in which it lies, which shows failures.
+        The dock that contains it and shows errors.
     use_model
-        Called with the folder of a finished model that the user wants to segment with.
+        Called with the folder of a finished model that the user wants to use.
     """
 
     def __init__(self, panel: Panel, use_model: Callable[[Path], None]) -> None:
@@ -74,18 +75,18 @@ class JobsView(QWidget):
         self._panel, self._use_model = panel, use_model
         self._watch, self._finished = Watch(), FinishedJobs()
         self._cancelling: dict[Job, Iterator[Status]] = {}
-        self._pending: dict[Job, str] = {}  # what is shown until there is an answer
+        self._pending: dict[Job, str] = {}  # shown until the request is answered
         self._shown: Job | None = None
         self._offset = 0
         self._background, self._starts = Background(self), Background(self)
-        # napari does not close its docks when it ends. What was just started is not to be lost.
+        # napari does not close its docks at exit, which must not lose a job that is being started.
         self._finish = partial(self._starts.finish, LEAVING_S)
         atexit.register(self._finish)
         self._queue_seen = time.monotonic()
 
         self.table = JobsTable()
         self.only = QCheckBox("this dataset only")
-        self.only.setToolTip("List only the jobs of the dataset that is chosen above.")
+        self.only.setToolTip("List only jobs of the dataset chosen above.")
         self.only.hide()
         self._dataset: Path | None = None
         self.empty = note()
@@ -95,14 +96,14 @@ class JobsView(QWidget):
         self.curves = Curves()
         self.pause = QPushButton("Pause")
         self.pause.setToolTip(
-            "Write a checkpoint and end, which frees memory; Resume goes on from there."
+            "Save a checkpoint and stop the process; Resume continues from the checkpoint."
         )
         self.cancel = QPushButton("Cancel")
         self.checkpoint = QPushButton("Checkpoint")
-        self.checkpoint.setToolTip("Write a checkpoint now and go on.")
-        self.up, self.down = QPushButton("Earlier"), QPushButton("Later")
-        self.up.setToolTip("Let this job start before the one that waits in front of it.")
-        self.down.setToolTip("Let the job that waits behind this one start first.")
+        self.checkpoint.setToolTip("Save a checkpoint now and continue.")
+        self.up, self.down = QPushButton("Move up"), QPushButton("Move down")
+        self.up.setToolTip("Move this job up in the queue.")
+        self.down.setToolTip("Move this job down in the queue.")
         self.log = QPushButton("Log")
         self.settings = QPushButton("Settings")
         self.preview = Preview()
@@ -146,12 +147,12 @@ class JobsView(QWidget):
         self.refresh()
 
     def jobs(self) -> list[Job]:
-        """The jobs listed, the newest first."""
+        """Return the listed jobs, the newest first."""
         return list(self.table.jobs)
 
     def choose(self, job: Job) -> None:
-        """Show a job's details."""
-        if self._watch.list_again(at_once=True):
+        """Select a job and show its details."""
+        if self._watch.refresh_jobs(force=True):
             self._fill()
         self.refresh()
         if job not in self.table.jobs:
@@ -159,7 +160,7 @@ class JobsView(QWidget):
         self.table.choose(job)
 
     def show_dataset(self, folder: Path | None) -> None:
-        """Offer to list only the jobs of a dataset."""
+        """Offer the filter for a dataset."""
         folder = None if folder is None else folder.resolve()
         self.only.setVisible(folder is not None)
         if folder != self._dataset:
@@ -167,7 +168,7 @@ class JobsView(QWidget):
             self._fill()
 
     def selected(self) -> Job | None:
-        """The job whose details are shown."""
+        """Return the job whose details are shown."""
         return self._shown
 
     def start(
@@ -176,11 +177,11 @@ class JobsView(QWidget):
         done: Callable[[Job], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Hand a new job over to this computer, whose drivers may take seconds to answer."""
+        """Start a new local job in the background, because drivers may take seconds to respond."""
         self._starts.run(action, done, failed)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop monitoring."""
         self._timer.stop()
         self._background.stop()
         atexit.unregister(self._finish)
@@ -188,24 +189,24 @@ class JobsView(QWidget):
         self._starts.stop()
 
     def refresh(self) -> None:
-        """Look at the folder of jobs, at their states and at the new events of the shown one."""
+        """Update the list, the states and the details."""
         self._refresh()
 
     def _refresh(self, also: Iterable[Job] = ()) -> None:
-        if self._watch.list_again():
+        if self._watch.refresh_jobs():
             self._fill()
         for job, steps in list(self._cancelling.items()):
             if next(steps, None) is None:
                 del self._cancelling[job], self._pending[job]
         closely = {*also, *self._pending, *([self._shown] if self._shown else [])}
-        for job, status in self._watch.look(closely).items():
+        for job, status in self._watch.refresh_statuses(closely).items():
             self.table.fill(job, table_row(job, status))
         self._announce(self._finished.update(self._watch.statuses))
-        self._look_after()
+        self._check_queue()
         self._refresh_details()
 
-    def _look_after(self) -> None:
-        """See now and then to jobs that wait or shall resume, should no other process do it."""
+    def _check_queue(self) -> None:
+        """Start waiting jobs and poll clusters, in case no other process does."""
         if time.monotonic() - self._queue_seen < QUEUE_EVERY_S:
             return
         self._queue_seen = time.monotonic()
@@ -267,12 +268,12 @@ class JobsView(QWidget):
         self.use.setVisible(buttons.shows_use)
 
     def _read_events(self, job: Job) -> None:
-        """Read on where the last look ended; a long history takes several looks."""
+        """Read new events; a long history takes several refreshes."""
         self.curves.add(self._new_events(job))
 
     def _new_events(self, job: Job) -> Iterator[Event]:
-        # One by one: thousands at once would set off Python's garbage collection, which looks
-        # through all that the window holds.
+        # One by one: thousands at once would trigger the garbage collection, which traverses all
+        # objects of the window.
         end = time.monotonic() + READ_S
         while True:
             before = self._offset
@@ -282,7 +283,7 @@ class JobsView(QWidget):
                 return
 
     def _announce(self, ended: list[Job]) -> None:
-        """Report in one notification how jobs have ended since the last look."""
+        """Notify about jobs that have ended since the last check."""
         message = notification(ended, self._watch.statuses)
         if message is not None:
             NOTIFY[message.level](message.text)
@@ -311,20 +312,20 @@ class JobsView(QWidget):
             self._panel.fail(error)
         self.refresh()
 
-    def _request(self, job: Job, words: str, action: Callable[[], Any]) -> None:
-        """Request something of a job's runner, which may take long; nothing here waits for it."""
+    def _request(self, job: Job, text: str, action: Callable[[], Any]) -> None:
+        """Run a request in the background and show `text` until it is answered."""
 
         def answered(error: Exception | None) -> None:
-            # Jobs that wait may have changed places.
+            # The positions of waiting jobs may have changed.
             self._refresh(also=[one for one, s in self._watch.statuses.items() if s.waiting])
             del self._pending[job]
             self._refresh_details()
             if error is not None:
                 self._panel.fail(error)
 
-        self._pending[job] = words
-        there = self._background if self._watch.statuses[job].process.runner else self._starts
-        there.run(action, lambda _: answered(None), answered)
+        self._pending[job] = text
+        background = self._background if self._watch.statuses[job].process.runner else self._starts
+        background.run(action, lambda _: answered(None), answered)
 
     def _checkpoint(self) -> None:
         if self._shown is not None:
@@ -356,6 +357,6 @@ class JobsView(QWidget):
 
 
 def _poll(queued: list[Job]) -> None:
-    """Ask the runners about the jobs that they were given."""
+    """Update the states of jobs on clusters."""
     for job in queued:
         runner_of(job).poll(job)

@@ -1,4 +1,4 @@
-"""The states of all jobs, read from their folders again and again without holding up the window."""
+"""The states of all jobs, polled from their folders without blocking the window."""
 
 import time
 from collections.abc import Collection
@@ -12,18 +12,18 @@ from napari_graphflow.system.folders import jobs_root
 SETTLED_S = 3.0
 
 
-#: Files that one look asks for their time, of however many jobs there are.
+#: Number of jobs whose modification time is checked per refresh.
 STATS = 32
 
 
-#: Seconds after which a state is read again, although its file looks the same.
+#: Seconds after which a state is read again even if its file has not changed.
 READ_EVERY_S = 5.0
 
 
 class Watch:
-    """The jobs of this user and the states that their folders told last.
+    """The jobs of this user and their last known states.
 
-    Any process may act on a job at any time: another window, a terminal, the job itself.
+    Any process may change a job at any time: another window, a terminal, the job itself.
 
     Attributes
     ----------
@@ -41,15 +41,15 @@ class Watch:
         self._read: dict[Job, float] = {}
         self._turn = 0
 
-    def list_again(self, *, at_once: bool = False) -> bool:
-        """List the jobs if their folder has changed; whether there are others now."""
+    def refresh_jobs(self, *, force: bool = False) -> bool:
+        """List the jobs if their folder has changed; return whether the list has changed."""
         root = jobs_root()
         changed = 0.0
-        with suppress(OSError):  # not made yet, or on a drive that does not answer
+        with suppress(OSError):  # not created yet, or on an unavailable drive
             changed = root.stat().st_mtime
-        # A folder that another process made becomes a job a moment later.
+        # A folder created by another process becomes a job a moment later.
         settled = changed == self._listed and time.time() - changed > SETTLED_S
-        if settled and not at_once:
+        if settled and not force:
             return False
         first, self._listed = self._listed is None, changed
         before, self.jobs = self.jobs, list_jobs()
@@ -60,19 +60,19 @@ class Watch:
         return first or self.jobs != before
 
     def read(self, job: Job) -> Status:
-        """Read the state of a job now."""
+        """Read and return the state of a job."""
         self._written[job] = _written(job)
         self._read[job] = time.monotonic()
         self.statuses[job] = job.status()
         return self.statuses[job]
 
-    def look(self, closely: Collection[Job]) -> dict[Job, Status]:
-        """Read what may have changed: running jobs and those of `closely`, the others in turn.
+    def refresh_statuses(self, closely: Collection[Job]) -> dict[Job, Status]:
+        """Read the states of running jobs and of those in `closely`, and of the others in turn.
 
         Returns
         -------
         changed
-            The states that are not what they were.
+            The states that have changed.
         """
         due = {job for job, s in self.statuses.items() if s.active and not s.waiting}
         due.update(job for job in closely if job in self.statuses)
@@ -85,9 +85,9 @@ class Watch:
 
     def _in_turn(self) -> list[Job]:
         number = len(self.jobs)
-        places = range(self._turn, self._turn + min(STATS, number))
-        self._turn = places.stop
-        return [self.jobs[place % number] for place in places]
+        indices = range(self._turn, self._turn + min(STATS, number))
+        self._turn = indices.stop
+        return [self.jobs[index % number] for index in indices]
 
 
 def _written(job: Job) -> int:

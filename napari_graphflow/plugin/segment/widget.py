@@ -153,7 +153,7 @@ class SegmentWidget(Panel):
             self.fail(error)
             return
         self.progress.wait("starting …")
-        self.status.say("")
+        self.status.info("")
         folder = self.model.folder()
         assert folder is not None
         self._request = request_segmentation(
@@ -275,7 +275,7 @@ class SegmentWidget(Panel):
 
     def _was_cancelled(self) -> None:
         self._ended()
-        self.status.say("Cancelled; nothing was changed.")
+        self.status.info("Cancelled; nothing was changed.")
 
     def _ended(self) -> None:
         self._request = None
@@ -309,16 +309,18 @@ class SegmentWidget(Panel):
         if not idle:
             return
         if image is None:
-            self.status.say("Open an image: drop a file onto the window or use File > Open Sample.")
+            self.status.info(
+                "Open an image: drop a file onto the window or use File > Open Sample."
+            )
         elif card is None:
-            self.status.say("No saved model found. Train one with Plugins > Graph Flow > Distil.")
+            self.status.info("No saved model found. Train one with Plugins > Graph Flow > Distil.")
         elif geometry(image) is None:
             self.status.warn(
                 "This image was opened by another reader, so its position and orientation are "
                 "unknown. Reopen it with the … button to keep them."
             )
         elif self.mask.layer() is None:
-            self.status.say("")
+            self.status.info("")
 
     def _command(self) -> str:
         image, folder = self.image.layer(), self.model.folder()

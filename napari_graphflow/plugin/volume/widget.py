@@ -89,7 +89,7 @@ class VolumeWidget(Panel):
         self.image.layer_changed.connect(self._describe_image)
         self.window_preset.activated.connect(self._apply_window)
         self._show_parts(())
-        self.status.say(NOTHING_YET)
+        self.status.info(NOTHING_YET)
         self._describe_image(self.image.layer())
 
     def inspect(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class VolumeWidget(Panel):
 
     def _busy(self, text: str) -> None:
         enabled(False, (self.file, self.folder, self.button, self.table))
-        self.status.say("")
+        self.status.info("")
         self.progress.wait(text)
 
     def _ready(self) -> None:
@@ -145,7 +145,7 @@ class VolumeWidget(Panel):
         if len(contents.parts) == 1 and not contents.parts[0].warnings:
             self.open_selected()
         elif len(contents.parts) > 1:
-            self.status.say(f"{len(contents.parts)} series found. Select one and click Open.")
+            self.status.info(f"{len(contents.parts)} series found. Select one and click Open.")
 
     def _show_parts(self, parts: Sequence[Part]) -> None:
         self.table.setRowCount(0)
@@ -180,7 +180,7 @@ class VolumeWidget(Panel):
         elif part.warnings:
             self.status.warn(" ".join(part.warnings))
         else:
-            self.status.say("")
+            self.status.info("")
 
     def _opened(self, opened: Opened) -> None:
         layers, warnings = opened

@@ -1,4 +1,4 @@
-"""Computing beside the window, and bringing the results back into it."""
+"""Run functions on a background thread and return their results to the Qt thread."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,16 +11,16 @@ from qtpy.QtCore import QObject, QTimer
 
 
 class Background(QObject):
-    """Runs functions that touch neither Qt nor napari beside the window, one after the other.
+    """Runs functions that use neither Qt nor napari on one background thread, in order.
 
-    Results come back in the window's own thread, by a timer that runs only while there is work.
-    A daemon thread rather than napari's workers or a pool: Python would wait for these at its end,
-    be it for a cluster that does not answer.
+    Callbacks run in the Qt thread, driven by a timer that is active only while there is work.
+    A daemon thread, unlike napari's workers or a pool, does not delay the exit of Python, for
+    example while a cluster does not respond.
     """
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._asked: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._stopped = False
         self._waiting: list[
@@ -41,29 +41,29 @@ class Background(QObject):
             return
         future: Future[Any] = Future()
         self._waiting.append((future, done, failed))
-        self._asked.put((future, function))
+        self._tasks.put((future, function))
         if self._thread is None:
-            self._thread = Thread(target=_work, args=(self._asked,), name="graphflow", daemon=True)
+            self._thread = Thread(target=_work, args=(self._tasks,), name="graphflow", daemon=True)
             self._thread.start()
         self._timer.start()
 
     def stop(self) -> None:
-        """Forget what is still being computed; nothing is run afterwards."""
+        """Drop pending results; nothing runs afterwards."""
         self._stopped = True
         self._timer.stop()
         for future, _, _ in self._waiting:
             future.cancel()
         self._waiting = []
-        self._asked.put(None)
+        self._tasks.put(None)
 
-    def finish(self, patience: float) -> None:
-        """Let all that was asked for be done, if that takes no more than `patience` seconds."""
-        self._asked.put(None)
+    def finish(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until all requested functions have run."""
+        self._tasks.put(None)
         if self._thread is not None:
-            self._thread.join(patience)
+            self._thread.join(timeout)
 
     def busy(self) -> bool:
-        """Whether anything is still being computed."""
+        """Whether a result is pending."""
         return bool(self._waiting)
 
     def _poll(self) -> None:
@@ -79,17 +79,17 @@ class Background(QObject):
                 failed(error)
 
 
-def _work(asked: "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:
-    while (entry := asked.get()) is not None:
+def _work(tasks: "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:
+    while (entry := tasks.get()) is not None:
         _compute(*entry)
-        del entry  # with a result that may be large, until the next one
+        del entry  # otherwise its result, which may be large, lives until the next one
 
 
 def _compute(future: "Future[Any]", function: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        # A numpy warning raised beside the window would be shown by napari from the wrong thread.
+        # napari would show a numpy warning of this thread from the wrong thread.
         with np.errstate(all="ignore"):
             future.set_result(function())
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""The command line that does what a window is about to do, to be copied."""
+"""Command lines that are equivalent to the current choices in a dock."""
 
 import shlex
 from pathlib import Path
@@ -13,7 +13,7 @@ PROGRAM = "napari-graphflow"
 
 
 def segment_command(image: str, model: Path, device: str, probabilities: bool) -> str:
-    """``segment``, with the mask beside the image."""
+    """Return the ``segment`` command."""
     words = ["segment", image or "IMAGE", "--model", str(model), "--out", "MASKS"]
     words += ["--device", device] if device != "auto" else []
     words += ["--probabilities"] if probabilities else []
@@ -21,7 +21,7 @@ def segment_command(image: str, model: Path, device: str, probabilities: bool) -
 
 
 def job_command(config: TrainingConfig, runner: RunnerName = "local", workers: int = 1) -> str:
-    """``train`` or ``distill``, with the options that differ from their default."""
+    """Return the ``train`` or ``distill`` command with all options that are not the default."""
     kind = "distill" if isinstance(config, DistillationConfig) else "train"
     where = ["--runner", runner] if runner != "local" else []
     where += ["--workers", str(workers)] if workers > 1 else []
@@ -35,7 +35,7 @@ def _options(config: BaseModel, prefix: str) -> list[str]:
         if not field.is_required() and value == field.get_default():
             continue
         option = f"--{prefix}{name.replace('_', '-')}"
-        if name == "method":  # its options are a group under its name
+        if name == "method":  # its options form a group with its name
             words += [option, value.name] if value.name != field.get_default().name else []
             option = f"--{value.name.replace('_', '-')}"
         if isinstance(value, BaseModel):

@@ -1,7 +1,7 @@
-"""A form made from a configuration of ``config.py``, so that options are written down only once.
+"""A form generated from a configuration class, so that options are defined only once.
 
-Each field becomes a magicgui widget with the field's description as its tooltip. Numbers with a
-fraction are typed as text, because a spin box shows 3e-4 as 0.0.
+Each field becomes a magicgui widget with the field's description as its tooltip. Floats
+are entered as text, because a spin box shows 3e-4 as 0.0.
 """
 
 import inspect
@@ -26,27 +26,26 @@ T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
 
 
-#: Wide enough for every name, so that nested forms have one left edge.
+#: Wide enough for every label, so that nested forms are aligned.
 LABEL_WIDTH = 148
 
 
-#: Entered for no item at all where an empty field leaves the choice to the program.
+#: Entered for an empty tuple, where an empty field means automatic.
 NOTHING = "none"
 
 
 class ConfigForm(QWidget, Generic[T]):
-    """A form for the named fields of a configuration; the other fields keep their value.
+    """A form for the named fields of a configuration; the other fields keep their values.
 
     Parameters
     ----------
     config
-        What the form shows at first.
+        The initial values.
     fields
-        Names of the fields that are shown, in this order. A field that is itself a configuration
-        becomes a form of its own, under the first words of its description; where it may be left
-        to the program, a tick brings that form up.
+        Names of the shown fields, in this order. A field that is itself a configuration becomes a
+        nested form under its summary; if it is optional, a check box shows that form.
     heading
-        Said above the fields.
+        Text above the fields.
     """
 
     def __init__(self, config: T, fields: Collection[str], heading: str = "") -> None:
@@ -70,7 +69,7 @@ class ConfigForm(QWidget, Generic[T]):
                     rows.add_wide(form)
                     continue
                 field: ValueWidget = CheckBox(value=value is not None, name=name)
-                field.native.setText("set by hand")
+                field.native.setText("set manually")
                 self._ticks[name] = field
                 form.setVisible(bool(field.value))
                 field.changed.connect(form.setVisible, check_nargs=False)
@@ -87,7 +86,7 @@ class ConfigForm(QWidget, Generic[T]):
                 rows.add_wide(self._forms[name])
 
     def put(self, config: T) -> None:
-        """Show another configuration."""
+        """Show the values of a configuration."""
         self._config = config
         for name, part in self._forms.items():
             value = getattr(config, name)
@@ -99,12 +98,12 @@ class ConfigForm(QWidget, Generic[T]):
             field.value = self._text(name, getattr(config, name))
 
     def config(self) -> T:
-        """Return the configuration as the form shows it.
+        """Return the configuration with the entered values.
 
         Raises
         ------
         UserError
-            If an entry cannot be read or is not allowed.
+            If an entry is not valid.
         """
         changes: dict[str, Any] = {
             name: None if name in self._ticks and not self._ticks[name].value else part.config()
@@ -119,12 +118,12 @@ class ConfigForm(QWidget, Generic[T]):
             raise UserError(f"{first_problem(error)}.", "Change it under Advanced.") from None
 
     def put_fields(self, **values: Any) -> None:
-        """Show other values for some fields, the rest stays as it was entered."""
+        """Set the values of some fields."""
         for name, value in values.items():
             self._fields[name].value = self._text(name, value)
 
     def offer(self, name: str, choices: Mapping[str, str]) -> None:
-        """Offer other values, by title, in a field that is chosen from a list."""
+        """Replace the choices of a combo box; `choices` maps titles to values."""
         field = self._fields[name]
         assert isinstance(field, ComboBox)
         chosen = field.value
@@ -133,7 +132,7 @@ class ConfigForm(QWidget, Generic[T]):
             field.value = chosen
 
     def part(self, name: str) -> "ConfigForm[Any]":
-        """The form of a field that is itself a configuration."""
+        """Return the nested form of a field."""
         return self._forms[name]
 
     def _text(self, name: str, value: Any) -> Any:
@@ -141,7 +140,7 @@ class ConfigForm(QWidget, Generic[T]):
 
 
 def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
-    """Read what each field means from the numpy docstrings of a configuration and its parents."""
+    """Read the descriptions of all fields from the numpy docstrings of a class and its bases."""
     found: dict[str, str] = {}
     for parent in kind.__mro__:
         text = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
@@ -155,13 +154,13 @@ def field_descriptions(kind: type[BaseModel]) -> dict[str, str]:
 
 
 def _part(annotation: Any) -> type[BaseModel] | None:
-    """Class of a field that is itself a configuration."""
+    """Return the class of a field that is itself a configuration, otherwise None."""
     kind = _without_none(annotation)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _summary(kind: type[BaseModel]) -> str:
-    """First paragraph of a configuration's docstring."""
+    """Return the first paragraph of a docstring."""
     return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
 
 
@@ -170,7 +169,7 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     keywords: dict[str, Any] = {"name": name}
     if get_origin(annotation) is Literal:
         return ComboBox(choices=get_args(annotation), value=value, **keywords)
-    if name == "device":  # which ones there are is found out beside the window, see `offer`
+    if name == "device":  # the available ones are detected in the background, see `offer`
         return ComboBox(choices=("auto", "cpu"), value=value, **keywords)
     if annotation is bool:
         check = CheckBox(value=value, **keywords)
@@ -192,7 +191,7 @@ def _shown(value: Any, annotation: Any, widget: ValueWidget) -> Any:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        # Nothing entered means None where that is allowed, so an empty tuple needs a word.
+        # An empty field means None where that is allowed, so an empty tuple needs a word.
         return " ".join(str(item) for item in value) or (NOTHING if _optional(annotation) else "")
     return str(value)
 
@@ -215,7 +214,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
     try:
         return kind(text)
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
+        what = "an integer" if kind is int else "a number"
         raise UserError(
             f"{text!r} is not a valid {_words(name)}.", f"Enter {what} under Advanced."
         ) from None

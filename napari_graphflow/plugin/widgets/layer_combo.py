@@ -1,4 +1,4 @@
-"""A box to choose a layer from."""
+"""A combo box of layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from napari_graphflow.plugin.widgets.layout import shrinkable
 
 
 class LayerCombo(QComboBox):
-    """Lists the layers of the viewer that `accept` lets through, by object and not by name."""
+    """Lists the layers of the viewer that `accept` returns True for."""
 
     layer_changed = Signal(object)
 
@@ -39,7 +39,7 @@ class LayerCombo(QComboBox):
         self.refresh()
 
     def layer(self) -> Layer | None:
-        """The chosen layer, or None."""
+        """Return the chosen layer, or None."""
         found = self.currentData()
         return found if isinstance(found, Layer) else None
 
@@ -50,7 +50,7 @@ class LayerCombo(QComboBox):
                 self.setCurrentIndex(index)
 
     def refresh(self, event: Any = None) -> None:
-        """List the layers of now; the choice stays where it is still there."""
+        """List the current layers; keep the choice if it still exists."""
         chosen = self.currentData()
         layers = [layer for layer in reversed(list(self._viewer.layers)) if self._accept(layer)]
         for layer in layers:
@@ -71,7 +71,7 @@ class LayerCombo(QComboBox):
         self._announce()
 
     def _more(self) -> list[tuple[str, Any]]:
-        """Entries after the layers, with their data."""
+        """Return the entries after the layers, with their data."""
         return []
 
     def _rename(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""How rows, notes and folded sections of our widgets are laid out."""
+"""Layout of rows, notes and collapsible sections."""
 
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
@@ -14,12 +14,12 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-#: Reads on napari's dark and on its light theme.
+#: Legible in napari's dark and light theme.
 GREY = "#8f949c"
 
 
 class Rows(QGridLayout):
-    """Labelled fields with one left edge; rows that are hidden leave no gap.
+    """Labelled fields with a common left edge; hidden rows leave no gap.
 
     `QFormLayout` would keep the spacing of hidden rows and misjudge the height of wrapped text.
     """
@@ -32,7 +32,7 @@ class Rows(QGridLayout):
         self.setColumnStretch(1, 1)
 
     def add(self, label: str | QWidget, field: QWidget | QLayout) -> None:
-        """Add a field with its label, or with nothing before it."""
+        """Add a field with a label, which may be empty."""
         index = self.rowCount()
         if label:
             self.addWidget(QLabel(label) if isinstance(label, str) else label, index, 0)
@@ -42,12 +42,12 @@ class Rows(QGridLayout):
             self.addWidget(field, index, 1)
 
     def add_wide(self, field: QWidget) -> None:
-        """Add something over both columns."""
+        """Add a widget that spans both columns."""
         self.addWidget(field, self.rowCount(), 0, 1, 2)
 
 
 def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
-    """Set widgets beside each other; the one at `stretch` grows."""
+    """Lay widgets out in a row; the one at index `stretch` grows."""
     line = QHBoxLayout()
     line.setContentsMargins(0, 0, 0, 0)
     line.setSpacing(6)
@@ -57,7 +57,7 @@ def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
 
 
 def note(text: str = "", *, wrap: bool = True) -> QLabel:
-    """Make a small grey line below a field."""
+    """Make a small grey text."""
     label = QLabel(text)
     label.setWordWrap(wrap)
     if not wrap:
@@ -68,14 +68,14 @@ def note(text: str = "", *, wrap: bool = True) -> QLabel:
 
 
 def swatch(text: str, colour: str) -> QLabel:
-    """Make a label with the colour in which something is drawn."""
+    """Make a label with a colour square."""
     label = QLabel(f'<span style="color:{colour}">■</span> {text}')
     label.setTextFormat(Qt.TextFormat.RichText)
     return label
 
 
 def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
-    """Fold contents away under a title."""
+    """Make a collapsible section."""
     section = QCollapsible(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
     section.setDuration(0)
     section.layout().setContentsMargins(0, 0, 0, 0)
@@ -99,7 +99,7 @@ def _holder(layout: QLayout) -> QWidget:
 
 
 def _arrow(*, down: bool) -> QIcon:
-    # Drawn here in a grey for light and dark themes; superqt draws it black on black.
+    # superqt draws the arrow in black, which is invisible in the dark theme.
     pixmap = QPixmap(24, 24)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
@@ -112,7 +112,7 @@ def _arrow(*, down: bool) -> QIcon:
 
 
 def browse_button(tip: str) -> QPushButton:
-    """Make the small button beside a field that opens a file dialog."""
+    """Make the small button next to a field that opens a file dialog."""
     button = QPushButton("…")
     button.setFixedWidth(28)
     button.setToolTip(tip)
@@ -120,7 +120,7 @@ def browse_button(tip: str) -> QPushButton:
 
 
 def shrinkable(combo: QComboBox) -> None:
-    """Let long entries be cut instead of widening the dock."""
+    """Elide long entries instead of widening the dock."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(12)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -1,4 +1,4 @@
-"""Saved models in a combo box, with a line that says what the chosen one is."""
+"""A combo box of saved models, with a line that describes the chosen one."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -20,21 +20,21 @@ from napari_graphflow.system.folders import jobs_root, models_root
 
 
 class ModelPicker(QWidget):
-    """Chooses a saved model among those in the user's folder and those opened before.
+    """Chooses a saved model from the model folder, the jobs and recently opened folders.
 
     Parameters
     ----------
     panel
-        The widget that shows failures.
+        Shows errors.
     optional
-        Entry for choosing none, or empty if a model must be chosen.
+        Entry for choosing no model; empty if a model must be chosen.
     prefer
-        The role that is offered first.
+        The role that is listed first.
 
     Attributes
     ----------
     about
-        A line about the chosen model, to be set below.
+        A line about the chosen model, for the layout of the caller.
     """
 
     model_changed = Signal()
@@ -51,7 +51,7 @@ class ModelPicker(QWidget):
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
         self.combo = _Combo(self.refresh)
-        self.browse = browse_button("Open the folder of a saved model")
+        self.browse = browse_button("Open a model folder")
         self.about = note(wrap=False)
         line = QHBoxLayout()
         line.setSpacing(4)
@@ -64,17 +64,17 @@ class ModelPicker(QWidget):
         self.refresh()
 
     def folder(self) -> Path | None:
-        """Folder of the chosen model, or None."""
+        """Return the folder of the chosen model, or None."""
         found = self.combo.currentData()
         return Path(found) if found else None
 
     def card(self) -> ModelCard | None:
-        """Card of the chosen model, or None."""
+        """Return the card of the chosen model, or None."""
         folder = self.folder()
         return None if folder is None else self._cards[folder]
 
     def choose(self, folder: Path) -> bool:
-        """Choose a saved model, wherever it lies; says what is wrong if it is none."""
+        """Choose a saved model in any folder; show an error and return False if it is not one."""
         try:
             read_model_card(folder)
         except UserError as error:
@@ -87,7 +87,7 @@ class ModelPicker(QWidget):
         return True
 
     def refresh(self) -> None:
-        """Look again for models; the choice stays."""
+        """Search for models again; keep the choice."""
         chosen = self.folder()
         self._cards = saved_models(self._prefer)
         with signals_blocked(self.combo):
@@ -120,21 +120,19 @@ class ModelPicker(QWidget):
         self.about.setText(" · ".join(parts))
         self.about.setToolTip(
             f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
-            f"Finds: {', '.join(name for name, value in card.classes.items() if value)}\n"
-            f"Images of {card.in_channels} channel{'s' * (card.in_channels > 1)}\n{folder}"
+            f"Classes: {', '.join(name for name, value in card.classes.items() if value)}\n"
+            f"{card.in_channels} input channel{'s' * (card.in_channels > 1)}\n{folder}"
         )
         self.about.show()
 
     def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(
-            self, "Folder of a saved model", str(models_root())
-        )
+        folder = QFileDialog.getExistingDirectory(self, "Model folder", str(models_root()))
         if folder:
             self.choose(Path(folder))
 
 
 class _Combo(QComboBox):
-    """Looks for new models each time it is opened."""
+    """Refreshes its entries each time it is opened."""
 
     def __init__(self, refresh: Callable[[], None]) -> None:
         super().__init__()
@@ -147,7 +145,7 @@ class _Combo(QComboBox):
 
 
 def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
-    """Cards of all saved models, those of the preferred role first, then the newest first."""
+    """Return the cards of all saved models: the preferred role first, then the newest first."""
     root = models_root()
     of_jobs = (JobPaths(folder).model / "model.json" for folder in jobs_root().glob("*"))
     cards = [
@@ -160,7 +158,7 @@ def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
         try:
             found[file.parent] = read_model_card(file.parent)
         except UserError:
-            # Half copied or of a later version: not offered, and said when it is opened by hand.
+            # Incomplete or of a later version: not listed, reported when it is opened manually.
             continue
     ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
     return dict(ordered) if prefer else found

@@ -1,4 +1,4 @@
-"""Small pieces that every widget of ours is made of."""
+"""Base class of the docks, with the status line and the primary button."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -29,15 +29,13 @@ from napari_graphflow.plugin.widgets.words import Message
 WIDTH = 340
 
 
-NOT_A_DEVICE = (
-    "For research. Not a medical device: never the only basis of a diagnosis or treatment."
-)
+NOT_A_DEVICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 
 class Panel(QScrollArea):
-    """A dock's content: a column as wide as the dock, which scrolls when the screen is low.
+    """The content of a dock: one column that scrolls vertically.
 
-    Subclasses fill `self.column` and say everything through `self.status`.
+    Subclasses fill `self.column` and report through `self.status`.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -47,7 +45,7 @@ class Panel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # Expanding, so that napari adds no stretch of its own below.
+        # Expanding, so that napari adds no stretch below.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.setMinimumWidth(WIDTH)
         body = QWidget()
@@ -62,17 +60,17 @@ class Panel(QScrollArea):
         start_session(viewer)
 
     def sizeHint(self) -> QSize:
-        """Ask for the width of the sketches and for the height that all rows need."""
+        """Return the default width and the height of all rows."""
         return QSize(WIDTH, self.widget().sizeHint().height())
 
     def event(self, event: QEvent) -> bool:
-        """Notice that the dock was closed: napari takes its content out and forgets it."""
+        """Release resources when the dock is closed: napari then removes its content."""
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.released()
         return super().event(event)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Lie beside our other widgets as a tab; each is as high as the screen."""
+        """Join the other docks of this plugin as a tab."""
         super().showEvent(event)
         if not self._placed:
             self._placed = True
@@ -92,52 +90,52 @@ class Panel(QScrollArea):
                 return
 
     def released(self) -> None:
-        """Stop what goes on beside the window."""
+        """Stop background work."""
         self.background.stop()
 
     def fail(self, error: Exception) -> None:
-        """Show what the user can mend as a sentence; let napari report anything else."""
+        """Show a `UserError` in the status line and as a notification; raise any other error."""
         if not isinstance(error, UserError):
             raise error
         self.status.fail(str(error))
         show_error(str(error))
 
     def colour(self, name: str) -> str:
-        """A colour of napari's current theme, such as ``current`` or ``text``."""
+        """Return a colour of napari's current theme, such as ``current`` or ``text``."""
         return str(getattr(get_theme(self.viewer.theme), name).as_hex())
 
 
 class StatusLine(QLabel):
-    """The line in which a widget says what it does, what to do next, or what went wrong."""
+    """Shows what a widget does, what to do next, or an error."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.say("")
+        self.info("")
 
-    def say(self, text: str) -> None:
-        """State something plainly."""
+    def info(self, text: str) -> None:
+        """Show a message."""
         self._show(text, "")
 
     def done(self, text: str) -> None:
-        """State that something the user asked for has been done."""
+        """Show that an action has succeeded."""
         self._show(f"✓ {text}", "color: #46a854;")
 
     def warn(self, text: str, *, notify: bool = False) -> None:
-        """State something to be aware of."""
+        """Show a warning."""
         self._show(f"⚠ {text}", "color: #c08a12;")
         if notify:
             show_warning(text)
 
     def fail(self, text: str) -> None:
-        """State a failure."""
+        """Show an error."""
         self._show(f"✕ {text}", "color: #e8605a;")
 
     def show_message(self, message: Message) -> None:
         """Show a message of any level."""
-        show = {"say": self.say, "done": self.done, "warn": self.warn, "fail": self.fail}
+        show = {"info": self.info, "done": self.done, "warn": self.warn, "fail": self.fail}
         show[message.level](message.text)
 
     def _show(self, text: str, style: str) -> None:
@@ -147,7 +145,7 @@ class StatusLine(QLabel):
 
 
 class PrimaryButton(QPushButton):
-    """The one button of a widget that stands out."""
+    """The highlighted main button of a dock."""
 
     def __init__(self, text: str, panel: Panel) -> None:
         super().__init__(text)
@@ -164,12 +162,12 @@ class PrimaryButton(QPushButton):
 
 
 def copy_text(text: str) -> None:
-    """Put text on the clipboard and say so."""
+    """Copy text to the clipboard."""
     QApplication.clipboard().setText(text)
-    show_info("Copied.")
+    show_info("Copied to the clipboard.")
 
 
 def enabled(flag: bool, widgets: Iterable[QWidget]) -> None:
-    """Switch several widgets on or off together."""
+    """Enable or disable several widgets."""
     for widget in widgets:
         widget.setEnabled(flag)

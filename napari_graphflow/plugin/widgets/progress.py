@@ -1,4 +1,4 @@
-"""A bar with the time left."""
+"""A progress bar with the time left."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from napari_graphflow.plugin.widgets.words import progress_text
 
 
 class ProgressRow(QWidget):
-    """A bar, the time left and a button that cancels."""
+    """A progress bar with the time left, and a cancel button."""
 
     cancelled = Signal()
 
@@ -34,21 +34,21 @@ class ProgressRow(QWidget):
         self.hide()
 
     def follow(self, reply: dict[str, Any]) -> None:
-        """Show how far the worker says it is."""
+        """Show the progress that the worker reports."""
         if reply.get("total"):
             self.advance(reply["done"], reply["total"], reply.get("eta_s"))
         else:
             self.wait(str(reply.get("phase", "")))
 
     def wait(self, text: str) -> None:
-        """Show that something without known steps goes on."""
+        """Show an activity with an unknown number of steps."""
         self.bar.setRange(0, 0)
         self.bar.setFormat(text)
         self.setToolTip(text)
         self.show()
 
     def advance(self, done: int, total: int, eta_s: float | None) -> None:
-        """Show how many of the known steps are done."""
+        """Show how many of `total` steps are done."""
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         self.bar.setFormat(progress_text(done, total, eta_s))

@@ -1,4 +1,4 @@
-"""Datasets and models that were opened from elsewhere, kept beside the jobs and models."""
+"""Recently opened dataset and model folders, stored in the data folder."""
 
 import json
 from pathlib import Path
@@ -10,35 +10,35 @@ from napari_graphflow.system.folders import data_root
 Kind = Literal["datasets", "models"]
 
 
-KEPT = 12
+MAX_ENTRIES = 12
 
 
 MARKS = {"datasets": "dataset.json", "models": "model.json"}
 
 
 def recent(kind: Kind) -> list[Path]:
-    """Folders of a kind that were opened before and are still there, the newest first."""
+    """Return recently opened folders that still exist, the newest first."""
     found = (Path(folder) for folder in _read().get(kind, []))
     return [folder for folder in found if (folder / MARKS[kind]).is_file()]
 
 
 def remember(kind: Kind, folder: Path) -> None:
-    """Put a folder at the head of its list."""
-    kept = _read()
+    """Move a folder to the top of its list."""
+    entries = _read()
     text = str(Path(folder).resolve())
-    kept[kind] = [text, *(one for one in kept.get(kind, []) if one != text)][:KEPT]
+    entries[kind] = [text, *(one for one in entries.get(kind, []) if one != text)][:MAX_ENTRIES]
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(file, json.dumps(kept, indent=1).encode())
+    replace_file(file, json.dumps(entries, indent=1).encode())
 
 
 def _read() -> dict[str, list[str]]:
     try:
-        kept = json.loads(_file().read_text("utf-8"))
+        entries = json.loads(_file().read_text("utf-8"))
     except (OSError, ValueError):
-        # A convenience only: a damaged list starts anew.
+        # Only a convenience: a damaged list is replaced.
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _file() -> Path:

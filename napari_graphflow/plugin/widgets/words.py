@@ -1,4 +1,4 @@
-"""Numbers and progress in words, and the sentence in a status line; all without Qt."""
+"""Formatting of numbers and progress, and the message of a status line; without Qt."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,28 +8,28 @@ from napari_graphflow.system.words import duration
 
 @dataclass(frozen=True)
 class Message:
-    """A sentence and how it is shown.
+    """A message and its level.
 
     Attributes
     ----------
     text
-        The sentence; nothing is shown where it is empty.
+        The message; nothing is shown if it is empty.
     level
-        ``say`` plainly, ``done`` for what the user asked for, ``warn``, or ``fail``.
+        ``info``, ``done`` after a successful action of the user, ``warn`` or ``fail``.
     """
 
     text: str
-    level: Literal["say", "done", "warn", "fail"] = "say"
+    level: Literal["info", "done", "warn", "fail"] = "info"
 
 
 def progress_text(done: int, total: int, eta_s: float | None) -> str:
-    """Write progress in a few characters, such as ``62 % · 14 s left``."""
+    """Format progress, such as ``62 % · 14 s left``."""
     share = f"{100 * done // max(total, 1)} %"
     return share if eta_s is None else f"{share} · {duration(eta_s)} left"
 
 
 def count_text(number: int) -> str:
-    """Write a number of parameters as 38 M, 0.35 M or 12 k."""
+    """Format a number of parameters as 38 M, 0.35 M or 12 k."""
     if number >= 10_000_000:
         return f"{number / 1e6:.0f} M"
     if number >= 1_000_000:
