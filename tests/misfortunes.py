@@ -1,4 +1,4 @@
-"""What the tests of survival do to a job, within its process."""
+"""Faults that the tests of survival inject into a job's process."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ Death = tuple[str, int]
 
 
 def live(folder: Path, death: Death | None, misfortune: Callable[[], None] | None) -> None:
-    """Run a job, to its end or to its death."""
+    """Run a job until it ends or is killed."""
     from napari_graphflow.training import process
 
     job = Job(folder)
@@ -44,7 +44,7 @@ def _die(*_: object) -> None:
 
 
 def _dying(events: Iterator[Event], count: int, kind: str) -> Iterator[Event]:
-    """Dies in the place of the n-th event, or the n-th one of a kind."""
+    """Kill the process instead of yielding the n-th event, or the n-th of a kind."""
     for event in events:
         count -= kind in ("", event.event)
         if count < 0:
@@ -53,7 +53,7 @@ def _dying(events: Iterator[Event], count: int, kind: str) -> Iterator[Event]:
 
 
 class _DieAtRename:
-    """Dies just before the n-th renaming of a checkpoint, of which each but the first has two."""
+    """Kill the process before the n-th rename of a checkpoint; each but the first has two."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -86,7 +86,7 @@ def small_files() -> None:
 
 
 def little_memory() -> None:
-    """Leave this process less memory than a large batch needs."""
+    """Limit the memory of this process to less than a large batch needs."""
     import resource
 
     import psutil
@@ -96,6 +96,6 @@ def little_memory() -> None:
 
 
 def wrong_clock() -> None:
-    """The clock is set forward by a day, then back by two, again and again."""
+    """Set the clock alternately a day ahead and a day behind."""
     true, begun = time.time, time.monotonic()
     time.time = lambda: true() + (86400 if (time.monotonic() - begun) % 1 < 0.5 else -86400)

@@ -1,4 +1,4 @@
-"""Small jobs for the tests of runners, and what they look at."""
+"""Small jobs for the tests of runners, and their results."""
 
 import importlib.util
 import sys

@@ -46,7 +46,7 @@ PROGRESS_EVERY = 0.05
 MODELS_KEPT = 2
 
 
-LIGHTER = "a smaller model, or a part of the image"
+SMALLER = "a smaller model, or a part of the image"
 
 
 class Request:
@@ -195,7 +195,7 @@ def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
             return True
         if not isinstance(error, UserError):
             traceback.print_exc()
-        why = explain(error, lighter=LIGHTER)
+        why = explain(error, smaller=SMALLER)
         request.reply("error", failure=why.model_dump())
         # After running out of memory only a new process is sure to have all of it again.
         return not why.code.startswith("out_of")

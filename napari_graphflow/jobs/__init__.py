@@ -1,15 +1,15 @@
-"""A job is a folder, and the folder is the whole truth about it.
+"""A job is a folder that contains its complete state.
 
 ::
 
-    job.json      what was asked; never rewritten
-    events.jsonl  what happened, one JSON object a line; only ever appended to
-    status.json   the last state and a heartbeat; replaced as a whole
-    control/      ``cancel``, ``pause``, ``resume``, ``checkpoint_now``: files anyone may create
+    job.json      settings of the run; never rewritten
+    events.jsonl  events of the run, one JSON object per line; append-only
+    status.json   latest state and heartbeat; replaced atomically
+    control/      requests, as files: ``cancel``, ``pause``, ``resume``, ``checkpoint_now``
     checkpoints/  artifacts/  log.txt
 
-`JobPaths` names all that there is. The job process writes, everybody else reads and leaves requests
-in ``control``. ``resume`` is read by `start_next`, because the job is not there to obey it. Whoever
-writes holds the lock on the file ``lock``, so two windows cannot start the same job. Nothing here
-loads torch.
+`JobPaths` lists all files. The job process writes them; other processes read them and create
+requests in ``control``. ``resume`` is handled by `start_next`, because the job process has ended.
+Writers hold a lock on the file ``lock``, so that a job cannot be started twice. Nothing here
+imports torch.
 """

@@ -19,7 +19,7 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.memory import Setting
-from napari_graphflow.system.devices import devices, place
+from napari_graphflow.system.devices import available_device, devices
 from napari_graphflow.system.failures import Failure, explain_exit
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
 from napari_graphflow.system.words import duration
@@ -88,9 +88,9 @@ def estimate(
     UserError
         If the smallest setting does not fit, or the run fails for another reason.
     """
-    there = devices()
-    device = place(config.device, there, set()) or config.device
-    free = next((one.free_bytes for one in there if one.name == device), 0)
+    present = devices()
+    device = available_device(config.device, present, set()) or config.device
+    free = next((one.free_bytes for one in present if one.name == device), 0)
     config = config.model_copy(update={"device": device})
 
     def attempt(batch_size: int, patch_size: tuple[int, ...]) -> tuple[Setting, Found | None]:

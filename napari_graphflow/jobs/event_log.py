@@ -1,4 +1,4 @@
-"""``events.jsonl``: one event a line as JSON, only ever appended to."""
+"""``events.jsonl``: one JSON event per line, append-only."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_graphflow.system.events import Event
 
-#: Bytes of events that are read at once: a few milliseconds, whatever the length of the history.
+#: Bytes of events per read, so that a read takes milliseconds for any length of the log.
 CHUNK = 1 << 17
 
 
@@ -18,13 +18,13 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def event_line(event: Event) -> bytes:
-    """One line of ``events.jsonl``, with the time; numbers that JSON does not know become null."""
+    """Return the line of an event, with its time; NaN and infinite values become null."""
     written = event.model_copy(update={"t": round(time.time(), 3)})
     return written.model_dump_json().encode() + b"\n"
 
 
 def open_events(path: Path) -> IO[bytes]:
-    """Open events for appending; a line that a killed process left torn is closed first."""
+    """Open the log for appending, and terminate a line that a killed process left incomplete."""
     file = path.open("a+b", buffering=0)
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)
@@ -34,9 +34,9 @@ def open_events(path: Path) -> IO[bytes]:
 
 
 def read_events(path: Path, offset: int) -> tuple[Iterator[Event], int]:
-    """Read at most about `CHUNK` bytes of whole lines; see :meth:`Job.events`.
+    """Read at most about `CHUNK` bytes of complete lines; see :meth:`Job.events`.
 
-    The events are made as they are taken.
+    Events are parsed lazily.
     """
     try:
         with path.open("rb") as file:
@@ -44,7 +44,7 @@ def read_events(path: Path, offset: int) -> tuple[Iterator[Event], int]:
             data = file.read(CHUNK)
             if b"\n" not in data and len(data) == CHUNK:
                 data += file.readline()
-    except OSError:  # there are no events yet, or the drive went away
+    except OSError:  # no events yet, or the drive is disconnected
         return iter(()), offset
     end = data.rfind(b"\n") + 1
     return _parse(data[:end]), offset + end
@@ -54,5 +54,5 @@ def _parse(data: bytes) -> Iterator[Event]:
     for line in data.splitlines():
         try:
             yield _EVENT.validate_json(line)
-        except ValidationError:  # torn by a process that was killed, or of another version
+        except ValidationError:  # incomplete after a kill, or of another version
             continue

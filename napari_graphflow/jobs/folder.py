@@ -1,4 +1,4 @@
-"""The files of a job, and how they are read and written."""
+"""Read and write the files of a job."""
 
 import errno
 import json
@@ -32,8 +32,8 @@ _CONFIGS: dict[Kind, type[TrainingConfig]] = {
 }
 
 
-#: Seconds to wait for the right to write.
-PATIENCE = 2.0
+#: Seconds to wait for the write lock.
+LOCK_TIMEOUT = 2.0
 
 
 class JobFolder(JobPaths):
@@ -47,7 +47,7 @@ class JobFolder(JobPaths):
     Raises
     ------
     UserError
-        If the folder is no job.
+        If the folder is not a job.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,8 +59,8 @@ class JobFolder(JobPaths):
             _CONFIGS[self.kind]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{folder} is not a job: it has no readable {self.spec_file.name}.",
-                "List the jobs to find the right folder.",
+                f"{folder} is not a job: {self.spec_file.name} is missing or invalid.",
+                "Choose a folder from the list of jobs.",
             ) from None
 
     def __eq__(self, other: object) -> bool:
@@ -81,13 +81,13 @@ class JobFolder(JobPaths):
 
     @cached_property
     def config(self) -> TrainingConfig:
-        """What was asked for: a `TrainingConfig`, for a distillation a `DistillationConfig`."""
+        """Settings of the run: a `TrainingConfig` or `DistillationConfig`."""
         try:
             return _CONFIGS[self.kind].model_validate(self.spec["config"])
         except (ValidationError, KeyError) as error:
             raise UserError(
                 f"The settings of the job {self.name} cannot be read: {first_problem(error)}.",
-                "It was made by another version; start a new job.",
+                "It was created by another version; start a new job.",
             ) from None
 
     @property
@@ -95,38 +95,38 @@ class JobFolder(JobPaths):
         return str(self.spec.get("title") or self.name)
 
     def events(self, offset: int = 0) -> tuple[list[Event], int]:
-        """Read the events written since the last look.
+        """Read the events written since the last call.
 
         Parameters
         ----------
         offset
-            Byte offset that the last call returned; 0 at first.
+            Byte offset returned by the last call; 0 at first.
 
         Returns
         -------
         events, offset
-            About a thousand events at most: call again while the offset grows. A last line that
-            is still being written is left for the next call, a broken one is passed over.
+            At most about a thousand events: call again while the offset grows. An incomplete last
+            line is left for the next call; invalid lines are skipped.
         """
         events, offset = read_events(self.events_file, offset)
         return list(events), offset
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the right to write into the folder; `UserError` if somebody else has it.
+        """Hold the write lock of the folder; `UserError` if another process holds it.
 
-        Waits a little, because a process lets go only after its last word.
+        Waits briefly, because a process releases the lock only after its final status.
         """
-        with in_words(), locked(self.lock_file, PATIENCE) as free:
+        with in_words(), locked(self.lock_file, LOCK_TIMEOUT) as free:
             if not free:
                 raise UserError(
                     f"The job {self.title} is being run by another process.",
-                    "Wait for it, or cancel it.",
+                    "Wait until it ends, or cancel it.",
                 )
             yield
 
     def gone(self) -> OSError:
-        """The error that says that the drive with the folder went away."""
+        """Return the error for a disconnected drive."""
         return OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.folder))
 
     def write_status(self, status: Status) -> None:
@@ -134,12 +134,12 @@ class JobFolder(JobPaths):
         replace_file(self.status_file, status.model_dump_json(indent=1).encode())
 
     def requests(self) -> set[Request]:
-        """What the files in ``control`` ask for."""
+        """Return the pending requests in ``control``."""
         try:
-            there = {path.name for path in self.control.iterdir()}
-        except OSError:  # never made, or on a drive that went away
+            names = {path.name for path in self.control.iterdir()}
+        except OSError:  # not created, or on a disconnected drive
             return set()
-        return {request for request in get_args(Request) if request in there}
+        return {request for request in get_args(Request) if request in names}
 
     def clear_requests(self) -> None:
         """Remove all requests; only within `writing`."""
@@ -147,13 +147,13 @@ class JobFolder(JobPaths):
             self.request_file(request).unlink(missing_ok=True)
 
     def request(self, request: Request) -> None:
-        """Make a request, as anybody may by creating the file."""
+        """Create the file of a request."""
         with in_words():
             self.control.mkdir(exist_ok=True)
             self.request_file(request).touch()
 
     def saved_status(self) -> Status:
-        """What ``status.json`` says, whether or not its process still lives."""
+        """Read ``status.json``, without checking whether the process is alive."""
         for _ in range(20):
             try:
                 return Status.model_validate_json(self.status_file.read_bytes())
@@ -170,14 +170,14 @@ class JobFolder(JobPaths):
 
 
 def choose_case(folder: Path, name: str) -> None:
-    """Ask the job in a folder to show another validation case from its next validation on."""
+    """Select the validation case of the preview, from the next validation on."""
     replace_file(JobPaths(folder).preview_case, name.encode())
 
 
 def chosen_case(folder: Path, names: Sequence[str]) -> str | None:
-    """The case that was asked for, or the first; None if there is none."""
+    """Return the case selected for the preview, or the first one; None without cases."""
     with suppress(OSError, UnicodeDecodeError):
-        wanted = JobPaths(folder).preview_case.read_text("utf-8").strip()
-        if wanted in names:
-            return wanted
+        selected = JobPaths(folder).preview_case.read_text("utf-8").strip()
+        if selected in names:
+            return selected
     return names[0] if names else None

@@ -1,4 +1,4 @@
-"""One job, seen from outside: read its state, make requests, end it."""
+"""A job as seen from other processes: read its state, make requests, end it."""
 
 import shutil
 import subprocess
@@ -12,30 +12,30 @@ import psutil
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
-from napari_graphflow.jobs.status import SILENT_ELSEWHERE, TAKE_OFF, Process, State, Status
+from napari_graphflow.jobs.status import REMOTE_TIMEOUT, START_TIMEOUT, Process, State, Status
 from napari_graphflow.system.events import Event, StateChanged
 from napari_graphflow.system.failures import Failure, explain_exit, in_words
 from napari_graphflow.system.processes import end_process_tree, process_start
 
-#: By folder, the start and the process of the jobs that this process started: only we learn how
-#: they ended.
+#: By folder, launch time and process of the jobs started by this process, which alone can read
+#: their exit codes.
 _children: dict[Path, tuple[float, "subprocess.Popen[bytes]"]] = {}
 
 
 class Job(JobFolder):
-    """One job, seen from outside."""
+    """A job as seen from other processes."""
 
     def status(self) -> Status:
-        """The state of the job now; ``lost`` if its process is gone without having said so."""
+        """Return the current state; ``lost`` if the process is gone without a final status."""
         status = self.saved_status()
-        if not status.active or self._lives(status):
+        if not status.active or self._is_alive(status):
             return status.with_silence()
-        seen = self._gone(status)
-        status = self.saved_status()  # the last word may have been said between the two looks
-        return seen if status.active else status
+        gone = self._gone(status)
+        status = self.saved_status()  # the process may just have written its final status
+        return gone if status.active else status
 
     def follow(self, poll: float = 0.2) -> Iterator[Event]:
-        """Yield all events, the past ones first, until the job is no longer active."""
+        """Yield all events, past ones first, until the job is no longer active."""
         offset = 0
         while True:
             active = self.status().active
@@ -54,12 +54,14 @@ class Job(JobFolder):
         return status
 
     def enqueue(self, process: Process) -> Status:
-        """Let the job wait for a device; see `queue.submit`.
+        """Set the job to queued; see `queue.submit`.
 
-        Whoever starts it himself says when by ``launched`` in the same step: the queue would take
-        a job that only waits.
+        To start it without the queue, set ``launched`` in the same step: the queue starts jobs
+        without it.
         """
-        self.require(self.status(), "queued", "started")  # at once, before waiting for the lock
+        self.require(
+            self.status(), "queued", "started"
+        )  # fail at once, before waiting for the lock
         with self.writing():
             status = self.status()
             self.require(status, "queued", "started")
@@ -68,60 +70,59 @@ class Job(JobFolder):
             self.write_state(queued)
         return queued
 
-    def require(self, status: Status, state: State, done: str) -> None:
-        """Refuse with a `UserError` what the state does not allow."""
+    def require(self, status: Status, state: State, action: str) -> None:
+        """Raise a `UserError` if `status` may not become `state`; `action` is a participle."""
         if not status.may_become(state):
             raise UserError(
-                f"The job {self.title} is {status.state} and cannot be {done}.",
+                f"The job {self.title} is {status.state} and cannot be {action}.",
                 "Start a new job." if status.state == "done" else "Wait until its state changes.",
             )
 
     def hand_over(self, runner: str) -> None:
-        """Note that an engine of its own starts the job, whenever it likes."""
+        """Set the job to queued, to be started by an engine."""
         now = time.time()
         self.enqueue(Process(rank=now, launched=now, runner=runner))
 
     def pause(self) -> None:
-        """Ask the job to write a checkpoint and to end; it is paused once that is done."""
+        """Request that the job writes a checkpoint and ends."""
         self.require(self.status(), "paused", "paused")
         self.request("pause")
 
     def checkpoint(self) -> None:
-        """Ask the running job to write a checkpoint now and to go on."""
+        """Request that the running job writes a checkpoint now and continues."""
         status = self.status()
         if status.state != "running":
             raise UserError(
-                f"The job {self.title} is {status.state} and writes no checkpoint.",
+                f"The job {self.title} is {status.state} and cannot write a checkpoint.",
                 "Wait until it is running.",
             )
         self.request("checkpoint_now")
 
     def cancel(self, timeout: float = 10.0) -> Status:
-        """End the job and wait: ask, after `timeout` seconds terminate, after twice that kill."""
+        """Cancel the job and wait; terminate after `timeout` seconds, kill after twice that."""
         for _ in self.begin_cancel(timeout):
             time.sleep(0.05)
         return self.status()
 
     def begin_cancel(self, timeout: float = 10.0) -> Iterator[Status]:
-        """Ask the job to end and return at once.
+        """Request that the job ends, and return at once.
 
         Returns
         -------
         steps
-            To be advanced from time to time (``next(steps, None)``) until exhausted: each step
-            looks at the job and terminates or kills its processes when `timeout` seconds, or
-            twice as many, have passed.
+            Call ``next(steps, None)`` repeatedly until exhausted. Each step checks the job,
+            terminates its process after `timeout` seconds and kills it after twice that.
         """
         self.require(self.status(), "cancelled", "cancelled")
         self.request("cancel")
-        return self._press(timeout)
+        return self._end(timeout)
 
     def delete(self) -> None:
-        """Remove the folder with all that is in it, the finished model included."""
+        """Delete the folder with all its content, including the trained model."""
         if self.status().active:
             raise UserError(f"The job {self.title} is still active.", "Cancel it first.")
         with self.writing():
-            pass  # nobody is about to start it; Windows moves no folder with an open file in it
+            pass  # no other process is starting it; released since Windows cannot move open files
         with in_words():
             aside = self.folder.with_name(f".deleted-{self.name}")
             self.folder.rename(aside)
@@ -134,12 +135,12 @@ class Job(JobFolder):
         Raises
         ------
         ValueError
-            If the table of transitions does not lead there.
+            If the transition is not allowed.
         """
         saved = self.saved_status()
         if not (saved.may_become(status.state) or self.status().may_become(status.state)):
             raise ValueError(f"A job that is {saved.state} cannot become {status.state}.")
-        # In this order: whoever sees in the status that a job has ended finds all its events.
+        # In this order, so that the events are complete when the status says that a job has ended.
         try:
             with open_events(self.events_file) as file:
                 file.write(event_line(StateChanged(state=status.state)))
@@ -147,34 +148,34 @@ class Job(JobFolder):
             self.write_status(status)
 
     def settle(self, state: State, failure: Failure | None = None) -> None:
-        """Write the last state of a job that has no process to do so."""
+        """Write the final state of a job without a process."""
         with self.writing():
             self.write_state(self.saved_status().closed(state, failure))
             self.clear_requests()
 
     def adopt(self, child: "subprocess.Popen[bytes]", launched: float) -> None:
-        """Remember the process that was started for the job: only its parent learns how it ends."""
+        """Register the process of the job, whose exit code only this parent can read."""
         _children[self.folder] = launched, child
 
-    def attest(self, launched: float) -> None:
-        """Write how a process has ended that could not; for its parent, who alone knows."""
+    def record_exit(self, launched: float) -> None:
+        """Write the final state of a process that left none, from its exit code; for its parent."""
         with self.writing():
             status = self.saved_status()
             if status.active and status.process.launched == launched:
                 self.write_state(self._gone(status))
                 self.clear_requests()
 
-    def _press(self, timeout: float) -> Iterator[Status]:
-        started, pressed = time.monotonic(), 0
+    def _end(self, timeout: float) -> Iterator[Status]:
+        started, attempts = time.monotonic(), 0
         while (status := self.status()).active:
-            if time.monotonic() - started >= timeout * (pressed + 1) and pressed < 2:
-                pressed += 1
+            if time.monotonic() - started >= timeout * (attempts + 1) and attempts < 2:
+                attempts += 1
                 pid = self._pid(status)
                 if pid is not None:
-                    end_process_tree(pid, kill=pressed == 2)
+                    end_process_tree(pid, kill=attempts == 2)
             yield status
         if self.saved_status().may_become("cancelled"):
-            with suppress(ValueError):  # its parent was quicker
+            with suppress(ValueError):  # its parent was faster
                 self.settle("cancelled")
 
     def _child(self, status: Status) -> "subprocess.Popen[bytes] | None":
@@ -182,7 +183,7 @@ class Job(JobFolder):
         return child if launched == status.process.launched else None
 
     def _pid(self, status: Status) -> int | None:
-        """The number of the job's process, if there is one on this computer."""
+        """Return the process id of the job if it runs on this computer."""
         child = self._child(status)
         if child is not None:
             return child.pid if child.poll() is None else None
@@ -190,7 +191,7 @@ class Job(JobFolder):
         known = status.here and bool(process.started)
         return process.pid if known and process_start(process.pid) == process.started else None
 
-    def _lives(self, status: Status) -> bool:
+    def _is_alive(self, status: Status) -> bool:
         if status.waiting:
             return "cancel" not in self.requests()
         if self._pid(status) is not None:
@@ -198,11 +199,11 @@ class Job(JobFolder):
         if self._child(status) is not None:
             return False
         if status.state == "queued" and status.process.runner:
-            return True  # until its engine says otherwise
+            return True  # until its engine reports otherwise
         if status.state == "queued":
-            return time.time() - (status.process.launched or 0) < TAKE_OFF
+            return time.time() - (status.process.launched or 0) < START_TIMEOUT
         silent = time.time() - (status.process.heartbeat or 0)
-        return not status.here and silent < SILENT_ELSEWHERE
+        return not status.here and silent < REMOTE_TIMEOUT
 
     def _gone(self, status: Status) -> Status:
         if "cancel" in self.requests():

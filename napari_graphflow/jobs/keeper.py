@@ -1,8 +1,8 @@
-"""A small process that lives while jobs wait: ``python -m napari_graphflow.jobs.keeper FOLDER``.
+"""The keeper serves the queue: ``python -m napari_graphflow.jobs.keeper FOLDER``.
 
-It starts the next job when one ends or is killed with napari closed. It is apart from every job, so
-that it outlives a whole family of processes that is killed, and it ends when nothing waits any more
-and the jobs that it started have ended: only their parent learns how.
+This process runs while jobs wait. It starts the next job when one ends or is killed while napari is closed. It is separate from all
+jobs, so that it survives if a process tree is killed. It ends when no job waits and the jobs that
+it started have ended, because only their parent can read their exit codes.
 """
 
 import socket
@@ -17,20 +17,20 @@ from napari_graphflow.jobs.queue import start_next
 from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.system.files import locked
 
-#: Each computer that sees the folder has a keeper of its own.
+#: One keeper per computer with access to the folder.
 LOCK = f".keeper-{socket.gethostname()}.lock"
 
 
 WAITING = "waiting"
 
 
-#: Seconds between two looks.
-EVERY = 2.0
+#: Seconds between checks.
+POLL_INTERVAL = 2.0
 
 
 def keep(root: Path) -> None:
-    """Start what can start until nothing waits, unless another process does."""
-    # Asked once more after the lock was let go: a job that came in between found it taken.
+    """Start jobs until none waits, unless another keeper is running."""
+    # Check again after releasing the lock, for a job that was queued meanwhile.
     while WAITING in _states(root).values():
         with locked(root / LOCK) as free:
             if not free:
@@ -40,14 +40,14 @@ def keep(root: Path) -> None:
 
 def _watch(root: Path) -> None:
     seen: dict[str, str] = {}
-    # Each job that was started here has a thread that waits for its end.
+    # Each job started here has a thread that waits for its end.
     while WAITING in (now := _states(root)).values() or threading.active_count() > 1:
-        # Only where something has changed: asking a driver for its devices may take seconds.
+        # Only after a change: querying the devices of a driver may take seconds.
         if now != seen:
             with suppress(UserError, OSError):
                 start_next(root)
                 seen = now
-        time.sleep(EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
 def _states(root: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The files that a run was made from: hashed when it begins, compared when it goes on."""
+"""Hashes of the input files of a run: recorded at the start, verified on resume."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 
-#: What a teacher is read from, and what stands for its folder, which may move meanwhile.
+#: Files of a teacher, and the prefix that replaces its folder, which may be moved.
 MODEL = ("model.json", "weights.safetensors")
 
 
@@ -22,28 +22,28 @@ TEACHER = "teacher/"
 def compare_manifest(
     folder: Path, dataset: Dataset, files: Sequence[Path], teacher: Path | None = None
 ) -> Iterator[Event]:
-    """Note the files of a new run; a resumed one is refused others than it began with.
+    """Record the files of a new run, or verify those of a resumed one.
 
     Parameters
     ----------
     folder
-        The job's folder, which keeps size and SHA-256 of each file.
+        The job's folder, in which size and SHA-256 of each file are recorded.
     dataset
-        The data.
+        The dataset.
     files
-        Those that the run uses.
+        Files of the dataset that the run uses.
     teacher
-        The folder of the model that a distillation learns from.
+        Model folder of the teacher of a distillation.
 
     Yields
     ------
     event
-        A phase and its progress; a run may be paused between two files.
+        A phase and its progress; a run can be paused between files.
 
     Raises
     ------
     UserError
-        If an image, a mask or the teacher is another one than at the start, or cannot be read.
+        If an image, a mask or the teacher has changed or cannot be read.
     """
     yield Phase(name="checking the files")
     named = {_name(path, dataset): path for path in files}
@@ -73,14 +73,14 @@ def _refuse(changed: list[str], of: str, what: str, manifest: Path) -> None:
     more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
     verb = "have" if more else "has"
     raise UserError(
-        f"{changed[0]}{more} of {of} {verb} changed since the job began.",
-        f"Put the old {what} back and resume, start a new job, or remove {manifest} to go on with "
-        f"the new {what}.",
+        f"{changed[0]}{more} of {of} {verb} changed since the job started.",
+        f"Restore the original {what} and resume, start a new job, or delete {manifest} to continue "
+        f"with the new {what}.",
     )
 
 
 def _name(path: Path, dataset: Dataset) -> str:
-    # With slashes on every system, because a job's folder may move to another one.
+    # POSIX paths, because a job's folder may be moved to another operating system.
     return (
         path.relative_to(dataset.folder) if path.is_relative_to(dataset.folder) else path
     ).as_posix()

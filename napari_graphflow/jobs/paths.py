@@ -1,14 +1,14 @@
-"""Where each file of a job lies; no other module spells these names."""
+"""Paths of all files of a job, defined only here."""
 
 from pathlib import Path
 from typing import Literal
 
-#: What may be asked of a job, by a file of this name that anybody may create.
+#: Requests to a job, made by creating a file of this name.
 Request = Literal["cancel", "pause", "resume", "checkpoint_now"]
 
 
 class JobPaths:
-    """The paths in a job's folder, whether or not there is anything yet.
+    """The paths in a job's folder; the files may not exist yet.
 
     Parameters
     ----------
@@ -18,24 +18,24 @@ class JobPaths:
     Attributes
     ----------
     spec_file, events_file, status_file, lock_file, log
-        What was asked, what happened, the last state, the right to write, what was printed.
+        Settings, events, latest state, write lock and printed output.
     control
         Folder of the requests; see `request_file`.
     checkpoints, last_checkpoint, previous_checkpoint, best_weights
-        Folder of all that a resumed run reads, and its files.
+        Folder of the checkpoints, and its files.
     artifacts, model, preview
-        Folder of the results: the finished model, and the newest 2D image of a validation case.
+        Folder of the results: the trained model, and the latest 2D image of a validation case.
     preview_case
-        Names the validation case that the preview is to show.
+        Name of the validation case of the preview.
     cases_file, manifest, memory_setting
-        Names of the cases of the run, fingerprints of its files, and the setting that fits into
-        memory where a larger one did not.
+        Names of the cases of the run, hashes of its files, and the reduced setting after a lack
+        of memory.
     cache
-        Folder of the prepared data while the run lasts.
+        Folder of the preprocessed data during the run.
     reserve
-        Disk space kept free for the last state.
+        Disk space reserved for the final status.
     runner_note, slurm
-        Which engine has the job, and the folder of submitit.
+        Engine of the job, and the folder of submitit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,17 +63,17 @@ class JobPaths:
         self.slurm = folder / "slurm"
 
     def request_file(self, request: Request) -> Path:
-        """The file whose existence is a request to the job."""
+        """Return the file that makes a request when created."""
         return self.control / request
 
     def relative(self, path: Path) -> str:
-        """A path of the job as it stands in events, with slashes on every system."""
+        """Return a path relative to the folder as in events, with slashes on all systems."""
         return path.relative_to(self.folder).as_posix()
 
     def portable_files(self) -> dict[str, Path]:
-        """The files that go with the job to another computer and come back, by relative path.
+        """Return the files that are copied to and from another computer, by relative path.
 
-        The others belong to one computer, or are written anew on each.
+        The others are specific to one computer, or are written anew.
         """
         local = {
             self.spec_file, self.status_file, self.lock_file, self.log, self.control, self.cache,

@@ -1,8 +1,8 @@
-"""The queue: one job on each device, the next starts when one ends.
+"""The queue: one job per device, and the next job starts when one ends.
 
-There is no daemon. Whoever sees a job end starts the next one under a lock file. With napari closed
-that is a keeper, which lives only while a job waits or one that it started runs. Each computer that
-sees the folder has a queue of its own; what was given to an engine is in none.
+There is no daemon. The process that sees a job end starts the next one, under a lock file. While
+napari is closed this is the keeper, which runs only while a job waits or one that it started runs.
+Each computer with access to the folder has its own queue; jobs of an engine are not queued here.
 """
 
 import os
@@ -18,7 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.jobs.store import list_jobs
-from napari_graphflow.system.devices import Device, devices, place
+from napari_graphflow.system.devices import Device, available_device, devices
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked
 from napari_graphflow.system.processes import start_detached
@@ -26,27 +26,27 @@ from napari_graphflow.system.processes import start_detached
 LOCK = ".queue.lock"
 
 
-#: Seconds to wait for another process that is just starting a job.
-PATIENCE = 30.0
+#: Seconds to wait while another process starts a job.
+LOCK_TIMEOUT = 30.0
 
 
 def start(
     job: Job, command: Sequence[str] | None = None, device: str = "", runner: str = ""
 ) -> Job:
-    """Start a job, or resume it from its last checkpoint, as a process that outlives ours.
+    """Start a job, or resume it from its last checkpoint, in a process that outlives this one.
 
-    It does not wait for a device to become free; see `submit` for that.
+    Does not wait for a free device; see `submit`.
 
     Parameters
     ----------
     job
-        A new one, one that waits, or one that ended before it was done.
+        A new, queued or unfinished job.
     command
-        Another way to run the folder, such as a launcher for several GPUs.
+        Command to run instead, such as a launcher for several GPUs.
     device
-        Where to compute, instead of what the settings say.
+        Device to use instead of that in the settings.
     runner
-        The engine on which the command lets it run, where that is not this computer.
+        Engine on which the command runs the job, if not this computer.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def start(
             if not status.waiting:
                 job.require(status, "queued", "started")
             job.write_status(status.model_copy(update={"process": process}))
-    # The lock is free again: the process that we start now takes it.
+    # The lock is released, for the process that is started now.
     if command is None:
         command = [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(job.folder)]
     try:
@@ -79,13 +79,13 @@ def start(
         job.settle("failed", why)
         raise why.as_error() from None
     job.adopt(child, launched)
-    # Reaped as soon as it ends, whether or not anybody looks at the job.
+    # Reaped as soon as it ends.
     threading.Thread(target=_reap, args=(job, child, launched), daemon=True).start()
     return job
 
 
 def submit(job: Job) -> Job:
-    """Put a new or an ended job at the end of its queue; it starts at once if its device is free.
+    """Append a new or unfinished job to the queue; it starts at once if its device is free.
 
     Raises
     ------
@@ -94,31 +94,31 @@ def submit(job: Job) -> Job:
     """
     job.enqueue(Process(rank=time.time()))
     start_next(job.folder.parent)
-    keep_going(job.folder.parent)
+    start_keeper(job.folder.parent)
     return job
 
 
 def waiting(root: Path) -> list[Job]:
-    """The jobs of a folder that wait for a device of this computer, the next one first."""
+    """Return the jobs that wait for a device of this computer, the next one first."""
     found = ((job.status(), job) for job in list_jobs(root))
     ranked = sorted((s.process.rank, job) for s, job in found if s.waiting and s.here)
     return [job for _, job in ranked]
 
 
 def move(job: Job, places: int) -> None:
-    """Move a waiting job up (-1) or down (1) in its queue, as far as it goes.
+    """Move a waiting job up (-1) or down (1) in its queue, at most to its end.
 
     Raises
     ------
     UserError
-        If the job does not wait.
+        If the job is not waiting.
     """
     with _queue(job.folder.parent):
         order = waiting(job.folder.parent)
         if job not in order:
             raise UserError(
                 f"The job {job.title} is {job.status().state} and not waiting.",
-                "Only a job that waits for a device can be moved.",
+                "Only jobs that wait for a device can be moved.",
             )
         ranks = [one.status().process.rank for one in order]
         index = order.index(job)
@@ -130,10 +130,10 @@ def move(job: Job, places: int) -> None:
 
 
 def start_next(root: Path) -> list[Job]:
-    """Start what can start: waiting jobs whose device is free, the first one first.
+    """Start waiting jobs whose device is free, in the order of the queue.
 
-    A file ``control/resume`` in a job that ended before it was done puts it in the queue. Only jobs
-    that were queued or ran on this computer count.
+    An unfinished job with a file ``control/resume`` is queued first. Only jobs that were queued or
+    ran on this computer are considered.
 
     Returns
     -------
@@ -150,24 +150,24 @@ def start_next(root: Path) -> list[Job]:
         order = sorted((s.process.rank, job) for job, s in statuses.items() if s.waiting)
         if not order:
             return []
-        there = devices()
-        busy = {_device(job, status, there) for job, status in statuses.items()}
+        present = devices()
+        busy = {_device(job, status, present) for job, status in statuses.items()}
         for _, job in order:
-            # A job that cannot start says so in its own folder, and the next one has its turn.
+            # A job that cannot start has failed in its own folder; continue with the next one.
             with suppress(UserError):
-                name = place(job.config.device, there, busy)
+                name = available_device(job.config.device, present, busy)
                 if name is not None and job.status().waiting:
                     started.append(start(job, device=name))
-            busy.add(_device(job, job.status(), there))  # whoever has started it
+            busy.add(_device(job, job.status(), present))  # also if another process started it
     return started
 
 
-def keep_going(root: Path) -> None:
-    """Let a folder in which jobs wait have its keeper; the second one ends at once."""
+def start_keeper(root: Path) -> None:
+    """Start the keeper of a folder if jobs wait; a second keeper ends at once."""
     if not waiting(root):
         return
     command = [sys.executable, "-m", "napari_graphflow.jobs.keeper", str(root)]
-    with suppress(OSError):  # without one the queue goes on all the same, where no job is killed
+    with suppress(OSError):  # without a keeper the queue stops only if a job is killed
         keeper = start_detached(command, root, Path(os.devnull))
         threading.Thread(target=keeper.wait, daemon=True).start()  # reaped when it ends
 
@@ -175,24 +175,26 @@ def keep_going(root: Path) -> None:
 def _reap(job: Job, child: "subprocess.Popen[bytes]", launched: float) -> None:
     code = child.wait()
     with suppress(UserError, OSError, ValueError):
-        job.attest(launched)
-    # A job that ends sees to it that the next one starts; one that was killed could not.
+        job.record_exit(launched)
+    # A job starts the next one when it ends, unless it was killed.
     if code != 0:
         with suppress(UserError, OSError):
             start_next(job.folder.parent)
 
 
-def _device(job: Job, status: Status, there: list[Device]) -> str:
-    """The device that a job of this computer occupies; empty if none."""
+def _device(job: Job, status: Status, present: list[Device]) -> str:
+    """Return the device that a job of this computer uses; empty if none."""
     if status.active and not status.waiting and not status.process.runner:
         with suppress(UserError):
-            return status.process.device or place(job.config.device, there, set()) or ""
+            return (
+                status.process.device or available_device(job.config.device, present, set()) or ""
+            )
     return ""
 
 
 @contextmanager
 def _queue(root: Path) -> Iterator[None]:
-    with in_words(), locked(root / LOCK, PATIENCE) as free:
+    with in_words(), locked(root / LOCK, LOCK_TIMEOUT) as free:
         if not free:
-            raise UserError("Another process holds the queue of jobs.", "Try again.")
+            raise UserError("The queue of jobs is locked by another process.", "Try again.")
         yield

@@ -1,4 +1,4 @@
-"""The states of a job, and what ``status.json`` says of its run and of its process."""
+"""The states of a job, and the content of ``status.json``."""
 
 import math
 import os
@@ -15,8 +15,8 @@ from napari_graphflow.system.processes import process_start
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
 
-#: From each state the states that may follow; `Job.write_state` refuses any other step. ``lost`` is
-#: never written by the job: its parent writes it, and without one readers see it.
+#: Allowed transitions; `Job.write_state` refuses all others. ``lost`` is never written by the job:
+#: its parent writes it, or readers infer it.
 TRANSITIONS: dict[State, frozenset[State]] = {
     "created": frozenset({"queued", "running", "failed", "cancelled"}),
     "queued": frozenset({"running", "failed", "cancelled", "lost"}),
@@ -32,7 +32,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 ACTIVE: frozenset[State] = frozenset({"queued", "running"})
 
 
-#: Seconds between two heartbeats, and after how many of them without one we say so.
+#: Seconds between heartbeats, and without one until the user is notified.
 HEARTBEAT = 2.0
 
 
@@ -40,11 +40,11 @@ SILENT = 30.0
 
 
 #: Seconds without a heartbeat after which a job on another computer counts as lost.
-SILENT_ELSEWHERE = 180.0
+REMOTE_TIMEOUT = 180.0
 
 
-#: Seconds that a process may take from its start to its first word.
-TAKE_OFF = 120.0
+#: Seconds that a process may take from its launch to its first status.
+START_TIMEOUT = 120.0
 
 
 class _Part(BaseModel):
@@ -52,20 +52,20 @@ class _Part(BaseModel):
 
 
 class RunReport(_Part):
-    """What the run says of itself.
+    """Progress and results reported by the run.
 
     Attributes
     ----------
     phase
-        What it is at.
+        Current phase.
     step, total, eta_s
-        Position within the phase, and estimated seconds to its end.
+        Progress within the phase, and estimated remaining seconds.
     best
         Best mean Dice on the validation cases so far.
     peak_bytes
-        Largest memory use, once reported.
+        Peak memory, once reported.
     model
-        Folder of the finished model, relative to the job's folder.
+        Folder of the trained model, relative to the job's folder.
     """
 
     phase: str = ""
@@ -77,7 +77,7 @@ class RunReport(_Part):
     model: str = ""
 
     def after(self, event: Event) -> Self:
-        """The report after one more event of the run; the same object if it says nothing new."""
+        """Return the report updated by an event; the same object if nothing changes."""
         update: dict[str, Any]
         match event:
             case Phase():
@@ -95,29 +95,29 @@ class RunReport(_Part):
         return self.model_copy(update=update)
 
     def before_restart(self) -> Self:
-        """What still holds when the job is started once more."""
+        """Return what remains valid when the job is started again."""
         return type(self)(step=self.step, total=self.total, best=self.best)
 
 
 class Process(_Part):
-    """What is known of the process that runs a job, or is to run it.
+    """The process of a job.
 
     Attributes
     ----------
     host
-        The computer on which it runs or, while the job is queued, whose queue it is in.
+        Computer on which it runs or is queued.
     pid, started
-        The process, told from a later one with the same number by its start.
+        Process id, and start of the process, which identifies it if the id is reused.
     launched, heartbeat
-        Unix seconds. A queued job that was not launched yet waits for its device.
+        Unix time in seconds. A queued job without `launched` waits for its device.
     rank
-        Orders the jobs that wait, the smallest first.
+        Order of waiting jobs, smallest first.
     device
-        The device that the queue has given it.
+        Device assigned by the queue.
     runner
-        The engine that starts it, where that is not this computer.
+        Engine that starts it, if not this computer.
     log_from
-        Bytes of the log that earlier processes of the job have left.
+        Size of the log in bytes when the process was launched.
     """
 
     host: str = Field(default_factory=socket.gethostname)
@@ -131,7 +131,7 @@ class Process(_Part):
     log_from: int = 0
 
     def begun(self) -> Self:
-        """The same once it runs: as the process that calls this."""
+        """Return the entry of the calling process, which now runs the job."""
         pid = os.getpid()
         update = {
             "host": socket.gethostname(),
@@ -150,13 +150,13 @@ class Status(_Part):
     state
         One of the keys of `TRANSITIONS`.
     failure
-        What ended the run, where it did not end by itself or by request.
+        Why the run ended, unless it was finished, cancelled or paused by request.
     notice
-        What there is to know of a job that still runs, in words; often nothing.
+        A message about a running job; usually empty.
     run
-        What the run says.
+        Report of the run.
     process
-        What is known of its process.
+        Its process.
     """
 
     state: State = "created"
@@ -166,27 +166,27 @@ class Status(_Part):
     process: Process = Field(default_factory=Process)
 
     def queued(self, process: Process) -> Self:
-        """The status of the job when it is to run, or to go on, in another process."""
+        """Return the status of the job when it is queued to start or resume."""
         return type(self)(state="queued", run=self.run.before_restart(), process=process)
 
     def running(self) -> Self:
-        """The status of the job once the process that calls this runs it."""
+        """Return the status of the job when run by the calling process."""
         run, process = self.run.before_restart(), self.process.begun()
         return type(self)(state="running", run=run, process=process)
 
     def closed(self, state: State, failure: Failure | None = None) -> Self:
-        """The last status of a process."""
+        """Return the final status of a process."""
         run = self.run.model_copy(update={"eta_s": None})
         update = {"state": state, "run": run, "failure": failure, "notice": ""}
         return self.model_copy(update=update)
 
-    def with_process(self, **known: Any) -> Self:
-        """The same, with other fields of its process."""
-        return self.model_copy(update={"process": self.process.model_copy(update=known)})
+    def with_process(self, **changes: Any) -> Self:
+        """Return a copy with changed fields of its process."""
+        return self.model_copy(update={"process": self.process.model_copy(update=changes)})
 
     @property
     def exit_code(self) -> int:
-        """What a command that runs the job or waits for it returns; 0 if nothing went wrong."""
+        """Exit code of a command that runs the job or waits for it; 0 without a failure."""
         if self.state == "cancelled":
             return EXIT_CODES["cancelled"]
         if self.state in ("failed", "lost"):
@@ -195,37 +195,37 @@ class Status(_Part):
 
     @property
     def waiting(self) -> bool:
-        """Whether it is queued and has no process yet."""
+        """Whether the job is queued and was not launched."""
         return self.state == "queued" and self.process.launched is None
 
     @property
     def active(self) -> bool:
-        """Whether the job is running or about to."""
+        """Whether the job is queued or running."""
         return self.state in ACTIVE
 
     @property
     def here(self) -> bool:
-        """Whether it is this computer's: others may see the same folder of jobs."""
+        """Whether the job belongs to this computer; others may share the folder of jobs."""
         return self.process.host == socket.gethostname()
 
     @property
     def ended(self) -> bool:
-        """Whether it ran and no longer does; a paused job has ended, too, until it is resumed."""
+        """Whether the job was started and no longer runs; includes paused jobs."""
         return not self.active and self.state != "created"
 
     @property
     def resumable(self) -> bool:
-        """Whether it ended before it was done, so that `queue.start` resumes it."""
+        """Whether the job ended unfinished and can be resumed."""
         return self.ended and self.may_become("queued")
 
     def with_silence(self) -> Self:
-        """The same, with a sentence if a running job has given no sign of life for long."""
+        """Return a copy with a notice if a running job has sent no heartbeat for long."""
         silent = time.time() - (self.process.heartbeat or time.time())
         if self.state != "running" or silent < SILENT:
             return self
         notice = (
-            f"The job has given no sign of life for {silent:.0f} s. "
-            "It may be suspended, or wait for a drive."
+            f"The job has not responded for {silent:.0f} s. "
+            "It may be suspended, or waiting for a drive."
         )
         return self.model_copy(update={"notice": notice})
 

@@ -1,4 +1,4 @@
-"""Make, list and find the jobs of a folder."""
+"""Create, list and find jobs."""
 
 import itertools
 import json
@@ -21,18 +21,18 @@ from napari_graphflow.system.folders import jobs_root
 
 
 def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
-    """Make the folder of a new job; nothing runs yet.
+    """Create the folder of a new job, without starting it.
 
     Parameters
     ----------
     kind
         ``train``, or ``distill`` with a `DistillationConfig`.
     config
-        What to do. Relative paths are taken from the working directory and stored absolute.
+        Settings of the run. Relative paths are resolved from the working directory.
     root
-        Folder in which the job's folder is made; the user's own where None.
+        Parent folder; None uses the user's default.
     """
-    # Absolute, because other processes read the folder, from elsewhere.
+    # Absolute, because other processes have other working directories.
     absolute = {
         name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
     }
@@ -52,16 +52,16 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
         paths = JobPaths(_new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}"))
         for part in (paths.control, paths.checkpoints, paths.artifacts):
             part.mkdir()
-        # Last, because a folder counts as a job as soon as it has this file.
+        # Written last: a folder counts as a job once it has this file.
         replace_file(paths.spec_file, json.dumps(spec, indent=1).encode())
     return Job(paths.folder)
 
 
 def list_jobs(root: Path | None = None) -> list[Job]:
-    """All jobs in a folder, the newest first; what is no job is passed over."""
+    """Return all jobs in a folder, newest first; other entries are skipped."""
     root = jobs_root() if root is None else Path(root)
     found, folders = [], []
-    with suppress(OSError):  # not made yet, or on a drive that does not answer
+    with suppress(OSError):  # not created yet, or on a disconnected drive
         folders = list(root.iterdir())
     for folder in folders:
         if folder.name.startswith("."):
@@ -82,8 +82,8 @@ def find_job(name: str, root: Path | None = None) -> Job:
     if len(exact or found) == 1:
         return (exact or found)[0]
     raise UserError(
-        f"{len(found)} jobs are called {name}." if found else f"There is no job {name}.",
-        "Take one from the list of jobs.",
+        f"{len(found)} jobs match '{name}'." if found else f"There is no job '{name}'.",
+        "Choose one from the list of jobs.",
     )
 
 

@@ -1,9 +1,8 @@
-"""Where a job runs: on this computer, on a Ray cluster, or under Slurm.
+"""Runners: run a job on this computer, on a Ray cluster, or under Slurm.
 
-A runner starts the same command on the same folder, ``napari-graphflow jobs run FOLDER``. All that
-is known of a job comes from its folder; the engine is asked only about jobs that it has not started
-yet. The other computers see the folder on a shared file system, or a carrier takes it there and
-brings back what is written into it.
+Every runner executes ``napari-graphflow jobs run FOLDER``. The state of a job is read from its
+folder; the engine is queried only about jobs that it has not started yet. Other computers access
+the folder on a shared file system, or a transfer process uploads it and downloads its files.
 """
 
 from typing import Literal, Protocol
@@ -23,20 +22,20 @@ class Runner(Protocol):
     """An engine that runs jobs."""
 
     def submit(self, job: Job) -> None:
-        """Hand a new or an ended job over."""
+        """Submit a new or unfinished job."""
 
     def poll(self, job: Job) -> Status:
-        """The job's state; a job that the engine gave up before it started has failed."""
+        """Return the job's state; failed if the engine dropped the job before it started."""
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        """Ask the job to end; after `timeout` seconds let the engine end it."""
+        """Cancel the job; after `timeout` seconds stop it through the engine."""
 
     def logs(self, job: Job) -> str:
-        """What the job and its engine printed."""
+        """Return the logs of the job and its engine."""
 
 
 class Local:
-    """Processes on this computer, one on each device."""
+    """Processes on this computer, one per device."""
 
     def submit(self, job: Job) -> None:
         submit(job)
@@ -52,34 +51,34 @@ class Local:
 
 
 def runner(name: RunnerName, workers: int = 1) -> Runner:
-    """The runner of a name.
+    """Return a runner by name.
 
     Parameters
     ----------
     name
         One of `RunnerName`.
     workers
-        How many processes share each batch; more than one on Ray only.
+        Number of processes that share each batch; more than one requires Ray.
 
     Raises
     ------
     UserError
-        If its engine is not installed, or does not answer, or cannot have so many workers.
+        If the engine is not installed or not responding, or `workers` is not supported.
     """
     if workers < 1:
-        raise UserError(f"{workers} workers cannot run a job.", "Ask for one or more.")
+        raise UserError(f"A job cannot run with {workers} workers.", "Choose at least one.")
     if name in ("ray", "ray-packed"):
         return (Ray if name == "ray" else PackedRay)(workers=workers).connect()
     if workers > 1:
         raise UserError(
-            "Several workers are started by Ray only.",
+            "Several workers require a Ray cluster.",
             "Choose the runner ray or ray-packed, or start the job with torchrun.",
         )
     return Local() if name == "local" else Slurm()
 
 
 def runner_of(job: Job) -> Runner:
-    """The runner to which a job was handed over."""
+    """Return the runner to which a job was submitted."""
     try:
         noted = read_note(job)
     except FileNotFoundError:

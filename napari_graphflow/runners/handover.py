@@ -1,4 +1,4 @@
-"""What the runners have in common: the note in a job's folder, the log, and the way to an end."""
+"""Shared by the runners: the engine's entry in a job's folder, logs, and cancelling."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ from napari_graphflow.system.files import replace_file
 POLL = 0.2
 
 
-#: Seconds that an engine may take to stop a job.
+#: Seconds to wait for an engine to stop a job.
 STOPPING = 20.0
 
 
 def engine(module: str, extra: str) -> Any:
-    """Import what an extra installs; a `UserError` where it is missing."""
+    """Import a module of an optional dependency; `UserError` if it is missing."""
     try:
         return import_module(module)
     except ModuleNotFoundError:
@@ -33,40 +33,40 @@ def engine(module: str, extra: str) -> Any:
 
 
 def job_command(job: Job) -> list[str]:
-    """The command that runs a folder."""
+    """Return the command that runs a job."""
     return [sys.executable, "-m", "napari_graphflow", "jobs", "run", str(job.folder)]
 
 
 def write_note(job: Job, **what: Any) -> None:
-    """Note which engine has the job, and under which name."""
+    """Record the engine of the job, and its id there."""
     replace_file(job.runner_note, json.dumps(what, indent=1).encode())
 
 
 def read_note(job: Job) -> dict[str, Any]:
-    """What `write_note` wrote; `FileNotFoundError` for a job that no engine has."""
+    """Read the record of `write_note`; `FileNotFoundError` for a job without an engine."""
     found: dict[str, Any] = json.loads(job.runner_note.read_text("utf-8"))
     return found
 
 
 def hand_over(job: Job, **note: Any) -> None:
-    """Leave a job to an engine; what the engine called it before is forgotten first.
+    """Set a job to queued for an engine, after removing its previous id there.
 
-    Otherwise somebody who looks before the engine has answered would ask for the ended one.
+    Otherwise `poll` would query the ended run until the engine has returned a new id.
     """
-    if job.status().may_become("queued"):  # if not, the last line says so
+    if job.status().may_become("queued"):  # otherwise the last line raises
         with in_words():
             write_note(job, **note)
     job.hand_over(note["runner"])
 
 
 def give_up(job: Job, text: str) -> None:
-    """Write that a job has failed before it began."""
-    with suppress(UserError, ValueError):  # it has just begun after all
+    """Mark a job as failed before it started."""
+    with suppress(UserError, ValueError):  # it has started after all
         job.settle("failed", explain_exit(None, job.log).model_copy(update={"text": text}))
 
 
 def ends_on_its_own(job: Job, timeout: float) -> bool:
-    """Request the cancel, and wait for a job that has begun."""
+    """Request that the job is cancelled, and return whether it ended within `timeout` seconds."""
     steps = job.begin_cancel(float("inf"))
     end = time.monotonic() + timeout
     while next(steps, None) is not None:
@@ -77,7 +77,7 @@ def ends_on_its_own(job: Job, timeout: float) -> bool:
 
 
 def settled(job: Job) -> Status:
-    """The state of a job that its engine has ended, ``cancelled`` if it could not say so."""
+    """Return the status of a job that its engine has stopped, ``cancelled`` if it left none."""
     status = job.status()
     if status.active:
         with suppress(UserError, ValueError):
@@ -86,12 +86,12 @@ def settled(job: Job) -> Status:
 
 
 def own_log(job: Job) -> str:
-    """What the job itself has logged."""
+    """Return the log of the job."""
     with suppress(FileNotFoundError):
         return Path(job.log).read_text("utf-8", "replace")
     return ""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
+    """Return the first line of an error message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

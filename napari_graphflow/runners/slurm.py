@@ -1,4 +1,4 @@
-"""Slurm, by submitit."""
+"""Slurm, through submitit."""
 
 import json
 import os
@@ -27,12 +27,12 @@ from napari_graphflow.system.folders import data_root
 
 
 class Slurm:
-    """Slurm, by submitit. ``slurm.json`` beside the folder of jobs holds its parameters.
+    """Slurm, through submitit; its parameters are read from ``slurm.json`` next to the jobs folder.
 
     Parameters
     ----------
     cluster
-        ``slurm``, or ``local`` for the processes with which submitit stands in for it.
+        ``slurm``, or ``local`` for local processes of submitit in its place.
     """
 
     def __init__(self, cluster: str = "") -> None:
@@ -46,23 +46,23 @@ class Slurm:
             executor = self._submitit.AutoExecutor(job.slurm, cluster=self._cluster)
             executor.update_parameters(name=job.name[:60], **parameters)
         except (RuntimeError, TypeError, NameError) as error:
-            raise UserError("Slurm cannot be used here.", first_line(error)) from None
+            raise UserError("Slurm is not available.", first_line(error)) from None
         hand_over(job, runner="slurm", cluster=self._cluster)
         self._handles.pop(job.folder, None)
         command = self._submitit.helpers.CommandFunction(job_command(job), verbose=False)
         try:
             handle = executor.submit(command)
-        except Exception as error:  # submitit passes on whatever sbatch says, as many kinds
-            give_up(job, f"Slurm did not take the job: {first_line(error)}")
-            raise UserError(f"Slurm did not take {job.title}.", first_line(error)) from None
+        except Exception as error:  # submitit raises many types for errors of sbatch
+            give_up(job, f"Slurm rejected the job: {first_line(error)}")
+            raise UserError(f"Slurm rejected the job {job.title}.", first_line(error)) from None
         self._handles[job.folder] = handle
         write_note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
 
     def poll(self, job: Job) -> Status:
         if job.status().state == "queued" and (handle := self._handle(job)) and handle.done():
-            self._wait_for_words(job)
+            self._wait_for_status(job)
             if job.status().state == "queued":
-                give_up(job, "Slurm ended the job before it began.")
+                give_up(job, "Slurm ended the job before it started.")
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
@@ -79,8 +79,8 @@ class Slurm:
         return said + own_log(job)
 
     def _handle(self, job: Job) -> Any:
-        """What submitit knows a job by; None until Slurm has taken it."""
-        if job.folder in self._handles:  # the stand-in knows only its own processes
+        """Return the submitit job; None until Slurm has accepted it."""
+        if job.folder in self._handles:  # local processes are known only to their parent
             return self._handles[job.folder]
         noted = read_note(job)
         if "id" not in noted:
@@ -96,11 +96,11 @@ class Slurm:
             return dict(json.loads(path.read_text("utf-8")))
         except (ValueError, TypeError):
             raise UserError(
-                f"{path} is no table of JSON.", 'Write for example {"timeout_min": 600}.'
+                f"{path} is not a JSON object.", 'Write for example {"timeout_min": 600}.'
             ) from None
 
     @staticmethod
-    def _wait_for_words(job: Job) -> None:
+    def _wait_for_status(job: Job) -> None:
         end = time.monotonic() + 2.0
         while job.status().state == "queued" and time.monotonic() < end:
             time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""The devices of this computer, by name and free memory, without loading torch."""
+"""The devices of this computer and their free memory, without importing torch."""
 
 import os
 import platform
@@ -14,7 +14,8 @@ from napari_graphflow.system.processes import NO_CONSOLE
 QUERY = "--query-gpu=index,uuid,name,memory.total,memory.free"
 
 
-PATIENCE = 10.0
+#: Seconds to wait for nvidia-smi.
+TIMEOUT = 10.0
 
 
 MIB = 1 << 20
@@ -22,16 +23,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Device:
-    """One device.
+    """A device for computation.
 
     Attributes
     ----------
     name
-        As torch calls it: ``cpu``, ``mps``, ``cuda:0``, ...
+        Name in torch: ``cpu``, ``mps``, ``cuda:0``, ...
     title
-        As its maker calls it.
+        Product name.
     total_bytes, free_bytes
-        Its memory, and what of it is free now.
+        Total memory, and memory free now.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """All devices, the GPU with most free memory first and the processor last."""
+    """Return all devices, the GPU with the most free memory first and the CPU last."""
     gpus = sorted(_nvidia(), key=lambda gpu: gpu.free_bytes, reverse=True)
     memory = psutil.virtual_memory()
     own = [Device("cpu", f"CPU, {os.cpu_count()} threads", memory.total, memory.available)]
@@ -54,27 +55,27 @@ def devices() -> list[Device]:
     return [*gpus, *own]
 
 
-def place(wanted: str, there: list[Device], busy: set[str]) -> str | None:
+def available_device(requested: str, present: list[Device], busy: set[str]) -> str | None:
     """Choose a free device for a job.
 
     Parameters
     ----------
-    wanted
-        ``auto`` takes the first kind that there is, ``cuda`` any GPU.
-    there
-        All devices, in the order in which they are preferred.
+    requested
+        ``auto`` uses the type of the first device, ``cuda`` any GPU.
+    present
+        All devices, in order of preference.
     busy
-        Names of those that are taken.
+        Names of devices in use.
 
     Returns
     -------
     name
-        None if the job has to wait. A device that is not there is never busy: the job that asks
-        for it fails with a sentence.
+        None if the job has to wait. A device that is not present is returned as requested, so that
+        the job fails with an error.
     """
-    kind = there[0].name.partition(":")[0] if wanted == "auto" else wanted
-    fitting = [one.name for one in there if kind in (one.name, one.name.partition(":")[0])]
-    return next((name for name in fitting or [wanted] if name not in busy), None)
+    kind = present[0].name.partition(":")[0] if requested == "auto" else requested
+    matching = [one.name for one in present if kind in (one.name, one.name.partition(":")[0])]
+    return next((name for name in matching or [requested] if name not in busy), None)
 
 
 def _nvidia() -> list[Device]:
@@ -84,7 +85,7 @@ def _nvidia() -> list[Device]:
     command = [program, QUERY, "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=True,
+            command, capture_output=True, text=True, timeout=TIMEOUT, check=True,
             creationflags=NO_CONSOLE,
         ).stdout  # fmt: skip
         rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line]
@@ -93,11 +94,11 @@ def _nvidia() -> list[Device]:
             for number, (_, _, name, total, free) in enumerate(_visible(rows))
         ]
     except (OSError, subprocess.SubprocessError, ValueError):
-        return []  # a driver that does not answer
+        return []  # the driver is not responding
 
 
 def _visible(rows: list[list[str]]) -> list[list[str]]:
-    """Those that ``CUDA_VISIBLE_DEVICES`` leaves, in its order, as torch will number them."""
+    """Return the GPUs in ``CUDA_VISIBLE_DEVICES``, in its order, as numbered by torch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return rows
@@ -105,6 +106,6 @@ def _visible(rows: list[list[str]]) -> list[list[str]]:
     for one in filter(None, (part.strip() for part in chosen.split(","))):
         match = next((row for row in rows if one == row[0] or row[1].startswith(one)), None)
         if match is None:
-            break  # CUDA, too, stops at the first that it does not know
+            break  # like CUDA, which ignores all after the first unknown one
         found.append(match)
     return found

@@ -1,4 +1,4 @@
-"""What a run reports while it works: one frozen class per kind of event.
+"""Events of a run: one frozen class per kind.
 
 The field ``event`` names the kind, in Python as in the lines of ``events.jsonl``.
 """
@@ -11,12 +11,12 @@ from napari_graphflow.system.failures import Failure
 
 
 class _Event(BaseModel):
-    """What all events share.
+    """Base class of all events.
 
     Attributes
     ----------
     t
-        Unix seconds at which the event was written; None before.
+        Unix time in seconds at which the event was written; None before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,14 +25,14 @@ class _Event(BaseModel):
 
 
 class Phase(_Event):
-    """A new part of the run begins.
+    """Start of a new phase of the run.
 
     Attributes
     ----------
     name
-        The part, in words for the user.
+        Description of the phase for the user.
     steps
-        How many optimiser steps it takes, where an option decides that.
+        Number of optimiser steps, if set by an option.
     """
 
     event: Literal["phase"] = "phase"
@@ -41,7 +41,7 @@ class Phase(_Event):
 
 
 class Progress(_Event):
-    """The position within the phase; `eta_s` are estimated seconds to its end."""
+    """Progress within the phase; `eta_s` is the estimated remaining time in seconds."""
 
     event: Literal["progress"] = "progress"
     step: int
@@ -50,7 +50,7 @@ class Progress(_Event):
 
 
 class Metric(_Event):
-    """One point of a curve; a value that is infinite or not a number is read back as None."""
+    """One point of a curve; infinite and NaN values are read back as None."""
 
     event: Literal["metric"] = "metric"
     name: str
@@ -60,7 +60,7 @@ class Metric(_Event):
 
 
 class Preview(_Event):
-    """A new drawing of a validation case; `path` is relative to the job's folder."""
+    """A new preview image of a validation case; `path` is relative to the job's folder."""
 
     event: Literal["preview"] = "preview"
     path: str
@@ -69,7 +69,7 @@ class Preview(_Event):
 
 
 class CheckpointSaved(_Event):
-    """A checkpoint is on the disk; `path` is relative to the job's folder."""
+    """A checkpoint was saved; `path` is relative to the job's folder."""
 
     event: Literal["checkpoint"] = "checkpoint"
     path: str
@@ -77,14 +77,14 @@ class CheckpointSaved(_Event):
 
 
 class PeakMemory(_Event):
-    """The largest memory use of the run so far."""
+    """Peak memory of the run so far."""
 
     event: Literal["memory"] = "memory"
     peak_bytes: int
 
 
 class SettingChosen(_Event):
-    """The batch and patch size, in voxels, that the run goes on with."""
+    """The batch size and the patch size in voxels used from here on."""
 
     event: Literal["setting"] = "setting"
     batch_size: int
@@ -92,7 +92,7 @@ class SettingChosen(_Event):
 
 
 class Warned(_Event):
-    """Something the user should know; the run goes on. `code` is a word for programs."""
+    """A warning; the run continues. `code` identifies it for programs."""
 
     event: Literal["warning"] = "warning"
     text: str
@@ -107,14 +107,14 @@ class Failed(_Event):
 
 
 class StateChanged(_Event):
-    """The job is in another state; see `napari_graphflow.jobs.status.State`."""
+    """The state of the job changed; see `napari_graphflow.jobs.status.State`."""
 
     event: Literal["state"] = "state"
     state: str
 
 
 class ModelSaved(_Event):
-    """The finished model; `path` is relative to the job's folder."""
+    """The trained model was saved; `path` is relative to the job's folder."""
 
     event: Literal["model"] = "model"
     path: str
@@ -122,7 +122,7 @@ class ModelSaved(_Event):
 
 
 class Alive(_Event):
-    """Nothing to report: a place at which the run may be paused. Never written down."""
+    """A point at which the run can be paused; not written to the log."""
 
     event: Literal["alive"] = "alive"
 

@@ -1,4 +1,4 @@
-"""What went wrong, in words: from an exception, or from the way in which a process ended."""
+"""Describe failures to the user, from an exception or from how a process ended."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_graphflow.errors import UserError
 
-#: Exit codes of a job and of the command line. What the user can mend by another input is 2.
+#: Exit codes of jobs and of the command line; 2 is invalid input.
 EXIT_CODES = {
     "unexpected": 1,
     "user": 2,
@@ -29,7 +29,7 @@ EXIT_CODES = {
 }
 
 
-LIGHTER = "a smaller patch size or batch size"
+SMALLER = "a smaller patch size or batch size"
 
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -52,7 +52,7 @@ _DRIVE_GONE = {
 _DRIVE_GONE_WINDOWS = {53, 59, 64, 67, 121}
 
 
-# Native libraries say these in the text of a plain RuntimeError.
+# Native libraries report these only in the message of a RuntimeError.
 _SAYS_NO_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -76,7 +76,7 @@ _SAYS_DISK_FULL = (
 _SAYS_GPU = ("cuda error", "cudnn error", "cuda driver", "no kernel image", "hip error")
 
 
-#: How `faulthandler` calls what is ending the process, and our word for it.
+#: The line that `faulthandler` writes on a crash, and its translation.
 _DYING = re.compile(r"(?m)^(?:Fatal Python error|Windows fatal exception): (?!code )(.+)")
 
 
@@ -90,7 +90,7 @@ _CRASHES = {
 }
 
 
-#: Bytes at the end of a log that are searched for it: the traces of some hundred threads.
+#: Bytes at the end of a log to search for this line: tracebacks of several hundred threads.
 _TAIL = 1 << 17
 
 
@@ -98,7 +98,7 @@ _PYTORCH = {"torch", "monai", "lightning_fabric", "safetensors"}
 
 
 class Failure(BaseModel):
-    """What went wrong, in words and for programs; between processes it travels as JSON.
+    """Description of a failure for users and programs; passed between processes as JSON.
 
     Attributes
     ----------
@@ -107,9 +107,9 @@ class Failure(BaseModel):
     text
         The cause, as one sentence.
     remedy
-        What to do about it, as one sentence; empty if nothing is known.
+        How to correct it, as one sentence; empty if unknown.
     exit_code
-        What the process that failed returns to its caller.
+        Exit code of the failed process.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,38 +123,37 @@ class Failure(BaseModel):
         return f"{self.text} {self.remedy}".strip()
 
     def as_error(self) -> UserError:
-        """The exception that shows it to the user."""
+        """Return the failure as an exception for the user."""
         return UserError(self.text, self.remedy)
 
 
-def explain(error: BaseException, log: Path | None = None, lighter: str = LIGHTER) -> Failure:
-    """Say in words what an exception means.
+def explain(error: BaseException, log: Path | None = None, smaller: str = SMALLER) -> Failure:
+    """Describe an exception to the user.
 
-    The first cause counts, not the last: a full disk stays a full disk even if cleaning up after
-    it failed as well.
+    The first cause is reported, not the last: a full disk, even if cleaning up then also failed.
 
     Parameters
     ----------
     error
-        The exception as it was caught.
+        The exception that was caught.
     log
-        File that holds the traceback.
-    lighter
-        What asks for less memory, in words that follow "Choose".
+        File with the traceback.
+    smaller
+        Options that need less memory, as the object of "Choose".
     """
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, UserError):
             return _failure("user", cause.text, cause.remedy)
     for link in reversed(_chain(error)):
-        known = _recognise(link, lighter)
+        known = _recognise(link, smaller)
         if known is not None:
             return known
     first = causes[-1]
     message = (str(first).strip().splitlines() or ["no message"])[0]
-    details = f"The details are in {log}." if log else "Please report it."
+    details = f"See {log} for details." if log else "Please report this error."
     return _failure(
-        "unexpected", f"An unexpected error: {type(first).__name__}: {message[:200]}.", details
+        "unexpected", f"Unexpected error: {type(first).__name__}: {message[:200]}.", details
     )
 
 
@@ -162,45 +161,49 @@ def explain_exit(
     returncode: int | None,
     log: Path | None = None,
     what: str = "The job",
-    lighter: str = LIGHTER,
+    smaller: str = SMALLER,
     log_from: int = 0,
 ) -> Failure:
-    """Say in words how a process ended that could not say so itself.
+    """Describe to the user how a process ended that left no error message.
 
     Parameters
     ----------
     returncode
-        As `subprocess` gives it: minus the signal's number, or the number that Windows returns;
-        128 plus the signal's number, as shells and containers have it, is understood too.
-        None if nobody knows; the log may.
+        Return code as of `subprocess`: the negative signal number, or the code of Windows; also
+        128 plus the signal number, as of shells and containers. None if unknown, in which case
+        the log is searched.
     log
-        File that holds what the process wrote.
+        File with the output of the process.
     what
-        The process, as the subject of the sentence.
-    lighter
-        What asks for less memory, in words that follow "Choose".
+        Name of the process, as the subject of the sentence.
+    smaller
+        Options that need less memory, as the object of "Choose".
     log_from
-        Where in the log the words of this process begin.
+        Offset in bytes at which the output of this process begins in the log.
     """
-    look = f"Look at the end of {log}." if log else "Try again."
+    remedy = f"See the end of {log} for details." if log else "Try again."
     code = "ended"
     if returncode is None:
         crash = _crash(log, log_from)
         code = "crashed" if crash else "ended"
-        text = _crashed(what, crash) if crash else f"{what} ended without saying why."
+        text = (
+            _crashed(what, crash)
+            if crash
+            else f"{what} stopped unexpectedly and left no error message."
+        )
     elif _signal(returncode) == 9:
         code = "killed"
-        text = f"{what} was ended by the system, most likely because memory ran out."
-        look = f"Choose {lighter}, or close other programs, and try again."
+        text = f"{what} was killed by the system, most likely because memory ran out."
+        remedy = f"Choose {smaller}, or close other programs, and try again."
     elif _signal(returncode) in (2, 15) or returncode == 0xC000013A:
-        text = f"{what} was ended by another program, or because the computer was shut down."
-        look = "Start it again."
+        text = f"{what} was terminated by another program, or because the computer was shut down."
+        remedy = "Start it again."
     elif _signal(returncode) or returncode > 0xC0000000:
         code = "crashed"
         text = _crashed(what, _name(returncode))
     else:
-        text = f"{what} ended with the code {returncode} before it could say why."
-    return Failure(code=code, text=text, remedy=look)
+        text = f"{what} stopped unexpectedly with exit code {returncode} and left no error message."
+    return Failure(code=code, text=text, remedy=remedy)
 
 
 def _crashed(what: str, name: str) -> str:
@@ -208,21 +211,21 @@ def _crashed(what: str, name: str) -> str:
 
 
 def _crash(log: Path | None, log_from: int) -> str:
-    """What a log says of the crash that ended it; empty if nothing."""
+    """Return the name of the crash recorded in a log; empty if there is none."""
     if log is None:
         return ""
     try:
         with log.open("rb") as file:
             file.seek(max(log_from, file.seek(0, os.SEEK_END) - _TAIL))
-            said = _DYING.findall(file.read().decode("utf-8", "replace"))
+            crashes = _DYING.findall(file.read().decode("utf-8", "replace"))
     except OSError:
         return ""
-    return _CRASHES.get(said[-1].strip(), said[-1].strip()) if said else ""
+    return _CRASHES.get(crashes[-1].strip(), crashes[-1].strip()) if crashes else ""
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Turn trouble with files into a `UserError`."""
+    """Convert an `OSError` to a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -234,7 +237,7 @@ def _failure(code: str, text: str, remedy: str) -> Failure:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Follow what was stated with ``raise ... from ...``, the error itself first."""
+    """Return the error and its explicit causes (``raise ... from ...``), the error first."""
     causes = [error]
     while causes[-1].__cause__ is not None and causes[-1].__cause__ not in causes:
         causes.append(causes[-1].__cause__)
@@ -242,7 +245,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and all that led to it, the last first, members of groups included."""
+    """Return the error and all errors that led to it, latest first, including members of groups."""
     chain: list[BaseException] = []
     waiting: list[BaseException] = [error]
     while waiting:
@@ -259,19 +262,21 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _recognise(error: BaseException, lighter: str) -> Failure | None:
-    said = str(error).lower()
+def _recognise(error: BaseException, smaller: str) -> Failure | None:
+    message = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
     memory = isinstance(error, MemoryError) or number == errno.ENOMEM
-    # oneDNN, where it finds no room for its code; of what it cannot compute it says more.
-    memory = memory or said.endswith("could not create a primitive")
-    if memory or any(words in said for words in _SAYS_NO_MEMORY):
-        return _out_of_memory(type(error).__name__, said, lighter)
-    # numpy gives no number where only a part of an array could be written.
-    partly = re.fullmatch(r"\d+ requested and \d+ written", said)
-    if partly or number in _DISK_FULL or any(words in said for words in _SAYS_DISK_FULL):
+    # oneDNN out of memory for generated code; unsupported operations have longer messages.
+    memory = memory or message.endswith("could not create a primitive")
+    if memory or any(words in message for words in _SAYS_NO_MEMORY):
+        return _out_of_memory(type(error).__name__, message, smaller)
+    # numpy sets no errno if an array was written only partly.
+    partly = re.fullmatch(r"\d+ requested and \d+ written", message)
+    if partly or number in _DISK_FULL or any(words in message for words in _SAYS_DISK_FULL):
         return _failure(
-            "disk_full", "The disk is full.", "Make room on it, then go on from the checkpoint."
+            "disk_full",
+            "The disk is full.",
+            "Free some space, then resume from the last checkpoint.",
         )
     if isinstance(error, OSError):
         return _recognise_file(error)
@@ -279,15 +284,15 @@ def _recognise(error: BaseException, lighter: str) -> Failure | None:
         return _failure(
             "not_a_number",
             str(error) or "The loss became infinite or NaN.",
-            "Start again with a lower learning rate, or with the precision 32-true.",
+            "Start a new job with a lower learning rate, or with precision 32-true.",
         )
     if isinstance(error, ModuleNotFoundError):
         return _not_installed((error.name or "").partition(".")[0])
-    if any(words in said for words in _SAYS_GPU):
+    if any(words in message for words in _SAYS_GPU):
         return _failure(
             "gpu",
-            "The graphics card reported an error.",
-            "Choose the CPU as device, or update the driver of the card.",
+            "The GPU reported an error.",
+            "Choose the CPU as device, or update the GPU driver.",
         )
     return None
 
@@ -296,7 +301,7 @@ def _not_installed(package: str) -> Failure | None:
     if package in _PYTORCH:
         return _failure(
             "not_installed",
-            "PyTorch and what belongs to it are not installed here.",
+            "PyTorch and its companion packages are not installed.",
             'Run: pip install "napari-graphflow[train]"',
         )
     if package == "napari_graphflow":
@@ -304,17 +309,17 @@ def _not_installed(package: str) -> Failure | None:
     return _failure("not_installed", f"The package {package} is not installed.", "Install it.")
 
 
-def _out_of_memory(kind: str, said: str, lighter: str) -> Failure:
-    if kind == "OutOfMemoryError" or any(word in said for word in ("cuda", "hip", "mps", "gpu")):
+def _out_of_memory(kind: str, message: str, smaller: str) -> Failure:
+    if kind == "OutOfMemoryError" or any(word in message for word in ("cuda", "hip", "mps", "gpu")):
         return _failure(
             "out_of_gpu_memory",
-            "The graphics card ran out of memory.",
-            f"Choose {lighter}, or the CPU as device.",
+            "The GPU ran out of memory.",
+            f"Choose {smaller}, or the CPU as device.",
         )
     return _failure(
         "out_of_memory",
         "The computer ran out of memory.",
-        f"Choose {lighter}, or close other programs.",
+        f"Choose {smaller}, or close other programs.",
     )
 
 
@@ -322,19 +327,19 @@ def _recognise_file(error: OSError) -> Failure | None:
     name = error.filename if error.filename is not None else "a file"
     if error.errno in _MISSING:
         return _failure(
-            "missing_file", f"{_capital(name)} is missing.", "Put it back, or check the path."
+            "missing_file", f"{_capital(name)} is missing.", "Restore it, or check the path."
         )
     if error.errno in _DENIED:
         return _failure(
             "no_permission",
-            f"{_capital(name)} may not be read or written.",
+            f"No permission to read or write {name}.",
             "Change its permissions, or choose another folder.",
         )
     if error.errno in _DRIVE_GONE or getattr(error, "winerror", None) in _DRIVE_GONE_WINDOWS:
         return _failure(
             "drive_gone",
-            f"The drive with {name} does not answer any more.",
-            "Connect it again, then go on from the checkpoint.",
+            f"The drive with {name} is not responding.",
+            "Reconnect it, then resume from the last checkpoint.",
         )
     return None
 

@@ -10,22 +10,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-#: By lock file, whose turn it is among the threads of this process.
+#: A lock per lock file among the threads of this process.
 _turns: dict[Path, threading.Lock] = {}
 
 
 @contextmanager
 def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Hold the lock on a file, which is made where it is missing, until the process ends at most.
+    """Hold the lock on a file, which is created if missing; released when the process ends.
 
     Yields
     ------
     free
-        Whether nobody else, a thread of this process included, held it for `patience` seconds;
-        True as well on file systems that know no locks.
+        Whether the lock was acquired within `patience` seconds; False if another process or thread
+        holds it, True on file systems without locks.
     """
-    # A lock of fcntl keeps out other processes only, and closing any descriptor of its file lets
-    # it go. So only the thread whose turn it is in this process may open the file.
+    # fcntl locks exclude only other processes, and closing any descriptor of the file releases
+    # them. So only one thread of this process at a time may open the file.
     turn = _turns.setdefault(path.parent.resolve() / path.name, threading.Lock())
     end = time.monotonic() + patience
     if not turn.acquire(timeout=patience):
@@ -49,7 +49,7 @@ def _try_lock(file: IO[bytes]) -> bool:
         else:
             import fcntl
 
-            # Unlike flock not inherited by forked children, who may outlive a killed process.
+            # Unlike flock, not inherited by forked children, which may outlive a killed process.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -59,29 +59,29 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file aside, down to the disk, and move it into place: never seen half."""
+    """Write a file atomically: to a temporary file, synced to disk, then renamed."""
     with written_aside(path) as aside:
         aside.write_bytes(data)
 
 
 @contextmanager
 def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Have a file or a folder written beside its place, and move it there when it is whole.
+    """Write a file or folder to a temporary path, and move it to `path` when complete.
 
-    Where the block raises, what it wrote is removed and what was at `path` stays.
+    If the block raises, the temporary path is removed and `path` is unchanged.
 
     Parameters
     ----------
     path
-        The place; what is there is replaced.
+        Final path; an existing file or folder is replaced.
     sync
-        Whether a file goes down to the disk first, for the sake of a power cut. The files of a
-        folder are up to those who write them.
+        Whether to sync a file to disk before it is moved, in case of a power cut. Files in a
+        folder are not synced.
 
     Yields
     ------
     aside
-        Where to write; its name ends as `path` does, for libraries that look at endings.
+        Temporary path, with the suffix of `path`.
     """
     aside = path.with_name(f".part-{os.getpid()}-{path.name}")
     _remove(aside)
@@ -103,14 +103,14 @@ def _move_file(aside: Path, path: Path) -> None:
         try:
             aside.replace(path)
             return
-        except PermissionError:  # Windows, while somebody reads the old one
+        except PermissionError:  # Windows, while another process reads the file
             if attempt == 19:
                 raise
             time.sleep(0.01)
 
 
 def _move_folder(aside: Path, path: Path) -> None:
-    """A folder that is not empty cannot be replaced in one step, so the old one is moved first."""
+    """Replace a folder; an existing one is moved first, since it cannot be replaced in one step."""
     if not path.exists():
         aside.rename(path)
         return

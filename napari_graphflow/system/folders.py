@@ -1,4 +1,4 @@
-"""The folders of this user's jobs and models."""
+"""Default folders for jobs and models of this user."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ import platformdirs
 
 
 def data_root() -> Path:
-    """The folder of this user's jobs and models.
+    """Return the default folder for jobs and models.
 
-    ``$GRAPHFLOW_HOME``, or where the system keeps the data of programs.
+    ``$GRAPHFLOW_HOME``, or the user data folder of the operating system.
     """
     home = os.environ.get("GRAPHFLOW_HOME")
     return Path(home) if home else platformdirs.user_data_path("napari-graphflow", appauthor=False)
 
 
 def jobs_root() -> Path:
-    """The folder of this user's jobs."""
+    """Return the default folder for jobs."""
     return data_root() / "jobs"
 
 
 def models_root() -> Path:
-    """The folder of this user's models."""
+    """Return the default folder for models."""
     return data_root() / "models"

@@ -1,4 +1,4 @@
-"""What operating systems do each in their own way: processes, locks, replacing a file."""
+"""Start, identify and end processes on all operating systems."""
 
 import os
 import subprocess
@@ -10,15 +10,15 @@ from typing import Any
 
 import psutil
 
-#: For child processes of a window without a console, which Windows would open for them.
+#: Prevents Windows from opening a console for child processes of a program without one.
 NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of our processes.
+    """Return the environment for child processes.
 
-    Threads sleep while they wait, a crash leaves a trace, and no ``random.py`` that happens to lie
-    in the working directory is imported.
+    Idle threads sleep, a crash leaves a traceback, and modules in the working directory such as a
+    ``random.py`` are not imported.
     """
     return {
         **os.environ,
@@ -33,19 +33,19 @@ def child_environment() -> dict[str, str]:
 def start_detached(
     command: Sequence[str | Path], folder: Path, log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a process that outlives ours and the terminal.
+    """Start a process that outlives this one and the terminal.
 
     Parameters
     ----------
     command
         Program and arguments.
     folder
-        Its working directory, so that no file lying in ours is imported by mistake.
+        Working directory of the process.
     log
-        Receives what it prints.
+        File to which its output is appended.
     """
-    # glibc gives large blocks back and asks for them anew at each step, and the kernel clears every
-    # page of them each time. Up to a gigabyte is kept instead, which other systems ignore.
+    # By default glibc returns large blocks after each step, and the kernel clears their pages when
+    # they are allocated again. Keep up to 1 GiB instead; other systems ignore these variables.
     keep = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
     apart: dict[str, Any]
     if sys.platform == "win32":
@@ -66,9 +66,9 @@ def start_detached(
 
 
 def process_start(pid: int | None) -> str:
-    """Tell a process from a later one with the same number; empty if there is none.
+    """Return when a process started, to identify it if its number is reused; empty if none.
 
-    On Linux by ticks since booting, which setting the clock does not move.
+    On Linux in clock ticks since boot, which do not depend on the system time.
     """
     if not pid:
         return ""
@@ -90,7 +90,7 @@ def _boot() -> str:
 
 
 def end_process_tree(pid: int, *, kill: bool) -> None:
-    """Ask a process to end, or kill it with all its descendants."""
+    """Terminate a process, or kill it with all its descendants."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)] if kill else [process]

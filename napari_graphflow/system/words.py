@@ -1,17 +1,17 @@
-"""Durations in words, the same in windows, terminals and reports."""
+"""Format durations, for the window, terminal and reports."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def duration(seconds: float, *, narrow: bool = False) -> str:
-    """Write a time as 40 s, 25 min, 2 h 05 min, 14 h or 3 days.
+    """Format a duration as 40 s, 25 min, 2 h 05 min, 14 h or 3 days.
 
     Parameters
     ----------
     seconds
-        Anything below 0 counts as 0.
+        Negative values count as 0.
     narrow
-        Write 2 h 05, for a narrow column.
+        Use the form 2 h 05, for narrow columns.
     """
     whole = max(0, round(seconds))
     if whole < 1.5 * MINUTE:

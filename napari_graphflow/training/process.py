@@ -17,7 +17,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
-from napari_graphflow.jobs.queue import keep_going
+from napari_graphflow.jobs.queue import start_keeper
 from napari_graphflow.jobs.status import HEARTBEAT, State, Status
 from napari_graphflow.system.events import (
     Alive,
@@ -66,7 +66,7 @@ def main(folder: Path) -> int:
         # An engine reclaims the computer as soon as this process ends.
         if not has_engine and not _was_stopped(job):
             with suppress(UserError, OSError):
-                keep_going(job.folder.parent)  # in a process that outlives this one
+                start_keeper(job.folder.parent)  # in a process that outlives this one
 
 
 def _was_stopped(job: Job) -> bool:

@@ -242,7 +242,7 @@ def test_a_crash_in_native_code(worker: InferenceWorker) -> None:
 
 def test_a_program_that_does_not_start(tmp_path: Path) -> None:
     broken = InferenceWorker([sys.executable, "-c", "import not_there"], tmp_path / "log")
-    with pytest.raises(UserError, match="code 1 before it could say why"):
+    with pytest.raises(UserError, match="stopped unexpectedly with exit code 1"):
         broken.run("ping")
     broken.close()
     missing = InferenceWorker([str(tmp_path / "no program")], tmp_path / "log")

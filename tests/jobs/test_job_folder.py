@@ -1,4 +1,4 @@
-"""What readers make of a job's folder, with no process of a job involved."""
+"""Reading the folder of a job, without a job process."""
 
 import json
 import math
@@ -27,13 +27,17 @@ from napari_graphflow.system.processes import process_start
 from napari_graphflow.training import process
 
 
-def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folders_follow_the_environment_variable(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (folders.jobs_root(), folders.models_root()) == (home / "jobs", home / "models")
     monkeypatch.delenv("GRAPHFLOW_HOME")
     assert "napari-graphflow" in str(folders.data_root())
 
 
-def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_job_stores_its_settings_with_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = DistillationConfig(dataset=Path("liver"), teacher=Path("models/big"), steps=7)
     job = store.create("distill", config)
@@ -47,7 +51,7 @@ def test_create_keeps_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert again.spec["versions"]["python"]
 
 
-def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> None:
+def test_jobs_are_listed_newest_first_and_other_folders_skipped(tmp_path: Path) -> None:
     made = [new_job(tmp_path / str(number), name="same name") for number in range(3)]
     JobPaths(folders.jobs_root() / "half-made").control.mkdir(parents=True)
     (folders.jobs_root() / "broken").mkdir()
@@ -57,12 +61,12 @@ def test_list_is_newest_first_and_passes_over_what_is_no_job(tmp_path: Path) -> 
     assert store.list_jobs(tmp_path / "nowhere") == []
 
 
-def test_find(tmp_path: Path) -> None:
+def test_a_job_is_found_by_folder_name_or_part_of_its_name(tmp_path: Path) -> None:
     one, _ = new_job(tmp_path, name="liver one"), new_job(tmp_path, name="liver two")
     assert (
         store.find_job(str(one.folder)) == store.find_job(one.name) == store.find_job("one") == one
     )
-    with pytest.raises(UserError, match="2 jobs"):
+    with pytest.raises(UserError, match="2 jobs match"):
         store.find_job("liver")
     with pytest.raises(UserError, match="no job"):
         store.find_job("spleen")
@@ -70,7 +74,7 @@ def test_find(tmp_path: Path) -> None:
         Job(tmp_path)
 
 
-def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
+def test_settings_of_another_version_are_refused_with_their_name(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.spec["config"]["steps"] = "many"
     job.spec_file.write_text(json.dumps(job.spec))
@@ -78,7 +82,7 @@ def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
         _ = Job(job.folder).config
 
 
-def test_the_table_of_transitions_is_whole() -> None:
+def test_the_table_of_transitions_is_complete() -> None:
     assert set(TRANSITIONS) == set(get_args(State))
     assert all(after < set(TRANSITIONS) for after in TRANSITIONS.values())
     assert all(Status(state=state).resumable for state in ("paused", "failed", "cancelled", "lost"))
@@ -88,10 +92,10 @@ def test_the_table_of_transitions_is_whole() -> None:
     assert {state for state in TRANSITIONS if "paused" in TRANSITIONS[state]} == {"running"}
 
 
-def test_the_right_to_write_is_held_by_one_thread_of_one_process(
+def test_the_write_lock_is_held_by_one_thread_of_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
+    monkeypatch.setattr("napari_graphflow.jobs.folder.LOCK_TIMEOUT", 0.1)
     job = new_job(tmp_path)
 
     def refused() -> None:
@@ -105,7 +109,7 @@ def test_the_right_to_write_is_held_by_one_thread_of_one_process(
         thread = threading.Thread(target=refused)
         thread.start()
         thread.join()
-        # The refusal must not have let go of the lock between processes.
+        # The refusal must not have released the lock between processes.
         command = [sys.executable, "-c", other, str(job.folder / "lock")]
         assert subprocess.check_output(command, text=True).strip() == "False"
     with job.writing():
@@ -115,7 +119,7 @@ def test_the_right_to_write_is_held_by_one_thread_of_one_process(
 # Events
 
 
-def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
+def test_events_are_read_by_offset_without_incomplete_or_invalid_lines(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     assert job.events() == ([], 0)
     job.events_file.write_bytes(b'{"event": "phase", "name": "a"}\n{"event": "phase"')
@@ -130,7 +134,7 @@ def test_events_by_offset_with_a_torn_line(tmp_path: Path) -> None:
     assert offset == job.events_file.stat().st_size
 
 
-def test_an_event_is_one_line_of_json(tmp_path: Path) -> None:
+def test_an_event_is_written_as_one_line_of_json(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     lines = [event_line(Metric(name="dice", value=value, step=3)) for value in (0.5, math.nan)]
     written = [json.loads(line) for line in lines]
@@ -142,7 +146,7 @@ def test_an_event_is_one_line_of_json(tmp_path: Path) -> None:
     assert [event.value for event in job.events()[0] if isinstance(event, Metric)] == [0.5, None]
 
 
-def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
+def test_a_long_log_of_events_is_read_in_chunks(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     line = b'{"event": "alive"}\n'
     count = 2 * CHUNK // len(line)
@@ -161,7 +165,7 @@ def test_a_long_history_is_read_in_pieces(tmp_path: Path) -> None:
 # The state
 
 
-def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
+def test_a_process_with_a_reused_number_is_not_the_job(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     alive = Status(
         state="running",
@@ -180,7 +184,7 @@ def test_a_reused_process_number_is_not_our_job(tmp_path: Path) -> None:
     assert job.status().state == "lost"
 
 
-def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+def test_a_job_on_another_computer_is_lost_without_heartbeats(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     status = Status(
         state="running", process=Process(host="elsewhere", pid=os.getpid(), heartbeat=time.time())
@@ -191,19 +195,19 @@ def test_a_job_on_another_computer_is_judged_by_its_heartbeat(tmp_path: Path) ->
     assert job.status().state == "lost"
 
 
-def test_an_unreadable_status_is_not_an_exception(tmp_path: Path) -> None:
+def test_a_job_with_an_unreadable_status_is_lost(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.status_file.write_text('{"state": "runn')
     assert job.status().state == "lost"
 
 
-def test_a_job_whose_drive_went_away_is_lost_until_it_is_back(tmp_path: Path) -> None:
+def test_a_job_on_a_disconnected_drive_is_lost_until_it_is_reconnected(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     away = job.folder.with_name("away")
     job.folder.rename(away)
     status = job.status()
     assert (status.state, status.failure.code) == ("lost", "drive_gone")
-    assert "does not answer any more" in status.failure.text
+    assert "is not responding" in status.failure.text
     assert (job.requests(), job.events()) == (set(), ([], 0))
     away.rename(job.folder)
     assert job.status().state == "created"
@@ -222,7 +226,7 @@ def test_a_request_that_cannot_be_removed_does_not_fail_a_finished_job(
     assert job.status().state == "done"
 
 
-def test_a_last_word_that_has_been_written_is_not_said_again(
+def test_a_final_status_is_not_written_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = new_job(tmp_path)

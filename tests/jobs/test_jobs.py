@@ -57,8 +57,8 @@ for number in range(1, 11):
 yield PeakMemory(peak_bytes=123)
 yield ModelSaved(path="artifacts/model", name="model")
 """
-DEAF = """
-yield Phase(name="deaf")
+UNRESPONSIVE = """
+yield Phase(name="unresponsive")
 while True:
     try:
         time.sleep(60)
@@ -91,7 +91,7 @@ def running(job: Job) -> Status:
 
 
 def from_another_process(job: Job, expression: str) -> Any:
-    """What another window sees, for which the job is no child of its own."""
+    """Evaluate an expression on the job in a process that is not its parent."""
     code = "import json, sys; from napari_graphflow.jobs.job import Job\njob = Job(sys.argv[1])\n"
     code += f"print(json.dumps({expression}))"
     seen = subprocess.run(
@@ -127,7 +127,7 @@ def test_a_job_runs_to_its_end(started: Callable[[str], Job]) -> None:
         job.cancel()
 
 
-def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
+def test_frequent_progress_events_are_thinned_out(started: Callable[[str], Job]) -> None:
     job = started("for n in range(3000): yield Progress(step=n, total=2999)")
     assert job.wait(60).run.step == 2999
     written = [event for event in job.events()[0] if isinstance(event, Progress)]
@@ -139,22 +139,22 @@ def test_fast_progress_is_thinned_out(started: Callable[[str], Job]) -> None:
 def test_a_job_survives_the_death_of_its_parent(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     (tmp_path / "job.py").write_text(SCRIPT.replace("BODY", "    yield step(1)\n    time.sleep(1)"))
-    window = (
+    parent = (
         "import os, sys, signal; from napari_graphflow.jobs import job, queue;"
         "queue.start(job.Job(sys.argv[2]), [sys.executable, *sys.argv[1:]]);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    command = [sys.executable, "-c", window, str(tmp_path / "job.py"), str(job.folder)]
+    command = [sys.executable, "-c", parent, str(tmp_path / "job.py"), str(job.folder)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     seen = running(store.list_jobs()[0])
     assert os.getsid(seen.process.pid or 0) == seen.process.pid
     assert job.wait(60).state == "done"
 
 
-def test_two_watchers_and_no_second_start(
+def test_a_running_job_is_visible_to_others_and_not_started_twice(
     started: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_graphflow.jobs.folder.PATIENCE", 0.1)
+    monkeypatch.setattr("napari_graphflow.jobs.folder.LOCK_TIMEOUT", 0.1)
     job = started(ENDLESS)
     running(job)
     assert from_another_process(job, "job.status().state") == "running"
@@ -172,7 +172,7 @@ def test_two_watchers_and_no_second_start(
     assert store.list_jobs() == []
 
 
-def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job]) -> None:
+def test_a_cancelled_job_writes_a_checkpoint(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     step = running(job).run.step
     began = time.monotonic()
@@ -184,7 +184,9 @@ def test_cancel_lets_the_job_write_its_checkpoint(started: Callable[[str], Job])
     assert list(job.control.iterdir()) == []
 
 
-def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str], Job]) -> None:
+def test_a_job_is_cancelled_by_a_request_file_or_before_its_start(
+    started: Callable[[str], Job],
+) -> None:
     job = started(ENDLESS)
     job.request_file("cancel").touch()
     assert job.wait(60).state == "cancelled"
@@ -194,9 +196,11 @@ def test_cancel_before_the_start_and_by_touching_a_file(started: Callable[[str],
 
 
 @posix
-def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str], Job]) -> None:
-    job = started(DEAF)
-    status = until(lambda: s if (s := job.status()).run.phase == "deaf" else None)
+def test_begin_cancel_terminates_and_then_kills_an_unresponsive_job(
+    started: Callable[[str], Job],
+) -> None:
+    job = started(UNRESPONSIVE)
+    status = until(lambda: s if (s := job.status()).run.phase == "unresponsive" else None)
     began = time.monotonic()
     steps = job.begin_cancel(timeout=0.4)
     assert time.monotonic() - began < 0.3
@@ -208,7 +212,7 @@ def test_cancel_without_waiting_presses_harder_each_time(started: Callable[[str]
 
 
 @posix
-def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
+def test_sigterm_pauses_a_job(started: Callable[[str], Job]) -> None:
     job = started(ENDLESS)
     os.kill(running(job).process.pid or 0, signal.SIGTERM)
     status = job.wait(60)
@@ -218,7 +222,7 @@ def test_terminate_is_a_pause(started: Callable[[str], Job]) -> None:
     assert (job.checkpoints / "last").exists()
 
 
-def test_pause_and_resume(started: Callable[..., Job]) -> None:
+def test_a_paused_job_resumes_from_its_checkpoint(started: Callable[..., Job]) -> None:
     job = started(ENDLESS)
     running(job)
     job.pause()
@@ -251,7 +255,9 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("code", FAILURES)
-def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) -> None:
+def test_a_failure_is_described_in_status_and_events(
+    started: Callable[[str], Job], code: str
+) -> None:
     body, exit_code = FAILURES[code]
     if "/dev/full" in body and not Path("/dev/full").is_char_device():
         pytest.skip("needs /dev/full")
@@ -265,7 +271,7 @@ def test_a_failure_is_told_in_words(started: Callable[[str], Job], code: str) ->
     assert states(job)[-1] == "failed"
 
 
-def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
+def test_a_folder_that_is_missing_for_a_while_is_reported_as_a_disconnected_drive(
     started: Callable[..., Job],
 ) -> None:
     body = """
@@ -278,33 +284,33 @@ def test_a_folder_that_goes_away_and_comes_back_is_told_as_a_drive(
     job = started(textwrap.dedent(body))
     status = until(lambda: s if (s := job.status()).state == "failed" else None, 300)
     assert (status.state, status.failure.code, status.exit_code) == ("failed", "drive_gone", 6)
-    assert "does not answer any more" in status.failure.text
+    assert "is not responding" in status.failure.text
     assert started(SHORT, job).wait(60).state == "done"
 
 
-def test_a_failed_job_can_be_started_again(started: Callable[..., Job]) -> None:
+def test_a_failed_job_can_be_restarted(started: Callable[..., Job]) -> None:
     job = started("raise MemoryError\nyield")
     assert job.wait(60).state == "failed"
     status = started(SHORT, job).wait(60)
     assert (status.state, status.failure, status.exit_code) == ("done", None, 0)
 
 
-def test_the_real_command(tmp_path: Path) -> None:
+def test_the_default_command_runs_and_obeys_a_cancel_request(tmp_path: Path) -> None:
     job = queue.start(new_job(tmp_path))
     job.request_file("cancel").touch()
     assert job.wait(60).state == "cancelled", job.log.read_text()
 
 
-def test_the_real_command_names_what_is_missing(tmp_path: Path) -> None:
+def test_the_default_command_names_a_missing_dataset(tmp_path: Path) -> None:
     job = queue.start(new_job(tmp_path / "no dataset"))
     status = job.wait(60)
     assert (status.state, status.exit_code) == ("failed", 2), job.log.read_text()
     assert "no dataset" in status.failure.text
     phases = [event for event in job.events()[0] if isinstance(event, Phase)]
-    assert not phases, "a wrong folder is told before torch is loaded"
+    assert not phases, "a wrong folder is reported before torch is imported"
 
 
-# Death
+# Killed and crashed jobs
 
 
 @posix
@@ -325,40 +331,42 @@ def test_a_killed_job_is_lost_and_can_be_resumed(started: Callable[..., Job]) ->
 
 
 @posix
-def test_a_crash_that_nobody_saw_is_found_in_the_log(started: Callable[[str], Job]) -> None:
+def test_a_crash_is_read_from_the_log_without_a_parent_process(
+    started: Callable[[str], Job],
+) -> None:
     crash = 'yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGSEGV)'
     job = started(crash)
-    by_its_parent = job.wait(60)
-    assert by_its_parent.failure.code == "crashed"
+    of_parent = job.wait(60)
+    assert of_parent.failure.code == "crashed"
     until(lambda: job.saved_status().state == "lost")
-    # As if the window that started it had been closed.
+    # As if the process that started it had ended.
     with job.writing():
         silenced = {"state": "running", "failure": None}
         job.write_status(job.saved_status().model_copy(update=silenced))
     seen = from_another_process(job, "job.status().as_dict()")
     assert seen["state"] == "lost"
-    assert Failure.model_validate(seen["failure"]).text == by_its_parent.failure.text
-    # The next process leaves no word.
+    assert Failure.model_validate(seen["failure"]).text == of_parent.failure.text
+    # The next process leaves no error message.
     job.write_status(Status(state="lost"))
     started('yield step(1)\nos.kill(os.getpid(), __import__("signal").SIGKILL)', job)
     until(lambda: (why := job.saved_status().failure) and why.code == "killed")
     with job.writing():
         job.write_status(job.saved_status().model_copy(update={"state": "running"}))
-    assert "without saying why" in from_another_process(job, "job.status().failure.text")
+    assert "left no error message" in from_another_process(job, "job.status().failure.text")
 
 
-def test_a_job_that_dies_before_its_first_word_is_lost(tmp_path: Path) -> None:
+def test_a_job_that_ends_before_its_first_status_is_lost(tmp_path: Path) -> None:
     job = queue.start(
         new_job(tmp_path), [sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"]
     )
     status = job.wait(60)
     assert (status.state, status.failure.code) == ("lost", "ended")
-    assert "code 3" in status.failure.text
+    assert "exit code 3" in status.failure.text
     assert str(job.log) in status.failure.remedy
     assert "no such thing" in job.log.read_text()
 
 
-def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+def test_a_job_with_a_missing_program_fails(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     with pytest.raises(UserError, match="is missing"):
         queue.start(job, [str(tmp_path / "no program")])
@@ -374,14 +382,14 @@ def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
     stopped = job.status()
     job.write_status(stopped.with_process(heartbeat=time.time() - 2 * SILENT))
     assert job.status().state == "running"
-    assert "no sign of life" in job.status().notice
+    assert "has not responded" in job.status().notice
     os.kill(pid, signal.SIGCONT)
     until(lambda: not job.status().notice)
     assert job.cancel().state == "cancelled"
 
 
 @posix
-def test_the_heart_beats_through_a_long_native_call(started: Callable[[str], Job]) -> None:
+def test_heartbeats_continue_during_a_long_call(started: Callable[[str], Job]) -> None:
     job = started('yield Phase(name="long")\ntime.sleep(30)')
     first = until(lambda: s if (s := job.status()).run.phase == "long" else None).process.heartbeat
     until(lambda: (job.status().process.heartbeat or 0) > (first or 0) + 1)

@@ -1,4 +1,4 @@
-"""What a run was made from: noted when it begins, compared when it goes on."""
+"""Hashes of the input files: recorded at the start of a run, verified on resume."""
 
 import hashlib
 import json
@@ -29,39 +29,39 @@ def config(blobs: Path, tmp_path: Path) -> TrainingConfig:
 
 
 def begin(config: TrainingConfig, folder: Path) -> None:
-    """Run until the first checkpoint, and no further."""
+    """Run until the first checkpoint."""
     run = loop.distill if isinstance(config, DistillationConfig) else loop.train
     for event in run(config, folder):  # type: ignore[arg-type]
         if isinstance(event, CheckpointSaved):
             return
 
 
-def test_the_data_of_a_run_are_noted(config: TrainingConfig, tmp_path: Path) -> None:
+def test_the_input_files_of_a_run_are_recorded(config: TrainingConfig, tmp_path: Path) -> None:
     begin(config, tmp_path / "job")
-    noted = json.loads(JobPaths(tmp_path / "job").manifest.read_text())
-    assert set(noted) == {
+    recorded = json.loads(JobPaths(tmp_path / "job").manifest.read_text())
+    assert set(recorded) == {
         f"{kind}Tr/blob_{n}{end}.nii.gz"
         for n in (0, 1, 5)
         for kind, end in (("images", "_0000"), ("labels", ""))
     }
-    for name, facts in noted.items():
+    for name, facts in recorded.items():
         content = (config.dataset / name).read_bytes()
         assert facts == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_the_checking_tells_how_far_it_is_and_can_be_paused(
+def test_the_check_of_the_files_reports_progress_and_can_be_paused(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
     running = loop.train(config, tmp_path / "job")
-    told = [next(running) for _ in range(4)]
-    assert told[0] == Phase(name="checking the files")
-    assert told[1:] == [Progress(step=step, total=6) for step in (1, 2, 3)]
+    events = [next(running) for _ in range(4)]
+    assert events[0] == Phase(name="checking the files")
+    assert events[1:] == [Progress(step=step, total=6) for step in (1, 2, 3)]
     running.close()
-    assert not JobPaths(tmp_path / "job").manifest.exists(), "nothing is half noted"
+    assert not JobPaths(tmp_path / "job").manifest.exists(), "an incomplete manifest is not written"
     begin(config, tmp_path / "job")
 
 
-def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
+def test_a_changed_mask_is_refused_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
     job = tmp_path / "job"
     begin(config, job)
     path = config.dataset / "labelsTr" / "blob_1.nii.gz"
@@ -78,9 +78,7 @@ def test_a_mask_that_was_changed_is_told_on_resume(config: TrainingConfig, tmp_p
     begin(config, job)
 
 
-def test_a_teacher_that_was_exchanged_is_told_on_resume(
-    config: TrainingConfig, tmp_path: Path
-) -> None:
+def test_a_changed_teacher_is_refused_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
     assert isinstance([*loop.train(config, tmp_path / "teaching")][-1], ModelSaved)
     teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
     student = DistillationConfig(**dict(config), teacher=teacher, method=LogitsOptions())
@@ -89,16 +87,16 @@ def test_a_teacher_that_was_exchanged_is_told_on_resume(
     begin(student.model_copy(update={"teacher": moved}), job)
     path = teacher / "weights.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
-    told = r"^weights\.safetensors of the teacher .*model has changed since the job began"
-    with pytest.raises(UserError, match=told) as error:
+    message = r"^weights\.safetensors of the teacher .*model has changed since the job started"
+    with pytest.raises(UserError, match=message) as error:
         begin(student, job)
-    assert "Put the old model back" in error.value.remedy
+    assert "Restore the original model" in error.value.remedy
     shutil.copy(moved / path.name, path)
     begin(student, job)
 
 
 @pytest.mark.parametrize("gone", ["imagesTr/blob_5_0000.nii.gz", "labelsTr/blob_5.nii.gz"])
-def test_a_file_that_is_gone_is_told_on_resume(
+def test_a_missing_file_is_refused_on_resume(
     config: TrainingConfig, tmp_path: Path, gone: str
 ) -> None:
     begin(config, tmp_path / "job")
@@ -107,7 +105,7 @@ def test_a_file_that_is_gone_is_told_on_resume(
         begin(config, tmp_path / "job")
 
 
-def test_other_cases_may_change(config: TrainingConfig, tmp_path: Path) -> None:
+def test_changes_of_unused_cases_are_allowed(config: TrainingConfig, tmp_path: Path) -> None:
     begin(config, tmp_path / "job")
     (config.dataset / "labelsTs" / "blob_6.nii.gz").unlink()
     shutil.copy(
@@ -116,7 +114,7 @@ def test_other_cases_may_change(config: TrainingConfig, tmp_path: Path) -> None:
     begin(config, tmp_path / "job")
 
 
-def test_voxels_beside_a_header_count(tmp_path: Path) -> None:
+def test_the_data_file_of_a_header_is_included(tmp_path: Path) -> None:
     path = tmp_path / "one_0000.mhd"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(path))
     found = data_files([], [Case("one", (path,), None, "train")])

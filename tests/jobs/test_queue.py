@@ -1,4 +1,4 @@
-"""The queue: who starts when, also when whoever started them is gone."""
+"""The queue: when jobs start, also after the process that submitted them has ended."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.keeper import keep
 from napari_graphflow.jobs.queue import move, start, start_next, submit, waiting
 from napari_graphflow.jobs.status import TRANSITIONS, Process, RunReport, State, Status
-from napari_graphflow.system.devices import Device, devices, place
+from napari_graphflow.system.devices import Device, available_device, devices
 from napari_graphflow.system.events import StateChanged
 from napari_graphflow.training import process
 
@@ -30,7 +30,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell script, sign
 OCCUPY = """
 import sys, time
 from pathlib import Path
-from napari_graphflow.jobs.queue import keep_going
+from napari_graphflow.jobs.queue import start_keeper
 from napari_graphflow.system.events import Alive
 def events():
     while True:
@@ -38,23 +38,23 @@ def events():
         time.sleep(0.05)
 folder = Path(sys.argv[1])
 process.run(folder, events())
-keep_going(folder.parent)
+start_keeper(folder.parent)
 """
 
 
 def occupy(job: Job) -> Job:
-    """Let a process that does nothing hold the job's device."""
+    """Occupy the device with a job that does nothing."""
     return start(job, [sys.executable, "-c", OCCUPY, str(job.folder)], device="cpu")
 
 
 @pytest.mark.parametrize("before", TRANSITIONS)
 @pytest.mark.parametrize("after", TRANSITIONS)
-def test_every_step_outside_the_table_is_refused(
+def test_transitions_outside_the_table_are_refused(
     tmp_path: Path, before: State, after: State
 ) -> None:
     job = new_job(tmp_path)
     job.write_status(Status(state=before))
-    # Seen from outside, a job that is active without a process is lost.
+    # To other processes, an active job without a process is lost.
     seen = job.status().state
     with job.writing():
         if after in TRANSITIONS[before] | TRANSITIONS[seen]:
@@ -66,7 +66,7 @@ def test_every_step_outside_the_table_is_refused(
             assert job.saved_status().state == before
 
 
-def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> None:
+def test_one_job_runs_per_device_and_the_others_wait_in_order(tmp_path: Path) -> None:
     first = occupy(new_job(tmp_path))
     later = [submit(new_job(tmp_path, name=name)) for name in "abc"]
     root = first.folder.parent
@@ -94,7 +94,7 @@ def test_one_job_on_a_device_and_the_others_wait_in_order(tmp_path: Path) -> Non
     assert [change.state for change in changes] == ["queued", "cancelled"]
 
 
-def test_a_job_that_is_started_past_the_queue_never_waits_in_it(
+def test_a_job_started_without_the_queue_never_waits_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Status] = []
@@ -121,11 +121,11 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
     for rank, job in enumerate((first, second)):
         job.enqueue(Process(rank=rank))
 
-    def asks_the_driver() -> list[Device]:
+    def slow_driver() -> list[Device]:
         time.sleep(0.3)
         return [Device("cpu", "CPU", 16, 8)]
 
-    monkeypatch.setattr("napari_graphflow.jobs.queue.devices", asks_the_driver)
+    monkeypatch.setattr("napari_graphflow.jobs.queue.devices", slow_driver)
     monkeypatch.setattr("napari_graphflow.jobs.queue.start", lambda job, device: occupy(job))
     with ThreadPoolExecutor() as threads:
         started = [*itertools.chain(*threads.map(start_next, [root] * 3))]
@@ -135,7 +135,7 @@ def test_two_threads_do_not_start_two_jobs_on_one_device(
     assert (started, waits) == ([first], True)
 
 
-def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
+def test_each_computer_has_its_own_queue(tmp_path: Path) -> None:
     theirs, paused, running = new_job(tmp_path), new_job(tmp_path), new_job(tmp_path)
     root = theirs.folder.parent
     elsewhere = Status(process=Process(host="elsewhere", device="cpu", heartbeat=time.time()))
@@ -146,28 +146,28 @@ def test_each_computer_has_a_queue_of_its_own(tmp_path: Path) -> None:
     assert start_next(root) == waiting(root) == []
     assert theirs.status().waiting
     assert paused.status().state == "paused"
-    # What runs elsewhere does not keep our device busy.
+    # A job on another computer does not occupy a device of this one.
     mine = submit(new_job(tmp_path / "gone"))
     assert mine.status().process.host == socket.gethostname()
     until(lambda: mine.status().state == "failed")
-    keep(root)  # for nobody
+    keep(root)  # no job waits
 
 
-@pytest.mark.parametrize(("runner", "goes_on"), [("", True), ("slurm", False)])
-def test_a_job_of_an_engine_starts_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str, *, goes_on: bool
+@pytest.mark.parametrize(("runner", "continues"), [("", True), ("slurm", False)])
+def test_a_job_of_an_engine_does_not_start_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str, *, continues: bool
 ) -> None:
-    asked: list[Path] = []
-    monkeypatch.setattr(process, "keep_going", asked.append)
+    continued: list[Path] = []
+    monkeypatch.setattr(process, "start_keeper", continued.append)
     job = new_job(tmp_path / "gone")
     if runner:
         job.hand_over(runner)
     assert process.main(job.folder) == 2
     assert job.status().state == "failed"
-    assert asked == [job.folder.parent] * goes_on
+    assert continued == [job.folder.parent] * continues
 
 
-def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
+def test_a_paused_job_is_resumed_by_a_request_file(tmp_path: Path) -> None:
     job = new_job(tmp_path / "gone")
     job.write_status(
         Status(state="paused", run=RunReport(step=7), process=Process(host=socket.gethostname()))
@@ -180,7 +180,7 @@ def test_a_paused_job_is_resumed_by_touching_a_file(tmp_path: Path) -> None:
 
 @posix
 def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path) -> None:
-    """The jobs fail for want of a dataset, which is an end like any other."""
+    """The later jobs fail at once, because their dataset is missing."""
     first = occupy(new_job(tmp_path))
     second, third = (submit(new_job(tmp_path / "gone", name=name)) for name in ("b", "c"))
     until(lambda: first.status().state == "running")
@@ -203,8 +203,8 @@ def test_the_next_job_starts_when_one_ends_and_when_one_is_killed(tmp_path: Path
     assert first.status().state == "lost"
 
 
-def from_a_closed_window(first: Job, *later: Job) -> None:
-    """Occupy the device and submit jobs from a process that is gone before any of them ends."""
+def submit_from_an_ended_process(first: Job, *later: Job) -> None:
+    """Occupy the device and submit jobs from a process that ends before the jobs."""
     window = "import sys; from pathlib import Path\n"
     window += "from napari_graphflow.jobs.job import Job\n"
     window += "from napari_graphflow.jobs.queue import start, submit\n"
@@ -217,22 +217,20 @@ def from_a_closed_window(first: Job, *later: Job) -> None:
 
 
 @posix
-def test_the_queue_goes_on_when_a_job_is_killed_and_nobody_looks(tmp_path: Path) -> None:
+def test_the_keeper_starts_the_next_job_when_one_is_killed(tmp_path: Path) -> None:
     first, second = new_job(tmp_path), new_job(tmp_path / "gone")
-    from_a_closed_window(first, second)
+    submit_from_an_ended_process(first, second)
     assert second.status().waiting
-    os.killpg(first.status().process.pid or 0, signal.SIGKILL)  # its whole family
+    os.killpg(first.status().process.pid or 0, signal.SIGKILL)  # with all its children
     until(lambda: second.status().state == "failed")
     assert second.status().process.device == "cpu"
     assert first.status().state == "lost"
 
 
 @posix
-def test_how_a_job_of_the_queue_died_is_known_with_no_window_open(
-    tmp_path: Path, blobs: Path
-) -> None:
+def test_the_keeper_records_how_a_job_was_killed(tmp_path: Path, blobs: Path) -> None:
     first, second, third = (new_job(one) for one in (tmp_path, blobs, tmp_path / "gone"))
-    from_a_closed_window(first, second, third)
+    submit_from_an_ended_process(first, second, third)
     first.pause()
     until(lambda: second.saved_status().state == "running")
     os.kill(second.saved_status().process.pid or 0, signal.SIGKILL)
@@ -249,7 +247,7 @@ GPUS = [
 
 
 @pytest.mark.parametrize(
-    ("wanted", "busy", "given"),
+    ("requested", "busy", "expected"),
     [
         ("auto", set(), "cuda:1"),
         ("auto", {"cuda:1"}, "cuda:0"),
@@ -263,19 +261,17 @@ GPUS = [
         ("cuda:7", set(), "cuda:7"),
     ],
 )
-def test_a_device_is_chosen(wanted: str, busy: set[str], given: str | None) -> None:
-    assert place(wanted, GPUS, busy) == given
+def test_a_free_device_is_chosen(requested: str, busy: set[str], expected: str | None) -> None:
+    assert available_device(requested, GPUS, busy) == expected
 
 
-def test_without_a_gpu_auto_is_the_processor() -> None:
-    assert place("auto", GPUS[-1:], set()) == "cpu"
-    assert place("auto", GPUS[-1:], {"cpu"}) is None
+def test_auto_chooses_the_cpu_without_a_gpu() -> None:
+    assert available_device("auto", GPUS[-1:], set()) == "cpu"
+    assert available_device("auto", GPUS[-1:], {"cpu"}) is None
 
 
 @posix
-def test_gpus_are_listed_as_torch_numbers_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_numbered_as_in_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(
         "#!/bin/sh\n"

@@ -1,4 +1,4 @@
-"""What a status takes over from the one before."""
+"""Transitions of a job's status."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ ENDED = Status(
 )
 
 
-def test_a_restart_takes_over_how_far_the_run_was_and_nothing_of_its_failure() -> None:
+def test_a_restart_keeps_the_progress_and_clears_the_failure() -> None:
     process = Process(rank=2.0)
     queued = ENDED.queued(process)
     assert queued == Status(
@@ -26,7 +26,7 @@ def test_a_restart_takes_over_how_far_the_run_was_and_nothing_of_its_failure() -
     )
 
 
-def test_a_running_status_keeps_what_its_launch_said_and_names_this_process() -> None:
+def test_a_running_status_keeps_the_launch_and_records_this_process() -> None:
     launch = Process(launched=3.0, device="cpu", runner="slurm", log_from=5, host="elsewhere")
     running = ENDED.queued(launch).running()
     assert running.run == RunReport(step=7, total=9, best=0.5)
@@ -35,7 +35,7 @@ def test_a_running_status_keeps_what_its_launch_said_and_names_this_process() ->
     assert kept == {"launched": 3.0, "device": "cpu", "runner": "slurm", "log_from": 5}
 
 
-def test_a_closed_status_has_no_time_left_and_keeps_the_rest_of_the_report() -> None:
+def test_a_final_status_keeps_the_report_without_the_remaining_time() -> None:
     gone = Failure(code="killed", text="It is gone.")
     closed = ENDED.closed("lost", gone)
     assert (closed.state, closed.failure, closed.notice) == ("lost", gone, "")
@@ -61,7 +61,7 @@ def test_the_exit_code_follows_from_the_state_and_the_failure(
     assert Status.model_validate_json(status.model_dump_json()) == status
 
 
-def test_a_report_follows_the_events_of_a_run() -> None:
+def test_a_report_is_updated_by_events() -> None:
     report = RunReport(step=3, total=4, best=0.5)
     assert report.after(Phase(name="training")) == RunReport(phase="training", best=0.5)
 

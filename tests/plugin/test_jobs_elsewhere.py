@@ -120,7 +120,7 @@ def test_moving_and_starting_leave_the_window_free(
 
     def slowly(*_: object) -> None:
         time.sleep(1.5)
-        raise UserError("Another process holds the queue of jobs.", "Try again.")
+        raise UserError("The queue of jobs is locked by another process.", "Try again.")
 
     monkeypatch.setattr("napari_graphflow.plugin.jobs.view.move", slowly)
     monkeypatch.setattr("napari_graphflow.plugin.distil.widget._submit", slowly)
@@ -136,7 +136,9 @@ def test_moving_and_starting_leave_the_window_free(
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         assert time.perf_counter() - before < 1
         assert not button.isEnabled()
-        qtbot.waitUntil(lambda: "holds the queue" in widget.status.text(), timeout=20_000)
+        qtbot.waitUntil(
+            lambda: "is locked by another process" in widget.status.text(), timeout=20_000
+        )
         assert button.isEnabled()
 
 

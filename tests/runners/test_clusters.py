@@ -1,4 +1,4 @@
-"""Runners with their real engines: a local Ray cluster, and submitit in place of Slurm."""
+"""Runners with real engines: a local Ray cluster, and submitit in place of Slurm."""
 
 import os
 import signal
@@ -37,17 +37,17 @@ from napari_graphflow.system.processes import end_process_tree
 
 @pytest.fixture(scope="module")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray cluster of one computer, started and ended here."""
+    """A Ray cluster on this computer."""
     with socket.socket() as one, socket.socket() as two, socket.socket() as three:
         for free in (one, two, three):
             free.bind(("127.0.0.1", 0))
         port, dashboard, client = (free.getsockname()[1] for free in (one, two, three))
-    # Beside the interpreter, also where its environment is not activated.
+    # As a module, so that the environment need not be activated.
     program = [sys.executable, "-m", "ray.scripts.scripts"]
     os.environ["GRAPHFLOW_CLUSTER"] = str(tmp_path_factory.mktemp("cluster"))
     environment = os.environ | {
         "RAY_USAGE_STATS_ENABLED": "0",
-        # On a busy computer the parts of Ray wait long for one another.
+        # On a busy computer, Ray starts slowly.
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
         "RAY_gcs_server_port_wait_time_s": "600",
         "RAY_gcs_server_request_timeout_seconds": "600",
@@ -72,7 +72,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             break
         except UserError:
             assert head.poll() is None, log.read_text()
-            assert time.monotonic() < end, "ray does not answer"
+            assert time.monotonic() < end, "ray is not responding"
             time.sleep(1)
     yield address
     del os.environ["GRAPHFLOW_RAY_CLIENT"], os.environ["GRAPHFLOW_CLUSTER"]
@@ -105,7 +105,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
 
     long = store.create("train", training(blobs, steps=1_000_000, validate_every=1_000_000))
     ray.submit(long)
-    until(lambda: ray.poll(long).step > 2)
+    until(lambda: ray.poll(long).run.step > 2)
     again = runner_of(long)
     assert isinstance(again, Ray)
     assert again.cancel(long).state == "cancelled"
@@ -121,7 +121,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
 @pytest.mark.slow
 @has_ray
 @pytest.mark.filterwarnings("ignore")
-def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) -> None:
+def test_a_packed_job_runs_on_ray_and_is_downloaded(ray_address: str, blobs: Path) -> None:
     ray = PackedRay(ray_address)
     teacher = store.create("train", training(blobs, validate_every=1))
     ray.submit(teacher)
@@ -134,7 +134,7 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     assert metrics(teacher) == metrics(local)
     states = [event.state for event in history(teacher) if isinstance(event, StateChanged)]
     assert states == ["queued", "running", "done"]
-    assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("carried/graphflow-*"))
+    assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("packed/graphflow-*"))
 
     config = DistillationConfig(
         dataset=blobs, teacher=teacher.model, method=LogitsOptions(),
@@ -154,12 +154,12 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
     again.submit(student)
     until(lambda: student.status().run.step > step)
     name = read_note(student)["id"]
-    carrier = student.status().process.pid
-    os.kill(carrier, signal.SIGKILL)
+    transfer = student.status().process.pid
+    os.kill(transfer, signal.SIGKILL)
     until(lambda: student.status().state == "lost")
     again.submit(student)
     until(lambda: student.status().state == "running" and student.status().run.step > step)
-    assert read_note(student)["id"] == name, "the job went on over there"
+    assert read_note(student)["id"] == name, "the job continued on the cluster"
     assert again.cancel(student).state == "cancelled"
     steps = [e.step for e in history(student) if isinstance(e, Progress) and e.total > 9]
     assert max(steps) > step
@@ -168,8 +168,8 @@ def test_a_packed_job_goes_to_ray_and_comes_back(ray_address: str, blobs: Path) 
 @pytest.mark.slow
 @has_ray
 @pytest.mark.filterwarnings("ignore")
-def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Path) -> None:
-    # At 16 voxels the deepest map would be a single one, whose normalisation blows up rounding.
+def test_two_ray_workers_give_the_same_model_as_one_process(ray_address: str, blobs: Path) -> None:
+    # With 16 voxels the deepest feature map is a single voxel, whose normalisation amplifies rounding.
     shared_run = training(blobs, batch_size=2, patch_size=(32,) * 3)
     alone, *together = (store.create("train", shared_run) for _ in range(3))
     assert queue.start(alone).wait(PATIENCE).state == "done", alone.log.read_text()
@@ -178,16 +178,16 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
         ray.submit(job)
         until(lambda job=job, ray=ray: not ray.poll(job).active)
         assert job.status().state == "done", ray.logs(job)
-        wanted, found = metrics(alone), metrics(job)
-        assert found.keys() == wanted.keys()
-        for key in wanted:
-            # A score counts voxels, of which rounding may turn a few that are undecided.
+        expected, found = metrics(alone), metrics(job)
+        assert found.keys() == expected.keys()
+        for key in expected:
+            # Rounding may change the class of a few voxels.
             tolerance = 0.01 if key[0].startswith("dice") else 1e-4
-            assert found[key] == pytest.approx(wanted[key], rel=1e-3, abs=tolerance), key
+            assert found[key] == pytest.approx(expected[key], rel=1e-3, abs=tolerance), key
     images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    shared, packed, wanted = (logits(job, images) for job in (*together, alone))
-    torch.testing.assert_close(shared, wanted, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(packed, wanted, rtol=1e-4, atol=1e-4)
+    shared, packed, expected = (logits(job, images) for job in (*together, alone))
+    torch.testing.assert_close(shared, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(packed, expected, rtol=1e-4, atol=1e-4)
 
     odd = store.create("train", training(blobs, batch_size=3))
     ray = Ray(ray_address, workers=2)
@@ -199,7 +199,7 @@ def test_two_ray_workers_learn_what_one_process_does(ray_address: str, blobs: Pa
     ray.submit(many)
     until(lambda: not ray.poll(many).active)
     assert many.status().state == "failed"
-    assert many.status().failure.text == "The Ray cluster has 2 CPUs for 9 workers."
+    assert many.status().failure.text == "The Ray cluster has 2 CPUs, but 9 workers were requested."
 
 
 @pytest.mark.slow
@@ -213,6 +213,6 @@ def test_submitit_runs_a_job_and_cancels_another(blobs: Path) -> None:
     assert job.status().state == "done", slurm.logs(job)
     long = store.create("train", training(blobs, steps=1_000_000, validate_every=1_000_000))
     slurm.submit(long)
-    until(lambda: slurm.poll(long).step > 2)
+    until(lambda: slurm.poll(long).run.step > 2)
     assert isinstance(runner_of(long), Slurm)
     assert runner_of(long).cancel(long).state == "cancelled"

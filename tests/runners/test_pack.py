@@ -1,4 +1,4 @@
-"""A job as one archive: what is in it, and that it runs where nothing else is."""
+"""A job packed as one archive: its content, and running it elsewhere."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def new_job(dataset: Path) -> Job:
     return store.create("train", config)
 
 
-def test_an_archive_holds_what_the_job_needs_and_no_more(blobs: Path, tmp_path: Path) -> None:
+def test_an_archive_contains_only_what_the_job_needs(blobs: Path, tmp_path: Path) -> None:
     job = new_job(blobs)
     for name in ("checkpoints/last.pt", "cache/0/image.npy", "control/pause", "log.txt", "lock"):
         path = job.folder / name
@@ -47,7 +47,7 @@ def test_an_archive_holds_what_the_job_needs_and_no_more(blobs: Path, tmp_path: 
 
 
 def test_a_decathlon_dataset_lists_only_the_packed_cases(blobs: Path, tmp_path: Path) -> None:
-    """Of the cases for training, one is to be tested on: it does not go, and is not listed."""
+    """A listed case that is in the test split is neither packed nor listed."""
     data = tmp_path / "decathlon"
     names = ["blob_0", "blob_1", "blob_5"]
     for name in names:
@@ -77,12 +77,12 @@ def test_a_decathlon_dataset_lists_only_the_packed_cases(blobs: Path, tmp_path: 
     assert all(case.label is not None for case in found.cases)
 
 
-def test_what_cannot_be_packed_is_told(
+def test_a_job_that_cannot_be_packed_is_refused(
     blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as small:
         small.setattr("napari_graphflow.runners.ray.package.LIMIT", 1000)
-        with pytest.raises(UserError, match=r"and Ray takes at most 0\.0 GB"):
+        with pytest.raises(UserError, match=r"Ray accepts at most 0\.0 GB"):
             pack_job(new_job(blobs), tmp_path / "job.zip")
     data = Path(shutil.copytree(blobs, tmp_path / "blobs"))
     image, mask = (tmp_path / f"{name}.nii.gz" for name in ("image", "mask"))
@@ -91,24 +91,24 @@ def test_what_cannot_be_packed_is_told(
     described = json.loads((data / "dataset.json").read_text())
     described["dataset"] = {"elsewhere": {"images": [str(image)], "label": str(mask)}}
     (data / "dataset.json").write_text(json.dumps(described))
-    with pytest.raises(UserError, match="lies outside the folder of the dataset"):
+    with pytest.raises(UserError, match="is outside the folder of the dataset"):
         pack_job(new_job(data), tmp_path / "job.zip")
 
 
 @pytest.mark.slow
-def test_an_archive_runs_where_nothing_else_is(
+def test_a_packed_job_runs_without_its_original_files(
     blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a cluster, without one: its entry point, and looks into the job's folder."""
+    """The code of the cluster, run here: its entry point, and access to the job's folder."""
     data = Path(shutil.copytree(blobs, tmp_path / "blobs"))
     pack_job(new_job(data), tmp_path / "job.zip")
     shutil.rmtree(data)
     with zipfile.ZipFile(tmp_path / "job.zip") as archive:
         archive.extractall(tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
-    assert node.look("one", [], "") is None
+    assert node.inspect("one", [], "") is None
     assert node.run(Path("job"), 1, "one") == 0
-    seen = node.look("one", ["pause"], "blob_5")
+    seen = node.inspect("one", ["pause"], "blob_5")
     assert seen is not None
     assert Status.model_validate(seen["status"]).state == "done"
     path = "artifacts/model/weights.safetensors"
@@ -121,4 +121,4 @@ def test_an_archive_runs_where_nothing_else_is(
     assert not {"job.json", "status.json", "log.txt"} & set(seen["files"])
     assert node.read("one", "gone", 0, 1) == ((0, 0), b"")
     node.forget("one")
-    assert node.look("one", [], "") is None
+    assert node.inspect("one", [], "") is None

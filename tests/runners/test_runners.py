@@ -1,4 +1,4 @@
-"""Runners without a cluster: what the folder of a job tells, and engines that are away."""
+"""Runners without a cluster, and engines that are not responding."""
 
 import socket
 import sys
@@ -17,37 +17,37 @@ from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.runners import Local, RunnerName, runner, runner_of
 from napari_graphflow.runners.handover import read_note, write_note
 from napari_graphflow.runners.ray.runner import Ray
-from napari_graphflow.runners.ray.transfer import Carrier
+from napari_graphflow.runners.ray.transfer import Transfer
 from napari_graphflow.runners.slurm import Slurm
 
 
 def test_several_workers_need_ray() -> None:
-    with pytest.raises(UserError, match="Several workers are started by Ray only"):
+    with pytest.raises(UserError, match="Several workers require a Ray cluster"):
         runner("local", workers=2)
 
 
 @pytest.mark.parametrize("name", get_args(RunnerName))
 @pytest.mark.parametrize("workers", [0, -1])
 def test_less_than_one_worker_is_refused(name: RunnerName, workers: int) -> None:
-    with pytest.raises(UserError, match=f"{workers} workers cannot run a job"):
+    with pytest.raises(UserError, match=f"cannot run with {workers} workers"):
         runner(name, workers)
 
 
-class Away:
-    """What Ray's package says while the cluster is away."""
+class Unreachable:
+    """A client of Ray while the cluster is not responding."""
 
-    def __call__(self, address: str) -> "Away":
+    def __call__(self, address: str) -> "Unreachable":
         raise ConnectionError(address)
 
 
-class Mute:
-    """An engine that answers only when it may, with a new id."""
+class Slow:
+    """An engine that calls `meanwhile` before it returns a new id."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        self.look = look
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.meanwhile = meanwhile
 
     def submit_job(self, **_: Any) -> str:
-        self.look()
+        self.meanwhile()
         return "new"
 
 
@@ -57,7 +57,7 @@ def ray_with(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
 
 
 def ended(dataset: Path, **note: Any) -> Job:
-    """A job that an engine had and that was paused."""
+    """Create a job that was paused on an engine."""
     job: Job = store.create("train", training(dataset))
     with job.writing():
         job.write_status(Status(state="paused", process=Process(runner="ray")))
@@ -66,102 +66,104 @@ def ended(dataset: Path, **note: Any) -> Job:
 
 
 @pytest.mark.parametrize("name", ["ray", "ray-packed"])
-def test_what_the_folder_tells_needs_no_cluster(
+def test_state_and_log_are_read_without_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: RunnerName
 ) -> None:
-    ray_with(monkeypatch, Away())
+    ray_with(monkeypatch, Unreachable())
     job = ended(tmp_path, runner=name, id="old")
-    job.log.write_text("its own words")
+    job.log.write_text("log of the job")
     assert runner_of(job).poll(job).state == "paused"
-    assert runner_of(job).logs(job).startswith("No Ray cluster answers")
-    assert runner_of(job).logs(job).endswith("its own words")
-    with pytest.raises(UserError, match="No Ray cluster answers"):
+    assert runner_of(job).logs(job).startswith("No Ray cluster responds")
+    assert runner_of(job).logs(job).endswith("log of the job")
+    with pytest.raises(UserError, match="No Ray cluster responds"):
         runner_of(job).submit(job)
     assert job.status().state == "paused"
 
 
-def test_a_carried_job_is_cancelled_while_its_cluster_is_away(
+def test_a_packed_job_is_cancelled_while_its_cluster_is_unreachable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray_with(monkeypatch, Away())
+    ray_with(monkeypatch, Unreachable())
     job = ended(tmp_path, runner="ray-packed", id="old", client="ray://127.0.0.1:1")
     queue.start(job, [sys.executable, "-c", "import time; time.sleep(600)"], runner="ray")
     monkeypatch.setattr("napari_graphflow.runners.ray.runner.STOPPING", 0.5)
     assert runner_of(job).cancel(job).state == "cancelled"
 
 
-def test_an_ended_run_is_not_asked_for_while_the_next_is_handed_over(
+def test_a_previous_run_is_not_queried_while_the_next_is_submitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, seen = ended(tmp_path, runner="ray", id="old"), []
     ray = Ray("http://127.0.0.1:1")
 
-    def look() -> None:
+    def poll_and_submit() -> None:
         seen.append(runner_of(job).poll(job).state)
         with pytest.raises(UserError, match="cannot be started"):
             runner_of(job).submit(job)
 
-    ray_with(monkeypatch, lambda _: Mute(look))
+    ray_with(monkeypatch, lambda _: Slow(poll_and_submit))
     ray.submit(job)
     assert seen == ["queued"]
     assert read_note(job)["id"] == "new"
 
 
-def test_our_own_disk_is_no_lost_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_local_disk_are_not_cluster_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = ended(tmp_path, runner="ray-packed", id="old", events=0)
-    carrier = Carrier(job)
-    monkeypatch.setattr(carrier, "_ask", lambda *_, **__: ((3, 1), b"ab\n"))
-    assert carrier._replace("checkpoints/last.pt", (3, 1), "")
+    transfer = Transfer(job)
+    monkeypatch.setattr(transfer, "_ask", lambda *_, **__: ((3, 1), b"ab\n"))
+    assert transfer._replace("checkpoints/last.pt", (3, 1), "")
     assert job.last_checkpoint.read_bytes() == b"ab\n"
-    assert carrier._append_events("events.jsonl", (3, 1), "")
+    assert transfer._append_events("events.jsonl", (3, 1), "")
     assert job.events_file.read_bytes() == b"ab\n"
     job.model.write_text("in the way")
     with pytest.raises(UserError):
-        carrier._replace("artifacts/model/model.json", (3, 1), "")
+        transfer._replace("artifacts/model/model.json", (3, 1), "")
     job.events_file.unlink()
     job.events_file.mkdir()
     with pytest.raises(UserError):
-        carrier._append_events("events.jsonl", (3, 1), "")
+        transfer._append_events("events.jsonl", (3, 1), "")
 
 
-def test_a_carrier_leaves_a_cluster_that_is_silent_when_it_is_to_cancel(
+def test_a_packed_job_is_cancelled_locally_if_the_cluster_stops_responding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    queries = []
 
     def get_job_info(name: str) -> str:
-        asked.append(name)
-        if len(asked) > 1:
+        queries.append(name)
+        if len(queries) > 1:
             raise ConnectionError("no route")
         return "it is there"
 
     ray_with(monkeypatch, lambda _: SimpleNamespace(get_job_info=get_job_info))
     package = SimpleNamespace(exceptions=SimpleNamespace(RayError=OSError), shutdown=lambda: None)
     monkeypatch.setattr("napari_graphflow.runners.ray.transfer.engine", lambda *_: package)
-    monkeypatch.setattr("napari_graphflow.runners.ray.transfer.EVERY", 0.01)
-    monkeypatch.setattr("napari_graphflow.runners.ray.transfer.GOODBYE", 0.05)
+    monkeypatch.setattr("napari_graphflow.runners.ray.transfer.POLL_INTERVAL", 0.01)
+    monkeypatch.setattr("napari_graphflow.runners.ray.transfer.CANCEL_TIMEOUT", 0.05)
     job = ended(tmp_path, runner="ray-packed", id="old")
     job.request_file("cancel").touch()
     with job.writing():
-        Carrier(job).carry()
+        Transfer(job).run()
     status = job.status()
     assert (status.state, status.exit_code) == ("cancelled", 130)
     assert status.failure.remedy.endswith("ray job stop old")
-    assert len(asked) > 2, "it was given a moment to answer"
+    assert len(queries) > 2, "it is queried again until the timeout"
 
 
 @has_ray
 @pytest.mark.filterwarnings("ignore")
-def test_a_ray_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_ray_cluster_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(UserError, match="No Ray cluster answers"):
+    with pytest.raises(UserError, match="No Ray cluster responds"):
         Ray(address).connect()
 
 
 @has_submitit
-def test_slurm_that_is_not_there_is_told(blobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_slurm_is_reported(blobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     job = store.create("train", training(blobs))
     with pytest.raises(UserError, match=r"Slurm"):
@@ -169,7 +171,7 @@ def test_slurm_that_is_not_there_is_told(blobs: Path, monkeypatch: pytest.Monkey
     assert job.status().state in ("created", "failed")
 
 
-def test_a_job_that_was_never_handed_over_is_local(tmp_path: Path) -> None:
+def test_a_job_without_an_engine_is_local(tmp_path: Path) -> None:
     job: Job = store.create("train", training(tmp_path))
     assert isinstance(runner_of(job), Local)
     assert runner_of(job).logs(job) == ""

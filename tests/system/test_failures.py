@@ -1,4 +1,4 @@
-"""Every way to fail has a sentence, a remedy and an exit code."""
+"""Every failure has a sentence, a remedy and an exit code."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from napari_graphflow.system.failures import EXIT_CODES, explain, explain_exit, 
 
 
 def raised(action: object) -> BaseException:
-    """The exception that a piece of Python raises."""
+    """Return the exception that a piece of Python raises."""
     try:
         exec(str(action), {"np": np, "os": os})
     except BaseException as error:
@@ -23,17 +23,17 @@ def raised(action: object) -> BaseException:
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named like the one of torch, which has a GPU behind it."""
+    """Named like the exception of torch for GPU memory."""
 
 
 EXCEPTIONS = {
-    "numpy asks for too much": (raised("np.empty(10**14)"), "out_of_memory"),
-    "torch asks for too much": (
+    "numpy allocation": (raised("np.empty(10**14)"), "out_of_memory"),
+    "torch allocation": (
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
         "out_of_memory",
     ),
-    "oneDNN has no room": (RuntimeError("could not create a primitive"), "out_of_memory"),
-    "a loader of ours was killed": (
+    "oneDNN allocation": (RuntimeError("could not create a primitive"), "out_of_memory"),
+    "killed data loader": (
         RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
         "out_of_memory",
     ),
@@ -45,7 +45,7 @@ EXCEPTIONS = {
     "GPU": (RuntimeError("CUDA error: device-side assert triggered"), "gpu"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
     "a file larger than the disk allows": (OSError(errno.EFBIG, "File too large"), "disk_full"),
-    "disk, told by Rust": (RuntimeError("I/O error: ... (os error 28)"), "disk_full"),
+    "disk, reported by Rust": (RuntimeError("I/O error: ... (os error 28)"), "disk_full"),
     "NaN": (FloatingPointError("The loss became NaN at step 7."), "not_a_number"),
     "missing": (raised("open('/nowhere/case_1.nii.gz')"), "missing_file"),
     "denied": (PermissionError(errno.EACCES, "Permission denied", "/data/a"), "no_permission"),
@@ -57,7 +57,7 @@ EXCEPTIONS = {
 
 
 @pytest.mark.parametrize(("error", "code"), EXCEPTIONS.values(), ids=EXCEPTIONS)
-def test_exception_in_words(error: BaseException, code: str) -> None:
+def test_an_exception_gets_code_sentence_and_remedy(error: BaseException, code: str) -> None:
     failure = explain(error, Path("log.txt"))
     assert (failure.code, failure.exit_code) == (code, EXIT_CODES[code])
     assert failure.text.endswith(".")
@@ -65,40 +65,40 @@ def test_exception_in_words(error: BaseException, code: str) -> None:
     assert failure.remedy
 
 
-def test_files_are_named() -> None:
+def test_a_failure_names_the_missing_file_or_the_log() -> None:
     assert "/nowhere/case_1.nii.gz" in explain(raised("open('/nowhere/case_1.nii.gz')")).text
     assert "log.txt" in explain(ValueError("what"), Path("log.txt")).remedy
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
-def test_a_full_disk_is_recognised_in_a_real_write() -> None:
+def test_a_full_disk_is_recognised_when_writing_a_file() -> None:
     write = "with open('/dev/full', 'wb', 0) as file: file.write(b'x')"
     assert explain(raised(write)).code == "disk_full"
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
-def test_so_is_one_in_the_midst_of_an_array() -> None:
+def test_a_full_disk_is_recognised_when_writing_an_array() -> None:
     error = raised("np.zeros(1000).tofile('/dev/full')")
     assert isinstance(error, OSError)
     assert error.errno is None
     assert explain(error).code == "disk_full"
 
 
-def test_the_first_cause_counts() -> None:
-    cleaning_up_failed_too = raised(
+def test_the_first_cause_is_reported() -> None:
+    cleanup_failed_too = raised(
         "try:\n"
         "    raise OSError(28, 'No space left on device')\n"
         "finally:\n"
         "    os.unlink('/nowhere/aside')\n"
     )
-    assert explain(cleaning_up_failed_too).code == "disk_full"
+    assert explain(cleanup_failed_too).code == "disk_full"
     wrapped = raised(
         "try:\n    {}['a']\nexcept KeyError as e:\n    raise RuntimeError('it failed') from e"
     )
     assert "KeyError: 'a'" in explain(wrapped).text
 
 
-def test_what_was_dealt_with_is_no_cause() -> None:
+def test_a_handled_exception_is_not_a_cause() -> None:
     fallback = raised("try:\n    {}['a']\nexcept KeyError:\n    1 / 0")
     assert "ZeroDivisionError" in explain(fallback).text
     hidden = raised(
@@ -107,7 +107,7 @@ def test_what_was_dealt_with_is_no_cause() -> None:
     assert explain(hidden).code == "unexpected"
 
 
-def test_members_of_groups_are_looked_at() -> None:
+def test_members_of_exception_groups_are_recognised() -> None:
     group = ExceptionGroup("several", [ValueError("x"), MemoryError()])
     assert explain(group).code == "out_of_memory"
 
@@ -120,11 +120,13 @@ def test_members_of_groups_are_looked_at() -> None:
         (-11, "crashed", "SIGSEGV"),
         (0xC0000005, "crashed", "0xC0000005"),
         (-15, "ended", "shut down"),
-        (1, "ended", "code 1"),
-        (None, "ended", "without saying why"),
+        (1, "ended", "exit code 1"),
+        (None, "ended", "left no error message"),
     ],
 )
-def test_return_code_in_words(returncode: int | None, code: str, words: str) -> None:
+def test_a_return_code_gets_code_sentence_and_remedy(
+    returncode: int | None, code: str, words: str
+) -> None:
     failure = explain_exit(returncode, Path("log.txt"))
     assert failure.code == code
     assert words in failure.text
@@ -134,14 +136,14 @@ def test_return_code_in_words(returncode: int | None, code: str, words: str) -> 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [9, 11, 6])
-def test_return_code_of_a_real_process(number: int) -> None:
+def test_the_return_code_of_a_killed_process_is_recognised(number: int) -> None:
     kill = f"import os; os.kill(os.getpid(), {number})"
     ended = subprocess.run([sys.executable, "-c", kill], check=False, stderr=subprocess.DEVNULL)
     assert explain_exit(ended.returncode).code == ("killed" if number == 9 else "crashed")
 
 
 @pytest.mark.parametrize(
-    ("said", "word"),
+    ("output", "name"),
     [
         (
             "Fatal Python error: Segmentation fault\n\nThread 0x1:\n  File\n",
@@ -152,20 +154,20 @@ def test_return_code_of_a_real_process(number: int) -> None:
         ("Fatal Python error: init_sys_streams: no memory\n", "init_sys_streams: no memory"),
     ],
 )
-def test_a_crash_is_found_in_the_log(tmp_path: Path, said: str, word: str) -> None:
+def test_a_crash_is_found_in_the_log(tmp_path: Path, output: str, name: str) -> None:
     log = tmp_path / "log.txt"
-    log.write_bytes(b"step 1\n" * 100_000 + said.encode())
+    log.write_bytes(b"step 1\n" * 100_000 + output.encode())
     failure = explain_exit(None, log)
     assert failure.code == "crashed"
-    assert failure.text == f"The job crashed inside a native library ({word})."
+    assert failure.text == f"The job crashed inside a native library ({name})."
     assert explain_exit(None, log, log_from=log.stat().st_size).code == "ended"
     assert explain_exit(1, log).code == "ended"
-    # Windows goes on after most of these.
+    # Windows continues after most of these.
     log.write_text("Windows fatal exception: code 0xe06d7363\n")
     assert explain_exit(None, log).code == "ended"
     assert explain_exit(None, tmp_path / "none").code == "ended"
 
 
-def test_trouble_with_files_becomes_a_user_error(tmp_path: Path) -> None:
+def test_an_os_error_becomes_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"), in_words():
         (tmp_path / "no" / "such").write_text("x")

@@ -1,4 +1,4 @@
-"""Files and folders are replaced as a whole or not at all."""
+"""Files and folders are replaced completely or not at all."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ def write_half(path: Path) -> None:
         raise OSError("full")
 
 
-def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_without_leaving_temporary_files(tmp_path: Path) -> None:
     replace_file(tmp_path / "a.json", b"old")
     replace_file(tmp_path / "a.json", b"new")
     assert (tmp_path / "a.json").read_bytes() == b"new"
     assert entries(tmp_path) == ["a.json"]
 
 
-def test_a_file_keeps_its_content_where_writing_the_next_one_fails(tmp_path: Path) -> None:
+def test_a_file_is_unchanged_if_writing_fails(tmp_path: Path) -> None:
     replace_file(tmp_path / "a.json", b"old")
     with pytest.raises(OSError, match="full"):
         write_half(tmp_path / "a.json")
@@ -32,7 +32,7 @@ def test_a_file_keeps_its_content_where_writing_the_next_one_fails(tmp_path: Pat
     assert entries(tmp_path) == ["a.json"]
 
 
-def test_the_file_that_is_written_has_the_ending_of_its_place(tmp_path: Path) -> None:
+def test_the_temporary_file_has_the_suffix_of_its_target(tmp_path: Path) -> None:
     with written_aside(tmp_path / "scan.nii.gz") as aside:
         assert aside.name.startswith(".") and aside.name.endswith("scan.nii.gz")
         aside.write_bytes(b"x")
@@ -47,7 +47,7 @@ def test_a_folder_is_replaced_with_all_its_files(tmp_path: Path) -> None:
     assert entries(tmp_path / "model") == ["new"]
 
 
-def test_a_folder_stays_where_the_next_one_cannot_take_its_place(
+def test_a_folder_is_unchanged_if_it_cannot_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model").mkdir()

@@ -1,4 +1,4 @@
-"""Durations as people read them."""
+"""Formatting of durations."""
 
 import pytest
 
@@ -18,9 +18,9 @@ from napari_graphflow.system.words import duration
         (300_000, "3 days"),
     ],
 )
-def test_times_are_written_with_the_unit_that_matters(seconds: float, text: str) -> None:
+def test_durations_are_formatted_with_a_suitable_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_narrow_column_leaves_out_the_unit_of_minutes_beside_hours() -> None:
+def test_the_narrow_form_omits_the_unit_of_minutes() -> None:
     assert duration(7512, narrow=True) == "2 h 05"

@@ -87,7 +87,7 @@ def test_a_job_that_is_shut_down_does_not_start_the_next_one(
     job: Job, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     continued: list[Path] = []
-    monkeypatch.setattr(process, "keep_going", continued.append)
+    monkeypatch.setattr(process, "start_keeper", continued.append)
     monkeypatch.setattr(process, "_events", lambda job: events(job, lambda: send(number)))
     process.main(job.folder)
     assert continued == [job.folder.parent] * (number == signal.SIGINT)

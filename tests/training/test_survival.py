@@ -312,7 +312,7 @@ def test_a_job_whose_drive_is_disconnected_fails_and_resumes(calm: Job) -> None:
     process.join()
     status = job.status()
     assert (status.state, status.failure.code, status.exit_code) == ("failed", "drive_gone", 6)
-    assert "does not answer any more" in status.failure.text
+    assert "is not responding" in status.failure.text
     assert run(job) == 0, job.log.read_text()
     assert_same(job, calm)
 
@@ -327,7 +327,7 @@ def test_a_job_suspended_for_a_minute_continues(calm: Job) -> None:
     status = job.status()
     os.kill(process.pid, signal.SIGCONT)
     assert status.state == "running"
-    assert "no sign of life" in status.notice
+    assert "has not responded" in status.notice
     process.join()
     assert_same(job, calm)
 

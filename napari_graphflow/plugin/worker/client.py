@@ -42,7 +42,7 @@ FINAL = frozenset({"result", "error", "cancelled"})
 NAME = "The segmentation process"
 
 
-LIGHTER = "a smaller model, or a part of the image"
+SMALLER = "a smaller model, or a part of the image"
 
 
 LOG_BYTES = 1 << 20
@@ -199,7 +199,7 @@ class InferenceWorker:
             except Exception as error:  # a thread must answer, whatever happened
                 if not isinstance(error, OSError | UserError):
                     traceback.print_exc()
-                self._fail(call, explain(error, self._log, LIGHTER))
+                self._fail(call, explain(error, self._log, SMALLER))
             del call  # or its volume would live until the next one
 
     def _send(self, call: _Call) -> None:
@@ -289,7 +289,7 @@ class InferenceWorker:
                 call.process = None  # it ended of itself while the request was on its way
                 self._outbox.put(call)
             else:
-                self._fail(call, explain_exit(code, self._log, NAME, LIGHTER))
+                self._fail(call, explain_exit(code, self._log, NAME, SMALLER))
         with self._writing:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):  # of what was still to be written
@@ -302,7 +302,7 @@ class InferenceWorker:
             try:
                 reply = {key: _load(value) for key, value in reply.items()}
             except (OSError, ValueError, MemoryError) as error:
-                reply = _error(reply["id"], explain(error, self._log, LIGHTER))
+                reply = _error(reply["id"], explain(error, self._log, SMALLER))
         elif reply["event"] == "error":
             reply = _error(reply["id"], Failure.model_validate(reply["failure"]))
         if reply["event"] in FINAL:

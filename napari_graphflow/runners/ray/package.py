@@ -1,4 +1,4 @@
-"""A job with its data and its teacher as one archive, which runs on a computer that has neither."""
+"""Pack a job with its data and teacher into one archive for another computer."""
 
 import json
 import os
@@ -20,17 +20,17 @@ from napari_graphflow.system.failures import in_words
 JOB = "job"
 
 
-#: Ray refuses packages of 512 MiB.
+#: Bytes; Ray rejects packages of 512 MiB.
 LIMIT = 500_000_000
 
 
 def pack_job(job: Job, path: Path) -> None:
-    """Write the archive; paths in it are relative to its root, where the job is to be run.
+    """Write the archive; its paths are relative to its root, in which the job is run.
 
     Raises
     ------
     UserError
-        If the data are too large, or lie outside the folder of the dataset.
+        If the data are too large, or outside the folder of the dataset.
     """
     config = job.config
     dataset = Dataset.open(config.dataset)
@@ -49,14 +49,14 @@ def pack_job(job: Job, path: Path) -> None:
         size = sum(one.stat().st_size for one in files.values())
         if size > LIMIT:
             raise UserError(
-                f"Data, teacher and job are {size / 1e9:.1f} GB, and Ray takes at most "
+                f"Data, teacher and job are {size / 1e9:.1f} GB, but Ray accepts at most "
                 f"{LIMIT / 1e9:.1f} GB.",
-                "Put them on a file system that the cluster sees, and choose the runner ray.",
+                "Store them on a file system shared with the cluster, and choose the runner ray.",
             )
         spec = job.spec | {"config": job.spec["config"] | places}
         status = job.saved_status().queued(Process(runner="ray", launched=time.time()))
         packed = JobPaths(Path(JOB))
-        # Scans and weights are compressed already.
+        # Uncompressed: scans and weights are hardly compressible.
         with zipfile.ZipFile(path, "w", strict_timestamps=False) as archive:
             for name, one in files.items():
                 archive.write(one, name)
@@ -73,10 +73,10 @@ def pack_job(job: Job, path: Path) -> None:
 
 
 def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
-    """What ``dataset.json`` says, without the cases that stay at home."""
+    """Return the content of ``dataset.json`` without the cases that are not packed."""
     packed = {image for case in used for image in case.images}
 
-    def goes(image: str) -> bool:
+    def is_packed(image: str) -> bool:
         return dataset.folder / os.path.expandvars(image) in packed
 
     described: dict[str, Any] = json.loads((dataset.folder / "dataset.json").read_text("utf-8"))
@@ -85,21 +85,23 @@ def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
             described[part] = [
                 entry
                 for entry in described[part]
-                if goes(entry["image"] if isinstance(entry, dict) else entry)
+                if is_packed(entry["image"] if isinstance(entry, dict) else entry)
             ]
     if isinstance(described.get("dataset"), dict):
         listed = described["dataset"].items()
-        described["dataset"] = {name: one for name, one in listed if all(map(goes, one["images"]))}
+        described["dataset"] = {
+            name: one for name, one in listed if all(map(is_packed, one["images"]))
+        }
     return described
 
 
 def _dataset_files(dataset: Dataset, used: Sequence[Case], place: str) -> dict[str, Path]:
-    """The files of the cases to be packed."""
+    """Return the files of the cases to pack, by path in the archive."""
     files = {}
     for path in data_files(used, []):
         if not path.is_relative_to(dataset.folder):
             raise UserError(
-                f"{path} lies outside the folder of the dataset and cannot be packed.",
+                f"{path} is outside the folder of the dataset and cannot be packed.",
                 "Import the images into one folder, or choose the runner ray.",
             )
         files[f"{place}/{path.relative_to(dataset.folder).as_posix()}"] = path

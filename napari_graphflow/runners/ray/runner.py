@@ -1,4 +1,4 @@
-"""Ray Jobs: the folder on a file system that the cluster sees, or packed and fetched back."""
+"""Ray Jobs, with the job's folder on a shared file system or packed and uploaded."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start
-from napari_graphflow.jobs.status import TAKE_OFF, Status
+from napari_graphflow.jobs.status import START_TIMEOUT, Status
 from napari_graphflow.runners.handover import (
     POLL,
     STOPPING,
@@ -37,11 +37,11 @@ CLIENT_PORT = 10001
 REMOTE = "napari_graphflow.runners.ray.node"
 
 
-CARRIER = "napari_graphflow.runners.ray.transfer"
+TRANSFER = "napari_graphflow.runners.ray.transfer"
 
 
-#: Seconds that a carried job may take to end, with its last files on the way back.
-WAY_BACK = 60.0
+#: Seconds that a packed job may take to end and to be downloaded.
+DOWNLOAD_TIMEOUT = 60.0
 
 
 class Ray:
@@ -50,9 +50,9 @@ class Ray:
     Parameters
     ----------
     address
-        Of the cluster's dashboard.
+        Address of the cluster's dashboard.
     workers
-        How many processes share each batch, on as many processors or GPUs of the cluster.
+        Number of processes that share each batch, each on a CPU or GPU of the cluster.
     """
 
     def __init__(self, address: str = "", workers: int = 1) -> None:
@@ -61,18 +61,18 @@ class Ray:
 
     @cached_property
     def client(self) -> Any:
-        """The connection; made late, for what the folder tells needs no cluster."""
+        """Client of the cluster; created on demand, since reading the folder needs no cluster."""
         sdk = engine("ray.job_submission", "ray")
         try:
             return sdk.JobSubmissionClient(self.address)
         except (OSError, RuntimeError):
             raise UserError(
-                f"No Ray cluster answers at {self.address}.",
+                f"No Ray cluster responds at {self.address}.",
                 "Start one with: ray start --head, or set RAY_ADDRESS.",
             ) from None
 
     def connect(self) -> Self:
-        """Connect now; a `UserError` where Ray is missing or does not answer."""
+        """Connect now; `UserError` if Ray is not installed or not responding."""
         _ = self.client
         return self
 
@@ -85,16 +85,16 @@ class Ray:
             command = [sys.executable, "-m", REMOTE, str(job.folder), str(self.workers)]
         variables = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         try:
-            name = self.hand_in(job, command, {"env_vars": variables})
+            name = self.submit_command(job, command, {"env_vars": variables})
         except UserError as error:
             give_up(job, str(error))
             raise
         write_note(job, **note, id=name)
 
-    def hand_in(
+    def submit_command(
         self, job: Job, command: list[str], environment: dict[str, Any], **more: Any
     ) -> str:
-        """Give Ray a command that runs a job; returns Ray's name for it."""
+        """Submit a command that runs a job, and return its Ray id."""
         gpu = {"entrypoint_num_gpus": 1} if job.config.device.startswith("cuda") else {}
         try:
             return str(
@@ -108,7 +108,7 @@ class Ray:
                 )
             )
         except (OSError, RuntimeError) as error:
-            raise UserError(f"Ray did not take the job {job.title}.", first_line(error)) from None
+            raise UserError(f"Ray rejected the job {job.title}.", first_line(error)) from None
 
     def poll(self, job: Job) -> Status:
         status = job.status()
@@ -116,7 +116,7 @@ class Ray:
         if handed_over and (name := read_note(job).get("id")):
             info = self.client.get_job_info(name)
             if info.status.is_terminal() and job.status().state == "queued":
-                give_up(job, f"Ray ended the job before it began: {info.message}")
+                give_up(job, f"Ray ended the job before it started: {info.message}")
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
@@ -128,50 +128,59 @@ class Ray:
         return settled(job)
 
     def logs(self, job: Job) -> str:
-        name, said = read_note(job).get("id"), ""
+        name, log = read_note(job).get("id"), ""
         try:
-            said = str(self.client.get_job_logs(name)) if name else ""
-        except (UserError, OSError, RuntimeError) as error:  # the cluster is away, the folder not
-            said = f"{first_line(error)}\n"
-        return said + own_log(job)
+            log = str(self.client.get_job_logs(name)) if name else ""
+        except (
+            UserError,
+            OSError,
+            RuntimeError,
+        ) as error:  # without the cluster, the folder can still be read
+            log = f"{first_line(error)}\n"
+        return log + own_log(job)
 
 
 class PackedRay(Ray):
-    """A cluster that does not see our folders: a detached process of ours carries them.
+    """A Ray cluster without access to the local folders; a detached process transfers them.
 
-    Data, teacher and job go there as a package of Ray Jobs. What the job writes comes back by Ray
-    Client, at ``$GRAPHFLOW_RAY_CLIENT`` or the port 10001 beside the dashboard.
+    Data, teacher and job are uploaded as a package of Ray Jobs. The files of the job are downloaded
+    by Ray Client, from ``$GRAPHFLOW_RAY_CLIENT`` or port 10001 of the dashboard's host.
     """
 
     def submit(self, job: Job) -> None:
         self.connect()
-        kept: dict[str, Any] = {}
+        previous: dict[str, Any] = {}
         with suppress(FileNotFoundError):
-            kept = read_note(job)
+            previous = read_note(job)
         host = urlsplit(self.address).hostname
         client = os.environ.get("GRAPHFLOW_RAY_CLIENT") or f"ray://{host}:{CLIENT_PORT}"
         write_note(
             job,
-            **kept
+            **previous
             | {
                 "runner": "ray-packed",
                 "address": self.address,
-                "client": kept.get("client", client),
+                "client": previous.get("client", client),
                 "workers": self.workers,
             },
         )
-        start(job, [sys.executable, "-m", CARRIER, str(job.folder)], runner="ray")
+        start(job, [sys.executable, "-m", TRANSFER, str(job.folder)], runner="ray")
 
     def poll(self, job: Job) -> Status:
         status = job.status()
-        if status.state == "queued" and time.time() - (status.process.launched or 0) > TAKE_OFF:
-            give_up(job, "The process that carries the job to the Ray cluster ended too early.")
+        if (
+            status.state == "queued"
+            and time.time() - (status.process.launched or 0) > START_TIMEOUT
+        ):
+            give_up(
+                job, "The process that uploads the job to the Ray cluster stopped unexpectedly."
+            )
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        if ends_on_its_own(job, max(timeout, WAY_BACK)):
+        if ends_on_its_own(job, max(timeout, DOWNLOAD_TIMEOUT)):
             return job.status()
-        # It has ended by now, or Ray never had it, or the cluster is away.
+        # The job has ended, was never submitted, or the cluster is not responding.
         with suppress(UserError, OSError, RuntimeError, KeyError):
             self.client.stop_job(read_note(job)["id"])
         return job.cancel(STOPPING)

@@ -1,9 +1,9 @@
-"""Carries one job to a Ray cluster that does not see our folders, and fetches what it writes.
+"""Upload a job to a Ray cluster without access to the local folders, and download its files.
 
 ``python -m napari_graphflow.runners.ray.transfer FOLDER`` is the job's process on this computer. It
-holds the folder as any other job's process does, so that windows see a job like any other; requests
-go to the cluster, events and files come back. If it dies, the job goes on there, and the next
-carrier takes up where this one ended.
+holds the lock of the folder, so that the job looks like any other; requests are forwarded to the
+cluster, events and files are downloaded. If it is killed, the job continues on the cluster, and the
+next transfer process resumes.
 """
 
 import os
@@ -27,27 +27,27 @@ from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
 from napari_graphflow.system.failures import Failure, explain, explain_exit, in_words
 
-#: Seconds between two looks at the cluster.
-EVERY = 1.0
+#: Seconds between queries of the cluster.
+POLL_INTERVAL = 1.0
 
 
-#: Seconds between two copies of a checkpoint while the job runs.
-CHECKPOINT_EVERY = 60.0
+#: Seconds between downloads of a checkpoint while the job runs.
+CHECKPOINT_INTERVAL = 60.0
 
 
-#: Seconds after which a cluster that does not answer is given up, for now.
-PATIENCE = 600.0
+#: Seconds without a response from the cluster until the transfer fails.
+TIMEOUT = 600.0
 
 
-#: Seconds that it may be silent when the job is to be cancelled.
-GOODBYE = 5.0
+#: The same while the job is to be cancelled.
+CANCEL_TIMEOUT = 5.0
 
 
 CHUNK = 8 << 20
 
 
-class Carrier:
-    """The process of a carried job on this computer.
+class Transfer:
+    """The local process of a packed job.
 
     Parameters
     ----------
@@ -64,27 +64,27 @@ class Carrier:
         self._connected = False
         self._tasks: dict[Callable[..., Any], Any] = {}
 
-    def carry(self) -> None:
-        """Bring the job to the cluster, unless it is there, and stay until all has come back."""
-        self._enter("reaching the Ray cluster")
+    def run(self) -> None:
+        """Upload the job unless it is on the cluster, and download its files until it ends."""
+        self._enter("connecting to the Ray cluster")
         self._jobs = Ray(self._note["address"], self._note["workers"]).connect()
         self._ray = engine("ray", "ray")
         if self._info() is None:
-            self._send()
+            self._submit()
         lost = (OSError, RuntimeError, self._ray.exceptions.RayError)
         answered = time.monotonic()
         while True:
             try:
-                if self._look():
+                if self._poll():
                     return
                 answered = time.monotonic()
             except lost as error:
                 silent = time.monotonic() - answered
-                if silent > GOODBYE and "cancel" in self.job.requests():
-                    self._leave()
+                if silent > CANCEL_TIMEOUT and "cancel" in self.job.requests():
+                    self._abandon()
                     return
-                self._lose_touch(error, silent)
-            time.sleep(EVERY)
+                self._reconnect(error, silent)
+            time.sleep(POLL_INTERVAL)
 
     def show(self, **update: Any) -> None:
         """Write the status, with a heartbeat."""
@@ -93,42 +93,42 @@ class Carrier:
             self.job.write_status(self._status)
 
     def _enter(self, phase: str, **update: Any) -> None:
-        """Write that a part of the way begins."""
+        """Write the start of a phase."""
         self.show(run=self._status.run.model_copy(update={"phase": phase}), **update)
 
     def fail(self, error: BaseException) -> int:
-        """Say what went wrong on the way; the job may go on over there."""
+        """Write that the transfer failed; the job may continue on the cluster."""
         why = explain(error, self.job.log)
         self._end("failed", why)
         return why.exit_code
 
-    def _send(self) -> None:
-        """Pack the job and give it to Ray."""
+    def _submit(self) -> None:
+        """Pack and submit the job."""
         self._enter("packing the data")
         python = self._python()
         name = f"graphflow-{uuid.uuid4().hex[:16]}"
         with TemporaryDirectory() as folder, open_events(self.job.events_file):
             package = Path(folder) / "job.zip"
             pack_job(self.job, package)
-            self._enter("sending the data to the Ray cluster")
-            # Noted before it is there: should we die in between, the next carrier finds nothing
-            # under this name and sends it again.
+            self._enter("uploading the data to the Ray cluster")
+            # Recorded before it is submitted: if this process is killed in between, the next one
+            # finds no job of this name and submits it again.
             self._write_note(id=name, events=self.job.events_file.stat().st_size)
             command = [python, "-m", REMOTE, JOB, str(self._jobs.workers), name]
             environment = {"working_dir": str(package)}
-            self._jobs.hand_in(self.job, command, environment, submission_id=name)
+            self._jobs.submit_command(self.job, command, environment, submission_id=name)
 
-    def _look(self) -> bool:
-        """Carry requests there and files back; tells whether the job has ended and all is here."""
+    def _poll(self) -> bool:
+        """Forward requests and download files; return whether all of an ended job is here."""
         requests = self.job.requests()
         info = self._info()
         seen = None
         if info is not None and info.driver_node_id:
             given = self._note["id"], requests, self._case()
-            seen = self._ask(remote.look, *given, node=info.driver_node_id)
+            seen = self._ask(remote.inspect, *given, node=info.driver_node_id)
         if seen is None:
             if info is None or info.status.is_terminal():
-                self._ended_before_it_began(info, "cancel" in requests)
+                self._ended_before_start(info, "cancel" in requests)
                 return True
             if "cancel" in requests:
                 self._jobs.client.stop_job(self._note["id"])
@@ -137,7 +137,7 @@ class Carrier:
         with suppress(OSError):
             self.job.request_file("checkpoint_now").unlink(missing_ok=True)
         status = Status.model_validate(seen["status"])
-        # All but the process and its state is as it is there.
+        # Everything but the process and its state is taken from the cluster.
         ours = {"state": self._status.state, "process": self._status.process}
         ended = not status.active or info.status.is_terminal()
         all_here = self._fetch(seen["files"], info.driver_node_id, ended)
@@ -146,43 +146,43 @@ class Carrier:
             self.show()
             return False
         self._append_log(info.driver_node_id)
-        # From here on the next carrier would have to send the job again.
+        # From here on, the next transfer process would submit the job again.
         name = self._note.pop("id")
         self._write_note()
         if not status.active and status.state != "lost":
             self._status = status.model_copy(update=ours)
-            self._end(status.state, status.failure, told=True)
+            self._end(status.state, status.failure, reported=True)
         elif "cancel" in requests:
             self._end("cancelled")
-        else:  # it could not say so itself
+        else:  # it left no final status
             why = explain_exit(None, self.job.log, "The job on the Ray cluster")
             self._end("failed", why)
         self._ask(remote.forget, name, node=info.driver_node_id)
         return True
 
     def _case(self) -> str:
-        """The case that the window wants to see, if it has said so."""
+        """Return the validation case selected for the preview; empty if none."""
         with suppress(OSError):
             return self.job.preview_case.read_text("utf-8").strip()
         return ""
 
-    def _ended_before_it_began(self, info: Any, cancelled: bool) -> None:
+    def _ended_before_start(self, info: Any, cancelled: bool) -> None:
         if cancelled:
             self._end("cancelled")
             return
-        why = info.message if info else "it knows nothing of the job any more"
-        text = f"Ray ended the job before it began: {why}"
+        why = info.message if info else "the job is no longer known"
+        text = f"Ray ended the job before it started: {why}"
         self._end("failed", Failure(code="ended", text=text))
 
     def _fetch(self, files: dict[str, remote.Stamp], node: str, ended: bool) -> bool:
-        """Copy what has changed; tells whether all is here."""
-        late = time.monotonic() - self._fetched_at > CHECKPOINT_EVERY
+        """Download changed files; return whether all are complete."""
+        late = time.monotonic() - self._fetched_at > CHECKPOINT_INTERVAL
         complete = True
-        # The card of a model comes last: a folder counts as a model as soon as it has one.
+        # model.json last, because a folder counts as a model once it has one.
         for path in sorted(files, key=lambda one: (one.endswith("model.json"), one)):
             stamp = (files[path][0], files[path][1])
             target = self.job.folder / path
-            # Two checkpoints of a job that goes on are one too many to send.
+            # Only the newest checkpoint is downloaded.
             if self._stamps.get(path) == stamp or target == self.job.previous_checkpoint:
                 continue
             if target.is_relative_to(self.job.checkpoints) and not (ended or late):
@@ -197,18 +197,18 @@ class Carrier:
         return complete
 
     def _append_events(self, path: str, stamp: remote.Stamp, node: str) -> bool:
-        """Append the whole lines that are new there; false if there may be more."""
+        """Append new complete lines; return False if there may be more."""
         offset = self._note["events"]
         now, data = self._ask(remote.read, self._note["id"], path, offset, CHUNK, node=node)
         lines = data[: data.rfind(b"\n") + 1]
-        # What our own disk refuses is not the cluster's fault.
+        # Errors of the local disk must not count as errors of the cluster.
         with in_words(), open_events(self.job.events_file) as file:
             file.write(lines)
         self._write_note(events=offset + len(lines))
         return tuple(now) == stamp and len(data) < CHUNK
 
     def _replace(self, path: str, stamp: remote.Stamp, node: str) -> bool:
-        """Copy a file as a whole; false if it has changed meanwhile."""
+        """Download a file; return False if it changed meanwhile."""
         target = self.job.folder / path
         aside = target.with_name(f".{target.name}.part")
         offset = 0
@@ -217,8 +217,8 @@ class Carrier:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 aside.write_bytes(b"")
             while offset < stamp[0]:
-                place = (path, offset, CHUNK)
-                now, data = self._ask(remote.read, self._note["id"], *place, node=node)
+                part = (path, offset, CHUNK)
+                now, data = self._ask(remote.read, self._note["id"], *part, node=node)
                 if tuple(now) != stamp or not data:
                     return False
                 with in_words(), aside.open("ab") as file:
@@ -235,21 +235,21 @@ class Carrier:
         return True
 
     def _append_log(self, node: str) -> None:
-        name, said = self._note["id"], ""
+        name, text = self._note["id"], ""
         with suppress(RuntimeError):
-            said += self._ask(remote.log, name, node=node)
-            said += self._jobs.client.get_job_logs(name)
+            text += self._ask(remote.log, name, node=node)
+            text += self._jobs.client.get_job_logs(name)
         with in_words(), self.job.log.open("a", encoding="utf-8") as log:
-            log.write(said)
+            log.write(text)
 
-    def _end(self, state: State, failure: Failure | None = None, *, told: bool = False) -> None:
-        """Write the last state; an event too, where none told it on the cluster."""
+    def _end(self, state: State, failure: Failure | None = None, *, reported: bool = False) -> None:
+        """Write the final status, and its event unless it was written on the cluster."""
         final = self._status.with_process(heartbeat=time.time()).closed(state, failure)
-        (self.job.write_status if told else self.job.write_state)(final)
+        (self.job.write_status if reported else self.job.write_state)(final)
         self.job.clear_requests()
 
     def _info(self) -> Any:
-        """What Ray knows of the job; None where it knows none."""
+        """Return Ray's information about the job; None if unknown."""
         if "id" not in self._note:
             return None
         try:
@@ -260,7 +260,7 @@ class Carrier:
             raise
 
     def _ask(self, function: Callable[..., Any], *arguments: Any, node: str = "") -> Any:
-        """Call a function on a computer of the cluster."""
+        """Call a function on a node of the cluster."""
         if not self._connected:
             self._connect()
         strategies = engine("ray.util.scheduling_strategies", "ray")
@@ -275,39 +275,39 @@ class Carrier:
         self._connected, self._tasks = True, {}
 
     def _python(self) -> str:
-        """The interpreter of the cluster."""
+        """Return the Python interpreter of the cluster."""
         try:
             return str(self._ask(remote.interpreter))
         except ConnectionError:
             raise UserError(
-                f"No Ray Client answers at {self._note['client']}.",
-                "Open that port of the cluster, or set GRAPHFLOW_RAY_CLIENT.",
+                f"No Ray Client server responds at {self._note['client']}.",
+                "Open this port of the cluster, or set GRAPHFLOW_RAY_CLIENT.",
             ) from None
         except RuntimeError as error:  # of another version
-            raise UserError("The Ray cluster cannot be used.", first_line(error)) from None
+            raise UserError("The Ray cluster is not compatible.", first_line(error)) from None
         except self._ray.exceptions.RayError as error:
             if "ModuleNotFoundError" not in str(error):
                 raise
             raise UserError(
-                "The Python of the Ray cluster does not have napari-graphflow.",
+                "napari-graphflow is not installed on the Ray cluster.",
                 'Run there: pip install "napari-graphflow[train,ray]"',
             ) from None
 
-    def _lose_touch(self, error: BaseException, seconds: float) -> None:
-        if seconds > PATIENCE:
+    def _reconnect(self, error: BaseException, seconds: float) -> None:
+        if seconds > TIMEOUT:
             raise UserError(
-                "The Ray cluster has not answered for ten minutes.",
-                "Resume the job when it does: what has been computed there is fetched then.",
+                "The Ray cluster has not responded for ten minutes.",
+                "Resume the job when it is available again; its results are then downloaded.",
             ) from error
         sys.stderr.write(f"{first_line(error)}\n")
-        self.show(notice=f"The Ray cluster does not answer: {first_line(error)}")
+        self.show(notice=f"The Ray cluster is not responding: {first_line(error)}")
         with suppress(Exception):
             self._ray.shutdown()
         self._connected = False
 
-    def _leave(self) -> None:
-        """Cancel a job that cannot be told so."""
-        text = "Cancelled here, but the Ray cluster does not answer, so the job may go on there."
+    def _abandon(self) -> None:
+        """Cancel a job while the cluster is not responding."""
+        text = "Cancelled here, but the Ray cluster is not responding; the job may continue there."
         remedy = f"To stop it, run there: ray job stop {self._note['id']}"
         self._end("cancelled", Failure(code="cancelled", text=text, remedy=remedy, exit_code=130))
 
@@ -318,15 +318,15 @@ class Carrier:
 
 
 def main(folder: Path) -> int:
-    """Carry a job; gives the exit code."""
+    """Transfer a job and return the exit code."""
     job = Job(folder)
     with job.writing():
-        carrier = Carrier(job)
+        transfer = Transfer(job)
         try:
-            carrier.carry()
+            transfer.run()
         except Exception as error:
             traceback.print_exc()
-            return carrier.fail(error)
+            return transfer.fail(error)
     return 0
 
 
