@@ -1,8 +1,9 @@
 """The keeper serves the queue: ``python -m napari_graphflow.jobs.keeper FOLDER``.
 
-This process runs while jobs wait. It starts the next job when one ends or is killed while napari is closed. It is separate from all
-jobs, so that it survives if a process tree is killed. It ends when no job waits and the jobs that
-it started have ended, because only their parent can read their exit codes.
+This process runs while jobs wait. It starts the next job when one ends or is killed while napari is
+closed. It is separate from all jobs, so that it survives if a process tree is killed. It ends when
+no job waits and the jobs that it started have ended, because only their parent can read their exit
+codes.
 """
 
 import socket

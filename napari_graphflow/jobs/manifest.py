@@ -74,8 +74,8 @@ def _refuse(changed: list[str], of: str, what: str, manifest: Path) -> None:
     verb = "have" if more else "has"
     raise UserError(
         f"{changed[0]}{more} of {of} {verb} changed since the job started.",
-        f"Restore the original {what} and resume, start a new job, or delete {manifest} to continue "
-        f"with the new {what}.",
+        f"Restore the original {what} and resume, start a new job, or delete {manifest} to use the "
+        f"new {what}.",
     )
 
 

@@ -169,7 +169,7 @@ def test_a_packed_job_runs_on_ray_and_is_downloaded(ray_address: str, blobs: Pat
 @has_ray
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_workers_give_the_same_model_as_one_process(ray_address: str, blobs: Path) -> None:
-    # With 16 voxels the deepest feature map is a single voxel, whose normalisation amplifies rounding.
+    # With 16 voxels the deepest map has a single voxel, whose normalisation amplifies rounding.
     shared_run = training(blobs, batch_size=2, patch_size=(32,) * 3)
     alone, *together = (store.create("train", shared_run) for _ in range(3))
     assert queue.start(alone).wait(PATIENCE).state == "done", alone.log.read_text()
