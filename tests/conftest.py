@@ -1,4 +1,4 @@
-"""What every test may rely on: one thread, a home of its own, the shared data folder."""
+"""Fixtures of all tests: one thread, an empty home folder, the shared data folder."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from napari.settings import get_settings
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import ModelSaved
 
-# Read when numpy and torch are first loaded, here and in the processes that tests start.
+# Read when numpy and torch are first imported, here and in processes started by tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# napari neither reads nor writes the settings of the person who runs the tests, here and in the
-# processes that tests start.
+# Prevents napari from reading or writing the settings of the user, here and in processes started
+# by tests.
 get_settings(None)
 os.environ["NAPARI_CONFIG"] = ""
 
@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in which jobs and models of this test are kept."""
+    """An empty folder for jobs and models of the test."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("GRAPHFLOW_HOME", str(folder))
     return folder
@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images, from ``GRAPHFLOW_DATA`` or from beside the checkout."""
+    """The folder of real images: ``GRAPHFLOW_DATA``, or next to the checkout."""
     folder = Path(os.environ.get("GRAPHFLOW_DATA", CHECKOUT.parent / "shared" / "data"))
     if not (folder / "splits.json").is_file():
         pytest.skip(f"the shared data folder is not at {folder}; set GRAPHFLOW_DATA to it")
@@ -46,9 +46,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small volumes: two labelled, three unlabelled, one to validate on, two to test on.
+    """Small volumes: two labelled, three unlabelled, one for validation, two for testing.
 
-    An organ with a lesion in it; the organ is bright enough to be learnt in a few steps.
+    An organ with a lesion, bright enough to be learned in a few steps.
     """
     folder = tmp_path_factory.mktemp("data") / "blobs"
     random = np.random.default_rng(3)
@@ -96,7 +96,7 @@ def folders(tmp_path):
 
 @pytest.fixture(scope="session")
 def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small 3D U-Net that has learnt something."""
+    """A small 3D U-Net, trained for 30 steps."""
     from training_cases import training
 
     from napari_graphflow.training.loop import train

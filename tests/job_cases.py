@@ -1,4 +1,4 @@
-"""Jobs that were created, and states as other processes write them."""
+"""New jobs, and states as written by other processes."""
 
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,6 @@ def new_job(dataset: Path, name: str = "", status: Status | None = None, **setti
 
 
 def put(job: Job, status: Status) -> None:
-    """Write a state as another process does."""
+    """Write a status as another process would."""
     with job.writing():
         job.write_status(status)

@@ -1,7 +1,7 @@
-"""The window never loads torch; seen in a fresh interpreter, where late imports show as well.
+"""The process of the window never imports torch, tested in a fresh interpreter.
 
-import-linter checks the same contracts on the source (``make lint``). What it cannot see is what
-other packages load for us.
+import-linter checks the same contracts on the source (``make lint``), but not what other packages
+import.
 """
 
 import json
@@ -32,13 +32,13 @@ for module in modules:
     importlib.import_module(module)
     loaded = sorted({name.partition(".")[0] for name in sys.modules} & set(unwanted))
     if loaded:
-        raise SystemExit(f"{module} loads {', '.join(loaded)}")
+        raise SystemExit(f"{module} imports {', '.join(loaded)}")
 print(len(sys.modules))
 """
 
 
 def import_in_fresh_interpreter(modules: list[str], unwanted: tuple[str, ...]) -> int:
-    """Import modules one after the other; fail with the name of the first that loads too much."""
+    """Import modules one by one; fail with the name of the first that imports an unwanted one."""
     run = subprocess.run(
         [sys.executable, "-c", IMPORT_ONE_BY_ONE, json.dumps([modules, unwanted])],
         capture_output=True,
@@ -51,13 +51,13 @@ def import_in_fresh_interpreter(modules: list[str], unwanted: tuple[str, ...]) -
 
 
 def submodules(package: str) -> list[str]:
-    """Names of all modules of the package, found without importing any of them."""
+    """Return the names of all modules of a package without importing them."""
     paths = [str(Path(path, *package.split(".")[1:])) for path in napari_graphflow.__path__]
     return [package, *(module.name for module in pkgutil.walk_packages(paths, f"{package}."))]
 
 
-def circle(modules: Iterable[str], imported_by: Callable[[str], Iterable[str]]) -> list[str]:
-    """The first circle of modules that import each other, late imports included; empty if none."""
+def import_cycle(modules: Iterable[str], imported_by: Callable[[str], Iterable[str]]) -> list[str]:
+    """Return the first import cycle, including late imports; empty if there is none."""
     try:
         TopologicalSorter({module: imported_by(module) for module in modules}).prepare()
     except CycleError as error:
@@ -65,18 +65,18 @@ def circle(modules: Iterable[str], imported_by: Callable[[str], Iterable[str]]) 
     return []
 
 
-def test_no_two_files_import_each_other() -> None:
+def test_the_package_has_no_import_cycles() -> None:
     graph = grimp.build_graph("napari_graphflow", exclude_type_checking_imports=True)
     assert len(graph.modules) > 100, "the modules were not found"
-    assert circle(graph.modules, graph.find_modules_directly_imported_by) == []
+    assert import_cycle(graph.modules, graph.find_modules_directly_imported_by) == []
 
 
-def test_a_circle_of_three_files_is_found() -> None:
+def test_a_cycle_of_three_modules_is_found() -> None:
     imports = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
-    assert set(circle(imports, imports.__getitem__)) == {"a", "b", "c"}
+    assert set(import_cycle(imports, imports.__getitem__)) == {"a", "b", "c"}
 
 
-def test_only_rooms_stand_beside_the_three_modules_at_the_top() -> None:
+def test_the_top_level_contains_three_modules_and_the_rooms() -> None:
     top = CHECKOUT / "napari_graphflow"
     assert {path.name for path in top.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
     folders = {path.name for path in top.iterdir() if path.is_dir()} - {"__pycache__"}
@@ -91,31 +91,31 @@ def test_no_file_is_longer_than_400_lines() -> None:
     assert [str(file) for file, length in lengths.items() if length > 400] == []
 
 
-def test_tests_lie_in_folders_named_after_rooms() -> None:
+def test_folders_of_tests_are_named_after_rooms() -> None:
     here = CHECKOUT / "tests"
     folders = {path.parent.relative_to(here).parts[:1] for path in here.rglob("test_*.py")}
     rooms = {(path.name,) for path in (CHECKOUT / "napari_graphflow").iterdir() if path.is_dir()}
     assert folders - {()} <= rooms
 
 
-def test_the_fresh_interpreter_sees_a_heavy_import() -> None:
-    with pytest.raises(AssertionError, match=r"napari_graphflow\.models\.saved loads .*torch"):
+def test_an_import_of_torch_is_detected() -> None:
+    with pytest.raises(AssertionError, match=r"napari_graphflow\.models\.saved imports .*torch"):
         import_in_fresh_interpreter(["napari_graphflow.models.saved"], HEAVY)
 
 
-def test_importing_the_package_loads_nothing_else() -> None:
+def test_importing_the_package_imports_nothing_else() -> None:
     bare = import_in_fresh_interpreter([], ())
     assert import_in_fresh_interpreter(["napari_graphflow"], HEAVY + WINDOW) == bare + 1
 
 
-def test_rooms_below_the_plugin_load_neither_torch_nor_napari() -> None:
+def test_rooms_without_torch_import_neither_torch_nor_napari() -> None:
     rooms = [room for room in TORCH_FREE if room != "napari_graphflow.plugin"]
     modules = [name for room in rooms for name in submodules(room)]
     assert len(modules) > 60, "the modules were not found"
     import_in_fresh_interpreter([*modules, "napari_graphflow.cli"], HEAVY + WINDOW)
 
 
-def test_plugin_modules_do_not_load_torch() -> None:
+def test_plugin_modules_do_not_import_torch() -> None:
     modules = submodules("napari_graphflow.plugin")
     assert len(modules) > 30, "the plugin's modules were not found"
     import_in_fresh_interpreter(modules, HEAVY)

@@ -1,4 +1,4 @@
-"""What the documents promise is shown by tests that are there."""
+"""The documentation refers to existing tests and code."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parent.parent
 
 
-def test_every_test_that_the_table_of_volumes_names_is_there() -> None:
+def test_tests_named_in_the_table_of_volumes_exist() -> None:
     text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
     assert len(named) > 50
@@ -14,7 +14,7 @@ def test_every_test_that_the_table_of_volumes_names_is_there() -> None:
         assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text("utf-8"), (file, test)
 
 
-def test_the_examples_of_methods_are_the_program_s_own() -> None:
+def test_code_examples_of_methods_are_in_the_package() -> None:
     text = (CHECKOUT / "CONTRIBUTING.md").read_text("utf-8")
     code = "".join(
         path.read_text("utf-8") for path in (CHECKOUT / "napari_graphflow").rglob("*.py")
@@ -25,7 +25,7 @@ def test_the_examples_of_methods_are_the_program_s_own() -> None:
         assert block in code, block
 
 
-def test_every_row_of_the_table_of_volumes_names_a_test() -> None:
+def test_each_row_of_the_table_of_volumes_names_a_test() -> None:
     text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     behaviours = [row for row in rows if row.count("|") == 4 and not row.startswith("| case ")]

@@ -1,4 +1,4 @@
-"""What other programs rely on: the manifest, the base install, the version."""
+"""Packaging: the manifest, the base install, the version."""
 
 from importlib.metadata import entry_points, requires, version
 from pathlib import Path
@@ -12,15 +12,15 @@ CHECKOUT = Path(__file__).parent.parent
 PACKAGE = Path(napari_graphflow.__file__).parent
 
 
-def test_the_installed_manifest_is_valid_and_bears_the_name_of_the_distribution() -> None:
+def test_the_installed_manifest_is_valid_and_has_the_name_of_the_distribution() -> None:
     manifest = PluginManifest.from_distribution("napari-graphflow")
     assert manifest.name == "napari-graphflow"
     assert manifest.package_version == version("napari-graphflow")
 
 
-def test_every_command_of_the_manifest_is_offered_somewhere() -> None:
+def test_every_command_of_the_manifest_is_used_by_a_contribution() -> None:
     contributions = PluginManifest.from_distribution("napari-graphflow").contributions
-    offered = {
+    used = {
         entry.command
         for kind in (
             contributions.readers,
@@ -30,16 +30,16 @@ def test_every_command_of_the_manifest_is_offered_somewhere() -> None:
         )
         for entry in kind or []
     }
-    assert {command.id for command in contributions.commands} == offered
+    assert {command.id for command in contributions.commands} == used
 
 
-def test_the_manifest_at_the_top_is_a_link_to_the_one_in_the_package() -> None:
+def test_the_top_level_manifest_is_a_link_to_the_one_in_the_package() -> None:
     link = CHECKOUT / "napari.yaml"
     assert link.is_symlink()
     assert link.resolve() == (PACKAGE / "napari.yaml").resolve()
 
 
-def test_the_base_install_names_neither_a_qt_binding_nor_torch() -> None:
+def test_the_base_install_requires_neither_a_qt_binding_nor_torch() -> None:
     base = {
         requirement.name.lower()
         for requirement in map(Requirement, requires("napari-graphflow") or [])
@@ -54,5 +54,5 @@ def test_the_console_script_runs_the_command_line() -> None:
     assert script.value == "napari_graphflow.cli:main"
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## {napari_graphflow.__version__}" in (CHECKOUT / "CHANGELOG.md").read_text("utf-8")

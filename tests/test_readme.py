@@ -1,4 +1,4 @@
-"""Every command that the documentation shows is one that the program understands."""
+"""The commands in the documentation are valid."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ COMMAND = re.compile(r"^napari-graphflow (.+)$|`napari-graphflow ([^`|]+)`", re.
 
 
 def shown_commands() -> list[str]:
-    """Commands in code blocks, and between backticks."""
+    """Return the commands in code blocks and between backticks."""
     return sorted(
         {
             match.group(1) or match.group(2)
@@ -24,22 +24,22 @@ def shown_commands() -> list[str]:
     )
 
 
-def test_the_pages_show_the_main_commands() -> None:
+def test_the_documentation_shows_the_main_commands() -> None:
     verbs = {command.split()[0] for command in shown_commands()}
     assert {"datasets", "train", "distill", "segment", "evaluate", "jobs"} <= verbs
 
 
 @pytest.mark.parametrize("command", shown_commands())
-def test_the_program_understands(command: str) -> None:
+def test_a_documented_command_is_valid(command: str) -> None:
     app.parse_args(shlex.split(command), exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_every_chore_shown_is_a_target_of_the_makefile(page: str) -> None:
+def test_documented_make_targets_exist(page: str) -> None:
     makefile = (CHECKOUT / "Makefile").read_text("utf-8")
-    chores = set(
+    documented = set(
         re.findall(r"(?:^|`)make ([a-z-]+)", (CHECKOUT / page).read_text("utf-8"), re.MULTILINE)
     )
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    assert "demo" in chores
-    assert chores - targets == set()
+    assert "demo" in documented
+    assert documented - targets == set()

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Waiting for other processes."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def until(condition: Callable[[], Any], seconds: float = 120.0, pause: float = 0.01) -> Any:
-    """Ask again and again, and give what is true at last."""
+    """Poll a condition until it is true, and return its value."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited too long"

@@ -219,7 +219,7 @@ def test_a_request_that_cannot_be_removed_does_not_fail_a_finished_job(
     job = new_job(tmp_path)
 
     def refuse(_: Job) -> None:
-        raise OSError("the drive does not answer")
+        raise OSError("the drive is not responding")
 
     monkeypatch.setattr(Job, "clear_requests", refuse)
     assert process.run(job.folder, iter([])) == 0
@@ -235,7 +235,7 @@ def test_a_final_status_is_not_written_twice(
     def write_and_fail(one: Job, status: Status) -> None:
         write(one, status)
         if status.state == "done":
-            raise OSError("the drive does not answer")
+            raise OSError("the drive is not responding")
 
     monkeypatch.setattr(Job, "write_state", write_and_fail)
     assert process.run(job.folder, iter([])) == 0

@@ -134,7 +134,7 @@ sys.exit(process.run(Path(sys.argv[1]), events()))
     [
         ("pass", "first is done."),
         ("open('/nowhere/case')", "first: /nowhere/case is missing."),
-        ("import os; os.kill(os.getpid(), 9)", "first: The job was ended by the system"),
+        ("import os; os.kill(os.getpid(), 9)", "first: The job was killed by the system"),
     ],
 )
 def test_a_notification_tells_how_a_job_has_ended(

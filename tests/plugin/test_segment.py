@@ -203,7 +203,7 @@ def test_a_killed_worker_is_told_in_a_sentence_and_the_next_click_works(
     qtbot.waitUntil(lambda: dispatcher().pid is not None, timeout=SLOW_START_MS)
     os.kill(dispatcher().pid, signal.SIGKILL)
     wait_for_the_end(qtbot, segment)
-    assert segment.status.text().startswith("✕ The segmentation process was ended by the system")
+    assert segment.status.text().startswith("✕ The segmentation process was killed by the system")
     assert "Traceback" not in segment.status.text()
     assert len(viewer.layers) == 1
     click(qtbot, segment.button)
