@@ -1,4 +1,4 @@
-# One word per chore. Every chore does the set-up first, which costs nothing once it is done.
+# Each target runs the set-up first, which does nothing once it is complete.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -9,19 +9,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-# What Qt and OpenGL need on a machine without a desktop, and a virtual screen for the tests.
+# Packages that Qt and OpenGL need without a desktop, and a virtual display for the tests.
 DEBIAN_PACKAGES := python3-venv xvfb xauth libgl1 libegl1 libgl1-mesa-dri libglib2.0-0 libdbus-1-3 \
 	libfontconfig1 fonts-dejavu-core libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 \
 	libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xfixes0 libxcb-xinerama0 \
 	libxcb-xkb1
 
-# Without an NVIDIA GPU the CPU build saves gigabytes: first from wherever pip is set up to look,
-# then from the index of CPU builds that pytorch.org names, if it is given as TORCH_CPU_INDEX.
+# Without an NVIDIA GPU the CPU build saves gigabytes. It comes from the index that pip is configured
+# to use, or from TORCH_CPU_INDEX if set, such as the index of CPU builds that pytorch.org lists.
 TORCH := torch>=2.6
 TORCH_CPU := torch==2.13.0+cpu
 TORCH_CPU_INDEX ?=
 
-# Expanded after the set-up, which may have installed it.
+# Expanded after the set-up, which may have installed xvfb-run.
 SCREEN = $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run -a))
 PYTEST = $(SCREEN) $(BIN)/python -m pytest
 
@@ -44,7 +44,7 @@ $(READY): pyproject.toml Makefile
 			"$${apt[@]}" update >/dev/null
 			"$${apt[@]}" install -y --no-install-recommends "$${missing[@]}" >/dev/null
 		else
-			echo "If a window or the tests fail to start, run: sudo apt-get install $${missing[*]}"
+			echo "If napari or the tests fail to start, run: sudo apt-get install $${missing[*]}"
 		fi
 	fi
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
@@ -57,13 +57,13 @@ $(READY): pyproject.toml Makefile
 			pip '$(TORCH_CPU)' $(if $(TORCH_CPU_INDEX),--index-url $(TORCH_CPU_INDEX)) 2>/dev/null || pip '$(TORCH)'
 		fi
 	fi
-	echo "Installing napari-graphflow and what it needs"
+	echo "Installing napari-graphflow and its dependencies"
 	pip --editable '.[train,dicom-seg,pyqt5,pyqt6,dev]'
 	touch $(READY)
 
 FAST := -m "not slow and not soak"
 
-# The two bindings at the same time: a test of the window mostly waits.
+# Both bindings run in parallel, because window tests mostly wait.
 test: setup
 	$(PYTEST) $(FAST) --numprocesses 2 --dist worksteal --ignore=tests/plugin
 	logs=$$(mktemp -d)
@@ -71,12 +71,12 @@ test: setup
 	for binding in pyqt5 pyqt6; do
 		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin >"$$logs/$$binding" 2>&1 &
 		declare "$$binding=$$!"
-		sleep 3  # or both virtual screens would take the same number
+		sleep 3  # otherwise both virtual displays get the same number
 	done
 	failed=0
 	for binding in pyqt5 pyqt6; do
 		wait "$${!binding}" || failed=1
-		echo "The window with $$binding"
+		echo "Window tests with $$binding"
 		cat "$$logs/$$binding"
 	done
 	exit $$failed

@@ -1,4 +1,4 @@
-"""What must hold for the installed wheel, away from the checkout.
+"""Checks of the installed wheel outside the checkout.
 
 ``python -I installed.py base`` needs only the base install; ``window`` also needs a Qt binding.
 """
@@ -25,22 +25,22 @@ def base() -> None:
     assert PACKAGE.is_relative_to(sys.prefix), f"{PACKAGE} is not the installed package"
 
     names = {distribution.name.lower() for distribution in distributions()}
-    unasked = names & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
-    assert not unasked, f"the base install brought {unasked}"
+    unwanted = names & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
+    assert not unwanted, f"the base install includes {unwanted}"
 
-    helped = run("--help")
-    assert helped.returncode == 0, helped.stderr
-    assert "segment" in helped.stdout, helped.stdout
+    shown = run("--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "segment" in shown.stdout, shown.stdout
 
     samples = list(PACKAGE.glob("sample_data/**/dataset.json"))
     assert samples, "the wheel has no sample data"
     image = next(samples[0].parent.glob("imagesTs/*"))
     refused = run("segment", str(image), "--model", ".", "--out", "masks")
-    said = (refused.stdout + refused.stderr).strip()
-    assert refused.returncode == 2, (refused.returncode, said)
-    assert "[train]" in said, said
-    assert "Traceback" not in said, said
-    print("base install: no Qt binding, no torch; samples found; segment says:", said)
+    message = (refused.stdout + refused.stderr).strip()
+    assert refused.returncode == 2, (refused.returncode, message)
+    assert "[train]" in message, message
+    assert "Traceback" not in message, message
+    print("base install: no Qt binding, no torch; samples found; segment reports:", message)
 
 
 def window() -> None:

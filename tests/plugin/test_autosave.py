@@ -83,7 +83,7 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
 
     start_autosave(viewer, 3600)
     question = box("Restore")
-    assert "before 1 painted mask was saved" in question.text()
+    assert "before 1 edited mask was saved" in question.text()
     image, mask = viewer.layers
     assert image.name == "scan" and mask.name == "scan - Labels"
     assert mask.data[2, 3, 4] == 3 and set(np.unique(mask.data)) <= {0, 3, 4}

@@ -112,7 +112,7 @@ def test_two_scans_of_one_grid_elsewhere_in_space_are_not_guessed(
         viewer.open(str(tmp_path / f"{name}.nrrd"), plugin="napari-graphflow")[0] for name in "ab"
     )
     mask = viewer.add_labels(np.zeros(a.data.shape, np.uint8), scale=a.scale, name="mine")
-    with pytest.raises(UserError, match="mine fits 2 images"):
+    with pytest.raises(UserError, match="mine matches 2 images"):
         labels_volume(mask, viewer.layers)
     asked = []
     volume = labels_volume(mask, viewer.layers, lambda _, images: asked.append(images) or b)

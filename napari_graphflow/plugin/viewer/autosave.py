@@ -1,8 +1,7 @@
 """Autosave of painted masks, and the offer to restore them when napari ended before saving.
 
-The window only notes which masks changed and hands over references; compressing and writing happen
-on a thread of its own. A mask that is painted meanwhile counts as changed again, and is written
-whole the next time.
+The Qt thread only records which masks changed; another thread compresses and writes them. A mask
+that is painted meanwhile counts as changed again and is rewritten the next time.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,9 +50,9 @@ class Autosave(QObject):
     Parameters
     ----------
     viewer
-        Held weakly: a closed viewer ends this.
+        Referenced weakly; autosave stops when it is closed.
     interval_s
-        Time between two saves.
+        Seconds between two saves.
     """
 
     def __init__(self, viewer: Viewer, interval_s: float = INTERVAL_S) -> None:
@@ -77,22 +76,22 @@ class Autosave(QObject):
         self._timer.start()
         application = QApplication.instance()
         if application is not None:
-            # What is handed over then is still written: Python waits for the thread at its end.
+            # Submitted masks are still written: Python waits for the thread at exit.
             application.aboutToQuit.connect(self._quit)
 
     @property
     def unsaved(self) -> list[Labels]:
-        """Masks with edits that were not saved."""
+        """Masks with unsaved edits."""
         return list(self._files)
 
     def save_changed(self) -> None:
-        """Write the masks that changed since the last time."""
+        """Write the masks that changed since the last save."""
         if self._viewer() is None:
             self._timer.stop()
             self._pool.shutdown(wait=False)
             return
-        self._look_at_pending()
-        if not self._pending:  # a slow disk is not asked twice
+        self._check_pending()
+        if not self._pending:  # a slow disk gets one save at a time
             for layer in list(self._changed):
                 self._save(layer)
 
@@ -101,7 +100,7 @@ class Autosave(QObject):
             self._save(layer)
 
     def wait(self) -> None:
-        """Wait until everything handed over is written."""
+        """Wait until all submitted masks are written."""
         for future in self._pending:
             future.exception()
 
@@ -113,7 +112,7 @@ class Autosave(QObject):
             self._pending.append(self._pool.submit(partial(self._file(name).unlink, True)))
 
     def restore(self, saved: SavedMask) -> Labels | None:
-        """Make a layer of an autosaved mask; its file stays, as one of this process."""
+        """Add an autosaved mask as a layer; its file becomes an autosave of this process."""
         viewer = self._viewer()
         if viewer is None:
             return None
@@ -152,7 +151,7 @@ class Autosave(QObject):
         self._changed[event.source] = True
 
     def _drawn(self, event: Any) -> None:
-        """Notice undo, which says nothing itself: a mask is drawn anew on the same slice."""
+        """Detect undo, which emits no event of its own: the same slice is redrawn."""
         layer, viewer = event.source, self._viewer()
         step = viewer.dims.current_step if viewer is not None else None
         if self._steps.get(layer) == step and layer in self._files:
@@ -160,7 +159,7 @@ class Autosave(QObject):
         self._steps[layer] = step
 
     def _removed(self, event: Any) -> None:
-        """A case is closed: what was painted on it is written at once."""
+        """Save the edits of a removed layer at once."""
         if event.value in self._changed:
             self._save(event.value)
 
@@ -182,7 +181,7 @@ class Autosave(QObject):
             return
         self._pending.append(self._pool.submit(write_mask, path, layer.data, about))
 
-    def _look_at_pending(self) -> None:
+    def _check_pending(self) -> None:
         done = [future for future in self._pending if future.done()]
         self._pending = [future for future in self._pending if not future.done()]
         for future in done:
@@ -198,9 +197,9 @@ class Autosave(QObject):
         from napari_graphflow.plugin.viewer.opening import read_layers
 
         path, series = (str(known.get(name) or "") for name in ("path", "series"))
-        kept = [layer.metadata.get(KEY, {}) for layer in viewer.layers]
-        places = [(one.get("path"), one.get("series", "")) for one in kept]
-        if not path or (path, series) in places or not Path(path).exists():
+        opened = [layer.metadata.get(KEY, {}) for layer in viewer.layers]
+        sources = [(one.get("path"), one.get("series", "")) for one in opened]
+        if not path or (path, series) in sources or not Path(path).exists():
             return
         try:
             for one in read_layers(Path(path), series):
@@ -210,34 +209,34 @@ class Autosave(QObject):
 
 
 def start_autosave(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | None:
-    """Autosave the masks of a viewer from now on, and offer to restore unsaved ones."""
+    """Start autosaving the masks of a viewer, and offer to restore unsaved ones."""
     if viewer is None or QApplication.instance() is None:
         return None
-    # A widget may be given napari's proxy, which does not live as long as its viewer.
+    # A widget may get napari's proxy, which does not live as long as its viewer.
     viewer = getattr(viewer, "__wrapped__", viewer)
     found = _autosaves.get(viewer)
     if found is None:
         found = _autosaves[viewer] = Autosave(viewer, interval_s)
-        # Only once the window stands and the file is there that brought us here.
+        # Only after the window is shown and the file that started the plugin is open.
         QTimer.singleShot(0, partial(_offer, ref(found)))
     return found
 
 
 def mark_saved(layer: Labels) -> None:
-    """Report that the user has saved a mask."""
+    """Delete the autosave of a mask that the user has saved."""
     for one in list(_autosaves.values()):
         one.mark_saved(layer)
 
 
 def mark_data_saved(viewer: Viewer | None, data: Any) -> None:
-    """Report the same of the layer that shows these very voxels."""
+    """Do the same for the layer that holds `data`."""
     for layer in viewer.layers if viewer is not None else ():
         if layer.data is data and isinstance(layer, Labels):
             mark_saved(layer)
 
 
-def _offer(watching: "ref[Autosave]") -> None:
-    autosave, found = watching(), unsaved_masks()
+def _offer(autosave_ref: "ref[Autosave]") -> None:
+    autosave, found = autosave_ref(), unsaved_masks()
     if autosave is None or not found:
         return
     box = restore_dialog(found)
@@ -258,9 +257,9 @@ def restore_dialog(found: list[SavedMask]) -> QMessageBox:
     box.setWindowTitle("Restore masks?")
     many = len(found) > 1
     box.setText(
-        f"napari ended before {len(found)} painted mask{'s were' if many else ' was'} saved."
+        f"napari exited before {len(found)} edited mask{'s were' if many else ' was'} saved."
     )
-    lines = [one.title() for one in found[:8]] + ["..."] * (len(found) > 8)
+    lines = [one.title() for one in found[:8]] + ["…"] * (len(found) > 8)
     box.setInformativeText("\n".join(lines))
     box.addButton("Restore", QMessageBox.ButtonRole.AcceptRole)
     box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
@@ -270,7 +269,7 @@ def restore_dialog(found: list[SavedMask]) -> QMessageBox:
 
 
 def apply_choice(autosave: Autosave, box: QMessageBox, button: Any, found: list[SavedMask]) -> None:
-    """Restore or discard the masks; *Later* leaves them where they are."""
+    """Restore or discard the masks; *Later* keeps their files."""
     role = box.buttonRole(button)
     if role == QMessageBox.ButtonRole.DestructiveRole:
         for one in found:

@@ -1,7 +1,7 @@
-"""The files of autosaved masks, and finding them again after a crash.
+"""Write autosaved masks, and find them after a crash.
 
-One folder per napari, one file per mask: a gzip stream with a line of JSON and the array as NumPy
-writes it, renamed into place, so that a crash leaves the last whole one.
+One folder per process, one file per mask: a gzip stream of one JSON line and the array in NumPy
+format. Files are replaced atomically, so that a crash leaves the last complete one.
 """
 
 import gzip
@@ -27,33 +27,33 @@ ENDING = ".mask.gz"
 _OWNER = "session.json"
 
 
-#: Longer lines are no header of ours.
+#: Maximum length of the JSON line in bytes.
 _LONGEST = 1 << 20
 
 
 @dataclass(frozen=True)
 class SavedMask:
-    """A mask that was autosaved.
+    """An autosaved mask.
 
     Attributes
     ----------
     path
         The file.
     about
-        ``name``, ``saved`` (seconds since 1970) and what is needed to make the layer again.
+        ``name``, ``saved`` (Unix seconds) and what is needed to restore the layer.
     """
 
     path: Path
     about: dict[str, Any]
 
     def title(self) -> str:
-        """A line such as ``liver, 14:05 on 2024-02-29``."""
+        """Return a line such as ``liver, 14:05 on 2024-02-29``."""
         when = time.localtime(float(self.about.get("saved", 0)))
         return f"{self.about.get('name', 'mask')}, {time.strftime('%H:%M on %Y-%m-%d', when)}"
 
 
 def new_session() -> Path:
-    """Make the folder in which this process autosaves masks."""
+    """Create the folder in which this process autosaves masks."""
     pid = os.getpid()
     root = data_root() / "autosave"
     folder = root / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{pid}-{time.time_ns() % 1000}"
@@ -64,12 +64,12 @@ def new_session() -> Path:
 
 
 def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
-    """Write a mask; nothing where it is empty.
+    """Write a mask; delete its file if it is empty.
 
     Raises
     ------
     OSError
-        If the disk or the folder refuses; the file of before is then still there.
+        If the file cannot be written; the previous file is then kept.
     """
     if not array.any():
         path.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
 
 
 def unsaved_masks() -> list[SavedMask]:
-    """Masks of processes that no longer run, the oldest first."""
+    """Return the masks of processes that no longer run, the oldest first."""
     found = []
     for folder in sorted((data_root() / "autosave").glob("*/")):
         if _is_owned(folder):
@@ -106,14 +106,14 @@ def read_mask(mask: SavedMask) -> NDArray[Any]:
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, EOFError, ValueError):
         raise UserError(
-            f"The autosaved copy of {mask.about.get('name')} is damaged.",
-            "Open the mask that was saved last.",
+            f"The autosave of {mask.about.get('name')} is damaged.",
+            "Open the last saved version of the mask.",
         ) from None
     return array
 
 
 def delete_mask(mask: SavedMask) -> None:
-    """Delete an autosaved mask, and its folder with the last one."""
+    """Delete an autosaved mask, and its folder if no other mask is left."""
     mask.path.unlink(missing_ok=True)
     if not list(mask.path.parent.glob(f"*{ENDING}")):
         _remove(mask.path.parent)

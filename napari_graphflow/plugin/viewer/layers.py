@@ -1,8 +1,8 @@
-"""Between volumes and napari layers: the one place where geometry crosses.
+"""Conversion between volumes and napari layers, with their geometry.
 
-A layer shows its volume in the fixed order LPS by axis permutation and flips only, with `scale`
-alone, because napari cannot show an oblique affine in a slice. The true geometry of the shown
-array, and the letters of the order in the file, wait in ``layer.metadata["graphflow"]``.
+A layer shows its volume in LPS orientation by axis permutations and flips only, with `scale` but no
+affine, because napari cannot show an oblique affine in a slice. The true geometry of the shown
+array and the orientation of the file are stored in ``layer.metadata["graphflow"]``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ from napari_graphflow.imaging.windows import contrast_limits
 KEY = "graphflow"
 
 
-#: Marks layers that are drawn from others, by the name of the other.
+#: Metadata key of layers that are derived from another layer; its value is the name of that layer.
 DERIVED = "graphflow_derived_from"
 
 
@@ -34,7 +34,7 @@ ORDER = "LPS"
 AXES = ("z", "y", "x")
 
 
-#: One colour per class, apart from each other and from the greys of a scan.
+#: One colour per class, distinct from each other and from grey values.
 COLOURS = (
     "#e6594c", "#3fa7f0", "#62c462", "#f2b134", "#b07be0", "#2fc1b2",
     "#f28cb1", "#9c8b3c", "#7f9cff", "#d97f2e", "#8fd3ff", "#c0e05a",
@@ -47,9 +47,9 @@ Choose = Callable[[Labels, list[Image]], Image | None]
 def image_layers(
     volume: Volume, name: str, path: Path | None = None, series: str = ""
 ) -> list[LayerDataTuple]:
-    """Make the layer of an image, or one layer per channel where the channels are no colours.
+    """Make the layer of an image, or one layer per channel if the channels are not RGB(A).
 
-    `path` and the key of the DICOM `series` are kept with it, to find the image again.
+    `path` and the key of the DICOM `series` are stored in the metadata to reopen the image.
     """
     shown = volume.oriented(ORDER)
     keywords = _placement(shown, volume, path, series) | {"name": name}
@@ -82,9 +82,9 @@ def labels_layer(
     classes: Mapping[str, int] | None = None,
     path: Path | None = None,
 ) -> LayerDataTuple:
-    """Make the editable layer of a mask, with class names in `features` and a colour per class."""
+    """Make an editable mask layer with class names in `features` and one colour per class."""
     shown = volume.oriented(ORDER)
-    # Painting needs memory of its own, in one piece.
+    # Painting needs a contiguous copy.
     array = np.ascontiguousarray(shown.array)
     keywords = _placement(shown, volume, path) | {
         "name": name,
@@ -96,13 +96,13 @@ def labels_layer(
 
 
 def class_table(classes: Mapping[str, int]) -> dict[str, list[Any]]:
-    """Arrange class names for ``Labels.features``, where napari's status bar finds them."""
+    """Return the table of class names for ``Labels.features``, which napari's status bar shows."""
     ordered = sorted(classes.items(), key=lambda item: item[1])
     return {"index": [value for _, value in ordered], "name": [name for name, _ in ordered]}
 
 
 def class_names(layer: Labels) -> dict[int, str]:
-    """Read class names back from ``Labels.features``."""
+    """Return the class names of ``Labels.features`` by label."""
     table = layer.features
     if "index" not in table or "name" not in table:
         return {}
@@ -112,18 +112,18 @@ def class_names(layer: Labels) -> dict[int, str]:
 
 
 def class_colours() -> CyclicLabelColormap:
-    """Give class n the n-th colour in every layer, so that two masks can be compared by eye."""
+    """Return a colormap with the same colour for a class in every layer."""
     return CyclicLabelColormap(colors=["transparent", *COLOURS], name="graphflow")
 
 
 def geometry(layer: Layer) -> dict[str, Any] | None:
-    """Return the true geometry kept with a layer, or None for a layer that another tool made."""
+    """Return the geometry stored with a layer, or None for a layer of another tool."""
     found = layer.metadata.get(KEY)
     return found if isinstance(found, dict) and "direction" in found else None
 
 
 def find_geometry(layer: Labels, layers: Iterable[Layer]) -> dict[str, Any] | None:
-    """The geometry that a mask made by hand would be saved with, or None where it is not clear."""
+    """Return the geometry for saving a mask without one, or None if it is ambiguous."""
     try:
         return _geometry_of_grid(layer, layers, None)
     except UserError:
@@ -131,7 +131,7 @@ def find_geometry(layer: Labels, layers: Iterable[Layer]) -> dict[str, Any] | No
 
 
 def mask_keywords(known: Mapping[str, Any] | None, scale: Iterable[float]) -> dict[str, Any]:
-    """What places a mask whose geometry was kept elsewhere, or of which only the scale is known."""
+    """Return the layer keywords for a restored mask: its geometry, or only its scale if unknown."""
     scale = tuple(known["spacing"] if known else scale)
     return {
         "scale": scale,
@@ -142,25 +142,25 @@ def mask_keywords(known: Mapping[str, Any] | None, scale: Iterable[float]) -> di
 
 
 def image_volume(layer: Image) -> Volume:
-    """Turn an image layer back into the volume that was read, in the file's own order.
+    """Convert an image layer back to the volume that was read, in the orientation of its file.
 
-    An image that another reader opened has only its scale: axes are taken as they stand.
+    For a layer of another reader, scale and translation are used with an identity direction.
 
     Raises
     ------
     UserError
-        If the layer is neither 2D nor 3D, or is a pyramid.
+        If the layer is neither 2D nor 3D, or is multiscale.
     """
     if layer.multiscale or layer.ndim not in (2, 3):
         raise UserError(
-            f"{layer.name} has {layer.ndim} dimensions; only single 2D and 3D images can be used.",
-            "Choose or split out one volume.",
+            f"{layer.name} is not a single-scale 2D or 3D image.",
+            "Choose a single 2D image or volume.",
         )
     return _stored(np.asarray(layer.data), geometry(layer) or _plain_geometry(layer), layer.rgb)
 
 
 def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
-    """The volumes of open images whose place is known, those on top first; nothing is copied."""
+    """Return the volumes of open images with known geometry, topmost first, without copying."""
     images = [layer for layer in layers if isinstance(layer, Image) and is_image(layer)]
     return [
         image_volume(layer) for layer in reversed(images) if layer.ndim == 3 and geometry(layer)
@@ -168,53 +168,52 @@ def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
 
 
 def labels_volume(layer: Labels, images: Iterable[Layer], choose: Choose | None = None) -> Volume:
-    """Turn a Labels layer into a volume with true geometry, in the order of the image's file.
+    """Convert a Labels layer to a volume with the geometry and orientation of its image.
 
-    A layer that the user made by hand carries no geometry; it is taken from the image of the
-    same grid.
+    A layer created by the user has no geometry; it is taken from the image of the same grid.
 
     Parameters
     ----------
     layer
         The mask.
     images
-        Layers among which the image is looked for.
+        Layers in which to search for the image.
     choose
-        Asked which image is meant where several with different geometry fit.
+        Called to choose between several matching images with different geometry.
 
     Raises
     ------
     UserError
-        If no image fits, or several do and nobody chose, or the layer was moved in napari.
+        If no image matches, if several do and none is chosen, or if the layer was moved.
     """
     known = geometry(layer) or _geometry_of_grid(layer, images, choose)
     if not np.allclose(layer.scale, known["spacing"]) or not np.allclose(layer.translate, 0):
         raise UserError(
-            f"{layer.name} was moved or scaled in napari, so it no longer lies on its image.",
-            "Put its scale and translation back before saving.",
+            f"{layer.name} was moved or scaled in napari, so it no longer matches its image.",
+            "Reset its scale and translation before saving.",
         )
     return _stored(np.asarray(layer.data), known, False)
 
 
 def is_image(layer: Layer) -> bool:
-    """Whether a layer is a scan or picture, and not one of the maps that we drew of it."""
+    """Whether a layer is an image and not a derived map."""
     return isinstance(layer, Image) and DERIVED not in layer.metadata
 
 
 def is_mask(layer: Layer) -> bool:
-    """Whether a layer is a mask of the user's, and not a view that we drew of it."""
+    """Whether a layer is a mask and not a derived view."""
     return isinstance(layer, Labels) and DERIVED not in layer.metadata
 
 
 def same_shape(layer: Layer, other: Layer) -> bool:
-    """Whether two layers have voxels that can be compared one by one."""
+    """Whether two layers have the same spatial shape."""
     return _grid_shape(layer) == _grid_shape(other)
 
 
 def save_labels(
     path: Path, layer: Labels, images: Iterable[Layer], choose: Choose | None = None
 ) -> Volume:
-    """Write a mask with the geometry of its image; read back and compared before it returns."""
+    """Write a mask with the geometry of its image, and verify the file by reading it back."""
     volume = labels_volume(layer, images, choose)
     names = {name: value for value, name in class_names(layer).items()}
     if path.suffix.lower() != ".dcm":
@@ -224,7 +223,7 @@ def save_labels(
     source = str(known.get("path") or "")
     if not source:
         raise UserError(
-            "A mask becomes a DICOM segmentation only with its DICOM series.",
+            "Saving a DICOM segmentation requires the DICOM series of its image.",
             "Open the series and paint on it, or choose another format.",
         )
     write_segments(path, volume, source, names)
@@ -274,28 +273,28 @@ def _grid_shape(layer: Layer) -> tuple[int, ...]:
 def _geometry_of_grid(
     layer: Labels, layers: Iterable[Layer], choose: Choose | None
 ) -> dict[str, Any]:
-    fitting = [
+    matching = [
         other
         for other in layers
         if isinstance(other, Image)
         and same_shape(layer, other)
         and np.allclose(layer.scale, other.scale)
     ]
-    if not fitting:
+    if not matching:
         raise UserError(
-            f"No open image has the grid of {layer.name}, so its place in the body is unknown.",
+            f"No open image has the grid of {layer.name}, so its position in space is unknown.",
             "Open the image it was painted on, then save again.",
         )
-    placements = [geometry(image) or _plain_geometry(image) for image in fitting]
+    placements = [geometry(image) or _plain_geometry(image) for image in matching]
     files = ("path", "series")
     keys = [{k: v for k, v in placement.items() if k not in files} for placement in placements]
     if all(key == keys[0] for key in keys):
         return placements[0]
-    chosen = choose(layer, fitting) if choose else None
+    chosen = choose(layer, matching) if choose else None
     if chosen is None:
-        names = " and ".join(image.name for image in fitting)
+        names = " and ".join(image.name for image in matching)
         raise UserError(
-            f"{layer.name} fits {len(fitting)} images that lie differently in space: {names}.",
-            "Say which one it was painted on, or close the others.",
+            f"{layer.name} matches {len(matching)} images at different positions: {names}.",
+            "Choose the image it was painted on, or close the others.",
         )
     return geometry(chosen) or _plain_geometry(chosen)

@@ -67,9 +67,9 @@ def _ask_to_resample(part: Part) -> bool:
     return bool(answer == QMessageBox.StandardButton.Yes)
 
 
-def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
+def ask_for_image(layer: Labels, matching: list[Image]) -> Image | None:
     """Ask which of several images of the same grid a mask was painted on."""
-    names = [f"{index + 1}: {image.name}" for index, image in enumerate(fitting)]
+    names = [f"{index + 1}: {image.name}" for index, image in enumerate(matching)]
     chosen, accepted = QInputDialog.getItem(
         QApplication.activeWindow(),
         "Choose an image",
@@ -79,4 +79,4 @@ def ask_for_image(layer: Labels, fitting: list[Image]) -> Image | None:
         0,
         False,
     )
-    return fitting[names.index(chosen)] if accepted else None
+    return matching[names.index(chosen)] if accepted else None

@@ -1,7 +1,7 @@
-"""Orientation letters at the edges of the canvas: where right, left, head and feet are.
+"""Orientation letters (R, L, A, P, S, I) at the edges of the canvas.
 
-Layers of ours are shown in the order LPS, so their axes z, y, x grow to the head (S), to the back
-(P) and to the left (L), the nearest of these for oblique volumes.
+Layers are shown in LPS orientation, so their axes z, y, x point to superior (S), posterior (P) and
+left (L), or to the nearest of these for oblique volumes.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from napari.components.overlays import TextOverlay
 
 from napari_graphflow.plugin.viewer.layers import geometry
 
-#: Where each axis of a shown volume begins and where it grows to.
+#: Letters at the start and the end of each axis of a shown volume.
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 
 
@@ -26,7 +26,7 @@ _letters: "WeakKeyDictionary[Viewer, OrientationLetters]" = WeakKeyDictionary()
 
 
 class OrientationLetters:
-    """The four letters of one viewer, which is held weakly."""
+    """The four letters of one viewer, which is referenced weakly."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = ref(viewer)
@@ -48,7 +48,7 @@ class OrientationLetters:
         self.update()
 
     def _orient_head_up(self, event: Any = None) -> None:
-        """Show coronal and sagittal slices as clinicians do, with the head at the top."""
+        """Show coronal and sagittal slices with the head at the top."""
         viewer = self._viewer()
         if viewer is not None and self._has_orientation(viewer):
             upright = viewer.dims.displayed[0] == 0
@@ -61,7 +61,7 @@ class OrientationLetters:
         return placed and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
 
     def update(self, event: Any = None) -> None:
-        """Write the letters of the two axes in view."""
+        """Update the letters of the two displayed axes."""
         viewer = self._viewer()
         if viewer is None:
             return
@@ -81,7 +81,7 @@ class OrientationLetters:
 
 
 def show_orientation_letters(viewer: Viewer | None) -> OrientationLetters | None:
-    """Show orientation letters from now on; a napari before 0.9 has no place for them."""
+    """Show orientation letters; return None for napari before 0.9, which lacks their overlays."""
     if viewer is None:
         return None
     viewer = getattr(viewer, "__wrapped__", viewer)

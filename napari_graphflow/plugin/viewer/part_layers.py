@@ -1,4 +1,4 @@
-"""What is at a path, part by part, and the layers of a part; without a window."""
+"""Read a part of a file or folder into layers; without Qt."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,15 +24,15 @@ Opened = tuple[list[LayerDataTuple], tuple[str, ...]]
 def open_part(
     path: Path, part: Part, resample: bool = False, images: Sequence[Volume] = ()
 ) -> Opened:
-    """Make the layers of a part, and say what the user should know of them.
+    """Return the layers of a part, and the warnings about them.
 
-    A mask becomes Labels, with the names that are kept beside it. A DICOM segmentation is laid
-    onto the first of `images` that it fits.
+    A mask becomes a Labels layer with the class names of its side file. A DICOM segmentation is
+    embedded in the grid of the first matching one of `images`.
 
     Raises
     ------
     UserError
-        If it cannot be read, or has a problem and may not be resampled.
+        If it cannot be read, or must be resampled and `resample` is False.
     """
     if isinstance(part.source, Series) and part.source.is_segmentation:
         return _open_segments(part.source.files[0], part.title, images)
@@ -48,11 +48,11 @@ def open_part(
 
 
 def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
-    masks, said = read_segments(path), [_ALONE]
+    masks, warnings = read_segments(path), [_NO_IMAGE]
     for image in images:
         with suppress(UserError):
             masks = [(embed_in_grid(mask, image, path.name), names) for mask, names in masks]
-            said = []
+            warnings = []
             break
     layers = [
         labels_layer(
@@ -61,11 +61,11 @@ def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
         for index, (mask, names) in enumerate(masks, start=1)
     ]
     if len(masks) > 1:
-        said.append(f"Some segments overlap, so they are shown as {len(masks)} masks.")
-    return layers, tuple(said)
+        warnings.append(f"Some segments overlap, so they are shown as {len(masks)} masks.")
+    return layers, tuple(warnings)
 
 
-_ALONE = (
-    "The segmentation fits no open image, so it is shown alone. Open its image first to see both "
-    "together."
+_NO_IMAGE = (
+    "The segmentation does not match any open image and is shown in its own grid. Open its image "
+    "first to overlay it."
 )

@@ -1,7 +1,7 @@
-"""File > Open and File > Save: readers and writers that keep geometry.
+"""File > Open and File > Save: readers and writers that preserve geometry.
 
-A failure is told by a notification and an empty answer, not by an exception: napari would answer
-an exception by offering its own reader, which drops the geometry without a word.
+A failure is reported by a notification and an empty result instead of an exception, after which
+napari would offer its own reader, which silently drops the geometry.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from napari_graphflow.plugin.viewer.layers import image_volume, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image, read_layers
 from napari_graphflow.plugin.viewer.session import start_session
 
-MOST_FILES = 20
+MAX_FILES = 20
 
 
 NOTHING: list[Any] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Any:
-    """Offer to read files whose suffix or content we know, and folders with DICOM files inside."""
+    """Return the reader for files of a supported suffix or content and for DICOM folders."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
     if all(_is_ours(one) for one in paths):
         return read
@@ -51,13 +51,13 @@ def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
 
 
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write an image layer with its true geometry."""
+    """Write an image layer with its geometry."""
     layer = Image(data, **_constructor(attributes, ("rgb",)))
     return _write(Path(path), lambda: write_volume(Path(path), image_volume(layer)))
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a Labels layer with the geometry of its image, for a layer made by hand as well."""
+    """Write a Labels layer with the geometry of its image."""
     layer = Labels(data, **_constructor(attributes, ("features",)))
     viewer = napari.current_viewer()
 
@@ -69,8 +69,8 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def _is_ours(path: Path) -> bool:
-    # Every folder that is dropped on napari is asked about, so only the first files are looked at.
-    if path.name.lower().endswith(READ) or has_dicom(path, MOST_FILES):
+    # napari asks for every dropped folder, so only the first files are inspected.
+    if path.name.lower().endswith(READ) or has_dicom(path, MAX_FILES):
         return True
     with suppress(UserError, OSError):
         return path.is_file() and sniff(path) != ""
@@ -88,5 +88,5 @@ def _write(path: Path, write: Any) -> list[str]:
     except UserError as error:
         show_error(str(error))
         return []
-    show_info(f"Saved {path.name}: read back and compared.")
+    show_info(f"Saved and verified {path.name}.")
     return [str(path)]

@@ -1,4 +1,4 @@
-"""What runs in a viewer from its first use of this plugin on."""
+"""Services that run in a viewer after the first use of this plugin."""
 
 from napari import Viewer
 
@@ -7,6 +7,6 @@ from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_
 
 
 def start_session(viewer: Viewer | None) -> None:
-    """Autosave painted masks, and show the orientation of the patient."""
+    """Start autosave and show orientation letters."""
     start_autosave(viewer)
     show_orientation_letters(viewer)

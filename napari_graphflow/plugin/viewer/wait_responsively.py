@@ -1,4 +1,4 @@
-"""Wait for a long call while the window stays responsive: File > Open has to return the layers."""
+"""Wait for a long call while the window stays responsive: File > Open must return layers."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -8,14 +8,14 @@ import numpy as np
 from qtpy.QtCore import QEvent, QEventLoop, QObject, Qt, QThread, QTimer
 from qtpy.QtWidgets import QApplication, QMainWindow
 
-#: What is done sooner is simply waited for.
+#: Shorter calls block.
 _SHORT_S = 0.05
 
 
 _POLL_MS = 20
 
 
-#: Whoever asked for a file needs the window a little longer, and may ask for another one.
+#: The caller still needs the window for a moment, and may open another file.
 _CLOSE_AFTER_MS = 500
 
 
@@ -23,36 +23,36 @@ T = TypeVar("T")
 
 
 def wait_responsively(function: Callable[[], T]) -> T:
-    """Call a function that touches neither Qt nor napari on another thread, and wait for it.
+    """Run a function that uses neither Qt nor napari on another thread, and return its result.
 
-    The window is drawn, scrolled and painted on meanwhile; only closing it is put off to the end,
-    for it would be taken away from under the caller. Without a window this is a plain call.
+    Qt events are processed meanwhile; only closing the window is postponed, because the caller
+    still needs it. Without a window this is a plain call.
     """
     application = QApplication.instance()
     if application is None or QThread.currentThread() != application.thread():
         return function()
     with ThreadPoolExecutor(1, thread_name_prefix="graphflow-reading") as pool:
-        future = pool.submit(_quietly, function)
+        future = pool.submit(_without_warnings, function)
         if not wait([future], timeout=_SHORT_S).done:
-            _go_on_until(future)
+            _process_events_until(future)
         return future.result()
 
 
-def _quietly(function: Callable[[], T]) -> T:
-    # A numpy warning raised beside the window would be shown by napari from the wrong thread.
+def _without_warnings(function: Callable[[], T]) -> T:
+    # napari would show a numpy warning of this thread from the wrong thread.
     with np.errstate(all="ignore"):
         return function()
 
 
-def _go_on_until(future: "Future[T]") -> None:
+def _process_events_until(future: "Future[T]") -> None:
     loop, timer = QEventLoop(), QTimer()
     timer.setInterval(_POLL_MS)
     timer.timeout.connect(lambda: loop.quit() if future.done() else None)
     timer.start()
     windows = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow)]
-    keeper = _KeepOpen()
+    filter_ = _PostponeClose()
     for window in windows:
-        window.installEventFilter(keeper)
+        window.installEventFilter(filter_)
     QApplication.setOverrideCursor(Qt.CursorShape.BusyCursor)
     try:
         loop.exec_()
@@ -60,22 +60,22 @@ def _go_on_until(future: "Future[T]") -> None:
         timer.stop()
         QApplication.restoreOverrideCursor()
         for window in windows:
-            window.removeEventFilter(keeper)
-    for window in keeper.wanted:
+            window.removeEventFilter(filter_)
+    for window in filter_.postponed:
         QTimer.singleShot(_CLOSE_AFTER_MS, window.close)
 
 
-class _KeepOpen(QObject):
-    """Remembers which windows were to be closed."""
+class _PostponeClose(QObject):
+    """Ignores close events and records their windows."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wanted: list[QMainWindow] = []
+        self.postponed: list[QMainWindow] = []
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() != QEvent.Type.Close:
             return False
         event.ignore()
-        if watched not in self.wanted:
-            self.wanted.append(watched)
+        if watched not in self.postponed:
+            self.postponed.append(watched)
         return True

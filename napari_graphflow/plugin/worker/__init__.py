@@ -1,1 +1,1 @@
-"""The window's side of the inference worker."""
+"""Client of the inference worker."""

@@ -1,7 +1,7 @@
-"""The window's side of the inference worker: start it, hand over volumes, collect replies.
+"""Client of the inference worker: start it, send volumes and requests, collect replies.
 
-Nothing here loads torch or waits: a thread of our own writes volumes and requests, another one
-reads replies, and `InferenceWorker.poll` returns what has come.
+Nothing here loads torch or blocks: one thread writes volumes and requests, another one reads
+replies, and `InferenceWorker.poll` returns the replies received so far.
 """
 
 import itertools
@@ -58,14 +58,14 @@ class _Call:
 
 
 class InferenceWorker:
-    """A warm process that segments; started by the first request, and again after its death.
+    """A persistent process for inference, started by the first request and restarted after a crash.
 
     Parameters
     ----------
     command
-        Another program that speaks the same protocol.
+        Another program with the same protocol.
     log
-        Receives what the process prints; two files of a megabyte at most.
+        Receives stderr of the process; two files of at most 1 MiB.
     """
 
     def __init__(self, command: Sequence[str] | None = None, log: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class InferenceWorker:
         self._closed = False
         self._ids = itertools.count(1)
         self._calls: dict[int, _Call] = {}
-        self._lock = threading.Lock()  # of the process and the calls
+        self._lock = threading.Lock()  # protects the process and the calls
         self._writing = threading.Lock()
         self._outbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
@@ -86,30 +86,30 @@ class InferenceWorker:
 
     @property
     def pid(self) -> int | None:
-        """Number of the running process."""
+        """PID of the running process, or None."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
     @property
     def busy(self) -> bool:
-        """Whether a request is outstanding."""
+        """Whether a request is pending."""
         return bool(self._calls)
 
     def request(self, op: str, **fields: Any) -> int:
-        """Ask for something and return at once.
+        """Send a request and return at once.
 
         Parameters
         ----------
         op
             ``segment``, ``heatmap``, ``importance``, ``affinity`` or ``ping``.
         **fields
-            What the operation needs. One of them may be a `Volume`, others plain arrays in its
-            grid; each is written to a file once for as long as it lives and stays the same.
+            Arguments of the operation. One of them may be a `Volume`, others arrays in its grid;
+            each is written to a file once while it exists and does not change.
 
         Returns
         -------
         id
-            Number that the replies carry.
+            Number of the request, repeated in its replies.
         """
         call = _Call(next(self._ids), op, fields)
         with self._lock:
@@ -125,11 +125,10 @@ class InferenceWorker:
         return call.id
 
     def poll(self) -> list[Reply]:
-        """All replies that came since the last call, of each request only the newest progress.
+        """Return the replies since the last call; of consecutive progress only the latest.
 
-        A reply has ``id`` and ``event``: ``progress`` (phase, done, total, eta_s), and as the last
-        of its request ``result`` (arrays in place of their files), ``error`` (failure, a
-        `Failure`) or ``cancelled``.
+        A reply has ``id`` and ``event``: ``progress`` (phase, done, total, eta_s), and as the final
+        reply ``result`` (with arrays), ``error`` (failure, a `Failure`) or ``cancelled``.
         """
         replies: list[Reply] = []
         with suppress(queue.Empty):
@@ -144,7 +143,7 @@ class InferenceWorker:
     def run(
         self, op: str, *, on_progress: Callable[[Reply], None] | None = None, **fields: Any
     ) -> Reply:
-        """Ask and wait, for scripts; not to be mixed with `poll`.
+        """Send a request and wait for its result, for scripts; do not combine with `poll`.
 
         Raises
         ------
@@ -164,7 +163,7 @@ class InferenceWorker:
                 on_progress(reply)
 
     def cancel(self, number: int) -> None:
-        """Ask for a request to be dropped; its last reply says whether it was."""
+        """Request cancellation; the final reply reports whether it was cancelled."""
         with self._lock:
             call = self._calls.get(number)
             if call is None:
@@ -177,14 +176,14 @@ class InferenceWorker:
         self._write(process, {"op": "cancel", "id": number})
 
     def close(self) -> None:
-        """End the process and remove all files; outstanding requests get no reply."""
+        """Kill the process and remove all files; pending requests get no reply."""
         with self._lock:
             self._closed = True
             self._calls.clear()
             process = self._process
         self._outbox.put(None)
         if process is not None:
-            # Nothing that it writes outlives it, so there is nothing to wait for.
+            # It writes only temporary files, so it can be killed.
             process.kill()
             process.wait()
         if self._sender is not None:
@@ -196,11 +195,11 @@ class InferenceWorker:
         while (call := self._outbox.get()) is not None:
             try:
                 self._send(call)
-            except Exception as error:  # a thread must answer, whatever happened
+            except Exception as error:  # every request must get a final reply
                 if not isinstance(error, OSError | UserError):
                     traceback.print_exc()
                 self._fail(call, explain(error, self._log, SMALLER))
-            del call  # or its volume would live until the next one
+            del call  # otherwise its volume lives until the next one
 
     def _send(self, call: _Call) -> None:
         with self._lock:
@@ -243,7 +242,7 @@ class InferenceWorker:
                 self._process = process
                 if call.id in self._calls:
                     call.process = process
-        # Only now, so that this thread finds the call if the process is dead already.
+        # Only now, so that this thread finds the call if the process has already died.
         threading.Thread(
             target=self._receive_all, args=(process,), name="from worker", daemon=True
         ).start()
@@ -267,7 +266,7 @@ class InferenceWorker:
     def _write(self, process: "subprocess.Popen[str]", message: dict[str, Any]) -> None:
         line = json.dumps(message, default=str) + "\n"
         assert process.stdin is not None
-        # A process that is gone is noticed by the thread that reads from it.
+        # The reading thread detects that the process has ended.
         with self._writing, suppress(OSError, ValueError):
             process.stdin.write(line)
             process.stdin.flush()
@@ -276,7 +275,7 @@ class InferenceWorker:
         assert process.stdin is not None
         assert process.stdout is not None
         for line in process.stdout:
-            with suppress(ValueError):  # the last line of a process that was killed
+            with suppress(ValueError):  # incomplete last line of a killed process
                 self._receive(json.loads(line))
         code = process.wait()
         with self._lock:
@@ -286,13 +285,13 @@ class InferenceWorker:
         for call in orphans:
             call.attempts += 1
             if code == 0 and call.attempts == 1:
-                call.process = None  # it ended of itself while the request was on its way
+                call.process = None  # it exited normally while the request was being sent
                 self._outbox.put(call)
             else:
                 self._fail(call, explain_exit(code, self._log, NAME, SMALLER))
         with self._writing:
             for pipe in (process.stdin, process.stdout):
-                with suppress(OSError):  # of what was still to be written
+                with suppress(OSError):  # unwritten data
                     pipe.close()
 
     def _receive(self, reply: Reply) -> None:
@@ -319,7 +318,7 @@ class InferenceWorker:
 
 
 class _VolumeFiles:
-    """Writes an array once, as long as it lives and its content stays the same."""
+    """Writes each array once, while it exists and does not change."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[NDArray[Any]], int, Path]] = {}
@@ -327,7 +326,7 @@ class _VolumeFiles:
 
     def path(self, array: NDArray[Any], folder: Path) -> Path:
         plain = np.ascontiguousarray(array)
-        # Images can be changed in place; a checksum costs far less than a mask of the wrong image.
+        # Images can change in place; the checksum is cheap compared to segmenting an old image.
         checksum = zlib.crc32(plain.view(np.uint8).reshape(-1).data)
         known = self._known.get(id(array))
         if known is not None and known[0]() is array and known[1] == checksum:
@@ -348,7 +347,7 @@ def _error(number: int, failure: Failure) -> Reply:
 
 
 def _load(value: Any) -> Any:
-    """An array in place of its file."""
+    """Replace the path of an array by the array."""
     if not (isinstance(value, str) and value.endswith(".npy")):
         return value
     array = np.load(value, allow_pickle=False)
@@ -357,7 +356,7 @@ def _load(value: Any) -> Any:
 
 
 def _new_folder() -> Path:
-    """A folder that only this user can read; what windows that were killed left behind goes."""
+    """Create a private temporary folder; remove those of processes that no longer run."""
     ours = f"napari-graphflow-{socket.gethostname()}-"
     for left in Path(tempfile.gettempdir()).glob(f"{ours}*"):
         pid = left.name.removeprefix(ours).partition("-")[0]

@@ -1,4 +1,4 @@
-"""One inference worker for all widgets: requests are sent at once, replies come by a timer."""
+"""One inference worker shared by all widgets; a timer polls its replies."""
 
 import atexit
 from collections.abc import Callable
@@ -18,20 +18,20 @@ Reply = dict[str, Any]
 
 @dataclass(eq=False)
 class Request:
-    """A request to the worker, and what to do with its replies.
+    """A request to the worker, and the callbacks for its replies.
 
     Attributes
     ----------
     progress
-        Called with each reply that reports progress.
+        Called with each progress reply.
     finish
-        Turns the last reply into a result, beside the window.
+        Converts the final reply to a result, in the background.
     done
         Called with that result.
     failed
         Called with the error.
     cancelled
-        Called once the worker has stopped.
+        Called once the request is cancelled.
     """
 
     progress: Callable[[Reply], None]
@@ -43,7 +43,7 @@ class Request:
 
 
 class RequestDispatcher(QObject):
-    """Sends requests to the worker and hands its replies to whoever sent them."""
+    """Sends requests to the worker and passes its replies to the callbacks."""
 
     def __init__(self) -> None:
         super().__init__(QCoreApplication.instance())
@@ -56,16 +56,16 @@ class RequestDispatcher(QObject):
 
     @property
     def pid(self) -> int | None:
-        """Number of the worker's process, while there is one."""
+        """PID of the worker process, or None."""
         return self._worker.pid if self._worker else None
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is outstanding."""
+        """Whether a request is pending."""
         return bool(self._requests)
 
     def send(self, op: str, request: Request, **fields: Any) -> Request:
-        """Send a request, with a `Volume` as one of its fields; returns at once."""
+        """Send a request, with a `Volume` as one of its fields; return at once."""
         if self._worker is None:
             self._worker = InferenceWorker()
         request.number = self._worker.request(op, **fields)
@@ -74,12 +74,12 @@ class RequestDispatcher(QObject):
         return request
 
     def cancel(self, request: Request) -> None:
-        """Ask the worker to stop; `request.cancelled` is called once it has."""
+        """Request cancellation; `request.cancelled` is called once it is done."""
         if self._worker is not None:
             self._worker.cancel(request.number)
 
     def drop(self, request: Request) -> None:
-        """Cancel a request whose reply nobody needs any more."""
+        """Cancel a request without calling its callbacks."""
         self.cancel(request)
         self._requests.pop(request.number, None)
 
@@ -90,7 +90,7 @@ class RequestDispatcher(QObject):
         self._timer.stop()
 
     def close(self) -> None:
-        """End the worker; outstanding requests are dropped."""
+        """Stop the worker and drop all requests."""
         self.drop_all()
         if self._worker is not None:
             self._worker.close()
@@ -121,8 +121,8 @@ _dispatcher: RequestDispatcher | None = None
 
 
 def dispatcher() -> RequestDispatcher:
-    """The dispatcher of this process; made at the first call, ended with napari."""
-    global _dispatcher  # noqa: PLW0603 one worker for all windows, however many are opened
+    """Return the dispatcher of this process, created at the first call and closed with napari."""
+    global _dispatcher  # noqa: PLW0603 one worker for all windows
     if _dispatcher is None:
         _dispatcher = RequestDispatcher()
         atexit.register(_dispatcher.close)

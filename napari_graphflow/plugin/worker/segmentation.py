@@ -1,4 +1,4 @@
-"""One segmentation: what is sent to the worker, and how its result gets into layers."""
+"""One segmentation: the request to the worker, and its result as layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,20 +18,20 @@ from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
 @dataclass(frozen=True)
 class Task:
-    """What one click on Segment asked for.
+    """The inputs of one segmentation.
 
     Attributes
     ----------
     image, card
         The layer and the model.
     volume
-        The image as it is stored.
+        The image in the orientation of its file.
     mask
-        The Labels layer that is changed, or None for a new one.
+        The Labels layer to update, or None for a new one.
     slab, index
-        The slices that are sent and the one whose result is kept; None for the whole image.
+        The slices to send and the one to segment; `slab` is None for the whole image.
     probability, uncertainty
-        Which maps are wanted beside the mask.
+        Which maps to compute in addition to the mask.
     """
 
     image: Image
@@ -44,7 +44,7 @@ class Task:
     uncertainty: bool = False
 
     def sent(self) -> Volume:
-        """The part of the image that the worker gets."""
+        """Return the part of the image to send to the worker."""
         return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
 
 
@@ -61,7 +61,7 @@ def request_segmentation(
     failed: Callable[[Exception], None],
     cancelled: Callable[[], None],
 ) -> Request:
-    """Request a mask from the worker; returns at once."""
+    """Request a mask from the worker; return at once."""
     request = Request(
         progress=progress,
         done=done,
@@ -80,7 +80,7 @@ def request_segmentation(
 
 
 def slab_around(index: int, slices: int, card: ModelCard) -> slice:
-    """The slices that a model needs for one: itself alone in 2D, as thick as a patch in 3D."""
+    """Return the slices needed to segment one: only itself in 2D, a patch depth in 3D."""
     thickness = 1 if card.dims == 2 else card.patch_size[0]
     start = max(0, min(index - thickness // 2, slices - thickness))
     return slice(start, min(slices, start + thickness))
@@ -93,7 +93,7 @@ def _cut(volume: Volume, slab: slice) -> Volume:
 
 
 def _finish(reply: Reply, task: Task) -> SegmentationResult:
-    """Bring the worker's arrays to the image's grid; runs beside the window."""
+    """Embed the arrays of the worker in the image grid; runs in the background."""
     sent, shown = task.sent(), task.volume.oriented(ORDER)
     labels = sent.with_array(reply.pop("labels"))
     if task.slab is not None:
@@ -117,11 +117,11 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
 
 
 def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
-    """Show a result as a new Labels layer on its image."""
+    """Add a result as a new Labels layer with the geometry of its image."""
     image = task.image
     name = f"{task.card.name} · {image.name}"
     array, keywords, _ = labels_layer(labels, name, classes=classes)
-    # What napari shows of the image holds for its mask, an image of another reader included.
+    # Copied from the image layer, which may be of another reader.
     keywords |= {
         "scale": image.scale,
         "translate": image.translate,
@@ -134,7 +134,7 @@ def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str,
 
 
 def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
-    """Write a result into a mask in such a way that napari can undo it."""
+    """Write a result into a mask so that napari can undo it."""
     old = np.asarray(layer.data)
     if task.slab is None:
         indices = np.nonzero(old != new)
