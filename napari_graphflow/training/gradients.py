@@ -51,10 +51,10 @@ def _joint(gradient: Tensor, fabric: Fabric) -> Tensor:
 
 @contextmanager
 def _measuring() -> Iterator[None]:
-    """Let gradients be computed that train nothing.
+    """Allow gradients that are not used for training.
 
-    In mixed precision Fabric refuses whatever is not its own ``backward``, which would write into
-    the gradients of the parameters and wake DDP.
+    In mixed precision Fabric rejects any backward pass but its own, which would accumulate into the
+    parameters' gradients and trigger DDP.
     """
     wrappers._in_fabric_backward = True  # noqa: SLF001
     try:

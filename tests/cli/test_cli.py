@@ -136,9 +136,9 @@ def stderr_on_one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_path):
-    picture = tmp_path / "picture.png"
+    image = tmp_path / "image.png"
     sitk.WriteImage(
-        sitk.GetImageFromArray(np.zeros((20, 20, 3), np.uint8), isVector=True), str(picture)
+        sitk.GetImageFromArray(np.zeros((20, 20, 3), np.uint8), isVector=True), str(image)
     )
     torn = tmp_path / "torn.nii.gz"
     whole = (blobs / "imagesTs" / "blob_6_0000.nii.gz").read_bytes()
@@ -174,7 +174,7 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
             out,
         ],
         "torn.nii.gz": ["segment", torn, "--model", student, "--out", out],
-        "requires images with 1 channel": ["segment", picture, "--model", student, "--out", out],
+        "requires images with 1 channel": ["segment", image, "--model", student, "--out", out],
         "not a saved model": ["segment", torn, "--model", tmp_path, "--out", out],
         "no labelled training case": ["train", unlabelled, *SMALL],
         "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],

@@ -192,11 +192,11 @@ def test_a_2d_network_is_trained_on_slices_of_volumes(blobs, tmp_path):
 
 
 def test_a_network_is_trained_on_2d_images_and_segments_them(tmp_path):
-    pictures = sample_dataset("cell_pictures")
-    config = training(pictures, dims=2, patch_size=(32, 32), steps=2, validate_every=2)
+    cells = sample_dataset("cell_pictures")
+    config = training(cells, dims=2, patch_size=(32, 32), steps=2, validate_every=2)
     list(train(config, tmp_path))
     model = load_model(JobPaths(tmp_path).model)
-    dataset = Dataset.open(pictures)
+    dataset = Dataset.open(cells)
     image = read_case(dataset.labelled("test")[0])
     assert model.card.preprocessing.intensity == "range"
     assert segment(model, image).labels.shape == image.shape
