@@ -1,4 +1,4 @@
-"""Clicks as a user makes them."""
+"""Clicks of a user."""
 
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QWidget
 
 
 def click(qtbot: QtBot, button: QWidget) -> None:
-    """Click a button that can be seen and is enabled."""
+    """Click a visible and enabled button."""
     assert button.isEnabled()
     assert button.isVisible()
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)

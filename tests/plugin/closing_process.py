@@ -1,4 +1,4 @@
-"""A napari that is closed while it reads: ``python closing_process.py SCAN``."""
+"""A napari process that is closed while it reads: ``python closing_process.py IMAGE``."""
 
 import sys
 from threading import Event
@@ -10,7 +10,7 @@ from napari_graphflow.plugin.viewer import opening
 
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
-    window, look = viewer.window._qt_window, opening.inspect_path
+    window, inspect_path = viewer.window._qt_window, opening.inspect_path
     wait_responsively = opening.wait_responsively
     asked = Event()
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
         sys.stdout.flush()
 
     opening.wait_responsively = close_meanwhile
-    opening.inspect_path = lambda path: look(path) if asked.wait(60) else None
+    opening.inspect_path = lambda path: inspect_path(path) if asked.wait(60) else None
     QTimer.singleShot(0, open_scan)
     napari.run()
     sys.stdout.write("closed\n")

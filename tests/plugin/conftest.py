@@ -1,4 +1,4 @@
-"""A real window, a real worker, small models and a small dataset for the tests of the plugin."""
+"""Fixtures: a viewer, the inference worker, small models and a small dataset."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,10 +26,10 @@ WriteScan = Callable[..., Path]
 
 @pytest.fixture
 def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[Viewer]:
-    """A napari window on the screen."""
+    """A visible napari viewer."""
     window: Viewer = make_napari_viewer(show=True)
     yield window
-    # Mesa crashes now and then if the canvas is painted while napari takes its layers away.
+    # Mesa sometimes crashes if the canvas is painted while napari removes its layers.
     window.window._qt_window.hide()
     qtbot.wait(20)
 
@@ -42,29 +42,29 @@ def _worker() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_widget_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test whose widgets outlive it, unless it has failed already."""
+    """Fail a test that leaks widgets, unless it has already failed."""
     before, failed = living_widgets(), request.session.testsfailed
     yield
     if request.session.testsfailed == failed:
-        request.node.funcargs.clear()  # pytest would hold the values of fixtures a little longer
+        request.node.funcargs.clear()  # otherwise pytest still references the values of fixtures
         assert leaked_widgets(before) == []
 
 
 @pytest.fixture(autouse=True)
 def no_request_is_left(_worker: None) -> Iterator[None]:
-    """Keep the warm worker from test to test, but nothing that one test asked of it."""
+    """Keep the worker process between tests, but drop all requests."""
     yield
     dispatcher().drop_all()
 
 
 @pytest.fixture
 def view(viewer: Viewer) -> Iterator[JobsView]:
-    """The list of jobs in the Distil widget; no job outlives it."""
+    """The job list of *Distil*; its jobs are cancelled afterwards."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
     assert isinstance(widget, DistilWidget)
     yield widget.jobs
     viewer.window.remove_dock_widget("all")
-    # Those that wait first, or else they would start.
+    # Waiting jobs first, otherwise they would start.
     for job in sorted(list_jobs(), key=lambda job: not job.status().waiting):
         if job.status().active:
             job.cancel(timeout=1)
@@ -72,7 +72,7 @@ def view(viewer: Viewer) -> Iterator[JobsView]:
 
 @pytest.fixture
 def make_model(home: Path) -> MakeModel:
-    """Save a small network with random weights where the windows look for models."""
+    """Save a small network with random weights in the model folder."""
 
     def make(
         name: str = "small",
@@ -92,7 +92,7 @@ def make_model(home: Path) -> MakeModel:
         torch.manual_seed(seed)
         module = build(network, in_channels, len(CLASSES), dims, 8 if network == "unet" else None)
         with torch.no_grad():
-            # Otherwise all classes come out alike, and a mask in the wrong place looks like any.
+            # Otherwise all classes are equally likely, and a misplaced mask would not be noticed.
             *_, last = (one for one in module.modules() if hasattr(one, "kernel_size"))
             last.weight *= 1000
         card = ModelCard(
@@ -115,7 +115,7 @@ def make_model(home: Path) -> MakeModel:
 
 @pytest.fixture
 def write_scan(tmp_path: Path) -> WriteScan:
-    """Write a scan with SimpleITK alone."""
+    """Write an image with SimpleITK alone."""
 
     def write(
         name: str = "scan.nii.gz",

@@ -7,12 +7,12 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 PACKAGE = "napari_graphflow."
 
-#: What is collected may release more; a collection takes long where much is loaded.
+#: A garbage collection may release objects for the next one; each may take long.
 ROUNDS = 3
 
 
 def living_widgets() -> set[QWidget]:
-    """Widgets of this package that exist, and windows of any class that are shown."""
+    """Return the existing widgets of this package, and visible windows of any class."""
     application = QApplication.instance()
     if application is None:
         return set()
@@ -21,14 +21,14 @@ def living_widgets() -> set[QWidget]:
 
 
 def leaked_widgets(before: set[QWidget]) -> list[str]:
-    """Names of the widgets that exist now and did not before, once all deletions are done."""
+    """Return the names of widgets created since `before` that are not deleted."""
     for _ in range(ROUNDS):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        if not living_widgets() - before:  # not held in a variable, which would keep them alive
+        if not living_widgets() - before:  # a variable would keep them alive
             return []
         gc.collect()
     leaked = living_widgets() - before
-    # Children are not named: they are deleted with their parent.
+    # Children are omitted: they are deleted with their parent.
     roots = [one for one in leaked if not any(_is_within(one, other) for other in leaked)]
     return sorted(f"{type(one).__name__} {one.objectName()!r}" for one in roots)
 

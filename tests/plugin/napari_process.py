@@ -1,9 +1,9 @@
-"""A napari of its own for tests of what outlives one: ``python napari_process.py start|find ...``.
+"""A napari process for tests of jobs that outlive it: ``python napari_process.py COMMAND``.
 
-``start DATASET TEACHER STEPS`` starts a distillation by a click and is then killed as by a crash;
-``find`` looks for it, sees it go on, cancels it by a click, and prints what it saw as JSON;
-``leave`` sees it and closes napari, which takes as long as it prints;
-``student`` sees it end, and looks for its student among the models.
+``start DATASET TEACHER STEPS`` starts a distillation by a click and then kills itself;
+``find`` waits for progress of that job, cancels it by a click, and prints its observations as JSON;
+``leave`` closes napari while the job runs, and prints how long that took;
+``student`` waits until the job is done, and looks for its student in the list of models.
 """
 
 import json
@@ -21,13 +21,13 @@ from qtpy.QtTest import QTest
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 
-PATIENCE_S = 120
+TIMEOUT_S = 120
 
 
 def wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not until():
-        assert time.monotonic() < end, "waited too long"
+        assert time.monotonic() < end, "timed out"
         QTest.qWait(50)
 
 
@@ -68,7 +68,7 @@ def leave(viewer: napari.Viewer, widget: DistilWidget) -> None:
 
 
 def student(viewer: napari.Viewer, widget: DistilWidget) -> None:
-    """The models are listed before it ends, and looked at again afterwards."""
+    """List the models before and after the job is done."""
     _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     wait(lambda: widget.jobs.selected() is not None)
     job = widget.jobs.selected()

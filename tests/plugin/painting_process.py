@@ -1,4 +1,4 @@
-"""A napari that ends while a mask is painted: ``python painting_process.py SCAN [quit]``."""
+"""A napari process that ends during painting: ``python painting_process.py IMAGE [quit]``."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ if __name__ == "__main__":
         sys.exit(0)
     painted = time.monotonic()
     while not list(autosave._folder.glob("*.mask.gz") if autosave._folder else ()):
-        assert time.monotonic() < painted + 60, "nothing was kept"
+        assert time.monotonic() < painted + 60, "nothing was autosaved"
         QTest.qWait(10)
     sys.stdout.write(f"{time.monotonic() - painted}\n")
     sys.stdout.flush()

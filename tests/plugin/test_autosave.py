@@ -1,4 +1,4 @@
-"""Painted masks outlive a crash of napari, and keeping them does not hold the window up."""
+"""Autosave of painted masks."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def files() -> list[Path]:
 
 @pytest.fixture
 def autosave(viewer: Viewer) -> Autosave:
-    """Autosave of a window in which nothing was lost before; its turns are called by the test."""
+    """Autosave of a viewer without earlier autosaves; the test calls `save_changed`."""
     found = start_autosave(viewer, 3600)
     assert found is not None
     return found
@@ -45,13 +45,13 @@ def painted(viewer: Viewer, write_scan, name: str = "mine"):
 
 
 def crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on this process counts as one that is gone."""
+    """Treat this process as ended from now on."""
     monkeypatch.setattr(autosave_files, "process_start", lambda pid: "")
 
 
 @pytest.fixture
 def box(viewer: Viewer, qtbot: QtBot):
-    """Press a button of the question that comes up."""
+    """Press a button of the restore dialog."""
 
     def press(text: str) -> QMessageBox:
         def asked() -> list[QMessageBox]:
@@ -69,17 +69,17 @@ def box(viewer: Viewer, qtbot: QtBot):
     return press
 
 
-def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
+def test_a_mask_painted_before_sigkill_is_restored_with_its_image(
     viewer: Viewer, write_scan, box, tmp_path: Path
 ) -> None:
     scan = write_scan()
     done = subprocess.run([*PROCESS, scan], stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == -9
     assert float(done.stdout.split()[-1]) < 0.5 + 5, (
-        "kept within the interval; the rest is a busy machine"
+        "saved within the interval, plus time for a busy computer"
     )
-    (kept,) = unsaved_masks()
-    assert kept.about["name"] == "scan - Labels"
+    (saved,) = unsaved_masks()
+    assert saved.about["name"] == "scan - Labels"
 
     start_autosave(viewer, 3600)
     question = box("Restore")
@@ -87,7 +87,9 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
     image, mask = viewer.layers
     assert image.name == "scan" and mask.name == "scan - Labels"
     assert mask.data[2, 3, 4] == 3 and set(np.unique(mask.data)) <= {0, 3, 4}
-    assert unsaved_masks() == [] and len(files()) == 1, "it is kept by this napari now"
+    assert unsaved_masks() == [] and len(files()) == 1, (
+        "the autosave must belong to this process now"
+    )
 
     out = tmp_path / "mask.nrrd"
     viewer.layers.selection = {mask}
@@ -97,7 +99,7 @@ def test_a_mask_painted_before_sigkill_comes_back_with_its_scan(
     np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-4)
 
 
-def test_the_series_that_was_painted_on_is_opened_again_unasked(
+def test_restoring_a_mask_reopens_its_dicom_series_without_asking(
     viewer: Viewer, autosave: Autosave, box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_series(tmp_path / "scans/a", uid="1.2.3.1")
@@ -111,23 +113,23 @@ def test_the_series_that_was_painted_on_is_opened_again_unasked(
     autosave.save_changed()
     autosave.wait()
     crash(monkeypatch)
-    (kept,) = unsaved_masks()
-    assert "1.2.3.2" not in str(kept.about), "a UID leads to the patient"
+    (saved,) = unsaved_masks()
+    assert "1.2.3.2" not in str(saved.about), "a UID can identify the patient"
     viewer.layers.clear()
 
     def asked(*arguments: object) -> None:
         raise AssertionError("asked for the series")
 
     monkeypatch.setattr(opening, "_ask_for_part", asked)
-    autosave.restore(kept)
+    autosave.restore(saved)
     image, mask = viewer.layers
     assert image.data.shape == mask.data.shape == (3, 12, 10)
 
 
-def test_leaving_napari_without_saving_keeps_the_mask(write_scan) -> None:
+def test_closing_napari_autosaves_unsaved_masks(write_scan) -> None:
     subprocess.run([*PROCESS, write_scan(), "quit"], stdout=subprocess.DEVNULL, check=True)
-    (kept,) = unsaved_masks()
-    assert autosave_files.read_mask(kept)[2, 3, 4] == 3
+    (saved,) = unsaved_masks()
+    assert autosave_files.read_mask(saved)[2, 3, 4] == 3
 
 
 def test_saving_a_mask_deletes_its_autosave(
@@ -143,32 +145,32 @@ def test_saving_a_mask_deletes_its_autosave(
     assert out.exists() and files() == [] and autosave.unsaved == []
 
 
-def test_every_way_of_editing_counts(viewer: Viewer, autosave: Autosave, write_scan) -> None:
+def test_paint_fill_undo_and_redo_are_autosaved(
+    viewer: Viewer, autosave: Autosave, write_scan
+) -> None:
     mask = painted(viewer, write_scan)
 
-    def kept() -> np.ndarray:
+    def autosaved() -> np.ndarray:
         autosave.save_changed()
         autosave.wait()
-        autosave.save_changed()  # the first may have found the thread still writing
+        autosave.save_changed()  # the first call skips while the thread is writing
         autosave.wait()
         (path,) = files()
         return autosave_files.read_mask(autosave_files.SavedMask(path, {}))
 
-    np.testing.assert_array_equal(kept(), mask.data)
+    np.testing.assert_array_equal(autosaved(), mask.data)
     mask.data_setitem((np.array([1]), np.array([1]), np.array([1])), 2)
-    np.testing.assert_array_equal(kept(), mask.data)
+    np.testing.assert_array_equal(autosaved(), mask.data)
     mask.fill((0, 0, 0), 5)
-    np.testing.assert_array_equal(kept(), mask.data)
+    np.testing.assert_array_equal(autosaved(), mask.data)
     mask.undo()
     assert not (mask.data == 5).any()
-    np.testing.assert_array_equal(kept(), mask.data)
+    np.testing.assert_array_equal(autosaved(), mask.data)
     mask.redo()
-    np.testing.assert_array_equal(kept(), mask.data)
+    np.testing.assert_array_equal(autosaved(), mask.data)
 
 
-def test_a_mask_that_nobody_changed_is_not_kept(
-    viewer: Viewer, autosave: Autosave, write_scan
-) -> None:
+def test_an_unedited_mask_is_not_autosaved(viewer: Viewer, autosave: Autosave, write_scan) -> None:
     viewer.open(str(write_scan()), plugin="napari-graphflow")
     viewer.add_labels(np.ones((12, 20, 24), np.uint8))
     viewer.dims.set_current_step(0, 3)
@@ -177,20 +179,20 @@ def test_a_mask_that_nobody_changed_is_not_kept(
     assert files() == []
 
 
-def test_closing_a_case_keeps_it_at_once(
+def test_removing_an_edited_layer_autosaves_it_at_once(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mask = painted(viewer, write_scan, "case 1")
     viewer.layers.remove(mask)
     autosave.wait()
     assert len(files()) == 1
-    assert unsaved_masks() == [], "this napari still runs"
+    assert unsaved_masks() == [], "this process is still running"
     crash(monkeypatch)
     assert [one.about["name"] for one in unsaved_masks()] == ["case 1"]
 
 
 @pytest.mark.parametrize(("button", "left"), [("Discard", 0), ("Later", 1)])
-def test_the_other_answers(
+def test_autosaves_can_be_discarded_or_kept_for_later(
     viewer: Viewer, autosave: Autosave, write_scan, box, monkeypatch, button: str, left: int
 ) -> None:
     painted(viewer, write_scan)
@@ -205,7 +207,7 @@ def test_the_other_answers(
     assert len(viewer.layers) == layers and len(files()) == left
 
 
-def test_a_damaged_copy_is_one_sentence(
+def test_restoring_a_damaged_autosave_is_a_user_error(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
 ) -> None:
     painted(viewer, write_scan)
@@ -213,26 +215,26 @@ def test_a_damaged_copy_is_one_sentence(
     autosave.wait()
     crash(monkeypatch)
     (path,) = files()
-    (kept,) = unsaved_masks()
+    (saved,) = unsaved_masks()
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(autosave_files.UserError, match="is damaged"):
-        autosave.restore(kept)
+        autosave.restore(saved)
 
 
-def test_a_disk_that_refuses_is_told_once(
+def test_a_failed_autosave_warns_once(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("napari_graphflow.plugin.viewer.autosave.show_warning", said.append)
-    (data_root() / "autosave").write_text("a file where the folder would be", "utf-8")
+    warnings: list[str] = []
+    monkeypatch.setattr("napari_graphflow.plugin.viewer.autosave.show_warning", warnings.append)
+    (data_root() / "autosave").write_text("a file in place of the folder", "utf-8")
     mask = painted(viewer, write_scan)
     for value in (4, 5):
         autosave.save_changed()
         mask.paint((2, 3, 4), value)
-    assert len(said) == 1 and "Autosave failed" in said[0]
+    assert len(warnings) == 1 and "Autosave failed" in warnings[0]
 
 
-def test_keeping_a_large_mask_does_not_hold_the_window_up(
+def test_autosaving_a_large_mask_does_not_block_the_window(
     viewer: Viewer, autosave: Autosave, qtbot: QtBot
 ) -> None:
     random = np.random.default_rng(0)
@@ -252,5 +254,5 @@ def test_keeping_a_large_mask_does_not_hold_the_window_up(
     autosave.wait()
     assert len(files()) == 1
     assert took < 0.1
-    # Single pauses belong to the machine; a writer that held the window up would show in most.
+    # Single pauses may have other causes; a blocking writer would cause most of them.
     assert np.percentile(pauses, 90) < 0.1

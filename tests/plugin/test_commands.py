@@ -1,4 +1,4 @@
-"""The copied command, read back by the command line itself."""
+"""The copied command lines, parsed by the command line interface."""
 
 import shlex
 from pathlib import Path
@@ -60,7 +60,7 @@ CONFIGS |= {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_copied_command_asks_for_the_same_run(name: str) -> None:
+def test_the_copied_command_parses_to_the_same_configuration(name: str) -> None:
     program, *words = shlex.split(job_command(CONFIGS[name]))
     assert program == "napari-graphflow"
     config = _parsed(words)["config"]
@@ -68,14 +68,14 @@ def test_the_copied_command_asks_for_the_same_run(name: str) -> None:
     assert found == CONFIGS[name]
 
 
-def test_the_copied_command_names_the_cluster() -> None:
+def test_the_copied_command_includes_the_cluster() -> None:
     _, *words = shlex.split(job_command(CONFIGS["training"], "ray-packed", 2))
     bound = _parsed(words)
     assert (bound["runner"], bound["workers"]) == ("ray-packed", 2)
     assert bound["config"] == CONFIGS["training"]
 
 
-def test_the_copied_segmentation_command_is_understood() -> None:
+def test_the_copied_segment_command_parses_to_the_same_options() -> None:
     command = segment_command("/scans/a b.nii.gz", Path("/models/x"), "cpu", True)
     bound = _parsed(shlex.split(command)[1:])
     assert list(bound["inputs"]) == [Path("/scans/a b.nii.gz")]

@@ -1,4 +1,4 @@
-"""*Compare*, clicked in a real window."""
+"""*Compare* in a real window."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def compare(viewer: Viewer) -> Iterator[CompareWidget]:
 
 @pytest.fixture
 def masks(viewer: Viewer) -> tuple[Labels, Labels]:
-    """A has a block of label 1; B has less of it, a slice full of it, and a label 2 of its own."""
+    """A has a block of label 1; B has a smaller block, a full slice, and one voxel of label 2."""
     a, b = np.zeros((10, 8, 8), np.uint8), np.zeros((10, 8, 8), np.uint8)
     a[2:6, 2:6, 2:6] = 1
     b[2:6, 2:6, 2:5] = 1
@@ -51,20 +51,20 @@ def table(widget: CompareWidget) -> list[list[str]]:
     ]
 
 
-def test_it_says_that_two_masks_are_needed(viewer: Viewer, compare: CompareWidget) -> None:
+def test_comparing_requires_two_masks(viewer: Viewer, compare: CompareWidget) -> None:
     assert not compare.button.isEnabled()
     assert "Choose two masks or models" in compare.status.text()
     viewer.add_labels(np.zeros((4, 4), np.uint8))
     assert not compare.button.isEnabled()
 
 
-def test_two_masks_are_compared_in_numbers(
+def test_the_table_shows_dice_and_volumes_of_two_masks(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     compare.a.choose(masks[0])
     compare.b.choose(masks[1])
     click_compare(qtbot, compare)
-    # |A| = 64, |B| = 48 + 64, both = 48; a voxel is one cubic millimetre.
+    # |A| = 64, |B| = 48 + 64, intersection 48; a voxel has 1 mm³.
     assert table(compare) == [
         ["liver", f"{2 * 48 / (64 + 112):.3f}", "0.06", "0.11"],
         ["lesion", "0.000", "0.00", "0.00"],
@@ -72,7 +72,7 @@ def test_two_masks_are_compared_in_numbers(
     assert "81 of 640 voxels differ" in compare.status.text()
 
 
-def test_a_click_on_a_row_goes_to_the_worst_slice(
+def test_clicking_a_row_shows_the_slice_that_differs_most(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     compare.a.choose(masks[0])
@@ -85,7 +85,7 @@ def test_a_click_on_a_row_goes_to_the_worst_slice(
     assert "Slice 8: 1 voxels of lesion differ" in compare.status.text()
 
 
-def test_the_disagreement_and_the_outlines_are_shown_and_hidden(
+def test_disagreement_and_outlines_can_be_shown_and_hidden(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     a, b = masks
@@ -108,14 +108,14 @@ def test_the_disagreement_and_the_outlines_are_shown_and_hidden(
     assert a.visible
     assert b.visible
     assert not differs.visible
-    assert compare.a.count() == 2, "our own views were offered as masks"
+    assert compare.a.count() == 2, "derived views are listed as masks"
 
     count = len(viewer.layers)
     click_compare(qtbot, compare)
-    assert len(viewer.layers) == count, "a second comparison left the first one behind"
+    assert len(viewer.layers) == count, "the layers of the first comparison were not replaced"
 
 
-def test_a_reference_adds_a_score_for_each(
+def test_a_reference_adds_a_dice_column_for_each_mask(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     truth = viewer.add_labels(masks[0].data.copy(), name="annotation", scale=SPACING)
@@ -131,9 +131,7 @@ def test_a_reference_adds_a_score_for_each(
     assert table(compare)[0][2:4] == ["1.000", f"{2 * 48 / (64 + 112):.3f}"]
 
 
-def test_the_reference_cannot_be_painted_on_meanwhile(
-    viewer: Viewer, compare: CompareWidget
-) -> None:
+def test_the_reference_is_locked_against_painting(viewer: Viewer, compare: CompareWidget) -> None:
     a, b = (viewer.add_labels(np.ones((3, 8, 8), np.uint8), name=name) for name in "ab")
     compare.reference.choose(a)
     assert not a.editable and b.editable
@@ -146,7 +144,7 @@ def test_the_reference_cannot_be_painted_on_meanwhile(
     assert a.editable
 
 
-def test_masks_of_different_sizes_are_told_in_a_sentence(
+def test_masks_of_different_shapes_are_refused(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
@@ -159,7 +157,7 @@ def test_masks_of_different_sizes_are_told_in_a_sentence(
     assert compare.button.isEnabled()
 
 
-def test_a_renamed_layer_is_still_the_one_chosen(
+def test_a_renamed_layer_stays_selected(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget
 ) -> None:
     compare.a.choose(masks[0])
@@ -170,7 +168,7 @@ def test_a_renamed_layer_is_still_the_one_chosen(
     assert compare.a.layer() is masks[1]
 
 
-def test_variation_maps_lie_on_the_scan(
+def test_variation_maps_have_the_geometry_of_the_image(
     viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
 ) -> None:
     make_model("small", seed=1)
@@ -199,7 +197,7 @@ def test_variation_maps_lie_on_the_scan(
     assert "not tissue properties" in section.notes.text()
 
 
-def test_masks_of_pictures_are_measured_in_square_millimetres() -> None:
+def test_2d_masks_are_measured_in_square_millimetres() -> None:
     a, b = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
     a[1, 1:4], b[1, 1:3] = 1, 1
     rows, differs = compare_masks(a, b, None, (0.5, 2.0), {})
@@ -208,7 +206,7 @@ def test_masks_of_pictures_are_measured_in_square_millimetres() -> None:
     assert np.argwhere(differs).tolist() == [[1, 3]]
 
 
-def test_equal_masks_have_no_worst_slice() -> None:
+def test_identical_masks_have_no_worst_slice() -> None:
     a = np.ones((2, 3, 4), np.uint8)
     rows, differs = compare_masks(a, a.copy(), None, (1, 1, 1), {})
     assert rows[0].agreement == 1
@@ -239,12 +237,14 @@ def test_two_models_are_run_and_compared(
     assert "voxels differ" in compare.status.text()
 
 
-def test_a_model_is_compared_with_a_mask_and_may_be_stopped(
+def test_a_model_run_for_a_comparison_can_be_cancelled(
     viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
     folder = make_model("one")
     (image,) = viewer.open(str(write_scan(shape=(48, 96, 96))), plugin="napari-graphflow")
-    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="mine", scale=image.scale)
+    mask = viewer.add_labels(
+        np.zeros(image.data.shape, np.uint8), name="painted", scale=image.scale
+    )
     compare.b.refresh()
     compare.a.choose(mask)
     compare.b.choose_model(folder)

@@ -1,4 +1,4 @@
-"""*Distil*, clicked in a real window, with real jobs."""
+"""*Distil* in a real window with real jobs."""
 
 import os
 import signal
@@ -60,13 +60,13 @@ def start(qtbot: QtBot, widget: DistilWidget) -> Job:
 
 
 def short(widget: DistilWidget, **values: object) -> None:
-    """Enter a run that ends within the patience of a test, under Advanced."""
+    """Enter a short run under Advanced."""
     widget.forms[widget.kind].put_fields(
         **({"steps": 4, "validate_every": 2, "patch_size": (16, 16, 16), "device": "cpu"} | values)
     )
 
 
-def test_it_says_what_to_do_first(add_distil: AddDistil) -> None:
+def test_an_empty_dock_asks_for_a_dataset(add_distil: AddDistil) -> None:
     widget = add_distil()
     assert not widget.button.isEnabled()
     assert "Choose a dataset." in widget.status.text()
@@ -75,7 +75,7 @@ def test_it_says_what_to_do_first(add_distil: AddDistil) -> None:
     assert widget.button.text() == "Start training the teacher"
 
 
-def test_the_cases_are_counted_and_checked(
+def test_choosing_a_dataset_counts_and_checks_its_cases(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -85,7 +85,7 @@ def test_the_cases_are_counted_and_checked(
     assert widget.button.isEnabled()
 
 
-def test_a_broken_mask_stops_the_start(
+def test_a_truncated_mask_disables_start(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     mask = tiny_dataset / "labelsTr" / "blob_001.nii.gz"
@@ -98,7 +98,7 @@ def test_a_broken_mask_stops_the_start(
     assert "1 error" in widget.dataset.counts.text()
 
 
-def test_a_dataset_without_labels_is_told_in_a_sentence(
+def test_a_dataset_without_labels_shows_a_message_and_disables_start(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     for mask in (tiny_dataset / "labelsTr").iterdir():
@@ -109,7 +109,7 @@ def test_a_dataset_without_labels_is_told_in_a_sentence(
     assert widget.status.text()
 
 
-def test_a_folder_that_is_no_dataset_is_told_in_a_sentence(
+def test_choosing_a_folder_without_a_dataset_shows_an_error(
     add_distil: AddDistil, tmp_path: Path
 ) -> None:
     widget = add_distil()
@@ -118,7 +118,7 @@ def test_a_folder_that_is_no_dataset_is_told_in_a_sentence(
     assert widget.dataset.folder() is None
 
 
-def test_the_window_asks_for_what_it_shows(
+def test_the_configuration_matches_the_chosen_options(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
 ) -> None:
     teacher = make_model("large", role="teacher", network="unet")
@@ -139,10 +139,10 @@ def test_the_window_asks_for_what_it_shows(
     assert (widget.config().method.name, widget.config().network) == ("logits", "enet")
 
 
-def test_a_cluster_is_chosen_and_what_it_lacks_is_told(
+def test_starting_on_an_unreachable_cluster_shows_an_error(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No cluster answers here, with Ray installed or without."""
+    """No cluster responds, whether Ray is installed or not."""
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
@@ -164,7 +164,7 @@ def test_a_cluster_is_chosen_and_what_it_lacks_is_told(
     assert list_jobs() == []
 
 
-def test_a_wrong_entry_under_advanced_is_told_in_a_sentence(
+def test_an_invalid_entry_under_advanced_shows_an_error(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -175,7 +175,7 @@ def test_a_wrong_entry_under_advanced_is_told_in_a_sentence(
     assert list_jobs() == []
 
 
-def test_from_no_teacher_to_a_student_by_clicks(
+def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -209,7 +209,7 @@ def test_from_no_teacher_to_a_student_by_clicks(
     assert segment.model.card().name == "ENet from U-Net on blobs"
 
 
-def test_a_job_is_cancelled_and_found_again_by_another_window(
+def test_a_running_job_is_listed_and_cancelled_by_another_window(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -233,7 +233,7 @@ def test_a_job_is_cancelled_and_found_again_by_another_window(
     assert again.jobs.pause.text() == "Resume"
 
 
-def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
+def test_a_killed_job_is_reported_and_can_be_resumed(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -243,7 +243,7 @@ def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
     qtbot.waitUntil(lambda: job.status().run.step > 3, timeout=SLOW_MS)
     os.kill(job.status().process.pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: "ended by the system" in widget.jobs.status.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "killed by the system" in widget.jobs.status.text(), timeout=10_000)
     assert "Traceback" not in widget.jobs.status.text()
     assert not job.model.exists()
     assert not list(job.folder.rglob("*.tmp"))
@@ -251,7 +251,7 @@ def test_a_killed_job_is_told_in_a_sentence_and_can_go_on(
     viewer.add_labels(np.zeros((4, 4), np.uint8))
 
 
-def test_a_failure_is_shown_in_words(
+def test_a_failed_job_shows_its_error(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
 ) -> None:
     teacher = make_model("large", role="teacher", network="unet")
@@ -266,12 +266,12 @@ def test_a_failure_is_shown_in_words(
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_sizes_in_the_list_are_those_of_the_networks(name: str, dims: int) -> None:
+def test_listed_parameter_counts_match_the_networks(name: str, dims: int) -> None:
     counted = sum(parameter.numel() for parameter in build(name, 1, 2, dims).parameters())
     assert PARAMETERS[name][dims] == counted
 
 
-def test_every_method_is_offered_with_its_own_options(
+def test_every_method_is_listed_with_its_options(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
 ) -> None:
     widget = add_distil()
@@ -293,7 +293,7 @@ def test_every_method_is_offered_with_its_own_options(
     assert all(form.isHidden() for form in widget.method_forms.values())
 
 
-def test_the_window_answers_while_a_job_runs(
+def test_the_window_stays_responsive_while_a_job_runs(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
     widget = add_distil()
@@ -307,4 +307,4 @@ def test_the_window_answers_while_a_job_runs(
         widget.jobs.refresh()
         slowest = max(slowest, time.perf_counter() - before)
         qtbot.wait(50)
-    assert slowest < 0.25, f"looking at the job took {slowest:.3f} s"
+    assert slowest < 0.25, f"a refresh took {slowest:.3f} s"

@@ -1,4 +1,4 @@
-"""What *Distil* decides, without a window."""
+"""The presenter of *Distil*."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ TEACHER = ModelCard(
 
 
 def findings(**numbers: int) -> str:
-    """The output of a check that found so many of each severity."""
+    """Return the output of a check with the given number of findings per severity."""
     found = [
         {"severity": level, "case": f"case {n}", "text": f"{level} {n}.", "remedy": "Mend it."}
         for level, number in numbers.items()
@@ -52,7 +52,7 @@ def dataset(tiny_dataset: Path) -> CheckedDataset:
 
 @pytest.fixture
 def choices(dataset: CheckedDataset) -> Choices:
-    """A dataset is chosen and opened, and no teacher."""
+    """Choices with an open dataset and no teacher."""
     return Choices(folder=dataset.dataset.folder, dataset=dataset, network="unet")
 
 
@@ -61,18 +61,18 @@ def with_teacher(choices: Choices) -> Choices:
     return replace(choices, teacher=Path("/models/large"), card=TEACHER, network="enet")
 
 
-def test_a_dataset_is_asked_for_first() -> None:
+def test_without_a_dataset_the_user_is_asked_to_choose_one() -> None:
     shown = present(Choices())
     assert shown.message == CHOOSE_DATASET
     assert not shown.start
 
 
-def test_nothing_starts_while_the_dataset_is_being_opened(choices: Choices) -> None:
+def test_start_is_disabled_while_the_dataset_is_opening(choices: Choices) -> None:
     shown = present(replace(choices, dataset=None))
     assert (shown.start, shown.message.text) == (False, "")
 
 
-def test_without_a_teacher_one_is_trained(choices: Choices) -> None:
+def test_without_a_teacher_the_form_trains_one(choices: Choices) -> None:
     shown = present(choices)
     assert (shown.start, shown.start_text) == (True, "Start training the teacher")
     assert shown.network_label == "Network"
@@ -80,7 +80,7 @@ def test_without_a_teacher_one_is_trained(choices: Choices) -> None:
     assert not shown.shows_method
 
 
-def test_with_a_teacher_a_student_is_distilled(with_teacher: Choices) -> None:
+def test_with_a_teacher_the_form_distils_a_student(with_teacher: Choices) -> None:
     shown = present(with_teacher)
     assert (shown.start, shown.start_text) == (True, "Start distillation")
     assert shown.network_label == "Student"
@@ -88,7 +88,7 @@ def test_with_a_teacher_a_student_is_distilled(with_teacher: Choices) -> None:
     assert shown.shows_method
 
 
-def test_the_sizes_of_the_networks_are_those_for_the_dimensions_of_the_teacher(
+def test_network_sizes_depend_on_the_dimensions_of_the_teacher(
     with_teacher: Choices,
 ) -> None:
     volumes = replace(with_teacher, card=TEACHER.model_copy(update={"dims": 3}))
@@ -101,13 +101,13 @@ def test_each_method_is_described(with_teacher: Choices, method: str) -> None:
     assert (shown.method_text, shown.method_tip) == (METHODS[method].text, METHODS[method].tip)
 
 
-def test_a_second_click_neither_starts_nor_measures_again(choices: Choices) -> None:
+def test_start_and_estimate_are_disabled_while_running(choices: Choices) -> None:
     assert not present(replace(choices, starting=True)).start
     assert not present(replace(choices, measuring=True)).measure
     assert present(choices).measure
 
 
-def test_an_error_in_the_data_stops_the_start_and_is_shown(choices: Choices) -> None:
+def test_a_data_error_disables_start_and_is_shown(choices: Choices) -> None:
     assert choices.dataset is not None
     checked = choices.dataset.checked(findings(warning=1, error=2))
     shown = present(replace(choices, dataset=checked))
@@ -116,7 +116,7 @@ def test_an_error_in_the_data_stops_the_start_and_is_shown(choices: Choices) -> 
     assert checked.counts == "2 labelled · 3 unlabelled · 2 errors"
 
 
-def test_a_dataset_without_labels_cannot_be_trained_on(choices: Choices) -> None:
+def test_a_dataset_without_labelled_cases_disables_start(choices: Choices) -> None:
     assert choices.dataset is not None
     dataset = choices.dataset.dataset
     cases = tuple(case for case in dataset.cases if case not in dataset.labelled("train"))
@@ -135,24 +135,24 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("state", CHECKS)
-def test_the_counts_show_how_the_check_has_gone(state: str, dataset: CheckedDataset) -> None:
+def test_the_counts_show_the_result_of_the_data_check(state: str, dataset: CheckedDataset) -> None:
     output = CHECKS[state]
     checked = dataset if output is None else dataset.checked(output)
     assert checked.counts == f"2 labelled · 3 unlabelled · {state}"
 
 
 @pytest.mark.parametrize(("exit_code", "ready"), [(2, False), (1, True)])
-def test_a_check_that_broke_is_a_finding_and_an_error_if_the_data_are_to_blame(
+def test_a_failed_check_is_an_error_only_if_the_data_cause_it(
     dataset: CheckedDataset, exit_code: int, ready: bool
 ) -> None:
-    why = Failure(code="any", text="It broke.", remedy="Mend it.", exit_code=exit_code)
-    checked = dataset.checked(json.dumps({"failure": why.model_dump()}))
+    failure = Failure(code="any", text="It broke.", remedy="Mend it.", exit_code=exit_code)
+    checked = dataset.checked(json.dumps({"failure": failure.model_dump()}))
     assert checked.report[1].endswith("It broke. Mend it.")
     assert checked.ready == ready
     assert dataset.checked("").report[1].endswith("The data check could not be run.")
 
 
-def test_the_report_lists_errors_first_and_no_endless_list(dataset: CheckedDataset) -> None:
+def test_the_report_lists_errors_first_and_is_truncated(dataset: CheckedDataset) -> None:
     title, text = dataset.checked(findings(warning=MOST_SHOWN, error=1)).report
     lines = text.splitlines()
     assert title == f"Data check ({MOST_SHOWN + 1})"
@@ -161,14 +161,14 @@ def test_the_report_lists_errors_first_and_no_endless_list(dataset: CheckedDatas
     assert lines[-1] == "… and 1 more"
 
 
-def test_a_training_is_named_by_its_network_and_dataset(choices: Choices) -> None:
+def test_a_training_is_named_after_its_network_and_dataset(choices: Choices) -> None:
     asked = config(choices, TrainingConfig(dataset=Path(), steps=7))
     assert asked == TrainingConfig(
         dataset=choices.folder, network="unet", dims=3, steps=7, name="U-Net on blobs"
     )
 
 
-def test_a_distillation_takes_the_dimensions_of_its_teacher(with_teacher: Choices) -> None:
+def test_a_distillation_uses_the_dimensions_of_its_teacher(with_teacher: Choices) -> None:
     entered = DistillationConfig(dataset=Path(), teacher=Path(), name="mine")
     asked = config(with_teacher, entered)
     assert isinstance(asked, DistillationConfig)
@@ -181,7 +181,7 @@ def test_a_run_without_a_dataset_is_refused() -> None:
         config(Choices(network="unet"), TrainingConfig(dataset=Path()))
 
 
-def test_a_forbidden_entry_is_refused_in_a_sentence(choices: Choices) -> None:
+def test_an_invalid_value_is_refused(choices: Choices) -> None:
     entered = TrainingConfig(dataset=Path()).model_copy(update={"steps": 0})
     with pytest.raises(UserError, match="steps"):
         config(choices, entered)
@@ -192,7 +192,7 @@ def test_a_forbidden_entry_is_refused_in_a_sentence(choices: Choices) -> None:
     [("local", "", False), ("slurm", "--runner slurm", False),
      ("ray", "--runner ray --workers 3", True)],
 )  # fmt: skip
-def test_the_command_line_names_runner_and_workers(
+def test_the_command_line_includes_runner_and_workers(
     choices: Choices, runner: str, options: str, shows_workers: bool
 ) -> None:
     asked = replace(choices, runner=runner, workers=3)
@@ -202,13 +202,13 @@ def test_the_command_line_names_runner_and_workers(
     assert present(asked).shows_workers == shows_workers
 
 
-def test_every_effort_is_offered_with_its_steps() -> None:
+def test_every_effort_is_listed_with_its_steps() -> None:
     assert list(efforts()) == list(PRESETS)
     assert efforts()["overnight"].text == "Overnight: 10,000 steps"
     assert efforts()["quick"].entries == PRESETS["quick"]
 
 
-def test_an_estimate_that_does_not_fit_changes_the_form() -> None:
+def test_an_estimate_that_exceeds_memory_changes_the_form() -> None:
     found = Estimate(12_000.0, 6 * 2**30, 24 * 2**30, "cuda:0", Setting(2, (32, 32)), True)
     assert estimated(found) == ("about 3 h 20 min, 6.0 of 24.0 GB free on cuda:0", {})
     text, entries = estimated(replace(found, fits=False))
@@ -216,7 +216,7 @@ def test_an_estimate_that_does_not_fit_changes_the_form() -> None:
     assert entries == {"batch_size": 2, "patch_size": (32, 32)}
 
 
-def test_a_finished_teacher_is_chosen_and_a_student_is_not() -> None:
+def test_a_finished_teacher_is_set_as_teacher_but_a_student_is_not() -> None:
     message = chosen_as_teacher(TEACHER)
     assert message is not None
     assert message.level == "done"

@@ -25,11 +25,11 @@ def last_message() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_old_messages() -> None:
+def _no_earlier_messages() -> None:
     notification_manager.records.clear()
 
 
-def test_a_truncated_file_is_one_sentence_and_no_layer(
+def test_opening_a_truncated_file_adds_a_notification_and_no_layer(
     viewer: Viewer, write_scan: WriteScan
 ) -> None:
     path = write_scan()
@@ -41,13 +41,15 @@ def test_a_truncated_file_is_one_sentence_and_no_layer(
     assert QApplication.activeModalWidget() is None
 
 
-def test_a_file_of_another_kind_is_one_sentence(viewer: Viewer, tmp_path: Path) -> None:
+def test_opening_a_text_file_named_nii_gz_adds_a_notification(
+    viewer: Viewer, tmp_path: Path
+) -> None:
     (tmp_path / "letter.nii.gz").write_text("Dear colleague", "utf-8")
     assert viewer.open(str(tmp_path / "letter.nii.gz"), plugin="napari-graphflow") == []
     assert "letter.nii.gz" in last_message()
 
 
-def test_a_folder_without_scans_is_left_to_other_readers(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_left_to_other_readers(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x", "utf-8")
     assert get_reader(str(tmp_path)) is None
     assert get_reader(str(tmp_path / "notes.txt")) is None
@@ -85,7 +87,7 @@ def test_an_image_is_saved_with_its_geometry(
     ("key", "mask"),
     [("abdomen-labelled", True), ("abdomen-unlabelled", False), ("cells", True)],
 )
-def test_the_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, mask: bool) -> None:
+def test_all_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, mask: bool) -> None:
     viewer.open_sample("napari-graphflow", key)
     image = viewer.layers[0]
     assert isinstance(image, Image)

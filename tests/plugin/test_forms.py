@@ -1,4 +1,4 @@
-"""The generated form against the configuration that it is made from."""
+"""The generated form, checked against its configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def make_form(kind: type[Any], **values: Any) -> ConfigForm[Any]:
 
 @pytest.mark.usefixtures("qapp")
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_untouched_form_gives_an_equal_configuration(kind: type[Any]) -> None:
+def test_an_unchanged_form_returns_the_same_configuration(kind: type[Any]) -> None:
     assert make_form(kind).config() == kind(**KINDS[kind])
 
 
@@ -48,7 +48,7 @@ def test_the_untouched_form_gives_an_equal_configuration(kind: type[Any]) -> Non
         size=st.none() | st.tuples(*[st.integers(1, 512)] * 2),
     ),
 )
-def test_any_configuration_survives_the_form(qapp: Any, **values: Any) -> None:
+def test_any_configuration_round_trips_through_the_form(qapp: Any, **values: Any) -> None:
     values["learning_rate"] = values.pop("rate")
     values["patch_size"] = values.pop("patch")
     config = TrainingConfig(dataset=Path("/data"), **values)
@@ -62,7 +62,7 @@ def test_any_configuration_survives_the_form(qapp: Any, **values: Any) -> None:
 def test_every_field_has_a_description(kind: type[Any]) -> None:
     parts = [kind, *filter(None, (_part(field.annotation) for field in kind.model_fields.values()))]
     for part in parts:
-        described = {"name": "its own", **field_descriptions(part)}
+        described = {"name": "has no description", **field_descriptions(part)}
         assert [name for name in part.model_fields if not described.get(name)] == []
 
 
@@ -77,7 +77,7 @@ def test_every_field_has_a_description(kind: type[Any]) -> None:
         ("labelled", "0", "labelled"),
     ],
 )
-def test_a_wrong_entry_is_one_sentence(field: str, entry: str, sentence: str) -> None:
+def test_an_invalid_entry_is_a_user_error(field: str, entry: str, sentence: str) -> None:
     form = make_form(TrainingConfig)
     form.put_fields(**{field: entry})
     with pytest.raises(UserError, match=sentence):

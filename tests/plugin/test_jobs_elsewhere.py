@@ -1,4 +1,4 @@
-"""The list of jobs while others act on them: another window, a terminal, a program."""
+"""The job list while other processes change jobs."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.jobs.watch import STATS, Watch
 
-LEAVE_WHILE_STARTING = """
+EXIT_WHILE_STARTING = """
 import sys, time
 from pathlib import Path
 import napari
@@ -47,12 +47,12 @@ def row_of(view: JobsView, job: Job) -> str:
     )
 
 
-def told() -> list[str]:
+def notifications() -> list[str]:
     return [str(one.message) for one in notification_manager.records]
 
 
 @pytest.mark.parametrize("state", ["paused", "created"])
-def test_a_job_that_another_writer_sets_going_is_seen_and_its_end_is_told(
+def test_a_job_finished_by_another_process_is_announced(
     view: JobsView, qtbot: QtBot, tmp_path: Path, state: str
 ) -> None:
     job = new_job(tmp_path, "theirs", Status(state=state))
@@ -61,10 +61,10 @@ def test_a_job_that_another_writer_sets_going_is_seen_and_its_end_is_told(
     notification_manager.records.clear()
     put(job, Status(state="done", run=RunReport(best=0.912), process=Process(launched=1.0)))
     qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
-    assert told() == ["theirs is done."]
+    assert notifications() == ["theirs is done."]
 
 
-def test_a_drive_that_is_away_for_a_while_is_no_end(
+def test_a_temporarily_unreadable_job_is_not_announced_as_ended(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(
@@ -80,10 +80,10 @@ def test_a_drive_that_is_away_for_a_while_is_no_end(
     qtbot.waitUntil(lambda: "0.912" not in row_of(view, job), timeout=5000)
     job.status_file.write_text(content)
     qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
-    assert told() == []
+    assert notifications() == []
 
 
-def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
+def test_a_refresh_of_many_jobs_reads_only_the_changed_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [new_job(tmp_path, str(n), Status(state="paused")) for n in range(5 * STATS)]
@@ -103,7 +103,7 @@ def test_a_look_at_hundreds_of_jobs_reads_few_of_them(
     assert slowest < 0.05
 
 
-def test_a_request_to_resume_is_heard_while_nothing_waits(
+def test_a_resume_request_is_obeyed_while_no_job_is_queued(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path, "first", Status(state="paused"))
@@ -112,11 +112,11 @@ def test_a_request_to_resume_is_heard_while_nothing_waits(
     qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)
 
 
-def test_moving_and_starting_leave_the_window_free(
+def test_moving_and_starting_jobs_do_not_block_the_window(
     viewer: Viewer, view: JobsView, qtbot: QtBot, tiny_dataset: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Drivers and the lock of the queue may take seconds; errors come as sentences."""
+    """Drivers and the lock of the queue may take seconds; errors are shown."""
 
     def slowly(*_: object) -> None:
         time.sleep(1.5)
@@ -142,11 +142,11 @@ def test_moving_and_starting_leave_the_window_free(
         assert button.isEnabled()
 
 
-@pytest.mark.parametrize(("seconds", "begun"), [(1, True), (100, False)])
-def test_leaving_waits_a_moment_for_a_job_that_is_being_started(
-    tmp_path: Path, seconds: int, begun: bool
+@pytest.mark.parametrize(("seconds", "started"), [(1, True), (100, False)])
+def test_exit_waits_a_limited_time_for_a_job_that_is_being_started(
+    tmp_path: Path, seconds: int, started: bool
 ) -> None:
-    command = [sys.executable, "-c", LEAVE_WHILE_STARTING, str(seconds), str(tmp_path / "begun")]
+    command = [sys.executable, "-c", EXIT_WHILE_STARTING, str(seconds), str(tmp_path / "started")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=70, check=False)
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "begun").exists() == begun
+    assert (tmp_path / "started").exists() == started

@@ -1,4 +1,4 @@
-"""What the list of jobs decides, without a window."""
+"""The presenter of the job list."""
 
 import subprocess
 import sys
@@ -72,13 +72,13 @@ ROWS = {
 
 
 @pytest.mark.parametrize("case", ROWS)
-def test_a_row_shows_state_time_left_device_and_score(case: str, job: Job) -> None:
+def test_a_row_shows_state_time_left_device_and_dice(case: str, job: Job) -> None:
     status, texts, share = ROWS[case]
     row = table_row(job, status)
     assert (row.texts, row.share, row.state) == (texts, share, status.state)
 
 
-def test_the_tooltips_of_a_row_hold_the_folder_and_the_failure(job: Job) -> None:
+def test_row_tooltips_contain_the_folder_and_the_failure(job: Job) -> None:
     row = table_row(job, Status(state="failed", failure=BROKE))
     assert str(job.folder) in row.tips[0]
     assert row.tips[1] == "It broke."
@@ -107,12 +107,12 @@ BUTTONS = {
 
 
 @pytest.mark.parametrize("state", BUTTONS)
-def test_each_state_offers_its_buttons(state: str, job: Job) -> None:
+def test_each_state_enables_its_buttons(state: str, job: Job) -> None:
     status, buttons = BUTTONS[state]
     assert details(job, {job: status}, log=False).buttons == buttons
 
 
-def test_nothing_more_can_be_requested_while_a_request_is_pending(job: Job) -> None:
+def test_buttons_are_disabled_while_a_request_is_pending(job: Job) -> None:
     shown = details(job, {job: RUNNING}, pending="Cancelling …")
     assert shown.message == Message("Cancelling …")
     assert shown.buttons == Buttons(log=True, shows_checkpoint=True)
@@ -139,12 +139,12 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_each_state_is_described_in_a_sentence(case: str, job: Job) -> None:
+def test_each_state_has_a_status_message(case: str, job: Job) -> None:
     status, message = MESSAGES[case]
     assert details(job, {job: status}).message == message
 
 
-def test_a_waiting_job_shows_its_place_in_the_queue(tmp_path: Path) -> None:
+def test_a_queued_job_shows_its_position(tmp_path: Path) -> None:
     first, second = (new_job(tmp_path, name) for name in ("first", "second"))
     statuses = {
         job: Status(state="queued", process=Process(rank=rank))
@@ -164,12 +164,12 @@ PROGRESS = {
 
 
 @pytest.mark.parametrize("case", PROGRESS)
-def test_the_bar_shows_what_is_known(case: str, job: Job) -> None:
+def test_the_progress_bar_shows_the_phase_or_the_steps(case: str, job: Job) -> None:
     status, progress = PROGRESS[case]
     assert details(job, {job: status}).progress == progress
 
 
-def test_only_the_jobs_of_a_dataset_are_listed_where_one_is_given(tmp_path: Path) -> None:
+def test_jobs_can_be_filtered_by_dataset(tmp_path: Path) -> None:
     ours, theirs = (new_job(tmp_path / name, name) for name in ("ours", "theirs"))
     assert listing([theirs, ours], None).jobs == [theirs, ours]
     assert listing([theirs, ours], tmp_path / "ours").jobs == [ours]
@@ -177,14 +177,14 @@ def test_only_the_jobs_of_a_dataset_are_listed_where_one_is_given(tmp_path: Path
     assert listing([], tmp_path / "ours").empty == NO_JOBS
 
 
-def test_one_failure_is_announced_with_its_cause(job: Job) -> None:
+def test_a_single_failure_is_announced_with_its_cause(job: Job) -> None:
     statuses = {job: Status(state="failed", failure=BROKE)}
     assert notification([job], statuses) == Message("first: It broke.", "fail")
     assert notification([job], {job: Status(state="done")}) == Message("first is done.", "done")
     assert notification([], statuses) is None
 
 
-def test_several_ends_are_announced_together_and_the_first_four_are_named(tmp_path: Path) -> None:
+def test_several_ended_jobs_are_announced_together_naming_the_first_four(tmp_path: Path) -> None:
     jobs = [new_job(tmp_path, f"job {number}") for number in range(6)]
     statuses = {job: Status(state="done") for job in jobs}
     statuses[jobs[1]] = Status(state="failed")

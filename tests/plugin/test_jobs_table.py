@@ -1,4 +1,4 @@
-"""The table of jobs: what each row says, how it fits, and which jobs it lists."""
+"""The job table: content of the rows, width, and filtering."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def distil(viewer: Viewer) -> Iterator[DistilWidget]:
 
 
 def running(step: int) -> Status:
-    """As a job on another computer, which is believed as long as its heart beats."""
+    """A job on another computer with a recent heartbeat."""
     return Status(
         state="running",
         run=RunReport(step=step, total=100, eta_s=7512.0, best=0.8432, phase="training"),
@@ -46,15 +46,15 @@ def texts(table: JobsTable, job: Job) -> list[str]:
 
 
 def blue(table: JobsTable, job: Job) -> int:
-    """How many pixels of the cell of the state have the colour of the bar."""
+    """Count the pixels of the state cell that have the colour of the progress bar."""
     cell = table.visualItemRect(table.item(table.jobs.index(job), STATE))
-    picture = table.viewport().grab(cell).toImage().convertToFormat(QImage.Format.Format_RGB32)
+    image = table.viewport().grab(cell).toImage().convertToFormat(QImage.Format.Format_RGB32)
     colour = QColor(COLOURS["running"]).rgb()
-    points = np.ndindex(picture.width(), picture.height())
-    return sum(picture.pixel(int(x), int(y)) == colour for x, y in points)
+    points = np.ndindex(image.width(), image.height())
+    return sum(image.pixel(int(x), int(y)) == colour for x, y in points)
 
 
-def test_each_row_says_state_bar_time_left_device_and_score(
+def test_each_row_shows_state_progress_time_left_device_and_dice(
     distil: DistilWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     first = new_job(tmp_path, LONG, running(20))
@@ -89,7 +89,7 @@ def test_the_table_fits_a_narrow_dock(distil: DistilWidget, qtbot: QtBot, tmp_pa
         assert metrics.horizontalAdvance(text) < width
 
 
-def test_the_jobs_of_the_chosen_dataset_alone_are_listed_by_a_click(
+def test_the_check_box_lists_only_jobs_of_the_chosen_dataset(
     distil: DistilWidget, qtbot: QtBot, tiny_dataset: Path, tmp_path: Path
 ) -> None:
     ours = new_job(tiny_dataset, "ours", Status(state="paused"))
@@ -101,7 +101,7 @@ def test_the_jobs_of_the_chosen_dataset_alone_are_listed_by_a_click(
     qtbot.waitUntil(view.only.isVisible, timeout=5000)
     assert view.jobs() == [theirs, ours]
     qtbot.mouseClick(view.only, Qt.MouseButton.LeftButton, pos=view.only.rect().center())
-    if not view.only.isChecked():  # where a style takes clicks on the box alone
+    if not view.only.isChecked():  # some styles accept clicks only on the box
         view.only.click()
     assert view.jobs() == [ours]
     assert view.selected() == ours

@@ -1,4 +1,4 @@
-"""The list of jobs: the queue, the buttons, long histories, the preview."""
+"""The job list: queue, buttons, long histories, preview."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def running_job(dataset: Path) -> Job:
     return start(job, [sys.executable, "-c", RUNNING, str(job.folder)], device="cpu")
 
 
-def test_waiting_jobs_are_moved_and_cancelled_by_clicks(
+def test_queued_jobs_are_moved_and_cancelled_by_clicks(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     first = running_job(tmp_path)
@@ -66,7 +66,7 @@ def test_waiting_jobs_are_moved_and_cancelled_by_clicks(
     assert not view.up.isVisible()
 
 
-def test_a_running_job_is_asked_for_a_checkpoint(
+def test_the_checkpoint_button_requests_a_checkpoint(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = running_job(tmp_path)
@@ -83,10 +83,10 @@ def test_a_running_job_is_asked_for_a_checkpoint(
     dialog.close()
 
 
-def test_resuming_is_said_and_asked_for_once(
+def test_resume_is_requested_once_and_shown_as_pending(
     view: JobsView, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A local job does not wait for the cluster that holds up another one."""
+    """A local job does not wait for a cluster that is slow to resume another job."""
     there, here = (new_job(tmp_path, name) for name in ("there", "here"))
     for job, engine in ((there, "ray"), (here, "")):
         with job.writing():
@@ -130,23 +130,23 @@ sys.exit(process.run(Path(sys.argv[1]), events()))
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("pass", "first is done."),
         ("open('/nowhere/case')", "first: /nowhere/case is missing."),
         ("import os; os.kill(os.getpid(), 9)", "first: The job was killed by the system"),
     ],
 )
-def test_a_notification_tells_how_a_job_has_ended(
-    view: JobsView, qtbot: QtBot, tmp_path: Path, body: str, said: str
+def test_a_notification_reports_the_end_of_a_job(
+    view: JobsView, qtbot: QtBot, tmp_path: Path, body: str, message: str
 ) -> None:
     job = new_job(tmp_path, "first")
     start(job, [sys.executable, "-c", ENDING.replace("BODY", body), str(job.folder)], device="cpu")
     view.choose(job)
     notification_manager.records.clear()
     qtbot.waitUntil(lambda: bool(notification_manager.records), timeout=60_000)
-    (told,) = notification_manager.records
-    assert str(told.message).startswith(said)
+    (record,) = notification_manager.records
+    assert str(record.message).startswith(message)
 
 
 def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_pat
     assert chosen_case(job.folder, ["one", "two"]) == "two"
 
 
-def test_a_long_history_does_not_hold_up_the_window(
+def test_a_long_history_does_not_block_the_window(
     view: JobsView, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path, "first")
@@ -181,7 +181,7 @@ def test_a_long_history_does_not_hold_up_the_window(
     view.choose(job)
     slowest, end = 0.0, time.monotonic() + 120
     while view.curves.series("loss/4")[0][-1:] < [99_000.0]:
-        before = time.thread_time()  # of this thread alone, on a computer that may be busy
+        before = time.thread_time()  # CPU time of this thread, because the computer may be busy
         view.refresh()
         slowest = max(slowest, time.thread_time() - before)
         qtbot.wait(5)
@@ -190,18 +190,18 @@ def test_a_long_history_does_not_hold_up_the_window(
     assert len(steps) <= POINTS
     assert steps[0] == 4
     assert [value - step for step, value in zip(steps, values, strict=True)] == [1.0] * len(steps)
-    assert slowest < 0.1, f"one look took {slowest:.3f} s"
+    assert slowest < 0.1, f"one refresh took {slowest:.3f} s"
 
 
-def test_a_resumed_job_draws_no_step_twice(qtbot: QtBot) -> None:
+def test_repeated_steps_of_a_resumed_job_are_drawn_once(qtbot: QtBot) -> None:
     curves = Curves()
     qtbot.addWidget(curves)
 
-    def tell(steps: range) -> Callable[[], None]:
+    def add(steps: range) -> Callable[[], None]:
         return curves.add(Metric(name="loss/total", step=step, value=1.0 + step) for step in steps)
 
-    tell(range(5 * POINTS))
-    tell(range(4 * POINTS, 6 * POINTS))
+    add(range(5 * POINTS))
+    add(range(4 * POINTS, 6 * POINTS))
     steps, values = curves.series("loss/total")
     assert steps == sorted(set(steps))
     assert len(steps) <= POINTS

@@ -1,4 +1,4 @@
-"""Geometry from file to window and back, seen with SimpleITK alone at both ends."""
+"""Geometry from file to layer and back, checked with SimpleITK alone."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def assert_same_geometry(one: sitk.Image, other: sitk.Image) -> None:
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("kind", GEOMETRIES)
-def test_a_mask_painted_by_hand_gets_the_geometry_of_its_scan(
+def test_a_painted_mask_is_saved_with_the_geometry_of_its_image(
     viewer: Viewer, tmp_path: Path, kind: str, suffix: str
 ) -> None:
     path = tmp_path / f"scan{suffix}"
@@ -65,8 +65,8 @@ def test_a_mask_painted_by_hand_gets_the_geometry_of_its_scan(
 
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     mask = viewer.layers[-1]
-    assert geometry(mask) is None, "napari copied the metadata; this test no longer shows anything"
-    # One voxel, whose place in the body is known from the scan's brightest voxel.
+    assert geometry(mask) is None, "napari copies the metadata, which makes this test meaningless"
+    # Label the brightest voxel of the image.
     brightest = np.unravel_index(np.argmax(image.data), image.data.shape)
     mask.brush_size = 1
     mask.paint([int(index) for index in brightest], 3)
@@ -81,7 +81,7 @@ def test_a_mask_painted_by_hand_gets_the_geometry_of_its_scan(
     assert found.tolist() == [list(np.unravel_index(np.argmax(scan_array), scan_array.shape))]
 
 
-def test_a_scan_is_shown_in_one_order_whatever_the_file_has(viewer: Viewer, tmp_path: Path) -> None:
+def test_image_layers_are_lps_for_any_file_orientation(viewer: Viewer, tmp_path: Path) -> None:
     one = read_volume(_write_volume(tmp_path / "a.nrrd", "anisotropic"))
     for code in ("RAS", "PIR", "LAI"):
         sitk.WriteImage(_image(one.oriented(code)), str(tmp_path / f"{code}.nrrd"))
@@ -90,7 +90,7 @@ def test_a_scan_is_shown_in_one_order_whatever_the_file_has(viewer: Viewer, tmp_
         assert image_volume(layer).orientation == code
 
 
-def test_an_image_layer_gives_back_the_very_volume(viewer: Viewer, tmp_path: Path) -> None:
+def test_an_image_layer_converts_back_to_the_same_volume(viewer: Viewer, tmp_path: Path) -> None:
     for kind in GEOMETRIES:
         path = tmp_path / f"{kind}.mha"
         scan = write(path, kind)
@@ -101,7 +101,7 @@ def test_an_image_layer_gives_back_the_very_volume(viewer: Viewer, tmp_path: Pat
         np.testing.assert_allclose(volume.direction, scan.GetDirection(), atol=1e-12)
 
 
-def test_two_scans_of_one_grid_elsewhere_in_space_are_not_guessed(
+def test_between_two_matching_images_at_different_positions_the_user_chooses(
     viewer: Viewer, tmp_path: Path
 ) -> None:
     _write_volume(tmp_path / "a.nrrd", "identity")
@@ -120,14 +120,14 @@ def test_two_scans_of_one_grid_elsewhere_in_space_are_not_guessed(
     assert volume.origin == (5.0, 0.0, 0.0)
 
 
-def test_a_mask_without_its_scan_is_not_saved(viewer: Viewer, tmp_path: Path) -> None:
+def test_a_mask_without_its_image_is_not_saved(viewer: Viewer, tmp_path: Path) -> None:
     mask = viewer.add_labels(np.ones((4, 5, 6), np.uint8), name="mine")
     with pytest.raises(UserError, match="No open image has the grid of mine"):
         save_labels(tmp_path / "mask.nii.gz", mask, viewer.layers)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mask_that_was_moved_is_not_saved(viewer: Viewer, tmp_path: Path) -> None:
+def test_a_moved_mask_is_not_saved(viewer: Viewer, tmp_path: Path) -> None:
     (image,) = viewer.open(
         str(_write_volume(tmp_path / "a.nrrd", "identity")), plugin="napari-graphflow"
     )
@@ -137,7 +137,7 @@ def test_a_mask_that_was_moved_is_not_saved(viewer: Viewer, tmp_path: Path) -> N
         save_labels(tmp_path / "mask.nii.gz", mask, viewer.layers)
 
 
-def test_a_file_of_few_values_opens_as_a_mask(viewer: Viewer, tmp_path: Path) -> None:
+def test_a_file_with_few_distinct_values_opens_as_a_mask(viewer: Viewer, tmp_path: Path) -> None:
     labels = np.zeros((4, 6, 8), np.uint8)
     labels[1, 2, 3] = 2
     sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "mask.nii.gz"))

@@ -1,4 +1,4 @@
-"""A widget that outlives its test is found."""
+"""The check for leaked widgets."""
 
 import pytest
 from leaks import leaked_widgets, living_widgets
@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
 
-def test_a_widget_that_is_held_is_named(qapp: object) -> None:
+def test_a_referenced_widget_is_reported_as_leaked(qapp: object) -> None:
     before = living_widgets()
     held = ProgressRow()
     held.setObjectName("held")
@@ -18,7 +18,7 @@ def test_a_widget_that_is_held_is_named(qapp: object) -> None:
     assert leaked_widgets(before) == []
 
 
-def test_a_window_of_any_class_is_named_while_it_is_shown(qtbot: QtBot) -> None:
+def test_a_visible_window_of_any_class_is_reported_as_leaked(qtbot: QtBot) -> None:
     before = living_widgets()
     window = QLabel("shown")
     window.show()
@@ -28,7 +28,7 @@ def test_a_window_of_any_class_is_named_while_it_is_shown(qtbot: QtBot) -> None:
     assert leaked_widgets(before) == []
 
 
-def test_of_a_leaked_tree_only_the_root_is_named(qapp: object) -> None:
+def test_only_the_root_of_leaked_widgets_is_reported(qapp: object) -> None:
     before = living_widgets()
     root = ProgressRow()
     ProgressRow().setParent(root)
@@ -36,7 +36,7 @@ def test_of_a_leaked_tree_only_the_root_is_named(qapp: object) -> None:
     root.deleteLater()
 
 
-def test_a_widget_that_nobody_holds_is_no_leak(qapp: object) -> None:
+def test_an_unreferenced_widget_is_not_reported_as_leaked(qapp: object) -> None:
     before = living_widgets()
     QWidget()
     ProgressRow()

@@ -1,4 +1,4 @@
-"""The main job from end to end: a scan, two models, a distillation, a crash, a comparison."""
+"""The main workflow: segment with two models, compare, distil, survive a crash."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def no_job_is_left() -> Iterator[None]:
             job.cancel(timeout=2)
 
 
-def test_a_scan_is_segmented_twice_saved_and_compared_by_clicks(
+def test_two_models_segment_an_image_and_are_compared_by_clicks(
     viewer: Viewer, qtbot: QtBot, write_scan, make_model, tmp_path: Path
 ) -> None:
     teacher = make_model("teacher", role="teacher", network="unet", seed=1)
@@ -56,12 +56,12 @@ def test_a_scan_is_segmented_twice_saved_and_compared_by_clicks(
 
 
 @pytest.mark.usefixtures("no_job_is_left")
-def test_a_distillation_outlives_a_crash_of_napari(tiny_dataset: Path, make_model) -> None:
+def test_a_distillation_continues_after_napari_is_killed(tiny_dataset: Path, make_model) -> None:
     teacher = make_model("teacher", role="teacher", network="unet")
     started = crash(tiny_dataset, teacher, 100_000)
     left = restart("leave")
     assert left["state"] == "running"
-    assert left["seconds"] < 5, "nothing holds up the end of napari"
+    assert left["seconds"] < 5, "closing napari must not wait for the job"
     found = restart("find")
     assert found["job"] == started["job"]
     assert (found["state"], found["after"]) == ("running", "cancelled")
@@ -69,7 +69,7 @@ def test_a_distillation_outlives_a_crash_of_napari(tiny_dataset: Path, make_mode
 
 
 @pytest.mark.usefixtures("no_job_is_left")
-def test_after_a_crash_of_napari_the_student_is_listed_when_it_is_done(
+def test_a_student_finished_after_napari_was_killed_is_listed(
     tiny_dataset: Path, make_model
 ) -> None:
     teacher = make_model("teacher", role="teacher", network="unet")
@@ -83,16 +83,16 @@ def test_after_a_crash_of_napari_the_student_is_listed_when_it_is_done(
 
 
 def crash(dataset: Path, teacher: Path, steps: int) -> dict[str, str]:
-    """Start a distillation in a napari that is then killed."""
+    """Start a distillation in a napari process that is then killed."""
     command = [*NAPARI, "start", dataset, teacher, str(steps)]
     crashed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert crashed.returncode == -9
-    told: dict[str, str] = json.loads(crashed.stdout.splitlines()[-1])
-    return told
+    started: dict[str, str] = json.loads(crashed.stdout.splitlines()[-1])
+    return started
 
 
 def restart(what: str) -> dict[str, Any]:
-    """What another napari sees."""
+    """Run another napari process and return what it reports."""
     restarted = subprocess.run([*NAPARI, what], stdout=subprocess.PIPE, text=True, check=True)
     seen: dict[str, Any] = json.loads(restarted.stdout.splitlines()[-1])
     return seen

@@ -1,11 +1,11 @@
-"""Every widget opened in a fresh interpreter: torch stays outside."""
+"""Opening every dock in a new interpreter does not import torch."""
 
 import subprocess
 import sys
 
 import pytest
 
-OPEN_EVERYTHING = """
+OPEN_ALL_DOCKS = """
 import importlib, pkgutil, sys
 import napari
 import napari_graphflow.plugin as plugin
@@ -27,9 +27,9 @@ print("opened")
 
 
 @pytest.mark.usefixtures("home")
-def test_opening_every_widget_loads_no_torch() -> None:
+def test_opening_every_dock_does_not_import_torch() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", OPEN_EVERYTHING],
+        [sys.executable, "-c", OPEN_ALL_DOCKS],
         capture_output=True,
         text=True,
         timeout=300,

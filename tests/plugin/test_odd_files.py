@@ -1,4 +1,4 @@
-"""Every odd file in a real window: a layer or one sentence, and never a traceback."""
+"""Every malformed sample file opens as a layer or is refused with a message."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from npe2 import PluginManager
 from qtpy.QtWidgets import QApplication
 
 REFUSED = {"truncated.png": "truncated.png is damaged"}
-#: What is opened as something else than an image.
+#: Files that open as masks.
 MASKS = {
     "mask_0_1.png", "mask_1bit.png", "mask_inverted.png", "mask_ok_0_255.png",
     "mask_transposed.png", "affine_mismatch_label.nii.gz",
     "empty_label.nii.gz", "extra_class_label.nii.gz", "ignore_255_label.nii.gz",
     "noncontiguous_label.nii.gz", "shape_mismatch_label.nii.gz",
 }  # fmt: skip
-TOLD = {
+WARNINGS = {
     "cmyk.jpg": "converted to RGB",
     "exif_rotated.jpg": "EXIF rotation",
     "animated.gif": "4 frames",
@@ -30,13 +30,15 @@ TOLD = {
 }
 
 
-@pytest.mark.slow  # napari takes long to paint thirty layers
-def test_every_odd_file_in_a_window(viewer: Viewer, shared_data: Path) -> None:
+@pytest.mark.slow  # napari takes long to draw thirty layers
+def test_every_malformed_file_opens_or_is_refused_in_a_window(
+    viewer: Viewer, shared_data: Path
+) -> None:
     open_all(viewer, shared_data)
 
 
-def test_every_odd_file_opens_or_is_refused_in_a_sentence(shared_data: Path) -> None:
-    PluginManager.instance().discover()  # which a window does by itself
+def test_every_malformed_file_opens_or_is_refused(shared_data: Path) -> None:
+    PluginManager.instance().discover()  # which a window does automatically
     open_all(ViewerModel(), shared_data)
 
 
@@ -47,11 +49,11 @@ def open_all(viewer: ViewerModel, shared_data: Path) -> None:
     for path in paths:
         notification_manager.records.clear()
         layers = viewer.open(str(path), plugin="napari-graphflow")
-        said = " ".join(str(one.message) for one in notification_manager.records)
-        assert "Traceback" not in said and QApplication.activeModalWidget() is None
+        messages = " ".join(str(one.message) for one in notification_manager.records)
+        assert "Traceback" not in messages and QApplication.activeModalWidget() is None
         assert bool(layers) != (path.name in REFUSED), path.name
-        assert REFUSED.get(path.name, "") in said
-        assert TOLD.get(path.name, "") in said, (path.name, said)
+        assert REFUSED.get(path.name, "") in messages
+        assert WARNINGS.get(path.name, "") in messages, (path.name, messages)
         assert all(isinstance(layer, (Image, Labels)) for layer in layers)
         masks |= {path.name for layer in layers if isinstance(layer, Labels)}
         if path.name == "gray16.png":

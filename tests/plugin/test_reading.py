@@ -1,4 +1,4 @@
-"""File > Open and drag and drop leave the window free, and take files without a suffix."""
+"""File > Open and drag and drop: a responsive window, and files without a suffix."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ WriteScan = Callable[..., Path]
 
 @pytest.fixture
 def beats(qtbot: QtBot) -> Iterator[list[float]]:
-    """When the window's thread came round, every 10 ms where it is free."""
+    """Times of a 10 ms timer in the Qt thread."""
     found: list[float] = []
     timer = QTimer()
     timer.timeout.connect(lambda: found.append(time.monotonic()))
@@ -38,29 +38,29 @@ def beats(qtbot: QtBot) -> Iterator[list[float]]:
 
 @pytest.fixture
 def preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user has told napari to take our reader, where its own offers itself as well."""
+    """Set our reader as the preferred one, because napari's own reader also matches."""
     monkeypatch.setattr(viewer_model, "get_preferred_reader", lambda path: "napari-graphflow")
 
 
 @pytest.fixture
 def during(beats: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Files are read slowly: each only once the window came round five times, if it does."""
+    """Delay reading each file until the Qt timer has fired five times; return the counts."""
     found: list[int] = []
-    look = opening.inspect_path
+    inspect_path = opening.inspect_path
 
     def slowly(path: Path) -> Contents:
         before, end = len(beats), time.monotonic() + 60
         while len(beats) < before + 5 and time.monotonic() < end:
             time.sleep(0.01)
         found.append(len(beats) - before)
-        return look(path)
+        return inspect_path(path)
 
     monkeypatch.setattr(opening, "inspect_path", slowly)
     return found
 
 
 def drop(viewer: Viewer, *paths: Path) -> None:
-    """Drop files from outside onto the canvas."""
+    """Drop files onto the canvas."""
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     event = QDropEvent(
@@ -74,23 +74,23 @@ def drop(viewer: Viewer, *paths: Path) -> None:
 
 
 @pytest.mark.usefixtures("preferred")
-def test_the_window_answers_while_dropped_files_are_read(
+def test_the_window_stays_responsive_while_dropped_files_are_read(
     viewer: Viewer, write_scan: WriteScan, during: list[int]
 ) -> None:
     good, cut = write_scan("good.nrrd"), write_scan("cut.nii.gz")
     cut.write_bytes(cut.read_bytes()[:-500])
     notification_manager.records.clear()
     drop(viewer, good, cut)
-    assert len(during) == 2 and min(during) >= 5, "the window's thread was held up"
+    assert len(during) == 2 and min(during) >= 5, "the Qt thread was blocked"
     assert [layer.name for layer in viewer.layers] == ["good"]
     assert "cut.nii.gz is damaged" in str(notification_manager.records[-1].message)
     assert QApplication.overrideCursor() is None
-    # For a script the call is what it always was.
+    # A script gets the layers as usual.
     (layer,) = viewer.open(str(good), plugin="napari-graphflow")
     assert layer is viewer.layers[-1]
 
 
-def test_closing_while_a_file_is_read_waits_for_it(write_scan: WriteScan) -> None:
+def test_closing_napari_is_postponed_until_a_file_is_read(write_scan: WriteScan) -> None:
     script = Path(__file__).with_name("closing_process.py")
     command = [sys.executable, script, write_scan()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -98,7 +98,7 @@ def test_closing_while_a_file_is_read_waits_for_it(write_scan: WriteScan) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_is_raised_where_the_call_was(qtbot: QtBot) -> None:
+def test_wait_responsively_raises_the_error_of_the_function(qtbot: QtBot) -> None:
     def fail() -> None:
         time.sleep(0.2)
         raise ValueError("no")
@@ -109,23 +109,23 @@ def test_an_error_is_raised_where_the_call_was(qtbot: QtBot) -> None:
 
 
 def readers_of(path: Path) -> list[str]:
-    """What napari would choose from for a file."""
+    """Return the readers that napari offers for a file."""
     manager = PluginManager.instance()
-    manager.discover()  # which a window does by itself
+    manager.discover()  # which a window does automatically
     return [one.plugin_name for one in manager.iter_compatible_readers([path])]
 
 
 @pytest.mark.parametrize("name", ["IM000001", "1.2.840.113619.2.55.3", "I10"])
-def test_a_dicom_file_without_a_suffix_is_ours_alone(tmp_path: Path, name: str) -> None:
+def test_only_our_reader_accepts_dicom_files_without_a_suffix(tmp_path: Path, name: str) -> None:
     path = write_series(tmp_path / "a", [0.0])[0].rename(tmp_path / name)
-    assert readers_of(path) == ["napari-graphflow"], "napari would ask which reader to take"
+    assert readers_of(path) == ["napari-graphflow"], "napari would ask for a reader"
     assert get_reader(str(path)) is not None
     path.write_text("Dear colleague", "utf-8")
     assert get_reader(str(path)) is None
 
 
 @pytest.mark.parametrize("name", ["table.csv", "mesh.obj", "notes.v2.txt"])
-def test_files_of_other_kinds_are_left_to_others(tmp_path: Path, name: str) -> None:
+def test_files_of_other_formats_are_left_to_other_readers(tmp_path: Path, name: str) -> None:
     assert "napari-graphflow" not in readers_of(tmp_path / name)
 
 

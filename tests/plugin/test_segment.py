@@ -1,4 +1,4 @@
-"""*Segment*, clicked in a real window, with a real worker behind it."""
+"""*Segment* in a real window with a real worker."""
 
 import os
 import signal
@@ -31,19 +31,21 @@ def segment(viewer: Viewer) -> Iterator[SegmentWidget]:
     viewer.window.remove_dock_widget("all")
 
 
-def wait_for_the_end(qtbot: QtBot, widget: SegmentWidget) -> None:
+def wait_until_done(qtbot: QtBot, widget: SegmentWidget) -> None:
     qtbot.waitUntil(lambda: not widget.running, timeout=SLOW_START_MS)
 
 
-def open_scan(viewer: Viewer, path: Path) -> Any:
+def open_image(viewer: Viewer, path: Path) -> Any:
     (layer,) = viewer.open(str(path), plugin="napari-graphflow")
     return layer
 
 
-def test_it_says_what_to_do_first(viewer: Viewer, segment: SegmentWidget, make_model, write_scan):
+def test_missing_image_and_model_are_reported_in_order(
+    viewer: Viewer, segment: SegmentWidget, make_model, write_scan
+):
     assert not segment.button.isEnabled()
     assert "Open an image" in segment.status.text()
-    open_scan(viewer, write_scan())
+    open_image(viewer, write_scan())
     assert not segment.button.isEnabled()
     assert "No saved model found" in segment.status.text()
     make_model("small")
@@ -53,19 +55,19 @@ def test_it_says_what_to_do_first(viewer: Viewer, segment: SegmentWidget, make_m
     assert "student · 3D" in segment.model.about.text()
 
 
-def test_a_scan_is_segmented_by_clicking_and_saved_with_its_geometry(
+def test_a_volume_is_segmented_by_a_click_and_saved_with_its_geometry(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
 ) -> None:
     make_model("small")
     segment.model.refresh()
     path = write_scan()
-    image = open_scan(viewer, path)
+    image = open_image(viewer, path)
     shown: list[str] = []
     segment.progress.bar.valueChanged.connect(lambda _: shown.append(segment.progress.bar.format()))
     click(qtbot, segment.button)
-    assert segment.progress.isVisible(), "nothing showed at once that it is busy"
+    assert segment.progress.isVisible(), "the progress bar did not appear at once"
     assert not segment.button.isEnabled()
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
 
     mask = viewer.layers[-1]
     assert isinstance(mask, Labels)
@@ -96,7 +98,7 @@ def test_a_scan_is_segmented_by_clicking_and_saved_with_its_geometry(
 
 
 def answer_file_dialog(path: Path) -> None:
-    """Type a name into the file dialog that is about to open, and accept it."""
+    """Enter a path in the next file dialog and accept it."""
 
     def answer() -> None:
         dialog = QApplication.activeModalWidget()
@@ -109,20 +111,20 @@ def answer_file_dialog(path: Path) -> None:
     QTimer.singleShot(50, answer)
 
 
-def test_running_again_changes_the_mask_and_can_be_undone(
+def test_segmenting_again_updates_the_mask_and_can_be_undone(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
     make_model("small")
     segment.model.refresh()
-    open_scan(viewer, write_scan())
+    open_image(viewer, write_scan())
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     mask = segment.mask.layer()
     result = mask.data.copy()
     edited = np.zeros_like(result)
     mask.data = edited
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert segment.mask.layer() is mask
     np.testing.assert_array_equal(mask.data, result)
     mask.undo()
@@ -130,37 +132,37 @@ def test_running_again_changes_the_mask_and_can_be_undone(
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_this_slice_leaves_the_other_slices_alone(
+def test_segmenting_one_slice_leaves_the_others_unchanged(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, dims: int
 ) -> None:
     make_model("small", dims=dims)
     segment.model.refresh()
-    open_scan(viewer, write_scan())
+    open_image(viewer, write_scan())
     viewer.dims.set_current_step(0, 4)
     click(qtbot, segment.slice)
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     mask = segment.mask.layer()
     assert mask.data[4].any()
     assert not mask.data[:4].any()
     assert not mask.data[5:].any()
     viewer.dims.set_current_step(0, 7)
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert segment.mask.layer() is mask
     assert [bool(one.any()) for one in mask.data].count(True) == 2
 
 
-def test_probability_and_uncertainty_are_shown_on_request(
+def test_probability_and_uncertainty_maps_are_added_on_request(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
     make_model("small")
     segment.model.refresh()
-    image = open_scan(viewer, write_scan())
+    image = open_image(viewer, write_scan())
     segment.probability.setChecked(True)
     segment.uncertainty.setChecked(True)
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     maps = {layer.name: layer for layer in viewer.layers}
     organ, lesion = (
         maps[f"probability of {name} · scan"].data.astype(float) for name in ("organ", "lesion")
@@ -169,107 +171,107 @@ def test_probability_and_uncertainty_are_shown_on_request(
     labels = segment.mask.layer().data
     soft = np.stack([1 - organ - lesion, organ, lesion])
     chosen = np.take_along_axis(soft, labels[None].astype(int), 0)[0]
-    # The maps travel in half precision.
-    assert np.all(chosen > soft.max(0) - 2e-3), "the maps lie elsewhere than the mask"
-    assert np.mean(soft.max(0) - soft.min(0)) > 0.05, "all classes alike would show nothing"
+    # The maps are transferred in half precision.
+    assert np.all(chosen > soft.max(0) - 2e-3), "the maps do not match the mask"
+    assert np.mean(soft.max(0) - soft.min(0)) > 0.05, "the test needs probabilities that differ"
     uncertainty = maps["uncertainty · scan"].data
     assert 0 <= uncertainty.min() <= uncertainty.max() <= 1.001
-    assert segment.image.layer() is image, "a map was offered as an image to segment"
+    assert segment.image.layer() is image, "a map is listed as an image"
 
 
-def test_cancel_leaves_everything_as_it_was(
+def test_cancelling_a_segmentation_adds_no_layer(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
     make_model("small")
     segment.model.refresh()
-    open_scan(viewer, write_scan(shape=(64, 96, 96)))
+    open_image(viewer, write_scan(shape=(64, 96, 96)))
     click(qtbot, segment.button)
     qtbot.wait(50)
     click(qtbot, segment.progress.cancel)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert "Cancelled" in segment.status.text()
     assert len(viewer.layers) == 1
     assert segment.button.isEnabled()
     assert not segment.progress.isVisible()
 
 
-def test_a_killed_worker_is_told_in_a_sentence_and_the_next_click_works(
+def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
     make_model("small")
     segment.model.refresh()
-    open_scan(viewer, write_scan(shape=(64, 96, 96)))
+    open_image(viewer, write_scan(shape=(64, 96, 96)))
     click(qtbot, segment.button)
     qtbot.waitUntil(lambda: dispatcher().pid is not None, timeout=SLOW_START_MS)
     os.kill(dispatcher().pid, signal.SIGKILL)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert segment.status.text().startswith("✕ The segmentation process was killed by the system")
     assert "Traceback" not in segment.status.text()
     assert len(viewer.layers) == 1
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert len(viewer.layers) == 2
 
 
 @pytest.mark.parametrize(
-    ("model", "sentence"),
+    ("model", "message"),
     [
         ({"in_channels": 3}, "requires images with 3 channels, but this image has 1"),
-        ({"dims": 3, "picture": True}, "requires 3D volumes, but this image is 2D"),
+        ({"dims": 3, "flat": True}, "requires 3D volumes, but this image is 2D"),
         ({"damage": True}, "weights"),
     ],
 )
-def test_a_model_that_does_not_fit_is_told_in_a_sentence(
+def test_an_incompatible_or_damaged_model_is_reported(
     viewer: Viewer,
     segment: SegmentWidget,
     qtbot: QtBot,
     make_model: Callable[..., Path],
     write_scan: Callable[..., Path],
     model: dict[str, Any],
-    sentence: str,
+    message: str,
 ) -> None:
-    picture, damage = model.pop("picture", False), model.pop("damage", False)
+    flat, damage = model.pop("flat", False), model.pop("damage", False)
     folder = make_model("small", **model)
     if damage:
         weights = folder / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
     segment.model.refresh()
-    if picture:
+    if flat:
         viewer.add_image(np.random.default_rng(0).normal(size=(20, 30)))
     else:
-        open_scan(viewer, write_scan())
+        open_image(viewer, write_scan())
     layers = len(viewer.layers)
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
-    assert sentence in segment.status.text()
+    wait_until_done(qtbot, segment)
+    assert message in segment.status.text()
     assert notification_manager.records[-1].message == segment.status.text().removeprefix("✕ ")
     assert len(viewer.layers) == layers
 
 
-def test_a_picture_in_colour_is_segmented(
+def test_a_2d_colour_image_is_segmented(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, tmp_path: Path
 ) -> None:
     make_model("small", dims=2, in_channels=3)
     segment.model.refresh()
     colours = np.random.default_rng(0).integers(0, 255, (31, 45, 3)).astype(np.uint8)
-    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "eye.png"))
-    image = open_scan(viewer, tmp_path / "eye.png")
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "image.png"))
+    image = open_image(viewer, tmp_path / "image.png")
     assert image.rgb
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     assert segment.mask.layer().data.shape == (31, 45)
     segment.save_mask(tmp_path / "mask.png")
     assert segment.status.text().startswith("✓ Saved and verified mask.png"), segment.status.text()
 
 
-def test_saving_where_nothing_can_be_written_is_told_in_a_sentence(
+def test_saving_to_a_missing_folder_is_reported(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan, tmp_path: Path
 ) -> None:
     make_model("small")
     segment.model.refresh()
-    open_scan(viewer, write_scan())
+    open_image(viewer, write_scan())
     click(qtbot, segment.button)
-    wait_for_the_end(qtbot, segment)
+    wait_until_done(qtbot, segment)
     segment.save_mask(tmp_path / "missing" / "mask.nii.gz")
     assert segment.status.text().startswith("✕")
     assert "missing" in segment.status.text()

@@ -1,4 +1,4 @@
-"""The Volume widget: series in a table, problems before pictures, windows and letters."""
+"""*Volume*: the table of series, reported problems, window presets and orientation letters."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def cells(widget: VolumeWidget, row: int) -> list[str]:
     return [widget.table.item(row, column).text() for column in range(widget.table.columnCount())]
 
 
-def test_the_series_of_a_folder_are_listed_and_one_is_opened(
+def test_all_series_of_a_folder_are_listed_and_the_selected_one_opens(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     write_series(tmp_path / "PATIENT^NAME/a", uid="1.2.3.1")
@@ -53,7 +53,7 @@ def test_the_series_of_a_folder_are_listed_and_one_is_opened(
     assert widget.status.text() == "✓ Opened Abdomen 5 mm."
 
 
-def test_a_problem_is_told_before_anything_is_shown(
+def test_a_truncated_series_is_reported_and_cannot_be_opened(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     paths = write_series(tmp_path)
@@ -65,7 +65,7 @@ def test_a_problem_is_told_before_anything_is_shown(
     assert len(viewer.layers) == 0
 
 
-def test_uneven_slices_are_resampled_where_the_user_agrees(
+def test_uneven_slices_are_resampled_if_the_user_agrees(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     write_series(tmp_path, [0.0, 5.0, 10.0, 20.0, 25.0])
@@ -82,7 +82,7 @@ def test_uneven_slices_are_resampled_where_the_user_agrees(
     assert "resampled" in widget.status.text()
 
 
-def test_a_file_without_questions_opens_at_once_and_a_broken_one_is_a_sentence(
+def test_a_valid_file_opens_at_once_and_a_damaged_or_missing_one_is_reported(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, write_scan
 ) -> None:
     scan = write_scan()
@@ -97,7 +97,7 @@ def test_a_file_without_questions_opens_at_once_and_a_broken_one_is_a_sentence(
     assert "There is no file or folder" in widget.status.text() and len(viewer.layers) == 1
 
 
-def test_names_of_classes_come_with_a_mask_and_go_with_it(
+def test_class_names_are_read_and_written_with_a_mask(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     labels = np.zeros((4, 6, 8), np.uint8)
@@ -112,11 +112,13 @@ def test_names_of_classes_come_with_a_mask_and_go_with_it(
     assert isinstance(layer, Labels) and "Größe" in set(layer.features["name"])
     out = tmp_path / "out.nrrd"
     viewer.layers.save(str(out), plugin="napari-graphflow")
-    beside = out.with_name("out.nrrd.labels.json")
-    assert beside.read_text("utf-8").split() == names.replace("{", "{ ").replace("}", " }").split()
+    side_file = out.with_name("out.nrrd.labels.json")
+    assert (
+        side_file.read_text("utf-8").split() == names.replace("{", "{ ").replace("}", " }").split()
+    )
 
 
-def test_ct_has_window_presets_and_other_images_percentiles(
+def test_ct_gets_window_presets_and_other_images_percentiles(
     viewer: Viewer, widget: VolumeWidget, qtbot: QtBot, tmp_path: Path, write_scan
 ) -> None:
     random = np.random.default_rng(0)
@@ -140,7 +142,9 @@ def test_ct_has_window_presets_and_other_images_percentiles(
     assert combo.count() == 1 and combo.isEnabled()
 
 
-def test_letters_say_where_the_patient_lies(viewer: Viewer, write_scan) -> None:
+def test_orientation_letters_follow_the_displayed_axes_and_the_camera(
+    viewer: Viewer, write_scan
+) -> None:
     letters = show_orientation_letters(viewer)
 
     def shown() -> list[str]:
@@ -149,7 +153,7 @@ def test_letters_say_where_the_patient_lies(viewer: Viewer, write_scan) -> None:
     assert shown() == []
     viewer.open(str(write_scan()), plugin="napari-graphflow")
     assert shown() == ["A", "P", "R", "L"]
-    viewer.dims.order = (1, 0, 2)  # coronal: the head is up
+    viewer.dims.order = (1, 0, 2)  # coronal, head at the top
     assert shown() == ["S", "I", "R", "L"]
     viewer.dims.order = (2, 0, 1)
     assert shown() == ["S", "I", "A", "P"]
@@ -162,8 +166,8 @@ def test_letters_say_where_the_patient_lies(viewer: Viewer, write_scan) -> None:
     assert shown() == []
 
 
-def test_the_letters_are_right_whatever_the_file_has(viewer: Viewer, tmp_path: Path) -> None:
-    """A bright voxel at the head, left and back of the patient is found where the letters say."""
+def test_volumes_of_any_orientation_are_displayed_in_lps(viewer: Viewer, tmp_path: Path) -> None:
+    """A bright voxel at the superior, posterior, left corner is the last voxel of every layer."""
     array = np.zeros((4, 5, 6), np.int16)
     array[-1, -1, -1] = 1000  # LPS: the last of every axis
     image = sitk.GetImageFromArray(array)
@@ -174,7 +178,7 @@ def test_the_letters_are_right_whatever_the_file_has(viewer: Viewer, tmp_path: P
         assert np.argwhere(np.asarray(layer.data) == 1000).tolist() == [[3, 4, 5]]
 
 
-def test_a_dicom_segmentation_lies_on_its_image_and_is_written_as_one(
+def test_a_dicom_segmentation_opens_on_its_image_and_a_mask_is_saved_as_one(
     viewer: Viewer, shared_data: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")

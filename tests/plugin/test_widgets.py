@@ -1,4 +1,4 @@
-"""What all widgets share: docks, closing, words for numbers."""
+"""Shared parts of the docks: tabs, closing, background work, formatting."""
 
 import subprocess
 import sys
@@ -40,23 +40,23 @@ close_once_it_runs()
 napari.run()
 """
 
-LEAVE_WHILE_ASKING = """
+EXIT_WHILE_BUSY = """
 import threading
 from qtpy.QtCore import QCoreApplication
 from napari_graphflow.plugin.widgets.background import Background
 
 application = QCoreApplication([])
 background = Background(application)
-asked = threading.Event()
-background.run(lambda: (asked.set(), threading.Event().wait(60)), print, print)
+started = threading.Event()
+background.run(lambda: (started.set(), threading.Event().wait(60)), print, print)
 background.run(lambda: print("never"), print, print)
-assert asked.wait(10)
+assert started.wait(10)
 background.stop()
 print("leaving", flush=True)
 """
 
 
-def test_our_widgets_lie_in_tabs(viewer: Viewer, qtbot: QtBot) -> None:
+def test_docks_are_tabbed(viewer: Viewer, qtbot: QtBot) -> None:
     docks: list[QDockWidget] = []
     for name in NAMES:
         docks.append(viewer.window.add_plugin_dock_widget("napari-graphflow", name)[0])
@@ -66,7 +66,7 @@ def test_our_widgets_lie_in_tabs(viewer: Viewer, qtbot: QtBot) -> None:
     viewer.window.remove_dock_widget("all")
 
 
-def test_closing_a_dock_gives_up_what_it_asked_for(
+def test_closing_a_dock_cancels_its_request(
     viewer: Viewer, qtbot: QtBot, make_model: Callable[..., Path], write_scan: Callable[..., Path]
 ) -> None:
     make_model("small")
@@ -98,26 +98,26 @@ def test_napari_closes_at_once_while_the_worker_is_busy(
     assert not psutil.pid_exists(worker)
 
 
-def test_results_and_errors_come_back_into_the_window(qtbot: QtBot, qapp: object) -> None:
+def test_background_results_and_errors_reach_the_callbacks(qtbot: QtBot, qapp: object) -> None:
     background = Background(qapp)
-    came: list[object] = []
+    results: list[object] = []
 
     def fail() -> None:
         raise UserError("It is broken.", "Mend it.")
 
-    background.run(lambda: 6 * 7, came.append, came.append)
-    background.run(fail, came.append, came.append)
-    qtbot.waitUntil(lambda: len(came) == 2)
-    assert came[0] == 42
-    assert str(came[1]) == "It is broken. Mend it."
+    background.run(lambda: 6 * 7, results.append, results.append)
+    background.run(fail, results.append, results.append)
+    qtbot.waitUntil(lambda: len(results) == 2)
+    assert results[0] == 42
+    assert str(results[1]) == "It is broken. Mend it."
     assert not background.busy()
     background.stop()
 
 
-def test_leaving_does_not_wait_for_what_is_being_asked() -> None:
-    """As of a cluster that is silent."""
+def test_exit_does_not_wait_for_background_work() -> None:
+    """For example while a cluster does not respond."""
     run = subprocess.run(
-        [sys.executable, "-c", LEAVE_WHILE_ASKING],
+        [sys.executable, "-c", EXIT_WHILE_BUSY],
         capture_output=True, text=True, timeout=40, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stdout) == (0, "leaving\n"), run.stderr
@@ -133,10 +133,10 @@ def test_leaving_does_not_wait_for_what_is_being_asked() -> None:
         (7, "7"),
     ],
 )
-def test_sizes_in_words(number: int, text: str) -> None:
+def test_parameter_counts_are_formatted(number: int, text: str) -> None:
     assert count_text(number) == text
 
 
-def test_progress_in_words() -> None:
+def test_progress_is_formatted() -> None:
     assert progress_text(62, 100, 14) == "62 % · 14 s left"
     assert progress_text(0, 0, None) == "0 %"
