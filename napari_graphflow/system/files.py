@@ -81,9 +81,9 @@ def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Yields
     ------
     aside
-        Temporary path, with the suffix of `path`.
+        Temporary path: hidden, and not with the suffix of `path`, so that no listing finds it.
     """
-    aside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     _remove(aside)
     try:
         yield aside
@@ -114,7 +114,7 @@ def _move_folder(aside: Path, path: Path) -> None:
     if not path.exists():
         aside.rename(path)
         return
-    old = path.with_name(f".old-{os.getpid()}-{path.name}")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
     path.rename(old)
     try:
         aside.rename(path)
@@ -125,7 +125,7 @@ def _move_folder(aside: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
     with suppress(OSError):

@@ -96,4 +96,4 @@ def test_an_unwritable_file_of_seen_states_is_ignored(
     new_job(tmp_path, "first", Status(state="done", process=Process(launched=1.0)))
     assert open_dock() == []
     assert open_dock() == []
-    assert not list(home.glob(".part-*"))
+    assert not list(home.glob(".*.part"))

@@ -32,9 +32,9 @@ def test_a_file_is_unchanged_if_writing_fails(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["a.json"]
 
 
-def test_the_temporary_file_has_the_suffix_of_its_target(tmp_path: Path) -> None:
+def test_the_temporary_file_is_hidden_and_has_another_suffix(tmp_path: Path) -> None:
     with written_aside(tmp_path / "scan.nii.gz") as aside:
-        assert aside.name.startswith(".") and aside.name.endswith("scan.nii.gz")
+        assert aside.name.startswith(".") and not aside.name.endswith("scan.nii.gz")
         aside.write_bytes(b"x")
 
 
@@ -55,7 +55,7 @@ def test_a_folder_is_unchanged_if_it_cannot_be_replaced(
     rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.name.startswith(".part-"):
+        if self.name.endswith(".part"):
             raise OSError("refused")
         return rename(self, target)
 
