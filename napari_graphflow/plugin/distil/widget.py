@@ -61,6 +61,7 @@ class DistilWidget(Panel):
         shrinkable(self.network)
         self.network_label = QLabel()
         self.method = QComboBox()
+        shrinkable(self.method, entry_as_tip=False)
         self.method_label = QLabel("Method")
         self.method_text = note()
         self.effort = QButtonGroup(self)

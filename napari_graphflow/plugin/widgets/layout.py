@@ -119,9 +119,10 @@ def browse_button(tip: str) -> QPushButton:
     return button
 
 
-def shrinkable(combo: QComboBox) -> None:
-    """Elide long entries instead of widening the dock."""
+def shrinkable(combo: QComboBox, *, entry_as_tip: bool = True) -> None:
+    """Elide long entries instead of widening the dock, and show the chosen one as the tooltip."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(12)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    combo.currentTextChanged.connect(combo.setToolTip)
+    if entry_as_tip:
+        combo.currentTextChanged.connect(combo.setToolTip)
