@@ -14,7 +14,6 @@ from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.model_picker import saved_models
 from napari_graphflow.plugin.widgets.progress import ProgressRow
-from napari_graphflow.plugin.widgets.words import count_text
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     SegmentationResult,
@@ -45,10 +44,7 @@ class MaskOrModelCombo(LayerCombo):
         super().showPopup()
 
     def _more(self) -> list[tuple[str, Any]]:
-        return [
-            (f"run {card.name}   {count_text(card.parameters)}", str(folder))
-            for folder, card in saved_models().items()
-        ]
+        return [(f"run {card.name}", str(folder)) for folder, card in saved_models().items()]
 
 
 class ModelRuns:

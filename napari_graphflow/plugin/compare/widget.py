@@ -186,7 +186,7 @@ class CompareWidget(Panel):
         self._update()
         count, size = int(np.count_nonzero(differs)), differs.size
         self.status.done(
-            f"{count:,} of {size:,} {_units(a)} differ ({100 * count / size:.2f} %)."
+            f"{count:,} of {size:,} {_units(a)} differ ({100 * count / size:.2f}\u00a0%)."
             if count
             else "The masks are identical."
         )

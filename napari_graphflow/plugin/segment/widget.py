@@ -243,8 +243,8 @@ class SegmentWidget(Panel):
             self._add_map(task.image, name, array)
         memory = reply.get("peak_bytes")
         self.status.done(
-            f"{reply['seconds']:.1f} s on {reply['device']}"
-            + (f", {memory / 2**30:.1f} GB." if memory else ".")
+            f"Segmented in {reply['seconds']:.1f} s on {reply['device']}"
+            + (f", peak memory {memory / 2**30:.1f} GB." if memory else ".")
         )
 
     def _add_map(self, image: Image, name: str, array: NDArray[Any]) -> None:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.widgets.layout import Rows, note
+from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -76,6 +76,9 @@ class ConfigForm(QWidget, Generic[T]):
             else:
                 field = _field_widget(name, type(config).model_fields[name], value)
                 self._fields[name] = field
+            if isinstance(field, ComboBox):
+                shrinkable(field.native, entry_as_tip=False)
+                field.native.setMinimumContentsLength(6)
             field.tooltip = descriptions.get(name, "")
             label = QLabel(_words(name))
             label.setToolTip(field.tooltip)

@@ -1,6 +1,6 @@
 """Layout of rows, notes and collapsible sections."""
 
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
     QComboBox,
@@ -16,6 +16,10 @@ from superqt import QCollapsible
 
 #: Legible in napari's dark and light theme.
 GREY = "#8f949c"
+
+
+#: Qt's value for an unlimited height.
+MAX_HEIGHT = 2**24 - 1
 
 
 class Rows(QGridLayout):
@@ -74,9 +78,30 @@ def swatch(text: str, colour: str) -> QLabel:
     return label
 
 
+class Section(QCollapsible):
+    """A collapsible section that is as high as its content when expanded.
+
+    `QCollapsible` limits the height to the size hint, which cuts wrapped text.
+    """
+
+    def __init__(self, title: str, **icons: QIcon) -> None:
+        super().__init__(title, **icons)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self.layout().setAlignment(Qt.AlignmentFlag(0))
+        self.toggled.connect(self._release_height)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Keep the height when a child is resized."""
+        return False
+
+    def _release_height(self, expanded: bool) -> None:
+        if expanded:
+            self.content().setMaximumHeight(MAX_HEIGHT)
+
+
 def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
     """Make a collapsible section."""
-    section = QCollapsible(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
+    section = Section(title, expandedIcon=_arrow(down=True), collapsedIcon=_arrow(down=False))
     section.setDuration(0)
     section.layout().setContentsMargins(0, 0, 0, 0)
     section.layout().setSpacing(0)

@@ -95,7 +95,7 @@ class ModelPicker(QWidget):
             if self._optional or not self._cards:
                 self.combo.addItem(self._optional if self._cards else self._empty, "")
             for folder, card in self._cards.items():
-                self.combo.addItem(f"{card.name}   {count_text(card.parameters)}", str(folder))
+                self.combo.addItem(card.name, str(folder))
             if chosen in self._cards:
                 self.combo.setCurrentIndex(self.combo.findData(str(chosen)))
             self.combo.setEnabled(bool(self._cards))
@@ -115,7 +115,7 @@ class ModelPicker(QWidget):
             return
         trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
         score = card.provenance.best_validation_dice if card.provenance else None
-        parts = [card.role, f"{card.dims}D", f"{trained:%d %b}"]
+        parts = [card.role, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
         self.about.setText(" · ".join(parts))
         self.about.setToolTip(
