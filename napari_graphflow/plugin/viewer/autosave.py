@@ -151,7 +151,7 @@ class Autosave(QObject):
         self._changed[event.source] = True
 
     def _drawn(self, event: Any) -> None:
-        """Detect undo, which emits no event of its own: the same slice is redrawn."""
+        """Detect undo, which emits no event: the same slice is redrawn."""
         layer, viewer = event.source, self._viewer()
         step = viewer.dims.current_step if viewer is not None else None
         if self._steps.get(layer) == step and layer in self._files:
