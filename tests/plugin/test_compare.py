@@ -82,7 +82,7 @@ def test_clicking_a_row_shows_the_slice_that_differs_most(
         where = compare.table.visualItemRect(compare.table.item(index, 0)).center()
         qtbot.mouseClick(compare.table.viewport(), Qt.MouseButton.LeftButton, pos=where)
         assert viewer.dims.current_step[0] == slice_
-    assert "Slice 8: 1 voxels of lesion differ" in compare.status.text()
+    assert "Slice 8: 1 voxel of lesion differs" in compare.status.text()
 
 
 def test_disagreement_and_outlines_can_be_shown_and_hidden(

@@ -303,7 +303,10 @@ class CompareWidget(Panel):
             where = f"Slice {found.worst_slice}"
         else:
             where = "2D image"
-        self.status.info(f"{where}: {found.worst_voxels:,} {_units(layer)} of {found.name} differ.")
+        count, units = found.worst_voxels, _units(layer)
+        voxels = f"1 {units.removesuffix('s')}" if count == 1 else f"{count:,} {units}"
+        verb = "differs" if count == 1 else "differ"
+        self.status.info(f"{where}: {voxels} of {found.name} {verb}.")
 
 
 def _check(a: Layer, b: Layer) -> None:
