@@ -32,6 +32,7 @@ import sys, time
 from pathlib import Path
 from napari_graphflow.jobs.queue import start_keeper
 from napari_graphflow.system.events import Alive
+from napari_graphflow.training import process
 def events():
     while True:
         yield Alive()
