@@ -8,13 +8,14 @@ from cyclopts import App
 from rich.table import Table
 
 from napari_graphflow.cli.options import Flag, Json, Overwrite
-from napari_graphflow.cli.terminal import console, output, print_json
+from napari_graphflow.cli.terminal import console, fail, output, print_json
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
 from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
 from napari_graphflow.imaging.labels import read_class_names
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.failures import explain
 
 volumes = App(
     name="volumes", help="Inspect and convert volumes, 2D images, masks and DICOM folders."
@@ -22,7 +23,7 @@ volumes = App(
 
 
 @volumes.command
-def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Json = False) -> int:
+def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Json = False) -> None:
     """Print format, shape, geometry, data type, value range and warnings of a file or DICOM folder.
 
     Exit code 2 if it cannot be read.
@@ -38,13 +39,13 @@ def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Js
     """
     facts = describe(path, labels=labels, like=read_volume(like) if like else None)
     problem = facts.pop("problem")
+    error = UserError(problem, "Export the series again.") if problem else None
     if json:
-        print_json(facts)
+        print_json(facts | ({"failure": explain(error).model_dump()} if error else {}))
     else:
         _print(facts)
-    if problem:
-        raise UserError(problem, "Export the series again.")
-    return 0
+    if error:
+        fail(str(error))
 
 
 @volumes.command

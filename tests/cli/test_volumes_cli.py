@@ -53,7 +53,8 @@ def test_info_prints_json_in_a_separate_process(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
         if code:
-            assert "There is no file or folder" in done.stderr and not done.stdout
+            assert "There is no file or folder" in done.stderr
+            assert json.loads(done.stdout)["failure"]["exit_code"] == 2
         else:
             facts = json.loads(done.stdout)
             assert facts["shape"] == [4, 5, 6] and facts["warnings"] == []

@@ -156,4 +156,4 @@ def test_the_command_line_converts_segmentations_both_ways(
     assert call("info", tmp_path / "m.dcm", "--like", folder / "23x38x3/image") == 2
     capsys.readouterr()
     assert call("convert", tmp_path / "m-1.nrrd", tmp_path / "n.dcm") == 2
-    assert "only with its DICOM series" in capsys.readouterr().err
+    assert "requires the DICOM series of the mask" in capsys.readouterr().err

@@ -121,7 +121,7 @@ def test_a_model_for_other_dims_or_channels_is_refused():
     with pytest.raises(UserError, match="requires images with 3 channels, but this image has 1"):
         check_fits(volume(), card)
     flat = Volume(np.zeros((4, 4)), (1, 1), (0, 0), (1, 0, 0, 1))
-    with pytest.raises(UserError, match="made for volumes"):
+    with pytest.raises(UserError, match="requires 3D volumes"):
         check_fits(flat, card.model_copy(update={"dims": 3, "in_channels": 1}))
     with pytest.raises(UserError, match="2 axes"):
         preprocess(flat, Preprocessing(spacing=(1, 1, 1)))

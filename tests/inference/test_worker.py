@@ -260,7 +260,7 @@ def test_a_stray_file_in_the_working_directory_is_not_imported(
 
 
 def test_an_operation_that_is_not_known(worker: InferenceWorker) -> None:
-    with pytest.raises(UserError, match="knows no paint"):
+    with pytest.raises(UserError, match="'paint' is not a valid operation"):
         worker.run("paint")
 
 
