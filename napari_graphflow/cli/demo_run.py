@@ -32,11 +32,7 @@ TITLES = {
     "student_alone": "Student without distillation",
     "student": "Student by Graph Flow",
 }
-
-
 WINDOW = (-160.0, 240.0)
-
-
 CASES_SHOWN = 3
 
 

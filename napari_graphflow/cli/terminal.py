@@ -25,8 +25,6 @@ from napari_graphflow.system.folders import jobs_root
 #: Messages and progress go to stderr, so that ``--json`` can be piped.
 #: Without markup, because names and paths may contain square brackets.
 console = Console(stderr=True, highlight=False, markup=False)
-
-
 output = Console(highlight=False, markup=False)
 
 

@@ -211,7 +211,6 @@ class MethodInfo(NamedTuple):
 
 _METHODS = "napari_graphflow.distillation"
 
-
 #: All distillation methods by name.
 METHODS: dict[str, MethodInfo] = {
     "graph_flow": MethodInfo(

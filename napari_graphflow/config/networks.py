@@ -34,7 +34,6 @@ NETWORKS: dict[str, NetworkInfo] = {
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
 }
 
-
 #: Parameter counts at the published width, with one channel and two classes, by dimension.
 PARAMETERS: dict[str, dict[int, int]] = {
     "unet": {2: 7_782_882, 3: 5_658_898},

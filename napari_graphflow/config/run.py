@@ -14,8 +14,6 @@ from napari_graphflow.config.settings import Frozen
 
 #: ``cuda`` is the default GPU, ``cuda:1`` the second.
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-
-
 Effort = Literal["quick", "overnight", "best"]
 
 

@@ -24,11 +24,7 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 
 Split = Literal["train", "val", "test"]
-
-
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
 LARGEST_VALUE = 65535
 
 

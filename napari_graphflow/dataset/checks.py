@@ -13,8 +13,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
 Severity = Literal["error", "warning", "info"]
-
-
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 

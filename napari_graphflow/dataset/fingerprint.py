@@ -10,11 +10,7 @@ from napari_graphflow.dataset.checks import channel_count
 from napari_graphflow.errors import UserError
 
 _MAX_CASES = 20
-
-
 _VOXELS_PER_CASE = 50_000
-
-
 _CT_MAX_LOW = -500
 
 

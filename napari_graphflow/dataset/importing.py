@@ -36,15 +36,9 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
 
 Progress = Callable[[int, int], None]
-
-
 #: Suffixes that nnU-Net reads and that are kept if all images share one.
 _KEPT_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
-
-
 _CT_MAX_LOW = -500
-
-
 _COPIED_PNG = {(8, 0), (16, 0), (8, 2)}
 
 

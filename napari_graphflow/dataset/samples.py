@@ -6,8 +6,6 @@ from pathlib import Path
 from napari_graphflow.errors import UserError
 
 PACKAGE = Path(str(files("napari_graphflow")))
-
-
 #: Inside the package in an installed wheel, next to it in a checkout.
 FOLDERS = (PACKAGE / "sample_data", PACKAGE.parent / "sample_data")
 

@@ -23,10 +23,7 @@ _SPLIT_ALIASES: dict[str, Split] = {
     "target_test": "test",
 }
 
-
 _SHARE = 5
-
-
 _SEED = 0
 
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from napari_graphflow.evaluation.metrics import dice_score
 
 ONLY_A, ONLY_B, OTHER_CLASS = 1, 2, 3
-
-
 DISAGREEMENT = {"only A": ONLY_A, "only B": ONLY_B, "another class": OTHER_CLASS}
 
 

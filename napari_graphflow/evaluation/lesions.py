@@ -16,8 +16,6 @@ from scipy import ndimage
 from napari_graphflow.imaging.labels import IGNORE
 
 Mask = NDArray[Any]
-
-
 METRICS = ("dice_score", "volume_overlap_error", "relative_volume_error")
 
 

@@ -28,8 +28,6 @@ from scipy.spatial import KDTree
 from napari_graphflow.imaging.labels import IGNORE
 
 Mask = NDArray[Any]
-
-
 CaseResult = dict[str, dict[str, float]]
 
 

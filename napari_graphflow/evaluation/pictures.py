@@ -12,26 +12,14 @@ from skimage.segmentation import find_boundaries
 
 #: Colour of the contours of a reference that are drawn over those of a network.
 REFERENCE = (255, 255, 255)
-
-
 #: One colour per class, the background without one; apart also for most colour-blind readers.
 COLOURS = ((230, 89, 76), (63, 167, 240), (98, 196, 98), (242, 177, 52), (176, 123, 224))
-
-
 #: Height of a slice in a report, in pixels.
 HEIGHT = 300
-
-
 #: Shorter side of a preview in pixels, at least.
 SIDE = 192
-
-
 Colour = tuple[int, int, int]
-
-
 Grey = NDArray[np.floating]
-
-
 Mask = NDArray[np.integer]
 
 

@@ -20,11 +20,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import replace_file, written_aside
 
 Scores = dict[str, Any]
-
-
 Predict = Callable[[Case, Volume], NDArray[np.integer]]
-
-
 #: Name of an organ -> the classes that it is made of, such as liver -> liver and lesion.
 Organs = Mapping[str, Sequence[str]]
 

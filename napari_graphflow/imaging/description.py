@@ -13,8 +13,6 @@ from napari_graphflow.imaging.files import Pathlike, read_labels, read_series
 from napari_graphflow.imaging.volume import Volume
 
 _OVERLAP = "Segments overlap, so they are read as {} masks."
-
-
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
     ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
 )

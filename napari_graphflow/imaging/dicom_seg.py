@@ -32,20 +32,14 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
 
 PROGRAM = "napari-graphflow"
-
-
 #: Attributes that the standard requires, possibly empty, and some series lack.
 _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-
-
 #: Segments are numbered from 1 without gaps; a label with another value is stored in the
 #: description of its segment.
 _VALUE = f"{PROGRAM}: label "
-
-
 Mask = tuple[Volume, dict[str, int]]
 
 

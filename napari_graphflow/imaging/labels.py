@@ -13,18 +13,10 @@ from napari_graphflow.system.files import replace_file
 
 #: Value of unannotated voxels, which count neither for nor against.
 IGNORE = 255
-
-
 #: More intermediate grey levels than this mean blurred edges, not classes.
 _MAX_CLASSES_2D = 16
-
-
 _INVERTED_SHARE = 0.85
-
-
 _NAMES_SUFFIX = ".labels.json"
-
-
 _LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 

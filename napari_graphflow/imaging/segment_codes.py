@@ -13,17 +13,12 @@ _GROUPS = (
     ("cid7151", "AnatomicalStructure"),
 )
 
-
 _SYNONYMS = {
     "tumor": "neoplasm", "tumour": "neoplasm", "oedema": "edema", "oesophagus": "esophagus",
     "urinarybladder": "bladder", "thyroidgland": "thyroid",
 }  # fmt: skip
-
-
 #: Members of the group of lesions that are not lesions.
 _NOT_LESIONS = ("normal", "background")
-
-
 _SIDES = {"left": "Left", "right": "Right"}
 
 

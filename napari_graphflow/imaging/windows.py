@@ -28,7 +28,6 @@ CT_WINDOWS = {
     "Brain": Window(40, 80),
 }
 
-
 #: Minimum share of air voxels (-1000 ± 50 HU) in a CT of the body.
 _MIN_AIR = 0.02
 

@@ -24,8 +24,6 @@ from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 
 NOTE = "Internal features of the network, not probabilities and not tissue properties."
-
-
 #: Percentile of an importance map that is scaled to 1.
 SCALE_PERCENTILE = 99
 

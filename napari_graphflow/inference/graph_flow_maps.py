@@ -31,8 +31,6 @@ from napari_graphflow.networks.taps import Output, strides_of
 
 #: The pair of taps whose maps are computed.
 TAPS = ("encoder", "decoder")
-
-
 #: The variation graphs of one or two networks for a batch of windows.
 Graphs = Callable[[Tensor], list[VariationGraph]]
 

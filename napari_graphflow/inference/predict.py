@@ -18,18 +18,11 @@ from napari_graphflow.models.devices import device_title, peak_memory
 from napari_graphflow.models.saved import Model
 
 OVERLAP = 0.5
-
-
 #: Volumes of up to this number of patches are run in one window: faster, and without seams.
 WHOLE = 4
-
-
 SLICES_AT_ONCE = 8
 
-
 Progress = Callable[[int, int], None]
-
-
 Cancelled = Callable[[], bool]
 
 

@@ -34,18 +34,10 @@ if TYPE_CHECKING:
 
 
 IDLE_SECONDS = 600.0
-
-
 #: Seconds that a running request may take to stop after napari has ended.
 LAST_SECONDS = 2.0
-
-
 PROGRESS_EVERY = 0.05
-
-
 MODELS_KEPT = 2
-
-
 SMALLER = "a smaller model, or a part of the image"
 
 

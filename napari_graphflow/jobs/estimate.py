@@ -26,11 +26,7 @@ from napari_graphflow.system.words import duration
 
 #: Fraction of the free memory that a run may use; the rest is left to other programs.
 USABLE_FRACTION = 0.9
-
-
 Found = dict[str, Any]
-
-
 #: Codes of a failure that a smaller setting may mend; the system kills for want of memory.
 OUT_OF_MEMORY = ("out_of_memory", "out_of_gpu_memory", "killed")
 

@@ -12,8 +12,6 @@ from napari_graphflow.system.events import Event
 
 #: Bytes of events per read, so that a read takes milliseconds for any length of the log.
 CHUNK = 1 << 17
-
-
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 

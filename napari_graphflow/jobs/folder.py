@@ -24,14 +24,10 @@ from napari_graphflow.system.failures import Failure, explain, in_words
 from napari_graphflow.system.files import locked, replace_file
 
 Kind = Literal["train", "distill"]
-
-
 _CONFIGS: dict[Kind, type[TrainingConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
 }
-
-
 #: Seconds to wait for the write lock.
 LOCK_TIMEOUT = 2.0
 

@@ -20,11 +20,7 @@ from napari_graphflow.system.files import locked
 
 #: One keeper per computer with access to the folder.
 LOCK = f".keeper-{socket.gethostname()}.lock"
-
-
 WAITING = "waiting"
-
-
 #: Seconds between checks.
 POLL_INTERVAL = 2.0
 

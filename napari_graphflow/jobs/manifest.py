@@ -14,8 +14,6 @@ from napari_graphflow.system.files import replace_file
 
 #: Files of a teacher, and the prefix that replaces its folder, which may be moved.
 MODEL = ("model.json", "weights.safetensors")
-
-
 TEACHER = "teacher/"
 
 

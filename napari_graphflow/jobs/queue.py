@@ -24,8 +24,6 @@ from napari_graphflow.system.files import locked
 from napari_graphflow.system.processes import start_detached
 
 LOCK = ".queue.lock"
-
-
 #: Seconds to wait while another process starts a job.
 LOCK_TIMEOUT = 30.0
 

@@ -14,7 +14,6 @@ from napari_graphflow.system.processes import process_start
 
 State = Literal["created", "queued", "running", "paused", "done", "failed", "cancelled", "lost"]
 
-
 #: Allowed transitions; `Job.write_state` refuses all others. ``lost`` is never written by the job:
 #: its parent writes it, or readers infer it.
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -27,22 +26,13 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "lost": frozenset({"queued", "running", "cancelled"}),
     "done": frozenset(),
 }
-
-
 ACTIVE: frozenset[State] = frozenset({"queued", "running"})
-
 
 #: Seconds between heartbeats, and without one until the user is notified.
 HEARTBEAT = 2.0
-
-
 SILENT = 30.0
-
-
 #: Seconds without a heartbeat after which a job on another computer counts as lost.
 REMOTE_TIMEOUT = 180.0
-
-
 #: Seconds that a process may take from its launch to its first status.
 START_TIMEOUT = 120.0
 

@@ -21,8 +21,6 @@ from napari_graphflow.networks.layers import norms_without_copies
 from napari_graphflow.system.files import replace_file, written_aside
 
 WEIGHTS = "weights.safetensors"
-
-
 #: Weights of the distillation method that produced a student, such as its paraphrasers.
 METHOD = "method.safetensors"
 

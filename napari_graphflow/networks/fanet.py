@@ -49,8 +49,6 @@ TAPS = {
     "lo": "encoder.1",
     "hi": "encoder.3",
 }
-
-
 #: Cells along each axis of the two square pools, from the deepest decoder stage up.
 POOLS = ((3, 6), (12, 18), (3, 6))
 

@@ -27,8 +27,6 @@ TAPS = {
     "lo": "stem",
     "hi": "encoder.2",
 }
-
-
 #: Stages of MobileNetV2 up to each map of the encoder: expansion, channels, blocks, first stride.
 STAGES = (
     ((1, 16, 1, 1),),

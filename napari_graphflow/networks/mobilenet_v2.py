@@ -21,8 +21,6 @@ TAPS = {
     "lo": "stem",
     "hi": "last",
 }
-
-
 #: Of each stage: expansion, channels, blocks, stride of the first.
 STAGES = (
     (1, 16, 1, 1),

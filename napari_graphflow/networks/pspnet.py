@@ -29,8 +29,6 @@ TAPS = {
     "lo": "stem.0",
     "hi": "stages.3",
 }
-
-
 #: Cells along each axis of the pooled maps.
 POOLS = (1, 2, 3, 6)
 

@@ -31,8 +31,6 @@ TAPS = {
     "lo": "stem",
     "hi": "stages.1",
 }
-
-
 #: Cells of the learned grid of positions along each axis.
 POSITIONS = {2: 14, 3: 6}
 

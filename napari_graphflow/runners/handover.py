@@ -15,8 +15,6 @@ from napari_graphflow.system.failures import explain_exit, in_words
 from napari_graphflow.system.files import replace_file
 
 POLL = 0.2
-
-
 #: Seconds to wait for an engine to stop a job.
 STOPPING = 20.0
 

@@ -12,12 +12,8 @@ import psutil
 from napari_graphflow.system.processes import NO_CONSOLE
 
 QUERY = "--query-gpu=index,uuid,name,memory.total,memory.free"
-
-
 #: Seconds to wait for nvidia-smi.
 TIMEOUT = 10.0
-
-
 MIB = 1 << 20
 
 

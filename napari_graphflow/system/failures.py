@@ -28,29 +28,17 @@ EXIT_CODES = {
     "cancelled": 130,
 }
 
-
 SMALLER = "a smaller patch size or batch size"
-
-
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
-
-
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
 _DRIVE_GONE = {
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENODEV")
     if hasattr(errno, name)
 }
-
-
 #: "Unexpected network error", "the network name is no longer available", "timeout", ...
 _DRIVE_GONE_WINDOWS = {53, 59, 64, 67, 121}
-
 
 # Native libraries report these only in the message of a RuntimeError.
 _SAYS_NO_MEMORY = (
@@ -62,8 +50,6 @@ _SAYS_NO_MEMORY = (
     "is killed by signal: killed",
     "out of shared memory",
 )
-
-
 _SAYS_DISK_FULL = (
     "no space left on device",
     "os error 28",
@@ -71,15 +57,9 @@ _SAYS_DISK_FULL = (
     "file write failed",
     "inline_container.cc",  # torch.save on a full disk: "unexpected pos 704 vs 598"
 )
-
-
 _SAYS_GPU = ("cuda error", "cudnn error", "cuda driver", "no kernel image", "hip error")
-
-
 #: The line that `faulthandler` writes on a crash, and its translation.
 _DYING = re.compile(r"(?m)^(?:Fatal Python error|Windows fatal exception): (?!code )(.+)")
-
-
 _CRASHES = {
     "Segmentation fault": "SIGSEGV",
     "Aborted": "SIGABRT",
@@ -88,12 +68,8 @@ _CRASHES = {
     "Illegal instruction": "SIGILL",
     "access violation": "0xC0000005",
 }
-
-
 #: Bytes at the end of a log to search for this line: tracebacks of several hundred threads.
 _TAIL = 1 << 17
-
-
 _PYTORCH = {"torch", "monai", "lightning_fabric", "safetensors"}
 
 

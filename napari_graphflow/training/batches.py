@@ -31,11 +31,7 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.preprocessing import preprocess, preprocess_labels
 
 FOREGROUND_PROBABILITY = 0.5
-
-
 FOREGROUND_SAMPLES = 10_000
-
-
 FEWEST_PATCHES, MEASURED_PATCHES = 80, 200
 
 

@@ -21,8 +21,6 @@ from napari_graphflow.system.events import CheckpointSaved, Warned
 
 #: Seconds between checks for a checkpoint request.
 POLL_INTERVAL = 0.2
-
-
 #: Bytes per read when verifying a checkpoint.
 BLOCK = 1 << 20
 

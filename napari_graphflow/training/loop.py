@@ -53,8 +53,6 @@ from napari_graphflow.training.step import make_step
 from napari_graphflow.training.validation import validate
 
 POINTS_PER_CURVE = 500
-
-
 #: How often per run the gradient norms are measured, at one backward pass per loss term.
 GRADIENTS_PER_RUN = 20
 

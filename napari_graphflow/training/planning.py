@@ -11,8 +11,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import MULTIPLE
 
 LARGEST_SIDE = {2: 256, 3: 96}
-
-
 #: Images are not resampled if their spacings differ by less than this ratio.
 SPACING_TOLERANCE = 1.05
 

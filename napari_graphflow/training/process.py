@@ -30,22 +30,12 @@ from napari_graphflow.system.failures import Failure, explain, explain_exit
 
 #: Seconds between checks for requests, writes of the status, and progress events in the log.
 POLL_INTERVAL = 0.1
-
-
 STATUS_INTERVAL = 0.5
-
-
 PROGRESS_INTERVAL = 0.25
-
-
 #: Bytes reserved on disk, so that a job that fills the disk can still report its failure.
 RESERVE = 1 << 16
-
-
 #: Seconds to wait for a disconnected drive before giving up writing the final status.
 FINAL_STATUS_TIMEOUT = 60.0
-
-
 #: Why a job ends early; ``stop`` is a signal, such as from a computer that shuts down.
 Interruption = Literal["", "cancel", "stop", "pause"]
 

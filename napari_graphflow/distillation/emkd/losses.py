@@ -22,16 +22,9 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import stride_of
 
 Masks = Literal["area", "nearest"]
-
-
 Absent = Literal["skip", "count"]
-
-
 Resize = Literal["maps", "features"]
-
-
 Reduction = Literal["pairs", "paper"]
-
 
 #: Norm, relative to the largest entry, below which a region's vector has no direction.
 SMALLEST_VECTOR = 1e-6

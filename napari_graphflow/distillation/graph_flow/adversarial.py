@@ -19,8 +19,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from napari_graphflow.config.methods import AdversarialOptions
 
 AdversarialLoss = Literal["wgan_gp", "hinge"]
-
-
 Squash = Literal["softmax", "tanh"]
 
 

@@ -27,22 +27,13 @@ from napari_graphflow.distillation.graph_flow.salience import (
 from napari_graphflow.errors import UserError
 
 Edge = Literal["inner", "gram_of_variation", "pearson", "cosine"]
-
-
 Vertex = Literal["vector", "scalar"]
-
-
 Reduction = Literal["dimensionless", "paper_sum"]
-
-
 Normalise = Literal["teacher", "each", "channel"]
-
 
 #: Lower bound of the student's energy relative to the teacher's where each network is divided by
 #: its own, and of a channel's energy relative to the mean over channels.
 SMALLEST_ENERGY_RATIO = 1e-6
-
-
 #: Edges that grow with the square of the features.
 QUADRATIC = ("inner", "gram_of_variation")
 

@@ -22,11 +22,7 @@ from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import silenced
 
 Fields = dict[str, Any]
-
-
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-
-
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "SeriesDescription", "SeriesNumber", "Modality", "SeriesDate", "AcquisitionDate",
@@ -38,23 +34,15 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
-
-
 #: Encoded tags of PixelData, FloatPixelData and DoubleFloatPixelData.
 _PIXELS = {
     order: [struct.pack(order + "HH", 0x7FE0, element) for element in (0x10, 0x08, 0x09)]
     for order in "<>"
 }
-
-
 _NO_SPACING = (
     "The header has no pixel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
-
-
 _AT_DETECTOR = "The pixel spacing is that at the detector, so distances in the body are smaller."
-
-
 _INVERTED = "The grey values are stored inverted (MONOCHROME1): high values are dark."
 
 

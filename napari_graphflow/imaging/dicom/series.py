@@ -21,16 +21,10 @@ from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, pixel_grid
 
 #: Tolerance of slice distances, as a share of the median distance.
 _DISTANCE_TOLERANCE = 0.01
-
-
 #: Tolerance of sideways shifts of slices, in pixels.
 _SHIFT_TOLERANCE = 0.5
-
-
 #: Header values that distinguish slices at the same position, in the order of use.
 _PHASES = ("time point", "echo", "b-value", "trigger time", "acquisition", "image type")
-
-
 _NO_DISTANCE = (
     "The header has no slice distance; 1 mm is assumed, so distances and volumes may be wrong."
 )

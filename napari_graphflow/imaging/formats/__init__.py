@@ -23,8 +23,6 @@ from napari_graphflow.imaging.formats.voxels import (
 )
 
 _HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
-
-
 _STARTS = (
     ("NRRD", rb"NRRD000"),
     ("MetaImage", rb"\s*(ObjectType|ObjectSubType|Comment|NDims)\s*="),

@@ -21,16 +21,12 @@ _FIELDS = {
     "quaternion": ("3f4", 256), "shift": ("3f4", 268), "rows": ("(3,4)f4", 280),
     "magic": ("S4", 344),
 }  # fmt: skip
-
-
 _FIELDS_2 = {
     "size": ("i4", 0), "magic": ("S4", 4), "datatype": ("i2", 12), "dim": ("8i8", 16),
     "pixdim": ("8f8", 104), "offset": ("i8", 168), "slope": ("f8", 176), "intercept": ("f8", 184),
     "qform": ("i4", 344), "sform": ("i4", 348), "quaternion": ("3f8", 352), "shift": ("3f8", 376),
     "rows": ("(3,4)f8", 400), "units": ("i4", 500), "intent": ("i4", 504),
 }  # fmt: skip
-
-
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 32: "c8", 64: "f8", 128: "3u1", 256: "i1", 512: "u2",
     768: "u4", 1024: "i8", 1280: "u8", 1792: "c16", 2304: "4u1",
@@ -53,20 +49,10 @@ _NO_ORIENTATION = (
     "The header has no orientation (qform and sform are both unset), so left and right may be "
     "swapped."
 )
-
-
 _OFFSET_IN_HEADER = "The voxel offset is inside the header; the default offset is used."
-
-
 _NO_ROTATION = "The qform of the header is not a valid rotation, so left and right may be swapped."
-
-
 _ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
-
-
 HEADER = _record(_FIELDS, 348)
-
-
 HEADER_2 = _record(_FIELDS_2, 540)
 
 

@@ -26,30 +26,19 @@ _NRRD_TYPES = {
     "f4": "float",
     "f8": "double",
 }
-
-
 _META_TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
     "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 
-
 _META_GEOMETRY = (
     "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
     "ElementSpacing", "ElementSize",
 )  # fmt: skip
-
-
 _IN_SPACE = ("domain", "space", "???", "none")
-
-
 _IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
-
-
 _MAX_HEADER = 1 << 20
-
-
 _NO_SPACING = (
     "The header has no voxel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )

@@ -27,15 +27,9 @@ from napari_graphflow.imaging.formats.voxels import (
 )
 
 _EXIF_ORIENTATION = 274
-
-
 #: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.
 _OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
-
-
 _GREY_AND_ALPHA = 4
-
-
 _TRANSPARENCY = "The image is partly transparent; its alpha channel is ignored."
 
 

@@ -30,12 +30,8 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 EXPORT_AGAIN = "Copy or export the file again."
-
-
 #: Block size in bytes; a block and its decompressed data fit into the CPU cache.
 _BLOCK = 1 << 16
-
-
 #: Largest compression ratio of deflate.
 _MAX_RATIO = 1032
 

@@ -21,15 +21,9 @@ MASKS = {
     "teacher": "teacher",
     "reference": "reference",
 }
-
-
 MAPS = {"variation_teacher": "variation (teacher)", "variation_student": "variation (student)"}
-
-
 #: Soft tissue window in HU.
 WINDOW = (-160, 240)
-
-
 SETTLE_MILLISECONDS = 4000
 
 

@@ -38,8 +38,6 @@ from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryBu
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
 COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
-
-
 NO_MASKS = "Choose two masks or models. Masks must be open in the viewer."
 
 

@@ -10,11 +10,7 @@ from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.system.failures import EXIT_CODES, Failure
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
-
-
 MOST_SHOWN = 30
-
-
 Finding = dict[str, Any]
 
 

@@ -26,21 +26,14 @@ RUNNERS: dict[RunnerName, str] = {
     "slurm": "Slurm cluster",
 }
 
-
 CHOOSE_DATASET = Message(
     "Choose a dataset. The list includes a sample; create a dataset from your own images and "
     "masks with “napari-graphflow datasets import”."
 )
-
-
 STARTING = Message("Submitting the job …")
-
-
 STARTED = Message(
     "Job started. It continues after napari is closed and stays listed below.", level="done"
 )
-
-
 MEASURING = "Running a few training steps …"
 
 

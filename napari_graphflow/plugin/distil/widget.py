@@ -41,8 +41,6 @@ from napari_graphflow.runners import RunnerName, runner
 from napari_graphflow.system.devices import Device, devices
 
 TRAIN_FIRST = "train a teacher first"
-
-
 #: Fields with their own widgets above the form.
 ASKED = {"dataset", "teacher", "network", "method", "dims"}
 

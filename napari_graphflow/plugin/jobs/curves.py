@@ -10,14 +10,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_graphflow.system.events import Event, Metric
 
 COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
-
-
 GREY = "#9a9ea6"
-
-
 HEIGHT = 220
-
-
 #: Maximum number of points of a curve; beyond it every second point is dropped.
 POINTS = 600
 

@@ -12,8 +12,6 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
 
 LOG_BYTES = 200_000
-
-
 PREVIEW_SIZE = 300
 
 

@@ -11,15 +11,9 @@ from napari_graphflow.system.failures import Failure
 from napari_graphflow.system.words import duration
 
 NO_JOBS = "No jobs yet. Jobs continue after napari is closed and stay listed here."
-
-
 NONE_HERE = "No jobs for this dataset yet."
-
-
 #: Ends that are announced; the user paused or cancelled the other jobs.
 ENDINGS = {"done": "is done", "failed": "failed", "lost": "stopped unexpectedly"}
-
-
 MOST_NAMED = 4
 
 

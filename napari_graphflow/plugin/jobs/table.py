@@ -19,11 +19,7 @@ from napari_graphflow.plugin.jobs.presenter import Row
 from napari_graphflow.plugin.widgets.layout import GREY
 
 SHOWN_ROWS = 5
-
-
 ROW_HEIGHT = 26
-
-
 #: Colour of each state, legible in napari's dark and light theme.
 COLOURS = {
     "created": GREY,
@@ -35,8 +31,6 @@ COLOURS = {
     "cancelled": GREY,
     "lost": "#f0716c",
 }
-
-
 #: Header and tooltip of each column, and the longest text that must fit.
 COLUMNS = (
     ("Job", "", ""),
@@ -45,17 +39,9 @@ COLUMNS = (
     ("On", "Device or cluster that runs the job", "cuda:0"),
     ("Dice", "Best mean Dice on the validation cases", "0.000"),
 )
-
-
 STATE = 1
-
-
 SHARE = Qt.ItemDataRole.UserRole
-
-
 PADDING = 12
-
-
 BAR_HEIGHT = 3
 
 

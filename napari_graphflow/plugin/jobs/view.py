@@ -37,20 +37,13 @@ from napari_graphflow.system.events import Event
 from napari_graphflow.system.folders import jobs_root
 
 INTERVAL_MS = 500
-
-
 #: Seconds between two checks whether a waiting job can start, in case a killed job did not start
 #: the next one.
 QUEUE_EVERY_S = 5.0
-
-
 #: Seconds that closing the window may wait for a job that is being started.
 LEAVING_S = 3.0
-
-
 #: Seconds per refresh for reading the events of a job.
 READ_S = 0.01
-
 
 NOTIFY: dict[str, Callable[[str], None]] = {
     "done": show_info,

@@ -10,12 +10,8 @@ from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.system.folders import jobs_root
 
 SETTLED_S = 3.0
-
-
 #: Number of jobs whose modification time is checked per refresh.
 STATS = 32
-
-
 #: Seconds after which a state is read again even if its file has not changed.
 READ_EVERY_S = 5.0
 

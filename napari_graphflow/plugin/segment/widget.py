@@ -67,8 +67,6 @@ DEVICES = {
     "NVIDIA GPU": "cuda",
     "Apple GPU": "mps",
 }
-
-
 NEW = "new mask"
 
 

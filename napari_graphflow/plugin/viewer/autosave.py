@@ -39,8 +39,6 @@ from napari_graphflow.plugin.viewer.layers import (
 )
 
 INTERVAL_S = 20.0
-
-
 _autosaves: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
 
 

@@ -22,11 +22,7 @@ from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import process_start
 
 ENDING = ".mask.gz"
-
-
 _OWNER = "session.json"
-
-
 #: Maximum length of the JSON line in bytes.
 _LONGEST = 1 << 20
 

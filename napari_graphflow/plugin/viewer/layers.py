@@ -22,24 +22,15 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.imaging.windows import contrast_limits
 
 KEY = "graphflow"
-
-
 #: Metadata key of layers that are derived from another layer; its value is the name of that layer.
 DERIVED = "graphflow_derived_from"
-
-
 ORDER = "LPS"
-
-
 AXES = ("z", "y", "x")
-
-
 #: One colour per class, distinct from each other and from grey values.
 COLOURS = (
     "#e6594c", "#3fa7f0", "#62c462", "#f2b134", "#b07be0", "#2fc1b2",
     "#f28cb1", "#9c8b3c", "#7f9cff", "#d97f2e", "#8fd3ff", "#c0e05a",
 )  # fmt: skip
-
 
 Choose = Callable[[Labels, list[Image]], Image | None]
 

@@ -14,14 +14,8 @@ from napari_graphflow.plugin.viewer.layers import geometry
 
 #: Letters at the start and the end of each axis of a shown volume.
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
-
-
 COLOUR = "#f2d45c"
-
-
 _PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
-
-
 _letters: "WeakKeyDictionary[Viewer, OrientationLetters]" = WeakKeyDictionary()
 
 

@@ -25,8 +25,6 @@ from napari_graphflow.plugin.viewer.opening import ask_for_image, read_layers
 from napari_graphflow.plugin.viewer.session import start_session
 
 MAX_FILES = 20
-
-
 NOTHING: list[Any] = [(None,)]
 
 

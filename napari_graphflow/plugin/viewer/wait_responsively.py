@@ -10,15 +10,9 @@ from qtpy.QtWidgets import QApplication, QMainWindow
 
 #: Shorter calls block.
 _SHORT_S = 0.05
-
-
 _POLL_MS = 20
-
-
 #: The caller still needs the window for a moment, and may open another file.
 _CLOSE_AFTER_MS = 500
-
-
 T = TypeVar("T")
 
 

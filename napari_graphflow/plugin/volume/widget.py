@@ -29,14 +29,8 @@ from napari_graphflow.plugin.widgets.progress import ProgressRow
 
 #: Each row has two lines, because a dock is narrow.
 COLUMNS = ("Series", "Slices", "Size, spacing (mm)")
-
-
 ROW_HEIGHT = 40
-
-
 NOTHING_YET = "Open a file or a folder of DICOM images."
-
-
 AUTOMATIC = "Automatic"
 
 

@@ -21,15 +21,9 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
 
 T = TypeVar("T", bound=BaseModel)
-
-
 LARGEST = 2**31 - 1
-
-
 #: Wide enough for every label, so that nested forms are aligned.
 LABEL_WIDTH = 148
-
-
 #: Entered for an empty tuple, where an empty field means automatic.
 NOTHING = "none"
 

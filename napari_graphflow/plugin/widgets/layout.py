@@ -16,8 +16,6 @@ from superqt import QCollapsible
 
 #: Legible in napari's dark and light theme.
 GREY = "#8f949c"
-
-
 #: Qt's value for an unlimited height.
 MAX_HEIGHT = 2**24 - 1
 

@@ -27,8 +27,6 @@ from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.words import Message
 
 WIDTH = 340
-
-
 NOT_A_DEVICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 

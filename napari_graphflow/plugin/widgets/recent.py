@@ -8,11 +8,7 @@ from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import data_root
 
 Kind = Literal["datasets", "models"]
-
-
 MAX_ENTRIES = 12
-
-
 MARKS = {"datasets": "dataset.json", "models": "model.json"}
 
 

@@ -35,16 +35,9 @@ from napari_graphflow.system.processes import NO_CONSOLE, child_environment
 
 Reply = dict[str, Any]
 
-
 FINAL = frozenset({"result", "error", "cancelled"})
-
-
 NAME = "The segmentation process"
-
-
 SMALLER = "a smaller model, or a part of the image"
-
-
 LOG_BYTES = 1 << 20
 
 

@@ -11,8 +11,6 @@ from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.worker.client import InferenceWorker
 
 INTERVAL_MS = 40
-
-
 Reply = dict[str, Any]
 
 

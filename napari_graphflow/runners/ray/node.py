@@ -25,8 +25,6 @@ from napari_graphflow.system.processes import child_environment
 
 #: Seconds to wait for the first process after another one has failed.
 GRACE = 30.0
-
-
 Stamp = tuple[int, int]
 
 

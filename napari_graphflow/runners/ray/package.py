@@ -18,8 +18,6 @@ from napari_graphflow.system.failures import in_words
 
 #: Folder of the job within the archive.
 JOB = "job"
-
-
 #: Bytes; Ray rejects packages of 512 MiB.
 LIMIT = 500_000_000
 

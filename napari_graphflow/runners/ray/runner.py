@@ -29,17 +29,9 @@ from napari_graphflow.runners.handover import (
 )
 
 ADDRESS = "http://127.0.0.1:8265"
-
-
 CLIENT_PORT = 10001
-
-
 REMOTE = "napari_graphflow.runners.ray.node"
-
-
 TRANSFER = "napari_graphflow.runners.ray.transfer"
-
-
 #: Seconds that a packed job may take to end and to be downloaded.
 DOWNLOAD_TIMEOUT = 60.0
 

@@ -29,20 +29,12 @@ from napari_graphflow.system.failures import Failure, explain, explain_exit, in_
 
 #: Seconds between queries of the cluster.
 POLL_INTERVAL = 1.0
-
-
 #: Seconds between downloads of a checkpoint while the job runs.
 CHECKPOINT_INTERVAL = 60.0
-
-
 #: Seconds without a response from the cluster until the transfer fails.
 TIMEOUT = 600.0
-
-
 #: The same while the job is to be cancelled.
 CANCEL_TIMEOUT = 5.0
-
-
 CHUNK = 8 << 20
 
 
