@@ -33,7 +33,8 @@ AddDistil = Callable[[], DistilWidget]
 @pytest.fixture
 def add_distil(viewer: Viewer) -> Iterator[AddDistil]:
     def add() -> DistilWidget:
-        _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+        dock, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
+        dock.show()  # a second dock of the same name stays hidden
         return widget
 
     yield add
