@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -48,6 +48,15 @@ class PairShapes(Frozen):
     teacher: OutputShapes
 
 
+def _known_settings(value: Any, validate: ValidatorFunctionWrapHandler) -> TrainingConfig | None:
+    """Validate the settings of a run; None for those that this version does not know."""
+    try:
+        settings: TrainingConfig | None = validate(value)
+    except ValidationError:
+        return None
+    return settings
+
+
 class Provenance(Frozen):
     """How a model was trained.
 
@@ -58,7 +67,8 @@ class Provenance(Frozen):
     labelled_cases, unlabelled_cases
         Number of training cases used with and without their masks.
     run
-        Settings of the run.
+        Settings of the run; None if they contain settings that this version does not know. The
+        model itself can be used all the same.
     teacher, shapes
         Set for a distilled student; its method is rebuilt from `run` and `shapes`.
     best_validation_dice
@@ -68,7 +78,7 @@ class Provenance(Frozen):
     dataset: str
     labelled_cases: int
     unlabelled_cases: int
-    run: DistillationConfig | TrainingConfig
+    run: Annotated[DistillationConfig | TrainingConfig | None, WrapValidator(_known_settings)]
     teacher: TeacherRecord | None = None
     shapes: PairShapes | None = None
     best_validation_dice: float | None = None

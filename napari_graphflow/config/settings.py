@@ -28,14 +28,18 @@ def read_config(kind: type[T], path: Path) -> T:
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path.") from None
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {first_problem(error)}.") from None
+        raise UserError(
+            f"{path} cannot be read: {first_problem(error)}.",
+            "Correct the file, or create it again with this version.",
+        ) from None
 
 
 def first_problem(error: Exception) -> str:
     """Describe the first problem of a validation error briefly."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # Without pydantic's names of validators and union members.
+        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
     return str(error)
 

@@ -59,7 +59,10 @@ def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | 
 
 @torch.no_grad()
 def _shapes(student: nn.Module, teacher: nn.Module, image: Tensor) -> PairShapes:
-    outputs: list[Output] = [student(image), teacher(image)]
+    # When a run starts again with a smaller setting, its teacher is on the GPU already.
+    outputs: list[Output] = [
+        network(image.to(next(network.parameters()).device)) for network in (student, teacher)
+    ]
     return PairShapes(student=outputs[0].shapes(), teacher=outputs[1].shapes())
 
 

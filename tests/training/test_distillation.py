@@ -28,7 +28,9 @@ from napari_graphflow.inference.graph_flow_maps import variation_maps
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, import_model, load_model
+from napari_graphflow.networks import build
 from napari_graphflow.system.events import ModelSaved, Phase, Warned
+from napari_graphflow.training import method_setup
 from napari_graphflow.training.loop import distill, train
 
 FLAT = {"dims": 2, "patch_size": (32, 32), "batch_size": 2}
@@ -306,3 +308,11 @@ def test_an_imported_monai_network_can_be_the_teacher(blobs, tmp_path):
     import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
     events = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
     assert all(value > 0 for value in metrics(events)["loss/vertices"])
+
+
+def test_a_run_can_start_again_with_the_teacher_on_its_device():
+    """As after running out of memory; the meta device stands for a GPU."""
+    networks = [build("unet", 1, 2, 2, 4) for _ in range(2)]
+    image = torch.zeros(1, 1, 16, 16)
+    expected = method_setup._shapes(*networks, image)
+    assert method_setup._shapes(networks[0], networks[1].to("meta"), image) == expected
