@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from napari_graphflow import __version__
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
-from napari_graphflow.system.failures import explain
+from napari_graphflow.system.failures import SMALLER_SEGMENTATION, explain
 from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ IDLE_SECONDS = 600.0
 LAST_SECONDS = 2.0
 PROGRESS_EVERY = 0.05
 MODELS_KEPT = 2
-SMALLER = "a smaller model, or a part of the image"
 
 
 class Request:
@@ -187,7 +186,7 @@ def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:
             return True
         if not isinstance(error, UserError):
             traceback.print_exc()
-        why = explain(error, smaller=SMALLER)
+        why = explain(error, smaller=SMALLER_SEGMENTATION)
         request.reply("error", failure=why.model_dump())
         # After running out of memory only a new process is sure to have all of it again.
         return not why.code.startswith("out_of")

@@ -43,7 +43,7 @@ def compare_manifest(
     UserError
         If an image, a mask or the teacher has changed or cannot be read.
     """
-    yield Phase(name="checking the files")
+    yield Phase(kind="checking", name="checking the files")
     named = {_name(path, dataset): path for path in files}
     if teacher is not None:
         named |= {TEACHER + name: teacher / name for name in MODEL}

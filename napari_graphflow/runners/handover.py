@@ -11,7 +11,7 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.system.failures import explain_exit, in_words
+from napari_graphflow.system.failures import Failure, in_words
 from napari_graphflow.system.files import replace_file
 
 POLL = 0.2
@@ -57,10 +57,15 @@ def hand_over(job: Job, **note: Any) -> None:
     job.hand_over(note["runner"])
 
 
-def give_up(job: Job, text: str) -> None:
+def give_up(job: Job, failure: Failure) -> None:
     """Mark a job as failed before it started."""
     with suppress(UserError, ValueError):  # it has started after all
-        job.settle("failed", explain_exit(None, job.log).model_copy(update={"text": text}))
+        job.settle("failed", failure)
+
+
+def ended_early(text: str) -> Failure:
+    """Describe a job that its engine ended before it started, and so without a failure."""
+    return Failure(code="ended", text=text, remedy="See its log for details.")
 
 
 def ends_on_its_own(job: Job, timeout: float) -> bool:

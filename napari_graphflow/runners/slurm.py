@@ -12,6 +12,7 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.runners.handover import (
     POLL,
     STOPPING,
+    ended_early,
     ends_on_its_own,
     engine,
     first_line,
@@ -23,6 +24,7 @@ from napari_graphflow.runners.handover import (
     settled,
     write_note,
 )
+from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import data_root
 
 
@@ -53,8 +55,9 @@ class Slurm:
         try:
             handle = executor.submit(command)
         except Exception as error:  # submitit raises many types for errors of sbatch
-            give_up(job, f"Slurm rejected the job: {first_line(error)}")
-            raise UserError(f"Slurm rejected the job {job.title}.", first_line(error)) from None
+            rejected = UserError(f"Slurm rejected the job {job.title}.", first_line(error))
+            give_up(job, explain(rejected))
+            raise rejected from None
         self._handles[job.folder] = handle
         write_note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
 
@@ -62,7 +65,7 @@ class Slurm:
         if job.status().state == "queued" and (handle := self._handle(job)) and handle.done():
             self._wait_for_status(job)
             if job.status().state == "queued":
-                give_up(job, "Slurm ended the job before it started.")
+                give_up(job, ended_early("Slurm ended the job before it started."))
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:

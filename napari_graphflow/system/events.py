@@ -24,11 +24,16 @@ class _Event(BaseModel):
     t: float | None = None
 
 
+PhaseKind = Literal["starting", "checking", "reading", "preparing", "training"]
+
+
 class Phase(_Event):
     """Start of a new phase of the run.
 
     Attributes
     ----------
+    kind
+        Which part of a run it is, for programs; ``preparing`` is that of the method.
     name
         Description of the phase for the user.
     steps
@@ -36,6 +41,7 @@ class Phase(_Event):
     """
 
     event: Literal["phase"] = "phase"
+    kind: PhaseKind
     name: str
     steps: int | None = None
 

@@ -28,7 +28,9 @@ EXIT_CODES = {
     "cancelled": 130,
 }
 
+#: Options that need less memory: of a run, and of a segmentation.
 SMALLER = "a smaller patch size or batch size"
+SMALLER_SEGMENTATION = "a smaller model, or a part of the image"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}

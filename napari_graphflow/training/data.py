@@ -98,7 +98,7 @@ def read_training_data(
         teacher = config.teacher if isinstance(config, DistillationConfig) else None
         yield from compare_manifest(folder, dataset, files, teacher)
 
-    yield Phase(name="reading the data")
+    yield Phase(kind="reading", name="reading the data")
     if preprocessing is None:
         preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
     cache = _cache(folder)

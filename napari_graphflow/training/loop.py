@@ -216,7 +216,7 @@ def _fit(plan: Plan) -> Iterator[Event]:
     if run.method is not None and not run.prepared:
         yield from prepare(run)
 
-    yield Phase(name="training")
+    yield Phase(kind="training", name="training")
     run.student.train()
     started, first = time.monotonic(), run.step
     every = max(1, config.steps // POINTS_PER_CURVE)

@@ -91,7 +91,7 @@ def _events(job: Job) -> Iterator[Event]:
     Dataset.open(config.dataset)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
-    yield Phase(name="starting")
+    yield Phase(kind="starting", name="starting")
     from napari_graphflow.training import loop
 
     if isinstance(config, DistillationConfig):

@@ -4,13 +4,14 @@ import itertools
 import json
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.folder import Kind
-from napari_graphflow.system.events import PeakMemory, Phase, Progress, SettingChosen
+from napari_graphflow.system.events import PeakMemory, Phase, PhaseKind, Progress, SettingChosen
 from napari_graphflow.training.loop import distill, train
 
 #: Number of steps; the first is slower and is not counted.
@@ -30,34 +31,32 @@ def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
         if kind == "distill" and isinstance(short, DistillationConfig)
         else train(short, folder, cases=1, allow_smaller=False)
     )
-    spent: dict[str, float] = {}
-    phase, began, steps, found = "", time.perf_counter(), [], {}
-    shortened: set[str] = set()
+    phase: Phase | None = None
+    began, steps, found = time.perf_counter(), [], {}
+    seconds: dict[PhaseKind, float] = defaultdict(float)
     for event in run:
         now = time.perf_counter()
         match event:
             case Phase():
-                spent[phase] = now - began
-                phase, began = event.name, now
-                if event.steps is not None:
-                    shortened.add(phase)
+                if phase is not None:
+                    share = longer if phase.steps is not None else 1.0
+                    seconds[phase.kind] += share * (now - began)
+                phase, began = event, now
             case SettingChosen():
                 found = event.model_dump(include={"batch_size", "patch_size"})
                 # Printed at once, in case this process is killed.
                 print(json.dumps({"patch_size": event.patch_size}), flush=True)  # noqa: T201
-            case Progress() if phase == "training":
+            case Progress() if phase is not None and phase.kind == "training":
                 steps.append(now)
             case PeakMemory():
                 found["peak_bytes"] = event.peak_bytes
     gaps = [after - before for before, after in itertools.pairwise(steps)]
     step = median(gaps[:-1])  # the last one holds the validation
-    reading = [seconds for name, seconds in spent.items() if name == "reading the data"]
-    preparing = {name: s for name, s in spent.items() if name not in ("", "reading the data")}
     return found | {
         "step_s": step,
         "validating_s": max(0.0, gaps[-1] - step),
-        "reading_s": sum(reading) / (3 if kind == "distill" else 2),
-        "preparing_s": sum(s * (longer if n in shortened else 1) for n, s in preparing.items()),
+        "reading_s": seconds["reading"] / (3 if kind == "distill" else 2),
+        "preparing_s": seconds["preparing"],
     }
 
 

@@ -122,15 +122,19 @@ def test_the_write_lock_is_held_by_one_thread_of_one_process(
 def test_events_are_read_by_offset_without_incomplete_or_invalid_lines(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     assert job.events() == ([], 0)
-    job.events_file.write_bytes(b'{"event": "phase", "name": "a"}\n{"event": "phase"')
+    job.events_file.write_bytes(
+        b'{"event": "phase", "kind": "training", "name": "a"}\n{"event": "phase"'
+    )
     events, offset = job.events()
-    assert events == [Phase(name="a")]
+    assert events == [Phase(kind="training", name="a")]
     assert job.events(offset) == ([], offset)
     with job.events_file.open("ab") as file:
         file.write(b', "name": "b"}\n\xff\xfe\n{"event": "torn by a kill\n')
-        file.write(b'{"event": "of another version"}\n[]\n{"event": "phase", "name": "c"}\n')
+        file.write(
+            b'{"event": "of another version"}\n[]\n{"event": "phase", "kind": "training", "name": "c"}\n'
+        )
     events, offset = job.events(offset)
-    assert events == [Phase(name="b"), Phase(name="c")]
+    assert events == [Phase(kind="training", name="b"), Phase(kind="training", name="c")]
     assert offset == job.events_file.stat().st_size
 
 
@@ -150,7 +154,7 @@ def test_a_long_log_of_events_is_read_in_chunks(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     line = b'{"event": "alive"}\n'
     count = 2 * CHUNK // len(line)
-    long = b'{"event": "phase", "name": "' + b"x" * (2 * CHUNK) + b'"}\n'
+    long = b'{"event": "phase", "kind": "training", "name": "' + b"x" * (2 * CHUNK) + b'"}\n'
     job.events_file.write_bytes(line * count + long)
     sizes, offset = [], 0
     while True:

@@ -42,14 +42,14 @@ sys.exit(process.run(folder, events()))
 """
 ENDLESS = """
 try:
-    yield Phase(name="training")
+    yield Phase(kind="training", name="training")
     for number in range(1, 100000):
         yield step(number)
 finally:
     (folder / "checkpoints" / "last").write_text(str(number))
 """
 SHORT = """
-yield Phase(name="training")
+yield Phase(kind="training", name="training")
 for number in range(1, 11):
     yield step(number, 10)
     yield Metric(name="dice", value=number / 20, step=number, split="val")
@@ -58,7 +58,7 @@ yield PeakMemory(peak_bytes=123)
 yield ModelSaved(path="artifacts/model", name="model")
 """
 UNRESPONSIVE = """
-yield Phase(name="unresponsive")
+yield Phase(kind="training", name="unresponsive")
 while True:
     try:
         time.sleep(60)
@@ -261,7 +261,7 @@ def test_a_failure_is_described_in_status_and_events(
     body, exit_code = FAILURES[code]
     if "/dev/full" in body and not Path("/dev/full").is_char_device():
         pytest.skip("needs /dev/full")
-    job = started(f'yield Phase(name="training")\n{body}')
+    job = started(f'yield Phase(kind="training", name="training")\n{body}')
     status = job.wait(60)
     assert (status.state, status.failure.code, status.exit_code) == ("failed", code, exit_code)
     (error,) = (event for event in job.events()[0] if isinstance(event, Failed))
@@ -390,7 +390,7 @@ def test_a_suspended_job_is_not_lost(started: Callable[[str], Job]) -> None:
 
 @posix
 def test_heartbeats_continue_during_a_long_call(started: Callable[[str], Job]) -> None:
-    job = started('yield Phase(name="long")\ntime.sleep(30)')
+    job = started('yield Phase(kind="training", name="long")\ntime.sleep(30)')
     first = until(lambda: s if (s := job.status()).run.phase == "long" else None).process.heartbeat
     until(lambda: (job.status().process.heartbeat or 0) > (first or 0) + 1)
     job.cancel(0.2)

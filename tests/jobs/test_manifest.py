@@ -54,7 +54,7 @@ def test_the_check_of_the_files_reports_progress_and_can_be_paused(
 ) -> None:
     running = loop.train(config, tmp_path / "job")
     events = [next(running) for _ in range(4)]
-    assert events[0] == Phase(name="checking the files")
+    assert events[0] == Phase(kind="checking", name="checking the files")
     assert events[1:] == [Progress(step=step, total=6) for step in (1, 2, 3)]
     running.close()
     assert not JobPaths(tmp_path / "job").manifest.exists(), "an incomplete manifest is not written"

@@ -109,24 +109,30 @@ def test_an_estimate_measures_real_steps(blobs: Path) -> None:
     assert longer.seconds > 10 * short.seconds
 
 
-def test_the_time_of_paraphrasers_is_estimated_from_their_number_of_steps(
+def test_the_time_of_each_kind_of_phase_is_estimated_whatever_its_name(
     blobs: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only paraphrasers take longer with more steps; measuring the teacher does not."""
+    """Only phases with a number of steps take longer with more steps."""
     clock = itertools.count()
 
     def timed(*_: object, **__: object) -> Iterator[Event]:
-        for phase, seconds in (("training the paraphrasers", 4), ("measuring", 40)):
-            yield Phase(name=phase, steps=4 if seconds == 4 else None)
+        for phase, seconds in (
+            (Phase(kind="reading", name="opening the files"), 30),
+            (Phase(kind="preparing", name="training", steps=4), 4),
+            (Phase(kind="preparing", name="measuring"), 40),
+        ):
+            yield phase
             yield from [Progress(step=0, total=0)] * (seconds - 1)
-        yield Phase(name="training")
+        yield Phase(kind="training", name="learning")
         yield from [Progress(step=0, total=0)] * 5
 
     monkeypatch.setattr("napari_graphflow.training.trial.distill", timed)
     monkeypatch.setattr("napari_graphflow.training.trial.time.perf_counter", lambda: next(clock))
     config = distillation(blobs, teacher, method=GraphFlowOptions(paraphraser_steps=300))
     found = _trial("distill", config, blobs)
+    assert found["reading_s"] == 30 / 3
     assert found["preparing_s"] == 4 * 300 / 4 + 40
+    assert found["step_s"] == 1
 
 
 @pytest.mark.slow

@@ -63,7 +63,9 @@ def test_the_exit_code_follows_from_the_state_and_the_failure(
 
 def test_a_report_is_updated_by_events() -> None:
     report = RunReport(step=3, total=4, best=0.5)
-    assert report.after(Phase(name="training")) == RunReport(phase="training", best=0.5)
+    assert report.after(Phase(kind="training", name="training")) == RunReport(
+        phase="training", best=0.5
+    )
 
     def dice(value: float) -> Metric:
         return Metric(name="dice", value=value, step=3, split="val")

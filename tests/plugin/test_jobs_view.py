@@ -123,7 +123,7 @@ from pathlib import Path
 from napari_graphflow.system.events import Phase
 from napari_graphflow.training import process
 def events():
-    yield Phase(name="training")
+    yield Phase(kind="training", name="training")
     BODY
 sys.exit(process.run(Path(sys.argv[1]), events()))
 """

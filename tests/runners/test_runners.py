@@ -90,6 +90,40 @@ def test_a_packed_job_is_cancelled_while_its_cluster_is_unreachable(
     assert runner_of(job).cancel(job).state == "cancelled"
 
 
+CRASHED = "Fatal Python error: Segmentation fault\n"
+
+
+def test_a_rejected_job_keeps_cause_and_remedy_despite_an_old_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: Any) -> str:
+        raise RuntimeError("the queue is full")
+
+    ray_with(monkeypatch, lambda _: SimpleNamespace(submit_job=full))
+    job = ended(tmp_path, runner="ray")
+    job.log.write_text(CRASHED)
+    with pytest.raises(UserError) as rejected:
+        Ray("http://127.0.0.1:1").submit(job)
+    failure = job.status().failure
+    assert (failure.code, failure.exit_code) == ("user", 2)
+    assert (failure.text, failure.remedy) == (rejected.value.text, "the queue is full")
+
+
+def test_a_job_that_ray_ended_before_it_started_has_not_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True), message="no such node")
+    client = SimpleNamespace(submit_job=lambda **_: "new", get_job_info=lambda _: info)
+    ray_with(monkeypatch, lambda _: client)
+    job = ended(tmp_path, runner="ray")
+    job.log.write_text(CRASHED)
+    ray = Ray("http://127.0.0.1:1")
+    ray.submit(job)
+    failure = ray.poll(job).failure
+    assert (failure.code, failure.exit_code) == ("ended", 1)
+    assert "no such node" in failure.text
+
+
 def test_a_previous_run_is_not_queried_while_the_next_is_submitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ def test_teacher_and_paraphrasers_are_unchanged_by_the_training_of_the_student(
     config = distillation(blobs, normalising_teacher, method=options, **FLAT)
     run = distill(config, tmp_path)
     # Up to the first step; from here on the paraphrasers are frozen.
-    assert Phase(name="training") in run
+    assert Phase(kind="training", name="training") in run
     model, _, chosen = used  # the second is built only to check the pair
     modules = [model.module, *(getattr(chosen, "paraphrasers", {}).values())]
     assert len(modules) == (3 if method == "graph_flow" else 1)
@@ -126,7 +126,7 @@ def test_a_teacher_trained_with_masks_that_are_unlabelled_here_causes_a_warning(
         run = distill(distillation(blobs, teacher, method=LogitsOptions(), **changes), tmp_path)
         texts = []
         for event in run:
-            if event == Phase(name="training"):
+            if event == Phase(kind="training", name="training"):
                 break
             if isinstance(event, Warned):
                 texts.append(event.text)

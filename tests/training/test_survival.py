@@ -123,7 +123,7 @@ def test_a_job_killed_during_paraphraser_training_resumes_there(blobs: Path, tea
     assert run(undisturbed) == 0, undisturbed.log.read_text()
     assert run(job, ("checkpoint", 4)) == -signal.SIGKILL
     before = history(job)
-    assert not any(isinstance(event, Phase) and event.name == "training" for event in before)
+    assert not any(isinstance(event, Phase) and event.kind == "training" for event in before)
     assert run(job) == 0, job.log.read_text()
     after = history(job)[len(before) :]
     metrics = [event for event in after if isinstance(event, Metric)]

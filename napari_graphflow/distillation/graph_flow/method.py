@@ -124,13 +124,13 @@ class GraphFlow(Method):
         total = self.options.paraphraser_steps
         if total:
             yield from self._train_paraphrasers(teacher, total)
-        yield Phase(name="measuring the teacher's features")
+        yield Phase(kind="preparing", name="measuring the teacher's features")
         if total:
             yield from self._measure_reconstruction(held_out, total)
         yield from self._measure_energy(training, total)
 
     def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Event]:
-        yield Phase(name="training the paraphrasers", steps=total)
+        yield Phase(kind="preparing", name="training the paraphrasers", steps=total)
         optimiser = self.paraphraser_optimiser
         assert optimiser is not None
         self.paraphrasers.requires_grad_(True).train()

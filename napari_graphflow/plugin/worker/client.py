@@ -29,7 +29,12 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.failures import Failure, explain, explain_exit
+from napari_graphflow.system.failures import (
+    SMALLER_SEGMENTATION,
+    Failure,
+    explain,
+    explain_exit,
+)
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment
 
@@ -37,7 +42,6 @@ Reply = dict[str, Any]
 
 FINAL = frozenset({"result", "error", "cancelled"})
 NAME = "The segmentation process"
-SMALLER = "a smaller model, or a part of the image"
 LOG_BYTES = 1 << 20
 
 
@@ -191,7 +195,7 @@ class InferenceWorker:
             except Exception as error:  # every request must get a final reply
                 if not isinstance(error, OSError | UserError):
                     traceback.print_exc()
-                self._fail(call, explain(error, self._log, SMALLER))
+                self._fail(call, explain(error, self._log, SMALLER_SEGMENTATION))
             del call  # otherwise its volume lives until the next one
 
     def _send(self, call: _Call) -> None:
@@ -281,7 +285,7 @@ class InferenceWorker:
                 call.process = None  # it exited normally while the request was being sent
                 self._outbox.put(call)
             else:
-                self._fail(call, explain_exit(code, self._log, NAME, SMALLER))
+                self._fail(call, explain_exit(code, self._log, NAME, SMALLER_SEGMENTATION))
         with self._writing:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):  # unwritten data
@@ -294,7 +298,7 @@ class InferenceWorker:
             try:
                 reply = {key: _load(value) for key, value in reply.items()}
             except (OSError, ValueError, MemoryError) as error:
-                reply = _error(reply["id"], explain(error, self._log, SMALLER))
+                reply = _error(reply["id"], explain(error, self._log, SMALLER_SEGMENTATION))
         elif reply["event"] == "error":
             reply = _error(reply["id"], Failure.model_validate(reply["failure"]))
         if reply["event"] in FINAL:

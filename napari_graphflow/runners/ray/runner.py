@@ -16,6 +16,7 @@ from napari_graphflow.jobs.status import START_TIMEOUT, Status
 from napari_graphflow.runners.handover import (
     POLL,
     STOPPING,
+    ended_early,
     ends_on_its_own,
     engine,
     first_line,
@@ -27,6 +28,7 @@ from napari_graphflow.runners.handover import (
     settled,
     write_note,
 )
+from napari_graphflow.system.failures import explain
 
 ADDRESS = "http://127.0.0.1:8265"
 CLIENT_PORT = 10001
@@ -79,7 +81,7 @@ class Ray:
         try:
             name = self.submit_command(job, command, {"env_vars": variables})
         except UserError as error:
-            give_up(job, str(error))
+            give_up(job, explain(error))
             raise
         write_note(job, **note, id=name)
 
@@ -108,7 +110,7 @@ class Ray:
         if handed_over and (name := read_note(job).get("id")):
             info = self.client.get_job_info(name)
             if info.status.is_terminal() and job.status().state == "queued":
-                give_up(job, f"Ray ended the job before it started: {info.message}")
+                give_up(job, ended_early(f"Ray ended the job before it started: {info.message}"))
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
@@ -164,9 +166,8 @@ class PackedRay(Ray):
             status.state == "queued"
             and time.time() - (status.process.launched or 0) > START_TIMEOUT
         ):
-            give_up(
-                job, "The process that uploads the job to the Ray cluster stopped unexpectedly."
-            )
+            text = "The process that uploads the job to the Ray cluster stopped unexpectedly."
+            give_up(job, ended_early(text))
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
