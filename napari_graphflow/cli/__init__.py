@@ -8,8 +8,7 @@ import sys
 from contextlib import nullcontext
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
+from cyclopts import App, Parameter
 
 from napari_graphflow import __version__
 from napari_graphflow.cli.datasets import datasets
@@ -17,11 +16,9 @@ from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.models import models, networks
 from napari_graphflow.cli.segment import evaluate, segment
-from napari_graphflow.cli.terminal import console, fail, failure_as_json, output
+from napari_graphflow.cli.terminal import console, explain_command, fail, failure_as_json, output
 from napari_graphflow.cli.train import distill, train
 from napari_graphflow.cli.volumes import volumes
-from napari_graphflow.config.settings import first_problem
-from napari_graphflow.errors import UserError
 
 app = App(
     name="napari-graphflow",
@@ -51,33 +48,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 exit_on_error=False,
                 result_action="return_value",
             )
-    except UserError as error:
-        fail(str(error))
-    except CycloptsError as error:
-        fail(_usage_error(error))
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in {
-            "torch", "monai", "lightning_fabric", "safetensors",
-        }:  # fmt: skip
-            raise
-        fail(f"{error.name} is not installed. Run: pip install 'napari-graphflow[train]'")
     except KeyboardInterrupt:
         console.print("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        failure = explain_command(error)
+        if failure.code == "unexpected" and not isinstance(error, OSError):
+            raise  # the traceback is needed; Python exits with the same code
+        fail(failure)
     sys.exit(result if isinstance(result, int) else 0)
-
-
-def _usage_error(error: CycloptsError) -> str:
-    """Describe invalid arguments in one sentence."""
-    cause = error.__cause__
-    if not isinstance(cause, ValidationError):
-        return str(error)
-    where = ".".join(str(part) for part in cause.errors()[0]["loc"])
-    text = first_problem(cause).removeprefix(f"{where}: ")
-    option = f"--{where.replace('_', '-')}: " if where else ""
-    return f"{option}{text}."
 
 
 @app.command(show=False)

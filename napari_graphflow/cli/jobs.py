@@ -47,7 +47,7 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
     for job, status in found:
         best = "" if status.run.best is None else f"{status.run.best:.3f}"
         steps = f"{status.run.step or 0}/{status.run.total or '?'}"
-        state = f"queued, {order.index(job) + 1}." if job in order else status.state
+        state = f"queued ({order.index(job) + 1} of {len(order)})" if job in order else status.state
         known = status.state == "running" and status.run.eta_s is not None
         left = duration(status.run.eta_s or 0, narrow=True) if known else ""
         table.add_row(job.folder.name, state, steps, left, status.process.device, best, job.title)

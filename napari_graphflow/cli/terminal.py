@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,9 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.system import events
-from napari_graphflow.system.failures import explain
+from napari_graphflow.system.failures import EXIT_CODES, Failure, explain
 from napari_graphflow.system.folders import jobs_root
 
 #: Messages and progress go to stderr, so that ``--json`` can be piped.
@@ -85,17 +87,33 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def failure_as_json() -> Iterator[None]:
-    """Print what went wrong as one line of JSON as well, for the program that reads the output."""
+    """Also print the failure of a command as one line of JSON, for programs; raise it again."""
     try:
         yield
-    except CycloptsError:  # the program itself was written wrongly
-        raise
     except Exception as error:
-        sys.stdout.write(json.dumps({"failure": explain(error).model_dump()}) + "\n")
+        sys.stdout.write(json.dumps({"failure": explain_command(error).model_dump()}) + "\n")
         raise
 
 
-def fail(text: str) -> NoReturn:
-    """Print an error and exit with code 2."""
-    console.print(f"error: {text}", style="red", soft_wrap=True)
-    sys.exit(2)
+def explain_command(error: Exception) -> Failure:
+    """Describe the failure of a command; invalid arguments count as a mistake of the user."""
+    if not isinstance(error, CycloptsError):
+        return explain(error)
+    return Failure(code="user", text=_usage_error(error), exit_code=EXIT_CODES["user"])
+
+
+def fail(failure: Failure) -> NoReturn:
+    """Print a failure and end the process with its exit code."""
+    console.print(f"error: {failure}", style="red", soft_wrap=True)
+    sys.exit(failure.exit_code)
+
+
+def _usage_error(error: CycloptsError) -> str:
+    """Describe invalid arguments in one sentence."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return str(error)
+    where = ".".join(str(part) for part in cause.errors()[0]["loc"])
+    text = first_problem(cause).removeprefix(f"{where}: ")
+    option = f"--{where.replace('_', '-')}: " if where else ""
+    return f"{option}{text}."

@@ -39,13 +39,13 @@ def info(path: Path, *, labels: Flag = False, like: Path | None = None, json: Js
     """
     facts = describe(path, labels=labels, like=read_volume(like) if like else None)
     problem = facts.pop("problem")
-    error = UserError(problem, "Export the series again.") if problem else None
+    failure = explain(UserError(problem, "Export the series again.")) if problem else None
     if json:
-        print_json(facts | ({"failure": explain(error).model_dump()} if error else {}))
+        print_json(facts | ({"failure": failure.model_dump()} if failure else {}))
     else:
         _print(facts)
-    if error:
-        fail(str(error))
+    if failure:
+        fail(failure)
 
 
 @volumes.command

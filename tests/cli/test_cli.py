@@ -1,5 +1,6 @@
 """The command line, run in separate processes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -186,6 +187,57 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
         done = cli(*arguments, expect=2)
         assert words in stderr_on_one_line(done), (words, done.stderr)
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full", 4),
+        (RuntimeError("CUDA error: unspecified launch failure"), "gpu", 7),
+        (MemoryError(), "out_of_memory", 3),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "not_installed", 2),
+        (OSError("of no known kind"), "unexpected", 1),
+    ],
+)
+def test_the_exit_code_of_a_failure_is_that_in_the_json(
+    monkeypatch, capsys, error, code, exit_code
+):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(import_module("napari_graphflow.cli.jobs"), "list_devices", broken)
+    with pytest.raises(SystemExit) as end:
+        main(["jobs", "devices", "--json"])
+    printed = capsys.readouterr()
+    failure = Failure.model_validate(json.loads(printed.out)["failure"])
+    assert (failure.code, failure.exit_code, end.value.code) == (code, exit_code, exit_code)
+    assert printed.err == f"error: {failure}\n"
+
+
+def test_an_unexpected_error_keeps_its_traceback_and_is_printed_as_json(monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("of the program")
+
+    monkeypatch.setattr(import_module("napari_graphflow.cli.jobs"), "list_devices", broken)
+    with pytest.raises(ZeroDivisionError):  # with which Python exits with code 1
+        main(["jobs", "devices", "--json"])
+    assert json.loads(capsys.readouterr().out)["failure"]["exit_code"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["jobs", "devices", "--unknown"], "--unknown"),
+        (["train", "nowhere", "--steps", "-1"], "--steps: "),
+    ],
+)
+def test_invalid_arguments_with_json_are_printed_as_json(capsys, arguments, words):
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--json"])
+    printed = capsys.readouterr()
+    failure = Failure.model_validate(json.loads(printed.out)["failure"])
+    assert (failure.code, failure.exit_code, end.value.code) == ("user", 2, 2)
+    assert words in failure.text and printed.err.startswith("error: ")
 
 
 def test_a_failure_of_a_command_with_json_is_printed_as_json(tmp_path, capsys):

@@ -129,10 +129,11 @@ def test_events_are_read_by_offset_without_incomplete_or_invalid_lines(tmp_path:
     assert events == [Phase(kind="training", name="a")]
     assert job.events(offset) == ([], offset)
     with job.events_file.open("ab") as file:
-        file.write(b', "name": "b"}\n\xff\xfe\n{"event": "torn by a kill\n')
         file.write(
-            b'{"event": "of another version"}\n[]\n{"event": "phase", "kind": "training", "name": "c"}\n'
+            b', "kind": "training", "name": "b"}\n\xff\xfe\n{"event": "truncated by a kill\n'
         )
+        file.write(b'{"event": "of another version"}\n[]\n')
+        file.write(b'{"event": "phase", "kind": "training", "name": "c"}\n')
     events, offset = job.events(offset)
     assert events == [Phase(kind="training", name="b"), Phase(kind="training", name="c")]
     assert offset == job.events_file.stat().st_size
