@@ -184,7 +184,7 @@ def long(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[DistillationConfig, Job]:  # fmt: skip
     """A longer distillation, and its undisturbed job."""
-    config = distillation(blobs, teacher, request.param, steps=40, validate_every=10)
+    config = distillation(blobs, teacher, request.param, steps=60, validate_every=10)
     job = store.create("distill", config, tmp_path_factory.mktemp("undisturbed"))
     assert run(job) == 0, job.log.read_text()
     return config, job
