@@ -30,7 +30,7 @@ from napari_graphflow.models.saved import Model, load_model
 TITLES = {
     "teacher": "Teacher",
     "student_alone": "Student without distillation",
-    "student": "Student by Graph Flow",
+    "student": "Student distilled with Graph Flow",
 }
 WINDOW = (-160.0, 240.0)
 CASES_SHOWN = 3
@@ -160,7 +160,7 @@ def _write_report(
     }
     write_report(
         out / "report.html",
-        "Teacher, student alone, student by Graph Flow",
+        "Teacher, student alone and student distilled with Graph Flow",
         rows,
         sections,
         facts,

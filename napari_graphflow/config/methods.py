@@ -16,7 +16,7 @@ class SoftLabels(Frozen):
     Parameters
     ----------
     weight
-        Weight of the loss term. Values above 1 can help when combined with a warm-up.
+        Weight of the loss term.
     temperature
         Softmax temperature: the logits of both networks are divided by it.
     certainty
@@ -40,8 +40,8 @@ class AdversarialOptions(Frozen):
     Parameters
     ----------
     weight
-        Weight of the student's adversarial term (lambda 3 as reconstructed). 0 disables it, which
-        suits small datasets. At most 0.1: the published score was lower at 1 than at 0.1.
+        Weight of the student's adversarial term (lambda 3 as reconstructed). 0 disables it.
+        At most 0.1: the published score was lower at 1 than at 0.1.
     loss
         Adversarial loss, ``wgan_gp`` or ``hinge``.
     penalty
@@ -49,7 +49,7 @@ class AdversarialOptions(Frozen):
     learning_rate
         Initial learning rate of the discriminator.
     width
-        Channels of the discriminator's first block; None uses 64 in 2D and 16 in 3D.
+        Channels of the discriminator's first block. Default: 64 in 2D and 16 in 3D.
     squash
         Input of the discriminator: class probabilities (``softmax``) or, as published, the
         ``tanh`` of the logits.

@@ -16,13 +16,13 @@ Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
 
 
 class Preprocessing(Frozen):
-    """From a stored volume to the input of a network; saved with the model.
+    """Preprocessing of a stored volume for a network; saved with the model.
 
     Parameters
     ----------
     spacing
         Voxel spacing in mm along (z, y, x) or (y, x) to which all images are resampled. 0 keeps
-        the spacing of that axis; None keeps the spacing of each image.
+        the spacing of that axis. Default: the spacing of each image.
     intensity
         ``ct_window`` clips to `window` and scales to 0..1, with the same bounds for all cases;
         ``percentile`` scales the 0.5 and 99.5 percentiles of each case to 0..1; ``zscore``
@@ -31,7 +31,7 @@ class Preprocessing(Frozen):
     window
         Lower and upper bound in HU for ``ct_window``.
     size
-        Size (y, x) in pixels to which 2D images are resized; None keeps their size.
+        Size (y, x) in pixels to which 2D images are resized. Default: their own size.
     """
 
     spacing: tuple[float, ...] | None = None

@@ -29,21 +29,21 @@ class TrainingConfig(Frozen):
     dims
         2 trains on slices, 3 on volumes.
     width
-        Channels of the first stage; None uses the published width of the network.
+        Channels of the first stage. Default: the published width.
     labelled
         Number of training cases used with their masks, drawn with `seed`; the remaining cases
-        count as unlabelled. None uses all masks.
+        count as unlabelled. Default: all masks.
     steps
         Number of optimiser steps.
     mirror
-        Axes for random mirroring. None mirrors y and x for 2D images and no axis for volumes,
-        where left and right differ.
+        Axes for random mirroring. Default: y and x for 2D images, and no axis for volumes, where
+        left and right differ.
     batch_size
         Labelled patches per step. A distillation adds the same number of unlabelled patches, so
         that a student sees as many labelled patches with distillation as without.
     patch_size
-        Patch size in voxels along (z, y, x) or (y, x) after preprocessing; empty chooses it from
-        the data.
+        Patch size in voxels along (z, y, x) or (y, x) after preprocessing. Default: chosen
+        from the data.
     learning_rate
         Peak learning rate of the one-cycle schedule.
     weight_decay
@@ -62,9 +62,9 @@ class TrainingConfig(Frozen):
     threads
         CPU threads; 0 uses all cores but one, so that the user interface stays responsive.
     preprocessing
-        Spacing and intensity; None chooses them from the data.
+        Spacing and intensity. Default: chosen from the data.
     name
-        Name of the trained model; empty builds one from network and dataset.
+        Name of the trained model. Default: built from network and dataset.
     """
 
     dataset: Path

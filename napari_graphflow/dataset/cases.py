@@ -162,7 +162,7 @@ def read_case(case: Case) -> Volume:
 
 
 def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -> Volume:
-    """Read the mask of a case as class indices 0..K-1, with `IGNORE` where nobody has judged.
+    """Read the mask of a case as class indices 0..K-1, with `IGNORE` in unannotated voxels.
 
     Parameters
     ----------

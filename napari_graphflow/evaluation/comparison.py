@@ -1,4 +1,4 @@
-"""The figures of *Compare*: numbers and maps from two masks, without Qt and without napari."""
+"""Agreement and disagreement of two masks, as shown by the *Compare* widget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ DISAGREEMENT = {"only A": ONLY_A, "only B": ONLY_B, "another class": OTHER_CLASS
 
 @dataclass(frozen=True)
 class Row:
-    """How two masks agree on one structure.
+    """Agreement of two masks on one structure.
 
     Attributes
     ----------
     label, name
-        The structure.
+        Value and name of the structure.
     agreement
-        Dice of A and B; NaN where neither has the structure.
+        Dice of A and B; NaN if neither contains the structure.
     scores
-        Dice of A and of B with the reference, or None without one.
+        Dice of A and of B against the reference; None without a reference.
     volumes
-        Of A and of B in ml, or in mm² for pictures.
+        Volumes of A and of B in ml, or areas in mm² for 2D images.
     worst_slice
-        Slice with the most voxels on which A and B disagree, or None if there are none.
+        Slice with the most voxels on which A and B disagree, or None if they agree everywhere.
     worst_voxels
-        How many these are.
+        Number of these voxels.
     """
 
     label: int
@@ -54,7 +54,7 @@ def compare_masks(
     Parameters
     ----------
     a, b, reference
-        Masks of one shape, (z, y, x) or (y, x).
+        Masks of equal shape, (z, y, x) or (y, x); `reference` may be None.
     spacing
         Voxel size in mm along each axis.
     names
@@ -63,9 +63,9 @@ def compare_masks(
     Returns
     -------
     list of Row
-        One per label that any of the masks holds, without the background.
+        One per label that any of the masks contains, without the background.
     array
-        The disagreement: 0 where A and B agree, otherwise a value of `DISAGREEMENT`.
+        Disagreement map, see :func:`disagreement`.
     """
     voxel = float(np.prod(spacing)) / (1000.0 if a.ndim == 3 else 1.0)
     masks = [mask for mask in (a, b, reference) if mask is not None]
@@ -92,10 +92,10 @@ def compare_masks(
 
 
 def disagreement(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
-    """Map where two masks differ, and how."""
-    found = np.zeros(a.shape, np.uint8)
+    """Return a map that is 0 where two masks agree, otherwise a value of `DISAGREEMENT`."""
+    result = np.zeros(a.shape, np.uint8)
     differs = a != b
-    found[differs] = OTHER_CLASS
-    found[differs & (b == 0)] = ONLY_A
-    found[differs & (a == 0)] = ONLY_B
-    return found
+    result[differs] = OTHER_CLASS
+    result[differs & (b == 0)] = ONLY_A
+    result[differs & (a == 0)] = ONLY_B
+    return result

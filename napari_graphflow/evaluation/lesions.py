@@ -46,7 +46,7 @@ def lesion_scores(
     Raises
     ------
     ValueError
-        If the masks differ in shape or `spacing` has another number of axes.
+        If the masks differ in shape, or `spacing` does not have one value per axis.
     """
     if prediction.shape != reference.shape or len(spacing) != reference.ndim:
         raise ValueError(f"{prediction.shape}, {reference.shape} and spacing {tuple(spacing)}")

@@ -1,4 +1,4 @@
-"""Agreement of a mask with a reference: overlap, surface distances in mm, volume.
+"""Metrics of a mask and its reference: overlap, surface distances in mm, volume.
 
 Masks are compared class by class. All functions follow one convention for missing structures:
 
@@ -32,7 +32,7 @@ CaseResult = dict[str, dict[str, float]]
 
 
 def dice_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Dice overlap 2 |P and R| / (|P| + |R|) of one label.
+    """Compute the Dice overlap 2 |P and R| / (|P| + |R|) of one label.
 
     Parameters
     ----------
@@ -51,13 +51,18 @@ def dice_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
 
 
 def iou_score(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Intersection over union |P and R| / |P or R| of one label; nan if it is in neither mask."""
+    """Compute the intersection over union |P and R| / |P or R| of one label.
+
+    nan if neither mask contains the label.
+    """
     both, size_p, size_r = _overlap(prediction, reference, label)
     return both / (size_p + size_r - both) if size_p + size_r else math.nan
 
 
 def volume_overlap_error(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Volume overlap error (VOE) 1 - |P and R| / |P or R| of one label; nan if in neither mask.
+    """Compute the volume overlap error (VOE) 1 - |P and R| / |P or R| of one label.
+
+    nan if neither mask contains the label.
 
     The code of some papers uses this name for 2 (|P| - |P and R|) / (|P| + |R|), which does not
     count missed voxels.
@@ -68,7 +73,7 @@ def volume_overlap_error(prediction: Mask, reference: Mask, label: int = 1) -> f
 def hausdorff_distance_95(
     prediction: Mask, reference: Mask, label: int = 1, *, spacing: Sequence[float]
 ) -> float:
-    """95th percentile of the distances between two surfaces (HD95), the larger of both directions.
+    """Compute the 95th percentile of the surface distances (HD95), the larger of both directions.
 
     Parameters
     ----------
@@ -95,7 +100,7 @@ def hausdorff_distance_95(
 def average_surface_distance(
     prediction: Mask, reference: Mask, label: int = 1, *, spacing: Sequence[float]
 ) -> float:
-    """Mean of all distances from either surface to the other (ASSD), in mm.
+    """Compute the mean of all distances from either surface to the other (ASSD), in mm.
 
     Parameters and special values as for :func:`hausdorff_distance_95`.
     """
@@ -103,14 +108,14 @@ def average_surface_distance(
 
 
 def volume_ml(mask: Mask, label: int = 1, *, spacing: Sequence[float]) -> float:
-    """Volume of a structure in millilitres; `spacing` in mm along the three axes of `mask`."""
+    """Compute the volume of a structure in ml; `spacing` in mm along the three axes of `mask`."""
     if mask.ndim != 3:
         raise ValueError(f"a volume needs 3 axes, not {mask.ndim}")
     return float(np.count_nonzero(mask == label) * math.prod(spacing) / 1000)
 
 
 def relative_volume_error(prediction: Mask, reference: Mask, label: int = 1) -> float:
-    """Relative volume error (prediction - reference) / reference of one label, on one grid.
+    """Compute the relative volume error (prediction - reference) / reference of one label.
 
     nan if neither mask contains the label, inf if only the prediction does.
     """
@@ -151,7 +156,7 @@ def evaluate_case(
     Raises
     ------
     ValueError
-        If the masks differ in shape or `spacing` has another number of axes.
+        If the masks differ in shape, or `spacing` does not have one value per axis.
     """
     _check(prediction, reference, spacing)
     if ignore is not None and (ignored := reference == ignore).any():
@@ -293,7 +298,7 @@ def _over_classes(
 
 
 def _boxes(mask: Mask) -> dict[int, tuple[slice, ...]]:
-    """Return the bounding box of every value but 0, in one pass."""
+    """Return the bounding box of every value except 0, in one pass."""
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
     found = ndimage.find_objects(mask)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
-#: Colour of the contours of a reference that are drawn over those of a network.
+#: Colour of the contours of the reference in a preview.
 REFERENCE = (255, 255, 255)
-#: One colour per class, the background without one; apart also for most colour-blind readers.
+#: One colour per class except the background.
 COLOURS = ((230, 89, 76), (63, 167, 240), (98, 196, 98), (242, 177, 52), (176, 123, 224))
 #: Height of a slice in a report, in pixels.
 HEIGHT = 300
-#: Shorter side of a preview in pixels, at least.
+#: Minimum length of the shorter side of a preview, in pixels.
 SIDE = 192
 Colour = tuple[int, int, int]
 Grey = NDArray[np.floating]
@@ -24,25 +24,25 @@ Mask = NDArray[np.integer]
 
 
 def class_colour(value: int) -> Colour:
-    """Colour of a class other than the background, by its index."""
+    """Return the colour of a class other than the background, by its index."""
     return COLOURS[(value - 1) % len(COLOURS)]
 
 
 def with_contours(
     pixels: NDArray[np.uint8], mask: Mask, *, width: int = 1, colour: Colour | None = None
 ) -> NDArray[np.uint8]:
-    """Draw the outline of each class just inside of it.
+    """Draw the outline of each class just inside its border.
 
     Parameters
     ----------
     pixels
-        (y, x, 3), red, green and blue.
+        (y, x, 3), RGB.
     mask
         (y, x), class indices.
     width
-        Of the lines, in pixels.
+        Line width in pixels.
     colour
-        Of all lines; None takes that of each class.
+        Colour of all lines; None uses one colour per class.
     """
     inside = mask
     for _ in range(width):
@@ -57,7 +57,7 @@ def with_contours(
 def slice_with_contours(
     image: Grey, mask: Mask | None, spacing: Sequence[float], limits: tuple[float, float]
 ) -> Image.Image:
-    """Draw a slice in grey, in the proportions of the body, with the outline of each class.
+    """Draw a slice in grey, with its physical aspect ratio and the outline of each class.
 
     Parameters
     ----------
@@ -68,24 +68,24 @@ def slice_with_contours(
     spacing
         (y, x) in mm.
     limits
-        Intensities shown black and white.
+        Intensities shown as black and white.
     """
     grey = Image.fromarray(_grey(image, limits))
-    picture = _enlarged(grey, image.shape, spacing, smooth=True).convert("RGB")
+    image_2d = _enlarged(grey, image.shape, spacing, smooth=True).convert("RGB")
     if mask is None:
-        return picture
+        return image_2d
     classes = Image.fromarray(mask.astype(np.uint8))
     large = np.asarray(_enlarged(classes, image.shape, spacing, smooth=False))
-    return Image.fromarray(with_contours(np.asarray(picture), large, width=2))
+    return Image.fromarray(with_contours(np.asarray(image_2d), large, width=2))
 
 
 def draw(image: Grey, reference: Mask, labels: Mask) -> Image.Image:
-    """Draw the contours of a network on a slice, a colour a class, and a reference in white.
+    """Draw the contours of a prediction, one colour per class, and of the reference in white.
 
     Parameters
     ----------
     image
-        (y, x), any range.
+        (y, x), any intensity range.
     reference, labels
         (y, x), class indices.
     """
@@ -99,10 +99,10 @@ def draw(image: Grey, reference: Mask, labels: Mask) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image_2d: Image.Image) -> bytes:
     """Encode a 2D image as PNG."""
     data = io.BytesIO()
-    picture.save(data, "PNG", optimize=True)
+    image_2d.save(data, "PNG", optimize=True)
     return data.getvalue()
 
 
@@ -115,7 +115,7 @@ def _grey(image: Grey, limits: tuple[float, float]) -> NDArray[np.uint8]:
 def slice_with_map(
     image: Grey, heat: Grey, spacing: Sequence[float], limits: tuple[float, float], top: float
 ) -> Image.Image:
-    """Draw a map (y, x) in warm colours over a slice: nothing at 0, full at `top`."""
+    """Overlay a map (y, x) on a slice in warm colours, transparent at 0 and strongest at `top`."""
     base = np.asarray(slice_with_contours(image, None, spacing, limits), float)
     strength = Image.fromarray(np.clip(heat / max(top, 1e-9), 0, 1).astype(np.float32))
     share = np.asarray(_enlarged(strength, image.shape, spacing, smooth=False), float)[..., None]
@@ -124,24 +124,26 @@ def slice_with_map(
     return Image.fromarray((base * (1 - weight) + warm * weight).astype(np.uint8))
 
 
-def sheet(pictures: Mapping[str, Image.Image], columns: int = 4) -> Image.Image:
-    """Put pictures in rows, each under its title."""
+def sheet(images: Mapping[str, Image.Image], columns: int = 4) -> Image.Image:
+    """Arrange 2D images in rows, each under its title."""
     gap, head = 8, 22
-    wide = max(picture.width for picture in pictures.values()) + gap
-    high = max(picture.height for picture in pictures.values()) + gap + head
-    rows = math.ceil(len(pictures) / columns)
-    page = Image.new("RGB", (wide * min(columns, len(pictures)), high * rows), (24, 26, 31))
+    cell_width = max(image.width for image in images.values()) + gap
+    cell_height = max(image.height for image in images.values()) + gap + head
+    rows = math.ceil(len(images) / columns)
+    page = Image.new(
+        "RGB", (cell_width * min(columns, len(images)), cell_height * rows), (24, 26, 31)
+    )
     draw = ImageDraw.Draw(page)
-    for place, (title, picture) in enumerate(pictures.items()):
-        left, top = place % columns * wide, place // columns * high
+    for index, (title, image) in enumerate(images.items()):
+        left, top = index % columns * cell_width, index // columns * cell_height
         draw.text((left + 2, top + 4), title, fill=(225, 228, 235), font_size=14)
-        page.paste(picture, (left, top + head))
+        page.paste(image, (left, top + head))
     return page
 
 
 def _enlarged(
-    picture: Image.Image, shape: Sequence[int], spacing: Sequence[float], *, smooth: bool
+    image_2d: Image.Image, shape: Sequence[int], spacing: Sequence[float], *, smooth: bool
 ) -> Image.Image:
     width = round(HEIGHT * (shape[1] * spacing[1]) / (shape[0] * spacing[0]))
     method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    return picture.resize((max(1, width), HEIGHT), method)
+    return image_2d.resize((max(1, width), HEIGHT), method)

@@ -1,4 +1,4 @@
-"""The page of a comparison: scores, and slices with contours and maps."""
+"""HTML report that compares models: scores, and slices with contours and maps."""
 
 import base64
 import math
@@ -38,20 +38,20 @@ def write_report(
     facts: Mapping[str, Any],
     legend: Mapping[str, int],
 ) -> None:
-    """Write one HTML page with everything inside it.
+    """Write a self-contained HTML page.
 
     Parameters
     ----------
     path
-        The page.
+        HTML file to write.
     title
-        Its heading.
+        Heading of the page.
     models
         Rows of the table of scores.
     sections
-        Heading, caption and picture of each section.
+        Heading, caption and 2D image of each section.
     facts
-        What was run on what, by name.
+        Data, numbers of cases and command, by name.
     legend
         Class names and values, for the colours of the contours.
     """
@@ -70,5 +70,5 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
-def _data_url(picture: Image.Image) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
+def _data_url(image_2d: Image.Image) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(image_2d)).decode()}"

@@ -21,7 +21,7 @@ from napari_graphflow.system.files import replace_file, written_aside
 
 Scores = dict[str, Any]
 Predict = Callable[[Case, Volume], NDArray[np.integer]]
-#: Name of an organ -> the classes that it is made of, such as liver -> liver and lesion.
+#: Name of an organ -> its classes, such as whole -> liver and lesion.
 Organs = Mapping[str, Sequence[str]]
 
 
@@ -34,12 +34,37 @@ def evaluate(
     organs: Organs | None = None,
     lesions: Sequence[str] = (),
 ) -> Scores:
-    """Compare a mask for each case, in the grid of its image, with the reference."""
+    """Predict a mask for each case and score it against the reference.
+
+    Parameters
+    ----------
+    dataset, cases
+        The dataset, and its labelled cases to score.
+    predict
+        Returns the mask of a case on the grid of its image.
+    progress
+        Called after each case with the number of cases done and the total.
+    organs
+        Name and classes of each structure that is scored as a whole.
+    lesions
+        Classes whose lesions are scored one by one.
+
+    Returns
+    -------
+    dict
+        ``cases`` and ``summary``, see :func:`evaluate_case` and :func:`summarise`; with `lesions`
+        also ``lesions``, see :func:`lesion_scores`.
+
+    Raises
+    ------
+    UserError
+        If the dataset lacks one of the classes, or an organ has the name of a class.
+    """
     cases = list(cases)
     values = _values(dataset, organs or {}, lesions)
     scored: dict[str, Any] = {}
     whole: dict[str, Any] = {}
-    found: dict[str, dict[str, Any]] = {name: {} for name in lesions}
+    of_lesions: dict[str, dict[str, Any]] = {name: {} for name in lesions}
     for done, case in enumerate(cases, start=1):
         image = read_case(case)
         reference = read_case_labels(dataset, case, image)
@@ -50,7 +75,7 @@ def evaluate(
             name: _evaluate_organ(labels, truth, values[name], spacing) for name in organs or {}
         }
         for name in lesions:
-            found[name][case.name] = lesion_scores(labels, truth, values[name][0], spacing)
+            of_lesions[name][case.name] = lesion_scores(labels, truth, values[name][0], spacing)
         if progress is not None:
             progress(done, len(cases))
     summary, of_organs = summarise(scored), summarise(whole)
@@ -60,20 +85,21 @@ def evaluate(
     result: Scores = {"cases": merged, "summary": summary}
     if lesions:
         result["lesions"] = {
-            name: {"cases": one, "summary": summarise_lesions(one)} for name, one in found.items()
+            name: {"cases": one, "summary": summarise_lesions(one)}
+            for name, one in of_lesions.items()
         }
     return result
 
 
 def write_scores(scores: Scores, path: Path) -> list[Path]:
-    """Write ``path`` with the suffix .json (all) and .csv (a row for each case and class).
+    """Write ``PATH.json`` (all scores) and ``PATH.csv`` (one row per case and class).
 
-    With lesions also ``-lesions.csv``, a row for each of them.
+    If lesions were scored, also write ``PATH-lesions.csv``, one row per lesion.
     """
     rows = [
         {"case": case, "class": name, "lesion": number, **lesion}
-        for name, found in scores.get("lesions", {}).items()
-        for case, one in found["cases"].items()
+        for name, scored in scores.get("lesions", {}).items()
+        for case, one in scored["cases"].items()
         for number, lesion in enumerate(one["lesions"], start=1)
     ]
     table = [
@@ -100,7 +126,7 @@ def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not know, by None in nested dictionaries."""
+    """Replace NaN and infinity, which JSON does not support, with None in nested dictionaries."""
     if isinstance(value, dict):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -109,21 +135,21 @@ def finite_or_none(value: Any) -> Any:
 
 
 def _values(dataset: Dataset, organs: Organs, lesions: Sequence[str]) -> dict[str, list[int]]:
-    """Label values of each organ and of each class of lesions."""
-    asked = {name: list(parts) for name, parts in organs.items()} | {n: [n] for n in lesions}
-    for name, parts in asked.items():
+    """Return the label values of each organ and of each class of lesions."""
+    requested = {name: list(parts) for name, parts in organs.items()} | {n: [n] for n in lesions}
+    for name, parts in requested.items():
         for part in parts:
             if not dataset.classes.get(part):
                 known = ", ".join(one for one, value in dataset.classes.items() if value)
                 raise UserError(
-                    f"The dataset {dataset.name} has no class {part}.", f"It has {known}."
+                    f"'{part}' is not a class of {dataset.name}.", f"Choose from: {known}."
                 )
         if name in organs and name in dataset.classes:
             raise UserError(
-                f"{name} is a class of {dataset.name} already.",
-                f"Give the organ a name of its own, such as {name}_whole.",
+                f"The dataset already has a class '{name}'.",
+                f"Choose another name, such as {name}_whole.",
             )
-    return {name: [dataset.classes[part] for part in parts] for name, parts in asked.items()}
+    return {name: [dataset.classes[part] for part in parts] for name, parts in requested.items()}
 
 
 def _evaluate_organ(
@@ -137,7 +163,7 @@ def _evaluate_organ(
 def _from_folder(folder: Path, dataset: Dataset) -> Predict:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.", "Check the path.")
-    # "CASE.nii.gz" has two suffixes, and a case's name may hold dots of its own.
+    # "CASE.nii.gz" has two suffixes, and the name of a case may contain dots.
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
 
     def predict(case: Case, image: Volume) -> NDArray[np.integer]:
@@ -146,7 +172,7 @@ def _from_folder(folder: Path, dataset: Dataset) -> Predict:
         )
         if path is None:
             raise UserError(
-                f"{folder} holds no mask for the case {case.name}.", "Segment that case first."
+                f"{folder} contains no mask for case {case.name}.", "Segment that case first."
             )
         return read_labels(path, image).array
 

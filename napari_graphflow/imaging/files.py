@@ -106,14 +106,14 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
             volume = replace(_read_dicom(path, "", False), warnings=())
         else:
             volume = _volume(load(path, kind, indices=True))
-        picture = kind in FORMATS and FORMATS[kind].flat
+        image_2d = kind in FORMATS and FORMATS[kind].flat
         if like is not None:
-            volume = _fitted(volume, like, path.name, picture)
+            volume = _fitted(volume, like, path.name, image_2d)
         labels, warnings = as_labels(
             volume.array,
             name=path.name,
             channels=volume.channels,
-            picture=picture,
+            image_2d=image_2d,
             lossy=kind == "JPEG",
         )
     return replace(volume.with_array(labels), warnings=(*volume.warnings, *warnings))
@@ -197,7 +197,7 @@ _ONE_SLICE = "This file is a single slice; open its folder for the whole series.
 def no_dicom_error(path: Path) -> UserError:
     """Describe why a file or folder has no DICOM image."""
     if path.name.upper() == "DICOMDIR":
-        return UserError(f"{path.name} only lists other files.", "Open the folder that holds it.")
+        return UserError(f"{path.name} is an index of other files (DICOMDIR).", "Open its folder.")
     if path.is_dir():
         what = "only DICOM files that are damaged or not images"
         found = what if dicom.has_dicom(path) else "no DICOM images"
@@ -217,9 +217,9 @@ def _volume(loaded: Loaded) -> Volume:
     )
 
 
-def _fitted(labels: Volume, like: Volume, name: str, picture: bool) -> Volume:
+def _fitted(labels: Volume, like: Volume, name: str, image_2d: bool) -> Volume:
     """Reorient a mask to its image and check that both have the same grid."""
-    if labels.ndim == like.ndim == 3 and not picture and labels.orientation != like.orientation:
+    if labels.ndim == like.ndim == 3 and not image_2d and labels.orientation != like.orientation:
         turned = labels.oriented(like.orientation)
         if turned.shape == like.shape and _close(turned, like):
             labels = replace(turned, array=np.ascontiguousarray(turned.array))
@@ -228,7 +228,7 @@ def _fitted(labels: Volume, like: Volume, name: str, picture: bool) -> Volume:
             f"The mask {name} has the shape {_size(labels)}, but the image {_size(like)}.",
             "Choose the mask that was drawn on this image.",
         )
-    if not picture and not _close(labels, like):
+    if not image_2d and not _close(labels, like):
         apart = np.linalg.norm(labels.corners() - like.corners(), axis=1).max()
         raise UserError(
             f"The mask {name} does not align with the image: up to {apart:.3g} mm apart.",

@@ -21,7 +21,7 @@ _LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 
 def as_labels(
-    array: NDArray[Any], *, name: str, channels: bool = False, picture: bool = False,
+    array: NDArray[Any], *, name: str, channels: bool = False, image_2d: bool = False,
     lossy: bool = False,
 ) -> tuple[NDArray[Any], tuple[str, ...]]:  # fmt: skip
     """Convert the stored values of a mask to labels of the smallest unsigned integer type.
@@ -32,7 +32,7 @@ def as_labels(
         Spatial axes first; the channels as the last axis if `channels` is True.
     name
         File name for messages.
-    picture, lossy
+    image_2d, lossy
         Whether the mask is a 2D image file, and whether its compression is lossy (JPEG).
 
     Returns
@@ -45,7 +45,7 @@ def as_labels(
         If the values cannot be interpreted as labels unambiguously.
     """
     warnings: list[str] = []
-    if channels and picture:
+    if channels and image_2d:
         array = _from_colours(array, name, 24 if lossy else 0)
     elif channels:
         array = _from_one_hot(array, name, warnings)
@@ -56,7 +56,7 @@ def as_labels(
             f"The mask {name} contains negative values, down to {values[0]}.",
             f"Write {IGNORE} for voxels to be ignored.",
         )
-    if lossy or (picture and _is_blurred(values)):
+    if lossy or (image_2d and _is_blurred(values)):
         array = _threshold(array, name, warnings)
     elif values.tolist() in ([0, 255], [255]):
         array = array > 0

@@ -100,14 +100,14 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
     -------
     graphs
         Function that returns the student's and the teacher's graph for a batch of windows,
-        (B, C, *spatial); None if the student was not distilled from this teacher by Graph Flow.
+        (B, C, *spatial); None if the student was not distilled from this teacher with Graph Flow.
     note
         Sentences to show with the maps.
     """
     method = load_method(student)
     if not isinstance(method, GraphFlow) or not method.pairs or not _is_teacher(teacher, student):
         return None, (
-            "This student was not distilled from this teacher by Graph Flow, so the channels of "
+            "This student was not distilled from this teacher with Graph Flow, so the channels of "
             "the two maps are not matched."
         )
 

@@ -328,7 +328,7 @@ def _read_volume(fields: dict[str, Any]) -> "Volume":
 
 def _write(path: Path, array: NDArray[Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # These files are handed to the window and gone after it, so the disk need not hold them.
+    # These are temporary files, so they need not be synced to disk.
     with written_aside(path, sync=False) as aside, aside.open("wb") as file:
         np.save(file, array)
     return str(path)

@@ -27,7 +27,7 @@ from napari_graphflow.system.words import duration
 #: Fraction of the free memory that a run may use; the rest is left to other programs.
 USABLE_FRACTION = 0.9
 Found = dict[str, Any]
-#: Codes of a failure that a smaller setting may mend; the system kills for want of memory.
+#: Failure codes that a smaller setting may resolve; the system kills processes to free memory.
 OUT_OF_MEMORY = ("out_of_memory", "out_of_gpu_memory", "killed")
 
 
@@ -155,11 +155,11 @@ def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> str:
 
 
 def _replies(output: str) -> Found:
-    """All that a trial has printed as JSON, a line at a time."""
+    """Merge the JSON lines that a trial has printed."""
     found: Found = {}
     for line in output.splitlines():
         if line.startswith("{"):
-            with suppress(ValueError):  # torn by a kill, or of some library
+            with suppress(ValueError):  # truncated by a kill, or printed by a library
                 found |= json.loads(line)
     return found
 

@@ -78,8 +78,8 @@ class Slurm:
 
     def logs(self, job: Job) -> str:
         handle = self._handle(job)
-        said = (handle.stdout() or "") + (handle.stderr() or "") if handle else ""
-        return said + own_log(job)
+        output = (handle.stdout() or "") + (handle.stderr() or "") if handle else ""
+        return output + own_log(job)
 
     def _handle(self, job: Job) -> Any:
         """Return the submitit job; None until Slurm has accepted it."""

@@ -141,9 +141,9 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
     sitk.WriteImage(
         sitk.GetImageFromArray(np.zeros((20, 20, 3), np.uint8), isVector=True), str(image)
     )
-    torn = tmp_path / "torn.nii.gz"
+    truncated = tmp_path / "truncated.nii.gz"
     whole = (blobs / "imagesTs" / "blob_6_0000.nii.gz").read_bytes()
-    torn.write_bytes(whole[: len(whole) // 2])
+    truncated.write_bytes(whole[: len(whole) // 2])
     unlabelled = tmp_path / "unlabelled"
     (unlabelled / "imagesTr").mkdir(parents=True)
     (unlabelled / "labelsTr").mkdir()
@@ -174,9 +174,9 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
             "--out",
             out,
         ],
-        "torn.nii.gz": ["segment", torn, "--model", student, "--out", out],
+        "truncated.nii.gz": ["segment", truncated, "--model", student, "--out", out],
         "requires images with 1 channel": ["segment", image, "--model", student, "--out", out],
-        "not a saved model": ["segment", torn, "--model", tmp_path, "--out", out],
+        "not a saved model": ["segment", truncated, "--model", tmp_path, "--out", out],
         "no labelled training case": ["train", unlabelled, *SMALL],
         "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],
         "only 2 have a mask": ["train", blobs, *SMALL, "--labelled", "9"],

@@ -98,7 +98,7 @@ def test_the_abdomen_is_ct_with_thick_slices_of_several_spacings():
     assert facts["spacing_max"][0] > facts["spacing_min"][0]
 
 
-def test_the_cell_pictures_are_rgb():
+def test_the_cell_images_are_rgb():
     facts = fingerprint(Dataset.open(SAMPLES / "cell_pictures"))
     assert (facts["modality"], facts["ndim"], facts["channels"]) == ("RGB", 2, 3)
     assert facts["median_shape"] == [128, 128]

@@ -17,7 +17,7 @@ from napari_graphflow.inference.evaluate import evaluate_split
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
-    """Three lesions of 4, 3 and 1 pixels: one half found, one found by two parts, one missed."""
+    """Return three lesions: one half covered, one covered by two components, one missed."""
     reference, prediction = np.zeros((2, 12, 12), np.uint8)
     reference[1:3, 1:3] = 2
     prediction[1:3, 2:4] = 2
@@ -122,13 +122,13 @@ def test_split_is_scored_by_class_organ_and_lesion(blobs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "problem"),
+    ("requested", "problem"),
     [
-        ({"lesions": ["tumour"]}, "no class tumour"),
-        ({"organs": {"whole": ["organ", "background"]}}, "no class background"),
-        ({"organs": {"organ": ["organ", "lesion"]}}, "organ is a class"),
+        ({"lesions": ["tumour"]}, "'tumour' is not a class"),
+        ({"organs": {"whole": ["organ", "background"]}}, "'background' is not a class"),
+        ({"organs": {"organ": ["organ", "lesion"]}}, "already has a class 'organ'"),
     ],
 )
-def test_unknown_classes_of_organs_and_lesions_are_refused(blobs, tmp_path, asked, problem):
+def test_unknown_classes_of_organs_and_lesions_are_refused(blobs, tmp_path, requested, problem):
     with pytest.raises(UserError, match=problem):
-        evaluate_split(blobs, predictions=tmp_path, **asked)
+        evaluate_split(blobs, predictions=tmp_path, **requested)

@@ -23,7 +23,7 @@ def square(shape, start, side):
 
 
 def blobs(shape, seed):
-    """A random mask with holes, thin bridges and parts at the image border."""
+    """Return a random mask with holes, thin bridges and parts at the image border."""
     from scipy.ndimage import gaussian_filter
 
     noise = np.random.default_rng(seed).normal(size=shape)
@@ -182,10 +182,10 @@ def test_ignored_voxels_are_excluded_from_all_metrics():
     flawed = evaluate_case(prediction, reference, {"structure": 1}, (1, 1))["structure"]
     assert flawed["dice_score"] < 1
     reference[6:, :] = 255
-    judged = evaluate_case(prediction, reference, {"structure": 1}, (1, 1))["structure"]
-    assert judged["dice_score"] == 1
-    assert judged["hausdorff_distance_95"] == 0
-    assert judged["prediction_mm2"] == judged["reference_mm2"] == 9
+    annotated = evaluate_case(prediction, reference, {"structure": 1}, (1, 1))["structure"]
+    assert annotated["dice_score"] == 1
+    assert annotated["hausdorff_distance_95"] == 0
+    assert annotated["prediction_mm2"] == annotated["reference_mm2"] == 9
     counted = evaluate_case(prediction, reference, {"structure": 1}, (1, 1), ignore=None)
     assert counted["structure"] == flawed
 

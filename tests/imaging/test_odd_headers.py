@@ -222,7 +222,7 @@ def test_a_large_dicom_slope_is_read_and_an_absurd_frame_count_refused(tmp_path:
 
 def test_a_dicomdir_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(100))
-    with pytest.raises(UserError, match="only lists other files"):
+    with pytest.raises(UserError, match="index of other files"):
         read_volume(tmp_path / "DICOMDIR")
 
 

@@ -24,7 +24,7 @@ def image(*shape: int) -> Volume:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sees the libraries of a process on Linux")
-def test_the_real_process_says_a_wrong_model_without_loading_torch(tmp_path: Path) -> None:
+def test_the_real_process_reports_a_wrong_model_without_loading_torch(tmp_path: Path) -> None:
     worker = InferenceWorker()
     with pytest.raises(UserError, match=r"no model\.json"):
         worker.run("segment", model=tmp_path, image=image(4, 4, 4))
@@ -35,7 +35,7 @@ def test_the_real_process_says_a_wrong_model_without_loading_torch(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained network, saved by a process of its own."""
+    """An untrained network, saved by a separate process."""
     folder = tmp_path_factory.mktemp("model") / "enet"
     card = ModelCard(
         name="untrained",

@@ -44,7 +44,7 @@ def test_the_newest_checkpoint_is_read_and_the_previous_one_is_kept(
 
 def damage(path: Path, how: str) -> None:
     data = bytearray(path.read_bytes())
-    if how == "torn":
+    if how == "truncated":
         data = data[: len(data) // 2]
     elif how == "empty":
         data = bytearray()
@@ -61,7 +61,7 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(data)
 
 
-DAMAGES = ["torn", "empty", "one bit", "zeros", "a gap", "a record called a folder", "offset"]
+DAMAGES = ["truncated", "empty", "one bit", "zeros", "a gap", "a record called a folder", "offset"]
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_never_replaces_an_intact_one(
             resumed.save({"step": 3}, 3)
     assert load(Checkpoints(checkpoints.paths.folder, minutes=60))[0]["step"] == 1
     resumed.save({"step": 3}, 3)
-    damage(checkpoints.paths.last_checkpoint, "torn")
+    damage(checkpoints.paths.last_checkpoint, "truncated")
     assert load(checkpoints)[0]["step"] == 1
 
 
@@ -116,12 +116,12 @@ def test_the_only_intact_checkpoint_is_kept_even_if_it_was_not_renamed(
 ) -> None:
     last = checkpoints.paths.last_checkpoint
     last.rename(last.with_name(".last.pt"))
-    damage(checkpoints.paths.previous_checkpoint, "torn")
+    damage(checkpoints.paths.previous_checkpoint, "truncated")
     for _ in range(2):
         resumed = Checkpoints(checkpoints.paths.folder, minutes=60)
         assert load(resumed)[0]["step"] == 2
     resumed.save({"step": 3}, 3)
-    damage(last, "torn")
+    damage(last, "truncated")
     assert load(resumed)[0]["step"] == 2
 
 

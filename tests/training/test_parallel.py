@@ -74,7 +74,7 @@ def reported(job: Job) -> dict[tuple[str, int], float]:
 
 
 def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
-    """Train a teacher, and distil it by Graph Flow in one process and in two."""
+    """Train a teacher, and distil it with Graph Flow in one process and in two."""
     teacher = store.create("train", TrainingConfig(dataset=dataset, **options))
     assert run(teacher, 1) == [0], teacher.log.read_text()
     settings: dict[str, Any] = options | {

@@ -4,8 +4,8 @@ Zou, Qi, Zhou, Sun, Sun, Shan, "Graph Flow: Cross-layer Graph Flow Distillation 
 Efficient Medical Image Segmentation", IEEE TMI 2022, DOI 10.1109/TMI.2022.3224459.
 
 The authors never published the file with this loss. What follows is a **reconstruction** from
-the abstract, the framework figure, the calling code and the published weights; docstrings say
-*reconstruction* where a step is inferred and *design choice* where nothing is known.
+the abstract, the framework figure, the calling code and the published weights; docstrings write
+*reconstruction* where a step is inferred and *design choice* where nothing is published.
 
 Notation: batch B, channels C, n = 2 or 3 spatial axes, patch side p, patch length m = p^n.
 """

@@ -12,7 +12,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import FORMATS, suffix
 from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
-from napari_graphflow.imaging.formats.pictures import read_picture
+from napari_graphflow.imaging.formats.pictures import read_image_2d
 from napari_graphflow.imaging.formats.voxels import (
     EXPORT_AGAIN,
     Geometry,
@@ -63,7 +63,7 @@ def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
         If the file is damaged or not supported.
     """
     if kind in FORMATS and FORMATS[kind].flat:
-        loaded = read_picture(path, kind, indices=indices)
+        loaded = read_image_2d(path, kind, indices=indices)
     else:
         # SimpleITK does not detect that files of other formats are truncated.
         stored = _read_header(path, kind) if kind else _unknown(path)

@@ -33,7 +33,7 @@ _GREY_AND_ALPHA = 4
 _TRANSPARENCY = "The image is partly transparent; its alpha channel is ignored."
 
 
-def read_picture(path: Path, kind: str, *, indices: bool = False) -> Loaded:
+def read_image_2d(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     """Read a 2D image; the frames of an animation and the pages of a TIFF become slices.
 
     Parameters
@@ -249,7 +249,7 @@ def _per_pixel(resolution: tuple[int, int]) -> float:
     return resolution[1] / resolution[0]
 
 
-def write_picture(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) -> None:
+def write_image_2d(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) -> None:
     """Write pixels (y, x), (pages, y, x) or (..., 3) losslessly as PNG or TIFF."""
     if path.suffix.lower() == ".png":
         Image.fromarray(array).save(path)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats import load, sniff
 from napari_graphflow.imaging.formats.endings import FLAT, WRITTEN, suffix
-from napari_graphflow.imaging.formats.pictures import write_picture
+from napari_graphflow.imaging.formats.pictures import write_image_2d
 from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, format_bytes, pixel_grid
 
 _OTHER = "Choose NIfTI (.nii.gz), NRRD (.nrrd) or MetaImage (.mha)."
@@ -74,7 +74,7 @@ def _storable(path: Path, array: NDArray[Any]) -> NDArray[Any]:
 
 def _write(path: Path, array: NDArray[Any], image: Loaded) -> None:
     if suffix(path) in FLAT:
-        write_picture(path, array, image.geometry.spacing[::-1])
+        write_image_2d(path, array, image.geometry.spacing[::-1])
         return
     stored = sitk.GetImageFromArray(array, isVector=image.channels)
     stored.SetSpacing(image.geometry.spacing)

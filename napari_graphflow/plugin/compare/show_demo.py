@@ -17,7 +17,7 @@ from napari_graphflow.plugin.viewer.layers import DERIVED, image_layers, labels_
 
 MASKS = {
     "student_alone": "student without distillation",
-    "student": "student by Graph Flow",
+    "student": "student distilled with Graph Flow",
     "teacher": "teacher",
     "reference": "reference",
 }
