@@ -27,7 +27,7 @@ POLL_INTERVAL = 2.0
 
 def keep(root: Path) -> None:
     """Start jobs until none waits, unless another keeper is running."""
-    # Check again after releasing the lock, for a job that was queued meanwhile.
+    # Check again after releasing the lock, for a job that was queued in the meantime.
     while WAITING in _states(root).values():
         with locked(root / LOCK) as free:
             if not free:

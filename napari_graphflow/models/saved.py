@@ -51,7 +51,7 @@ def build_network(card: ModelCard) -> nn.Module:
 def save_model(
     folder: Path, card: ModelCard, module: nn.Module, extras: dict[str, nn.Module] | None = None
 ) -> None:
-    """Write a model folder aside and move it into place; a model that was there is replaced.
+    """Write a model to a temporary folder and move it into place; an existing model is replaced.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The napari part: the only place that knows napari and Qt, and that never loads torch."""
+"""The napari plugin: the only package that imports napari and Qt; it never loads torch."""

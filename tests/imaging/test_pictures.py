@@ -13,7 +13,7 @@ from PIL import Image
 from napari_graphflow.imaging.files import read_labels, read_volume
 
 
-def test_16_bit_colour_is_not_cut_to_8_bits(tmp_path: Path) -> None:
+def test_16_bit_colour_is_not_reduced_to_8_bits(tmp_path: Path) -> None:
     array = np.random.default_rng(5).integers(0, 65535, (7, 9, 3)).astype(np.uint16)
     for ending in (".png", ".tif"):
         sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(tmp_path / f"a{ending}"))

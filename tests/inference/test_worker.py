@@ -121,7 +121,7 @@ def test_nothing_starts_before_the_first_request(worker: InferenceWorker) -> Non
     assert not worker.busy
 
 
-def test_a_volume_goes_there_and_an_array_comes_back(worker: InferenceWorker) -> None:
+def test_a_volume_can_be_sent_and_an_array_received(worker: InferenceWorker) -> None:
     phases = []
     volume = image(3, 4, 5)
     reply = worker.run("double", image=volume, on_progress=lambda r: phases.append(r["phase"]))
@@ -240,7 +240,7 @@ def test_a_crash_in_native_code(worker: InferenceWorker) -> None:
     assert "Segmentation fault" in worker._log.read_text()
 
 
-def test_a_program_that_does_not_start(tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     broken = InferenceWorker([sys.executable, "-c", "import not_there"], tmp_path / "log")
     with pytest.raises(UserError, match="stopped unexpectedly with exit code 1"):
         broken.run("ping")
@@ -259,7 +259,7 @@ def test_a_stray_file_in_the_working_directory_is_not_imported(
     assert worker.run("ping")["event"] == "result"
 
 
-def test_an_operation_that_is_not_known(worker: InferenceWorker) -> None:
+def test_an_unknown_operation_is_refused(worker: InferenceWorker) -> None:
     with pytest.raises(UserError, match="'paint' is not a valid operation"):
         worker.run("paint")
 
@@ -331,7 +331,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert Path(tempfile.gettempdir()) in Path(folder).parents
 
 
-def test_the_log_does_not_grow_for_ever(worker: InferenceWorker) -> None:
+def test_the_log_of_the_worker_stays_bounded(worker: InferenceWorker) -> None:
     worker._log.write_bytes(b"x" * (LOG_BYTES + 1))
     worker.run("ping")
     assert worker._log.stat().st_size < LOG_BYTES

@@ -200,7 +200,7 @@ class Transfer:
         return tuple(now) == stamp and len(data) < CHUNK
 
     def _replace(self, path: str, stamp: remote.Stamp, node: str) -> bool:
-        """Download a file; return False if it changed meanwhile."""
+        """Download a file; return False if it changed during the download."""
         target = self.job.folder / path
         aside = target.with_name(f".{target.name}.part")
         offset = 0
