@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
@@ -26,9 +28,42 @@ from napari_graphflow.system.words import duration
 
 #: Fraction of the free memory that a run may use; the rest is left to other programs.
 USABLE_FRACTION = 0.9
-Found = dict[str, Any]
 #: Failure codes that a smaller setting may resolve; the system kills processes to free memory.
 OUT_OF_MEMORY = ("out_of_memory", "out_of_gpu_memory", "killed")
+
+
+class Measurements(BaseModel):
+    """Measurements of a trial that succeeded.
+
+    Attributes
+    ----------
+    patch_size
+        Patch size in voxels that was used.
+    peak_bytes
+        Peak memory.
+    reading_s
+        Seconds to read one case.
+    preparing_s
+        Seconds that the method trains and measures before the first step.
+    step_s, validating_s
+        Seconds of one step, and to validate one case.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    patch_size: tuple[int, ...]
+    peak_bytes: int
+    reading_s: float
+    preparing_s: float
+    step_s: float
+    validating_s: float
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """A trial ran out of memory; `patch_size` is empty if none had been chosen."""
+
+    patch_size: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,14 +124,17 @@ def estimate(
     free = next((one.free_bytes for one in present if one.name == device), 0)
     config = config.model_copy(update={"device": device})
 
-    def attempt(batch_size: int, patch_size: tuple[int, ...]) -> tuple[Setting, Found | None]:
+    def attempt(
+        batch_size: int, patch_size: tuple[int, ...]
+    ) -> tuple[Setting, Measurements | None]:
         """Measure a setting; return None for the measurements if it does not fit."""
         report(f"measuring with batch size {batch_size}")
         update = {"batch_size": batch_size, "patch_size": patch_size}
         found = _measure(kind, config.model_copy(update=update), cancelled)
-        setting = Setting(batch_size, tuple(found["patch_size"] or patch_size))
-        fits = not found["out_of_memory"] and found["peak_bytes"] <= USABLE_FRACTION * free
-        return setting, found if fits else None
+        setting = Setting(batch_size, found.patch_size or patch_size)
+        if isinstance(found, OutOfMemory) or found.peak_bytes > USABLE_FRACTION * free:
+            return setting, None
+        return setting, found
 
     too_large = 0
     setting, found = attempt(config.batch_size, config.patch_size)
@@ -119,10 +157,12 @@ def estimate(
         else:
             setting, found = tried, more
     seconds = _seconds(config, found)
-    return Estimate(seconds, found["peak_bytes"], free, device, setting, fits)
+    return Estimate(seconds, found.peak_bytes, free, device, setting, fits)
 
 
-def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) -> Found:
+def _measure(
+    kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]
+) -> Measurements | OutOfMemory:
     with tempfile.TemporaryDirectory(prefix="graphflow-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "config.json"
         path.write_text(config.model_dump_json(), "utf-8")
@@ -133,13 +173,13 @@ def _measure(kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]) 
         )  # fmt: skip
         found = _replies(_wait(child, cancelled))
     if child.returncode == 0:
-        return {"out_of_memory": False, **found}
+        return Measurements.model_validate(found)
     if "failure" in found:
         failure = Failure.model_validate(found["failure"])
     else:
         failure = explain_exit(child.returncode, what="The measurement")
     if failure.code in OUT_OF_MEMORY:
-        return {"out_of_memory": True, "patch_size": found.get("patch_size", ())}
+        return OutOfMemory(tuple(found.get("patch_size", ())))
     raise failure.as_error()
 
 
@@ -154,9 +194,9 @@ def _wait(child: "subprocess.Popen[str]", cancelled: Callable[[], bool]) -> str:
                 raise UserError("The measurement was cancelled.") from None
 
 
-def _replies(output: str) -> Found:
+def _replies(output: str) -> dict[str, Any]:
     """Merge the JSON lines that a trial has printed."""
-    found: Found = {}
+    found: dict[str, Any] = {}
     for line in output.splitlines():
         if line.startswith("{"):
             with suppress(ValueError):  # truncated by a kill, or printed by a library
@@ -164,17 +204,16 @@ def _replies(output: str) -> Found:
     return found
 
 
-def _seconds(config: TrainingConfig, found: Found) -> float:
+def _seconds(config: TrainingConfig, found: Measurements) -> float:
     dataset = Dataset.open(config.dataset)
     labelled, validation = len(dataset.labelled("train")), len(dataset.labelled("val"))
     cases = (config.labelled or labelled) + validation
     if isinstance(config, DistillationConfig) and config.unlabelled:
         cases = labelled + validation + len(dataset.unlabelled("train"))
     validations = -(-config.steps // config.validate_every)
-    seconds: float = (
-        cases * found["reading_s"]
-        + found["preparing_s"]
-        + config.steps * found["step_s"]
-        + validations * validation * found["validating_s"]
+    return (
+        cases * found.reading_s
+        + found.preparing_s
+        + config.steps * found.step_s
+        + validations * validation * found.validating_s
     )
-    return seconds

@@ -11,7 +11,7 @@ from training_cases import distillation
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.estimate import Estimate, _measure, estimate
+from napari_graphflow.jobs.estimate import Estimate, Measurements, OutOfMemory, _measure, estimate
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.training.trial import _trial
@@ -78,13 +78,13 @@ def test_the_largest_batch_between_two_halvings_is_found(
 ) -> None:
     tried = []
 
-    def measure(kind: str, config: TrainingConfig, cancelled: object) -> dict[str, object]:
+    def measure(kind: str, config: TrainingConfig, cancelled: object) -> Measurements | OutOfMemory:
         tried.append(config.batch_size)
         if config.batch_size > 2 * largest:
-            return {"out_of_memory": True, "patch_size": ()}
+            return OutOfMemory()
         peak = 1 if config.batch_size <= largest else 1 << 60
         took = dict.fromkeys(("reading_s", "preparing_s", "step_s", "validating_s"), 1.0)
-        return {"out_of_memory": False, "patch_size": [16] * 3, "peak_bytes": peak, **took}
+        return Measurements(patch_size=(16, 16, 16), peak_bytes=peak, **took)
 
     monkeypatch.setattr("napari_graphflow.jobs.estimate._measure", measure)
     found = estimate("train", small(blobs, batch_size=32, patch_size=()))

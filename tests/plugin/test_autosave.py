@@ -221,6 +221,31 @@ def test_restoring_a_damaged_autosave_is_a_user_error(
         autosave.restore(saved)
 
 
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_only_masks_that_were_restored_are_reported_as_such(
+    viewer: Viewer, autosave: Autosave, write_scan, box, monkeypatch, damaged: int
+) -> None:
+    reports: dict[str, list[str]] = {"show_info": [], "show_error": []}
+    for name, texts in reports.items():
+        monkeypatch.setattr(f"napari_graphflow.plugin.viewer.autosave.{name}", texts.append)
+    painted(viewer, write_scan, "liver")
+    painted(viewer, write_scan, "spleen")
+    autosave.save_changed()
+    autosave.wait()
+    crash(monkeypatch)
+    assert len(files()) == 2
+    for path in files()[:damaged]:
+        path.write_bytes(path.read_bytes()[:-20])
+    from napari_graphflow.plugin.viewer.autosave import _offer, ref
+
+    _offer(ref(autosave))
+    box("Restore")
+    assert len(reports["show_error"]) == damaged
+    assert all("was not restored" in text for text in reports["show_error"])
+    restored = ["Restored 1 of 2 autosaved masks. Save with File > Save."]
+    assert reports["show_info"] == (restored if damaged == 1 else [])
+
+
 def test_a_failed_autosave_warns_once(
     viewer: Viewer, autosave: Autosave, write_scan, monkeypatch
 ) -> None:

@@ -12,6 +12,7 @@ from napari_graphflow.config.model_card import ModelCard, Preprocessing
 from napari_graphflow.config.networks import students, teachers
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.checks import Finding
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.memory import Setting
@@ -124,6 +125,15 @@ def test_a_dataset_without_labelled_cases_disables_start(choices: Choices) -> No
     shown = present(replace(choices, dataset=without))
     assert not shown.start
     assert "blobs has no labelled training case" in shown.message.text
+
+
+def test_the_failure_of_a_check_is_a_finding(choices: Choices) -> None:
+    assert choices.dataset is not None
+    for exit_code, severity in ((2, "error"), (4, "warning")):
+        failure = {"code": "x", "text": "It failed.", "remedy": "Repair it."}
+        output = json.dumps({"failure": failure | {"exit_code": exit_code}})
+        checked = choices.dataset.checked(output)
+        assert checked.findings == (Finding(severity, "", "It failed.", "Repair it."),)
 
 
 CHECKS = {

@@ -154,6 +154,20 @@ def test_a_queued_job_shows_its_position(tmp_path: Path) -> None:
     assert "(2 of 2)" in details(second, statuses).message.text
 
 
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ("auto", "Queued until a device is free (1 of 1)."),
+        ("cpu", "Queued for the CPU (1 of 1)."),
+        ("cuda", "Queued for a GPU (1 of 1)."),
+        ("cuda:1", "Queued for cuda:1 (1 of 1)."),
+    ],
+)
+def test_a_queued_job_shows_the_device_it_waits_for(tmp_path: Path, device: str, text: str) -> None:
+    job = new_job(tmp_path, "first", device=device)
+    assert details(job, {job: Status(state="queued", process=Process())}).message.text == text
+
+
 PROGRESS = {
     "waiting": (Status(state="queued"), None),
     "starting": (Status(state="queued", process=Process(launched=1.0)), Progress(text="starting")),

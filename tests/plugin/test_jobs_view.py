@@ -49,14 +49,14 @@ def test_queued_jobs_are_moved_and_cancelled_by_clicks(
     first = running_job(tmp_path)
     a, b = (submit(new_job(tmp_path, name)) for name in "ab")
     view.choose(b)
-    assert view.status.text() == "Queued until a device is free (2 of 2)."
+    assert view.status.text() == "Queued for the CPU (2 of 2)."
     assert not view.checkpoint.isVisible()
     click(qtbot, view.up)
     assert view.status.text() == "Moving …"
     assert not view.up.isEnabled()
     qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [b, a]
-    assert view.status.text() == "Queued until a device is free (1 of 2)."
+    assert view.status.text() == "Queued for the CPU (1 of 2)."
     click(qtbot, view.down)
     qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [a, b]

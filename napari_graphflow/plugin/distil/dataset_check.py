@@ -3,15 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
+
+from pydantic import TypeAdapter
 
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.checks import Finding
 from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.system.failures import EXIT_CODES, Failure
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
 MOST_SHOWN = 30
-Finding = dict[str, Any]
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,15 @@ class CheckedDataset:
             reply = {"failure": {"code": "ended", "text": "The data check could not be run."}}
         if "failure" in reply:
             failure = Failure.model_validate(reply["failure"])
-            severity = "error" if failure.exit_code == EXIT_CODES["user"] else "warning"
-            texts = failure.model_dump(include={"text", "remedy"})
-            return replace(self, findings=({"severity": severity, "case": "", **texts},))
-        return replace(self, findings=tuple(reply["findings"]))
+            known = failure.exit_code == EXIT_CODES["user"]
+            finding = Finding("error" if known else "warning", "", failure.text, failure.remedy)
+            return replace(self, findings=(finding,))
+        return replace(self, findings=_FINDINGS.validate_python(reply["findings"]))
 
     def findings_of(self, *severities: str) -> list[Finding]:
         """Return the findings of the given severities, in their order."""
         findings = self.findings or ()
-        return [one for level in severities for one in findings if one["severity"] == level]
+        return [one for level in severities for one in findings if one.severity == level]
 
     @property
     def dims(self) -> int:
@@ -89,7 +92,7 @@ class CheckedDataset:
     def report(self) -> tuple[str, str]:
         """Title and text of the findings; the text is empty if there are none."""
         shown = self.findings_of("error", "warning", "info")
-        lines = [f"{SIGNS[one['severity']]} {sentence(one)}" for one in shown[:MOST_SHOWN]]
+        lines = [f"{SIGNS[one.severity]} {sentence(one)}" for one in shown[:MOST_SHOWN]]
         if len(shown) > MOST_SHOWN:
             lines.append(f"… and {len(shown) - MOST_SHOWN} more")
         return f"Data check ({len(shown)})", "\n".join(lines)
@@ -105,8 +108,8 @@ class CheckedDataset:
 
 def sentence(finding: Finding) -> str:
     """Describe a finding: case, text, remedy."""
-    case = f"{finding['case']}: " if finding.get("case") else ""
-    return f"{case}{finding['text']} {finding.get('remedy', '')}".strip()
+    case = f"{finding.case}: " if finding.case else ""
+    return f"{case}{finding.text} {finding.remedy}".strip()
 
 
 def _counted(findings: Sequence[Finding], word: str) -> str:

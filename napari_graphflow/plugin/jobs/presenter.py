@@ -188,12 +188,23 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     if status.state == "done":
         return Message(_joined("Done.", best), "done")
     if status.waiting:
-        return Message(f"Queued until a device is free ({_position(job, statuses)}).")
+        return Message(f"Queued {_awaited(job)} ({_position(job, statuses)}).")
     if status.active:
         phase = status.run.phase or "starting"
         where = f"On {status.process.device}." if status.process.device else ""
         return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.notice))
     return Message(_joined(f"{status.state.capitalize()}.", best))
+
+
+def _awaited(job: Job) -> str:
+    """Return the device that a queued job waits for, as the end of a sentence."""
+    try:
+        device = str(job.spec["config"]["device"])
+    except (KeyError, TypeError):
+        device = "auto"
+    if device == "auto":
+        return "until a device is free"
+    return {"cpu": "for the CPU", "cuda": "for a GPU"}.get(device, f"for {device}")
 
 
 def _position(job: Job, statuses: Mapping[Job, Status]) -> str:

@@ -273,9 +273,17 @@ def apply_choice(autosave: Autosave, box: QMessageBox, button: Any, found: list[
         for one in found:
             delete_mask(one)
     elif role == QMessageBox.ButtonRole.AcceptRole:
-        for one in found:
-            try:
-                autosave.restore(one)
-            except UserError as error:
-                show_error(str(error))
-        show_info("Autosaved masks restored. Save them with File > Save.")
+        restored = sum(_restore(autosave, one) for one in found)
+        if restored:
+            many = "s" * (len(found) > 1)
+            rest = f"{restored} of {len(found)}" if restored < len(found) else str(restored)
+            show_info(f"Restored {rest} autosaved mask{many}. Save with File > Save.")
+
+
+def _restore(autosave: Autosave, saved: SavedMask) -> bool:
+    """Restore a mask, and return whether it succeeded; otherwise show the error."""
+    try:
+        return autosave.restore(saved) is not None
+    except UserError as error:
+        show_error(f"{saved.title()} was not restored. {error}")
+        return False
