@@ -127,7 +127,7 @@ def _end(job: Job, first: "subprocess.Popen[bytes]") -> int:
     except subprocess.TimeoutExpired:
         first.kill()
         first.wait()
-    why = explain_exit(None, job.log)
+    why = explain_exit(None, job.log, log_from=job.saved_status().process.log_from)
     text = "A worker on the Ray cluster stopped unexpectedly."
     job.settle("failed", why.model_copy(update={"text": text}))
     return why.exit_code

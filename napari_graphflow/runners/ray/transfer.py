@@ -147,7 +147,8 @@ class Transfer:
         elif "cancel" in requests:
             self._end("cancelled")
         else:  # it left no final status
-            why = explain_exit(None, self.job.log, "The job on the Ray cluster")
+            since = self.job.saved_status().process.log_from
+            why = explain_exit(None, self.job.log, "The job on the Ray cluster", log_from=since)
             self._end("failed", why)
         self._ask(remote.forget, name, node=info.driver_node_id)
         return True
