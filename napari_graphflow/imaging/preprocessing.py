@@ -43,7 +43,7 @@ class Preprocessed:
         return self.array.shape[1:] != self.oriented.shape
 
 
-def preprocess(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
+def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Reorient and resample an image, and scale its intensities.
 
     Raises
@@ -60,7 +60,7 @@ def preprocess(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     return Preprocessed(scale_intensity(resampled, preprocessing, dtype), oriented, volume)
 
 
-def preprocess_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
+def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
     """Resample a mask to the grid of the preprocessed image, by nearest neighbour."""
     oriented = labels.oriented(ORIENTATION) if labels.ndim == 3 else labels
     shape = target_shape(oriented, preprocessing)

@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_graphflow.distillation.emkd.losses import affinity_matrix, region_weights
 from napari_graphflow.distillation.graph_flow.maps import to_input_grid
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.preprocessing import preprocess, preprocess_labels, restore_maps
+from napari_graphflow.imaging.preprocessing import prepare, prepare_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import Cancelled, Progress, over_windows, segment
 from napari_graphflow.models.compatibility import check_fits
@@ -116,7 +116,7 @@ def importance_maps(
             strides = strides_of(features.shape[2:], size)
             return to_input_grid(features.abs().pow(power).sum(1), strides, size)[:, None]
 
-        prepared = preprocess(volume, model.card.preprocessing)
+        prepared = prepare(volume, model.card.preprocessing)
         maps = _over(model, compute, prepared.array, progress, cancelled)
         restored = restore_maps(maps.numpy(), prepared, smooth=False).array[..., 0]
         top = float(np.percentile(restored, SCALE_PERCENTILE)) or float(restored.max()) or 1.0
@@ -201,8 +201,8 @@ def _affinity(
     cancelled: Cancelled | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     classes = len(model.card.classes)
-    prepared = preprocess(volume, model.card.preprocessing)
-    mask = preprocess_labels(labels, model.card.preprocessing)
+    prepared = prepare(volume, model.card.preprocessing)
+    mask = prepare_labels(labels, model.card.preprocessing)
     # The mask is windowed together with the image; its padding is 0, which is not a class.
     stacked = np.concatenate([prepared.array, mask[None].astype(np.float32) + 1])
     sums: list[Tensor] = []

@@ -21,7 +21,7 @@ from napari_graphflow.distillation.graph_flow.loss import (
 from napari_graphflow.distillation.graph_flow.maps import to_input_grid, variation_map
 from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.preprocessing import preprocess, restore_maps
+from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import Cancelled, Progress, over_windows
 from napari_graphflow.models.compatibility import check_fits
@@ -151,7 +151,7 @@ def _maps(
 ) -> list[tuple[Volume, float]]:
     """Return the unscaled map of each graph and the mean energy of its salient patches."""
     check_fits(volume, model.card)
-    prepared = preprocess(volume, model.card.preprocessing)
+    prepared = prepare(volume, model.card.preprocessing)
     energies: list[list[float]] = []
 
     def compute(windows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_graphflow.imaging.preprocessing import preprocess, restore_labels, restore_maps
+from napari_graphflow.imaging.preprocessing import prepare, restore_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.models.compatibility import check_fits
 from napari_graphflow.models.devices import device_title, peak_memory
@@ -87,7 +87,7 @@ def segment(
     check_fits(volume, model.card)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
-    prepared = preprocess(volume, model.card.preprocessing)
+    prepared = prepare(volume, model.card.preprocessing)
     soft = predict(
         model.module,
         prepared.array,

@@ -28,7 +28,7 @@ from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.imaging.preprocessing import preprocess, preprocess_labels
+from napari_graphflow.imaging.preprocessing import prepare, prepare_labels
 
 FOREGROUND_PROBABILITY = 0.5
 FOREGROUND_SAMPLES = 10_000
@@ -76,12 +76,10 @@ def load_case(
 ) -> TrainingCase:
     """Preprocess a case, write it to `cache` and memory-map it."""
     volume = read_case(case)
-    image = _memory_mapped(
-        cache / f"{case.name}-image.npy", preprocess(volume, preprocessing).array
-    )
+    image = _memory_mapped(cache / f"{case.name}-image.npy", prepare(volume, preprocessing).array)
     if not labelled:
         return TrainingCase(case.name, image, None, None)
-    mask = preprocess_labels(read_case_labels(dataset, case, volume), preprocessing)
+    mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing)
     labels = _memory_mapped(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:

@@ -5,8 +5,8 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import (
-    preprocess,
-    preprocess_labels,
+    prepare,
+    prepare_labels,
     restore_labels,
     restore_maps,
 )
@@ -29,8 +29,8 @@ def volume(shape=(6, 8, 10), spacing=(5.0, 1.5, 1.0), direction=IDENTITY, dtype=
 def test_a_mask_is_restored_on_its_source_grid(direction):
     source = volume(direction=direction)
     mask = source.with_array((source.array % 3).astype(np.uint8))
-    preprocessed = preprocess(source, Preprocessing(intensity="range"))
-    indices = preprocess_labels(mask, Preprocessing())
+    preprocessed = prepare(source, Preprocessing(intensity="range"))
+    indices = prepare_labels(mask, Preprocessing())
     probabilities = np.stack([indices == k for k in range(3)]).astype(np.float32)
     restored = restore_labels(probabilities, preprocessed)
     np.testing.assert_array_equal(restored.array, mask.array)
@@ -47,8 +47,8 @@ def test_preprocessing_does_not_depend_on_the_stored_orientation(direction):
     assert reoriented.orientation == code
     settings = Preprocessing(spacing=(5.0, 1.0, 1.0))
     np.testing.assert_allclose(
-        preprocess(reoriented, settings).array,
-        preprocess(reference, settings).array,
+        prepare(reoriented, settings).array,
+        prepare(reference, settings).array,
         atol=1e-6,
     )
 
@@ -57,11 +57,11 @@ def test_resampling_keeps_physical_positions():
     """A ramp along x keeps its slope per mm and its value at each physical position."""
     source = volume(shape=(4, 4, 8), spacing=(1.0, 1.0, 2.0))
     ramp = source.with_array(np.broadcast_to(np.arange(8) * 2.0 + 1.0, (4, 4, 8)).copy())
-    preprocessed = preprocess(
+    preprocessed = prepare(
         ramp, Preprocessing(spacing=(1.0, 1.0, 1.0), intensity="ct_window", window=(0, 1))
     )
     assert preprocessed.array.shape == (1, 4, 4, 16)
-    unclipped = preprocess(
+    unclipped = prepare(
         ramp, Preprocessing(spacing=(0, 0, 1.0), intensity="ct_window", window=(0, 100))
     )
     # Voxel i of the fine grid is centred i + 0.5 mm from the left edge, the value of the ramp.
@@ -72,7 +72,7 @@ def test_resampling_keeps_physical_positions():
 
 def test_resampled_probabilities_are_restored_to_the_source_shape():
     source = volume(shape=(5, 9, 11), spacing=(4.0, 1.0, 1.0))
-    preprocessed = preprocess(source, Preprocessing(spacing=(2.0, 2.0, 2.0)))
+    preprocessed = prepare(source, Preprocessing(spacing=(2.0, 2.0, 2.0)))
     assert preprocessed.array.shape == (1, 10, 4, 6)
     soft = np.zeros((3, 10, 4, 6), np.float32)
     soft[2, :, :, :3], soft[1, :, :, 3:] = 1, 1
@@ -88,18 +88,18 @@ def test_resampled_probabilities_are_restored_to_the_source_shape():
 def test_every_intensity_scaling_has_its_range():
     array = np.linspace(-1000, 1000, 240).reshape(6, 5, 8).astype(np.int16)
     source = Volume(array, (1, 1, 1), (0, 0, 0), IDENTITY)
-    window = preprocess(source, Preprocessing(intensity="ct_window", window=(-100, 300))).array
+    window = prepare(source, Preprocessing(intensity="ct_window", window=(-100, 300))).array
     assert window.min() == 0
     assert window.max() == 1
     np.testing.assert_allclose(window[0].ravel()[132], (array.ravel()[132] + 100) / 400, rtol=1e-5)
-    zscore = preprocess(source, Preprocessing(intensity="zscore")).array
+    zscore = prepare(source, Preprocessing(intensity="zscore")).array
     assert abs(zscore.mean()) < 1e-5
     assert abs(zscore.std() - 1) < 1e-4
-    percentile = preprocess(source, Preprocessing(intensity="percentile")).array
+    percentile = prepare(source, Preprocessing(intensity="percentile")).array
     assert percentile.min() == 0
     assert percentile.max() == pytest.approx(1)
     image_2d = Volume(np.full((4, 4, 3), 51, np.uint8), (1, 1), (0, 0), (1, 0, 0, 1), channels=True)
-    np.testing.assert_allclose(preprocess(image_2d, Preprocessing(intensity="range")).array, 0.2)
+    np.testing.assert_allclose(prepare(image_2d, Preprocessing(intensity="range")).array, 0.2)
 
 
 @pytest.mark.parametrize("intensity", ["zscore", "percentile", "range", "ct_window"])
@@ -107,7 +107,7 @@ def test_constant_images_and_nan_are_scaled_to_finite_values(intensity):
     array = np.full((3, 4, 5), np.nan, np.float32)
     array[0] = 7
     for case in (array, np.zeros((3, 4, 5), np.float32)):
-        preprocessed = preprocess(
+        preprocessed = prepare(
             Volume(case, (1, 1, 1), (0, 0, 0), IDENTITY), Preprocessing(intensity=intensity)
         )
         assert np.isfinite(preprocessed.array).all()
@@ -124,4 +124,4 @@ def test_a_model_for_other_dims_or_channels_is_refused():
     with pytest.raises(UserError, match="requires 3D volumes"):
         check_fits(flat, card.model_copy(update={"dims": 3, "in_channels": 1}))
     with pytest.raises(UserError, match="2 axes"):
-        preprocess(flat, Preprocessing(spacing=(1, 1, 1)))
+        prepare(flat, Preprocessing(spacing=(1, 1, 1)))
