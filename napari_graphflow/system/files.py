@@ -1,4 +1,4 @@
-"""Locks, and replacing a file or a folder as a whole."""
+"""Locks, listings, and replacing a file or a folder as a whole."""
 
 import os
 import shutil
@@ -130,3 +130,20 @@ def _remove(path: Path) -> None:
         return
     with suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+#: What operating systems leave behind, in lower case; hidden files begin with a dot.
+_LEFT_BEHIND = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin")
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a name is that of a hidden file or of one that an operating system left behind.
+
+    Such as ``.DS_Store``, ``._scan.nii.gz`` (the resource fork of a Mac) and ``Thumbs.db``.
+    """
+    return name.startswith(".") or name.casefold() in _LEFT_BEHIND
+
+
+def listing(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder, sorted, without :func:`is_clutter`."""
+    return sorted(path for path in folder.iterdir() if not is_clutter(path.name))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_graphflow.system.files import replace_file, written_aside
+from napari_graphflow.system.files import listing, replace_file, written_aside
 
 
 def entries(folder: Path) -> list[str]:
@@ -64,3 +64,10 @@ def test_a_folder_is_unchanged_if_it_cannot_be_replaced(
         aside.mkdir()
     assert entries(tmp_path) == ["model"]
     assert entries(tmp_path / "model") == ["old"]
+
+
+def test_files_that_operating_systems_leave_behind_are_not_listed(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.png", "._a.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "__MACOSX").mkdir()
+    assert [path.name for path in listing(tmp_path)] == ["a.png", "b.nii.gz"]
