@@ -10,13 +10,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
@@ -67,13 +68,15 @@ class Dataset:
     file_ending
         Suffix of images and masks, such as ``.nii.gz``.
     cases
-        All cases, training cases first.
+        All cases that may be used, training cases first.
     values
         Stored label value of each class, by class index.
     ignore
         Stored value of the ignore label, or None.
     record
         Record of the import: ``original_values`` by class, and names of omitted files.
+    held_back
+        Flagged and excluded cases, which are used for nothing.
     """
 
     folder: Path
@@ -85,6 +88,7 @@ class Dataset:
     values: tuple[int, ...]
     ignore: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    held_back: tuple[Case, ...] = ()
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
@@ -117,16 +121,18 @@ class Dataset:
             ) from None
         name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
         order = sorted(values, key=lambda one: values[one])
+        cases, held_back = _by_status(_with_splits(listed, folder / "splits.json"), folder)
         return cls(
             folder,
             name,
             {one: index for index, one in enumerate(order)},
             names or ("image",),
             ending,
-            _with_splits(listed, folder / "splits.json"),
+            cases,
             tuple(values[one] for one in order),
             ignore,
             description.get("napari_graphflow") or {},
+            held_back,
         )
 
     def labelled(self, split: Split) -> list[Case]:
@@ -353,6 +359,17 @@ def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
         splits |= {case.split} & {"test"}
         result += [Case(case.name, case.images, case.label, split) for split in splits]
     return _in_order(result)
+
+
+def _by_status(cases: Iterable[Case], folder: Path) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Return the cases in use and those held back; a mask in review does not count."""
+    statuses = recorded_statuses(folder)
+    used, held_back = [], []
+    for case in cases:
+        status = statuses.get(case.name)
+        unseen = replace(case, label=None) if status == "in review" else case
+        (held_back if status in HELD_BACK else used).append(unseen)
+    return tuple(used), tuple(held_back)
 
 
 def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:

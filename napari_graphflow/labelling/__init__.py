@@ -1,0 +1,1 @@
+"""Statuses, drafts, proposals and rounds of a dataset that people label; without Qt or torch."""
