@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from napari_graphflow.imaging.files import (
     user_errors,
 )
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
+from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
@@ -78,35 +78,6 @@ def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
     if like is None:
         return masks
     return [(embed_in_grid(mask, like, path.name), names) for mask, names in masks]
-
-
-def embed_in_grid(mask: Volume, like: Volume, name: str) -> Volume:
-    """Copy a mask into the grid of an image that contains it, without interpolation.
-
-    Raises
-    ------
-    UserError
-        If the voxels of the mask are not voxels of the image.
-    """
-    mismatch = UserError(
-        f"{name} is not on the grid of the image.", "Choose the image that was segmented."
-    )
-    if like.ndim != 3:
-        raise mismatch
-    reoriented = mask.oriented(like.orientation)
-    steps = like.matrix * like.spacing[::-1]
-    start = np.linalg.solve(steps, np.subtract(reoriented.origin, like.origin))[::-1]
-    offset = np.rint(start).astype(int)
-    ends = offset + reoriented.shape
-    spacings = np.allclose(reoriented.spacing, like.spacing, rtol=1e-3)
-    axes = np.allclose(reoriented.matrix, like.matrix, atol=1e-3)
-    if not (spacings and axes and np.abs(start - offset).max() < 0.1) or (
-        offset.min() < 0 or np.any(ends > like.shape)
-    ):
-        raise mismatch
-    whole = np.zeros(like.shape, mask.array.dtype)
-    whole[tuple(slice(a, b) for a, b in zip(offset, ends, strict=True))] = reoriented.array
-    return replace(like.with_array(whole), warnings=mask.warnings)
 
 
 def write_segments(

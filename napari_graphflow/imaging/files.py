@@ -25,7 +25,8 @@ from napari_graphflow.imaging.formats.voxels import (
     with_value_warnings,
 )
 from napari_graphflow.imaging.formats.writing import write
-from napari_graphflow.imaging.labels import as_labels, write_class_names
+from napari_graphflow.imaging.grid import embed_in_grid, lacks_one_slice, shape_error
+from napari_graphflow.imaging.labels import as_labels, inverted_warning, write_class_names
 from napari_graphflow.imaging.volume import Volume
 
 Pathlike = str | os.PathLike[str]
@@ -92,8 +93,8 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     path
         The file.
     like
-        The image of the mask. A mask in another orientation is reoriented to the image; a 2D image
-        takes over its geometry.
+        The image of the mask. A mask in another orientation is reoriented to the image, and one
+        that covers a part of its voxel grid is laid onto it; a 2D image takes over its geometry.
 
     Raises
     ------
@@ -107,8 +108,8 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
         else:
             volume = _volume(load(path, kind, indices=True))
         image_2d = kind in FORMATS and FORMATS[kind].flat
-        if like is not None:
-            volume = _fitted(volume, like, path.name, image_2d)
+        if like is not None and image_2d and volume.shape != like.shape:
+            raise shape_error(volume, like, path.name)
         labels, warnings = as_labels(
             volume.array,
             name=path.name,
@@ -116,7 +117,11 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
             image_2d=image_2d,
             lossy=kind == "JPEG",
         )
-    return replace(volume.with_array(labels), warnings=(*volume.warnings, *warnings))
+    warnings = (*volume.warnings, *warnings)
+    volume = replace(volume.with_array(labels), warnings=warnings)
+    if like is not None:
+        volume = _fitted(volume, like, path.name, image_2d)
+    return replace(volume, warnings=(*volume.warnings, *inverted_warning(volume.array)))
 
 
 def write_labels(
@@ -218,29 +223,14 @@ def _volume(loaded: Loaded) -> Volume:
 
 
 def _fitted(labels: Volume, like: Volume, name: str, image_2d: bool) -> Volume:
-    """Reorient a mask to its image and check that both have the same grid."""
-    if labels.ndim == like.ndim == 3 and not image_2d and labels.orientation != like.orientation:
-        turned = labels.oriented(like.orientation)
-        if turned.shape == like.shape and _close(turned, like):
-            labels = replace(turned, array=np.ascontiguousarray(turned.array))
-    if labels.shape != like.shape:
-        raise UserError(
-            f"The mask {name} has the shape {_size(labels)}, but the image {_size(like)}.",
-            "Choose the mask that was drawn on this image.",
-        )
-    if not image_2d and not _close(labels, like):
-        apart = np.linalg.norm(labels.corners() - like.corners(), axis=1).max()
-        raise UserError(
-            f"The mask {name} does not align with the image: up to {apart:.3g} mm apart.",
-            "Choose the mask that was drawn on this image, or resample it to the image.",
-        )
-    return replace(like.with_array(labels.array, labels.channels), warnings=labels.warnings)
-
-
-def _close(labels: Volume, like: Volume) -> bool:
-    """Whether both grids agree to a tenth of a voxel, since some programs round the geometry."""
-    return labels.same_grid(like, tolerance=0.1 * min(like.spacing))
-
-
-def _size(volume: Volume) -> str:
-    return " x ".join(map(str, volume.shape))
+    """Lay a mask onto the grid of its image; a 2D image or a stack of them has no geometry."""
+    if image_2d:
+        return replace(like.with_array(labels.array), warnings=labels.warnings)
+    fitted = embed_in_grid(labels, like, name)
+    if lacks_one_slice(labels, like):
+        raise shape_error(labels, like, name)
+    if labels.array.size == fitted.array.size:
+        return fitted
+    share = labels.array.size / fitted.array.size
+    warning = f"The mask covers {share:.0%} of the image; the rest is read as background."
+    return replace(fitted, warnings=(*fitted.warnings, warning))

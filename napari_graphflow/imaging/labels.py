@@ -64,13 +64,18 @@ def as_labels(
     if largest > np.iinfo(np.uint32).max:
         raise _too_large(name)
     labels = array.astype(np.min_scalar_type(largest), copy=False)
-    share = np.count_nonzero(labels) / labels.size
-    if share > _INVERTED_SHARE:
-        warnings.append(
-            f"{share:.0%} of the mask is foreground; check that foreground and background are not "
-            "swapped."
-        )
     return labels, tuple(warnings)
+
+
+def inverted_warning(labels: NDArray[Any]) -> tuple[str, ...]:
+    """Warn if nearly all voxels are foreground."""
+    share = np.count_nonzero(labels) / labels.size
+    if share <= _INVERTED_SHARE:
+        return ()
+    warning = (
+        f"{share:.0%} of the mask is foreground; check that it is not swapped with background."
+    )
+    return (warning,)
 
 
 def _too_large(name: str) -> UserError:

@@ -9,11 +9,12 @@ from napari.types import LayerDataTuple
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.series import Series
-from napari_graphflow.imaging.dicom_seg import embed_in_grid, read_segments
+from napari_graphflow.imaging.dicom_seg import read_segments
 from napari_graphflow.imaging.files import (
     read_labels,
     read_series,
 )
+from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.labels import read_class_names
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
