@@ -364,7 +364,8 @@ def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
 def _by_status(cases: Iterable[Case], folder: Path) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """Return the cases in use and those held back; a mask in review does not count."""
     statuses = recorded_statuses(folder)
-    used, held_back = [], []
+    used: list[Case] = []
+    held_back: list[Case] = []
     for case in cases:
         status = statuses.get(case.name)
         unseen = replace(case, label=None) if status == "in review" else case
