@@ -10,8 +10,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, list_series
-from napari_graphflow.imaging.files import read_series
 
 SECRETS = ("Mustermann", "PID-4711", "19510203", "Dr. House", "General Hospital")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

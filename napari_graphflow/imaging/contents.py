@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_graphflow.imaging.dicom.reading import no_dicom_error
 from napari_graphflow.imaging.dicom.series import Series, list_series
-from napari_graphflow.imaging.files import (
-    Pathlike,
-    existing_path,
-    kind_of,
-    no_dicom_error,
-    read_volume,
-    user_errors,
-)
+from napari_graphflow.imaging.files import read_volume
 from napari_graphflow.imaging.formats.endings import split_ending
+from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
 from napari_graphflow.imaging.volume import Volume
 
 #: Integer volumes with more values than this are images, others masks.

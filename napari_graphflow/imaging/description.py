@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.imaging.contents import Part, format_of, inspect_path
+from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
-from napari_graphflow.imaging.files import Pathlike, read_labels, read_series
+from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.imaging.paths import Pathlike
 from napari_graphflow.imaging.volume import Volume
 
 _OVERLAP = "Segments overlap, so they are read as {} masks."

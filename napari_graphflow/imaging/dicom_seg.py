@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 
 from napari_graphflow import __version__
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, list_series
-from napari_graphflow.imaging.files import (
-    Pathlike,
-    existing_path,
-    kind_of,
-    read_series,
-    user_errors,
-)
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.grid import embed_in_grid
+from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside

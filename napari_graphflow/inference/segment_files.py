@@ -7,13 +7,14 @@ from typing import Any
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
-from napari_graphflow.imaging.files import kind_of, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
 from napari_graphflow.imaging.formats.endings import (
     IMAGES,
     WHOLE_VOLUMES,
     mask_ending,
     split_ending,
 )
+from napari_graphflow.imaging.paths import kind_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.models.devices import resolve_device

@@ -29,8 +29,9 @@ from pydicom.uid import (
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.description import describe
+from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import list_series
-from napari_graphflow.imaging.files import read_series, read_volume
+from napari_graphflow.imaging.files import read_volume
 
 
 @pytest.mark.parametrize("axes", [AXIAL, OBLIQUE, (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.headers import Slice, read_slices
-from napari_graphflow.imaging.dicom.pixels import read_stack, resample
-from napari_graphflow.imaging.formats.voxels import Geometry, Loaded, pixel_grid
 
 #: Tolerance of slice distances, as a share of the median distance.
 _DISTANCE_TOLERANCE = 0.01
@@ -343,39 +341,3 @@ def choose(series: list[Series], name: str = "") -> Series:
     raise UserError(
         f"The folder contains {len(found)} DICOM series: {names}{more}.", "Choose one of them."
     )
-
-
-def load(series: Series, *, resampled: bool = False) -> Loaded:
-    """Read the voxels of a series.
-
-    Raises
-    ------
-    UserError
-        If the slices do not form a regular grid and are not to be resampled, or pixels cannot be
-        decoded.
-    """
-    resampling = bool(series.problem) and series.resamplable
-    if series.problem and not (resampling and resampled):
-        remedy = (
-            "Open it resampled to a regular grid." if resampling else "Export the series again."
-        )
-        if series.is_segmentation:
-            remedy = "Open the image that was segmented."
-        raise UserError(series.problem, remedy)
-    first = series.slices[0]
-    array = read_stack(series.slices)
-    channels = array.ndim == 4
-    if len(series.shape) == 2:
-        return Loaded(array[0], pixel_grid(series.spacing), channels, series.warnings)
-    origin = np.array(first.position or (0.0, 0.0, 0.0))
-    if resampling:
-        if channels:
-            raise UserError(series.problem, "Export the series again.")
-        array, corner = resample(array, offsets(series.slices), series.spacing[0], first.spacing)
-        origin = origin + first.axes_matrix[:, :2] @ corner
-    direction = tuple(first.axes_matrix.ravel().tolist())
-    grid = Geometry(series.spacing[::-1], tuple(origin.tolist()), direction)
-    warnings = series.warnings + (
-        ("The slices were resampled to a regular grid.",) if resampling else ()
-    )
-    return Loaded(array, grid, channels, warnings)

@@ -10,17 +10,11 @@ import SimpleITK as sitk
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import FORMATS, suffix
+from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, spatial
 from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
 from napari_graphflow.imaging.formats.pictures import read_image_2d
-from napari_graphflow.imaging.formats.voxels import (
-    EXPORT_AGAIN,
-    Geometry,
-    Loaded,
-    Stored,
-    read_voxels,
-    spatial,
-)
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Stored, read_voxels
 
 _HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
 _STARTS = (

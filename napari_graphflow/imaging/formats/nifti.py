@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Geometry, Stored, itk_header
+from napari_graphflow.imaging.formats.loaded import Geometry
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Stored, itk_header
 
 _FIELDS = {
     "size": ("i4", 0), "dim": ("8i2", 40), "intent": ("i2", 68), "datatype": ("i2", 70),

@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.voxels import (
-    EXPORT_AGAIN,
-    Loaded,
-    check_memory,
-    pixel_grid,
-    silenced,
-)
+from napari_graphflow.imaging.formats.loaded import Loaded, pixel_grid
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, silenced
 
 _EXIF_ORIENTATION = 274
 #: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.

@@ -3,9 +3,9 @@
 import logging
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, spatial
 
 INFLATER: Any = zlib
 
@@ -34,25 +35,6 @@ EXPORT_AGAIN = "Copy or export the file again."
 _BLOCK = 1 << 16
 #: Largest compression ratio of deflate.
 _MAX_RATIO = 1032
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Voxel spacing, origin and direction as in SimpleITK: x first, mm, LPS."""
-
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An array, spatial axes first in the order z, y, x, channels last, and its geometry."""
-
-    array: NDArray[Any]
-    geometry: Geometry
-    channels: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,21 +131,6 @@ def _is_sound(geometry: Geometry) -> bool:
     )
 
 
-def pixel_grid(spacing: Sequence[float]) -> Geometry:
-    """Return an identity geometry; `spacing` is in the order of the array's axes."""
-    count = len(spacing)
-    return Geometry(tuple(spacing[::-1]), (0.0,) * count, tuple(np.eye(count).ravel().tolist()))
-
-
-def spatial(geometry: Geometry) -> Geometry:
-    """Drop the fourth axis, such as time."""
-    if len(geometry.spacing) <= 3:
-        return geometry
-    count = len(geometry.spacing)
-    rows = np.array(geometry.direction).reshape(count, count)[:3, :3]
-    return Geometry(geometry.spacing[:3], geometry.origin[:3], tuple(rows.ravel().tolist()))
-
-
 def read_voxels(stored: Stored) -> Loaded:
     """Read the array in native byte order and apply its scale.
 
@@ -202,28 +169,6 @@ def read_voxels(stored: Stored) -> Loaded:
         )
     channels = stored.channel_axis is not None
     return Loaded(_scaled(array, *stored.scale), stored.geometry, channels, warnings)
-
-
-def with_value_warnings(loaded: Loaded) -> Loaded:
-    """Convert complex values to magnitudes, and warn of non-finite or constant values."""
-    array, warnings = loaded.array, list(loaded.warnings)
-    if array.dtype.kind == "c":
-        array = np.abs(array)
-        warnings.append("The voxels are complex numbers; the magnitude is shown.")
-    with np.errstate(all="ignore"):
-        odd = array.dtype.kind == "f" and not np.isfinite(array.sum())
-    if odd and (share := 1 - float(np.isfinite(array).mean())):
-        warnings.append(f"{share:.2%} of the voxels are not finite (NaN or infinite).")
-    if array.size > 1 and _is_constant(array):
-        warnings.append(f"All voxels have the same value, {array.flat[0]}.")
-    return replace(loaded, array=array, warnings=tuple(warnings))
-
-
-def _is_constant(array: NDArray[Any]) -> bool:
-    """Whether all values are equal; a subsample is tested first."""
-    first = array.flat[0]
-    few = array[tuple(slice(None, None, max(1, size // 16)) for size in array.shape)]
-    return bool((few == first).all() and (array == first).all())
 
 
 def check_size(stored: Stored) -> None:

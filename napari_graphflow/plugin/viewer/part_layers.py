@@ -8,12 +8,10 @@ from napari.types import LayerDataTuple
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.contents import Part, is_mask
+from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.dicom_seg import read_segments
-from napari_graphflow.imaging.files import (
-    read_labels,
-    read_series,
-)
+from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.labels import read_class_names
 from napari_graphflow.imaging.volume import Volume
