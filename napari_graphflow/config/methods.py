@@ -9,9 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from napari_graphflow.config.settings import Frozen
 
+#: Loss of a term that compares class probabilities.
+LogitsLoss = Literal["kl", "dist"]
 
-class SoftLabels(Frozen):
-    """Logits distillation: the student matches the teacher's class probabilities.
+
+class _MatchedLogits(Frozen):
+    """Options of every term that compares class probabilities.
 
     Parameters
     ----------
@@ -28,10 +31,40 @@ class SoftLabels(Frozen):
     certainty: bool = False
 
 
-class LogitsOptions(SoftLabels):
+class SoftLabels(_MatchedLogits):
+    """Logits distillation: the student matches the teacher's class probabilities.
+
+    Parameters
+    ----------
+    loss
+        Kullback-Leibler divergence of the probabilities (``kl``), or their correlation (``dist``,
+        as in the method DIST).
+    """
+
+    loss: LogitsLoss = "kl"
+
+
+class LogitsOptions(_MatchedLogits):
     """Options of logits distillation."""
 
     name: Literal["logits"] = "logits"
+
+
+class DistOptions(_MatchedLogits):
+    """Options of DIST.
+
+    Parameters
+    ----------
+    beta
+        Weight of the correlation over the classes of each voxel, inside the term. With background
+        and one class it carries no information and is left out.
+    gamma
+        Weight of the correlation over the voxels for each class, inside the term.
+    """
+
+    name: Literal["dist"] = "dist"
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    gamma: Annotated[float, Field(ge=0)] = 1.0
 
 
 class AdversarialOptions(Frozen):
@@ -156,6 +189,9 @@ class EMKDOptions(Frozen):
         supervised loss (focal and Dice).
     prediction_weight
         Weight of the prediction-map loss; 0 disables it.
+    prediction_loss
+        Loss of the prediction maps: Kullback-Leibler divergence (``kl``, as published), or the
+        correlation of DIST (``dist``), which was designed for temperature 1.
     importance_weight
         Weight of the importance-map loss, summed over both taps; 0 disables it.
     affinity_weight
@@ -173,6 +209,7 @@ class EMKDOptions(Frozen):
     name: Literal["emkd"] = "emkd"
     preset: Literal["robust", "official"] = "robust"
     prediction_weight: Annotated[float, Field(ge=0)] = 0.1
+    prediction_loss: LogitsLoss = "kl"
     importance_weight: Annotated[float, Field(ge=0)] = 0.9
     affinity_weight: Annotated[float, Field(ge=0)] = 0.9
     power: Annotated[int, Field(ge=1, le=8)] = 4
@@ -193,9 +230,39 @@ class AttentionOptions(Frozen):
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
+class ChannelWiseOptions(Frozen):
+    """Options of channel-wise distillation.
+
+    Parameters
+    ----------
+    weight
+        Weight of the loss term of the logits; 0 disables it.
+    temperature
+        Softmax temperature over the voxels of a channel. Larger values compare a larger part of
+        the image beside the brightest voxels.
+    tap
+        Feature map that is compared as well: ``lo`` and ``hi`` are in the encoder at strides 2
+        and 8, ``encoder`` and ``decoder`` at stride 4 where a network has them, or ``none``.
+    tap_weight
+        Weight of the loss term of the feature map.
+    """
+
+    name: Literal["channel_wise"] = "channel_wise"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    tap: Literal["none", "lo", "hi", "encoder", "decoder"] = "none"
+    tap_weight: Annotated[float, Field(ge=0)] = 1.0
+
+
 #: The options of any method, discriminated by `name`.
 MethodOptions = Annotated[
-    GraphFlowOptions | EMKDOptions | LogitsOptions | AttentionOptions, Field(discriminator="name")
+    GraphFlowOptions
+    | EMKDOptions
+    | LogitsOptions
+    | DistOptions
+    | ChannelWiseOptions
+    | AttentionOptions,
+    Field(discriminator="name"),
 ]
 
 
@@ -206,7 +273,14 @@ class MethodInfo(NamedTuple):
     text: str
     tip: str
     path: str
-    options: type[GraphFlowOptions | EMKDOptions | LogitsOptions | AttentionOptions]
+    options: type[
+        GraphFlowOptions
+        | EMKDOptions
+        | LogitsOptions
+        | DistOptions
+        | ChannelWiseOptions
+        | AttentionOptions
+    ]
 
 
 _METHODS = "napari_graphflow.distillation"
@@ -237,6 +311,25 @@ METHODS: dict[str, MethodInfo] = {
         "Logits distillation with a temperature (Hinton et al., 2015).",
         f"{_METHODS}.logits:LogitsDistillation",
         LogitsOptions,
+    ),
+    "dist": MethodInfo(
+        "DIST",
+        "Correlates the student's class probabilities with the teacher's, over classes and over "
+        "voxels; also uses unlabelled cases.",
+        "Pearson correlations of the class probabilities (DIST, NeurIPS 2022). A student may be "
+        "less confident than its teacher. With background and one class, only the correlation "
+        "over voxels is used.",
+        f"{_METHODS}.dist:Dist",
+        DistOptions,
+    ),
+    "channel_wise": MethodInfo(
+        "Channel-wise distillation",
+        "Matches where in the image each channel of the teacher's logits is high; also uses "
+        "unlabelled cases.",
+        "A softmax over the voxels of each channel (CWD, ICCV 2021), for the logits and, if "
+        "chosen, for a feature map.",
+        f"{_METHODS}.channel_wise:ChannelWise",
+        ChannelWiseOptions,
     ),
     "attention": MethodInfo(
         "Attention transfer",

@@ -4,17 +4,14 @@ Zagoruyko, Komodakis, "Paying More Attention to Attention: Improving the Perform
 Convolutional Neural Networks via Attention Transfer", ICLR 2017.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, normalize
+from torch.nn.functional import normalize
 
 from napari_graphflow.config.methods import AttentionOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.method import Method, check_taps
-from napari_graphflow.errors import UserError
+from napari_graphflow.distillation.method import Method, averaged, check_taps, common_size
 from napari_graphflow.networks.taps import Output
 
 
@@ -40,21 +37,14 @@ def attention_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor
     UserError
         If the number of images or of spatial axes differs.
     """
-    shapes = [tuple(features.shape) for features in (student_features, teacher_features)]
-    if len(shapes[0]) != len(shapes[1]) or shapes[0][0] != shapes[1][0]:
-        raise UserError(
-            f"The student's tap has shape {shapes[0]}, the teacher's {shapes[1]}.",
-            "Pass the same batch to two 2D or to two 3D networks.",
-        )
-    size = [min(pair) for pair in zip(*(shape[2:] for shape in shapes), strict=True)]
+    size = common_size(student_features, teacher_features)
     student = _normalised_map(student_features, size)
     teacher = _normalised_map(teacher_features.detach(), size)
     return (student - teacher).square().sum(1).mean()
 
 
 def _normalised_map(features: Tensor, size: list[int]) -> Tensor:
-    pool: Callable[..., Tensor] = adaptive_avg_pool2d if len(size) == 2 else adaptive_avg_pool3d
-    return normalize(pool(attention_map(features), size).flatten(1), eps=1e-8)
+    return normalize(averaged(attention_map(features), size).flatten(1), eps=1e-8)
 
 
 #: The encoder's feature maps at strides 2 and 8.

@@ -12,8 +12,7 @@ from torch.nn.functional import kl_div, log_softmax
 from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.method import Method
-from napari_graphflow.errors import UserError
+from napari_graphflow.distillation.method import Method, check_logits
 from napari_graphflow.networks.taps import Output
 
 
@@ -45,7 +44,7 @@ def logits_loss(
     UserError
         If the two networks predict different numbers of classes or of pixels.
     """
-    _check(student_logits, teacher_logits)
+    check_logits(student_logits, teacher_logits)
     dtype = torch.promote_types(student_logits.dtype, torch.float32)
     with torch.autocast(student_logits.device.type, enabled=False):
         student = log_softmax(student_logits.to(dtype) / temperature, dim=1)
@@ -91,20 +90,6 @@ def teacher_weights(annotated: Tensor, unlabelled: Tensor, by_certainty: bool) -
     """
     weight = certainty(unlabelled) if by_certainty else torch.ones_like(unlabelled[:, 0])
     return torch.cat([annotated.to(weight.dtype), weight])
-
-
-def _check(student: Tensor, teacher: Tensor) -> None:
-    if student.shape[1] != teacher.shape[1]:
-        raise UserError(
-            f"The student predicts {student.shape[1]} classes, the teacher {teacher.shape[1]}.",
-            "Choose a teacher that was trained for the same classes.",
-        )
-    if student.shape != teacher.shape:
-        raise UserError(
-            f"The student's logits have shape {tuple(student.shape)}, "
-            f"the teacher's {tuple(teacher.shape)}.",
-            "Pass the same images at the same size to both networks.",
-        )
 
 
 class LogitsDistillation(Method):

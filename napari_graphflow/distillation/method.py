@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import PairShapes
@@ -130,6 +131,46 @@ def check_taps(shapes: PairShapes, names: Iterable[str]) -> None:
                 f"Named taps: {', '.join(output.taps) or 'none'}. Name the missing tap when you "
                 "import the model, or choose another method.",
             )
+
+
+def check_logits(student: Tensor, teacher: Tensor) -> None:
+    """Raise a `UserError` if the logits of two networks differ in classes or in shape."""
+    if student.shape[1] != teacher.shape[1]:
+        raise UserError(
+            f"The student predicts {student.shape[1]} classes, the teacher {teacher.shape[1]}.",
+            "Choose a teacher that was trained for the same classes.",
+        )
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"The student's logits have shape {tuple(student.shape)}, "
+            f"the teacher's {tuple(teacher.shape)}.",
+            "Pass the same images at the same size to both networks.",
+        )
+
+
+def common_size(student_features: Tensor, teacher_features: Tensor) -> list[int]:
+    """Return the smaller size of two feature maps (B, C, *cells) along each spatial axis.
+
+    Raises
+    ------
+    UserError
+        If the number of images or of spatial axes differs.
+    """
+    shapes = [tuple(features.shape) for features in (student_features, teacher_features)]
+    if len(shapes[0]) != len(shapes[1]) or shapes[0][0] != shapes[1][0]:
+        raise UserError(
+            f"The student's tap has shape {shapes[0]}, the teacher's {shapes[1]}.",
+            "Pass the same batch to two 2D or to two 3D networks.",
+        )
+    return [min(pair) for pair in zip(*(shape[2:] for shape in shapes), strict=True)]
+
+
+def averaged(features: Tensor, size: list[int]) -> Tensor:
+    """Average feature maps (B, ..., *cells) down to `size` cells."""
+    if list(features.shape[-len(size) :]) == size:
+        return features
+    pool: Callable[..., Tensor] = adaptive_avg_pool2d if len(size) == 2 else adaptive_avg_pool3d
+    return pool(features, size)
 
 
 def build_method(config: DistillationConfig, shapes: PairShapes) -> Method:

@@ -11,6 +11,8 @@ from napari_graphflow.cli.train import distillation
 from napari_graphflow.config.methods import (
     AdversarialOptions,
     AttentionOptions,
+    ChannelWiseOptions,
+    DistOptions,
     EMKDOptions,
     GraphFlowOptions,
     LogitsOptions,
@@ -37,7 +39,7 @@ CONFIGS = {
         network="mobile_unet",
         unlabelled=False,
         method=GraphFlowOptions(
-            logits=SoftLabels(temperature=2.5, certainty=True),
+            logits=SoftLabels(temperature=2.5, certainty=True, loss="dist"),
             patch=(3, 5, 5),
             reduction="paper_sum",
             normalise="teacher",
@@ -53,6 +55,8 @@ CONFIGS |= {
     for options in (
         EMKDOptions(preset="official", power=2),
         LogitsOptions(weight=3, certainty=True),
+        DistOptions(gamma=2),
+        ChannelWiseOptions(tap="decoder", tap_weight=50),
         AttentionOptions(weight=2),
         GraphFlowOptions(adversarial=AdversarialOptions(weight=0.1, loss="hinge")),
     )

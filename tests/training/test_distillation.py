@@ -14,9 +14,11 @@ from training_cases import PATCH, assert_equal_weights, distillation, metrics, t
 from napari_graphflow.config.methods import (
     METHODS,
     AdversarialOptions,
+    DistOptions,
     EMKDOptions,
     GraphFlowOptions,
     LogitsOptions,
+    SoftLabels,
 )
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
@@ -166,12 +168,13 @@ def test_distillation_weights_rise_linearly_during_the_warm_up(blobs, teacher, t
         {"normalise": "teacher"},
         {"normalise": "channel"},
         {"peaks": "teacher", "tap_pairs": 2},
+        {"logits": SoftLabels(loss="dist")},
         {
             "reduction": "paper_sum", "normalise": "teacher", "vertex_weight": 1e-5,
             "edge_weight": 1e-9,
         },
     ],
-    ids=["three pairs", "flat patch", "teacher", "channel", "teacher's peaks", "paper"],
+    ids=["three pairs", "flat patch", "teacher", "channel", "teacher's peaks", "dist", "paper"],
 )  # fmt: skip
 def test_graph_flow_runs_with_every_option(blobs, teacher, tmp_path, options):
     chosen = GraphFlowOptions(**({"paraphraser_steps": 2} | options))
@@ -182,6 +185,26 @@ def test_graph_flow_runs_with_every_option(blobs, teacher, tmp_path, options):
         assert all(value > 0 for value in scores[f"loss/{term}"])
     energies = [name for name in scores if name.startswith("graph/energy")]
     assert len(energies) == chosen.tap_pairs
+
+
+@pytest.mark.parametrize(
+    ("method", "term"),
+    [
+        (GraphFlowOptions(vertex_weight=0, edge_weight=0, paraphraser_steps=0), "logits"),
+        (EMKDOptions(temperature=1, prediction_weight=1), "prediction_maps"),
+    ],
+    ids=["graph_flow", "emkd"],
+)
+def test_the_term_of_the_logits_can_be_that_of_dist(blobs, teacher, tmp_path, method, term):
+    def first(options):
+        config = distillation(blobs, teacher, method=options, steps=1, validate_every=1)
+        return metrics(list(distill(config, tmp_path / str(hash(options)))))
+
+    changes = {"logits": SoftLabels(loss="dist")} if term == "logits" else {}
+    changes |= {"prediction_loss": "dist"} if term == "prediction_maps" else {}
+    dist = first(DistOptions())["loss/dist"]
+    assert first(method.model_copy(update=changes))[f"loss/{term}"] == dist
+    assert first(method)[f"loss/{term}"] == pytest.approx(first(LogitsOptions())["loss/logits"])
 
 
 def test_graph_flow_adds_up_all_loss_terms(blobs, teacher, tmp_path):

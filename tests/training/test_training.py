@@ -13,6 +13,8 @@ from training_cases import assert_equal_weights, distillation, metrics, training
 from napari_graphflow.config.methods import (
     AdversarialOptions,
     AttentionOptions,
+    ChannelWiseOptions,
+    DistOptions,
     EMKDOptions,
     GraphFlowOptions,
     LogitsOptions,
@@ -97,6 +99,9 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
     [
         {"method": LogitsOptions()},
         {"method": EMKDOptions()},
+        {"method": DistOptions()},
+        # With an adapter for the tap.
+        {"method": ChannelWiseOptions(tap="hi")},
         {"method": AttentionOptions()},
         # With a discriminator, and adapters for taps of different shapes.
         {
@@ -106,7 +111,7 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
             ),
         },
     ],
-    ids=["logits", "emkd", "attention", "adversarial"],
+    ids=["logits", "emkd", "dist", "channel_wise", "attention", "adversarial"],
 )  # fmt: skip
 def test_a_paused_run_of_any_method_resumes_bit_for_bit(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)
@@ -231,7 +236,7 @@ def test_invalid_settings_are_refused_with_a_clear_error(blobs, teacher, tmp_pat
             GraphFlowOptions(patch=patch)
     with pytest.raises(ValueError, match="2 numbers but dims is 3"):
         distillation(blobs, teacher, method=GraphFlowOptions(patch=(3, 3)))
-    with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits', 'attention'"):
+    with pytest.raises(ValueError, match="'graph_flow', 'emkd', 'logits', 'dist', 'channel_wise'"):
         distillation(blobs, teacher, method={"name": "magic"})
     with pytest.raises(UserError, match="bf16-mixed is not supported for 3D networks on the CPU"):
         list(train(training(blobs, precision="bf16-mixed"), tmp_path / "bf16"))

@@ -6,6 +6,7 @@ from torch import Tensor
 from napari_graphflow.config.methods import EMKDOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.dist import dist_loss
 from napari_graphflow.distillation.emkd.losses import (
     PRESETS,
     focal_dice_loss,
@@ -45,11 +46,12 @@ class EMKD(Method):
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
         terms = {}
         if self.weights["prediction_maps"]:
-            terms["prediction_maps"] = prediction_maps_loss(
+            loss = dist_loss if self.options.prediction_loss == "dist" else prediction_maps_loss
+            terms["prediction_maps"] = loss(
                 student.logits,
                 teacher.logits,
                 self.options.temperature,
-                None if self.preset.ignored else weight,
+                weight=None if self.preset.ignored else weight,
             )
         if self.weights["importance_maps"]:
             losses = [

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.dist import dist_loss
 from napari_graphflow.distillation.graph_flow.adversarial import Adversary
 from napari_graphflow.distillation.graph_flow.loss import (
     VariationGraph,
@@ -156,8 +157,9 @@ class GraphFlow(Method):
         self.paraphrasers.requires_grad_(False).eval()
 
     def terms(self, student: Output, teacher: Output, weight: Tensor) -> dict[str, Tensor]:
+        loss = dist_loss if self.options.logits.loss == "dist" else logits_loss
         temperature = self.options.logits.temperature
-        terms = {"logits": logits_loss(student.logits, teacher.logits, temperature, weight)}
+        terms = {"logits": loss(student.logits, teacher.logits, temperature, weight=weight)}
         vertices, edges = [], []
         for pair in self.pairs:
             vertex, edge = graph_flow_loss(
