@@ -1,9 +1,15 @@
 """``model.json`` of a saved model and its provenance."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -87,8 +93,27 @@ class Provenance(Frozen):
 class ModelCard(Frozen):
     """``model.json`` of a saved model: everything needed to rebuild and run it.
 
-    `taps` maps the tap names used in distillation (``encoder``, ``decoder``, and with more tap
-    pairs ``encoder_2``, ...) to module paths, for networks that do not define their own taps.
+    Parameters
+    ----------
+    network, arguments, width
+        Name of the network, such as monai:SegResNet, and how it is built.
+    dims
+        2 for slices and 2D images, 3 for volumes.
+    classes
+        Class index by name; the background is 0.
+    taps
+        Module paths by name of the taps used in distillation (``encoder``, ``decoder``, and with
+        more tap pairs ``encoder_2``, ...), for networks that do not define their own taps.
+    patch_size
+        Patch size in voxels, along the axes of the network's input.
+    divisor
+        Number of which each side of the network's input must be a multiple, or one per axis;
+        images are padded with edge values. Default: that of the network, 32 for MONAI's.
+    windows
+        ``whole`` runs images of up to four patches in one window; ``patch`` always cuts windows
+        of `patch_size` and pads smaller images with zeros, as nnU-Net does.
+    preprocessing
+        Orientation, axes, spacing and scaling of the intensities.
     """
 
     name: str
@@ -101,9 +126,30 @@ class ModelCard(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict)
     taps: dict[str, str] = Field(default_factory=dict)
     patch_size: tuple[int, ...]
+    divisor: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    windows: Literal["whole", "patch"] = "whole"
     preprocessing: Preprocessing
     parameters: int = 0
     provenance: Provenance | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        sides = {"patch_size": self.patch_size, "divisor": self.divisor}
+        for name, numbers in sides.items():
+            if isinstance(numbers, tuple) and len(numbers) != self.dims:
+                raise ValueError(
+                    f"{name} has {len(numbers)} numbers, but dims is {self.dims}; write one number "
+                    "per axis"
+                )
+        if sorted(self.classes.values()) != list(range(len(self.classes))):
+            raise ValueError("classes must have the numbers 0, 1, 2, ...; the background is 0")
+        known = self.preprocessing.channels
+        if known not in (None, self.in_channels):
+            raise ValueError(
+                f"preprocessing has numbers for {known} channels, but in_channels is "
+                f"{self.in_channels}"
+            )
+        return self
 
 
 def read_model_card(folder: Path) -> ModelCard:

@@ -1,10 +1,15 @@
 """Preprocessing settings, part of a run and of the saved model."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from napari_graphflow.config.settings import Frozen
+
+AXES = ("z", "y", "x")
+#: Instead of an orientation code: images are used as they are stored.
+STORED = "stored"
+_DIRECTIONS = ("LR", "PA", "SI")
 
 
 def _number(value: Any) -> Any:
@@ -12,29 +17,119 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
+def _names(value: Any) -> Any:
+    """Replace axis numbers, as in the ``transpose_forward`` of nnU-Net, with names."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return tuple(AXES[int(one)] if str(one) in ("0", "1", "2") else one for one in value)
+
+
+def _flat(value: Any) -> Any:
+    """Return nested numbers as one tuple, so that a number or pairs of bounds can be written."""
+    if isinstance(value, (list, tuple)):
+        return tuple(number for one in value for number in cast("tuple[Any, ...]", _flat(one)))
+    return () if value is None else (value,)
+
+
 Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
+Intensity = Literal["ct_window", "percentile", "zscore", "range", "mean_std", "none"]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_flat)]
 
 
 class Preprocessing(Frozen):
     """Preprocessing of a stored volume for a network; saved with the model.
 
+    The steps are: reorientation, order of the axes, resampling, clipping, scaling.
+
     Parameters
     ----------
     spacing
-        Voxel spacing in mm along (z, y, x) or (y, x) to which all images are resampled. 0 keeps
-        the spacing of that axis. Default: the spacing of each image.
+        Voxel spacing in mm to which all images are resampled, along the axes of the network's
+        input: (z, y, x) or (y, x) unless `axes` says otherwise. 0 keeps the spacing of that axis.
+        Default: the spacing of each image.
+    orientation
+        Directions of increasing x, y and z of volumes, such as RAS for x to the right, y to the
+        front and z to the head; ``stored`` keeps the orientation of each file. The default is
+        that of the networks trained here.
+    axes
+        Order of the array's axes after the reorientation, from the slowest to the fastest; the
+        numbers of nnU-Net's ``transpose_forward`` are understood, too.
     intensity
         ``ct_window`` clips to `window` and scales to 0..1, with the same bounds for all cases;
-        ``percentile`` scales the 0.5 and 99.5 percentiles of each case to 0..1; ``zscore``
-        scales each case to mean 0 and standard deviation 1 after clipping to these percentiles;
-        ``range`` divides by the largest value of the stored integer type (photographs).
+        ``percentile`` scales the lower and upper of `percentiles` of each case to 0..1;
+        ``zscore`` scales each case to mean 0 and standard deviation 1 after clipping to them;
+        ``range`` divides by the largest value of the stored integer type (photographs);
+        ``mean_std`` subtracts `mean` and divides by `std`; ``none`` keeps the values.
+    channel_intensity
+        Kind of each channel, if they differ; replaces `intensity`.
     window
         Lower and upper bound in HU for ``ct_window``.
+    percentiles
+        Percentiles of each case for ``percentile`` and ``zscore``; 0 and 100 clip nothing.
+    clip
+        Lower and upper bound to which the stored values are clipped first: one pair, or one pair
+        per channel. Default: no clipping.
+    mean, std
+        Mean and standard deviation for ``mean_std``: one number, or one per channel.
     size
         Size (y, x) in pixels to which 2D images are resized. Default: their own size.
     """
 
     spacing: tuple[float, ...] | None = None
-    intensity: Literal["ct_window", "percentile", "zscore", "range"] = "zscore"
+    orientation: str = "LPS"
+    axes: Annotated[tuple[Literal["z", "y", "x"], ...], BeforeValidator(_names)] = AXES
+    intensity: Intensity = "zscore"
+    channel_intensity: tuple[Intensity, ...] = ()
     window: tuple[float, float] = (-160.0, 240.0)
+    percentiles: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]] = (0.5, 99.5)
+    clip: Numbers = ()
+    mean: Numbers = ()
+    std: Numbers = ()
     size: tuple[int, int] | None = None
+
+    @field_validator("orientation")
+    @classmethod
+    def _known_orientation(cls, value: str) -> str:
+        if value.lower() == STORED:
+            return STORED
+        code = value.upper()
+        pairs = [next((pair for pair in _DIRECTIONS if letter in pair), "") for letter in code]
+        if sorted(pairs) != sorted(_DIRECTIONS):
+            raise ValueError(f"{value!r} is not an orientation such as LPS or RAS")
+        return code
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if sorted(self.axes) != sorted(AXES):
+            raise ValueError("axes must name z, y and x once each")
+        kinds = self.channel_intensity or (self.intensity,)
+        if "mean_std" in kinds and not (self.mean and self.std):
+            raise ValueError("mean_std needs mean and std")
+        if any(one <= 0 for one in self.std):
+            raise ValueError("std must be positive")
+        pairs = (self.window, self.percentiles, *zip(self.clip[::2], self.clip[1::2], strict=False))
+        if len(self.clip) % 2 or any(low >= high for low, high in pairs):
+            raise ValueError("clip, window and percentiles need a lower and a larger upper bound")
+        numbers = (len(self.mean), len(self.std), len(self.clip) // 2, len(self.channel_intensity))
+        if len({number for number in numbers if number > 1}) > 1:
+            raise ValueError(
+                "mean, std, clip and channel_intensity are of another number of channels"
+            )
+        return self
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels for which there are numbers; None if they are for any."""
+        numbers = (len(self.mean), len(self.std), len(self.clip) // 2)
+        return len(self.channel_intensity) or max((n for n in numbers if n > 1), default=0) or None
+
+    def code(self, stored: str) -> str:
+        """Return the orientation code of the network's input, its axes reordered.
+
+        Parameters
+        ----------
+        stored
+            Orientation code of the volume.
+        """
+        code = stored if self.orientation == STORED else self.orientation
+        return "".join(code["xyz".index(axis)] for axis in reversed(self.axes))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.dataset.checks import channel_count
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.intensities import intensities
 
 _MAX_CASES = 20
 _VOXELS_PER_CASE = 50_000
@@ -54,12 +55,13 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
             )
         shapes.append(volume.shape)
         spacings.append(volume.spacing)
-        voxels = volume.array.reshape(-1, channel_count(volume))
-        voxels = voxels[np.isfinite(voxels).all(axis=1)] if voxels.dtype.kind == "f" else voxels
-        if len(voxels):
-            lows.append(voxels.min(axis=0))
-            highs.append(voxels.max(axis=0))
-            drawn.append(voxels[random.integers(len(voxels), size=_VOXELS_PER_CASE)].T)
+        voxels = volume.array.reshape(-1, channel_count(volume)).T
+        found = [intensities(channel) for channel in voxels]
+        if all(one.size for one in found):
+            lows.append(np.array([one.min() for one in found]))
+            highs.append(np.array([one.max() for one in found]))
+            picks_of = (random.integers(len(one), size=_VOXELS_PER_CASE) for one in found)
+            drawn.append(np.stack([one[few] for one, few in zip(found, picks_of, strict=True)]))
     if not drawn:
         raise UserError(
             f"The images of {dataset.name} contain no finite values.", "Export them again."

@@ -11,12 +11,17 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.config.preprocessing import Intensity, Preprocessing
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.imaging.intensities import Filled, fill
+from napari_graphflow.imaging.volume import Turn, Volume
 
-#: Every volume is reoriented to this code: x to the left, y to the back, z to the head.
-ORIENTATION = "LPS"
+#: Kinds of scaling with numbers from the image itself.
+_BY_CASE = ("zscore", "percentile", "range")
+#: Smallest share of replaced voxels that is mentioned.
+_MENTIONED = 1e-4
+#: Relative difference below which values count as equal.
+_ROUNDING = 3e-7
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,22 @@ class Preprocessed:
     Attributes
     ----------
     array
-        float32 of shape (C, z, y, x) or (C, y, x).
+        float32 of shape (C, z, y, x) or (C, y, x), with the axes in the order of the settings.
     oriented
         The source volume after reorientation, before resampling.
     source
         The volume as stored.
+    turn
+        The reorientation.
+    warnings
+        Sentences about voxels without intensities.
     """
 
     array: NDArray[np.float32]
     oriented: Volume
     source: Volume
+    turn: Turn
+    warnings: tuple[str, ...] = ()
 
     @property
     def resampled(self) -> bool:
@@ -46,23 +57,42 @@ class Preprocessed:
 def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Reorient and resample an image, and scale its intensities.
 
+    NaN, infinite values and fill values are replaced by the extremes of the others, with a
+    warning.
+
     Raises
     ------
     UserError
-        If the target spacing has another number of axes than the image.
+        If the target spacing has another number of axes than the image, the settings are for
+        another number of channels, or the image has no finite values.
     """
-    oriented = volume.oriented(ORIENTATION) if volume.ndim == 3 else volume
+    turn = _turn(volume, preprocessing)
+    oriented = volume.turned(turn)
     channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
-    dtype = channels.dtype
+    kinds = _kinds(len(channels), preprocessing)
     shape = target_shape(oriented, preprocessing)
-    finite = np.nan_to_num(channels.astype(np.float32), copy=False)
-    resampled = _resize(finite, shape, sitk.sitkLinear)
-    return Preprocessed(scale_intensity(resampled, preprocessing, dtype), oriented, volume)
+    prepared = np.empty((len(channels), *shape), np.float32)
+    bounds, warnings = [], []
+    for index, (channel, kind) in enumerate(zip(channels, kinds, strict=True)):
+        stored_range = kind == "range" and channel.dtype.kind in "iub"
+        filled = fill(channel, keep_finite=kind not in _BY_CASE or stored_range)
+        if filled is None:
+            raise UserError("The image contains no finite values.", "Export it again.")
+        if filled.share >= _MENTIONED:
+            warnings.append(_replaced(filled.share, index, len(channels)))
+        bounds.append(_case_bounds(filled, preprocessing))
+        prepared[index] = _resize(filled.array[None], shape, sitk.sitkLinear)[0]
+    largest = _largest(prepared, channels.dtype)
+    for index, kind in enumerate(kinds):
+        prepared[index] = _scaled(
+            prepared[index], kind, preprocessing, index, bounds[index], largest
+        )
+    return Preprocessed(prepared, oriented, volume, turn, tuple(warnings))
 
 
 def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
     """Resample a mask to the grid of the preprocessed image, by nearest neighbour."""
-    oriented = labels.oriented(ORIENTATION) if labels.ndim == 3 else labels
+    oriented = labels.turned(_turn(labels, preprocessing))
     shape = target_shape(oriented, preprocessing)
     indices: NDArray[np.integer] = _resize(
         oriented.array[None], shape, sitk.sitkNearestNeighbor
@@ -88,7 +118,7 @@ def restore_labels(probabilities: NDArray[np.floating], preprocessed: Preprocess
     else:
         dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
         labels = np.argmax(probabilities, axis=0).astype(dtype)
-    return to_source_orientation(preprocessed.oriented.with_array(labels), preprocessed.source)
+    return to_source_orientation(labels, preprocessed)
 
 
 def restore_maps(
@@ -97,14 +127,15 @@ def restore_maps(
     """Resample maps (M, *preprocessed grid) to the source grid, channels last."""
     method = sitk.sitkLinear if smooth else sitk.sitkNearestNeighbor
     restored = _resize(np.asarray(maps, np.float32), preprocessed.oriented.shape, method)
-    stacked = preprocessed.oriented.with_array(np.moveaxis(restored, 0, -1), channels=True)
-    return to_source_orientation(stacked, preprocessed.source)
+    return to_source_orientation(np.moveaxis(restored, 0, -1), preprocessed, channels=True)
 
 
-def to_source_orientation(volume: Volume, source: Volume) -> Volume:
+def to_source_orientation(
+    array: NDArray[Any], preprocessed: Preprocessed, *, channels: bool = False
+) -> Volume:
     """Undo the reorientation, and take over the exact geometry of the source."""
-    ordered = volume.oriented(source.orientation) if source.ndim == 3 else volume
-    return source.with_array(np.ascontiguousarray(ordered.array), channels=volume.channels)
+    ordered = np.ascontiguousarray(preprocessed.turn.undo(array))
+    return preprocessed.source.with_array(ordered, channels=channels)
 
 
 def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, ...]:
@@ -125,26 +156,80 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
     )
 
 
-def scale_intensity(
-    array: NDArray[np.float32], preprocessing: Preprocessing, dtype: np.dtype[Any]
+def _turn(volume: Volume, preprocessing: Preprocessing) -> Turn:
+    if volume.ndim == 3:
+        return volume.turn(preprocessing.code(volume.orientation))
+    flat = [axis for axis in preprocessing.axes if axis != "z"]
+    return Turn(tuple("yx".index(axis) for axis in flat), (False, False))
+
+
+def _kinds(channels: int, preprocessing: Preprocessing) -> tuple[Intensity, ...]:
+    known = preprocessing.channels
+    if known not in (None, channels):
+        raise UserError(
+            f"The preprocessing has numbers for {known} channels, but the image has {channels}.",
+            "Correct the preprocessing in model.json, or choose another image.",
+        )
+    return preprocessing.channel_intensity or (preprocessing.intensity,) * channels
+
+
+def _replaced(share: float, index: int, channels: int) -> str:
+    where = f" of channel {index}" if channels > 1 else ""
+    return (
+        f"{share:.2%} of the voxels{where} are not finite or far outside all intensities; they "
+        "count as the smallest or largest intensity."
+    )
+
+
+def _case_bounds(filled: Filled, preprocessing: Preprocessing) -> tuple[float, float] | None:
+    """Return the percentiles of the intensities; None if nothing was replaced."""
+    if filled.intensities is None:
+        return None
+    low, high = np.percentile(filled.array[filled.intensities], preprocessing.percentiles)
+    return float(low), float(high)
+
+
+def _largest(array: NDArray[np.float32], stored: np.dtype[Any]) -> float:
+    """Return the largest value of the stored integer type, or of the array."""
+    if np.issubdtype(stored, np.integer):
+        return float(np.iinfo(stored).max)
+    return float(array.max(initial=0)) or 1.0
+
+
+def _scaled(
+    array: NDArray[np.float32],
+    kind: Intensity,
+    preprocessing: Preprocessing,
+    channel: int,
+    bounds: tuple[float, float] | None,
+    largest: float,
 ) -> NDArray[np.float32]:
-    """Scale the intensities of (C, *spatial) channel by channel; `dtype` is the stored type."""
-    kind = preprocessing.intensity
-    axes = tuple(range(1, array.ndim))
+    """Scale the intensities of a channel; see `_case_bounds` and `_largest`."""
+    clip = preprocessing.clip[2 * channel :][:2] or preprocessing.clip[:2]
+    if clip:
+        array = np.clip(array, *clip)
+    if kind == "none":
+        return array
+    if kind == "mean_std":
+        mean, std = (
+            one[channel if len(one) > 1 else 0] for one in (preprocessing.mean, preprocessing.std)
+        )
+        return np.asarray((array - mean) / std, np.float32)
     if kind == "ct_window":
         low, high = preprocessing.window
-        scaled = (np.clip(array, low, high) - low) / (high - low)
-    elif kind == "range":
-        largest = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else array.max(initial=0)
-        scaled = array / (largest or 1)
-    else:
-        low, high = np.percentile(array, (0.5, 99.5), axis=axes, keepdims=True)
-        clipped = np.clip(array, low, high)
-        if kind == "zscore":
-            low = clipped.mean(axis=axes, keepdims=True)
-            high = low + clipped.std(axis=axes, keepdims=True)
-        scaled = (clipped - low) / np.maximum(high - low, 1e-6)
-    return np.asarray(scaled, np.float32)
+        return np.asarray((np.clip(array, low, high) - low) / (high - low), np.float32)
+    if kind == "range":
+        return np.asarray(array / largest, np.float32)
+    lower, upper = np.percentile(array, preprocessing.percentiles) if bounds is None else bounds
+    array = np.clip(array, lower, upper)
+    if kind == "zscore":
+        lower = array.mean()
+        upper = lower + array.std()
+    spread = upper - lower
+    # Rounding errors are no contrast.
+    if spread <= _ROUNDING * max(abs(lower), abs(upper)):
+        return np.zeros_like(array)
+    return np.asarray((array - lower) / spread, np.float32)
 
 
 def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:

@@ -12,6 +12,36 @@ _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A permutation and flips of an array's spatial axes.
+
+    Attributes
+    ----------
+    order
+        Old axis of each new axis.
+    flips
+        Whether each new axis is reversed.
+    """
+
+    order: tuple[int, ...]
+    flips: tuple[bool, ...]
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view with permuted and flipped axes; further axes, such as channels, stay."""
+        turned = array.transpose(*self.order, *range(len(self.order), array.ndim))
+        return turned[self._reversal]
+
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the view from which `apply` makes `array`."""
+        back = np.argsort(self.order).tolist()
+        return array[self._reversal].transpose(*back, *range(len(back), array.ndim))
+
+    @property
+    def _reversal(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+
+
+@dataclass(frozen=True)
 class Volume:
     """An image or a mask with its position in physical space.
 
@@ -82,26 +112,32 @@ class Volume:
 
         The array of the result is a view. 2D images are returned unchanged.
         """
-        if self.ndim != 3 or code == self.orientation:
-            return self
+        return self if self.ndim != 3 or code == self.orientation else self.turned(self.turn(code))
+
+    def turn(self, code: str) -> Turn:
+        """Return the permutation and flips of the axes that lead to an orientation code."""
         sources = [
             next(i for i, own in enumerate(self.orientation) if _LETTERS[own][0] == world)
             for world in (_LETTERS[letter][0] for letter in code)
         ]
         flips = [self.orientation[i] != letter for i, letter in zip(sources, code, strict=True)]
+        return Turn(tuple(2 - i for i in reversed(sources)), tuple(reversed(flips)))
+
+    def turned(self, turn: Turn) -> "Volume":
+        """Permute and flip the axes, without interpolation; the array is a view."""
+        last = self.ndim - 1
+        sources = [last - axis for axis in reversed(turn.order)]
+        flips = turn.flips[::-1]
         origin, matrix = np.array(self.origin), self.matrix
         steps = matrix * self.spacing[::-1]
         for i, flip in zip(sources, flips, strict=True):
             if flip:
-                origin = origin + steps[:, i] * (self.shape[2 - i] - 1)
+                origin = origin + steps[:, i] * (self.shape[last - i] - 1)
         columns = matrix[:, sources] * np.where(flips, -1.0, 1.0)
-        order = [2 - i for i in reversed(sources)]
-        array = self.array.transpose(*order, *range(3, self.array.ndim))
-        array = array[tuple(slice(None, None, -1 if flip else 1) for flip in reversed(flips))]
         return replace(
             self,
-            array=array,
-            spacing=tuple(self.spacing[axis] for axis in order),
+            array=turn.apply(self.array),
+            spacing=tuple(self.spacing[axis] for axis in turn.order),
             origin=tuple(origin.tolist()),
             direction=tuple(columns.ravel().tolist()),
         )

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.imaging.intensities import intensities
+
 
 class Window(NamedTuple):
     """An intensity window, given by its centre and width."""
@@ -33,10 +35,9 @@ _MIN_AIR = 0.02
 
 
 def sample(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a subsample of at most some 64 voxels along each axis, finite values only."""
+    """Return the intensities in a subsample of at most some 64 voxels along each axis."""
     step = tuple(slice(None, None, max(1, size // 64)) for size in array.shape)
-    few = array[step]
-    return few if few.dtype.kind in "iub" else few[np.isfinite(few)]
+    return intensities(array[step])
 
 
 def is_ct(array: NDArray[Any]) -> bool:

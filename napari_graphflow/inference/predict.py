@@ -46,6 +46,8 @@ class Prediction:
         Peak memory of the GPU if one was used, otherwise of the process.
     device
         Name of the device.
+    warnings
+        Sentences about voxels without intensities.
     """
 
     labels: Volume
@@ -53,6 +55,7 @@ class Prediction:
     seconds: float
     peak_bytes: int
     device: str
+    warnings: tuple[str, ...] = ()
 
 
 def segment(
@@ -93,6 +96,7 @@ def segment(
         prepared.array,
         model.card.dims,
         model.card.patch_size,
+        whole=model.card.windows == "whole",
         progress=progress,
         cancelled=cancelled,
     )
@@ -103,6 +107,7 @@ def segment(
         seconds=time.perf_counter() - started,
         peak_bytes=peak_memory(model.device),
         device=device_title(model.device),
+        warnings=prepared.warnings,
     )
 
 
@@ -112,10 +117,15 @@ def predict(
     dims: int,
     patch_size: tuple[int, ...],
     *,
+    whole: bool = True,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
-    """Return class probabilities (K, *spatial) of a preprocessed array (C, *spatial)."""
+    """Return class probabilities (K, *spatial) of a preprocessed array (C, *spatial).
+
+    `whole` runs images of up to four patches in one window; otherwise every window has the size of
+    a patch.
+    """
     logits = over_windows(
         lambda windows: module(windows).logits,
         array,
@@ -123,6 +133,7 @@ def predict(
         patch_size,
         device=next(module.parameters()).device,
         overlap=OVERLAP,
+        whole=whole,
         progress=progress,
         cancelled=cancelled,
     )
@@ -138,6 +149,7 @@ def over_windows(
     *,
     device: torch.device,
     overlap: float,
+    whole: bool = True,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> Tensor:
@@ -149,7 +161,8 @@ def over_windows(
     image = torch.from_numpy(np.array(array))  # a copy: a memory map cannot be written to
     volumetric = image.ndim - 1 > dims
     batches = list(image.movedim(1, 0).split(SLICES_AT_ONCE)) if volumetric else [image[None]]
-    window = window_size(tuple(batches[0].shape[2:]), patch_size)
+    shape = tuple(batches[0].shape[2:])
+    window = window_size(shape, patch_size) if whole else patch_size
     total = sum(_count_windows(batch, window, overlap) for batch in batches)
     done = 0
 

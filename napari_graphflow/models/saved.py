@@ -43,9 +43,12 @@ def build_network(card: ModelCard) -> nn.Module:
     arguments = dict(card.arguments)
     if card.taps:
         arguments["taps"] = card.taps
-    return build(
+    network = build(
         card.network, card.in_channels, len(card.classes), card.dims, card.width, **arguments
     )
+    if card.divisor is not None:
+        network.multiple = card.divisor
+    return network
 
 
 def save_model(

@@ -47,12 +47,15 @@ class TrainingCase:
         (*spatial), class indices; None if the case counts as unlabelled.
     foreground
         (N, dims), indices of at most `FOREGROUND_SAMPLES` foreground voxels.
+    warnings
+        Sentences about voxels without intensities.
     """
 
     name: str
     image: NDArray[np.float32]
     labels: NDArray[np.uint8] | None
     foreground: NDArray[np.int64] | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,20 @@ def load_case(
 ) -> TrainingCase:
     """Preprocess a case, write it to `cache` and memory-map it."""
     volume = read_case(case)
-    image = _memory_mapped(cache / f"{case.name}-image.npy", prepare(volume, preprocessing).array)
+    try:
+        prepared = prepare(volume, preprocessing)
+    except UserError as error:
+        raise UserError(f"{case.name}: {error.text}", error.remedy) from None
+    image = _memory_mapped(cache / f"{case.name}-image.npy", prepared.array)
     if not labelled:
-        return TrainingCase(case.name, image, None, None)
+        return TrainingCase(case.name, image, None, None, prepared.warnings)
     mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing)
     labels = _memory_mapped(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:
         pick = np.random.default_rng(0).choice(len(foreground), FOREGROUND_SAMPLES, replace=False)
         foreground = foreground[np.sort(pick)]
-    return TrainingCase(case.name, image, labels, foreground)
+    return TrainingCase(case.name, image, labels, foreground, prepared.warnings)
 
 
 class Batches:

@@ -112,6 +112,7 @@ def read_training_data(
             )
             done += 1
             yield Progress(step=done, total=total)
+    yield from _warn_about_voxels([case for some in read.values() for case in some])
     shapes = [case.image.shape[1:] for case in read["labelled"]]
     size = config.patch_size or patch_size or choose_patch_size(shapes, config.dims)
     if not read["validation"]:
@@ -119,6 +120,15 @@ def read_training_data(
             text="No validation case has a mask, so the last weights are saved instead of the best."
         )
     return TrainingData(dataset, preprocessing, size, **read)
+
+
+def _warn_about_voxels(cases: Sequence[TrainingCase]) -> Iterator[Event]:
+    odd = [case for case in cases if case.warnings]
+    if odd:
+        yield Warned(
+            text=f"{len(odd)} of {len(cases)} images have voxels without intensities, such as "
+            f"{odd[0].name}: {odd[0].warnings[0]}"
+        )
 
 
 @contextmanager
@@ -138,7 +148,9 @@ def temporary_cache(folder: Path) -> Iterator[None]:
 
 def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     """Return the spatial axes of a patch for random mirroring."""
-    names = ("z", "y", "x")[-config.dims :]
+    axes = data.preprocessing.axes
+    # Slices are cut along the first axis of a volume; 2D images have no z.
+    names = [axis for axis in axes if axis != "z"] if data.axes == 2 else axes[-config.dims :]
     wanted: Sequence[str] = ("y", "x") if data.axes == 2 else ()
     if config.mirror is not None:
         wanted = config.mirror

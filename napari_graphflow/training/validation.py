@@ -47,7 +47,9 @@ def validate(
     paths = JobPaths(folder)
     shown = chosen_case(folder, [case.name for case in data.validation])
     for case in data.validation:
-        labels = predict(student, case.image, card.dims, card.patch_size).argmax(0)
+        labels = predict(
+            student, case.image, card.dims, card.patch_size, whole=card.windows == "whole"
+        ).argmax(0)
         assert case.labels is not None
         scored = np.where(case.labels == IGNORE, IGNORE, labels)
         for name, values in scores.items():

@@ -202,7 +202,7 @@ class SegmentWidget(Panel):
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
             index = self._slice_in_view(layer)
-            slab = slab_around(index, layer.data.shape[0], card)
+            slab = slab_around(index, volume, card)
         return Task(
             layer,
             card,

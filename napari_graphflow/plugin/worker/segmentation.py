@@ -45,7 +45,11 @@ class Task:
 
     def sent(self) -> Volume:
         """Return the part of the image to send to the worker."""
-        return self.volume if self.slab is None else _cut(self.volume.oriented(ORDER), self.slab)
+        if self.slab is None:
+            return self.volume
+        # In the orientation of the file, which a model may require.
+        cut = _cut(self.volume.oriented(ORDER), self.slab)
+        return cut.oriented(self.volume.orientation)
 
 
 SegmentationResult = tuple[Reply, Volume, dict[str, NDArray[Any]]]
@@ -79,9 +83,18 @@ def request_segmentation(
     )
 
 
-def slab_around(index: int, slices: int, card: ModelCard) -> slice:
-    """Return the slices needed to segment one: only itself in 2D, a patch depth in 3D."""
-    thickness = 1 if card.dims == 2 else card.patch_size[0]
+def slab_around(index: int, volume: Volume, card: ModelCard) -> slice:
+    """Return the slices along z of the window that are needed to segment one.
+
+    Only the slice itself in 2D, and a patch depth in 3D. Of a model whose slices have another
+    orientation, all.
+    """
+    slices = volume.oriented(ORDER).shape[0]
+    code = card.preprocessing.code(volume.orientation)
+    along = 2 - next(axis for axis, letter in enumerate(code) if letter in "SI")
+    if card.dims == 2 and along != 0:
+        return slice(0, slices)
+    thickness = 1 if card.dims == 2 else card.patch_size[along]
     start = max(0, min(index - thickness // 2, slices - thickness))
     return slice(start, min(slices, start + thickness))
 
@@ -98,7 +111,7 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
     labels = sent.with_array(reply.pop("labels"))
     if task.slab is not None:
         whole = np.zeros(shown.shape, labels.array.dtype)
-        whole[task.index] = labels.array[task.index - task.slab.start]
+        whole[task.index] = labels.oriented(ORDER).array[task.index - task.slab.start]
         labels = shown.with_array(whole)
     maps: dict[str, NDArray[Any]] = {}
     if "probabilities" in reply and task.slab is None:

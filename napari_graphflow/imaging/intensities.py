@@ -1,0 +1,109 @@
+"""Values that are no intensities: NaN, infinite ones, and numbers that fill voxels without data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Only numbers at or beyond these can be fill values, such as -2000, -32768, 65535 and 1e30.
+LOWEST, HIGHEST = -1500.0, 30_000.0
+#: They are fill values if no intensity lies nearer to the others than this multiple of their range.
+GAP_BELOW, GAP_ABOVE = 1.0, 10.0
+#: Number of voxels from which the range of the others is estimated.
+SAMPLE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An array in which only intensities are left.
+
+    Attributes
+    ----------
+    array
+        float32; NaN and values below all intensities were replaced by the smallest intensity,
+        larger ones by the largest.
+    intensities
+        Where the array holds original values; None if everywhere.
+    share
+        Share of voxels that were replaced.
+    """
+
+    array: NDArray[np.float32]
+    intensities: NDArray[np.bool_] | None = None
+    share: float = 0.0
+
+
+def fill(array: NDArray[Any], *, keep_finite: bool = False) -> Filled | None:
+    """Replace what is no intensity; None if nothing is one.
+
+    Parameters
+    ----------
+    array
+        Values of one channel.
+    keep_finite
+        Whether to replace NaN and infinite values only.
+    """
+    limits = _finite_limits(array) if keep_finite else intensity_limits(array)
+    if limits is None:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = array.astype(np.float32)
+    good = (values >= limits[0]) & (values <= limits[1])
+    if good.all():
+        return Filled(values)
+    np.nan_to_num(values, copy=False, nan=limits[0], posinf=limits[1], neginf=limits[0])
+    return Filled(np.clip(values, *limits, out=values), good, 1 - float(good.mean()))
+
+
+def intensities(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the intensities among some values, without their shape."""
+    limits = intensity_limits(values)
+    if limits is None:
+        return values[:0].reshape(-1)
+    with np.errstate(invalid="ignore"):
+        return values[(values >= limits[0]) & (values <= limits[1])]
+
+
+def intensity_limits(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Return the smallest and largest intensity; None without a finite value.
+
+    Large numbers far from all others are fill values, not intensities.
+    """
+    limits = _finite_limits(values)
+    if limits is None or (limits[0] > LOWEST and limits[1] < HIGHEST):
+        return limits
+    inner = values[(values > LOWEST) & (values < HIGHEST)]
+    if not inner.size:
+        return limits
+    some = inner[:: max(1, inner.size // SAMPLE)]
+    low, high = (float(one) for one in np.percentile(some, (0.5, 99.5)))
+    if high == low:  # without contrast, it is not known what far is
+        return limits
+    below = values[(values <= LOWEST) & (values >= limits[0])].astype(float)
+    above = values[(values >= HIGHEST) & (values <= limits[1])].astype(float)
+    return (
+        -_last_before_gap(-float(inner.min()), -below, GAP_BELOW * (high - low)),
+        _last_before_gap(float(inner.max()), above, GAP_ABOVE * (high - low)),
+    )
+
+
+def _last_before_gap(start: float, outside: NDArray[Any], gap: float) -> float:
+    steps = np.concatenate(([start], np.unique(outside)))
+    gaps = np.flatnonzero(np.diff(steps) > gap)
+    return float(steps[gaps[0]] if gaps.size else steps[-1])
+
+
+def _finite_limits(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Return the smallest and largest value that are finite as float32."""
+    if not values.size:
+        return None
+    if values.dtype.kind in "iub":
+        return float(values.min()), float(values.max())
+    largest = float(np.finfo(np.float32).max)
+    with np.errstate(invalid="ignore"):
+        finite = np.abs(values) <= largest
+    if not finite.any():
+        return None
+    found = values if finite.all() else values[finite]
+    return float(found.min()), float(found.max())
