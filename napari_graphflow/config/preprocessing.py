@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from napari_graphflow.config.settings import Frozen
 
-AXES = ("z", "y", "x")
+Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, ...] = ("z", "y", "x")
 #: Instead of an orientation code: images are used as they are stored.
 STORED = "stored"
 _DIRECTIONS = ("LR", "PA", "SI")
@@ -77,7 +78,7 @@ class Preprocessing(Frozen):
 
     spacing: tuple[float, ...] | None = None
     orientation: str = "LPS"
-    axes: Annotated[tuple[Literal["z", "y", "x"], ...], BeforeValidator(_names)] = AXES
+    axes: Annotated[tuple[Axis, ...], BeforeValidator(_names)] = AXES
     intensity: Intensity = "zscore"
     channel_intensity: tuple[Intensity, ...] = ()
     window: tuple[float, float] = (-160.0, 240.0)

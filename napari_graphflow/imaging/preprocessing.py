@@ -207,7 +207,7 @@ def _scaled(
     """Scale the intensities of a channel; see `_case_bounds` and `_largest`."""
     clip = preprocessing.clip[2 * channel :][:2] or preprocessing.clip[:2]
     if clip:
-        array = np.clip(array, *clip)
+        array = np.clip(array, clip[0], clip[1])
     if kind == "none":
         return array
     if kind == "mean_std":

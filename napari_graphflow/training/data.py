@@ -150,7 +150,8 @@ def mirror_axes(config: TrainingConfig, data: TrainingData) -> list[int]:
     """Return the spatial axes of a patch for random mirroring."""
     axes = data.preprocessing.axes
     # Slices are cut along the first axis of a volume; 2D images have no z.
-    names = [axis for axis in axes if axis != "z"] if data.axes == 2 else axes[-config.dims :]
+    within = axes[-config.dims :] if data.axes == 3 else [axis for axis in axes if axis != "z"]
+    names: list[str] = list(within)
     wanted: Sequence[str] = ("y", "x") if data.axes == 2 else ()
     if config.mirror is not None:
         wanted = config.mirror
