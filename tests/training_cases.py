@@ -26,7 +26,7 @@ def training(dataset: Path, **changes: object) -> TrainingConfig:
 def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
     options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
     settings = {"network": "enet", "width": 8, "teacher": teacher, "method": options}
-    base = training(dataset).model_dump(exclude={"name"})
+    base = training(dataset).model_dump(exclude={"name", "role"})
     return DistillationConfig(**(base | settings | changes))
 
 

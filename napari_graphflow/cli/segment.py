@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.table import Table
 
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
-from napari_graphflow.cli.terminal import output, print_json, progress_bar
+from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.errors import UserError
 
 
@@ -56,6 +56,8 @@ def segment(
         return
     for row in written:
         output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
+        for warning in row["warnings"]:
+            console.print(f"{Path(row['image']).name}: {warning}", style="yellow")
 
 
 def evaluate(

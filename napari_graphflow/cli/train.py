@@ -36,6 +36,7 @@ else:
     DistillOptions = create_model(
         "DistillOptions",
         __base__=DistillationConfig,
+        role=(Annotated[Literal["student"], Parameter(parse=False)], "student"),
         method=(MethodName, Field("graph_flow", description="Distillation method.")),
         **{name: _group(name, info) for name, info in METHODS.items()},
     )

@@ -90,6 +90,27 @@ class Provenance(Frozen):
     best_validation_dice: float | None = None
 
 
+class Purpose(Frozen):
+    """What a model is for, besides its axes, channels and classes.
+
+    Parameters
+    ----------
+    modality
+        ``CT``, ``MR``, ``PT``, ``US`` or another modality of DICOM, or ``RGB`` for colour
+        photographs; empty if unknown.
+    spacing
+        Median voxel spacing in mm along (z, y, x) or (y, x) of the images it was trained on; None
+        if unknown, or if they have no physical size.
+    source, licence
+        Where the model comes from, and the licence under which it may be used.
+    """
+
+    modality: str = ""
+    spacing: tuple[float, ...] | None = None
+    source: str = ""
+    licence: str = ""
+
+
 class ModelCard(Frozen):
     """``model.json`` of a saved model: everything needed to rebuild and run it.
 
@@ -131,6 +152,34 @@ class ModelCard(Frozen):
     preprocessing: Preprocessing
     parameters: int = 0
     provenance: Provenance | None = None
+    purpose: Purpose = Purpose()
+
+    @property
+    def modality(self) -> str:
+        """Modality of the images it is for, as in `Purpose`; empty if unknown."""
+        if self.purpose.modality:
+            return self.purpose.modality
+        if self.preprocessing.intensity == "ct_window":
+            return "CT"
+        colours = self.preprocessing.intensity == "range" and self.in_channels == 3
+        return "RGB" if colours else ""
+
+    @property
+    def role_text(self) -> str:
+        """Role in words, such as ``student, distilled from large``."""
+        if self.role == "teacher" or self.provenance is None:
+            return self.role
+        teacher = self.provenance.teacher
+        return "student, " + (f"distilled from {teacher.name}" if teacher else "trained alone")
+
+    @property
+    def purpose_text(self) -> str:
+        """What it is for, such as ``CT, 3D, 1 channel: liver, spleen``."""
+        kinds = {"RGB": "colour photographs", "": "unknown modality"}
+        channels = f"{self.in_channels} channel{'s' * (self.in_channels > 1)}"
+        structures = ", ".join(name for name, value in self.classes.items() if value)
+        kind = kinds.get(self.modality, self.modality)
+        return f"{kind}, {self.dims}D, {channels}: {structures}"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -3,11 +3,13 @@
 import re
 from typing import Literal, NamedTuple
 
+Role = Literal["teacher", "student"]
+
 
 class NetworkInfo(NamedTuple):
     """Usual role and one-line description of a network."""
 
-    role: Literal["teacher", "student"]
+    role: Role
     text: str
 
 
@@ -54,6 +56,11 @@ PARAMETERS: dict[str, dict[int, int]] = {
 def network_title(name: str) -> str:
     """Return the name of a network as written in its paper."""
     return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if name in NETWORKS else name
+
+
+def usual_role(name: str) -> Role:
+    """Return the usual role of a network; networks of MONAI are teachers."""
+    return NETWORKS[name].role if name in NETWORKS else "teacher"
 
 
 def students() -> list[str]:

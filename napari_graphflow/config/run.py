@@ -26,6 +26,9 @@ class TrainingConfig(Frozen):
         Folder of a dataset in the nnU-Net v2 raw layout.
     network
         Network to train, one of those listed by ``napari-graphflow networks``.
+    role
+        What the model is for: a ``teacher`` to be distilled, or a ``student`` trained alone, for
+        comparison. Default: the usual role of the network.
     dims
         2 trains on slices, 3 on volumes.
     width
@@ -69,6 +72,7 @@ class TrainingConfig(Frozen):
 
     dataset: Path
     network: str = "unet"
+    role: Literal["teacher", "student"] | None = None
     dims: Dims = 3
     width: Annotated[int, Field(ge=4, le=512)] | None = None
     labelled: Annotated[int, Field(ge=1)] | None = None
@@ -115,6 +119,7 @@ class DistillationConfig(TrainingConfig):
 
     teacher: Path
     network: str = "enet"
+    role: Literal["student"] = "student"
     method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
     warmup: Annotated[int, Field(ge=0)] = 0

@@ -77,6 +77,8 @@ class Dataset:
         Record of the import: ``original_values`` by class, and names of omitted files.
     held_back
         Flagged and excluded cases, which are used for nothing.
+    reference, licence
+        Where the images come from, and their licence; empty if not stated.
     """
 
     folder: Path
@@ -89,6 +91,8 @@ class Dataset:
     ignore: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     held_back: tuple[Case, ...] = ()
+    reference: str = ""
+    licence: str = ""
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
@@ -133,6 +137,8 @@ class Dataset:
             ignore,
             description.get("napari_graphflow") or {},
             held_back,
+            str(description.get("reference") or ""),
+            str(description.get("licence") or description.get("license") or ""),
         )
 
     def labelled(self, split: Split) -> list[Case]:

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.config.model_card import Purpose
 from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.dataset.checks import channel_count
+from napari_graphflow.dataset.compatibility import modality_of_channels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.intensities import intensities
 
@@ -15,13 +17,14 @@ _VOXELS_PER_CASE = 50_000
 _CT_MAX_LOW = -500
 
 
-def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """Compute statistics for choosing the preprocessing, from at most 20 training cases.
+def fingerprint(dataset: Dataset, most: int = _MAX_CASES) -> dict[str, Any]:
+    """Compute statistics for choosing the preprocessing, from `most` training cases at most.
 
     Returns
     -------
     dict
-        ``cases`` (number of cases read), ``ndim``, ``channels``; ``median_shape`` and
+        ``cases`` (number of cases read), ``ndim``, ``channels``; ``sized``: whether all images
+        have a physical size; ``median_shape`` and
         ``median_spacing``, ``spacing_min`` and ``spacing_max`` in mm, along z, y, x after
         reorientation to LPS; ``percentiles``: 0.5, 5, 50, 95 and 99.5 of the voxels of each
         channel; ``minimum`` and ``maximum`` of each channel; ``modality``: ``CT`` if the
@@ -36,10 +39,11 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     cases = [case for case in dataset.cases if case.split == "train"] or list(dataset.cases)
     if not cases:
         raise UserError(f"The dataset {dataset.name} has no cases.", "Import images first.")
-    picks = np.linspace(0, len(cases) - 1, min(_MAX_CASES, len(cases))).round().astype(int)
+    picks = np.linspace(0, len(cases) - 1, min(most, len(cases))).round().astype(int)
     kind: tuple[int, int] | None = None
     shapes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...]] = []
+    sized: list[bool] = []
     drawn: list[NDArray[Any]] = []
     lows: list[NDArray[Any]] = []
     highs: list[NDArray[Any]] = []
@@ -54,6 +58,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
                 "Check the dataset with “napari-graphflow datasets check”.",
             )
         shapes.append(volume.shape)
+        sized.append(volume.sized)
         spacings.append(volume.spacing)
         voxels = volume.array.reshape(-1, channel_count(volume)).T
         found = [intensities(channel) for channel in voxels]
@@ -76,6 +81,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         modality = "RGB" if ndim == 2 and channels == 3 else "other"
     return {
         "cases": len(picks),
+        "sized": all(sized),
         "ndim": ndim,
         "channels": channels,
         "median_shape": np.median(shapes, axis=0).tolist(),
@@ -90,3 +96,14 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         "maximum": np.max(highs, axis=0).tolist(),
         "modality": modality,
     }
+
+
+def purpose_of(dataset: Dataset, facts: dict[str, Any]) -> Purpose:
+    """Return what a model that is trained on a dataset is for, from its fingerprint."""
+    modality = modality_of_channels(dataset.channel_names)
+    return Purpose(
+        modality=modality or facts["modality"].replace("other", ""),
+        spacing=tuple(facts["median_spacing"]) if facts["sized"] else None,
+        source=dataset.reference or dataset.name,
+        licence=dataset.licence,
+    )

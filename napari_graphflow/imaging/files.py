@@ -61,7 +61,9 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
     if path.exists() and not overwrite:
         raise UserError(f"{path.name} already exists.", "Choose another name.")
     with user_errors(path, writing=True):
-        geometry = Geometry(volume.spacing[::-1], volume.origin, volume.direction)
+        geometry = Geometry(
+            volume.spacing[::-1], volume.origin, volume.direction, volume.sized, volume.anatomical
+        )
         write(path, Loaded(volume.array, geometry, volume.channels))
 
 

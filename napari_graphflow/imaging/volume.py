@@ -60,6 +60,12 @@ class Volume:
         Whether the last axis is the channel axis.
     warnings
         Warnings for the user, one sentence each.
+    sized
+        Whether the voxel size is known; the spacing of other images is 1 pixel.
+    anatomical
+        Whether the direction is that of a patient, unlike that of a photograph.
+    modality
+        Modality in the DICOM header, such as ``CT`` or ``MR``; empty if unknown.
     """
 
     array: NDArray[Any]
@@ -68,6 +74,9 @@ class Volume:
     direction: tuple[float, ...]
     channels: bool = False
     warnings: tuple[str, ...] = ()
+    sized: bool = True
+    anatomical: bool = True
+    modality: str = ""
 
     @property
     def ndim(self) -> int:

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.distillation.emkd.losses import affinity_matrix, region_weights
 from napari_graphflow.distillation.graph_flow.maps import to_input_grid
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, prepare_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import Cancelled, Progress, over_windows, segment
-from napari_graphflow.models.compatibility import check_fits
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import cast, get_args
 
 from napari_graphflow.dataset.cases import Dataset, Split
+from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, _from_folder, evaluate
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.saved import Model, load_model
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.distillation.graph_flow.loss import (
     VariationGraph,
     patch_energy,
@@ -24,7 +25,6 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import Cancelled, Progress, over_windows
-from napari_graphflow.models.compatibility import check_fits
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, weights_hash
 from napari_graphflow.networks.taps import Output, strides_of

@@ -11,9 +11,9 @@ from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.imaging.preprocessing import prepare, restore_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.models.compatibility import check_fits
 from napari_graphflow.models.devices import device_title, peak_memory
 from napari_graphflow.models.saved import Model
 

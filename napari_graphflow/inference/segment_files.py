@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
@@ -56,7 +57,7 @@ def segment_files(
     Returns
     -------
     list of dict
-        ``image``, ``mask``, ``seconds``, ``peak_bytes`` and ``device`` of each.
+        ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device`` and ``warnings`` of each.
 
     Raises
     ------
@@ -77,6 +78,8 @@ def segment_files(
     for path, target in zip(images, targets, strict=True):
         started = time.perf_counter()
         volume = read_volume(path)
+        facts = image_facts(volume)
+        refuse_unfit(model.card, facts)
         prediction = segment(
             model,
             volume,
@@ -101,6 +104,7 @@ def segment_files(
                 "seconds": round(time.perf_counter() - started, 3),
                 "peak_bytes": prediction.peak_bytes,
                 "device": prediction.device,
+                "warnings": cautions(model.card, facts, prediction.labels.array),
             }
         )
     return written

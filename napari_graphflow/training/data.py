@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from napari_graphflow.config.model_card import ModelCard, Provenance, TeacherRecord
+from napari_graphflow.config.model_card import ModelCard, Provenance, Purpose, TeacherRecord
+from napari_graphflow.config.networks import usual_role
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, Dataset, Split, data_files
-from napari_graphflow.dataset.fingerprint import fingerprint
+from napari_graphflow.dataset.fingerprint import fingerprint, purpose_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.manifest import compare_manifest
 from napari_graphflow.jobs.paths import JobPaths
@@ -26,6 +26,9 @@ from napari_graphflow.training.planning import (
     choose_preprocessing,
 )
 
+#: Images read to describe what a model is for.
+FEW = 3
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -37,6 +40,7 @@ class TrainingData:
     labelled: list[TrainingCase]
     unlabelled: list[TrainingCase]
     validation: list[TrainingCase]
+    purpose: Purpose
 
     @property
     def channels(self) -> int:
@@ -99,8 +103,10 @@ def read_training_data(
         yield from compare_manifest(folder, dataset, files, teacher)
 
     yield Phase(kind="reading", name="reading the data")
+    # What the model is for needs fewer images than the choice of its preprocessing.
+    facts = fingerprint(dataset, *([] if preprocessing is None else [FEW]))
     if preprocessing is None:
-        preprocessing = config.preprocessing or choose_preprocessing(fingerprint(dataset))
+        preprocessing = config.preprocessing or choose_preprocessing(facts)
     cache = _cache(folder)
     shutil.rmtree(cache, ignore_errors=True)
     read: dict[str, list[TrainingCase]] = {"labelled": [], "unlabelled": [], "validation": []}
@@ -119,7 +125,8 @@ def read_training_data(
         yield Warned(
             text="No validation case has a mask, so the last weights are saved instead of the best."
         )
-    return TrainingData(dataset, preprocessing, size, **read)
+    purpose = purpose_of(dataset, facts)
+    return TrainingData(dataset, preprocessing, size, **read, purpose=purpose)
 
 
 def _warn_about_voxels(cases: Sequence[TrainingCase]) -> Iterator[Event]:
@@ -194,11 +201,10 @@ def warn_about_teacher_labels(
 def make_card(
     config: TrainingConfig,
     data: TrainingData,
-    role: Literal["teacher", "student"],
     teacher: TeacherRecord | None = None,
 ) -> ModelCard:
     """Create the card of the model that a run produces, with its teacher if it has one."""
-    dataset = data.dataset
+    dataset, role = data.dataset, config.role or usual_role(config.network)
     return ModelCard(
         name=config.name or f"{dataset.name} {config.network} {role}",
         role=role,
@@ -216,6 +222,7 @@ def make_card(
             run=config,
             teacher=teacher,
         ),
+        purpose=data.purpose,
     )
 
 

@@ -17,10 +17,10 @@ import torch
 from napari_graphflow.config.model_card import TeacherRecord
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import peak_memory
 from napari_graphflow.models.saved import build_network, load_model, save_weights, weights_hash
 from napari_graphflow.system.events import (
@@ -88,7 +88,7 @@ def train(
     _limit_threads(config)
     with temporary_cache(folder):
         data = yield from read_training_data(config, folder, config.preprocessing, cases=cases)
-        plan = Plan(config, folder, data, make_card(config, data, "teacher"))
+        plan = Plan(config, folder, data, make_card(config, data))
         yield from _fit_into_memory(plan, allow_smaller)
 
 
@@ -127,7 +127,7 @@ def distill(
         )
         check_channels(teacher.card, data)
         yield from warn_about_teacher_labels(teacher.card, config, data.dataset)
-        plan = Plan(config, folder, data, make_card(config, data, "student", source), teacher)
+        plan = Plan(config, folder, data, make_card(config, data, source), teacher)
         yield from _fit_into_memory(plan, allow_smaller)
 
 

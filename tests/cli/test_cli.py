@@ -175,7 +175,7 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
             out,
         ],
         "truncated.nii.gz": ["segment", truncated, "--model", student, "--out", out],
-        "requires images with 1 channel": ["segment", image, "--model", student, "--out", out],
+        "it needs 3D volumes": ["segment", image, "--model", student, "--out", out],
         "not a saved model": ["segment", truncated, "--model", tmp_path, "--out", out],
         "no labelled training case": ["train", unlabelled, *SMALL],
         "3 x 4 x 5": ["evaluate", blobs, "--predictions", wrong],

@@ -3,6 +3,7 @@ import pytest
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import (
     prepare,
@@ -11,7 +12,6 @@ from napari_graphflow.imaging.preprocessing import (
     restore_maps,
 )
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.models.compatibility import check_fits
 
 IDENTITY = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)
 #: Index x grows to the right, y to the front, z down; then axes permuted; then oblique.
@@ -118,10 +118,10 @@ def test_a_model_for_other_dims_or_channels_is_refused():
         name="vessels", role="student", network="enet", dims=2, in_channels=3,
         classes={"background": 0, "vessel": 1}, patch_size=(32, 32), preprocessing=Preprocessing(),
     )  # fmt: skip
-    with pytest.raises(UserError, match="requires images with 3 channels, but this image has 1"):
+    with pytest.raises(UserError, match="needs 3 channels, and this image has 1"):
         check_fits(volume(), card)
     flat = Volume(np.zeros((4, 4)), (1, 1), (0, 0), (1, 0, 0, 1))
-    with pytest.raises(UserError, match="requires 3D volumes"):
+    with pytest.raises(UserError, match="needs 3D volumes"):
         check_fits(flat, card.model_copy(update={"dims": 3, "in_channels": 1}))
     with pytest.raises(UserError, match="2 axes"):
         prepare(flat, Preprocessing(spacing=(1, 1, 1)))

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from dicom_cases import write_series
 
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import read_segments
 from napari_graphflow.imaging.files import read_labels, read_volume, write_volume
@@ -27,7 +29,10 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
         labels = volume.with_array((volume.array > np.median(volume.array)).astype(np.uint8) * 3)
         return Prediction(labels, None, 0.1, 1, "CPU")
 
-    card = SimpleNamespace(classes=CLASSES)
+    card = ModelCard(
+        name="bright", role="teacher", network="unet", dims=3, in_channels=1, classes=CLASSES,
+        patch_size=(16, 16, 16), preprocessing=Preprocessing(intensity="ct_window"),
+    )  # fmt: skip
     monkeypatch.setattr(segment_files, "load_model", lambda *_: SimpleNamespace(card=card))
     monkeypatch.setattr(segment_files, "segment", segment)
 
@@ -85,3 +90,24 @@ def test_dicom_segmentation_of_another_format_is_refused(tmp_path: Path) -> None
     with pytest.raises(UserError, match="not a DICOM series"):
         segment_files.segment_files([tmp_path / "ct.nrrd"], tmp_path, tmp_path / "mask.dcm")
     assert not (tmp_path / "mask.dcm").exists()
+
+
+def test_a_model_for_ct_refuses_an_mr_before_it_writes_anything(tmp_path: Path) -> None:
+    write_series(tmp_path / "mr", change=lambda index, header: setattr(header, "Modality", "MR"))
+    with pytest.raises(UserError, match="bright does not fit: it is for CT, and this is MR"):
+        segment_files.segment_files([tmp_path / "mr"], tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_mask_and_an_unknown_modality_are_reported(tmp_path: Path, monkeypatch) -> None:
+    def nothing_found(model: object, volume: Volume, **_: object) -> Prediction:
+        return Prediction(volume.with_array(np.zeros(volume.shape, np.uint8)), None, 0.1, 1, "CPU")
+
+    monkeypatch.setattr(segment_files, "segment", nothing_found)
+    noise = np.random.default_rng(0).normal(40, 60, (6, 8, 8)).astype(np.int16)
+    scan = Volume(noise, (5.0, 1.0, 1.0), (0.0,) * 3, tuple(np.eye(3).ravel().tolist()))
+    write_volume(tmp_path / "scan.nii.gz", scan)
+    (row,) = segment_files.segment_files([tmp_path / "scan.nii.gz"], tmp_path, tmp_path / "out")
+    doubt, empty = row["warnings"]
+    assert "it is for CT, and the modality of this image is unknown" in doubt
+    assert empty == "bright found none of: liver, lesion."

@@ -216,8 +216,8 @@ def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"in_channels": 3}, "requires images with 3 channels, but this image has 1"),
-        ({"dims": 3, "flat": True}, "requires 3D volumes, but this image is 2D"),
+        ({"in_channels": 3}, "needs 3 channels, and this image has 1"),
+        ({"dims": 3, "flat": True}, "needs 3D volumes, and this image is 2D"),
         ({"damage": True}, "weights"),
     ],
 )

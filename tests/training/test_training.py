@@ -19,6 +19,7 @@ from napari_graphflow.config.methods import (
     GraphFlowOptions,
     LogitsOptions,
 )
+from napari_graphflow.config.model_card import Purpose, read_model_card
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case
 from napari_graphflow.dataset.samples import sample_dataset
@@ -50,9 +51,26 @@ def test_training_reduces_the_loss_and_saves_a_model_with_its_provenance(blobs, 
     model = load_model(JobPaths(tmp_path).model)
     assert model.card.role == "teacher"
     assert model.card.classes == {"background": 0, "organ": 1, "lesion": 2}
+    assert model.card.purpose == Purpose(modality="MR", spacing=(2.0, 1.5, 1.0), source="blobs")
     assert model.card.provenance.labelled_cases == 2
     assert model.card.provenance.best_validation_dice == max(scores["dice"])
     assert not JobPaths(tmp_path).cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "role", "words"),
+    [
+        ("unet", None, "teacher"),
+        ("enet", None, "student, trained alone"),
+        ("enet", "teacher", "teacher"),
+        ("unet", "student", "student, trained alone"),
+    ],
+)
+def test_the_role_is_that_of_the_network_unless_another_is_chosen(
+    blobs, tmp_path, network, role, words
+):
+    list(train(training(blobs, network=network, role=role, width=8, steps=1), tmp_path))
+    assert read_model_card(JobPaths(tmp_path).model).role_text == words
 
 
 def test_equal_seeds_give_equal_models_and_other_seeds_do_not(blobs, tmp_path):

@@ -39,7 +39,7 @@ _PIXELS = {
     order: [struct.pack(order + "HH", 0x7FE0, element) for element in (0x10, 0x08, 0x09)]
     for order in "<>"
 }
-_NO_SPACING = (
+NO_SPACING = (
     "The header has no pixel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
 _AT_DETECTOR = "The pixel spacing is that at the detector, so distances in the body are smaller."
@@ -273,7 +273,7 @@ def _pixel_size(value: Any, header: Fields) -> tuple[tuple[float, float], tuple[
         size = _numbers(found, 2)
         if size and min(size) > 0:
             return (size[0], size[1]), notes
-    return (1.0, 1.0), (_NO_SPACING,)
+    return (1.0, 1.0), (NO_SPACING,)
 
 
 def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.headers import NO_SPACING
 from napari_graphflow.imaging.dicom.pixels import read_stack, resample
 from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series, offsets
 from napari_graphflow.imaging.formats.loaded import (
@@ -76,7 +77,8 @@ def _load(series: Series, *, resampled: bool = False) -> Loaded:
     array = read_stack(series.slices)
     channels = array.ndim == 4
     if len(series.shape) == 2:
-        return Loaded(array[0], pixel_grid(series.spacing), channels, series.warnings)
+        grid = pixel_grid(series.spacing, sized=NO_SPACING not in first.warnings)
+        return Loaded(array[0], grid, channels, series.warnings, series.modality)
     origin = np.array(first.position or (0.0, 0.0, 0.0))
     if resampling:
         if channels:
@@ -84,8 +86,10 @@ def _load(series: Series, *, resampled: bool = False) -> Loaded:
         array, corner = resample(array, offsets(series.slices), series.spacing[0], first.spacing)
         origin = origin + first.axes_matrix[:, :2] @ corner
     direction = tuple(first.axes_matrix.ravel().tolist())
-    grid = Geometry(series.spacing[::-1], tuple(origin.tolist()), direction)
+    grid = Geometry(
+        series.spacing[::-1], tuple(origin.tolist()), direction, anatomical=first.is_volume
+    )
     warnings = series.warnings + (
         ("The slices were resampled to a regular grid.",) if resampling else ()
     )
-    return Loaded(array, grid, channels, warnings)
+    return Loaded(array, grid, channels, warnings, series.modality)

@@ -1,7 +1,7 @@
 """An array as a format has it: geometry in the order of SimpleITK, and the checks of its values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,35 @@ from napari_graphflow.imaging.volume import Volume
 
 @dataclass(frozen=True)
 class Geometry:
-    """Voxel spacing, origin and direction as in SimpleITK: x first, mm, LPS."""
+    """Voxel spacing, origin and direction as in SimpleITK: x first, mm, LPS.
+
+    Attributes
+    ----------
+    sized
+        Whether the voxel size is known; the spacing of other images is 1 pixel.
+    anatomical
+        Whether the direction is that of a patient, unlike that of a photograph.
+    """
 
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+    sized: bool = field(default=True, compare=False)
+    anatomical: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An array, spatial axes first in the order z, y, x, channels last, and its geometry."""
+    """An array, spatial axes first in the order z, y, x, channels last, and its geometry.
+
+    `modality` is that of a DICOM header, such as ``CT`` or ``MR``; empty for other files.
+    """
 
     array: NDArray[Any]
     geometry: Geometry
     channels: bool = False
     warnings: tuple[str, ...] = ()
+    modality: str = ""
 
     def volume(self) -> Volume:
         """Return the image with its spacing in the order of the array's axes."""
@@ -38,13 +52,17 @@ class Loaded:
             tuple(geometry.direction),
             self.channels,
             self.warnings,
+            geometry.sized,
+            geometry.anatomical,
+            self.modality,
         )
 
 
-def pixel_grid(spacing: Sequence[float]) -> Geometry:
+def pixel_grid(spacing: Sequence[float], *, sized: bool = True) -> Geometry:
     """Return an identity geometry; `spacing` is in the order of the array's axes."""
     count = len(spacing)
-    return Geometry(tuple(spacing[::-1]), (0.0,) * count, tuple(np.eye(count).ravel().tolist()))
+    axes = tuple(np.eye(count).ravel().tolist())
+    return Geometry(tuple(spacing[::-1]), (0.0,) * count, axes, sized, anatomical=False)
 
 
 def spatial(geometry: Geometry) -> Geometry:
@@ -53,7 +71,12 @@ def spatial(geometry: Geometry) -> Geometry:
         return geometry
     count = len(geometry.spacing)
     rows = np.array(geometry.direction).reshape(count, count)[:3, :3]
-    return Geometry(geometry.spacing[:3], geometry.origin[:3], tuple(rows.ravel().tolist()))
+    return replace(
+        geometry,
+        spacing=geometry.spacing[:3],
+        origin=geometry.origin[:3],
+        direction=tuple(rows.ravel().tolist()),
+    )
 
 
 def with_value_warnings(loaded: Loaded) -> Loaded:

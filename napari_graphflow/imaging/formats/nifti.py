@@ -6,6 +6,7 @@ that a file has the same geometry as in every ITK program.
 
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,7 +206,8 @@ def _geometry(path: Path, header: Any, ndim: int) -> tuple[Geometry, tuple[str, 
         copy = Path(folder) / "header.nii"
         copy.write_bytes(patched.tobytes() + bytes(4))
         geometry = itk_header(copy, "NiftiImageIO", path.name)[2]
-    return geometry, warnings + _conflict(patched, geometry)
+    known = bool(patched["qform"] > 0 or patched["sform"] > 0)
+    return replace(geometry, anatomical=known), warnings + _conflict(patched, geometry)
 
 
 def _drop_damaged_transform(header: Any, path: Path) -> tuple[str, ...]:

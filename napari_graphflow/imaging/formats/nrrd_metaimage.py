@@ -6,6 +6,7 @@ block of voxels returns None: SimpleITK then reads the whole file.
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def read_nrrd(path: Path) -> Stored | None:
     kind = next((code for code, names in _NRRD_TYPES.items() if name in names.split("|")), "")
     if not kind or encoding not in ("raw", "gzip", "gz") or int(fields.get("lineskip", 0)):
         return None
-    return _stored(
+    stored = _stored(
         "NRRD",
         path,
         fields.get("datafile", ""),
@@ -68,6 +69,9 @@ def read_nrrd(path: Path) -> Stored | None:
         sizes=tuple(int(size) for size in fields["sizes"].split()),
         warnings=_nrrd_warnings(fields),
     )
+    if stored is None or re.search("anterior|posterior|[RL][AP][SI]", fields.get("space", "")):
+        return stored
+    return replace(stored, geometry=replace(stored.geometry, anatomical=False))
 
 
 def _nrrd_warnings(fields: dict[str, str]) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def _read_pillow(path: Path, indices: bool) -> Loaded:
             pages.append(_page(path, image, indices, notes))
     array = pages[0] if frames == 1 else _stack(pages)
     channels = array.ndim - (frames > 1) == 3
-    grid = pixel_grid((1.0,) * (array.ndim - channels))
+    grid = pixel_grid((1.0,) * (array.ndim - channels), sized=False)
     return Loaded(array, grid, channels, tuple(dict.fromkeys(notes)))
 
 
@@ -167,7 +167,8 @@ def _read_tiff(path: Path, indices: bool) -> Loaded:
     channels = array.ndim == len(axes) and axes.endswith("S")
     if len(axes) - axes.endswith("S") == 3:
         notes.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
-    return Loaded(np.ascontiguousarray(array), pixel_grid(spacing), channels, tuple(notes))
+    grid = pixel_grid(spacing, sized=any(size != 1 for size in spacing))
+    return Loaded(np.ascontiguousarray(array), grid, channels, tuple(notes))
 
 
 def _converted(path: Path, notes: list[str]) -> NDArray[Any]:
@@ -244,7 +245,9 @@ def _per_pixel(resolution: tuple[int, int]) -> float:
     return resolution[1] / resolution[0]
 
 
-def write_image_2d(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) -> None:
+def write_image_2d(
+    path: Path, array: NDArray[Any], spacing: tuple[float, ...], *, sized: bool
+) -> None:
     """Write pixels (y, x), (pages, y, x) or (..., 3) losslessly as PNG or TIFF."""
     if path.suffix.lower() == ".png":
         Image.fromarray(array).save(path)
@@ -255,7 +258,7 @@ def write_image_2d(path: Path, array: NDArray[Any], spacing: tuple[float, ...]) 
         array,
         photometric="rgb" if colour else "minisblack",
         compression="zlib",
-        resolution=(10 / spacing[-1], 10 / spacing[-2]),
-        resolutionunit="CENTIMETER",
+        resolution=(10 / spacing[-1], 10 / spacing[-2]) if sized else None,
+        resolutionunit="CENTIMETER" if sized else None,
         metadata=None,
     )

@@ -75,7 +75,8 @@ def _storable(path: Path, array: NDArray[Any]) -> NDArray[Any]:
 
 def _write(path: Path, array: NDArray[Any], image: Loaded) -> None:
     if suffix(path) in FLAT:
-        write_image_2d(path, array, image.geometry.spacing[::-1])
+        geometry = image.geometry
+        write_image_2d(path, array, geometry.spacing[::-1], sized=geometry.sized)
         return
     stored = sitk.GetImageFromArray(array, isVector=image.channels)
     stored.SetSpacing(image.geometry.spacing)
