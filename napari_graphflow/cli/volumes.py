@@ -10,10 +10,11 @@ from rich.table import Table
 from napari_graphflow.cli.options import Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, fail, output, print_json
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.description import describe
-from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
+from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
-from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.failures import explain
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from napari_graphflow.dataset.cases import check_values, read_stored_labels
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
-from napari_graphflow.imaging.labels import IGNORE, read_class_names
+from napari_graphflow.imaging.class_names import read_class_names
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.masks import only_mask
+from napari_graphflow.imaging.segments import is_segmentation, read_segments, segment_names
 from napari_graphflow.imaging.volume import Volume
 
 
@@ -65,7 +67,7 @@ class Survey:
         """
         if is_segmentation(path):
             known = {_key(name) for name in self.segments}
-            for name, number in _only_mask(path)[1].items():
+            for name, number in segment_names(path).items():
                 if _key(name) not in known:
                     self.segments[name] = number
             return
@@ -96,7 +98,7 @@ def read_mask(path: Path, like: Volume, classes: Classes) -> Volume:
     """
     if not classes.segments or not is_segmentation(path):
         return read_stored_labels(path, like)
-    mask, names = _only_mask(path, like)
+    mask, names = only_mask(read_segments(path, like), path.name)
     lookup = np.zeros(max(names.values()) + 1, np.uint16)
     for name, number in names.items():
         if _key(name) not in classes.segments:
@@ -107,16 +109,6 @@ def read_mask(path: Path, like: Volume, classes: Classes) -> Volume:
             )
         lookup[number] = classes.segments[_key(name)]
     return mask.with_array(lookup[mask.array])
-
-
-def _only_mask(path: Path, like: Volume | None = None) -> tuple[Volume, dict[str, int]]:
-    masks = read_segments(path, like)
-    if len(masks) > 1:
-        raise UserError(
-            f"Segments of {path.name} overlap, so a voxel may belong to several classes.",
-            "Convert it with “napari-graphflow volumes convert”, and choose one of the masks.",
-        )
-    return masks[0]
 
 
 def _key(name: str) -> str:

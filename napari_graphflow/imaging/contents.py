@@ -11,6 +11,7 @@ from napari_graphflow.imaging.dicom.series import Series, list_series
 from napari_graphflow.imaging.files import read_volume
 from napari_graphflow.imaging.formats.endings import split_ending
 from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
+from napari_graphflow.imaging.segments import is_segmentation
 from napari_graphflow.imaging.volume import Volume
 
 #: Integer volumes with more values than this are images, others masks.
@@ -33,6 +34,8 @@ class Part:
         Warnings to show before it is opened, the problem first.
     source
         The series, or the volume, which is read already.
+    segments
+        The file whose named segments are read instead; None if it is not a segmentation.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Part:
     problem: str = ""
     resamplable: bool = False
     warnings: tuple[str, ...] = ()
+    segments: Path | None = None
 
     @property
     def key(self) -> str:
@@ -109,7 +113,8 @@ def _file(path: Path, kind: str) -> Part:
     title = split_ending(path.name)[0]
     slices = str(volume.shape[0]) if volume.ndim == 3 else "1"
     cells = (title, kind, "", slices, times(volume.shape[-2:]), times(volume.spacing))
-    return Part(title, cells, volume, warnings=volume.warnings)
+    segments = path if is_segmentation(path) else None
+    return Part(title, cells, volume, warnings=volume.warnings, segments=segments)
 
 
 def _series(series: Series) -> Part:
@@ -124,7 +129,7 @@ def _series(series: Series) -> Part:
         times(series.spacing),
     )
     if series.is_segmentation:
-        return Part(title, cells, series)
+        return Part(title, cells, series, segments=series.files[0])
     return Part(title, cells, series, series.problem, series.resamplable, series.warnings)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from napari_graphflow.imaging.contents import Part, format_of, inspect_path
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
-from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.paths import Pathlike
+from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 
 _OVERLAP = "Segments overlap, so they are read as {} masks."
@@ -81,7 +81,9 @@ def _describe_series(parts: Sequence[Part]) -> dict[str, Any]:
 def _describe_segments(path: Path, like: Volume | None) -> dict[str, Any]:
     masks = read_segments(path, like)
     names = {name: value for _, part in masks for name, value in part.items()}
-    warnings = [_OVERLAP.format(len(masks))] if len(masks) > 1 else []
+    warnings = [sentence for mask, _ in masks for sentence in mask.warnings]
+    if len(masks) > 1:
+        warnings.append(_OVERLAP.format(len(masks)))
     return _fields(masks[0][0]) | {"segments": names, "warnings": warnings, "problem": ""}
 
 

@@ -6,7 +6,7 @@ not, so one object can become several masks.
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, list_series
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.grid import embed_in_grid
-from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
+from napari_graphflow.imaging.masks import Mask, distinct, without_overlap
+from napari_graphflow.imaging.paths import Pathlike, existing_path, user_errors
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
@@ -35,44 +36,49 @@ _MAY_BE_EMPTY = (
 #: Segments are numbered from 1 without gaps; a label with another value is stored in the
 #: description of its segment.
 _VALUE = f"{PROGRAM}: label "
-Mask = tuple[Volume, dict[str, int]]
 
 
-def is_segmentation(path: Pathlike) -> bool:
-    """Whether a file is a DICOM SEG object."""
-    path = existing_path(path)
-    if path.is_dir() or kind_of(path) != "DICOM":
-        return False
-    return any(one.is_segmentation for one in list_series(path))
+def read_seg(path: Path) -> list[Mask]:
+    """Read the masks of a DICOM SEG file; one mask if no segments overlap.
 
-
-def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
-    """Read the masks of a file and the names of their segments; one mask if none overlap.
-
-    Parameters
-    ----------
-    path
-        A DICOM SEG file.
-    like
-        The image that was segmented; the masks are returned on its grid. Without it, a mask covers
-        only the slices from the first to the last with a segment.
+    A mask covers only the slices from the first to the last with a segment.
 
     Raises
     ------
     UserError
-        If highdicom is missing, the file is damaged, or it is not on the grid of the image.
+        If highdicom is missing, or the file is damaged.
     """
-    path = existing_path(path)
-    with user_errors(path), _quiet(path.name):
-        found = load_highdicom().seg.segread(str(path))
-        numbers = [number for number in found.segment_numbers if number]
-        if not numbers:
-            raise UserError(f"{path.name} contains no segments.", EXPORT_AGAIN)
-        groups = _groups(found, numbers)
-        masks = [(_volume(array, one), names) for array, one, names in groups]
-    if like is None:
-        return masks
-    return [(embed_in_grid(mask, like, path.name), names) for mask, names in masks]
+    with _quiet(path.name):
+        found = _open(path)
+        names, numbers = _names(found), _numbers(found)
+        # Fractional segments are thresholded at one half.
+        voxels = (
+            (name, _segment(found, number).array[..., 0] >= 0.5)
+            for name, number in zip(names, numbers, strict=True)
+        )
+        grid = _segment(found, numbers[0])
+        return [(_volume(array, grid), used) for array, used in without_overlap(voxels, names)]
+
+
+def seg_names(path: Path) -> dict[str, int]:
+    """Return the labels of the segments of a DICOM SEG file by name."""
+    with _quiet(path.name):
+        return _names(_open(path))
+
+
+def _open(path: Path) -> Any:
+    found = load_highdicom().seg.segread(str(path))
+    if not _numbers(found):
+        raise UserError(f"{path.name} contains no segments.", EXPORT_AGAIN)
+    return found
+
+
+def _segment(found: Any, number: int) -> Any:
+    return found.get_volume(segment_numbers=[number], combine_segments=False)
+
+
+def _numbers(found: Any) -> list[int]:
+    return [number for number in found.segment_numbers if number]
 
 
 def write_segments(
@@ -123,7 +129,8 @@ def write_segments(
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
         with written_aside(path) as fresh, _quiet(path.name):
             _object(series, numbered, titles).save_as(fresh)
-            ((back, found),) = read_segments(fresh, like)
+            ((back, found),) = read_seg(fresh)
+            back = embed_in_grid(back, like, path.name)
             wanted = {title: value for value, title in titles.items()}
             if not np.array_equal(back.array, embedded) or found != wanted:
                 raise UserError(
@@ -165,27 +172,10 @@ def _quiet(name: str) -> Iterator[None]:
         ) from None
 
 
-def _groups(found: Any, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Any, dict[str, int]]]:
-    """Add each segment to the first mask in which it overlaps no other."""
-    groups: list[tuple[NDArray[Any], Any, dict[str, int]]] = []
-    values = _values(found, numbers)
-    dtype = np.min_scalar_type(max(values.values()))
-    for number in numbers:
-        value = values[number]
-        one = found.get_volume(segment_numbers=[number], combine_segments=False)
-        inside = one.array[..., 0] >= 0.5  # fractional segments are thresholded at one half
-        title = str(found.get_segment_description(number).segment_label)
-        free = [group for group in groups if not np.any(group[0][inside])]
-        if not free:
-            groups.append((np.zeros(inside.shape, dtype), one, {}))
-        array, _, names = (free or groups[-1:])[0]
-        array[inside] = value
-        names[title if title not in names else f"{title} {value}"] = value
-    return groups
-
-
-def _values(found: Any, numbers: Sequence[int]) -> dict[int, int]:
+def _names(found: Any) -> dict[str, int]:
     """Return the label of each segment: its number, or the value in its description."""
+    numbers = _numbers(found)
+    titles = [str(found.get_segment_description(number).segment_label) for number in numbers]
     matches = {
         number: re.fullmatch(
             rf"{_VALUE}(\d{{1,9}})",
@@ -193,9 +183,9 @@ def _values(found: Any, numbers: Sequence[int]) -> dict[int, int]:
         )
         for number in numbers
     }
-    values = {number: int(match[1]) if match else number for number, match in matches.items()}
-    valid = len(set(values.values())) == len(values) and min(values.values()) > 0
-    return values if valid else {number: number for number in numbers}
+    values = [int(match[1]) if match else number for number, match in matches.items()]
+    valid = len(set(values)) == len(values) and min(values) > 0
+    return distinct(titles, values if valid else numbers)
 
 
 def _volume(array: NDArray[Any], one: Any) -> Volume:

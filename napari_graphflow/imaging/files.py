@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.class_names import write_class_names
 from napari_graphflow.imaging.dicom.reading import read_dicom
 from napari_graphflow.imaging.formats import load
 from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, with_value_warnings
 from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.grid import embed_in_grid, lacks_one_slice, shape_error
-from napari_graphflow.imaging.labels import as_labels, inverted_warning, write_class_names
+from napari_graphflow.imaging.labels import as_labels, inverted_warning
+from napari_graphflow.imaging.masks import only_mask
 from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
+from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 
 
@@ -73,7 +76,8 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     Parameters
     ----------
     path
-        The file.
+        The file; named segments get their labels by
+        :func:`napari_graphflow.imaging.class_names.read_class_names`.
     like
         The image of the mask. A mask in another orientation is reoriented to the image, and one
         that covers a part of its voxel grid is laid onto it; a 2D image takes over its geometry.
@@ -81,9 +85,12 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     Raises
     ------
     UserError
-        If the values are not labels, or the mask is not on the grid of `like`.
+        If the values are not labels, segments overlap, or the mask is not on the grid of `like`.
     """
     path = existing_path(path)
+    if is_segmentation(path):
+        mask, _ = only_mask(read_segments(path, like), path.name)
+        return replace(mask, warnings=(*mask.warnings, *inverted_warning(mask.array)))
     with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
             volume = replace(read_dicom(path, "", False), warnings=())

@@ -12,9 +12,9 @@ from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
-from napari_graphflow.imaging.labels import read_class_names
 from napari_graphflow.imaging.volume import Volume
 
 SHAPE = (4, 9, 11)

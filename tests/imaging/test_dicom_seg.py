@@ -10,8 +10,9 @@ from dicom_cases import AXIAL, OBLIQUE, write_series
 
 from napari_graphflow.cli import main
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom_seg import is_segmentation, read_segments, write_segments
+from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import read_labels, read_volume
+from napari_graphflow.imaging.segments import is_segmentation, read_segments
 
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
 

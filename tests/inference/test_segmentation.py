@@ -11,9 +11,9 @@ from dicom_cases import write_series
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom_seg import read_segments
+from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.files import read_labels, read_volume, write_volume
-from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference import segment_files
 from napari_graphflow.inference.predict import Prediction

@@ -45,12 +45,26 @@ _NO_SPACING = (
 )
 
 
-def read_nrrd(path: Path) -> Stored | None:
-    """Read the header of an NRRD or NHDR file; None if SimpleITK has to read the file."""
+def read_key_values(path: Path) -> dict[str, str]:
+    """Read the pairs ``key:=value`` that programs add to the header of an NRRD file."""
+    text, _ = _nrrd_header(path)
+    return {
+        key: value.strip() for key, value in re.findall(r"^([^#:\n]+):=(.*)", text, re.MULTILINE)
+    }
+
+
+def _nrrd_header(path: Path) -> tuple[str, int]:
+    """Return the header of an NRRD file, and its length in bytes."""
     start = _start(path)
     # An attached header ends with an empty line, a detached one may end at the end of the file.
     end = re.search(rb"\r?\n\r?\n", start)
     text = start[: end.start() if end else None].decode("utf-8", "replace")
+    return text, end.end() if end else len(start)
+
+
+def read_nrrd(path: Path) -> Stored | None:
+    """Read the header of an NRRD or NHDR file; None if SimpleITK has to read the file."""
+    text, length = _nrrd_header(path)
     found = re.findall(r"^([^#:\n]+): *([^\r\n]*)", text, re.MULTILINE)
     fields = {key.lower().replace(" ", ""): value.strip() for key, value in found}
     encoding = fields.get("encoding", "").lower()
@@ -62,7 +76,7 @@ def read_nrrd(path: Path) -> Stored | None:
         "NRRD",
         path,
         fields.get("datafile", ""),
-        end.end() if end else len(start),
+        length,
         skip=int(fields.get("byteskip", 0)),
         deflated=encoding != "raw",
         dtype=(">" if fields.get("endian", "").lower() == "big" else "<") + kind,

@@ -7,13 +7,13 @@ from pathlib import Path
 from napari.types import LayerDataTuple
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
-from napari_graphflow.imaging.dicom_seg import read_segments
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.grid import embed_in_grid
-from napari_graphflow.imaging.labels import read_class_names
+from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
 
@@ -25,16 +25,16 @@ def open_part(
 ) -> Opened:
     """Return the layers of a part, and the warnings about them.
 
-    A mask becomes a Labels layer with the class names of its side file. A DICOM segmentation is
-    embedded in the grid of the first matching one of `images`.
+    A mask becomes a Labels layer with the class names of its side file. A segmentation with
+    named segments is embedded in the grid of the first matching one of `images`.
 
     Raises
     ------
     UserError
         If it cannot be read, or must be resampled and `resample` is False.
     """
-    if isinstance(part.source, Series) and part.source.is_segmentation:
-        return _open_segments(part.source.files[0], part.title, images)
+    if part.segments is not None:
+        return _open_segments(part.segments, part.title, images)
     if isinstance(part.source, Series):
         volume = read_series(part.source, resample=resample)
     elif is_mask(part.source):
