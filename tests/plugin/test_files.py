@@ -13,8 +13,9 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
-from napari_graphflow.plugin.viewer.layers import class_names, geometry
+from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
+from napari_graphflow.plugin.viewer.placement import recorded
 from napari_graphflow.plugin.viewer.reader_writer import get_reader
 
 WriteScan = Callable[..., Path]
@@ -92,7 +93,7 @@ def test_all_samples_open_from_the_menu(viewer: Viewer, qtbot: QtBot, key: str, 
     image = viewer.layers[0]
     assert isinstance(image, Image)
     assert (image.ndim == 2) == (key == "cells")
-    assert geometry(image) is not None
+    assert recorded(image) is not None
     assert len(viewer.layers) == 1 + mask
     shown = [one.text for one in show_orientation_letters(viewer).overlays.values() if one.visible]
     assert shown == ([] if key == "cells" else ["A", "P", "R", "L"])

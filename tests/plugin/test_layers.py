@@ -11,11 +11,11 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume
 from napari_graphflow.plugin.viewer.layers import (
     class_names,
-    geometry,
     image_volume,
     labels_volume,
     save_labels,
 )
+from napari_graphflow.plugin.viewer.placement import recorded
 
 GEOMETRIES = {
     "identity": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)),
@@ -65,7 +65,7 @@ def test_a_painted_mask_is_saved_with_the_geometry_of_its_image(
 
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     mask = viewer.layers[-1]
-    assert geometry(mask) is None, "napari copies the metadata, which makes this test meaningless"
+    assert recorded(mask) is None, "napari copies the metadata, which makes this test meaningless"
     # Label the brightest voxel of the image.
     brightest = np.unravel_index(np.argmax(image.data), image.data.shape)
     mask.brush_size = 1

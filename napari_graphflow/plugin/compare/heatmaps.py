@@ -9,7 +9,9 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.plugin.viewer.layers import DERIVED, KEY, ORDER, image_volume, is_image
+from napari_graphflow.plugin.viewer.layers import image_volume, is_image
+from napari_graphflow.plugin.viewer.placement import DERIVED, KEY, Placement, grid_placement
+from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -61,7 +63,7 @@ class HeatmapSection(QWidget):
             return
         teacher = self.teacher.folder()
         try:
-            volume = image_volume(layer)
+            volume, place = image_volume(layer), grid_placement(layer)
         except UserError as error:
             self._panel.fail(error)
             return
@@ -73,7 +75,7 @@ class HeatmapSection(QWidget):
                 done=lambda found: self._show(layer, *found),
                 failed=self._failed,
                 cancelled=self._ended,
-                finish=lambda reply: _maps(reply, volume),
+                finish=lambda reply: _maps(reply, volume, place),
             ),
             image=volume,
             student=str(student),
@@ -102,10 +104,7 @@ class HeatmapSection(QWidget):
             self._panel.viewer.add_image(
                 array,
                 name=title,
-                scale=layer.scale,
-                translate=layer.translate,
-                units=layer.units,
-                axis_labels=layer.axis_labels,
+                **transform_keywords(layer),
                 colormap="coolwarm" if difference else "magma",
                 contrast_limits=(-reach, reach) if difference else limits,
                 blending="translucent" if difference else "additive",
@@ -138,9 +137,11 @@ class HeatmapSection(QWidget):
         )
 
 
-def _maps(reply: Reply, volume: Volume) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def _maps(
+    reply: Reply, volume: Volume, place: Placement
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
     maps = {
-        name: np.ascontiguousarray(volume.with_array(reply[name]).oriented(ORDER).array)
+        name: np.ascontiguousarray(place.shown(volume.with_array(reply[name])).array)
         for name in ("teacher", "student", "difference")
         if isinstance(reply.get(name), np.ndarray)
     }

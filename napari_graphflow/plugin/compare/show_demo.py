@@ -13,7 +13,8 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.plugin.compare.heatmaps import CAPTION
-from napari_graphflow.plugin.viewer.layers import DERIVED, image_layers, labels_layer
+from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
+from napari_graphflow.plugin.viewer.placement import DERIVED
 
 MASKS = {
     "student_alone": "student without distillation",

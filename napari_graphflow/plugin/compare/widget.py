@@ -7,7 +7,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap
-from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
@@ -25,12 +24,17 @@ from napari_graphflow.evaluation.comparison import DISAGREEMENT, Row, compare_ma
 from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
 from napari_graphflow.plugin.compare.mask_or_model import MaskOrModelCombo, ModelRuns
 from napari_graphflow.plugin.viewer.layers import (
-    DERIVED,
     class_names,
     class_table,
     is_image,
     is_mask,
-    same_shape,
+)
+from napari_graphflow.plugin.viewer.placement import DERIVED, same_place
+from napari_graphflow.plugin.viewer.world import (
+    grid_shape,
+    transform_keywords,
+    voxel_size,
+    voxels,
 )
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
@@ -142,10 +146,10 @@ class CompareWidget(Panel):
             return
         assert a is not None
         assert b is not None
-        masks = np.asarray(a.data), np.asarray(b.data)
-        truth = None if reference is None else np.asarray(reference.data)
+        masks = np.asarray(voxels(a)), np.asarray(voxels(b))
+        truth = None if reference is None else np.asarray(voxels(reference))
         names = class_names(b) | class_names(a)
-        spacing = tuple(float(value) for value in a.scale)
+        spacing = voxel_size(a)
         self.button.setEnabled(False)
         self.status.info("Comparing …")
         self.background.run(
@@ -178,7 +182,7 @@ class CompareWidget(Panel):
         )
         for title, layer in (("A", a), ("B", b)):
             self._views[title] = self._add_view(
-                layer.data, f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
+                voxels(layer), f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
             )
         self._show_views()
         self._update()
@@ -201,10 +205,7 @@ class CompareWidget(Panel):
         layer = Labels(
             data,
             name=name,
-            scale=like.scale,
-            translate=like.translate,
-            units=like.units,
-            axis_labels=like.axis_labels,
+            **transform_keywords(like),
             colormap=CyclicLabelColormap(colors=["transparent", *colours]),
             metadata={DERIVED: like.name},
             opacity=1.0 if contour else 0.6,
@@ -295,9 +296,7 @@ class CompareWidget(Panel):
             self.viewer.dims.ndisplay = 2
             self.viewer.dims.order = tuple(range(self.viewer.dims.ndim))
             axis = self.viewer.dims.ndim - 3
-            self.viewer.dims.set_point(
-                axis, found.worst_slice * layer.scale[0] + layer.translate[0]
-            )
+            self.viewer.dims.set_point(axis, layer.data_to_world((found.worst_slice, 0, 0))[0])
             where = f"Slice {found.worst_slice}"
         else:
             where = "2D image"
@@ -308,16 +307,17 @@ class CompareWidget(Panel):
 
 
 def _check(a: Layer, b: Layer) -> None:
-    if not same_shape(a, b):
-        shapes = " and ".join("x".join(str(n) for n in layer.data.shape) for layer in (a, b))
+    if grid_shape(a) != grid_shape(b):
+        shapes = " and ".join("x".join(map(str, grid_shape(layer))) for layer in (a, b))
         raise UserError(
             f"{a.name} and {b.name} have different shapes ({shapes} {_units(a)}).",
             "Choose layers of the same image.",
         )
-    if not (np.allclose(a.scale, b.scale) and np.allclose(a.translate, b.translate)):
-        show_warning(
-            f"{a.name} and {b.name} have different positions in space; they are compared "
-            "voxel by voxel."
+    if not same_place(a, b):
+        raise UserError(
+            f"{a.name} and {b.name} have the same shape but lie differently in napari, so their "
+            "voxels cannot be compared.",
+            "Choose layers of the same image, or reset the transform of the one that was moved.",
         )
 
 

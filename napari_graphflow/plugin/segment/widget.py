@@ -22,17 +22,14 @@ from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.layers import (
-    DERIVED,
-    KEY,
-    ORDER,
-    geometry,
     image_volume,
     is_image,
     is_mask,
-    same_shape,
     save_labels,
 )
 from napari_graphflow.plugin.viewer.opening import ask_for_image
+from napari_graphflow.plugin.viewer.placement import DERIVED, KEY, grid_placement, recorded, same_place
+from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords
 from napari_graphflow.plugin.widgets.command_line import segment_command
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import (
@@ -184,7 +181,7 @@ class SegmentWidget(Panel):
             return
         image = self.image.layer()
         # The image chosen above decides between several that match.
-        images = [image] if image is not None and same_shape(layer, image) else self.viewer.layers
+        images = [image] if image is not None and same_place(layer, image) else self.viewer.layers
         try:
             volume = save_labels(path, layer, images, ask_for_image)
             mark_saved(layer)
@@ -202,7 +199,7 @@ class SegmentWidget(Panel):
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
             index = self._slice_in_view(layer)
-            slab = slab_around(index, volume, card)
+            slab = slab_around(index, volume, card, grid_placement(layer))
         return Task(
             layer,
             card,
@@ -223,7 +220,7 @@ class SegmentWidget(Panel):
                 "Switch to the 2D view with z on the slider, or segment the whole volume.",
             )
         index = round(layer.world_to_data(dims.point)[0])
-        return int(np.clip(index, 0, layer.data.shape[0] - 1))
+        return int(np.clip(index, 0, grid_shape(layer)[0] - 1))
 
     def _show(self, task: Task, reply: Reply, labels: Volume, extras: dict[str, Any]) -> None:
         self._ended()
@@ -231,7 +228,7 @@ class SegmentWidget(Panel):
             self.status.warn("The image was closed during segmentation; its mask was discarded.")
             return
         if task.mask is not None and task.mask in self.viewer.layers:
-            update_mask(task.mask, labels.oriented(ORDER).array, task)
+            update_mask(task.mask, task.place.shown(labels).array, task)
             layer = task.mask
         else:
             layer = add_mask(self.viewer, task, labels, reply["classes"])
@@ -255,15 +252,12 @@ class SegmentWidget(Panel):
         self.viewer.add_image(
             array,
             name=title,
-            scale=image.scale,
-            translate=image.translate,
-            units=image.units,
-            axis_labels=image.axis_labels,
+            **transform_keywords(image),
             colormap="inferno" if name == "uncertainty" else "viridis",
             contrast_limits=(0.0, 1.0),
             blending="additive",
             opacity=0.6,
-            metadata={KEY: geometry(image), DERIVED: image.name},
+            metadata={KEY: image.metadata.get(KEY), DERIVED: image.name},
         )
         self.viewer.layers.selection.active = active
 
@@ -291,7 +285,7 @@ class SegmentWidget(Panel):
 
     def _fits(self, layer: Layer) -> bool:
         image = self.image.layer()
-        return is_mask(layer) and image is not None and same_shape(layer, image)
+        return is_mask(layer) and image is not None and same_place(layer, image)
 
     def _update(self, *_: Any) -> None:
         image, card = self.image.layer(), self.model.card()
@@ -312,7 +306,7 @@ class SegmentWidget(Panel):
             )
         elif card is None:
             self.status.info("No saved model found. Train one with Plugins > Graph Flow > Distil.")
-        elif geometry(image) is None:
+        elif recorded(image) is None:
             self.status.warn(
                 "This image was opened by another reader, so its position and orientation are "
                 "unknown. Reopen it with the … button to keep them."
@@ -324,9 +318,9 @@ class SegmentWidget(Panel):
         image, folder = self.image.layer(), self.model.folder()
         if image is None or folder is None:
             return ""
-        known = geometry(image) or {}
+        known = recorded(image)
         return segment_command(
-            known.get("path", ""),
+            known.path if known else "",
             folder,
             str(self.device.currentData()),
             self.probability.isChecked(),
@@ -344,8 +338,8 @@ class SegmentWidget(Panel):
         layer, image = self.mask.layer(), self.image.layer()
         if layer is None:
             return
-        known = geometry(image) if image is not None else None
-        source = Path(known["path"]) if known and known["path"] else Path(layer.name)
+        known = recorded(image) if image is not None else None
+        source = Path(known.path) if known and known.path else Path(layer.name)
         flat = layer.ndim == 2
         suffix = ".png" if flat else ".nii.gz"
         kinds = "2D images (*.png *.tif)" if flat else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"

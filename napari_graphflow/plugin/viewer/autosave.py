@@ -4,13 +4,16 @@ The Qt thread only records which masks changed; another thread compresses and wr
 that is painted meanwhile counts as changed again and is rewritten the next time.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari import Viewer
 from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -28,15 +31,20 @@ from napari_graphflow.plugin.viewer.autosave_files import (
     write_mask,
 )
 from napari_graphflow.plugin.viewer.layers import (
-    KEY,
     class_colours,
-    class_names,
     class_table,
-    find_geometry,
-    geometry,
+    class_values,
+    is_image,
     is_mask,
-    mask_keywords,
 )
+from napari_graphflow.plugin.viewer.placement import (
+    KEY,
+    Placement,
+    mask_placement,
+    placement_from,
+    recorded,
+)
+from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords, voxels
 
 INTERVAL_S = 20.0
 _autosaves: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
@@ -115,16 +123,21 @@ class Autosave(QObject):
         if viewer is None:
             return None
         array, about = read_mask(saved), saved.about
-        self._open_image(viewer, about.get("geometry") or {})
+        place, record = (placement_from(about.get(name)) for name in ("place", "record"))
+        if (image := place or record) is not None:
+            self._open_image(viewer, image)
         names = {str(name): int(value) for name, value in about.get("classes", {}).items()}
         layer = Labels(
             array,
-            **mask_keywords(about.get("geometry"), about["scale"]),
+            **_restored_keywords(viewer, place, about["transform"]),
+            metadata={} if record is None else {KEY: asdict(record)},
             name=about["name"],
             features=class_table(names),
             colormap=class_colours(),
             opacity=0.5,
         )
+        if place is not None:
+            layer.metadata[KEY] = asdict(place.at(layer))
         viewer.add_layer(layer)
         self._files[layer] = f"{next(self._numbers)}{ENDING}"
         saved.path.replace(self._file(self._files[layer]))
@@ -165,19 +178,25 @@ class Autosave(QObject):
         self._changed.pop(layer, None)
         viewer = self._viewer()
         name = self._files.setdefault(layer, f"{next(self._numbers)}{ENDING}")
-        known = geometry(layer) or find_geometry(layer, viewer.layers if viewer else [])
+        place, record = _place(layer, viewer.layers if viewer else []), recorded(layer)
         about = {
             "name": layer.name,
-            "geometry": known,
-            "scale": [float(size) for size in layer.scale],
-            "classes": {name: value for value, name in class_names(layer).items()},
+            "place": None if place is None else asdict(place),
+            "record": None if record is None else asdict(record),
+            "transform": {
+                name: [str(one) for one in value]
+                if name in ("units", "axis_labels")
+                else np.asarray(value).tolist()
+                for name, value in transform_keywords(layer).items()
+            },
+            "classes": class_values(layer),
         }
         try:
             path = self._file(name)
         except OSError as error:
             self._failed(error)
             return
-        self._pending.append(self._pool.submit(write_mask, path, layer.data, about))
+        self._pending.append(self._pool.submit(write_mask, path, voxels(layer), about))
 
     def _check_pending(self) -> None:
         done = [future for future in self._pending if future.done()]
@@ -191,16 +210,15 @@ class Autosave(QObject):
             self._warned = True
             show_warning(f"Autosave failed ({error}). Please save your masks manually.")
 
-    def _open_image(self, viewer: Viewer, known: dict[str, Any]) -> None:
+    def _open_image(self, viewer: Viewer, place: Placement) -> None:
         from napari_graphflow.plugin.viewer.opening import read_layers
 
-        path, series = (str(known.get(name) or "") for name in ("path", "series"))
-        opened = [layer.metadata.get(KEY, {}) for layer in viewer.layers]
-        sources = [(one.get("path"), one.get("series", "")) for one in opened]
-        if not path or (path, series) in sources or not Path(path).exists():
+        opened = [known for layer in viewer.layers if (known := recorded(layer)) is not None]
+        sources = [(known.path, known.series) for known in opened]
+        if not place.path or (place.path, place.series) in sources or not Path(place.path).exists():
             return
         try:
-            for one in read_layers(Path(path), series):
+            for one in read_layers(Path(place.path), place.series):
                 viewer.add_layer(Layer.create(*one))
         except UserError as error:
             show_warning(str(error))
@@ -226,11 +244,23 @@ def mark_saved(layer: Labels) -> None:
         one.mark_saved(layer)
 
 
-def mark_data_saved(viewer: Viewer | None, data: Any) -> None:
-    """Do the same for the layer that holds `data`."""
-    for layer in viewer.layers if viewer is not None else ():
-        if layer.data is data and isinstance(layer, Labels):
-            mark_saved(layer)
+def _place(layer: Labels, layers: Iterable[Layer]) -> Placement | None:
+    """Return the place of a mask, None if it is unknown; then it stays so when restored."""
+    try:
+        return mask_placement(layer, layers)
+    except UserError:
+        return None
+
+
+def _restored_keywords(
+    viewer: Viewer, place: Placement | None, transform: dict[str, Any]
+) -> dict[str, Any]:
+    """Lay a mask onto its open image, which may have been moved before; else where it was."""
+    for layer in viewer.layers:
+        known = recorded(layer) if is_image(layer) else None
+        if place and known and known.shape == grid_shape(layer) and known.same_as(place):
+            return transform_keywords(layer)
+    return transform
 
 
 def _offer(autosave_ref: "ref[Autosave]") -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.files import written_aside
@@ -59,7 +59,7 @@ def new_session() -> Path:
     return folder
 
 
-def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
+def write_mask(path: Path, array: ArrayLike, about: dict[str, Any]) -> None:
     """Write a mask; delete its file if it is empty.
 
     Raises
@@ -67,6 +67,7 @@ def write_mask(path: Path, array: NDArray[Any], about: dict[str, Any]) -> None:
     OSError
         If the file cannot be written; the previous file is then kept.
     """
+    array = np.asarray(array)
     if not array.any():
         path.unlink(missing_ok=True)
         return

@@ -1,11 +1,11 @@
-"""Conversion between volumes and napari layers, with their geometry.
+"""Conversion between volumes and napari layers; where they lie is derived in `placement.py`.
 
-A layer shows its volume in LPS orientation by axis permutations and flips only, with `scale` but no
-affine, because napari cannot show an oblique affine in a slice. The true geometry of the shown
-array and the orientation of the file are stored in ``layer.metadata["graphflow"]``.
+A layer shows its volume in LPS orientation by axis permutations and flips only.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,30 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import write_segments
-from napari_graphflow.imaging.files import write_labels
+from napari_graphflow.imaging.files import write_labels, write_volume
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.imaging.windows import contrast_limits
+from napari_graphflow.plugin.viewer.placement import (
+    DERIVED,
+    Choose,
+    Placement,
+    grid_placement,
+    has_spacing,
+    image_placement,
+    is_at,
+    mask_placement,
+    placement_keywords,
+    recorded,
+)
+from napari_graphflow.plugin.viewer.world import grid_shape, voxels
 
-KEY = "graphflow"
-#: Metadata key of layers that are derived from another layer; its value is the name of that layer.
-DERIVED = "graphflow_derived_from"
 ORDER = "LPS"
-AXES = ("z", "y", "x")
 #: One colour per class, distinct from each other and from grey values.
 COLOURS = (
     "#e6594c", "#3fa7f0", "#62c462", "#f2b134", "#b07be0", "#2fc1b2",
     "#f28cb1", "#9c8b3c", "#7f9cff", "#d97f2e", "#8fd3ff", "#c0e05a",
 )  # fmt: skip
-
-Choose = Callable[[Labels, list[Image]], Image | None]
 
 
 def image_layers(
@@ -43,7 +51,7 @@ def image_layers(
     `path` and the key of the DICOM `series` are stored in the metadata to reopen the image.
     """
     shown = volume.oriented(ORDER)
-    keywords = _placement(shown, volume, path, series) | {"name": name}
+    keywords = _shown_keywords(shown, volume, path, series) | {"name": name}
     colours = shown.channels and shown.array.shape[-1] in (3, 4) and shown.array.dtype == np.uint8
     if colours:
         return [(shown.array, keywords | {"rgb": True}, "image")]
@@ -77,7 +85,7 @@ def labels_layer(
     shown = volume.oriented(ORDER)
     # Painting needs a contiguous copy.
     array = np.ascontiguousarray(shown.array)
-    keywords = _placement(shown, volume, path) | {
+    keywords = _shown_keywords(shown, volume, path) | {
         "name": name,
         "features": class_table(classes or {}),
         "colormap": class_colours(),
@@ -97,9 +105,23 @@ def class_names(layer: Labels) -> dict[int, str]:
     table = layer.features
     if "index" not in table or "name" not in table:
         return {}
-    return {
-        int(value): str(name) for value, name in zip(table["index"], table["name"], strict=True)
-    }
+    rows = table[["index", "name"]].dropna()
+    names: dict[int, str] = {}
+    for value, name in zip(rows["index"], rows["name"], strict=True):
+        # Tables of other tools may hold text or measurements in this column.
+        with suppress(ValueError, TypeError, OverflowError):
+            if float(value).is_integer():
+                names[int(value)] = str(name)
+    return names
+
+
+def class_values(layer: Labels) -> dict[str, int]:
+    """Return the label of each class name; a name of several labels is numbered."""
+    values: dict[str, int] = {}
+    for value, name in sorted(class_names(layer).items()):
+        numbered = (f"{name} {number}" for number in count(2))
+        values[name if name not in values else next(n for n in numbered if n not in values)] = value
+    return values
 
 
 def class_colours() -> CyclicLabelColormap:
@@ -107,83 +129,48 @@ def class_colours() -> CyclicLabelColormap:
     return CyclicLabelColormap(colors=["transparent", *COLOURS], name="graphflow")
 
 
-def geometry(layer: Layer) -> dict[str, Any] | None:
-    """Return the geometry stored with a layer, or None for a layer of another tool."""
-    found = layer.metadata.get(KEY)
-    return found if isinstance(found, dict) and "direction" in found else None
-
-
-def find_geometry(layer: Labels, layers: Iterable[Layer]) -> dict[str, Any] | None:
-    """Return the geometry for saving a mask without one, or None if it is ambiguous."""
-    try:
-        return _geometry_of_grid(layer, layers, None)
-    except UserError:
-        return None
-
-
-def mask_keywords(known: Mapping[str, Any] | None, scale: Iterable[float]) -> dict[str, Any]:
-    """Return the layer keywords for a restored mask: its geometry, or only its scale if unknown."""
-    scale = tuple(known["spacing"] if known else scale)
-    return {
-        "scale": scale,
-        "units": ("mm",) * len(scale),
-        "axis_labels": AXES[-len(scale) :],
-        "metadata": {KEY: dict(known)} if known else {},
-    }
-
-
 def image_volume(layer: Image) -> Volume:
     """Convert an image layer back to the volume that was read, in the orientation of its file.
 
-    For a layer of another reader, scale and translation are used with an identity direction.
+    It is that volume wherever the layer was moved in the viewer; see :func:`save_image` for
+    writing it to a file.
 
     Raises
     ------
     UserError
-        If the layer is neither 2D nor 3D, or is multiscale.
+        If its position or its voxel size is not known; see :mod:`.placement`.
     """
-    if layer.multiscale or layer.ndim not in (2, 3):
+    place = grid_placement(layer)
+    known = recorded(layer)
+    if known is not None and not has_spacing(layer, place):
         raise UserError(
-            f"{layer.name} is not a single-scale 2D or 3D image.",
-            "Choose a single 2D image or volume.",
+            f"The voxels of {layer.name} were stretched or sheared in napari since it was opened.",
+            "Reset its scale and shear.",
         )
-    return _stored(np.asarray(layer.data), geometry(layer) or _plain_geometry(layer), layer.rgb)
+    return place.volume(np.asarray(voxels(layer)), layer.rgb)
 
 
 def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
-    """Return the volumes of open images with known geometry, topmost first, without copying."""
-    images = [layer for layer in layers if isinstance(layer, Image) and is_image(layer)]
+    """Return the open 3D images of known place as volumes, topmost first, without copying."""
+    images = [layer for layer in layers if is_image(layer) and layer.ndim == 3]
     return [
-        image_volume(layer) for layer in reversed(images) if layer.ndim == 3 and geometry(layer)
+        known.volume(np.asarray(voxels(layer)), layer.rgb)
+        for layer in reversed(images)
+        if (known := recorded(layer)) is not None
+        and known.shape == grid_shape(layer)
+        and is_at(layer, known)
     ]
 
 
-def labels_volume(layer: Labels, images: Iterable[Layer], choose: Choose | None = None) -> Volume:
+def labels_volume(
+    layer: Labels, images: Iterable[Layer] | None = None, choose: Choose | None = None
+) -> Volume:
     """Convert a Labels layer to a volume with the geometry and orientation of its image.
 
-    A layer created by the user has no geometry; it is taken from the image of the same grid.
-
-    Parameters
-    ----------
-    layer
-        The mask.
-    images
-        Layers in which to search for the image.
-    choose
-        Called to choose between several matching images with different geometry.
-
-    Raises
-    ------
-    UserError
-        If no image matches, if several do and none is chosen, or if the layer was moved.
+    See :func:`~napari_graphflow.plugin.viewer.placement.mask_placement` for the parameters and the
+    errors.
     """
-    known = geometry(layer) or _geometry_of_grid(layer, images, choose)
-    if not np.allclose(layer.scale, known["spacing"]) or not np.allclose(layer.translate, 0):
-        raise UserError(
-            f"{layer.name} was moved or scaled in napari, so it no longer matches its image.",
-            "Reset its scale and translation before saving.",
-        )
-    return _stored(np.asarray(layer.data), known, False)
+    return mask_placement(layer, images, choose).volume(np.asarray(voxels(layer)))
 
 
 def is_image(layer: Layer) -> bool:
@@ -196,96 +183,60 @@ def is_mask(layer: Layer) -> bool:
     return isinstance(layer, Labels) and DERIVED not in layer.metadata
 
 
-def same_shape(layer: Layer, other: Layer) -> bool:
-    """Whether two layers have the same spatial shape."""
-    return _grid_shape(layer) == _grid_shape(other)
+def save_image(path: Path, layer: Image, layers: Iterable[Layer] | None = None) -> None:
+    """Write an image where it lies, and verify the file by reading it back."""
+    place = image_placement(layer, layers)
+    write_volume(path, place.volume(np.asarray(voxels(layer)), layer.rgb))
 
 
 def save_labels(
-    path: Path, layer: Labels, images: Iterable[Layer], choose: Choose | None = None
+    path: Path,
+    layer: Labels,
+    images: Iterable[Layer] | None = None,
+    choose: Choose | None = None,
 ) -> Volume:
     """Write a mask with the geometry of its image, and verify the file by reading it back."""
-    volume = labels_volume(layer, images, choose)
-    names = {name: value for value, name in class_names(layer).items()}
+    place = mask_placement(layer, images, choose)
+    array = np.asarray(voxels(layer))
+    _check_values(array, layer.name)
+    volume, names = place.volume(array), class_values(layer)
     if path.suffix.lower() != ".dcm":
         write_labels(path, volume.array, volume, classes=names)
         return volume
-    known = geometry(layer) or find_geometry(layer, images) or {}
-    source = str(known.get("path") or "")
-    if not source:
+    if not place.path:
         raise UserError(
             "Saving a DICOM segmentation requires the DICOM series of its image.",
             "Open the series and paint on it, or choose another format.",
         )
-    write_segments(path, volume, source, names)
+    write_segments(path, volume, place.path, names)
     return volume
 
 
-def _stored(array: NDArray[Any], known: Mapping[str, Any], channels: bool) -> Volume:
-    shown = Volume(
-        array, tuple(known["spacing"]), tuple(known["origin"]), tuple(known["direction"]), channels
-    )
-    return shown.oriented(known["orientation"] or shown.orientation)
+def _check_values(array: NDArray[Any], name: str) -> None:
+    below = array < 0
+    if below.any():
+        values = np.unique(array[below])
+        listed = ", ".join(map(str, values[:4])) + " …" * (len(values) > 4)
+        raise UserError(
+            f"{name} has {int(below.sum()):,} voxels with negative labels ({listed}), which mask "
+            "files cannot store.",
+            f"Replace them, by {IGNORE} where they are to be ignored or by 0 for background.",
+        )
 
 
-def _placement(
+def _shown_keywords(
     shown: Volume, volume: Volume, path: Path | None, series: str = ""
 ) -> dict[str, Any]:
-    return {
-        "scale": shown.spacing,
-        "units": ("mm",) * shown.ndim,
-        "axis_labels": AXES[-shown.ndim :],
-        "metadata": {
-            KEY: {
-                "spacing": tuple(shown.spacing),
-                "origin": tuple(shown.origin),
-                "direction": tuple(shown.direction),
-                "orientation": volume.orientation,
-                "path": str(path or ""),
-                "series": series,
-            }
-        },
-    }
-
-
-def _plain_geometry(layer: Layer) -> dict[str, Any]:
-    return {
-        "spacing": tuple(float(value) for value in layer.scale),
-        "origin": tuple(float(value) for value in layer.translate[::-1]),
-        "direction": tuple(np.eye(layer.ndim).ravel().tolist()),
-        "orientation": "",
-    }
-
-
-def _grid_shape(layer: Layer) -> tuple[int, ...]:
-    return tuple(layer.data.shape[: layer.ndim])
-
-
-def _geometry_of_grid(
-    layer: Labels, layers: Iterable[Layer], choose: Choose | None
-) -> dict[str, Any]:
-    matching = [
-        other
-        for other in layers
-        if isinstance(other, Image)
-        and same_shape(layer, other)
-        and np.allclose(layer.scale, other.scale)
-    ]
-    if not matching:
-        raise UserError(
-            f"No open image has the grid of {layer.name}, so its position in space is unknown.",
-            "Open the image it was painted on, then save again.",
-        )
-    placements = [geometry(image) or _plain_geometry(image) for image in matching]
-    files = ("path", "series")
-    keys = [{k: v for k, v in placement.items() if k not in files} for placement in placements]
-    if all(key == keys[0] for key in keys):
-        return placements[0]
-    chosen = choose(layer, matching) if choose else None
-    if chosen is None:
-        names = " and ".join(image.name for image in matching)
-        raise UserError(
-            f"{layer.name} matches {len(matching)} images at different positions: {names}.",
-            "Choose the image it was painted on, or close the others.",
-        )
-    return geometry(chosen) or _plain_geometry(chosen)
+    place = Placement(
+        tuple(shown.shape),
+        tuple(shown.spacing),
+        tuple(shown.origin),
+        tuple(shown.direction),
+        volume.orientation,
+        str(path or ""),
+        series,
+        sized=volume.sized,
+        anatomical=volume.anatomical,
+        modality=volume.modality,
+    )
+    return placement_keywords(place)

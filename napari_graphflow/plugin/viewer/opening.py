@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import napari
+from napari import Viewer
 from napari.layers import Image, Labels
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_warning
@@ -14,6 +15,19 @@ from napari_graphflow.imaging.contents import Part, inspect_path
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import open_part
 from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
+
+
+def open_viewers() -> list[Viewer]:
+    """Return all open viewers, the one used last first."""
+    current = napari.current_viewer()
+    found = [] if current is None else [getattr(current, "__wrapped__", current)]
+    # napari has no list of its viewers, but widgets of each in its window.
+    for widget in QApplication.allWidgets() if QApplication.instance() is not None else ():
+        viewer = getattr(getattr(widget, "viewer", None), "__wrapped__", None)
+        viewer = viewer or getattr(widget, "viewer", None)
+        if isinstance(viewer, Viewer) and all(viewer is not one for one in found):
+            found.append(viewer)
+    return found
 
 
 def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
@@ -37,8 +51,7 @@ def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     if part is None:
         return []
     resample = part.resamplable and _ask_to_resample(part)
-    viewer = napari.current_viewer()
-    images = placed_volumes(viewer.layers) if viewer else []
+    images = [one for viewer in open_viewers() for one in placed_volumes(viewer.layers)]
     layers, warnings = wait_responsively(partial(open_part, path, part, resample, images))
     for warning in warnings:
         show_warning(warning)

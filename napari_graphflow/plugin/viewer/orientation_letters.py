@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, ref
 from napari import Viewer
 from napari.components.overlays import TextOverlay
 
-from napari_graphflow.plugin.viewer.layers import geometry
+from napari_graphflow.plugin.viewer.placement import recorded
 
 #: Letters at the start and the end of each axis of a shown volume.
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
@@ -51,7 +51,7 @@ class OrientationLetters:
 
     @staticmethod
     def _has_orientation(viewer: Viewer) -> bool:
-        placed = any(layer.ndim == 3 and geometry(layer) for layer in viewer.layers)
+        placed = any(layer.ndim == 3 and recorded(layer) for layer in viewer.layers)
         return placed and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
 
     def update(self, event: Any = None) -> None:

@@ -9,19 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import napari
 from napari.layers import Image, Labels
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error, show_info
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom
-from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import READ
-from napari_graphflow.plugin.viewer.autosave import mark_data_saved
-from napari_graphflow.plugin.viewer.layers import image_volume, save_labels
-from napari_graphflow.plugin.viewer.opening import ask_for_image, read_layers
+from napari_graphflow.plugin.viewer.autosave import mark_saved
+from napari_graphflow.plugin.viewer.layers import save_image, save_labels
+from napari_graphflow.plugin.viewer.opening import ask_for_image, open_viewers, read_layers
 from napari_graphflow.plugin.viewer.session import start_session
 
 MAX_FILES = 20
@@ -39,7 +37,8 @@ def get_reader(path: str | Sequence[str]) -> Any:
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """Read one file, several files or a DICOM folder into layers."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
-    start_session(napari.current_viewer())
+    for viewer in open_viewers():
+        start_session(viewer)
     try:
         layers = [layer for one in paths for layer in read_layers(one)]
     except UserError as error:
@@ -49,21 +48,28 @@ def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
 
 
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write an image layer with its geometry."""
-    layer = Image(data, **_constructor(attributes, ("rgb",)))
-    return _write(Path(path), lambda: write_volume(Path(path), image_volume(layer)))
+    """Write an image layer where it lies."""
+    layer = _layer_of(data, attributes) or Image(data, **_constructor(attributes, ("rgb",)))
+    return _write(Path(path), lambda: save_image(Path(path), layer))
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write a Labels layer with the geometry of its image."""
-    layer = Labels(data, **_constructor(attributes, ("features",)))
-    viewer = napari.current_viewer()
+    layer = _layer_of(data, attributes) or Labels(data, **_constructor(attributes, ("features",)))
 
     def write() -> None:
-        save_labels(Path(path), layer, list(viewer.layers) if viewer else [], ask_for_image)
-        mark_data_saved(viewer, data)
+        save_labels(Path(path), layer, choose=ask_for_image)
+        mark_saved(layer)
 
     return _write(Path(path), write)
+
+
+def _layer_of(data: Any, attributes: dict[str, Any]) -> Any:
+    """Return the layer that napari asked to write, since writers get its data alone."""
+    found = [layer for viewer in open_viewers() for layer in viewer.layers if layer.data is data]
+    exact = [layer for layer in found if layer.metadata is attributes.get("metadata")]
+    named = [layer for layer in found if layer.name == attributes.get("name")]
+    return next(iter((*exact, *named, *found)), None)
 
 
 def _is_ours(path: Path) -> bool:
@@ -76,7 +82,10 @@ def _is_ours(path: Path) -> bool:
 
 
 def _constructor(attributes: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    common = ("name", "scale", "translate", "units", "metadata", *names)
+    common = (
+        "name", "scale", "translate", "rotate", "shear", "affine", "units", "metadata",
+        "multiscale", *names,
+    )  # fmt: skip
     return {name: attributes[name] for name in common if name in attributes}
 
 

@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 
 from napari_graphflow.imaging.contents import Contents, Part, inspect_path, times
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
-from napari_graphflow.plugin.viewer.layers import geometry, is_image, placed_volumes
+from napari_graphflow.plugin.viewer.layers import is_image, placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
+from napari_graphflow.plugin.viewer.placement import recorded
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note, row
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
@@ -195,7 +196,7 @@ class VolumeWidget(Panel):
         self.status.done(f"Opened {', '.join(names[:3])}{' …' * (len(names) > 3)}.")
 
     def _describe_image(self, layer: Layer | None) -> None:
-        known = geometry(layer) if layer is not None else None
+        known = recorded(layer) if layer is not None else None
         self.window_preset.clear()
         self.window_preset.addItem(AUTOMATIC)
         if isinstance(layer, Image) and not layer.rgb:
@@ -210,9 +211,9 @@ class VolumeWidget(Panel):
         if known is not None and layer is not None:
             shape = times(layer.data.shape[: layer.ndim])
             units = "voxels" if layer.ndim == 3 else "pixels"
-            stored = f", stored as {known['orientation']}" if known["orientation"] else ""
+            stored = f", stored as {known.orientation}" if known.orientation else ""
             self.facts.setText(
-                f"{shape} {units} of {times(known['spacing'])} mm{stored}; {layer.data.dtype}"
+                f"{shape} {units} of {times(known.spacing)} mm{stored}; {layer.data.dtype}"
             )
 
     def _apply_window(self, index: int) -> None:

@@ -1,7 +1,7 @@
 """One segmentation: the request to the worker, and its result as layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.plugin.viewer.layers import KEY, ORDER, geometry, labels_layer
+from napari_graphflow.plugin.viewer.layers import labels_layer
+from napari_graphflow.plugin.viewer.placement import KEY, Placement, grid_placement
+from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
 
@@ -32,6 +34,8 @@ class Task:
         The slices to send and the one to segment; `slab` is None for the whole image.
     probability, uncertainty
         Which maps to compute in addition to the mask.
+    place
+        Where the voxels of the image lie; arrays for its viewer are in this order.
     """
 
     image: Image
@@ -42,14 +46,21 @@ class Task:
     index: int = 0
     probability: bool = False
     uncertainty: bool = False
+    place: Placement = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", grid_placement(self.image))
 
     def sent(self) -> Volume:
         """Return the part of the image to send to the worker."""
         if self.slab is None:
             return self.volume
         # In the orientation of the file, which a model may require.
-        cut = _cut(self.volume.oriented(ORDER), self.slab)
-        return cut.oriented(self.volume.orientation)
+        return _cut(self.shown(), self.slab).oriented(self.volume.orientation)
+
+    def shown(self) -> Volume:
+        """Return the image in the order in which its layer shows it."""
+        return self.place.shown(self.volume)
 
 
 SegmentationResult = tuple[Reply, Volume, dict[str, NDArray[Any]]]
@@ -83,15 +94,17 @@ def request_segmentation(
     )
 
 
-def slab_around(index: int, volume: Volume, card: ModelCard) -> slice:
-    """Return the slices along z of the window that are needed to segment one.
+def slab_around(index: int, volume: Volume, card: ModelCard, place: Placement) -> slice:
+    """Return the slices of the window, along its first axis, that are needed to segment one.
 
     Only the slice itself in 2D, and a patch depth in 3D. Of a model whose slices have another
     orientation, all.
     """
-    slices = volume.oriented(ORDER).shape[0]
+    shown = place.shown(volume)
+    slices = shown.shape[0]
+    line = next(pair for pair in ("LR", "PA", "SI") if shown.orientation[2] in pair)
     code = card.preprocessing.code(volume.orientation)
-    along = 2 - next(axis for axis, letter in enumerate(code) if letter in "SI")
+    along = 2 - next(axis for axis, letter in enumerate(code) if letter in line)
     if card.dims == 2 and along != 0:
         return slice(0, slices)
     thickness = 1 if card.dims == 2 else card.patch_size[along]
@@ -107,16 +120,16 @@ def _cut(volume: Volume, slab: slice) -> Volume:
 
 def _finish(reply: Reply, task: Task) -> SegmentationResult:
     """Embed the arrays of the worker in the image grid; runs in the background."""
-    sent, shown = task.sent(), task.volume.oriented(ORDER)
+    sent, shown = task.sent(), task.shown()
     labels = sent.with_array(reply.pop("labels"))
     if task.slab is not None:
         whole = np.zeros(shown.shape, labels.array.dtype)
-        whole[task.index] = labels.oriented(ORDER).array[task.index - task.slab.start]
+        whole[task.index] = task.place.shown(labels).array[task.index - task.slab.start]
         labels = shown.with_array(whole)
     maps: dict[str, NDArray[Any]] = {}
     if "probabilities" in reply and task.slab is None:
         soft = sent.with_array(reply.pop("probabilities"), channels=True)
-        soft_array = soft.oriented(ORDER).array.astype(np.float32)
+        soft_array = task.place.shown(soft).array.astype(np.float32)
         if task.probability:
             maps |= {
                 f"probability of {name}": np.ascontiguousarray(soft_array[..., value])
@@ -133,15 +146,10 @@ def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str,
     """Add a result as a new Labels layer with the geometry of its image."""
     image = task.image
     name = f"{task.card.name} · {image.name}"
-    array, keywords, _ = labels_layer(labels, name, classes=classes)
-    # Copied from the image layer, which may be of another reader.
-    keywords |= {
-        "scale": image.scale,
-        "translate": image.translate,
-        "units": image.units,
-        "axis_labels": image.axis_labels,
-        "metadata": {KEY: geometry(image)} if geometry(image) else {},
-    }
+    _, keywords, _ = labels_layer(labels, name, classes=classes)
+    # The image may have been moved, or opened by another reader.
+    keywords |= transform_keywords(image) | {"metadata": {KEY: asdict(task.place.at(image))}}
+    array = np.ascontiguousarray(task.place.shown(labels).array)
     layer: Labels = viewer.add_labels(array, **keywords)
     return getattr(layer, "__wrapped__", layer)
 
