@@ -28,7 +28,13 @@ from napari_graphflow.plugin.viewer.layers import (
     save_labels,
 )
 from napari_graphflow.plugin.viewer.opening import ask_for_image
-from napari_graphflow.plugin.viewer.placement import DERIVED, KEY, grid_placement, recorded, same_place
+from napari_graphflow.plugin.viewer.placement import (
+    DERIVED,
+    KEY,
+    grid_placement,
+    recorded,
+    same_place,
+)
 from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords
 from napari_graphflow.plugin.widgets.command_line import segment_command
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
