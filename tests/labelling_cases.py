@@ -90,11 +90,13 @@ def training_names(folder: Path) -> set[str]:
 
 
 def contents(folder: Path, *without: str) -> dict[str, str]:
-    """SHA-256 of every file of a folder, by its relative path, except below some parts."""
+    """SHA-256 of every file of a folder, by its relative path, except hidden ones and some parts."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not set(path.relative_to(folder).parts) & set(without)
+        if path.is_file()
+        and path.name[0] != "."
+        and not set(path.relative_to(folder).parts) & set(without)
     }
 
 

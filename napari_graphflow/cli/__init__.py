@@ -14,7 +14,9 @@ from napari_graphflow import __version__
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.jobs import jobs
+from napari_graphflow.cli.labelling import propose
 from napari_graphflow.cli.models import models, networks
+from napari_graphflow.cli.rounds import rounds
 from napari_graphflow.cli.segment import evaluate, segment
 from napari_graphflow.cli.terminal import console, explain_command, fail, failure_as_json, output
 from napari_graphflow.cli.train import distill, train
@@ -29,7 +31,8 @@ app = App(
 
 
 for command in (
-    volumes, datasets, networks, models, train, distill, segment, evaluate, jobs, demo,
+    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate, jobs,
+    demo,
 ):  # fmt: skip
     app.command(command)
 

@@ -98,9 +98,14 @@ def disagreement_by_slab(
     classes: Mapping[str, int],
     thickness: int = THICKNESS,
 ) -> dict[str, tuple[float, ...]]:
-    """Return for each structure and slab the share of its voxels that only one mask contains.
+    """Return where two masks disagree on each structure, by slab.
 
-    That is 1 minus the intersection over union; 0 where neither mask contains the structure.
+    Returns
+    -------
+    dict
+        By structure, for each slab: voxels that only one of the masks contains, as a share of the
+        voxels that any of them contains in the whole image. Their sum is 1 minus the intersection
+        over union, so that a few voxels at the end of a structure weigh little.
     """
     if one.ndim == 2:
         one, other = one[None], other[None]
@@ -108,11 +113,11 @@ def disagreement_by_slab(
     for name, index in classes.items():
         if not index:
             continue
-        shares = []
+        differing, union = [], 0
         for start in range(0, len(one), thickness):
             a = one[start : start + thickness] == index
             b = other[start : start + thickness] == index
-            union = int(np.count_nonzero(a | b))
-            shares.append(round(int(np.count_nonzero(a ^ b)) / union, 5) if union else 0.0)
-        found[name] = tuple(shares)
+            differing.append(int(np.count_nonzero(a ^ b)))
+            union += int(np.count_nonzero(a | b))
+        found[name] = tuple(round(count / union, 5) if union else 0.0 for count in differing)
     return found

@@ -56,7 +56,14 @@ class LabellingPaths:
 
     def readers(self, case: str) -> dict[str, Path]:
         """Return the masks in progress of a case, by reader."""
-        return {unquote(part): path for part, path in self._parts(self.drafts, case).items()}
+        return self.drafts_by_case().get(case, {})
+
+    def drafts_by_case(self) -> dict[str, dict[str, Path]]:
+        """Return all masks in progress, by case and reader."""
+        return {
+            case: {unquote(part): path for part, path in parts.items()}
+            for case, parts in _by_case(self.drafts, self.ending).items()
+        }
 
     def proposal(self, case: str, model: str) -> Path:
         """Return the mask that a model proposes; `model` is the SHA-256 of its weights."""
@@ -68,7 +75,12 @@ class LabellingPaths:
 
     def proposal_records(self, case: str) -> list[Path]:
         """Return the descriptions of all proposals of a case."""
-        return list(self._parts(self.proposals, case, ".json").values())
+        return self.proposals_by_case().get(case, [])
+
+    def proposals_by_case(self) -> dict[str, list[Path]]:
+        """Return the descriptions of all proposals, by case."""
+        found = _by_case(self.proposals, ".json")
+        return {case: list(parts.values()) for case, parts in found.items()}
 
     def version(self, sha256: str) -> Path:
         """Return the copy of a mask with this content."""
@@ -97,17 +109,16 @@ class LabellingPaths:
         ):  # fmt: skip
             folder.mkdir(parents=True, exist_ok=True)
 
-    def _parts(self, folder: Path, case: str, ending: str = "") -> dict[str, Path]:
-        """Return the files ``CASE.PART.ending`` by their part, which contains no dot."""
-        ending = ending or self.ending
-        if not folder.is_dir():
-            return {}
-        names = {
-            path.name.removesuffix(ending).removeprefix(f"{case}."): path
-            for path in sorted(folder.iterdir())
-            if path.name.startswith(f"{case}.") and path.name.endswith(ending)
-        }
-        return {part: path for part, path in names.items() if part and "." not in part}
+
+def _by_case(folder: Path, ending: str) -> dict[str, dict[str, Path]]:
+    """Return the files ``CASE.PART.ending`` by case and part; a part contains no dot."""
+    found: dict[str, dict[str, Path]] = {}
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for name in names:
+        case, _, part = name.removesuffix(ending).rpartition(".")
+        if case and part and name.endswith(ending) and not name.startswith("."):
+            found.setdefault(case, {})[part] = folder / name
+    return found
 
 
 def _escaped(reader: str) -> str:

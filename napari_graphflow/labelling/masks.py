@@ -157,13 +157,11 @@ def ensure_ignore(paths: LabellingPaths, dataset: Dataset) -> Dataset:
     return Dataset.open(dataset.folder)
 
 
-def with_new_ignore(dataset: Dataset) -> Dataset:
-    """Return the dataset, read again if another window has given it an ignore label."""
-    if dataset.ignore is not None:
-        return dataset
+def refreshed(dataset: Dataset) -> Dataset:
+    """Return the dataset, read again if another window has changed whether it ignores voxels."""
     labels = _description(dataset)[0].get("labels", {})
-    new = "ignore" in labels or "ignore" in labels.values()
-    return Dataset.open(dataset.folder) if new else dataset
+    ignores = "ignore" in labels or "ignore" in labels.values()
+    return dataset if ignores == (dataset.ignore is not None) else Dataset.open(dataset.folder)
 
 
 def list_mask(paths: LabellingPaths, dataset: Dataset, case: Case, mask: Path) -> None:

@@ -1,6 +1,6 @@
 """``labelling/proposals``: masks that models propose, with how certain they are."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ class Proposal(Frozen):
     statistics
         Uncertainty and voxels per structure and slab; None for a consensus.
     disagreement
-        By the SHA-256 of each other model with a proposal for the case: by structure, for each
-        slab, the share of the structure's voxels that only one of both models proposes.
+        By the SHA-256 of each other model with a proposal for the case, see
+        :func:`napari_graphflow.evaluation.uncertainty.disagreement_by_slab`.
     note
         A sentence for the reader, such as the number of voxels without a majority.
     """
@@ -100,8 +100,13 @@ def store_proposal(
 
 def read_proposals(paths: LabellingPaths, case: str) -> list[Proposal]:
     """Return the proposals for a case, the newest first."""
-    found = [read_config(Proposal, path) for path in paths.proposal_records(case)]
-    found = [one for one in found if paths.proposal(case, one.sha256).is_file()]
+    return read_described(paths, paths.proposal_records(case))
+
+
+def read_described(paths: LabellingPaths, records: Sequence[Path]) -> list[Proposal]:
+    """Return the proposals that some files describe, the newest first."""
+    found = [read_config(Proposal, path) for path in records]
+    found = [one for one in found if paths.proposal(one.case, one.sha256).is_file()]
     return sorted(found, key=lambda one: (one.made, one.sha256), reverse=True)
 
 
@@ -119,8 +124,3 @@ def has_proposal(paths: LabellingPaths, case: str, sha256: str) -> bool:
     """Whether a model's proposal for a case is complete."""
     record: Path = paths.proposal_record(case, sha256)
     return record.is_file() and paths.proposal(case, sha256).is_file()
-
-
-def names_of_models(proposals: list[Proposal]) -> Mapping[str, str]:
-    """Return the names of the models by the SHA-256 of their weights."""
-    return {one.sha256: one.model for one in proposals}

@@ -22,7 +22,7 @@ from napari_graphflow.labelling.masks import (
     list_mask,
     mask_path,
     put_version,
-    with_new_ignore,
+    refreshed,
 )
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.records import (
@@ -94,6 +94,10 @@ class CaseSteps:
         """Yield what was done, oldest first."""
         return log.read(self.paths.log)
 
+    def refuse_others(self, name: str) -> None:
+        """Raise a `UserError` if another window has a case open."""
+        locks.refuse_others(self.paths.lock(name), self._token)
+
     @contextmanager
     def _writing(self, case: Case, *, others: bool = False) -> Iterator[CaseFacts]:
         """Hold the guard of a case; `others` allows it although another window has it open."""
@@ -101,8 +105,8 @@ class CaseSteps:
             self.paths.create()
             with locks.guarded(self.paths.guard(case.name)):
                 if not others:
-                    locks.refuse_others(self.paths.lock(case.name), self._token)
-                self.dataset = with_new_ignore(self.dataset)
+                    self.refuse_others(case.name)
+                self.dataset = refreshed(self.dataset)
                 yield self._recovered(case)
 
     def _recovered(self, case: Case) -> CaseFacts:

@@ -19,8 +19,8 @@ from napari_graphflow.labelling.masks import (
     keep_version,
     mask_path,
     read_mask,
+    refreshed,
     stored_values,
-    with_new_ignore,
     write_mask,
 )
 from napari_graphflow.labelling.opened import OpenedCase, open_mask
@@ -79,6 +79,10 @@ class Labelling(CaseSteps):
             if self.paths.locks.is_dir():
                 locks.release(self.paths.lock(name), self.paths.guard(name), self._token)
 
+    def holds(self, name: str) -> bool:
+        """Whether this window has noted that it has a case open."""
+        return name in self._held
+
     def proposals(self, name: str) -> list[Proposal]:
         """Return the proposals for a case, the newest first."""
         return read_proposals(self.paths, name)
@@ -95,7 +99,7 @@ class Labelling(CaseSteps):
             If the image or the mask cannot be read, or the proposal is on another grid.
         """
         case, facts = self.case(name), self.facts(name)
-        self.dataset = with_new_ignore(self.dataset)
+        self.dataset = refreshed(self.dataset)
         return open_mask(self.dataset, self.paths, case, facts, self.reader, proposal)
 
     def save_draft(
