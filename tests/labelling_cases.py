@@ -90,14 +90,13 @@ def training_names(folder: Path) -> set[str]:
 
 
 def contents(folder: Path, *without: str) -> dict[str, str]:
-    """SHA-256 of every file of a folder, by its relative path, except hidden ones and some parts."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name[0] != "."
-        and not set(path.relative_to(folder).parts) & set(without)
-    }
+    """SHA-256 of every file by its relative path, except hidden ones and some parts."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and path.name[0] != "." and not set(parts) & set(without):
+            hashes["/".join(parts)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashes
 
 
 class _DieAtChange:
