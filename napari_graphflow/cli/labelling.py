@@ -176,9 +176,9 @@ def propose(
     again
         Also replace proposals that this model has made before.
     """
+    from napari_graphflow.dataset.compatibility import check_classes
     from napari_graphflow.inference.propose import NotProposed
     from napari_graphflow.inference.propose import propose as propose_masks
-    from napari_graphflow.models.compatibility import check_classes
     from napari_graphflow.models.devices import resolve_device
     from napari_graphflow.models.saved import load_model, weights_hash
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_graphflow.dataset.cases import Case, Dataset
+from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.evaluation.scores import evaluate
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.compatibility import check_classes
 from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.saved import load_model
 
