@@ -20,7 +20,6 @@ from napari_graphflow.plugin.distil.dataset_check import MOST_SHOWN, CheckedData
 from napari_graphflow.plugin.distil.presenter import (
     CHOOSE_DATASET,
     Choices,
-    chosen_as_teacher,
     command,
     config,
     efforts,
@@ -226,9 +225,9 @@ def test_an_estimate_that_exceeds_memory_changes_the_form() -> None:
     assert entries == {"batch_size": 2, "patch_size": (32, 32)}
 
 
-def test_a_finished_teacher_is_set_as_teacher_but_a_student_is_not() -> None:
-    message = chosen_as_teacher(TEACHER)
-    assert message is not None
-    assert message.level == "done"
-    assert chosen_as_teacher(TEACHER.model_copy(update={"role": "student"})) is None
-    assert chosen_as_teacher(None) is None
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [("unet", "Start training the teacher"), ("enet", "Start training the student alone")],
+)
+def test_the_button_says_what_the_trained_network_will_be(network: str, text: str) -> None:
+    assert present(Choices(network=network)).start_text == text

@@ -12,8 +12,9 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
-from napari_graphflow.plugin.widgets.model_picker import saved_models
+from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.saved_models import saved_models
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     SegmentationResult,
@@ -28,6 +29,7 @@ class MaskOrModelCombo(LayerCombo):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer, is_mask, empty="no mask is open")
+        ListRefresher(self, self._list_changed)
 
     def model(self) -> Path | None:
         """Return the folder of the chosen model, or None if no model is chosen."""
@@ -42,6 +44,12 @@ class MaskOrModelCombo(LayerCombo):
         """Refresh the list each time it is opened."""
         self.refresh()
         super().showPopup()
+
+    def _list_changed(self) -> bool:
+        choosing = bool(self.view().isVisible())
+        if not choosing:
+            self.refresh()
+        return not choosing
 
     def _more(self) -> list[tuple[str, Any]]:
         return [(f"run {card.name}", str(folder)) for folder, card in saved_models().items()]

@@ -1,7 +1,6 @@
 """Choose a dataset; its cases are counted at once and its files are checked in the background."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from qtpy.QtCore import QProcess, Qt, Signal
@@ -10,12 +9,13 @@ from superqt.utils import signals_blocked
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.checks import Finding
-from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.distil.dataset_check import CheckedDataset
 from napari_graphflow.plugin.widgets.layout import browse_button, folded, note, shrinkable
+from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.panel import Panel
-from napari_graphflow.plugin.widgets.recent import recent, remember
+from napari_graphflow.plugin.widgets.recent import remember
+from napari_graphflow.plugin.widgets.saved_models import dataset_stamp, listed_datasets
 
 
 class DatasetPicker(QWidget):
@@ -38,6 +38,7 @@ class DatasetPicker(QWidget):
         super().__init__()
         self._panel = panel
         self.dataset: CheckedDataset | None = None
+        self._stamp: dict[Path, int] = {}
         self.combo = QComboBox()
         shrinkable(self.combo)
         self.browse = browse_button("Choose a dataset folder")
@@ -58,6 +59,7 @@ class DatasetPicker(QWidget):
         self.browse.clicked.connect(self._browse)
         self.combo.currentIndexChanged.connect(self._open)
         self._list(None)
+        ListRefresher(self, self._list_changed)
 
     def folder(self) -> Path | None:
         """Return the folder of the dataset, or None before one is chosen."""
@@ -89,10 +91,9 @@ class DatasetPicker(QWidget):
         self._list(Path(folder).resolve())
 
     def _list(self, chosen: Path | None) -> None:
-        folders = recent("datasets")
-        with suppress(UserError):  # the sample data may not be installed
-            if (sample := sample_dataset("abdomen")) not in folders:
-                folders.append(sample)
+        folders = listed_datasets()
+        if chosen not in folders:  # removed
+            chosen = None
         with signals_blocked(self.combo):
             self.combo.clear()
             if chosen is None:
@@ -105,8 +106,21 @@ class DatasetPicker(QWidget):
             self.combo.setCurrentIndex(max(0, self.combo.findData(str(chosen or ""))))
         self._open()
 
+    def _list_changed(self) -> bool:
+        """List the datasets again; count and check the chosen one again if it has changed."""
+        if self.combo.view().isVisible():  # the user is choosing
+            return False
+        folder = self.folder()
+        listed = [Path(self.combo.itemData(i)) for i in range(self.combo.count())]
+        if listed_datasets() != [one for one in listed if one != Path()]:
+            self._list(folder)
+        elif folder is not None and self._stamp != dataset_stamp(folder):
+            self._open()
+        return True
+
     def _open(self) -> None:
         folder = self.folder()
+        self._stamp = dataset_stamp(folder) if folder else {}
         self.stop()
         self.details.hide()
         self.counts.setText("opening …" if folder else "")

@@ -8,7 +8,13 @@ from pydantic import ValidationError
 
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.networks import PARAMETERS, network_title, students, teachers
+from napari_graphflow.config.networks import (
+    PARAMETERS,
+    network_title,
+    students,
+    teachers,
+    usual_role,
+)
 from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
@@ -34,6 +40,7 @@ STARTING = Message("Submitting the job …")
 STARTED = Message(
     "Job started. It continues after napari is closed and stays listed below.", level="done"
 )
+SET_AS_TEACHER = Message("Set as teacher. Start the distillation when ready.", "done")
 MEASURING = "Running a few training steps …"
 
 
@@ -129,10 +136,12 @@ def present(choices: Choices) -> Shown:
     training = choices.kind == "train"
     method = METHODS[choices.method]
     names = teachers() if training else students()
+    alone = training and usual_role(choices.network) == "student"
     return Shown(
         network_label="Network" if training else "Student",
         network_tip=(
-            "Network to train on the labelled cases; later the teacher."
+            "Network to train on the labelled cases: a large one later becomes the teacher, a "
+            "small one a student trained alone, for comparison."
             if training
             else "Small network that is trained to match the teacher."
         ),
@@ -141,7 +150,11 @@ def present(choices: Choices) -> Shown:
         shows_workers=choices.shares_batches,
         method_text=method.text,
         method_tip=method.tip,
-        start_text="Start training the teacher" if training else "Start distillation",
+        start_text=(
+            f"Start training the {'student alone' if alone else 'teacher'}"
+            if training
+            else "Start distillation"
+        ),
         start=_ready(choices) and not choices.starting,
         measure=not choices.measuring,
         message=_message(choices),
@@ -214,13 +227,6 @@ def efforts() -> dict[Effort, EffortChoice]:
 def estimated(found: Estimate) -> tuple[str, dict[str, Any]]:
     """Describe an estimate; return also the form values with which the run fits into memory."""
     return str(found), {} if found.fits else asdict(found.setting)
-
-
-def chosen_as_teacher(card: ModelCard | None) -> Message | None:
-    """Return the message after a finished teacher was chosen; None for a student."""
-    if card is None or card.role != "teacher":
-        return None
-    return Message("Set as teacher. Start the distillation when ready.", "done")
 
 
 def _ready(choices: Choices) -> bool:

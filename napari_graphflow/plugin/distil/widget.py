@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
@@ -29,6 +30,7 @@ from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
+from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import (
@@ -41,8 +43,8 @@ from napari_graphflow.runners import RunnerName, runner
 from napari_graphflow.system.devices import Device, devices
 
 TRAIN_FIRST = "train a teacher first"
-#: Fields with their own widgets above the form.
-ASKED = {"dataset", "teacher", "network", "method", "dims"}
+#: Fields with their own widgets above the form, or that follow from them.
+ASKED = {"dataset", "teacher", "network", "method", "dims", "role"}
 
 
 class DistilWidget(Panel):
@@ -134,6 +136,7 @@ class DistilWidget(Panel):
 
         self.dataset.dataset_changed.connect(self._update)
         self.teacher.model_changed.connect(self._update)
+        self.network.currentIndexChanged.connect(self._network_changed)
         self.method.currentIndexChanged.connect(self._update)
         self.effort.buttonClicked.connect(self._effort_changed)
         self.runner.currentIndexChanged.connect(self._runner_changed)
@@ -285,6 +288,9 @@ class DistilWidget(Panel):
         self.button.setEnabled(shown.start)
         self.status.show_message(shown.message)
 
+    def _network_changed(self) -> None:
+        self.button.setText(presenter.present(self.choices()).start_text)
+
     def _list_networks(self, kind: Kind, networks: tuple[tuple[str, str], ...]) -> None:
         """List networks; keep the choice if the role of the network is the same."""
         chosen = self.network.currentData() if self.network.property("kind") == kind else None
@@ -301,16 +307,15 @@ class DistilWidget(Panel):
             self.fail(error)
 
     def _use_model(self, folder: Path) -> None:
-        chosen = self.teacher.card() if self.teacher.choose(folder) else None
-        message = presenter.chosen_as_teacher(chosen)
-        if message is not None:
-            self.status.show_message(message)
+        try:
+            card = read_model_card(folder)
+        except UserError as error:
+            self.fail(error)
             return
-        self.teacher.refresh()
-        dock, segment = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
-        dock.show()
-        dock.raise_()
-        segment.model.choose(folder)
+        if card.role == "teacher" and self.teacher.choose(folder):
+            self.status.show_message(presenter.SET_AS_TEACHER)
+        elif card.role == "student":
+            show_dock(self.viewer, "Segment").model.choose(folder)
 
 
 def _submit(kind: Kind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:

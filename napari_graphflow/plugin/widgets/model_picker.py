@@ -1,6 +1,7 @@
 """A combo box of saved models, with a line that describes the chosen one."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -11,12 +12,13 @@ from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
+from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.panel import Panel
-from napari_graphflow.plugin.widgets.recent import recent, remember
+from napari_graphflow.plugin.widgets.recent import remember
+from napari_graphflow.plugin.widgets.saved_models import saved_models
 from napari_graphflow.plugin.widgets.words import count_text
-from napari_graphflow.system.folders import jobs_root, models_root
+from napari_graphflow.system.folders import models_root
 
 
 class ModelPicker(QWidget):
@@ -52,7 +54,7 @@ class ModelPicker(QWidget):
         self._cards: dict[Path, ModelCard] = {}
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open a model folder")
-        self.about = note(wrap=False)
+        self.about = note()
         line = QHBoxLayout()
         line.setSpacing(4)
         line.addWidget(self.combo, 1)
@@ -62,6 +64,7 @@ class ModelPicker(QWidget):
         self.browse.clicked.connect(self._browse)
         self.combo.currentIndexChanged.connect(self._changed)
         self.refresh()
+        ListRefresher(self, self._list_changed)
 
     def folder(self) -> Path | None:
         """Return the folder of the chosen model, or None."""
@@ -104,6 +107,12 @@ class ModelPicker(QWidget):
         else:
             self._changed()
 
+    def _list_changed(self) -> bool:
+        choosing = bool(self.combo.view().isVisible())
+        if not choosing:
+            self.refresh()
+        return not choosing
+
     def _changed(self) -> None:
         self._describe()
         self.model_changed.emit()
@@ -113,15 +122,18 @@ class ModelPicker(QWidget):
         if card is None or folder is None:
             self.about.hide()
             return
+        with suppress(OSError):  # removed a moment ago
+            self._describe_card(card, folder)
+
+    def _describe_card(self, card: ModelCard, folder: Path) -> None:
         trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
         score = card.provenance.best_validation_dice if card.provenance else None
-        parts = [card.role, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
+        parts = [card.role_text, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
         self.about.setText(" · ".join(parts))
         self.about.setToolTip(
             f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
-            f"Classes: {', '.join(name for name, value in card.classes.items() if value)}\n"
-            f"{card.in_channels} input channel{'s' * (card.in_channels > 1)}\n{folder}"
+            f"For {card.purpose_text}\n{folder}"
         )
         self.about.show()
 
@@ -142,23 +154,3 @@ class _Combo(QComboBox):
     def showPopup(self) -> None:
         self._refresh()
         super().showPopup()
-
-
-def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
-    """Return the cards of all saved models: the preferred role first, then the newest first."""
-    root = models_root()
-    of_jobs = (JobPaths(folder).model / "model.json" for folder in jobs_root().glob("*"))
-    cards = [
-        *root.glob("*/model.json"),
-        *(card for card in of_jobs if card.is_file()),
-        *(path / "model.json" for path in recent("models")),
-    ]
-    found: dict[Path, ModelCard] = {}
-    for file in sorted(set(cards), key=lambda path: -path.stat().st_mtime):
-        try:
-            found[file.parent] = read_model_card(file.parent)
-        except UserError:
-            # Incomplete or of a later version: not listed, reported when it is opened manually.
-            continue
-    ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
-    return dict(ordered) if prefer else found

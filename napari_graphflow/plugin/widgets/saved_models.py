@@ -1,0 +1,61 @@
+"""The saved models and datasets of this user, as the lists of the docks show them; without Qt."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.dataset.samples import sample_dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.plugin.widgets.recent import recent
+from napari_graphflow.system.folders import jobs_root, models_root
+
+#: What changes in the folder of a dataset when cases, masks or classes do.
+_OF_DATASETS = ("dataset.json", "splits.json", "imagesTr", "labelsTr")
+
+
+def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
+    """Return the cards of all saved models: the preferred role first, then the newest first."""
+    found: dict[Path, ModelCard] = {}
+    for file, _ in sorted(_model_files().items(), key=lambda item: -item[1]):
+        # Incomplete or of a later version: not listed, reported when it is opened manually.
+        with suppress(UserError, OSError):
+            found[file.parent] = read_model_card(file.parent)
+    ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
+    return dict(ordered) if prefer else found
+
+
+def listed_datasets() -> list[Path]:
+    """Return the folders of recently opened datasets and of the sample."""
+    folders = recent("datasets")
+    with suppress(UserError):  # the sample data may not be installed
+        if (sample := sample_dataset("abdomen")) not in folders:
+            folders.append(sample)
+    return folders
+
+
+def snapshot() -> dict[Path, int]:
+    """Return the modification times of everything that the lists depend on."""
+    return _model_files() | {
+        file: time for folder in listed_datasets() for file, time in dataset_stamp(folder).items()
+    }
+
+
+def dataset_stamp(folder: Path) -> dict[Path, int]:
+    """Return the modification times that change with the cases and masks of a dataset."""
+    return dict(_times(folder / part for part in _OF_DATASETS))
+
+
+def _model_files() -> dict[Path, int]:
+    """Return ``model.json`` of every saved model with its modification time."""
+    root = models_root()
+    of_jobs = (JobPaths(folder).model / "model.json" for folder in jobs_root().glob("*"))
+    opened = (path / "model.json" for path in recent("models"))
+    return dict(_times((*root.glob("*/model.json"), *of_jobs, *opened)))
+
+
+def _times(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    for path in paths:
+        with suppress(OSError):  # there is none, or no longer
+            yield path, path.stat().st_mtime_ns
