@@ -7,6 +7,8 @@ from rich.table import Table
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.paths import refuse_replacing
+from napari_graphflow.system.failures import Failure
 
 
 def segment(
@@ -17,15 +19,21 @@ def segment(
     out: Path,
     device: Device = "auto",
     probabilities: Flag = False,
+    series: tuple[str, ...] = (),
+    dicom_seg: Flag = False,
     overwrite: Overwrite = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Segment files, folders of files or DICOM folders; masks have the geometry of their image.
+
+    Of several images, one that cannot be segmented is named, and the others are segmented; the
+    exit code is then that of the failure.
 
     Parameters
     ----------
     inputs
-        Images, or folders of images.
+        Images, or folders of images. For a model of several channels, CASE_0000.nii.gz,
+        CASE_0001.nii.gz, ... are one image; CASE alone names it, too.
     model
         Folder of a saved model.
     out
@@ -33,6 +41,12 @@ def segment(
         segmentations (.dcm).
     probabilities
         Also write the class probabilities, next to each mask.
+    series
+        Numbers or descriptions of the DICOM series to segment, if a folder has several, or all.
+    dicom_seg
+        Write the masks of DICOM series as DICOM segmentations into the folder.
+    overwrite
+        Replace existing masks; images are never replaced.
     """
     from napari_graphflow.inference.segment_files import segment_files
 
@@ -48,16 +62,30 @@ def segment(
             out,
             device=device,
             probabilities=probabilities,
+            series=series,
+            dicom_seg=dicom_seg,
             overwrite=overwrite,
             progress=progress,
         )
+    failures = [Failure.model_validate(row["failure"]) for row in written if "failure" in row]
+    code = failures[0].exit_code if failures else 0
     if json:
         print_json(written)
-        return
+        return code
     for row in written:
+        name = Path(row["image"]).name
+        if "failure" in row:
+            failure = Failure.model_validate(row["failure"])
+            console.print(f"{name}: {failure}", style="red", soft_wrap=True)
+            continue
         output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
         for warning in row["warnings"]:
-            console.print(f"{Path(row['image']).name}: {warning}", style="yellow")
+            console.print(f"{name}: {warning}", style="yellow", soft_wrap=True)
+    if failures:
+        done = len(written) - len(failures)
+        text = f"{done} of {len(written)} images were segmented, {len(failures)} failed."
+        console.print(text, style="red")
+    return code
 
 
 def evaluate(
@@ -90,9 +118,13 @@ def evaluate(
         Write all metrics per case and class to OUT.json and OUT.csv, and with lesions to
         OUT-lesions.csv.
     """
-    from napari_graphflow.evaluation.scores import finite_or_none, write_scores
+    from napari_graphflow.evaluation.scores import finite_or_none, score_files, write_scores
     from napari_graphflow.inference.evaluate import evaluate_split
 
+    if out is not None:
+        folders = [one for one in (dataset, model, predictions) if one is not None]
+        read = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
+        refuse_replacing(score_files(out), read)
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=None)
         scores = evaluate_split(

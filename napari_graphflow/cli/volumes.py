@@ -10,10 +10,12 @@ from rich.table import Table
 from napari_graphflow.cli.options import Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, fail, output, print_json
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.class_names import read_class_names
+from napari_graphflow.imaging.class_names import names_file, read_class_names
 from napari_graphflow.imaging.description import describe
+from napari_graphflow.imaging.dicom.series import list_series
 from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
+from napari_graphflow.imaging.paths import companions, refuse_replacing
 from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.failures import explain
@@ -72,7 +74,7 @@ def convert(
         Output file; its suffix selects the format, such as .nii.gz, .nrrd or .mha. To write a mask
         as DICOM segmentation (.dcm), set `like` to the folder of its DICOM series.
     series
-        Number or description of the DICOM series if the folder contains several; see ``info``.
+        Number or description of the DICOM series if a folder contains several; see ``info``.
     resample
         Resample DICOM slices with irregular spacing or tilt to a regular grid, if possible.
     labels
@@ -80,6 +82,7 @@ def convert(
     like
         Image of the mask; the mask takes over its geometry, or is rejected if they do not match.
     """
+    refuse_replacing([out, *companions(out), names_file(out)], _files_read(path, like))
     if is_segmentation(path):
         _convert_segments(path, out, like, overwrite)
         return
@@ -90,15 +93,29 @@ def convert(
                 "Set --like to the folder of the series.",
             )
         volume = read_labels(path)
-        write_segments(out, volume, like, read_class_names(path), overwrite=overwrite)
+        names = read_class_names(path)
+        write_segments(out, volume, like, names, series=series, overwrite=overwrite)
     elif labels or like is not None:
-        volume = read_labels(path, read_volume(like) if like else None)
+        volume = read_labels(path, read_volume(like, series=series) if like else None)
         names = read_class_names(path)
         write_labels(out, volume.array, volume, overwrite=overwrite, classes=names)
     else:
         volume = read_volume(path, series=series, resample=resample)
         write_volume(out, volume, overwrite=overwrite)
     _report_written(out, volume)
+
+
+def _files_read(path: Path, like: Path | None) -> list[Path]:
+    """Return the files that a conversion reads."""
+    files = []
+    for one in (path, like):
+        if one is None or not one.exists():
+            continue
+        if one.is_dir():
+            files += [file for series in list_series(one) for file in series.files]
+        else:
+            files += [one, *companions(one), names_file(one)]
+    return files
 
 
 def _convert_segments(path: Path, out: Path, like: Path | None, overwrite: bool) -> None:

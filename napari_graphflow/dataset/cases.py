@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
-from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
+from napari_graphflow.imaging.formats.endings import split_ending
 from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.paths import companions
 from napari_graphflow.imaging.volume import Volume
 
 Split = Literal["train", "val", "test"]
@@ -388,6 +389,4 @@ def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Pat
     files = [path for case in unlabelled for path in case.images]
     for case in labelled:
         files += [*case.images, *([case.label] if case.label else [])]
-    # A header may have its voxels in a separate file.
-    data = (p.parent.glob(f"{split_ending(p.name)[0]}.*") for p in files if suffix(p) in HEADERS)
-    return list(dict.fromkeys([*files, *(path for found in data for path in sorted(found))]))
+    return list(dict.fromkeys([*files, *(data for path in files for data in companions(path))]))

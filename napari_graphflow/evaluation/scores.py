@@ -91,6 +91,13 @@ def evaluate(
     return result
 
 
+def score_files(path: Path) -> tuple[Path, Path, Path]:
+    """Return the files of the scores: of all, of the table, and of the lesions."""
+    endings = (".json", ".csv", "-lesions.csv")
+    json_path, csv_path, lesions_path = (path.with_name(path.name + end) for end in endings)
+    return json_path, csv_path, lesions_path
+
+
 def write_scores(scores: Scores, path: Path) -> list[Path]:
     """Write ``PATH.json`` (all scores) and ``PATH.csv`` (one row per case and class).
 
@@ -107,14 +114,14 @@ def write_scores(scores: Scores, path: Path) -> list[Path]:
         for case, classes in finite_or_none(scores["cases"]).items()
         for name, metrics in classes.items()
     ]
-    json_path, csv_path = (path.with_name(path.name + suffix) for suffix in (".json", ".csv"))
+    json_path, csv_path, lesions_path = score_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(json_path, json.dumps(finite_or_none(scores), indent=1).encode() + b"\n")
     written = [json_path, csv_path]
     _write_table(table, csv_path)
     if rows:
-        written.append(path.with_name(f"{path.name}-lesions.csv"))
-        _write_table(rows, written[-1])
+        written.append(lesions_path)
+        _write_table(rows, lesions_path)
     return written
 
 

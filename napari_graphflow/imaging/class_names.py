@@ -11,6 +11,11 @@ _NAMES_SUFFIX = ".labels.json"
 _LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 
+def names_file(path: Path) -> Path:
+    """Return the file of class names next to a mask."""
+    return path.with_name(path.name + _NAMES_SUFFIX)
+
+
 def read_class_names(path: Path) -> dict[str, int]:
     """Read the class names of a mask; empty if there are none.
 
@@ -23,7 +28,7 @@ def read_class_names(path: Path) -> dict[str, int]:
     UserError
         If the mask has named segments that cannot be read.
     """
-    names = _names_in(path.with_name(path.name + _NAMES_SUFFIX))
+    names = _names_in(names_file(path))
     if not names and is_segmentation(path):
         names = {"background": 0} | segment_names(path)
     if not names and path.parent.name in _LABEL_FOLDERS:
@@ -44,9 +49,9 @@ def _names_in(path: Path) -> dict[str, int]:
 
 def write_class_names(path: Path, classes: Mapping[str, int]) -> None:
     """Write the class names of a mask next to it; without names, remove the file."""
-    names_file = path.with_name(path.name + _NAMES_SUFFIX)
+    beside = names_file(path)
     if not classes:
-        names_file.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         return
     text = json.dumps({"labels": dict(classes)}, indent=1, ensure_ascii=False)
-    replace_file(names_file, text.encode() + b"\n")
+    replace_file(beside, text.encode() + b"\n")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_graphflow import __version__
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.reading import read_series
-from napari_graphflow.imaging.dicom.series import Series, list_series
+from napari_graphflow.imaging.dicom.series import Series, choose, list_series
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
 from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.masks import Mask, distinct, without_overlap
@@ -87,6 +87,7 @@ def write_segments(
     source: Pathlike,
     classes: Mapping[str, int] | None = None,
     *,
+    series: str = "",
     overwrite: bool = True,
 ) -> None:
     """Write a mask as a DICOM SEG object that belongs to a DICOM series.
@@ -105,11 +106,14 @@ def write_segments(
         Folder or file of the DICOM series.
     classes
         Class names and label values.
+    series
+        Description, number or key of the series, if several have the grid of the mask.
 
     Raises
     ------
     UserError
-        If no series has the grid of the mask, if the mask is empty, or if it cannot be written.
+        If none or several of the series have the grid of the mask, if the mask is empty, or if it
+        cannot be written.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -119,7 +123,7 @@ def write_segments(
         raise UserError(
             "The mask is empty, and DICOM SEG cannot store empty masks.", "Paint first."
         )
-    series, like = _series_of(labels, Path(source))
+    found, like = _series_of(labels, Path(source), series)
     embedded = embed_in_grid(labels, like, path.name).array
     numbered = np.searchsorted([0, *values], embedded).astype(np.min_scalar_type(len(values)))
     names = {value: name for name, value in (classes or {}).items()}
@@ -128,11 +132,11 @@ def write_segments(
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
         with written_aside(path) as fresh, _quiet(path.name):
-            _object(series, numbered, titles).save_as(fresh)
-            ((back, found),) = read_seg(fresh)
+            _object(found, numbered, titles).save_as(fresh)
+            ((back, names_back),) = read_seg(fresh)
             back = embed_in_grid(back, like, path.name)
             wanted = {title: value for value, title in titles.items()}
-            if not np.array_equal(back.array, embedded) or found != wanted:
+            if not np.array_equal(back.array, embedded) or names_back != wanted:
                 raise UserError(
                     f"{path.name} was not saved: it does not read back unchanged.", EXPORT_AGAIN
                 )
@@ -201,8 +205,10 @@ def _volume(array: NDArray[Any], one: Any) -> Volume:
     return Volume(array, spacing, tuple(origin.tolist()), tuple((matrix + 0.0).ravel().tolist()))
 
 
-def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
-    for series in list_series(existing_path(source)):
+def _series_of(labels: Volume, source: Path, name: str) -> tuple[Series, Volume]:
+    every = list_series(existing_path(source))
+    fitting = []
+    for series in [choose(every, name)] if name else every:
         if series.is_segmentation or series.problem or len(series.shape) != 3:
             continue
         like = read_series(series)
@@ -211,10 +217,18 @@ def _series_of(labels: Volume, source: Path) -> tuple[Series, Volume]:
                 embed_in_grid(labels, like, "")
             except UserError:
                 continue
-            return series, like
-    raise UserError(
-        "No DICOM series has the grid of the mask.", "Choose the series that was segmented."
-    )
+            fitting.append((series, like))
+    if not fitting:
+        raise UserError(
+            "No DICOM series has the grid of the mask.", "Choose the series that was segmented."
+        )
+    if len(fitting) > 1:
+        listed = "; ".join(f"{every.index(one) + 1}: {one.summary()}" for one, _ in fitting)
+        raise UserError(
+            f"{len(fitting)} DICOM series have the grid of the mask: {listed}.",
+            "Choose the one that was segmented.",
+        )
+    return fitting[0]
 
 
 def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -> Any:

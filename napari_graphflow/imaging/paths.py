@@ -1,12 +1,13 @@
 """Paths given by users, and the errors of the operating system in plain words."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats import sniff
+from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
 
 Pathlike = str | os.PathLike[str]
 
@@ -25,6 +26,41 @@ def existing_path(path: Pathlike) -> Path:
 def kind_of(path: Path) -> str:
     """Return the format of a file; a folder can only contain DICOM."""
     return "DICOM" if path.is_dir() else sniff(path)
+
+
+def companions(path: Path) -> list[Path]:
+    """Return the files that may hold the voxels of a header, such as ``x.raw`` of ``x.mhd``."""
+    if suffix(path) not in HEADERS or not path.parent.is_dir():
+        return []
+    stem = f"{split_ending(path.name)[0]}."
+    return sorted(one for one in path.parent.iterdir() if one.name.startswith(stem) and one != path)
+
+
+def refuse_replacing(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write a file that is read as well, even under another name or by a link.
+
+    Raises
+    ------
+    UserError
+        If an output is an input.
+    """
+    read = {identity for path in inputs for identity in _identities(path)}
+    for path in outputs:
+        if not read.isdisjoint(_identities(path)):
+            raise UserError(
+                f"{path} is one of the files that are read, and must not be replaced.",
+                "Choose another output.",
+            )
+
+
+def _identities(path: Path) -> list[Path | tuple[int, int]]:
+    """Return the resolved path, and the number of the file if it exists."""
+    found: list[Path | tuple[int, int]] = [path.resolve()]
+    try:
+        status = path.stat()
+    except OSError:
+        return found
+    return [*found, (status.st_dev, status.st_ino)]
 
 
 @contextmanager

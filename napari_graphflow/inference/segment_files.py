@@ -1,25 +1,28 @@
 """Segment files: images and folders in, masks with the image's geometry out."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
-from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
+from napari_graphflow.imaging.files import write_labels, write_volume
 from napari_graphflow.imaging.formats.endings import (
     IMAGES,
     WHOLE_VOLUMES,
     mask_ending,
     split_ending,
 )
-from napari_graphflow.imaging.paths import kind_of
+from napari_graphflow.imaging.paths import companions, refuse_replacing
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.inputs import ImageInput, channels_in_vain, find_inputs
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.models.devices import resolve_device
-from napari_graphflow.models.saved import load_model
+from napari_graphflow.models.saved import Model, load_model
+from napari_graphflow.system.failures import explain
 
 _SEG = ".dcm"
 
@@ -31,6 +34,8 @@ def segment_files(
     *,
     device: str = "auto",
     probabilities: bool = False,
+    series: Sequence[str] = (),
+    dicom_seg: bool = False,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -39,7 +44,7 @@ def segment_files(
     Parameters
     ----------
     inputs
-        Files, folders of files, or folders with a DICOM series.
+        Files, folders of files, or folders with DICOM series; see `find_inputs`.
     model_folder
         A saved model.
     out
@@ -49,110 +54,131 @@ def segment_files(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     probabilities
         Whether to write ``NAME-probabilities`` next to each mask, one channel per class.
+    series
+        Numbers or descriptions of the DICOM series to segment, or ``all``.
+    dicom_seg
+        Whether to write the masks of DICOM series as DICOM segmentations.
     overwrite
-        Whether to replace existing masks.
+        Whether to replace existing masks; images are never replaced.
     progress
         Called with the name of the image, the number of finished windows, and their total.
 
     Returns
     -------
     list of dict
-        ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device`` and ``warnings`` of each.
+        ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device`` and ``warnings`` of each. Of
+        several images, one that cannot be segmented has ``image`` and ``failure`` only.
 
     Raises
     ------
     UserError
-        If an image cannot be read or does not fit the model, or a mask already exists.
+        If there are no images, a mask already exists or would replace an image, or the only image
+        cannot be read or does not fit the model.
     """
-    images = [image for path in inputs for image in find_images(path)]
-    if not images:
-        raise UserError("There are no images to segment.", "Choose image files or folders.")
-    targets = _targets(images, out)
+    card = read_model_card(model_folder)
+    images = find_inputs(inputs, card.in_channels, series)
+    targets = _targets(images, out, dicom_seg)
+    written = [
+        one
+        for target in targets
+        for one in (target, *companions(target), *([_soft_name(target)] if probabilities else []))
+    ]
+    refuse_replacing(written, (file for image in images for file in image.files()))
     existing = [target for target in targets if target.exists()]
     if existing and not overwrite:
         raise UserError(
             f"{existing[0]} already exists.", "Choose another output, or use --overwrite."
         )
     model = load_model(model_folder, resolve_device(device))
-    written = []
-    for path, target in zip(images, targets, strict=True):
-        started = time.perf_counter()
-        volume = read_volume(path)
-        facts = image_facts(volume)
-        refuse_unfit(model.card, facts)
-        prediction = segment(
-            model,
-            volume,
-            probabilities=probabilities,
-            progress=None if progress is None else _named(progress, path.name),
-        )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix.lower() == _SEG:
-            _write_segments(target, prediction.labels, path, volume, model.card.classes)
-        else:
-            write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
-        if prediction.probabilities is not None:
-            stem, ending = split_ending(target.name, IMAGES)
-            stem = stem.removesuffix(_SEG)
-            write_volume(
-                target.with_name(f"{stem}-probabilities{_soft(ending)}"), prediction.probabilities
-            )
-        written.append(
-            {
-                "image": str(path),
-                "mask": str(target),
-                "seconds": round(time.perf_counter() - started, 3),
-                "peak_bytes": prediction.peak_bytes,
-                "device": prediction.device,
-                "warnings": cautions(model.card, facts, prediction.labels.array),
-            }
-        )
-    return written
+    in_vain = channels_in_vain(images) if card.in_channels == 1 else ""
+    rows = []
+    for image, target in zip(images, targets, strict=True):
+        tell = None if progress is None else _named(progress, image.path.name)
+        try:
+            row = _segment_one(model, image, target, probabilities, tell)
+            rows.append(row | {"warnings": [*([in_vain] if in_vain else []), *row["warnings"]]})
+            in_vain = ""
+        except Exception as error:
+            failure = explain(error)
+            if len(images) == 1 or failure.code == "unexpected":
+                raise
+            rows.append({"image": str(image.path), "failure": failure.model_dump()})
+    return rows
+
+
+def _segment_one(
+    model: Model,
+    image: ImageInput,
+    target: Path,
+    probabilities: bool,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
+    """Segment an image, write its mask and return the row of the result."""
+    started = time.perf_counter()
+    volume = image.read()
+    facts = image_facts(volume)
+    refuse_unfit(model.card, facts)
+    prediction = segment(model, volume, probabilities=probabilities, progress=progress)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() == _SEG:
+        _write_segments(target, prediction.labels, image, volume, model.card.classes)
+    else:
+        write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
+    if prediction.probabilities is not None:
+        write_volume(_soft_name(target), prediction.probabilities)
+    return {
+        "image": str(image.path),
+        "mask": str(target),
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_bytes": prediction.peak_bytes,
+        "device": prediction.device,
+        "warnings": [
+            *volume.warnings,
+            *prediction.warnings,
+            *cautions(model.card, facts, prediction.labels.array),
+        ],
+    }
 
 
 def _write_segments(
-    target: Path, labels: Volume, source: Path, volume: Volume, classes: dict[str, int]
+    target: Path, labels: Volume, image: ImageInput, volume: Volume, classes: dict[str, int]
 ) -> None:
     """Write a DICOM segmentation; if that fails, write the mask as NIfTI instead."""
     try:
-        write_segments(target, labels, source, classes)
+        key = image.series.key if image.series else ""
+        write_segments(target, labels, image.path, classes, series=key)
     except UserError as error:
         nifti = target.with_name(f"{target.stem}-{time.strftime('%Y%m%d-%H%M%S')}.nii.gz")
         write_labels(nifti, labels.array, volume, classes=classes)
         raise UserError(error.text, f"The mask was written to {nifti} instead.") from None
 
 
-def find_images(path: Path) -> list[Path]:
-    """Return the images at a path: a file, the images in a folder, or a DICOM series folder."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f"There is no file or folder {path}.", "Check the path.")
-    images = sorted(p for p in path.iterdir() if p.is_file() and split_ending(p.name, IMAGES)[1])
-    return images or [path]
-
-
-def _targets(images: list[Path], out: Path) -> list[Path]:
+def _targets(images: list[ImageInput], out: Path, dicom_seg: bool) -> list[Path]:
     if (split_ending(out.name, IMAGES)[1] or out.suffix.lower() == _SEG) and not out.is_dir():
         if len(images) > 1:
             raise UserError(
                 f"{len(images)} images cannot be written to one file ({out}).",
                 "Choose a folder instead.",
             )
-        if out.suffix.lower() == _SEG and kind_of(images[0]) != "DICOM":
+        targets = [out]
+    else:
+        targets = [
+            out / f"{one.name}{_SEG if dicom_seg else mask_ending(one.ending)}" for one in images
+        ]
+    segments = [
+        image
+        for image, target in zip(images, targets, strict=True)
+        if target.suffix.lower() == _SEG
+    ]
+    for image in segments:
+        if not image.is_dicom:
             raise UserError(
-                f"{images[0].name} is not a DICOM series, so its mask cannot be a DICOM "
+                f"{image.path.name} is not a DICOM series, so its mask cannot be a DICOM "
                 "segmentation.",
                 "Choose another suffix, such as .nii.gz.",
             )
-        if out.suffix.lower() == _SEG:
-            load_highdicom()  # a missing package is reported before the segmentation
-        return [out]
-    targets = []
-    for image in images:
-        stem, ending = split_ending(image.name, IMAGES)
-        # nnU-Net names images CASE_0000 and masks CASE.
-        targets.append(out / f"{stem.removesuffix('_0000')}{mask_ending(ending)}")
+    if segments:
+        load_highdicom()  # a missing package is reported before the segmentation
     repeated = {target for target in targets if targets.count(target) > 1}
     if repeated:
         raise UserError(
@@ -162,9 +188,11 @@ def _targets(images: list[Path], out: Path) -> list[Path]:
     return targets
 
 
-def _soft(ending: str) -> str:
-    """Return the suffix of a format that stores floats in any number of channels."""
-    return ending if ending in WHOLE_VOLUMES else ".nii.gz"
+def _soft_name(target: Path) -> Path:
+    """Return the file of the probabilities, in a format that stores floats and channels."""
+    stem, ending = split_ending(target.name, IMAGES)
+    ending = ending if ending in WHOLE_VOLUMES else ".nii.gz"
+    return target.with_name(f"{stem.removesuffix(_SEG)}-probabilities{ending}")
 
 
 def _named(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:

@@ -30,9 +30,11 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
         return Prediction(labels, None, 0.1, 1, "CPU")
 
     card = ModelCard(
-        name="bright", role="teacher", network="unet", dims=3, in_channels=1, classes=CLASSES,
-        patch_size=(16, 16, 16), preprocessing=Preprocessing(intensity="ct_window"),
-    )  # fmt: skip
+        name="bright", role="teacher", network="unet", dims=3, in_channels=1,
+        classes={"background": 0}, patch_size=(16, 16, 16),
+        preprocessing=Preprocessing(intensity="ct_window"),
+    ).model_copy(update={"classes": CLASSES})  # fmt: skip
+    monkeypatch.setattr(segment_files, "read_model_card", lambda _: card)
     monkeypatch.setattr(segment_files, "load_model", lambda *_: SimpleNamespace(card=card))
     monkeypatch.setattr(segment_files, "segment", segment)
 

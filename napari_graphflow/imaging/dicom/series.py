@@ -319,7 +319,7 @@ def _have(number: int) -> str:
 
 
 def choose(series: list[Series], name: str = "") -> Series:
-    """Return the only image of a list of series, or that with a description or number.
+    """Return the only image of a list of series, or that with a description, number or key.
 
     Numbers count from 1, in the order of the list; several series may share a description.
 
@@ -329,7 +329,7 @@ def choose(series: list[Series], name: str = "") -> Series:
         If no series matches, or more than one does.
     """
     images = [one for one in series if not one.is_segmentation] or series
-    found = [one for one in images if not name or one.description == name]
+    found = [one for one in images if not name or name in (one.description, one.key)]
     if not found and name.isdecimal() and 0 < int(name) <= len(series):
         return series[int(name) - 1]
     if len(found) == 1:

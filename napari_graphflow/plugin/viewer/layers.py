@@ -208,7 +208,7 @@ def save_labels(
             "Saving a DICOM segmentation requires the DICOM series of its image.",
             "Open the series and paint on it, or choose another format.",
         )
-    write_segments(path, volume, place.path, names)
+    write_segments(path, volume, place.path, names, series=place.series)
     return volume
 
 
