@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_graphflow.dataset.cases import Case, read_case
+from napari_graphflow.dataset.compatibility import cautions, image_facts
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.uncertainty import SlabStatistics, slab_statistics
 from napari_graphflow.imaging.volume import Volume
@@ -25,12 +26,15 @@ class Proposed:
         How certain the model is, by structure and slab.
     seconds
         Time of the computation.
+    cautions
+        Why the mask may be wrong, and which structures are missing, as sentences.
     """
 
     case: Case
     labels: Volume
     statistics: SlabStatistics
     seconds: float
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,4 +82,5 @@ def propose(
         statistics = slab_statistics(
             found.probabilities.array, found.labels.array, model.card.classes
         )
-        yield Proposed(case, found.labels, statistics, found.seconds)
+        doubts = cautions(model.card, image_facts(image), found.labels.array)
+        yield Proposed(case, found.labels, statistics, found.seconds, tuple(doubts))

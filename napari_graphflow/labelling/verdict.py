@@ -89,8 +89,8 @@ def judge(new: Scores, last: Scores, last_round: int | None) -> Verdict:
         text = "The first model; there is nothing to compare it with."
         if known:
             text = (
-                f"The first model: mean Dice {np.mean(known):.3f} on {_cases(len(known))} that no "
-                "model trains on."
+                f"The first model: mean Dice {np.mean(known):.3f} on {_cases(len(known))} which no "
+                "round trains on."
             )
         return Verdict(outcome="first", accepted=True, sentence=text)
     overall = compare(mean, _mean_of_cases(last))

@@ -1,0 +1,187 @@
+"""The labelling loop on the command line: the same as in the window, with JSON."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from labelling_cases import MODEL, OTHER_MODEL, box, make_dataset, propose, training_names
+
+from napari_graphflow.cli import main
+from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.inference.predict import InferenceCancelled
+from napari_graphflow.labelling.store import Labelling
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "scans", count=5, labelled=2)
+
+
+class Command:
+    """Runs a command in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object, expect: int = 0) -> str:
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(one) for one in arguments])
+        out, err = self.capsys.readouterr()
+        assert ended.value.code == expect, err
+        return out if expect == 0 else err
+
+    def json(self, *arguments: object) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def test_a_case_goes_from_its_proposal_to_approval(run: Command, folder: Path) -> None:
+    for number in (2, 3, 4):
+        propose(Labelling(folder, "Ada"), f"scan_{number}")
+    assert run.json("datasets", "status", folder)["counts"]["proposed"] == 3
+    [chosen] = run.json("datasets", "next", folder, "--reader", "Ada")
+    case = chosen["case"]
+    assert chosen["slices"] == [4, 7] and "lesion" in chosen["reason"]
+    others = sorted({"scan_2", "scan_3", "scan_4"} - {case})
+    done = run.json("datasets", "accept", folder, case, "--reader", "Ada")
+    assert done[case]["status"] == "labelled" and done[case]["reader"] == "Ada"
+    assert f"{others[0]}: unlabelled" in run("datasets", "reject", folder, others[0])
+    flagged = run("datasets", "flag", folder, others[1], "scan_0", "--note", "motion")
+    assert flagged.count("flagged") == 2
+    run("datasets", "exclude", folder, "scan_0")
+    run("datasets", "review", folder, case)
+    assert case not in training_names(folder)
+    run("datasets", "approve", folder, case, "--reader", "Bea")
+    run("datasets", "reopen", folder, others[1])
+    found = run.json("datasets", "status", folder)
+    statuses = {name: row["status"] for name, row in found["cases"].items()}
+    assert statuses == {
+        case: "approved", others[0]: "unlabelled", others[1]: "proposed",
+        "scan_0": "excluded", "scan_1": "labelled",
+    }  # fmt: skip
+    assert found["cases"]["scan_0"]["comment"] == "motion"
+    assert training_names(folder) == {"scan_1", case}
+    assert case in run("datasets", "status", folder)
+
+
+def test_a_chosen_proposal_is_accepted(run: Command, folder: Path) -> None:
+    labelling = Labelling(folder)
+    propose(labelling, "scan_2", MODEL, number=0)
+    propose(labelling, "scan_2", OTHER_MODEL, number=2)
+    run("datasets", "accept", folder, "scan_2", "--proposal", MODEL[:8])
+    np.testing.assert_array_equal(labelling.open_case("scan_2").labels, box(0))
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("no case nobody", ["accept", "nobody"]),
+        ("unlabelled and cannot be accepted", ["accept", "scan_3"]),
+        ("unlabelled and cannot be approved", ["approve", "scan_3"]),
+        ("labelled and cannot be reopened", ["reopen", "scan_0"]),
+        ("masks of 0 readers", ["agreement", "scan_3"]),
+        ("1 readers were named", ["agreement", "scan_3", "Ada"]),
+    ],
+)
+def test_what_a_status_does_not_allow_is_one_sentence_and_exit_code_2(
+    run: Command, folder: Path, words: str, arguments: list[str]
+) -> None:
+    command, *cases = arguments
+    text = " ".join(run("datasets", command, folder, *cases, expect=2).split())
+    assert words in text and text.startswith("error: ")
+
+
+def test_two_readers_agree_in_a_table_and_their_consensus_is_proposed(
+    run: Command, folder: Path
+) -> None:
+    for reader, number in (("Ada", 0), ("Bea", 1)):
+        labelling = Labelling(folder, reader)
+        labelling.save_draft(labelling.open_case("scan_2"), box(number))
+    found = run.json("datasets", "agreement", folder, "scan_2", "--consensus", "STAPLE")
+    rows = {row["structure"]: row for row in found["agreement"]}
+    assert rows["lesion"]["dice"] == 1 and 0.5 < rows["liver"]["dice"] < 1
+    assert rows["liver"]["voxels"] == np.count_nonzero(box(0) != box(1))
+    assert found["consensus"].startswith("Consensus of Ada, Bea.")
+    assert "lesion" in run("datasets", "agreement", folder, "scan_2", "Ada", "Bea")
+
+
+def test_a_model_proposes_masks_is_interrupted_and_continues(
+    run: Command, blobs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_graphflow.inference import propose as module
+
+    folder = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    real, calls = module.segment, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "segment", interrupted)
+        run("propose", folder, "--model", teacher, "--device", "cpu", expect=130)
+    assert run.json("datasets", "status", folder)["counts"]["proposed"] == 2
+    (folder / "imagesTr" / "blob_4_0000.nii.gz").write_bytes(b"damaged")
+    error = run("propose", folder, "--model", teacher, "--device", "cpu", expect=2)
+    assert "blob_4" in error
+    (folder / "imagesTr" / "blob_4_0000.nii.gz").write_bytes(
+        (blobs / "imagesTr" / "blob_4_0000.nii.gz").read_bytes()
+    )
+    found = run.json("propose", folder, "--model", teacher, "--device", "cpu")
+    assert found == {"proposed": ["blob_4"], "known": ["blob_2", "blob_3"], "failed": {}}
+    labelling = Labelling(folder)
+    [made] = labelling.proposals("blob_4")
+    assert made.statistics is not None and made.statistics.slices == 20
+    assert set(made.statistics.entropy) == {"organ", "lesion"}
+    labels = read_labels(labelling.paths.proposal("blob_4", made.sha256)).array
+    assert sum(made.statistics.voxels["organ"]) == np.count_nonzero(labels == 1)
+    [chosen] = run.json("datasets", "next", folder, "--strategy", "uncertain")
+    run("datasets", "accept", folder, chosen["case"])
+    assert chosen["case"] in training_names(folder)
+
+
+def test_a_proposal_can_be_cancelled_between_windows(blobs: Path, teacher: Path) -> None:
+    from napari_graphflow.dataset.cases import Dataset
+    from napari_graphflow.inference.propose import propose as propose_masks
+    from napari_graphflow.models.saved import load_model
+
+    cases = Dataset.open(blobs).unlabelled("train")
+    with pytest.raises(InferenceCancelled):
+        list(propose_masks(load_model(teacher), cases, cancelled=lambda: True))
+
+
+@pytest.mark.slow
+def test_two_rounds_with_real_training_are_judged_and_undone(
+    run: Command, blobs: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    small = ["--steps", "8", "--validate-every", "4", "--width", "4", "--patch-size", "16", "16"]
+    options = [*small, "16", "--threads", "1", "--device", "cpu", "--batch-size", "1"]
+    first = run.json("rounds", "start", folder, *options, "--name", "first")
+    assert first["state"] == "done" and first["verdict"]["outcome"] == "first"
+    assert first["frozen"] == ["blob_5"] and first["masks"] == 2
+    run("propose", folder, "--model", first["model"], "--device", "cpu")
+    before = training_names(folder)
+    second = run.json("rounds", "start", folder, *options, "--name", "second", "--detach")
+    from napari_graphflow.jobs.job import Job
+
+    Job(Path(second["job"])).wait(100)
+    run("datasets", "accept", folder, "blob_2")
+    listed = run.json("rounds", "list", folder)
+    assert [one["state"] for one in listed["rounds"]] == ["done", "done"]
+    assert "round 1 on 1 frozen case" in listed["rounds"][1]["verdict"]["sentence"]
+    assert "blob_5" in run("rounds", "show", folder, "2")
+    undone = run.json("rounds", "undo", folder, "2")
+    assert undone["state"] == "undone" and training_names(folder) == before
+    assert run.json("rounds", "list", folder)["default"] == 1
+    assert "There is no round 7" in run("rounds", "show", folder, "7", expect=2)
