@@ -11,7 +11,7 @@ from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.paths import Pathlike
-from napari_graphflow.imaging.segments import is_segmentation, read_segments
+from napari_graphflow.imaging.segments import is_segmentation, read_segments, segment_names
 from napari_graphflow.imaging.volume import Volume
 
 _OVERLAP = "Segments overlap, so they are read as {} masks."
@@ -35,9 +35,9 @@ def describe(path: Pathlike, *, labels: bool = False, like: Volume | None = None
     dict
         ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
         ``type``, ``channels``, ``range`` (smallest and largest finite value, or None),
-        ``warnings`` and, for DICOM, ``series``. For several series with one image, the
-        fields are those of the image; with several images, None. ``problem`` is the reason why
-        nothing can be read, else empty.
+        ``warnings``, the labels of the ``segments`` by name and, for DICOM, ``series``. For
+        several series with one image, the fields are those of the image; with several images,
+        None. ``problem`` is the reason why nothing can be read, else empty.
 
     Raises
     ------
@@ -71,11 +71,24 @@ def _describe_series(parts: Sequence[Part]) -> dict[str, Any]:
         warning = f"The folder contains {len(images)} series; choose one of them."
         return _UNKNOWN | {"warnings": [warning], "problem": ""}
     only = images[0]
+    if only.segmentation == "RTSTRUCT":
+        return _UNKNOWN | _describe_structures(only.files[0])
     if only.is_segmentation:
         return _UNKNOWN | _describe_segments(only.files[0], None)
     if only.problem:
         return _UNKNOWN | _header(only) | {"problem": "" if only.resamplable else only.problem}
     return _UNKNOWN | _fields(read_series(only)) | {"problem": ""}
+
+
+def _describe_structures(path: Path) -> dict[str, Any]:
+    """Name the structures of a structure set, which has voxels only together with its image."""
+    warning = "The contours of a structure set need their image; set --like to it."
+    return {
+        "format": "DICOM structure set (RTSTRUCT)",
+        "segments": segment_names(path),
+        "warnings": [warning],
+        "problem": "",
+    }
 
 
 def _describe_segments(path: Path, like: Volume | None) -> dict[str, Any]:

@@ -5,9 +5,8 @@ not, so one object can become several masks.
 """
 
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from numpy.typing import NDArray
 
 from napari_graphflow import __version__
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.errors import invalid_object
+from napari_graphflow.imaging.dicom.headers import hashed
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, choose, list_series
-from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, silenced
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN
 from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.masks import Mask, distinct, without_overlap
 from napari_graphflow.imaging.paths import Pathlike, existing_path, user_errors
@@ -48,7 +49,7 @@ def read_seg(path: Path) -> list[Mask]:
     UserError
         If highdicom is missing, or the file is damaged.
     """
-    with _quiet(path.name):
+    with invalid_object(path.name, "DICOM segmentation"):
         found = _open(path)
         names, numbers = _names(found), _numbers(found)
         # Fractional segments are thresholded at one half.
@@ -57,12 +58,16 @@ def read_seg(path: Path) -> list[Mask]:
             for name, number in zip(names, numbers, strict=True)
         )
         grid = _segment(found, numbers[0])
-        return [(_volume(array, grid), used) for array, used in without_overlap(voxels, names)]
+        frame = hashed(found.get("FrameOfReferenceUID"))
+        return [
+            (replace(_volume(array, grid), frame_of_reference=frame), used)
+            for array, used in without_overlap(voxels, names)
+        ]
 
 
 def seg_names(path: Path) -> dict[str, int]:
     """Return the labels of the segments of a DICOM SEG file by name."""
-    with _quiet(path.name):
+    with invalid_object(path.name, "DICOM segmentation"):
         return _names(_open(path))
 
 
@@ -131,7 +136,7 @@ def write_segments(
     with user_errors(path, writing=True):
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
-        with written_aside(path) as fresh, _quiet(path.name):
+        with written_aside(path) as fresh, invalid_object(path.name, "DICOM segmentation"):
             _object(found, numbered, titles).save_as(fresh)
             ((back, names_back),) = read_seg(fresh)
             back = embed_in_grid(back, like, path.name)
@@ -158,22 +163,6 @@ def load_highdicom() -> Any:
             'Run: pip install "napari-graphflow[dicom-seg]"',
         ) from None
     return highdicom
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Raise errors of highdicom and pydicom as a `UserError`, and silence their warnings."""
-    try:
-        with silenced("highdicom"), silenced("pydicom"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:  # each invalid attribute raises its own
-        message = (str(error).splitlines() or ["no message"])[0].rstrip(".")
-        raise UserError(
-            f"{name} is not a valid DICOM segmentation: {message}.", EXPORT_AGAIN
-        ) from None
 
 
 def _names(found: Any) -> dict[str, int]:

@@ -29,6 +29,7 @@ def embed_in_grid(mask: Volume, like: Volume, name: str) -> Volume:
     UserError
         If the voxels of the mask are not voxels of the image.
     """
+    check_frame(mask.frame_of_reference, like, name)
     turned = mask.oriented(like.orientation)
     if turned.shape == like.shape:
         apart = np.linalg.norm(turned.corners() - like.corners(), axis=1).max()
@@ -45,6 +46,21 @@ def embed_in_grid(mask: Volume, like: Volume, name: str) -> Volume:
     else:
         raise shape_error(mask, like, name)
     return replace(like.with_array(array, mask.channels), warnings=mask.warnings)
+
+
+def check_frame(frame: str, like: Volume, name: str) -> None:
+    """Refuse a mask whose frame of reference is known not to be that of the image.
+
+    Raises
+    ------
+    UserError
+        If they differ, as for another patient.
+    """
+    if frame and like.frame_of_reference and frame != like.frame_of_reference:
+        raise UserError(
+            f"The mask {name} belongs to another image: their DICOM frames of reference differ.",
+            "Choose the image that was segmented.",
+        )
 
 
 def lacks_one_slice(mask: Volume, like: Volume) -> bool:

@@ -66,6 +66,8 @@ class Volume:
         Whether the direction is that of a patient, unlike that of a photograph.
     modality
         Modality in the DICOM header, such as ``CT`` or ``MR``; empty if unknown.
+    frame_of_reference
+        Hash of the DICOM frame of reference, the patient's coordinate system; empty if unknown.
     """
 
     array: NDArray[Any]
@@ -77,6 +79,7 @@ class Volume:
     sized: bool = True
     anatomical: bool = True
     modality: str = ""
+    frame_of_reference: str = ""
 
     @property
     def ndim(self) -> int:

@@ -56,7 +56,7 @@ def test_a_labelmap_segmentation_covers_only_slices_with_segments(folder: Path, 
 
 
 def test_a_segmentation_of_another_image_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match="has the shape"):
+    with pytest.raises(UserError, match="belongs to another image"):
         read_segments(folder / "liver.dcm", read_volume(folder / "23x38x3/image"))
 
 

@@ -1,5 +1,6 @@
 """Read the slices of a single-frame or multi-frame DICOM file from its header."""
 
+import hashlib
 import struct
 import warnings
 from contextlib import suppress
@@ -22,7 +23,12 @@ from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import silenced
 
 Fields = dict[str, Any]
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+#: Classes of objects that are drawn on an image: segmentations and structure sets.
+_SEGMENTATIONS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+}
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "SeriesDescription", "SeriesNumber", "Modality", "SeriesDate", "AcquisitionDate",
@@ -32,7 +38,7 @@ _TAGS = [
     "PixelRepresentation", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "FrameOfReferenceUID", "StructureSetLabel",
 ]  # fmt: skip
 #: Encoded tags of PixelData, FloatPixelData and DoubleFloatPixelData.
 _PIXELS = {
@@ -54,6 +60,8 @@ class Slice:
     ----------
     series
         UIDs that all slices of a series share. Never shown.
+    frame_of_reference
+        Hash of the UID of the patient's coordinate system; empty if missing.
     position, axes
         ImagePositionPatient and ImageOrientationPatient; None if missing.
     shape, spacing
@@ -64,6 +72,8 @@ class Slice:
         Bits of a value and whether it is signed; bits allocated in the file.
     start
         Byte offset of uncompressed grey pixels in the file; 0 if they need a decoder.
+    segmentation
+        ``SEG``, or ``RTSTRUCT`` for a structure set, which has no pixels; empty for an image.
     cut
         Whether the file is truncated.
     phases
@@ -75,6 +85,7 @@ class Slice:
     frames: int
     series: tuple[str, ...] = field(repr=False)
     uid: str = field(repr=False)
+    frame_of_reference: str = field(repr=False)
     description: str
     modality: str
     date: str
@@ -92,7 +103,7 @@ class Slice:
     start: int
     samples: int
     photometric: str
-    segmentation: bool
+    segmentation: str
     cut: bool
     phases: dict[str, Any] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
@@ -113,6 +124,12 @@ class Slice:
         return unit
 
 
+def hashed(*uids: Any) -> str:
+    """Return a hash that identifies an object without revealing its UIDs; empty without UIDs."""
+    text = "\n".join(str(one) for one in uids if one)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
 def read_slices(path: Path) -> list[Slice] | None:
     """Read the slices of a file; empty if it is not a DICOM image, None if it is a damaged one."""
     named = path.suffix.lower() in FORMATS["DICOM"].endings
@@ -128,6 +145,8 @@ def read_slices(path: Path) -> list[Slice] | None:
                     file, stop_before_pixels=True, force=True, specific_tags=_TAGS
                 )
                 header = _fields(found)
+            if _SEGMENTATIONS.get(str(header.get("SOPClassUID"))) == "RTSTRUCT":
+                return _slices(path, header | {"Rows": 0, "Columns": 0}, False, 0)
             if "Rows" not in header or "Columns" not in header:
                 # A truncated or empty slice is damaged; other kinds of files are not.
                 damaged = "SOPClassUID" not in header and (marked or named or not file.seek(0, 2))
@@ -166,16 +185,19 @@ def _slices(path: Path, header: Fields, cut: bool, start: int) -> list[Slice]:
 def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     series = str(header.get("SeriesInstanceUID", "")), str(header.get("StudyInstanceUID", ""))
     uid = str(header.get("SOPInstanceUID", path))
+    segmentation = _SEGMENTATIONS.get(str(header.get("SOPClassUID")), "")
+    description = header.get("SeriesDescription") or header.get("StructureSetLabel") or ""
     modality = str(header.get("Modality") or "")
     dates = [header.get(name) for name in ("SeriesDate", "AcquisitionDate", "StudyDate")]
     date = next((str(one) for one in dates if one), "")
     return {
         "path": path,
         "frames": frames,
-        # Each multi-frame object is a separate series.
-        "series": (*series, uid) if frames > 1 else series,
+        # Each multi-frame object and each segmentation is a separate series.
+        "series": (*series, uid) if frames > 1 or segmentation else series,
         "uid": uid,
-        "description": " ".join(str(header.get("SeriesDescription") or "").split()),
+        "frame_of_reference": hashed(header.get("FrameOfReferenceUID")),
+        "description": " ".join(str(description).split()),
         "modality": modality,
         "date": f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else "",
         "series_number": int(header.get("SeriesNumber") or 0),
@@ -187,7 +209,7 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
         "allocated": int(header.get("BitsAllocated") or 16),
         "samples": int(header.get("SamplesPerPixel") or 1),
         "photometric": str(header.get("PhotometricInterpretation") or ""),
-        "segmentation": str(header.get("SOPClassUID", "")) in _SEGMENTATIONS,
+        "segmentation": segmentation,
     }
 
 

@@ -53,7 +53,8 @@ def read_series(series: Series, *, resample: bool = False) -> Volume:
         If the series has a problem that resampling does not solve, or resampling is not allowed.
     """
     with user_errors(series.files[0]):
-        return with_value_warnings(_load(series, resampled=resample)).volume()
+        volume = with_value_warnings(_load(series, resampled=resample)).volume()
+        return replace(volume, frame_of_reference=series.slices[0].frame_of_reference)
 
 
 def _load(series: Series, *, resampled: bool = False) -> Loaded:

@@ -4,7 +4,6 @@ Messages and fields never identify a patient: a series shows its description, mo
 count, shape and spacing.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom.headers import Slice, read_slices
+from napari_graphflow.imaging.dicom.headers import Slice, hashed, read_slices
 
 #: Tolerance of slice distances, as a share of the median distance.
 _DISTANCE_TOLERANCE = 0.01
@@ -69,13 +68,17 @@ class Series:
     @property
     def key(self) -> str:
         """Hash that identifies the series in its folder without revealing its UIDs."""
-        names = (*self.slices[0].series, self.description)
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        return hashed(*self.slices[0].series, self.description)
+
+    @property
+    def segmentation(self) -> str:
+        """``SEG`` or ``RTSTRUCT``; empty for an image."""
+        return self.slices[0].segmentation
 
     @property
     def is_segmentation(self) -> bool:
-        """Whether this is a DICOM SEG object, not an image."""
-        return any(one.segmentation for one in self.slices)
+        """Whether this is a segmentation or a structure set, not an image."""
+        return bool(self.segmentation)
 
     def summary(self) -> str:
         """A line such as ``T1 post (MR, 24 slices)``."""
@@ -173,9 +176,12 @@ def _series(slices: list[Slice], label: str, copies: int, notes: tuple[str, ...]
     first = slices[0]
     problems, resamplable = _problems(slices)
     step, step_notes = _step(slices)
-    if first.is_volume or len(slices) > 1:
-        spacing: tuple[float, ...] = (step, *first.spacing)
-        shape: tuple[int, ...] = (len(slices), *first.shape)
+    spacing: tuple[float, ...]
+    shape: tuple[int, ...]
+    if first.segmentation == "RTSTRUCT":
+        spacing, shape, step_notes = (), (), ()
+    elif first.is_volume or len(slices) > 1:
+        spacing, shape = (step, *first.spacing), (len(slices), *first.shape)
     else:
         spacing, shape, step_notes = first.spacing, first.shape, ()
     warnings = [*problems, *step_notes, *notes]
@@ -240,7 +246,8 @@ def _problems(slices: list[Slice]) -> tuple[list[str], bool]:
 
 
 def _segmentation(slices: list[Slice]) -> list[str]:
-    return ["This is a segmentation, not an image."] if slices[0].segmentation else []
+    what = {"SEG": "a segmentation", "RTSTRUCT": "a structure set"}.get(slices[0].segmentation)
+    return [f"This is {what}, not an image."] if what else []
 
 
 def _cut(slices: list[Slice]) -> list[str]:

@@ -12,7 +12,6 @@ from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.files import read_labels
-from napari_graphflow.imaging.grid import embed_in_grid
 from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
@@ -47,12 +46,13 @@ def open_part(
 
 
 def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
-    masks, warnings = read_segments(path), [_NO_IMAGE]
+    warnings = []
     for image in images:
         with suppress(UserError):
-            masks = [(embed_in_grid(mask, image, path.name), names) for mask, names in masks]
-            warnings = []
+            masks = read_segments(path, image)
             break
+    else:
+        masks, warnings = read_segments(path), [_NO_IMAGE]
     layers = [
         labels_layer(
             mask, title if len(masks) == 1 else f"{title} {index}", classes=names, path=path
@@ -61,6 +61,7 @@ def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
     ]
     if len(masks) > 1:
         warnings.append(f"Some segments overlap, so they are shown as {len(masks)} masks.")
+    warnings += dict.fromkeys(sentence for mask, _ in masks for sentence in mask.warnings)
     return layers, tuple(warnings)
 
 
