@@ -6,8 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.reading import read_series
@@ -17,6 +24,8 @@ SECRETS = ("Mustermann", "PID-4711", "19510203", "Dr. House", "General Hospital"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, 0.8)
 ROWS, COLUMNS = 12, 10
+#: Frame of reference of structure sets.
+FRAME = "1.2.3.4.99"
 
 
 def values(index: int) -> np.ndarray[Any, Any]:
@@ -81,6 +90,36 @@ def write_series(
         one.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def write_structures(
+    path: Path, structures: dict[str, list[NDArray[Any]]], kind: str = "CLOSED_PLANAR"
+) -> Path:
+    """Write a structure set; the points of each contour are (x, y, z) in mm."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = (
+        RTStructureSetStorage, ExplicitVRLittleEndian,
+    )  # fmt: skip
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    one = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    one.SOPClassUID, one.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
+    one.StudyInstanceUID, one.SeriesInstanceUID, one.Modality = "1.2.3.4", "1.2.8", "RTSTRUCT"
+    one.StructureSetLabel, one.PatientName = "plan", "Mustermann^Erika"
+    one.StructureSetROISequence, one.ROIContourSequence = Sequence(), Sequence()
+    for number, (name, contours) in enumerate(structures.items(), start=1):
+        region, drawn = Dataset(), Dataset()
+        region.ROINumber, region.ROIName = number, name
+        region.ReferencedFrameOfReferenceUID = FRAME
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, Sequence()
+        for points in contours:
+            contour = Dataset()
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
+            contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
+            drawn.ContourSequence.append(contour)
+        one.StructureSetROISequence.append(region)
+        one.ROIContourSequence.append(drawn)
+    one.save_as(path, enforce_file_format=True)
+    return path
 
 
 def only_series(folder: Path) -> Series:

@@ -65,7 +65,7 @@ def read_segments(path: Pathlike, like: Volume | None = None) -> list[Mask]:
                 raise UserError(
                     f"{path.name} is a structure set (RTSTRUCT): its contours need the image on "
                     "which they were drawn.",
-                    "Open that image first, or name it with --like.",
+                    "Open that image first; in a terminal, name it with --like.",
                 )
             return read_structures(path, like)
         masks = read_slicer(path) if kind == "Slicer" else read_seg(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_cases import write_series
+from dicom_cases import write_series, write_structures
 
 from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
@@ -109,6 +109,20 @@ def test_dicom_segments_are_matched_by_name(segments: Path) -> None:
         labels = read_case_labels(dataset, one, image).array
         assert (labels[2:4, 3, 2:8] == 1).all() and (labels[2:4, 6, 2:8] == 2).all()
         assert np.count_nonzero(labels) == 24
+
+
+def test_structures_of_structure_sets_are_matched_by_name(tmp_path: Path) -> None:
+    square = np.array([[0.9, 0.9, 0.0], [2.1, 0.9, 0.0], [2.1, 3.3, 0.0], [0.9, 3.3, 0.0]])
+    at = [square + np.array([-20.0, 30.0, -100.0 + 5 * index]) for index in range(1, 4)]
+    (tmp_path / "masks").mkdir()
+    for name, structures in (("a", {"Liver": at, "spleen": []}), ("b", {"x": [], "liver": at})):
+        write_series(tmp_path / "images" / name)
+        write_structures(tmp_path / "masks" / f"{name}.dcm", structures)
+    dataset = imported(tmp_path)
+    assert dataset.classes == {"background": 0, "Liver": 1}
+    for one in dataset.cases:
+        labels = read_case_labels(dataset, one, read_case(one)).array
+        assert (labels[1:4, 2:5, 2:5] == 1).all() and np.count_nonzero(labels) == 27
 
 
 def test_the_user_may_assign_values_to_segments(

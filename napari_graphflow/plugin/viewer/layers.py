@@ -238,5 +238,6 @@ def _shown_keywords(
         sized=volume.sized,
         anatomical=volume.anatomical,
         modality=volume.modality,
+        frame_of_reference=volume.frame_of_reference,
     )
     return placement_keywords(place)

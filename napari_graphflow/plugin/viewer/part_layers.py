@@ -1,7 +1,6 @@
 """Read a part of a file or folder into layers; without Qt."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from napari.types import LayerDataTuple
@@ -12,6 +11,7 @@ from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.imaging.masks import Mask
 from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
@@ -24,8 +24,8 @@ def open_part(
 ) -> Opened:
     """Return the layers of a part, and the warnings about them.
 
-    A mask becomes a Labels layer with the class names of its side file. A segmentation with
-    named segments is embedded in the grid of the first matching one of `images`.
+    A mask becomes a Labels layer with the class names of its side file. Named segments
+    are laid onto the first of `images` that they match; a structure set requires one.
 
     Raises
     ------
@@ -46,13 +46,7 @@ def open_part(
 
 
 def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
-    warnings = []
-    for image in images:
-        with suppress(UserError):
-            masks = read_segments(path, image)
-            break
-    else:
-        masks, warnings = read_segments(path), [_NO_IMAGE]
+    masks, warnings = _read_onto(path, images)
     layers = [
         labels_layer(
             mask, title if len(masks) == 1 else f"{title} {index}", classes=names, path=path
@@ -63,6 +57,21 @@ def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
         warnings.append(f"Some segments overlap, so they are shown as {len(masks)} masks.")
     warnings += dict.fromkeys(sentence for mask, _ in masks for sentence in mask.warnings)
     return layers, tuple(warnings)
+
+
+def _read_onto(path: Path, images: Sequence[Volume]) -> tuple[list[Mask], list[str]]:
+    """Read segments on the grid of the first image that they match, else on their own."""
+    refusals = []
+    for image in images:
+        try:
+            return read_segments(path, image), []
+        except UserError as error:
+            refusals.append(error)
+    try:
+        return read_segments(path), [_NO_IMAGE]
+    except UserError as error:
+        # A structure set has no grid of its own.
+        raise (refusals or [error])[-1] from None
 
 
 _NO_IMAGE = (

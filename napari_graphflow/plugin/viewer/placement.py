@@ -53,7 +53,7 @@ class Placement:
         Orientation code of the file; empty if it is that of the shown array.
     path, series
         File or folder of the image and key of its DICOM series; empty if unknown.
-    sized, anatomical, modality
+    sized, anatomical, modality, frame_of_reference
         As in :class:`~napari_graphflow.imaging.volume.Volume`.
     transform
         The world matrix of the layer for which the place is valid, row by row; empty for the
@@ -70,6 +70,7 @@ class Placement:
     sized: bool = True
     anatomical: bool = True
     modality: str = ""
+    frame_of_reference: str = ""
     transform: tuple[float, ...] = ()
 
     def volume(self, array: NDArray[Any], channels: bool = False) -> Volume:
@@ -113,6 +114,7 @@ class Placement:
             sized=self.sized,
             anatomical=self.anatomical,
             modality=self.modality,
+            frame_of_reference=self.frame_of_reference,
         )
 
 
@@ -138,7 +140,7 @@ def placement_from(found: Any) -> Placement | None:
         return None
     names = ("shape", "spacing", "origin", "direction", "transform")
     numbers: dict[str, Any] = {name: tuple(found.get(name) or ()) for name in names}
-    texts = ("orientation", "path", "series", "modality")
+    texts = ("orientation", "path", "series", "modality", "frame_of_reference")
     known: dict[str, Any] = {name: str(found.get(name) or "") for name in texts}
     flags = {name: bool(found.get(name, True)) for name in ("sized", "anatomical")}
     return Placement(**(numbers | known | flags))
