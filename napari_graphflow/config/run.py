@@ -8,13 +8,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_graphflow.config.methods import GraphFlowOptions, MethodOptions
+from napari_graphflow.config.methods import EMKDOptions, GraphFlowOptions, MethodOptions
 from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.settings import Frozen
 
 #: ``cuda`` is the default GPU, ``cuda:1`` the second.
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
+Augmentation = Literal["none", "light", "default", "strong"]
 
 
 class TrainingConfig(Frozen):
@@ -41,6 +42,10 @@ class TrainingConfig(Frozen):
     mirror
         Axes for random mirroring. Default: y and x for 2D images, and no axis for volumes, where
         left and right differ.
+    augmentation
+        Strength of the random rotation, scaling, noise, brightness and contrast of training
+        patches: ``none``, ``light``, ``default`` or ``strong`` (as nnU-Net, also blur and low
+        resolution). Mirroring is set separately.
     batch_size
         Labelled patches per step. A distillation adds the same number of unlabelled patches, so
         that a student sees as many labelled patches with distillation as without.
@@ -51,6 +56,9 @@ class TrainingConfig(Frozen):
         Peak learning rate of the one-cycle schedule.
     weight_decay
         Decoupled weight decay of AdamW.
+    ema_decay
+        Decay of an exponential moving average of the weights over the steps, for example 0.999;
+        the average is then validated and saved instead of the weights themselves. 0 disables it.
     validate_every
         Steps between validations; the weights with the best Dice are saved.
     checkpoint_minutes
@@ -80,8 +88,10 @@ class TrainingConfig(Frozen):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 2
     patch_size: tuple[int, ...] = ()
     mirror: tuple[Literal["z", "y", "x"], ...] | None = None
+    augmentation: Augmentation = "default"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     validate_every: Annotated[int, Field(ge=1)] = 100
     checkpoint_minutes: Annotated[float, Field(gt=0, le=1440)] = 5.0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -115,6 +125,20 @@ class DistillationConfig(TrainingConfig):
     warmup
         Linear warm-up of all distillation weights, in steps. Slow-starting students such as
         ERFNet may not learn at all without it.
+    cutmix
+        Share of unlabelled patches in which a random box is replaced by that of another patch of
+        the batch (CutMix). Teacher and student both see the mixed patch.
+    answers
+        What the student learns from the teacher in unlabelled patches: class probabilities
+        (``soft``), or the most probable class of each voxel, in the loss of the labelled patches
+        (``hard``, pseudo-labels). With ``hard``, terms of the method that compare feature maps
+        still use them.
+    confidence
+        Unlabelled voxels in which the teacher's most probable class is less probable than this
+        are left out, with soft and hard answers; feature maps are compared everywhere. 0 uses all.
+    labels_only
+        Share of the steps, at the end, that use only labelled patches and their masks, without
+        the teacher.
     """
 
     teacher: Path
@@ -123,6 +147,10 @@ class DistillationConfig(TrainingConfig):
     method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
     warmup: Annotated[int, Field(ge=0)] = 0
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    answers: Literal["soft", "hard"] = "soft"
+    confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    labels_only: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _graph_patch_matches_dims(self) -> Self:
@@ -131,6 +159,29 @@ class DistillationConfig(TrainingConfig):
             raise ValueError(
                 f"the Graph Flow patch has {sides} numbers but dims is {self.dims}; write one "
                 "number or one per axis"
+            )
+        return self
+
+    @property
+    def for_unlabelled(self) -> list[str]:
+        """The settings of unlabelled patches that differ from their defaults."""
+        names = ("cutmix", "answers", "confidence")
+        defaults = {name: type(self).model_fields[name].default for name in names}
+        return [name for name, default in defaults.items() if getattr(self, name) != default]
+
+    @model_validator(mode="after")
+    def _unlabelled_patches_are_used(self) -> Self:
+        chosen = self.for_unlabelled
+        if chosen and not self.unlabelled:
+            raise ValueError(
+                f"{chosen[0]} is a setting of unlabelled patches, but unlabelled cases are not "
+                f"used; use them, or leave {chosen[0]} at its default"
+            )
+        official = isinstance(self.method, EMKDOptions) and self.method.preset == "official"
+        if official and {"answers", "confidence"} & set(chosen):
+            raise ValueError(
+                "the official preset of EMKD distils every voxel; choose the preset robust for "
+                "hard answers or a confidence"
             )
         return self
 

@@ -75,7 +75,16 @@ def certainty(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def teacher_weights(annotated: Tensor, unlabelled: Tensor, by_certainty: bool) -> Tensor:
+def is_confident(logits: Tensor, confidence: float) -> Tensor:
+    """Return where the most probable class has at least this probability, (B, *spatial)."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype).softmax(1).amax(1) >= confidence
+
+
+@torch.no_grad()
+def teacher_weights(
+    annotated: Tensor, unlabelled: Tensor, by_certainty: bool, confidence: float = 0.0
+) -> Tensor:
     """Return the weight of the teacher's logits at each pixel of a batch, (L + U, *spatial).
 
     Parameters
@@ -87,8 +96,12 @@ def teacher_weights(annotated: Tensor, unlabelled: Tensor, by_certainty: bool) -
         (U, K, *spatial), the teacher's logits for unlabelled images.
     by_certainty
         Whether to weight unlabelled pixels by the teacher's certainty; otherwise by 1.
+    confidence
+        Unlabelled pixels whose most probable class is less probable have weight 0.
     """
     weight = certainty(unlabelled) if by_certainty else torch.ones_like(unlabelled[:, 0])
+    if confidence:
+        weight = weight * is_confident(unlabelled, confidence)
     return torch.cat([annotated.to(weight.dtype), weight])
 
 

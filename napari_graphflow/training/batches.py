@@ -11,24 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import set_track_meta
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-)
 from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.config.run import Augmentation
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.preprocessing import prepare, prepare_labels
+from napari_graphflow.training.augmentation import augmentation, cut_and_mix
 
 FOREGROUND_PROBABILITY = 0.5
 FOREGROUND_SAMPLES = 10_000
@@ -110,6 +102,10 @@ class Batches:
         Seed of all random choices.
     mirror
         Spatial axes of the patch for random mirroring.
+    strength
+        Strength of the augmentation.
+    cutmix
+        Share of unlabelled patches that are mixed with another patch of the batch.
     """
 
     def __init__(
@@ -120,6 +116,8 @@ class Batches:
         batch_size: int,
         seed: int,
         mirror: Sequence[int] = (),
+        strength: Augmentation = "default",
+        cutmix: float = 0.0,
     ) -> None:
         if not labelled:
             raise UserError(
@@ -130,25 +128,44 @@ class Batches:
         self.patch_size = patch_size
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = augmentation(len(patch_size), mirror)
+        self.cutmix = cutmix
+        self.augment = augmentation(len(patch_size), mirror, strength)
 
-    def __call__(self, step: int) -> Batch:
-        """Return the batch of a step."""
+    def __call__(self, step: int, *, labelled_only: bool = False) -> Batch:
+        """Return the batch of a step, or only its labelled patches."""
         labelled = [
             self._patch(self.labelled, f"labelled/{step}/{i}") for i in range(self.batch_size)
         ]
         images = [image for image, _ in labelled]
-        if self.unlabelled:
-            images += [
-                self._patch(self.unlabelled, f"unlabelled/{step}/{i}")[0]
-                for i in range(self.batch_size)
-            ]
+        if not labelled_only:
+            images += self._unlabelled_patches(step, images)
         labels = torch.stack([labels for _, labels in labelled if labels is not None])
         return Batch(torch.stack(images), labels)
 
-    def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
+    def _unlabelled_patches(self, step: int, labelled: list[Tensor]) -> list[Tensor]:
+        if not self.unlabelled:
+            return []
+        patches = [
+            self._patch(self.unlabelled, f"unlabelled/{step}/{i}")[0]
+            for i in range(self.batch_size)
+        ]
+        return [
+            self._mixed(patch, [*labelled, *patches[:i], *patches[i + 1 :]], f"cutmix/{step}/{i}")
+            for i, patch in enumerate(patches)
+        ]
+
+    def _mixed(self, patch: Tensor, others: Sequence[Tensor], stream: str) -> Tensor:
+        random = self._random(stream)
+        if random.random() >= self.cutmix:
+            return patch
+        return cut_and_mix(patch, others[int(random.integers(len(others)))], random)
+
+    def _random(self, stream: str) -> np.random.Generator:
         # zlib.crc32, because hash() of a string differs between processes.
-        random = np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
+        return np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
+
+    def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
+        random = self._random(stream)
         case = cases[int(random.integers(len(cases)))]
         image, labels = cut_patch(case, self.patch_size, random)
         sample = {"image": torch.from_numpy(image)}
@@ -224,32 +241,6 @@ def cut_patch(
     if len(size) > len(patch_size):
         image, labels = image[:, 0], None if labels is None else labels[0]
     return np.ascontiguousarray(image), labels
-
-
-def augmentation(dims: int, mirror: Sequence[int]) -> Compose:
-    """Return random rotation, scaling, mirroring, noise, brightness and contrast transforms."""
-    set_track_meta(False)  # patches need no affine; this halves the time
-    both, image = ["image", "labels"], ["image"]
-    angle = np.deg2rad(15)
-    angles = (angle,) * (3 if dims == 3 else 1)
-    return Compose(
-        [
-            *(RandFlipd(both, 0.5, axis, allow_missing_keys=True) for axis in mirror),
-            RandAffined(
-                both,
-                prob=0.3,
-                rotate_range=angles,
-                scale_range=(0.15,) * dims,
-                mode=("bilinear", "nearest"),
-                padding_mode="border",
-                allow_missing_keys=True,
-            ),
-            RandGaussianNoised(image, prob=0.15, std=0.05),
-            RandScaleIntensityd(image, factors=0.15, prob=0.3),
-            RandShiftIntensityd(image, offsets=0.1, prob=0.3),
-            RandAdjustContrastd(image, prob=0.15, gamma=(0.7, 1.5)),
-        ]
-    )
 
 
 def _memory_mapped(path: Path, array: NDArray[Any]) -> NDArray[Any]:

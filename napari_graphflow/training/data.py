@@ -198,6 +198,16 @@ def warn_about_teacher_labels(
         )
 
 
+def warn_without_unlabelled(config: DistillationConfig, data: TrainingData) -> Iterator[Event]:
+    """Warn if a setting of unlabelled patches has no effect."""
+    if config.for_unlabelled and not data.unlabelled:
+        names = " and ".join(config.for_unlabelled)
+        yield Warned(
+            text=f"This run has no unlabelled cases, so that {names} has no effect. Add images "
+            "without masks, or use fewer of the masks (labelled)."
+        )
+
+
 def make_card(
     config: TrainingConfig,
     data: TrainingData,

@@ -32,6 +32,7 @@ from napari_graphflow.system.events import (
     SettingChosen,
     Warned,
 )
+from napari_graphflow.training.averaging import start_average
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import (
@@ -41,6 +42,7 @@ from napari_graphflow.training.data import (
     read_training_data,
     temporary_cache,
     warn_about_teacher_labels,
+    warn_without_unlabelled,
 )
 from napari_graphflow.training.method_setup import check_pair, prepare, set_up_method
 from napari_graphflow.training.parallel import (
@@ -127,6 +129,7 @@ def distill(
         )
         check_channels(teacher.card, data)
         yield from warn_about_teacher_labels(teacher.card, config, data.dataset)
+        yield from warn_without_unlabelled(config, data)
         plan = Plan(config, folder, data, make_card(config, data, source), teacher)
         yield from _fit_into_memory(plan, allow_smaller)
 
@@ -171,12 +174,15 @@ def _set_up(plan: Plan) -> Run:
         config.batch_size,
         config.seed,
         mirror_axes(config, data),
+        config.augmentation,
+        config.cutmix if isinstance(config, DistillationConfig) else 0.0,
     )
     parameters = list(network.parameters())
     method = set_up_method(plan, network, batches)
     if method is not None:
         parameters += method.to(fabric.device).adapters.parameters()
     network = synchronise_batch_norm(network, fabric)
+    average = start_average(network, config.ema_decay)
     student, optimiser = fabric.setup(
         network,
         torch.optim.AdamW(
@@ -203,6 +209,7 @@ def _set_up(plan: Plan) -> Run:
         Checkpoints(plan.folder, config.checkpoint_minutes),
         None if plan.teacher is None else set_up_teacher(plan.teacher.module, fabric),
         method,
+        average and average.to(fabric.device),
     )
 
 
@@ -235,6 +242,8 @@ def _fit(plan: Plan) -> Iterator[Event]:
             watched = run.step % watch_every == 0
             losses, diagnostics = make_step(run, watched)
             run.schedule.step()
+            if run.average is not None:
+                run.average.update_parameters(run.network)
             run.step += 1
             shown = losses if run.step % every == 0 else {}
             run.pending_metrics = {
@@ -269,7 +278,8 @@ def _report(run: Run) -> Iterator[Event]:
 def _validate(run: Run) -> Iterator[Event]:
     """Validate, and save the weights if the mean Dice over the classes is the best so far."""
     # The forward pass of DDP would wait for the other processes.
-    network = run.student if run.fabric.world_size == 1 else run.network
+    alone = run.fabric.world_size == 1 and run.average is None
+    network = run.student if alone else run.result
     plan = run.plan
     scores = yield from validate(network, plan.data, plan.card, plan.folder, run.step)
     if not scores:

@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import TrainingConfig
@@ -55,6 +56,8 @@ class Run:
         The network to train, and the same network wrapped by Fabric.
     teacher
         The frozen network on its device.
+    average
+        The moving average of the network's weights, if any.
     prepared
         Whether the method has trained its own modules.
     pending_metrics
@@ -71,6 +74,7 @@ class Run:
     checkpoints: Checkpoints
     teacher: nn.Module | None = None
     method: Method | None = None
+    average: AveragedModel | None = None
     step: int = 0
     best: float = -1.0
     prepared: bool = False
@@ -79,6 +83,11 @@ class Run:
     @property
     def config(self) -> TrainingConfig:
         return self.plan.config
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that is validated and saved."""
+        return self.network if self.average is None else self.average.module
 
     def save_checkpoint(self) -> CheckpointSaved:
         """Write everything needed to resume; random numbers and batches follow from the step."""
@@ -98,7 +107,8 @@ class Run:
             setattr(self, name, content[name])
 
     def _parts(self) -> dict[str, Any]:
-        return {
+        average = {} if self.average is None else {"average": self.average}
+        return average | {
             "student": self.student,
             "optimiser": self.optimiser,
             "schedule": self.schedule,
@@ -109,7 +119,7 @@ class Run:
         """Save the model with the best weights, or the last ones without validation cases."""
         paths = JobPaths(self.plan.folder)
         if paths.best_weights.is_file():
-            load_weights(self.network, paths.best_weights)
+            load_weights(self.result, paths.best_weights)
         card = self.plan.card
         assert card.provenance is not None
         score = self.best if self.best >= 0 else None
@@ -118,7 +128,7 @@ class Run:
             extras[METHOD] = self.method
         card = card.model_copy(
             update={
-                "parameters": count_parameters(self.network),
+                "parameters": count_parameters(self.result),
                 "provenance": card.provenance.model_copy(
                     update={
                         "best_validation_dice": score,
@@ -127,5 +137,5 @@ class Run:
                 ),
             }
         )
-        save_model(paths.model, card, self.network, extras)
+        save_model(paths.model, card, self.result, extras)
         return ModelSaved(path=paths.relative(paths.model), name=card.name)

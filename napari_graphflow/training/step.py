@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.logits import teacher_weights
+from napari_graphflow.distillation.logits import is_confident, teacher_weights
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, teacher_forward
@@ -36,19 +36,23 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
         If the loss or its gradient becomes infinite or NaN.
     """
     fabric = run.fabric
-    batch = run.batches(run.step)
+    last = _only_labels(run)
+    batch = run.batches(run.step, labelled_only=last)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     output = forward_gathered(run.student, images, fabric)
     supervised = (run.method and run.method.supervised_loss) or supervised_loss
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     diagnostics: dict[str, float] = {}
     teacher_output = None
-    if run.method is not None and run.teacher is not None:
+    if isinstance(run.config, DistillationConfig) and run.method and run.teacher and not last:
         warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
-        n = len(labels)
-        weight = teacher_weights(
-            labels != IGNORE, teacher_output.logits[n:], run.method.by_certainty
-        )
+        n, confidence = len(labels), run.config.confidence
+        answers = teacher_output.logits[n:]
+        weight = teacher_weights(labels != IGNORE, answers, run.method.by_certainty, confidence)
+        if run.config.answers == "hard" and len(answers):
+            weight[n:] = 0  # in the terms of the method, which are soft
+            pseudo_labels = hard_answers(answers, confidence)
+            terms["pseudo_labels"] = warm * supervised(output.logits[n:].float(), pseudo_labels)
         found = run.method.terms(output, teacher_output, weight)
         found |= run.method.labelled_terms(output.first(n), teacher_output.first(n), labels)
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
@@ -95,6 +99,24 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     )
     loss: Tensor = cross_entropy / valid.sum().clamp_min(1) + dice
     return loss
+
+
+@torch.no_grad()
+def hard_answers(logits: Tensor, confidence: float = 0.0) -> Tensor:
+    """Return the most probable class of each voxel, `IGNORE` if it is less probable than that.
+
+    Parameters
+    ----------
+    logits
+        (B, K, *spatial), of the teacher.
+    """
+    return logits.argmax(1).masked_fill(~is_confident(logits, confidence), IGNORE)
+
+
+def _only_labels(run: Run) -> bool:
+    """Return whether this is one of the last steps, which use only labelled patches."""
+    share = run.config.labels_only if isinstance(run.config, DistillationConfig) else 0.0
+    return run.step >= run.config.steps - round(share * run.config.steps)
 
 
 def _warm_up(run: Run) -> float:

@@ -115,6 +115,16 @@ def test_teacher_weights_cover_annotated_pixels_and_unlabelled_images(by_certain
     torch.testing.assert_close(weights[1], expected)
 
 
+def test_unlabelled_pixels_below_the_confidence_have_weight_zero():
+    annotated = torch.tensor([[True, False, True]])
+    # Probabilities of the most probable of two classes: 0.9, 0.6, 0.75.
+    unlabelled = torch.tensor([[[9.0, 2, 1], [1, 3, 3]]]).log()
+    assert teacher_weights(annotated, unlabelled, False, 0.7)[1].tolist() == [1, 0, 1]
+    sure = teacher_weights(annotated, unlabelled, True, 0.7)
+    assert sure[0].tolist() == [1, 0, 1]
+    torch.testing.assert_close(sure[1], certainty(unlabelled)[0] * torch.tensor([1, 0, 1]))
+
+
 def test_logits_loss_with_an_empty_mask_is_zero():
     student, teacher = logits((4, 4), 7).requires_grad_(), logits((4, 4), 8)
     loss = logits_loss(student, teacher, weight=torch.zeros(2, 4, 4, dtype=torch.bool))

@@ -37,7 +37,12 @@ CONFIGS = {
         dataset=Path("/data"),
         teacher=Path("/models/teacher"),
         network="mobile_unet",
-        unlabelled=False,
+        augmentation="strong",
+        ema_decay=0.999,
+        cutmix=0.5,
+        answers="hard",
+        confidence=0.9,
+        labels_only=0.1,
         method=GraphFlowOptions(
             logits=SoftLabels(temperature=2.5, certainty=True, loss="dist"),
             patch=(3, 5, 5),
@@ -48,6 +53,9 @@ CONFIGS = {
         ),
     ),
 }
+CONFIGS["distillation of labelled cases"] = DistillationConfig(
+    dataset=Path("/data"), teacher=Path("/models/teacher"), unlabelled=False
+)
 CONFIGS |= {
     f"{options.name} with options": DistillationConfig(
         dataset=Path("/data"), teacher=Path("/models/teacher"), method=options

@@ -117,6 +117,23 @@ def test_a_killed_job_resumes_bit_for_bit(blobs: Path, teacher: Path, method: st
     assert_same(job, undisturbed)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"ema_decay": 0.9, "labels_only": 0.5}, {"cutmix": 0.5, "answers": "hard", "confidence": 0.6}],
+    ids=["average", "unlabelled"],
+)
+def test_a_killed_job_with_other_settings_resumes_bit_for_bit(
+    blobs: Path, teacher: Path, changes: dict[str, Any]
+) -> None:
+    config = distillation(blobs, teacher, "logits", augmentation="strong", labelled=1, **changes)
+    undisturbed, job = store.create("distill", config), store.create("distill", config)
+    assert run(undisturbed) == 0, undisturbed.log.read_text()
+    for death in (("event", 20), ("rename", 1)):
+        assert run(job, death) == -signal.SIGKILL, death
+    assert run(job) == 0, job.log.read_text()
+    assert_same(job, undisturbed)
+
+
 def test_a_job_killed_during_paraphraser_training_resumes_there(blobs: Path, teacher: Path) -> None:
     config = distillation(blobs, teacher, "graph_flow", checkpoint_minutes=1e-9)
     undisturbed, job = store.create("distill", config), store.create("distill", config)

@@ -121,6 +121,13 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
         # With an adapter for the tap.
         {"method": ChannelWiseOptions(tap="hi")},
         {"method": AttentionOptions()},
+        # Every setting of unlabelled patches and of the last steps; 2 of 6 without the teacher.
+        {
+            "method": LogitsOptions(), "labelled": 1, "augmentation": "strong", "ema_decay": 0.9,
+            "cutmix": 0.5, "answers": "hard", "confidence": 0.6, "labels_only": 0.3,
+        },
+        # The average of a network with batch normalisation.
+        {"network": "raunet", "method": LogitsOptions(), "ema_decay": 0.9, "augmentation": "light"},
         # With a discriminator, and adapters for taps of different shapes.
         {
             "network": "trans_unet", "width": 8,
@@ -129,7 +136,9 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
             ),
         },
     ],
-    ids=["logits", "emkd", "dist", "channel_wise", "attention", "adversarial"],
+    ids=[
+        "logits", "emkd", "dist", "channel_wise", "attention", "settings", "average", "adversarial",
+    ],
 )  # fmt: skip
 def test_a_paused_run_of_any_method_resumes_bit_for_bit(blobs, teacher, tmp_path, choice):
     config = distillation(blobs, teacher, **choice)
