@@ -44,7 +44,7 @@ class TrainingConfig(Frozen):
         left and right differ.
     augmentation
         Strength of the random rotation, scaling, noise, brightness and contrast of training
-        patches: ``none``, ``light``, ``default`` or ``strong`` (as nnU-Net, also blur and low
+        patches: ``none``, ``light``, ``default`` or ``strong`` (like nnU-Net, also blur and low
         resolution). Mirroring is set separately.
     batch_size
         Labelled patches per step. A distillation adds the same number of unlabelled patches, so
