@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_graphflow.imaging.dicom.reading import no_dicom_error
 from napari_graphflow.imaging.dicom.series import Series, list_series
@@ -98,14 +100,24 @@ def format_of(path: Pathlike) -> str:
 
 
 def is_mask(volume: Volume) -> bool:
-    """Guess whether a volume is a mask: few integer values, of which 0 is the smallest."""
+    """Guess whether a volume is a mask: few whole values, of which 0 is the smallest.
+
+    Some programs save masks as floating point numbers; they have at least two values.
+    """
     array = volume.array
-    if volume.channels or not np.issubdtype(array.dtype, np.integer) or array.size == 0:
+    if volume.channels or array.dtype.kind not in "iuf" or array.size == 0:
         return False
     step = tuple(slice(None, None, max(1, size // 48)) for size in array.shape)
-    if np.unique(array[step]).size > MAX_CLASSES:
+    if not _are_few_and_whole(array[step]):
         return False
-    return bool(array.min() == 0) and np.unique(array).size <= MAX_CLASSES
+    fewest = 2 if array.dtype.kind == "f" else 1
+    return bool(array.min() == 0 and _are_few_and_whole(array) and np.unique(array).size >= fewest)
+
+
+def _are_few_and_whole(array: NDArray[Any]) -> bool:
+    values = np.unique(array)
+    whole = np.isfinite(values).all() and np.array_equal(values, np.rint(values))
+    return bool(whole and values.size <= MAX_CLASSES)
 
 
 def _file(path: Path, kind: str) -> Part:

@@ -117,10 +117,14 @@ def class_names(layer: Labels) -> dict[int, str]:
 
 def class_values(layer: Labels) -> dict[str, int]:
     """Return the label of each class name; a name of several labels is numbered."""
+    names = class_names(layer)
     values: dict[str, int] = {}
-    for value, name in sorted(class_names(layer).items()):
-        numbered = (f"{name} {number}" for number in count(2))
-        values[name if name not in values else next(n for n in numbered if n not in values)] = value
+    for value, name in sorted(names.items()):
+        free = name
+        if name in values:
+            numbered = (f"{name} {number}" for number in count(2))
+            free = next(one for one in numbered if one not in {*values, *names.values()})
+        values[free] = value
     return values
 
 
@@ -151,8 +155,8 @@ def image_volume(layer: Image) -> Volume:
 
 
 def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
-    """Return the open 3D images of known place as volumes, topmost first, without copying."""
-    images = [layer for layer in layers if is_image(layer) and layer.ndim == 3]
+    """Return the open images of known place as volumes, topmost first, without copying."""
+    images = [layer for layer in layers if is_image(layer)]
     return [
         known.volume(np.asarray(voxels(layer)), layer.rgb)
         for layer in reversed(images)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QInputDialog, QMessageBox
 from napari_graphflow.imaging.contents import Part, inspect_path
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import open_part
+from napari_graphflow.plugin.viewer.stacks import open_stack
 from napari_graphflow.plugin.viewer.wait_responsively import wait_responsively
 
 
@@ -53,6 +54,20 @@ def read_layers(path: Path, series: str = "") -> list[LayerDataTuple]:
     resample = part.resamplable and _ask_to_resample(part)
     images = [one for viewer in open_viewers() for one in placed_volumes(viewer.layers)]
     layers, warnings = wait_responsively(partial(open_part, path, part, resample, images))
+    for warning in warnings:
+        show_warning(warning)
+    return layers
+
+
+def read_stack(paths: Sequence[Path]) -> list[LayerDataTuple]:
+    """Read 2D images into the slices of one layer.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read, or are not 2D images of one size.
+    """
+    layers, warnings = wait_responsively(partial(open_stack, paths))
     for warning in warnings:
         show_warning(warning)
     return layers

@@ -1,6 +1,8 @@
 """Read a part of a file or folder into layers; without Qt."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from napari.types import LayerDataTuple
@@ -12,6 +14,7 @@ from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.masks import Mask
+from napari_graphflow.imaging.grid import lacks_one_slice
 from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
@@ -24,8 +27,9 @@ def open_part(
 ) -> Opened:
     """Return the layers of a part, and the warnings about them.
 
-    A mask becomes a Labels layer with the class names of its side file. Named segments
-    are laid onto the first of `images` that they match; a structure set requires one.
+    A mask becomes a Labels layer with the class names of its side file. It is laid onto the grid
+    of the first one of `images` of whose voxels it covers all or a part; a structure set requires
+    one.
 
     Raises
     ------
@@ -37,12 +41,27 @@ def open_part(
     if isinstance(part.source, Series):
         volume = read_series(part.source, resample=resample)
     elif is_mask(part.source):
-        volume = read_labels(path)
+        volume = _read_mask(path, part.source, images)
         names = read_class_names(path)
         return [labels_layer(volume, part.title, classes=names, path=path)], volume.warnings
     else:
         volume = part.source
     return image_layers(volume, part.title, path, part.key), volume.warnings
+
+
+def _read_mask(path: Path, stored: Volume, images: Sequence[Volume]) -> Volume:
+    alike = [image for image in images if image.ndim == stored.ndim]
+    if not stored.anatomical:
+        # A picture may belong to any image of its size, but to one position alone.
+        alike = [image for image in alike if image.shape == stored.shape]
+        alike = alike if all(image.same_grid(alike[0]) for image in alike) else []
+    for image in alike:
+        with suppress(UserError):
+            return read_labels(path, image)
+    volume = read_labels(path)
+    if any(lacks_one_slice(stored, image) for image in alike):
+        return replace(volume, warnings=(*volume.warnings, _ONE_SLICE_SHORT))
+    return volume
 
 
 def _open_segments(path: Path, title: str, images: Sequence[Volume]) -> Opened:
@@ -63,18 +82,21 @@ def _read_onto(path: Path, images: Sequence[Volume]) -> tuple[list[Mask], list[s
     """Read segments on the grid of the first image that they match, else on their own."""
     refusals = []
     for image in images:
+        if image.ndim != 3:
+            continue
         try:
             return read_segments(path, image), []
         except UserError as error:
             refusals.append(error)
     try:
-        return read_segments(path), [_NO_IMAGE]
+        return read_segments(path), [_NO_IMAGE] * (not images)
     except UserError as error:
         # A structure set has no grid of its own.
         raise (refusals or [error])[-1] from None
 
 
 _NO_IMAGE = (
-    "The segmentation does not match any open image and is shown in its own grid. Open its image "
+    "The image of the segmentation is not open, so it is shown in its own grid. Open its image "
     "first to overlay it."
 )
+_ONE_SLICE_SHORT = "The mask is one slice short of the image, so its place on it is not certain."

@@ -82,6 +82,14 @@ class Placement:
         """Return a volume on the grid of the file in the order of the shown array."""
         return volume.oriented(self.grid().orientation)
 
+    def matrix(self) -> Matrix:
+        """Return the transform from voxels to mm in physical space, both in the order z, y, x."""
+        ndim = len(self.shape)
+        matrix = np.eye(ndim + 1)
+        matrix[:ndim, :ndim] = (self.grid().matrix * self.spacing[::-1])[::-1, ::-1]
+        matrix[:ndim, ndim] = self.origin[::-1]
+        return matrix
+
     def frame(self) -> Matrix:
         """Return the world matrix of the layer for which the place is valid."""
         size = len(self.spacing) + 1
@@ -95,8 +103,7 @@ class Placement:
 
     def cut(self, start: Sequence[int], shape: Sequence[int]) -> "Placement":
         """Return the place of a box of voxels that begins at the voxel `start`."""
-        steps = self.grid().matrix * self.spacing[::-1]
-        origin = np.array(self.origin) + steps @ np.array(start[::-1], float)
+        origin = (self.matrix() @ [*start, 1.0])[-2::-1]
         return replace(self, shape=tuple(shape), origin=tuple(origin.tolist()), transform=())
 
     def same_as(self, other: "Placement", tolerance: float = 1e-3) -> bool:

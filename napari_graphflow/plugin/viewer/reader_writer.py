@@ -19,7 +19,12 @@ from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.layers import save_image, save_labels
-from napari_graphflow.plugin.viewer.opening import ask_for_image, open_viewers, read_layers
+from napari_graphflow.plugin.viewer.opening import (
+    ask_for_image,
+    open_viewers,
+    read_layers,
+    read_stack,
+)
 from napari_graphflow.plugin.viewer.session import start_session
 
 MAX_FILES = 20
@@ -35,12 +40,12 @@ def get_reader(path: str | Sequence[str]) -> Any:
 
 
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
-    """Read one file, several files or a DICOM folder into layers."""
+    """Read a file or a DICOM folder into layers, or several 2D images as a stack."""
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
     for viewer in open_viewers():
         start_session(viewer)
     try:
-        layers = [layer for one in paths for layer in read_layers(one)]
+        layers = read_layers(paths[0]) if len(paths) == 1 else read_stack(paths)
     except UserError as error:
         show_error(str(error))
         return NOTHING
