@@ -13,8 +13,8 @@ from napari_graphflow.imaging.contents import Part, is_mask
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series
 from napari_graphflow.imaging.files import read_labels
-from napari_graphflow.imaging.masks import Mask
 from napari_graphflow.imaging.grid import lacks_one_slice
+from napari_graphflow.imaging.masks import Mask
 from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_layers, labels_layer
