@@ -124,7 +124,8 @@ def _file(path: Path, kind: str) -> Part:
     volume = read_volume(path)
     title = split_ending(path.name)[0]
     slices = str(volume.shape[0]) if volume.ndim == 3 else "1"
-    cells = (title, kind, "", slices, times(volume.shape[-2:]), times(volume.spacing))
+    spacing = times(volume.spacing) if volume.sized else "size unknown"
+    cells = (title, kind, "", slices, times(volume.shape[-2:]), spacing)
     segments = path if is_segmentation(path) else None
     return Part(title, cells, volume, warnings=volume.warnings, segments=segments)
 

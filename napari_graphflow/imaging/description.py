@@ -16,7 +16,7 @@ from napari_graphflow.imaging.volume import Volume
 
 _OVERLAP = "Segments overlap, so they are read as {} masks."
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
-    ("shape", "spacing", "origin", "direction", "orientation", "type", "channels", "range")
+    ("shape", "spacing", "origin", "direction", "unit", "orientation", "type", "channels", "range")
 )
 
 
@@ -33,11 +33,12 @@ def describe(path: Pathlike, *, labels: bool = False, like: Volume | None = None
     Returns
     -------
     dict
-        ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``orientation``,
-        ``type``, ``channels``, ``range`` (smallest and largest finite value, or None),
-        ``warnings``, the labels of the ``segments`` by name and, for DICOM, ``series``. For
-        several series with one image, the fields are those of the image; with several images,
-        None. ``problem`` is the reason why nothing can be read, else empty.
+        ``format``, ``shape`` (z, y, x), ``spacing``, ``origin``, ``direction``, ``unit`` (``mm``
+        or ``pixel``), ``orientation`` (empty if not that of a patient), ``type``, ``channels``,
+        ``range`` (smallest and largest finite value, or None), ``warnings``, the labels of the
+        ``segments`` by name and, for DICOM, ``series``. For several series with one image, the
+        fields are those of the image; with several images, None. ``problem`` is the reason why
+        nothing can be read, else empty.
 
     Raises
     ------
@@ -107,7 +108,8 @@ def _fields(volume: Volume) -> dict[str, Any]:
     names = ("shape", "spacing", "origin", "direction")
     return {
         **{name: list(getattr(volume, name)) for name in names},
-        "orientation": volume.orientation,
+        "unit": "mm" if volume.sized else "pixel",
+        "orientation": volume.orientation if volume.anatomical else "",
         "type": str(array.dtype),
         "channels": array.shape[-1] if volume.channels else 1,
         "range": [finite.min().item(), finite.max().item()] if finite.size else None,

@@ -1,16 +1,20 @@
 """Orientation letters (R, L, A, P, S, I) at the edges of the canvas.
 
 Layers are shown in LPS orientation, so their axes z, y, x point to superior (S), posterior (P) and
-left (L), or to the nearest of these for oblique volumes.
+left (L), or to the nearest of these for oblique volumes. There are no letters around an image of
+unknown directions, such as a photograph, a microscopic stack or a scan that was turned in napari.
 """
 
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari import Viewer
 from napari.components.overlays import TextOverlay
+from napari.layers import Image, Labels, Layer
 
-from napari_graphflow.plugin.viewer.placement import recorded
+from napari_graphflow.plugin.viewer.placement import DERIVED, recorded
+from napari_graphflow.plugin.viewer.world import world_matrix
 
 #: Letters at the start and the end of each axis of a shown volume.
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
@@ -29,6 +33,9 @@ class OrientationLetters:
         }
         for place, overlay in self.overlays.items():
             viewer.canvas.overlays[f"graphflow_{place}"] = overlay
+        for layer in viewer.layers:
+            self._follow(layer)
+        viewer.layers.events.inserted.connect(self._inserted)
         for event in (
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
@@ -41,6 +48,13 @@ class OrientationLetters:
         viewer.dims.events.order.connect(self._orient_head_up)
         self.update()
 
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
+
+    def _follow(self, layer: Layer) -> None:
+        for name in ("visible", "rotate", "shear", "affine", "scale"):
+            getattr(layer.events, name).connect(self.update)
+
     def _orient_head_up(self, event: Any = None) -> None:
         """Show coronal and sagittal slices with the head at the top."""
         viewer = self._viewer()
@@ -51,8 +65,11 @@ class OrientationLetters:
 
     @staticmethod
     def _has_orientation(viewer: Viewer) -> bool:
-        placed = any(layer.ndim == 3 and recorded(layer) for layer in viewer.layers)
-        return placed and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
+        shown = [one for one in viewer.layers if one.visible and DERIVED not in one.metadata]
+        # A mask that was painted on an image has no record of its own.
+        deciding = [one for one in shown if isinstance(one, Image)] or shown
+        known = [_is_known(one) for one in deciding if isinstance(one, Image | Labels)]
+        return bool(known) and all(known) and viewer.dims.ndim == 3 and viewer.dims.ndisplay == 2
 
     def update(self, event: Any = None) -> None:
         """Update the letters of the two displayed axes."""
@@ -72,6 +89,16 @@ class OrientationLetters:
         top, bottom = down if vertical == "down" else down[::-1]
         left, end = right if horizontal == "right" else right[::-1]
         return top, bottom, left, end
+
+
+def _is_known(layer: Layer) -> bool:
+    """Whether the axes of a layer still point to S, P and L of a patient."""
+    place = recorded(layer)
+    if place is None or not place.anatomical or layer.ndim != 3:
+        return False
+    steps = world_matrix(layer)[:3, :3]
+    along = np.diag(steps)
+    return bool((along > 0).all() and np.allclose(steps, np.diag(along), atol=1e-3 * along.max()))
 
 
 def show_orientation_letters(viewer: Viewer | None) -> OrientationLetters | None:

@@ -130,7 +130,7 @@ def placement_keywords(place: Placement) -> dict[str, Any]:
     ndim = len(place.shape)
     return {
         "scale": place.spacing,
-        "units": ("mm",) * ndim,
+        "units": ("mm" if place.sized else "pixel",) * ndim,
         "axis_labels": ("z", "y", "x")[-ndim:],
         "metadata": {KEY: asdict(place)},
     }

@@ -211,10 +211,11 @@ class VolumeWidget(Panel):
         if known is not None and layer is not None:
             shape = times(layer.data.shape[: layer.ndim])
             units = "voxels" if layer.ndim == 3 else "pixels"
-            stored = f", stored as {known.orientation}" if known.orientation else ""
-            self.facts.setText(
-                f"{shape} {units} of {times(known.spacing)} mm{stored}; {layer.data.dtype}"
-            )
+            size = f" of {times(known.spacing)} mm" if known.sized else ", size unknown"
+            stored = ""
+            if known.orientation and known.anatomical:
+                stored = f", stored as {known.orientation}"
+            self.facts.setText(f"{shape} {units}{size}{stored}; {layer.data.dtype}")
 
     def _apply_window(self, index: int) -> None:
         layer = self.image.layer()
