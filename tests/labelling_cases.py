@@ -86,7 +86,9 @@ def stored(folder: Path, case: str) -> np.ndarray:
 
 
 def training_names(folder: Path) -> set[str]:
-    return {case.name for case in Dataset.open(folder).labelled("train")}
+    """Names of the cases that a run uses, some of which may be drawn for its validation."""
+    dataset = Dataset.open(folder)
+    return {case.name for case in (*dataset.labelled("train"), *dataset.labelled("val"))}
 
 
 def contents(folder: Path, *without: str) -> dict[str, str]:

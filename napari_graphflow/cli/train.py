@@ -161,7 +161,7 @@ def _run_job(
             "Remove one of the two; the model is also saved in the job's folder.",
         )
     # Check the paths before a job is created.
-    Dataset.open(config.dataset)
+    Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
     if only_estimate:

@@ -34,6 +34,8 @@ class TrainingConfig(Frozen):
         2 trains on slices, 3 on volumes.
     width
         Channels of the first stage. Default: the published width.
+    fold
+        Fold of ``splits_final.json``, where the dataset has one.
     labelled
         Number of training cases used with their masks, drawn with `seed`; the remaining cases
         count as unlabelled. Default: all masks.
@@ -83,6 +85,7 @@ class TrainingConfig(Frozen):
     role: Literal["teacher", "student"] | None = None
     dims: Dims = 3
     width: Annotated[int, Field(ge=4, le=512)] | None = None
+    fold: Annotated[int, Field(ge=0)] = 0
     labelled: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 2
@@ -122,6 +125,8 @@ class DistillationConfig(TrainingConfig):
         Distillation method and its options.
     unlabelled
         Use unlabelled cases, as half of every batch.
+    test_images
+        Also use the images of ``imagesTs`` that have no mask as unlabelled cases.
     warmup
         Linear warm-up of all distillation weights, in steps. Slow-starting students such as
         ERFNet may not learn at all without it.
@@ -146,6 +151,7 @@ class DistillationConfig(TrainingConfig):
     role: Literal["student"] = "student"
     method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
+    test_images: bool = False
     warmup: Annotated[int, Field(ge=0)] = 0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     answers: Literal["soft", "hard"] = "soft"

@@ -2,21 +2,26 @@
 
 The layout is the raw one of nnU-Net v2 (``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``,
 ``dataset.json``), plus ``splits.json`` with the cases of ``train``, ``val`` and ``test``. A case
-without a mask is unlabelled. The ``dataset.json`` of the Medical Segmentation Decathlon is read as
-well.
+without a mask is unlabelled. The ``dataset.json`` of the Medical Segmentation Decathlon and of
+nnU-Net v1, and nnU-Net's ``splits_final.json``, are read as well.
 """
 
-import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.case import SPLITS, Case, Split
+from napari_graphflow.dataset.findings import Finding, are, counted, listed
+from napari_graphflow.dataset.label_values import read_label_values
+from napari_graphflow.dataset.nnunet_layout import file_ending, list_cases
+from napari_graphflow.dataset.splits import assign_splits, read_json
 from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
@@ -25,31 +30,7 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.paths import companions
 from napari_graphflow.imaging.volume import Volume
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-LARGEST_VALUE = 65535
-
-
-@dataclass(frozen=True)
-class Case:
-    """One scan or 2D image, with its mask if labelled.
-
-    Attributes
-    ----------
-    name
-        File name without channel number and suffix.
-    images
-        One file per channel, or a single file with all channels.
-    label
-        The mask, or None if the case is unlabelled.
-    split
-        Split of the case.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path | None
-    split: Split
+__all__ = ["SPLITS", "Case", "Dataset", "Split"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +61,12 @@ class Dataset:
         Flagged and excluded cases, which are used for nothing.
     reference, licence
         Where the images come from, and their licence; empty if not stated.
+    regions
+        Names of the classes of each region of several labels, such as those of BraTS.
+    further_values
+        Class index of further stored values: labels that are in the same regions.
+    findings
+        What was noticed when it was opened: the split, files that no case uses.
     """
 
     folder: Path
@@ -94,10 +81,24 @@ class Dataset:
     held_back: tuple[Case, ...] = ()
     reference: str = ""
     licence: str = ""
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    further_values: Mapping[int, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Self:
+    def open(
+        cls, folder: str | os.PathLike[str], *, fold: int = 0, test_images: bool = False
+    ) -> Self:
         """Read ``dataset.json`` and list the cases, without opening images.
+
+        Parameters
+        ----------
+        folder
+            Folder of the dataset.
+        fold
+            Fold of nnU-Net's ``splits_final.json``.
+        test_images
+            Use the images of ``imagesTs`` that have no mask as unlabelled training cases.
 
         Raises
         ------
@@ -105,42 +106,66 @@ class Dataset:
             If the folder is not a dataset, or its ``dataset.json`` is not valid.
         """
         folder = Path(folder)
-        description = _read_json(folder / "dataset.json")
+        description = read_json(folder / "dataset.json")
         if not isinstance(description, dict) or "labels" not in description:
             raise UserError(
                 f"{folder / 'dataset.json'} does not describe a dataset: it has no labels.",
                 "Import the images again with “napari-graphflow datasets import”.",
             )
-        decathlon = isinstance(description.get("training"), list)
         try:
-            values, ignore = _label_values(description["labels"], decathlon)
-            channels = description.get("channel_names") or description.get("modality") or {}
-            names = tuple(str(channels[key]) for key in sorted(channels, key=int))
-            listed = (_decathlon_cases if decathlon else _nnunet_cases)(folder, description)
-            ending = str(description.get("file_ending") or ".nii.gz")
+            labels = read_label_values(description["labels"])
+            channels = _channel_names(
+                description.get("channel_names") or description.get("modality") or {}
+            )
+            found, findings = list_cases(folder, description)
+            ending = file_ending(str(description.get("file_ending") or ".nii.gz"))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(
                 f"{folder / 'dataset.json'} is not valid: its labels, channels or cases are not in "
                 "the format of nnU-Net or the Decathlon.",
                 "Compare it with the dataset format of nnU-Net v2.",
             ) from None
+        if test_images:
+            found, more = _with_test_images(found)
+            findings += more
+        used, held_back = _by_status(found, folder)
+        cases, more = assign_splits(folder, used, fold, {case.name for case in held_back})
         name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
-        order = sorted(values, key=lambda one: values[one])
-        cases, held_back = _by_status(_with_splits(listed, folder / "splits.json"), folder)
         return cls(
             folder,
             name,
-            {one: index for index, one in enumerate(order)},
-            names or ("image",),
+            {one: index for index, one in enumerate(labels.names)},
+            channels or ("image",),
             ending,
             cases,
-            tuple(values[one] for one in order),
-            ignore,
+            tuple(values[0] for values in labels.values),
+            labels.ignore,
             description.get("napari_graphflow") or {},
-            held_back,
+            tuple(held_back),
             str(description.get("reference") or ""),
             str(description.get("licence") or description.get("license") or ""),
+            labels.regions,
+            {one: index for index, some in enumerate(labels.values) for one in some[1:]},
+            (*findings, *more, *_about_regions(labels.regions)),
         )
+
+    @classmethod
+    def of_run(cls, config: TrainingConfig) -> Self:
+        """Open the dataset of a run, with its fold and its unlabelled cases.
+
+        Raises
+        ------
+        UserError
+            As :meth:`open`.
+        """
+        more = isinstance(config, DistillationConfig) and config.test_images
+        return cls.open(config.dataset, fold=config.fold, test_images=more)
+
+    @property
+    def indices(self) -> dict[int, int]:
+        """Class index of every stored value, `IGNORE` for the ignore label."""
+        known = {value: index for index, value in enumerate(self.values)} | {**self.further_values}
+        return known if self.ignore is None else {**known, self.ignore: IGNORE}
 
     def labelled(self, split: Split) -> list[Case]:
         """Return the cases of a split with a mask."""
@@ -149,6 +174,39 @@ class Dataset:
     def unlabelled(self, split: Split) -> list[Case]:
         """Return the cases of a split without a mask."""
         return [case for case in self.cases if case.split == split and case.label is None]
+
+
+def _channel_names(channels: Any) -> tuple[str, ...]:
+    if isinstance(channels, list):
+        return tuple(map(str, channels))
+    return tuple(str(channels[key]) for key in sorted(channels, key=int))
+
+
+def _with_test_images(cases: list[Case]) -> tuple[list[Case], list[Finding]]:
+    """Use test images without a mask for training; those with a mask stay for the test."""
+    used = [case for case in cases if case.split == "test" and case.label is None]
+    text = (
+        f"{counted(len(used), 'image')} of imagesTs {are(len(used))} used as unlabelled training "
+        "cases."
+    )
+    if not used:
+        # A packed job lists them for training already.
+        packed = any(one.images[0].parent.name == "imagesTs" for one in cases if not one.label)
+        text = "imagesTs contains no image without a mask, so none of it is used for training."
+        return cases, [] if packed else [Finding("warning", "", text)]
+    moved = [replace(one, split="train") if one in used else one for one in cases]
+    return moved, [Finding("info", "", text)]
+
+
+def _about_regions(regions: Mapping[str, tuple[str, ...]]) -> list[Finding]:
+    if not regions:
+        return []
+    parts = "; ".join(f"{name}: {listed(inside)}" for name, inside in regions.items())
+    text = (
+        f"Classes are regions of several labels ({parts}). As in nnU-Net's masks, each voxel is "
+        "trained as the innermost region that contains it; whole regions are scored as well."
+    )
+    return [Finding("info", "", text)]
 
 
 def read_case(case: Case) -> Volume:
@@ -193,9 +251,7 @@ def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -
     """
     if case.label is None:
         raise UserError(f"The case {case.name} has no mask.", "Choose a labelled case.")
-    known = dict(zip(dataset.values, range(len(dataset.values)), strict=True))
-    if dataset.ignore is not None:
-        known[dataset.ignore] = IGNORE
+    known = dataset.indices
     if IGNORE in known:
         labels = read_stored_labels(case.label, like)
     else:
@@ -243,132 +299,7 @@ def _unknown(value: int, known: Mapping[int, int], case: str) -> UserError:
     )
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path.parent} is not a dataset: it contains no {path.name}.",
-            "Create one with “napari-graphflow datasets import”, or choose another folder.",
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(
-            f"{path} is damaged: it is not valid JSON.", "Import the images again."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror or error}.", "Check the folder and the disk."
-        ) from None
-
-
-def _label_values(labels: Mapping[str, Any], decathlon: bool) -> tuple[dict[str, int], int | None]:
-    """Return the values by class name, and the value of the ignore label."""
-    if any(isinstance(value, list) for value in labels.values()):
-        raise UserError(
-            "The dataset defines regions of several labels, which are not supported.",
-            "List each label separately in dataset.json.",
-        )
-    pairs = ((name, key) for key, name in labels.items()) if decathlon else labels.items()
-    values = {str(name): int(value) for name, value in pairs}
-    ignore = values.pop("ignore", None)
-    if 0 not in values.values():
-        values = {"background": 0, **values}
-    check_values([*values.values(), ignore or 0])
-    return values, ignore
-
-
-def check_values(values: Sequence[int]) -> None:
-    """Refuse more classes, or larger values, than are supported."""
-    if len(values) > IGNORE or max(values) > LARGEST_VALUE:
-        raise UserError(
-            f"The masks have {len(values)} classes with values up to {max(values)}, but at most "
-            f"{IGNORE} classes with values up to {LARGEST_VALUE} are supported.",
-            "Renumber or merge the classes.",
-        )
-
-
-def _nnunet_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
-    ending = description["file_ending"]
-    cases = {}
-    parts: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Ts", "test"))
-    for part, split in parts:
-        channels: dict[str, list[Path]] = {}
-        for path in _files(folder / f"images{part}", ending):
-            stem = path.name.removesuffix(ending)
-            if re.search(r"_\d{4}$", stem):
-                channels.setdefault(stem[:-5], []).append(path)
-        masks = {path.name: path for path in _files(folder / f"labels{part}", ending)}
-        for name, paths in channels.items():
-            cases[part, name] = Case(name, tuple(paths), masks.get(name + ending), split)
-    for name, files in (description.get("dataset") or {}).items():
-        images = tuple(_resolve(folder, one) for one in files["images"])
-        cases["Tr", name] = Case(name, images, _mask(folder, files["label"]), "train")
-    return list(cases.values())
-
-
-def _decathlon_cases(folder: Path, description: Mapping[str, Any]) -> list[Case]:
-    cases = []
-    for entry in description["training"]:
-        image = _resolve(folder, entry["image"])
-        cases.append(
-            Case(split_ending(image.name)[0], (image,), _mask(folder, entry.get("label")), "train")
-        )
-    for entry in description.get("test") or []:
-        image = _resolve(folder, entry["image"] if isinstance(entry, dict) else entry)
-        label = _mask(folder, f"labelsTs/{image.name}")
-        cases.append(Case(split_ending(image.name)[0], (image,), label, "test"))
-    return cases
-
-
-def _files(folder: Path, ending: str) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path for path in folder.iterdir() if path.name.endswith(ending) and path.name[0] != "."
-    )
-
-
-def _resolve(folder: Path, path: str) -> Path:
-    """Resolve a path as nnU-Net does: relative to the dataset, with environment variables."""
-    return folder / os.path.expandvars(path)
-
-
-def _mask(folder: Path, path: str | None) -> Path | None:
-    """Resolve the path of a mask; None if the file does not exist: the case is unlabelled."""
-    mask = _resolve(folder, path) if path else None
-    return mask if mask is not None and mask.is_file() else None
-
-
-def _with_splits(cases: list[Case], path: Path) -> tuple[Case, ...]:
-    """Assign the splits of the file to the cases."""
-    if not path.is_file():
-        return _in_order(cases)
-    named = _read_json(path)
-    if not isinstance(named, dict) or not all(
-        isinstance(named.get(split, []), list) for split in SPLITS
-    ):
-        raise UserError(
-            f"{path} is not a valid list of splits.",
-            'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
-        )
-    by_split = {split: {str(one) for one in named.get(split, [])} for split in SPLITS}
-    missing = set().union(*by_split.values()) - {case.name for case in cases}
-    if missing:
-        raise UserError(
-            f"{path} lists {len(missing)} case{'s' * (len(missing) > 1)} that the dataset does "
-            f"not have, such as {min(missing)}.",
-            "Remove the names, or add the images.",
-        )
-    result = []
-    for case in cases:
-        splits = {split for split in SPLITS if case.name in by_split[split]} or {case.split}
-        # Test images stay in the test split, so that a check finds a case listed twice.
-        splits |= {case.split} & {"test"}
-        result += [Case(case.name, case.images, case.label, split) for split in splits]
-    return _in_order(result)
-
-
-def _by_status(cases: Iterable[Case], folder: Path) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+def _by_status(cases: Iterable[Case], folder: Path) -> tuple[list[Case], list[Case]]:
     """Return the cases in use and those held back; a mask in review does not count."""
     statuses = recorded_statuses(folder)
     used: list[Case] = []
@@ -377,11 +308,7 @@ def _by_status(cases: Iterable[Case], folder: Path) -> tuple[tuple[Case, ...], t
         status = statuses.get(case.name)
         unseen = replace(case, label=None) if status == "in review" else case
         (held_back if status in HELD_BACK else used).append(unseen)
-    return tuple(used), tuple(held_back)
-
-
-def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
-    return tuple(sorted(cases, key=lambda case: (SPLITS.index(case.split), case.name)))
+    return used, held_back
 
 
 def data_files(labelled: Iterable[Case], unlabelled: Iterable[Case]) -> list[Path]:

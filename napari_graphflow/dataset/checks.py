@@ -4,37 +4,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import SPLITS, Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.case import SPLITS, Case
+from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.findings import SEVERITIES, Finding, listed
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-
-Severity = Literal["error", "warning", "info"]
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A result of the check.
-
-    Attributes
-    ----------
-    severity
-        ``error`` if training would fail or its scores be wrong, ``warning`` if they may, else
-        ``info``.
-    case
-        Name of the case; empty if it concerns the dataset.
-    text, remedy
-        One sentence each.
-    """
-
-    severity: Severity
-    case: str
-    text: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +37,12 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
     progress
         Called with the number of cases read and the total.
     """
-    findings = [*_check_counts(dataset), *_check_names(dataset), *_check_record(dataset)]
+    findings = [
+        *dataset.findings,
+        *_check_counts(dataset),
+        *_check_names(dataset),
+        *_check_record(dataset),
+    ]
     facts: list[_CaseFacts] = []
     for done, case in enumerate(dataset.cases, start=1):
         try:
@@ -71,7 +54,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
         if progress is not None:
             progress(done, len(dataset.cases))
     findings += [*_check_together(dataset, facts), *_check_contents(facts), *_describe(facts)]
-    return sorted(findings, key=lambda one: _SEVERITIES.index(one.severity))
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def _check_counts(dataset: Dataset) -> Iterator[Finding]:
@@ -119,7 +102,7 @@ def _check_names(dataset: Dataset) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 name,
-                f"The case is in {_and(splits)} at once, so its score would be too high.",
+                f"The case is in {listed(splits)} at once, so its score would be too high.",
                 "Keep it in one split only, in splits.json and in the folders.",
             )
 
@@ -224,12 +207,12 @@ def _check_contents(facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 names[0],
-                f"The same image is in {_and(splits)}, under the names {_and(names)}.",
+                f"The same image is in {listed(splits)}, under the names {listed(names)}.",
                 "Keep it in one split only.",
             )
         else:
             yield Finding(
-                "warning", names[0], f"{_and(names)} are the same image.", "Keep one of them."
+                "warning", names[0], f"{listed(names)} are the same image.", "Keep one of them."
             )
 
 
@@ -258,7 +241,3 @@ def _range(numbers: np.ndarray[Any, np.dtype[Any]]) -> str:
 def channel_count(volume: Volume) -> int:
     """Return the number of channels, 1 for an image without a channel axis."""
     return int(volume.array.shape[-1]) if volume.channels else 1
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import check_values, read_stored_labels
+from napari_graphflow.dataset.cases import read_stored_labels
+from napari_graphflow.dataset.label_values import check_values
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.labels import IGNORE
@@ -180,6 +181,6 @@ def _ordered(named: dict[str, int], ignore: int | None, white: bool = False) -> 
         raise UserError(
             "Two classes have the same value.", "Assign a different value to each class."
         )
-    check_values([*named.values(), ignore or 0])
+    check_values([*named.values(), ignore or 0], len(named))
     order = sorted(named, key=lambda one: (one != "background", named[one]))
     return Classes(tuple(order), tuple(named[one] for one in order), ignore, white)

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import SPLITS, Dataset, to_indices
+from napari_graphflow.dataset.case import SPLITS
+from napari_graphflow.dataset.cases import Dataset, to_indices
 from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.errors import UserError

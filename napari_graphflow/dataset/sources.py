@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import SPLITS, Split
+from napari_graphflow.dataset.case import SPLITS, Split
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom, list_series
 from napari_graphflow.imaging.formats.endings import IMAGES, split_ending, suffix

@@ -205,7 +205,7 @@ def _replies(output: str) -> dict[str, Any]:
 
 
 def _seconds(config: TrainingConfig, found: Measurements) -> float:
-    dataset = Dataset.open(config.dataset)
+    dataset = Dataset.of_run(config)
     labelled, validation = len(dataset.labelled("train")), len(dataset.labelled("val"))
     cases = (config.labelled or labelled) + validation
     if isinstance(config, DistillationConfig) and config.unlabelled:

@@ -12,7 +12,7 @@ from napari_graphflow.config.model_card import ModelCard, Provenance, Purpose, T
 from napari_graphflow.config.networks import usual_role
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.dataset.cases import Case, Dataset, Split, data_files
+from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.dataset.fingerprint import fingerprint, purpose_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.manifest import compare_manifest
@@ -83,7 +83,7 @@ def read_training_data(
     UserError
         If there are no labelled training cases.
     """
-    dataset = Dataset.open(config.dataset)
+    dataset = Dataset.of_run(config)
     labelled = dataset.labelled("train")
     if not labelled:
         raise UserError(
@@ -102,6 +102,8 @@ def read_training_data(
         teacher = config.teacher if isinstance(config, DistillationConfig) else None
         yield from compare_manifest(folder, dataset, files, teacher)
 
+    for finding in dataset.findings:
+        yield Warned(text=finding.text)
     yield Phase(kind="reading", name="reading the data")
     # What the model is for needs fewer images than the choice of its preprocessing.
     facts = fingerprint(dataset, *([] if preprocessing is None else [FEW]))
@@ -257,10 +259,9 @@ def _recorded_cases(
         return groups
     found: dict[str, list[Case]] = {}
     for kind, names in json.loads(path.read_text("utf-8")).items():
-        split: Split = "val" if kind == "validation" else "train"
-        available = {case.name: case for case in dataset.labelled(split)}
-        if kind == "unlabelled":
-            available |= {case.name: case for case in dataset.unlabelled(split)}
+        # Cases that were added meanwhile may have moved others to another drawn split.
+        some = [case for case in dataset.cases if case.split != "test"]
+        available = {case.name: case for case in some if case.label or kind == "unlabelled"}
         for name in names:
             if name not in available:
                 raise UserError(

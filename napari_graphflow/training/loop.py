@@ -116,7 +116,7 @@ def distill(
             f"configured as {config.dims}D.",
             f"Set dims to {teacher.card.dims}, or choose another teacher.",
         )
-    check_classes(teacher.card, Dataset.open(config.dataset), "teacher")
+    check_classes(teacher.card, Dataset.of_run(config), "teacher")
     check_pair(config, teacher)
     with temporary_cache(folder):
         data = yield from read_training_data(

@@ -88,7 +88,7 @@ def _events(job: Job) -> Iterator[Event]:
     config, device = job.config, job.status().process.device
     if device:
         config = config.model_copy(update={"device": device})
-    Dataset.open(config.dataset)
+    Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)
     yield Phase(kind="starting", name="starting")

@@ -39,7 +39,10 @@ def test_a_decathlon_dataset_is_read(tmp_path):
     assert dataset.name == "LIVER"
     assert dataset.classes == {"background": 0, "liver": 1, "cancer": 2}
     assert dataset.channel_names == ("CT",)
-    assert names(dataset.labelled("train")) == ["liver_1", "liver_2"]
+    assert sorted(names([*dataset.labelled("train"), *dataset.labelled("val")])) == [
+        "liver_1",
+        "liver_2",
+    ]
     assert names(dataset.unlabelled("test")) == ["liver_3"]
     image = read_case(dataset.cases[0])
     assert read_case_labels(dataset, dataset.cases[0], image).array.max() == 2
@@ -68,8 +71,9 @@ def nnunet_folder(tmp_path, labels=None, **more):
 def test_a_plain_nnunet_dataset_is_read(tmp_path):
     dataset = Dataset.open(nnunet_folder(tmp_path))
     assert dataset.name == "Pilot"
-    assert names(dataset.labelled("train")) == ["a", "b"]
-    assert any("No validation case has a mask" in text for text in texts(check(dataset)))
+    assert sorted(names(dataset.cases)) == ["a", "b"]
+    assert all(case.label for case in dataset.cases)
+    assert texts(check(dataset), "error") == []
 
 
 def test_cases_listed_with_paths_outside_the_dataset_are_found(tmp_path):
@@ -84,8 +88,8 @@ def test_cases_listed_with_paths_outside_the_dataset_are_found(tmp_path):
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     dataset = Dataset.open(folder)
-    assert names(dataset.labelled("train")) == ["a", "b", "c"]
-    np.testing.assert_array_equal(read_case(dataset.cases[2]).array, scan(5).array)
+    assert sorted(names(dataset.cases)) == ["a", "b", "c"]
+    np.testing.assert_array_equal(read_case(by_name(dataset, "c")).array, scan(5).array)
 
 
 def test_stored_values_are_mapped_to_class_indices(tmp_path):
@@ -94,10 +98,10 @@ def test_stored_values_are_mapped_to_class_indices(tmp_path):
     write_volume(folder / "labelsTr" / "a.nii.gz", mask_of(scan(0), 4, 5, 9))
     dataset = Dataset.open(folder)
     assert dataset.classes == {"background": 0, "liver": 1, "cyst": 2}
-    labels = read_case_labels(dataset, dataset.cases[0])
+    labels = read_case_labels(dataset, by_name(dataset, "a"))
     np.testing.assert_array_equal(labels.array, mask_of(scan(0), 1, IGNORE, 2).array)
     with pytest.raises(UserError, match="b contains the value 1, which is not one of the classes"):
-        read_case_labels(dataset, dataset.cases[1])
+        read_case_labels(dataset, by_name(dataset, "b"))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,9 @@ def test_stored_values_are_mapped_to_class_indices(tmp_path):
         ('{"channel_names": {}}', "has no labels"),
         ('{"labels": {"a": "b"}, "file_ending": ".png"}', "is not valid"),
         ('{"labels": {"background": 0}}', "is not valid"),
-        ('{"labels": {"a": [1, 2], "b": 2}, "file_ending": ".png"}', "regions of several labels"),
+        ('{"labels": {"a": [], "b": 2}, "file_ending": ".png"}', "is not valid"),
+        ('{"labels": {"a": 1, "b": 1}, "file_ending": ".png"}', "have the same value"),
+        ('{"labels": {"0": "x", "1": "a", "2": "a"}, "file_ending": ".png"}', "are called a"),
     ],
 )
 def test_a_folder_that_is_not_a_dataset_is_refused(tmp_path, text, sentence):

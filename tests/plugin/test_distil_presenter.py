@@ -12,7 +12,7 @@ from napari_graphflow.config.model_card import ModelCard, Preprocessing
 from napari_graphflow.config.networks import students, teachers
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.checks import Finding
+from napari_graphflow.dataset.findings import Finding
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.memory import Setting

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.checks import Finding
+from napari_graphflow.dataset.findings import Finding
 from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.system.failures import EXIT_CODES, Failure
 

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
 from superqt.utils import signals_blocked
 
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.checks import Finding
+from napari_graphflow.dataset.findings import Finding
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.distil.dataset_check import CheckedDataset
 from napari_graphflow.plugin.widgets.layout import browse_button, folded, note, shrinkable

@@ -1,7 +1,6 @@
 """Pack a job with its data and teacher into one archive for another computer."""
 
 import json
-import os
 import time
 import zipfile
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
+from napari_graphflow.dataset.splits import NNUNET, OWN, read_json
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
@@ -31,7 +31,7 @@ def pack_job(job: Job, path: Path) -> None:
         If the data are too large, or outside the folder of the dataset.
     """
     config = job.config
-    dataset = Dataset.open(config.dataset)
+    dataset = Dataset.of_run(config)
     places = {"dataset": f"data/{config.dataset.name}"}
     used = [case for case in dataset.cases if case.split != "test"]
     files = _dataset_files(dataset, used, places["dataset"])
@@ -62,35 +62,32 @@ def pack_job(job: Job, path: Path) -> None:
             archive.writestr(packed.status_file.as_posix(), status.model_dump_json())
             described = json.dumps(_description(dataset, used))
             archive.writestr(f"{places['dataset']}/dataset.json", described)
-            if (dataset.folder / "splits.json").is_file():
-                splits = {
-                    split: sorted({case.name for case in dataset.cases if case.split == split})
-                    for split in ("train", "val")
-                }
-                archive.writestr(f"{places['dataset']}/splits.json", json.dumps(splits))
+            splits = {
+                split: sorted({case.name for case in used if case.split == split})
+                for split in ("train", "val")
+            }
+            content = [splits] * (config.fold + 1) if config.fold else splits
+            name = NNUNET if config.fold else OWN
+            archive.writestr(f"{places['dataset']}/{name}", json.dumps(content))
 
 
 def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
-    """Return the content of ``dataset.json`` without the cases that are not packed."""
-    packed = {image for case in used for image in case.images}
+    """Return the content of ``dataset.json`` with a list of the packed cases alone."""
 
-    def is_packed(image: str) -> bool:
-        return dataset.folder / os.path.expandvars(image) in packed
+    def place(path: Path) -> str:
+        return path.relative_to(dataset.folder).as_posix()
 
-    described: dict[str, Any] = json.loads((dataset.folder / "dataset.json").read_text("utf-8"))
+    described: dict[str, Any] = read_json(dataset.folder / "dataset.json")
     for part in ("training", "test"):
-        if isinstance(described.get(part), list):
-            described[part] = [
-                entry
-                for entry in described[part]
-                if is_packed(entry["image"] if isinstance(entry, dict) else entry)
-            ]
-    if isinstance(described.get("dataset"), dict):
-        listed = described["dataset"].items()
-        described["dataset"] = {
-            name: one for name, one in listed if all(map(is_packed, one["images"]))
-        }
-    return described
+        described.pop(part, None)
+    return described | {
+        "file_ending": dataset.file_ending,
+        "dataset": {
+            case.name: {"images": [*map(place, case.images)]}
+            | ({"label": place(case.label)} if case.label else {})
+            for case in used
+        },
+    }
 
 
 def _dataset_files(dataset: Dataset, used: Sequence[Case], place: str) -> dict[str, Path]:

@@ -1,0 +1,66 @@
+"""Names of cases: the same name in every spelling, and the patient of a case."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+#: Between the parts of a name.
+SEPARATOR = r"[-_. ]"
+_VISIT = re.compile(
+    r"(ses|session|visit|tp|timepoint|followup|fu|baseline|bl|pre|post|day|week|month|year)\d*"
+)
+#: Too short to be sure: only part of a name whose rest has a number, such as P012_t2.
+_SHORT = re.compile(r"([tvszmdwy]|slice|frame|series|scan|time)\d+|\d{8}")
+_MANY_DIGITS = 3
+
+
+def composed(name: str) -> str:
+    """Return a name in Unicode normal form C; a Mac writes file names decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def same_name(name: str) -> str:
+    """Normalise a name for comparison: composed, without capitals, one blank between words."""
+    return " ".join(re.sub(r"[_\s]+", " ", composed(name)).split()).casefold()
+
+
+def names_a_visit(ending: str) -> bool:
+    """Whether the end of a name means another scan of a patient, as in ``P1_followup``."""
+    parts = [part for part in re.split(SEPARATOR, ending.casefold()) if part]
+    return any(
+        (_VISIT.fullmatch(part) and part not in ("pre", "post"))
+        or (part.isdigit() and part != "0000")
+        for part in parts
+    )
+
+
+def patients(names: Iterable[str]) -> dict[str, str]:
+    """Return the patient of each case, by its name.
+
+    ``sub-07_ses-2`` is of ``sub-07``, ``P1_followup`` of ``P1`` and, if there are several of these
+    beginnings, ``P1_2`` of ``P1``. Every other name is a patient of its own.
+    """
+    found = {name: _without_visit(name) for name in names}
+    numbered = {
+        name: match[1]
+        for name, one in found.items()
+        if (match := re.fullmatch(rf"(.*\d){SEPARATOR}\d{{1,{_MANY_DIGITS}}}", one))
+    }
+    # BraTS2021_001, BraTS2021_002, ... are not scans of one patient.
+    if len(Counter(numbered.values())) > 1:
+        found |= numbered
+    return found
+
+
+def _without_visit(name: str) -> str:
+    if subject := re.match(r"sub-[A-Za-z0-9]+", name):
+        return subject[0]
+    while match := re.fullmatch(rf"(.+?){SEPARATOR}+([^-_. ]+)", name):
+        # The lazy group is extended to the last separator.
+        rest, last = name[: match.start(2)].rstrip("-_. "), match[2].casefold()
+        certain = _VISIT.fullmatch(last)
+        if not rest or not (certain or (_SHORT.fullmatch(last) and re.search(r"\d", rest))):
+            break
+        name = rest
+    return name

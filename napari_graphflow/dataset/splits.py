@@ -1,0 +1,222 @@
+"""The split of each case: from ``splits.json``, nnU-Net's ``splits_final.json``, or drawn."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.dataset.case import SPLITS, Case, Split
+from napari_graphflow.dataset.findings import Finding, are, counted, some_of
+from napari_graphflow.dataset.names import composed, patients
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import IMAGES, split_ending
+
+OWN = "splits.json"
+NNUNET = "splits_final.json"
+_SHARE = 5
+
+
+def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
+    """Read a JSON file of any Unicode encoding, with or without a byte order mark.
+
+    Raises
+    ------
+    UserError
+        If it is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{path.parent} is not a dataset: it contains no {path.name}.",
+            "Create one with “napari-graphflow datasets import”, or choose another folder.",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is damaged: it is not valid JSON.", remedy) from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the folder and the disk."
+        ) from None
+
+
+def case_name(name: object) -> str:
+    """Return the name of a case as written in a list, where some write the file name."""
+    return composed(split_ending(str(name), IMAGES)[0])
+
+
+def assign_splits(
+    folder: Path, cases: Sequence[Case], fold: int, held_back: Collection[str] = ()
+) -> tuple[tuple[Case, ...], list[Finding]]:
+    """Give the training cases their splits, in this order: our file, nnU-Net's, a drawn one.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    cases
+        Its cases, those of ``imagesTs`` in the split test.
+    fold
+        Fold of ``splits_final.json``.
+    held_back
+        Further names that the file of splits may contain.
+
+    Returns
+    -------
+    cases
+        Training cases first, then by name.
+    findings
+        Which split is used, if it is not our own.
+
+    Raises
+    ------
+    UserError
+        If a file of splits is not valid or names unknown cases, or the fold does not exist.
+    """
+    own, folds = folder / OWN, folder / NNUNET
+    findings: list[Finding] = []
+    if own.is_file() or folds.is_file():
+        path = own if own.is_file() else folds
+        content = read_json(path, "Write it again, or remove it.")
+        if isinstance(content, list):
+            named = fold_of(content, fold, path)
+            cases, findings = _of_fold(cases, named, fold, len(content), path)
+        else:
+            named = _checked(content, path)
+            if fold:
+                raise UserError(
+                    f"{path} has one split and no folds, so there is no fold {fold}.",
+                    "Leave out the fold.",
+                )
+            if folds.is_file():
+                findings = [Finding("info", "", f"{NNUNET} is not used, because of {OWN}.")]
+        _check_known(named, {case.name for case in cases} | {*held_back}, path)
+        cases = list(_with(cases, named))
+    else:
+        if fold:
+            raise UserError(
+                f"{folder} has no {NNUNET}, so there is no fold {fold}.", "Leave out the fold."
+            )
+        cases, findings = _drawn(cases)
+    return tuple(sorted(cases, key=lambda one: (SPLITS.index(one.split), one.name))), findings
+
+
+def fold_of(content: Sequence[Any], fold: int, path: Path) -> dict[Split, set[str]]:
+    """Return the cases of a fold of nnU-Net's list of folds.
+
+    Raises
+    ------
+    UserError
+        If it is not such a list, or has no such fold.
+    """
+    if not 0 <= fold < len(content):
+        raise UserError(
+            f"{path} has {counted(len(content), 'fold')} (from 0), and no fold {fold}.",
+            "Choose another fold.",
+        )
+    return _checked(content[fold], path)
+
+
+def draw_by_patient(names: Iterable[str], number: int, taken: Iterable[str] = ()) -> set[str]:
+    """Draw at least `number` of the names, all names of a patient together, never all patients.
+
+    The order depends on the names alone, so that a new case moves few others.
+
+    Parameters
+    ----------
+    names
+        Cases to draw from.
+    number
+        How many to draw.
+    taken
+        Cases that are drawn already.
+    """
+    of_patient: dict[str, list[str]] = {}
+    for name, patient in patients(names).items():
+        of_patient.setdefault(patient, []).append(name)
+    order = sorted(of_patient, key=lambda one: hashlib.blake2b(one.encode()).digest())
+    left = [one for one in order if not set(of_patient[one]) & set(taken)]
+    drawn: set[str] = set()
+    for patient in left[:-1]:
+        if len(drawn) >= number:
+            break
+        drawn |= set(of_patient[patient])
+    return drawn
+
+
+def share_of(labelled: int) -> int:
+    """Return the number of cases of a drawn split: a fifth, at least one."""
+    return max(labelled // _SHARE, 1)
+
+
+def _checked(content: Any, path: Path) -> dict[Split, set[str]]:
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(split, []), list) for split in SPLITS
+    ):
+        raise UserError(
+            f"{path} is not a valid list of splits.",
+            'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
+        )
+    return {split: {case_name(one) for one in content.get(split, [])} for split in SPLITS}
+
+
+def _check_known(named: Mapping[Split, set[str]], known: Collection[str], path: Path) -> None:
+    missing = set().union(*named.values()).difference(known)
+    if missing:
+        raise UserError(
+            f"{path} lists {counted(len(missing), 'case')} that the dataset does "
+            f"not have, such as {min(missing)}.",
+            "Remove the names, or add the images.",
+        )
+
+
+def _with(cases: Iterable[Case], named: Mapping[Split, set[str]]) -> Iterable[Case]:
+    for case in cases:
+        splits = {split for split in SPLITS if case.name in named[split]} or {case.split}
+        # Test images stay in the test split, so that a check finds a case listed twice.
+        splits |= {case.split} & {"test"}
+        yield from (replace(case, split=split) for split in splits)
+
+
+def _of_fold(
+    cases: Sequence[Case], named: Mapping[Split, set[str]], fold: int, folds: int, path: Path
+) -> tuple[Sequence[Case], list[Finding]]:
+    """Leave out labelled cases in no list of the fold, as nnU-Net does."""
+    inside = set().union(*named.values())
+    out = [one for one in cases if one.split == "train" and one.label and one.name not in inside]
+    findings = [
+        Finding(
+            "info",
+            "",
+            f"The split is fold {fold} of {folds} in {path.name}.",
+            "Choose another with --fold." if folds > 1 else "",
+        )
+    ]
+    if out:
+        findings.append(
+            Finding(
+                "warning",
+                "",
+                f"{counted(len(out), 'labelled case')} in no list of fold {fold} "
+                f"{are(len(out))} not used: {some_of([one.name for one in out])}.",
+                f"Add them to {path.name} if they should be.",
+            )
+        )
+    return [one for one in cases if one not in out], findings
+
+
+def _drawn(cases: Sequence[Case]) -> tuple[Sequence[Case], list[Finding]]:
+    """Draw cases for validation, since the best weights could not be selected without."""
+    labelled = [case.name for case in cases if case.split == "train" and case.label]
+    drawn = draw_by_patient(labelled, share_of(len(labelled)))
+    if not drawn:
+        return cases, []
+    text = (
+        f"The dataset has no {OWN}: of {counted(len(labelled), 'labelled case')}, {len(drawn)} "
+        f"{'was' if len(drawn) == 1 else 'were'} drawn by patient for validation "
+        f"({some_of(sorted(drawn))})."
+    )
+    remedy = f"Write {OWN} to choose others."
+    named: dict[Split, set[str]] = {"train": set(), "val": drawn, "test": set()}
+    return list(_with(cases, named)), [Finding("info", "", text, remedy)]
