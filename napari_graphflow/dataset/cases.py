@@ -25,7 +25,6 @@ from napari_graphflow.dataset.splits import assign_splits, read_json
 from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
-from napari_graphflow.imaging.formats.endings import split_ending
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.paths import companions
 from napari_graphflow.imaging.volume import Volume
@@ -56,7 +55,8 @@ class Dataset:
     ignore
         Stored value of the ignore label, or None.
     record
-        Record of the import: ``original_values`` by class, and names of omitted files.
+        Record of the import: ``original_values`` by class, names of omitted files, and possibly
+        ``patients``: the patient of each case.
     held_back
         Flagged and excluded cases, which are used for nothing.
     reference, licence
@@ -129,7 +129,10 @@ class Dataset:
             found, more = _with_test_images(found)
             findings += more
         used, held_back = _by_status(found, folder)
-        cases, more = assign_splits(folder, used, fold, {case.name for case in held_back})
+        record = description.get("napari_graphflow") or {}
+        cases, more = assign_splits(
+            folder, used, fold, {case.name for case in held_back}, record.get("patients")
+        )
         name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
         return cls(
             folder,
@@ -140,7 +143,7 @@ class Dataset:
             cases,
             tuple(values[0] for values in labels.values),
             labels.ignore,
-            description.get("napari_graphflow") or {},
+            record,
             tuple(held_back),
             str(description.get("reference") or ""),
             str(description.get("licence") or description.get("license") or ""),

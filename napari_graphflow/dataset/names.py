@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 #: Between the parts of a name.
 SEPARATOR = r"[-_. ]"
@@ -35,8 +35,8 @@ def names_a_visit(ending: str) -> bool:
     )
 
 
-def patients(names: Iterable[str]) -> dict[str, str]:
-    """Return the patient of each case, by its name.
+def patients(names: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the patient of each case, if not `known` by its name.
 
     ``sub-07_ses-2`` is of ``sub-07``, ``P1_followup`` of ``P1`` and, if there are several of these
     beginnings, ``P1_2`` of ``P1``. Every other name is a patient of its own.
@@ -50,7 +50,7 @@ def patients(names: Iterable[str]) -> dict[str, str]:
     # BraTS2021_001, BraTS2021_002, ... are not scans of one patient.
     if len(Counter(numbered.values())) > 1:
         found |= numbered
-    return found
+    return found | {name: str(one) for name, one in (known or {}).items() if name in found}
 
 
 def _without_visit(name: str) -> str:

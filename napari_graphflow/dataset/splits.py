@@ -15,7 +15,6 @@ from napari_graphflow.imaging.formats.endings import IMAGES, split_ending
 
 OWN = "splits.json"
 NNUNET = "splits_final.json"
-_SHARE = 5
 
 
 def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
@@ -41,13 +40,22 @@ def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
         ) from None
 
 
+def has_splits(folder: Path) -> bool:
+    """Whether a file states the splits, so that none is drawn."""
+    return (folder / OWN).is_file() or (folder / NNUNET).is_file()
+
+
 def case_name(name: object) -> str:
     """Return the name of a case as written in a list, where some write the file name."""
     return composed(split_ending(str(name), IMAGES)[0])
 
 
 def assign_splits(
-    folder: Path, cases: Sequence[Case], fold: int, held_back: Collection[str] = ()
+    folder: Path,
+    cases: Sequence[Case],
+    fold: int,
+    held_back: Collection[str] = (),
+    known_patients: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Case, ...], list[Finding]]:
     """Give the training cases their splits, in this order: our file, nnU-Net's, a drawn one.
 
@@ -61,6 +69,8 @@ def assign_splits(
         Fold of ``splits_final.json``.
     held_back
         Further names that the file of splits may contain.
+    known_patients
+        Patient by case, where known; of the others, the name tells it.
 
     Returns
     -------
@@ -76,7 +86,7 @@ def assign_splits(
     """
     own, folds = folder / OWN, folder / NNUNET
     findings: list[Finding] = []
-    if own.is_file() or folds.is_file():
+    if has_splits(folder):
         path = own if own.is_file() else folds
         content = read_json(path, "Write it again, or remove it.")
         if isinstance(content, list):
@@ -98,7 +108,7 @@ def assign_splits(
             raise UserError(
                 f"{folder} has no {NNUNET}, so there is no fold {fold}.", "Leave out the fold."
             )
-        cases, findings = _drawn(cases)
+        cases, findings = _drawn(cases, known_patients or {})
     return tuple(sorted(cases, key=lambda one: (SPLITS.index(one.split), one.name))), findings
 
 
@@ -118,36 +128,15 @@ def fold_of(content: Sequence[Any], fold: int, path: Path) -> dict[Split, set[st
     return _checked(content[fold], path)
 
 
-def draw_by_patient(names: Iterable[str], number: int, taken: Iterable[str] = ()) -> set[str]:
-    """Draw at least `number` of the names, all names of a patient together, never all patients.
-
-    The order depends on the names alone, so that a new case moves few others.
-
-    Parameters
-    ----------
-    names
-        Cases to draw from.
-    number
-        How many to draw.
-    taken
-        Cases that are drawn already.
-    """
-    of_patient: dict[str, list[str]] = {}
-    for name, patient in patients(names).items():
-        of_patient.setdefault(patient, []).append(name)
-    order = sorted(of_patient, key=lambda one: hashlib.blake2b(one.encode()).digest())
-    left = [one for one in order if not set(of_patient[one]) & set(taken)]
-    drawn: set[str] = set()
-    for patient in left[:-1]:
-        if len(drawn) >= number:
-            break
-        drawn |= set(of_patient[patient])
-    return drawn
+def draw_patients(patients: Iterable[str], number: int) -> list[str]:
+    """Draw patients. The order depends on the names alone, so that a new one moves few others."""
+    order = sorted(set(patients), key=lambda one: hashlib.blake2b(one.encode()).digest())
+    return order[:number]
 
 
-def share_of(labelled: int) -> int:
-    """Return the number of cases of a drawn split: a fifth, at least one."""
-    return max(labelled // _SHARE, 1)
+def fifth_of(patients: int) -> int:
+    """Return how many patients are drawn for validation: a fifth, at least two of four."""
+    return max(patients // 5, min(2, patients // 2))
 
 
 def _checked(content: Any, path: Path) -> dict[Split, set[str]]:
@@ -206,17 +195,23 @@ def _of_fold(
     return [one for one in cases if one not in out], findings
 
 
-def _drawn(cases: Sequence[Case]) -> tuple[Sequence[Case], list[Finding]]:
+def _drawn(cases: Sequence[Case], known: Mapping[str, str]) -> tuple[Sequence[Case], list[Finding]]:
     """Draw cases for validation, since the best weights could not be selected without."""
-    labelled = [case.name for case in cases if case.split == "train" and case.label]
-    drawn = draw_by_patient(labelled, share_of(len(labelled)))
-    if not drawn:
+    train = [case for case in cases if case.split == "train"]
+    patient = patients((case.name for case in train), known)
+    labelled = [case.name for case in train if case.label]
+    of_masks = {patient[name] for name in labelled}
+    chosen = draw_patients(of_masks, fifth_of(len(of_masks)))
+    if not chosen:
         return cases, []
+    # All cases of these patients, also those without a mask.
+    held = {case.name for case in train if patient[case.name] in chosen}
+    drawn = sorted(held & set(labelled))
     text = (
         f"The dataset has no {OWN}: of {counted(len(labelled), 'labelled case')}, {len(drawn)} "
         f"{'was' if len(drawn) == 1 else 'were'} drawn by patient for validation "
-        f"({some_of(sorted(drawn))})."
+        f"({some_of(drawn)})."
     )
     remedy = f"Write {OWN} to choose others."
-    named: dict[Split, set[str]] = {"train": set(), "val": drawn, "test": set()}
+    named: dict[Split, set[str]] = {"train": set(), "val": held, "test": set()}
     return list(_with(cases, named)), [Finding("info", "", text, remedy)]

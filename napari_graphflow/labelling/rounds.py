@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-import numpy as np
 from pydantic import Field
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.dataset.cases import Case
+from napari_graphflow.dataset.splits import has_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.manifest import MODEL
@@ -33,8 +33,6 @@ from napari_graphflow.system.files import replace_file
 
 #: Scores a model: its folder and the cases to Dice by case and structure.
 Score = Callable[[Path, Sequence[Case]], Scores]
-#: Share of the patients with a mask that become validation cases, and the fewest.
-_SHARE, _FEWEST = 5, 2
 
 
 class Round(Frozen):
@@ -313,7 +311,7 @@ def _log(steps: CaseSteps, what: Literal["round", "undo"], note: str, entry_id: 
 
 
 def _frozen(steps: CaseSteps, rounds: Sequence[Round]) -> list[str]:
-    """Return the validation cases: those of the first round, of the splits, or newly drawn."""
+    """Return the validation cases: those of the first round, else of the splits, even if drawn."""
     dataset = steps.dataset
     drawn = [one.validation for one in rounds if one.validation]
     if drawn:
@@ -327,38 +325,20 @@ def _frozen(steps: CaseSteps, rounds: Sequence[Round]) -> list[str]:
                 "Move it back to val in splits.json.",
             )
         return frozen
-    if present := dataset.labelled("val"):
-        return [case.name for case in present]
-    return _draw(steps)
+    frozen = [case.name for case in dataset.labelled("val")]
+    if frozen and not has_splits(dataset.folder):
+        _write_splits(steps)
+    return frozen
 
 
-def _draw(steps: CaseSteps) -> list[str]:
-    """Move some patients with masks from training to validation in ``splits.json``."""
-    dataset = steps.dataset
-    patients = dataset.record.get("patients") or {}
-    groups: dict[str, list[str]] = {}
-    for case in dataset.labelled("train"):
-        groups.setdefault(str(patients.get(case.name, case.name)), []).append(case.name)
-    count = max(len(groups) // _SHARE, min(_FEWEST, len(groups) // 2))
-    order = np.random.default_rng(0).permutation(len(groups))[:count]
-    chosen = {sorted(groups)[index] for index in order}
-    drawn = sorted(name for patient in chosen for name in groups[patient])
-    if not drawn:
-        return []
-    # All cases of these patients, also those without a mask.
-    held = {
-        case.name
-        for case in every_case(steps).values()
-        if str(patients.get(case.name, case.name)) in chosen and case.split == "train"
-    }
-    splits: dict[str, list[str]] = {"train": [], "val": sorted(held), "test": []}
+def _write_splits(steps: CaseSteps) -> None:
+    """Write the drawn splits down, so that new cases do not move them."""
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for case in every_case(steps).values():
-        if case.name not in held:
-            splits[case.split].append(case.name)
+        splits[case.split].append(case.name)
     content = json.dumps(splits, indent=1, ensure_ascii=False) + "\n"
-    replace_file(dataset.folder / "splits.json", content.encode())
+    replace_file(steps.dataset.folder / "splits.json", content.encode())
     steps.reload()
-    return drawn
 
 
 def _used_other_masks(one: Round) -> str:

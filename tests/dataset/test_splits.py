@@ -59,21 +59,27 @@ def test_a_fold_with_unknown_cases_is_refused(folded):
         Dataset.open(folded)
 
 
-def test_without_splits_a_fifth_is_drawn_for_validation(tmp_path):
+def test_without_splits_some_cases_are_drawn_for_validation(tmp_path):
     dataset = Dataset.open(nnunet(tmp_path))
-    (drawn,) = names(dataset.labelled("val"))
-    assert len(dataset.labelled("train")) == 4
+    drawn = names(dataset.labelled("val"))
+    assert len(drawn) == 2 and len(dataset.labelled("train")) == 3
     (said,) = texts(dataset.findings)
-    assert "of 5 labelled cases, 1 was drawn by patient for validation" in said and drawn in said
+    assert "of 5 labelled cases, 2 were drawn by patient for validation" in said
+    assert ", ".join(drawn) in said
     assert Dataset.open(tmp_path).cases == dataset.cases
 
 
 def test_all_scans_of_a_patient_are_drawn_together(tmp_path):
     scans = [f"P{patient}_{scan}" for patient in range(4) for scan in ("baseline", "followup")]
-    dataset = Dataset.open(nnunet(tmp_path, names=scans))
+    folder = nnunet(tmp_path, names=scans)
+    for patient in range(4):
+        write_unlabelled(folder / "imagesTr", f"P{patient}_month6_0000.nii.gz")
+    dataset = Dataset.open(folder)
     drawn = {name.split("_")[0] for name in names(dataset.labelled("val"))}
-    assert len(drawn) == 1
-    assert not drawn & {name.split("_")[0] for name in names(dataset.labelled("train"))}
+    assert len(drawn) == 2
+    train = [case.name for case in dataset.cases if case.split == "train"]
+    assert not drawn & {name.split("_")[0] for name in train}
+    assert len(train) == 6
 
 
 def test_a_single_patient_is_not_divided(tmp_path):

@@ -171,7 +171,9 @@ def test_a_round_that_is_running_failed_or_cancelled_is_not_half_counted(
 def test_masks_that_changed_before_the_job_read_them_are_named(labelling: Labelling) -> None:
     record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
     used = {name: {"sha256": sha256} for name, sha256 in record.masks.items()}
-    used[next(iter(used))] = {"sha256": "0" * 64}
+    stored = list(record.masks.values())
+    changed = next(name for name, sha256 in record.masks.items() if stored.count(sha256) == 1)
+    used[changed] = {"sha256": "0" * 64}
     job.manifest.write_text(json.dumps(used), "utf-8")
     end(job)
     assert "1 masks were changed before the job read them" in finish(labelling, 1, scorer(0.8)).note
