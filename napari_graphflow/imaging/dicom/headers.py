@@ -1,28 +1,23 @@
 """Read the slices of a single-frame or multi-frame DICOM file from its header."""
 
 import hashlib
-import struct
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
+from napari_graphflow.imaging.dicom.dose import DOSE_TAGS, dose_notes, dose_position
+from napari_graphflow.imaging.dicom.pixel_data import Fields, find_pixels
 from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import silenced
 
-Fields = dict[str, Any]
 #: Classes of objects that are drawn on an image: segmentations and structure sets.
 _SEGMENTATIONS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
@@ -39,12 +34,8 @@ _TAGS = [
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "FrameOfReferenceUID", "StructureSetLabel",
+    *DOSE_TAGS,
 ]  # fmt: skip
-#: Encoded tags of PixelData, FloatPixelData and DoubleFloatPixelData.
-_PIXELS = {
-    order: [struct.pack(order + "HH", 0x7FE0, element) for element in (0x10, 0x08, 0x09)]
-    for order in "<>"
-}
 NO_SPACING = (
     "The header has no pixel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
@@ -72,6 +63,8 @@ class Slice:
         Bits of a value and whether it is signed; bits allocated in the file.
     start
         Byte offset of uncompressed grey pixels in the file; 0 if they need a decoder.
+    sop_class, image_type
+        Kind of object, and the values of ImageType, such as ``LOCALIZER``.
     segmentation
         ``SEG``, or ``RTSTRUCT`` for a structure set, which has no pixels; empty for an image.
     cut
@@ -103,6 +96,8 @@ class Slice:
     start: int
     samples: int
     photometric: str
+    sop_class: str
+    image_type: tuple[str, ...]
     segmentation: str
     cut: bool
     phases: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -151,7 +146,7 @@ def read_slices(path: Path) -> list[Slice] | None:
                 # A truncated or empty slice is damaged; other kinds of files are not.
                 damaged = "SOPClassUID" not in header and (marked or named or not file.seek(0, 2))
                 return None if damaged else []
-            return _slices(path, header, *_pixels(file, found, header))
+            return _slices(path, header, *find_pixels(file, found, header))
     except Exception:  # a damaged header can raise anything in pydicom
         return None if named else []
 
@@ -209,6 +204,8 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
         "allocated": int(header.get("BitsAllocated") or 16),
         "samples": int(header.get("SamplesPerPixel") or 1),
         "photometric": str(header.get("PhotometricInterpretation") or ""),
+        "sop_class": str(header.get("SOPClassUID") or ""),
+        "image_type": _image_type(header),
         "segmentation": segmentation,
     }
 
@@ -230,17 +227,24 @@ def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> 
         _numbers(find("PixelMeasuresSequence", name), 1)
         for name in ("SpacingBetweenSlices", "SliceThickness")
     ]
-    slope = _numbers(find("PixelValueTransformationSequence", "RescaleSlope"), 1) or (1.0,)
+    slope = (
+        _numbers(header.get("DoseGridScaling"), 1)
+        or _numbers(find("PixelValueTransformationSequence", "RescaleSlope"), 1)
+        or (1.0,)
+    )
     intercept = _numbers(find("PixelValueTransformationSequence", "RescaleIntercept"), 1) or (0.0,)
     if str(header.get("PhotometricInterpretation")) == "MONOCHROME1":
         notes = (*notes, _INVERTED)
-    frames = int(header.get("NumberOfFrames") or 1)
-    classic = frames > 1 and not own
+    notes = (*notes, *dose_notes(header))
+    sound = axes is not None and _is_orthonormal(axes)
+    if int(header.get("NumberOfFrames") or 1) > 1 and not own:
+        # All frames share the position of the first.
+        position = dose_position(header, position, axes, frame) if sound else None
     return {
         "frame": frame,
         "number": int(header.get("InstanceNumber") or 0),
-        "position": None if classic or axes is None or not _is_orthonormal(axes) else position,
-        "axes": axes if axes is not None and _is_orthonormal(axes) else None,
+        "position": position if sound else None,
+        "axes": axes if sound else None,
         "spacing": spacing,
         "thickness": next((abs(one[0]) for one in thickness if one and one[0]), 0.0),
         "slope": slope[0] or 1.0,
@@ -252,7 +256,6 @@ def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> 
 
 def _phases(find: Any, header: Fields) -> dict[str, Any]:
     content = "FrameContentSequence"
-    kind = header.get("ImageType") or ""
     found = {
         "time point": find(content, "TemporalPositionIndex")
         or header.get("TemporalPositionIdentifier"),
@@ -260,11 +263,16 @@ def _phases(find: Any, header: Fields) -> dict[str, Any]:
         "b-value": find("MRDiffusionSequence", "DiffusionBValue"),
         "trigger time": header.get("TriggerTime"),
         "acquisition": find(content, "FrameAcquisitionNumber") or header.get("AcquisitionNumber"),
-        "image type": kind if isinstance(kind, str) else "/".join(kind),
+        "image type": "/".join(_image_type(header)),
     }
     return {
         name: value if isinstance(value, str) else _plain(value) for name, value in found.items()
     }
+
+
+def _image_type(header: Fields) -> tuple[str, ...]:
+    found = header.get("ImageType") or ()
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
 
 
 def _plain(value: Any) -> float | int | None:
@@ -296,54 +304,3 @@ def _pixel_size(value: Any, header: Fields) -> tuple[tuple[float, float], tuple[
         if size and min(size) > 0:
             return (size[0], size[1]), notes
     return (1.0, 1.0), (NO_SPACING,)
-
-
-def _pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
-    """Return whether a file read up to its pixels is truncated, and `Slice.start`."""
-    syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return False, 0
-    implicit, little = found.original_encoding
-    order = ">" if little is False else "<"
-    start = file.read(8 if implicit else 12)
-    if len(start) < (8 if implicit else 12) or start[:4] not in _PIXELS[order]:
-        return True, 0
-    (length,) = struct.unpack(order + "I", start[-4:])
-    if length == 0xFFFFFFFF:
-        return not _fragments_end(file), 0
-    begin = file.tell()
-    present = file.seek(0, 2) - begin
-    plain = (
-        order == "<"
-        and syntax in (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        and start[:4] == _PIXELS["<"][0]
-        and header.get("SamplesPerPixel", 1) == 1
-        and header.get("BitsAllocated") in (8, 16)
-        and header.get("HighBit") == header.get("BitsStored", 0) - 1
-        and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
-    )
-    return bool(present < length or length < _least_length(header)), begin if plain else 0
-
-
-def _least_length(header: Fields) -> int:
-    """Return the smallest number of bytes of uncompressed pixels."""
-    values = int(header["Rows"]) * int(header["Columns"])
-    values *= int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1)
-    bits = values * int(header.get("BitsAllocated") or 16)
-    subsampled = str(header.get("PhotometricInterpretation")) == "YBR_FULL_422"
-    return (bits * 2 // 3 if subsampled else bits) // 8
-
-
-def _fragments_end(file: BinaryIO) -> bool:
-    """Whether the fragments of compressed pixels are complete, up to their end marker."""
-    begin = file.tell()
-    end = file.seek(0, 2)
-    file.seek(begin)
-    while len(head := file.read(8)) == 8:
-        group, element, length = struct.unpack("<HHI", head)
-        if (group, element) == (0xFFFE, 0xE0DD):
-            return True
-        if (group, element) != (0xFFFE, 0xE000) or file.tell() + length > end:
-            return False
-        file.seek(length, 1)
-    return False

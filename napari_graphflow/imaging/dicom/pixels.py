@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom.dose import DOSE
 from napari_graphflow.imaging.dicom.headers import Slice
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, smallest_type
 
@@ -86,7 +87,8 @@ def _plain(one: Slice) -> NDArray[Any]:
     if (one.slope, one.intercept) == (1.0, 0.0):
         scaled: NDArray[Any] = values
     elif _is_whole(one):
-        scaled = values.astype(np.int64 if abs(one.slope) > 1 else np.int32)
+        wide = abs(one.slope) > 1 or one.allocated > 16
+        scaled = values.astype(np.int64 if wide else np.int32)
         scaled *= int(one.slope)
         scaled += int(one.intercept)
     else:
@@ -110,6 +112,11 @@ def _decoded_frames(slices: Sequence[Slice]) -> dict[int, NDArray[Any]]:
 
 def _decoded(one: Slice) -> NDArray[Any]:
     """Decode all frames of a slice's file, with slope and intercept applied."""
+    if one.sop_class == DOSE:
+        raise UserError(
+            f"The radiotherapy dose {one.path.name} is compressed, which is not supported.",
+            "Export it without compression.",
+        )
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(one.path))

@@ -8,7 +8,8 @@ import numpy as np
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.headers import NO_SPACING
 from napari_graphflow.imaging.dicom.pixels import read_stack, resample
-from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series, offsets
+from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series
+from napari_graphflow.imaging.dicom.stack import offsets
 from napari_graphflow.imaging.formats.loaded import (
     Geometry,
     Loaded,
