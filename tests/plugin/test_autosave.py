@@ -10,14 +10,17 @@ import pytest
 import SimpleITK as sitk
 from dicom_cases import write_series
 from napari import Viewer
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer import autosave_files, opening
 from napari_graphflow.plugin.viewer.autosave import Autosave, start_autosave
 from napari_graphflow.plugin.viewer.autosave_files import ENDING, unsaved_masks
+from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
+from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.system.folders import data_root
 
 PROCESS = [sys.executable, Path(__file__).with_name("painting_process.py")]
@@ -124,6 +127,60 @@ def test_restoring_a_mask_reopens_its_dicom_series_without_asking(
     autosave.restore(saved)
     image, mask = viewer.layers
     assert image.data.shape == mask.data.shape == (3, 12, 10)
+
+
+def restored(viewer: Viewer, autosave: Autosave, monkeypatch: pytest.MonkeyPatch) -> Labels:
+    """Close everything as a crash would, then restore the only mask."""
+    autosave.save_changed()
+    autosave.wait()
+    crash(monkeypatch)
+    (saved,) = unsaved_masks()
+    viewer.layers.clear()
+    mask = autosave.restore(saved)
+    assert mask is not None
+    return mask
+
+
+def test_a_mask_on_a_moved_image_is_restored_onto_its_image(
+    viewer: Viewer, autosave: Autosave, write_scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image,) = viewer.open(str(scan := write_scan()), plugin="napari-graphflow")
+    image.translate = (1, 2, 3)
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), **transform_keywords(image))
+    mask.paint((2, 3, 4), 3)
+    found = restored(viewer, autosave, monkeypatch)
+    assert same_place(found, viewer.layers[0])
+    np.testing.assert_allclose(
+        mask_placement(found).volume(found.data).origin, sitk.ReadImage(str(scan)).GetOrigin(),
+        atol=1e-4,
+    )  # fmt: skip
+
+
+def test_a_mask_that_was_moved_is_restored_where_it_was_and_is_not_saved(
+    viewer: Viewer, autosave: Autosave, write_scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image,) = viewer.open(str(write_scan()), plugin="napari-graphflow")
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), **transform_keywords(image))
+    mask.metadata.update(image.metadata)
+    mask.paint((2, 3, 4), 3)
+    mask.affine = np.array([[1, 0, 0, 0], [0, 1, 0, 9], [0, 0, 1, 0], [0, 0, 0, 1]])
+    found = restored(viewer, autosave, monkeypatch)
+    np.testing.assert_allclose(found.affine.affine_matrix[1, 3], 9)
+    with pytest.raises(UserError, match="was moved"):
+        mask_placement(found)
+
+
+def test_a_mask_on_an_image_of_another_reader_is_restored_with_its_place(
+    viewer: Viewer, autosave: Autosave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    affine = np.array([[2.5, 0, 0, 10], [0, 0.8, 0, 20], [0, 0, 0.7, 30], [0, 0, 0, 1]])
+    image = viewer.add_image(np.zeros((4, 6, 8)), affine=affine, units=("um",) * 3)
+    mask = viewer.add_labels(np.zeros((4, 6, 8), np.uint8), **transform_keywords(image))
+    mask.paint((2, 3, 4), 3)
+    place, extent = mask_placement(mask), mask.extent.world
+    found = restored(viewer, autosave, monkeypatch)
+    np.testing.assert_allclose(found.extent.world, extent)
+    assert mask_placement(found).same_as(place)
 
 
 def test_closing_napari_autosaves_unsaved_masks(write_scan) -> None:

@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
-from napari_graphflow.plugin.viewer.placement import recorded
 from napari_graphflow.plugin.viewer.reader_writer import get_reader
+from napari_graphflow.plugin.viewer.record import recorded
 
 WriteScan = Callable[..., Path]
 

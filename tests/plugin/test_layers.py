@@ -15,7 +15,7 @@ from napari_graphflow.plugin.viewer.layers import (
     labels_volume,
     save_labels,
 )
-from napari_graphflow.plugin.viewer.placement import recorded
+from napari_graphflow.plugin.viewer.record import recorded
 
 GEOMETRIES = {
     "identity": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)),

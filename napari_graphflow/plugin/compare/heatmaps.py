@@ -10,7 +10,14 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import image_volume, is_image
-from napari_graphflow.plugin.viewer.placement import DERIVED, KEY, Placement, grid_placement
+from napari_graphflow.plugin.viewer.placement import (
+    DERIVED,
+    size_and_axes,
+)
+from napari_graphflow.plugin.viewer.record import (
+    KEY,
+    Placement,
+)
 from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note
@@ -63,7 +70,7 @@ class HeatmapSection(QWidget):
             return
         teacher = self.teacher.folder()
         try:
-            volume, place = image_volume(layer), grid_placement(layer)
+            volume, place = image_volume(layer), size_and_axes(layer)
         except UserError as error:
             self._panel.fail(error)
             return

@@ -29,7 +29,10 @@ from napari_graphflow.plugin.viewer.layers import (
     is_image,
     is_mask,
 )
-from napari_graphflow.plugin.viewer.placement import DERIVED, same_place
+from napari_graphflow.plugin.viewer.placement import (
+    DERIVED,
+    same_place,
+)
 from napari_graphflow.plugin.viewer.world import (
     grid_shape,
     transform_keywords,

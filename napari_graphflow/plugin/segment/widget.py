@@ -30,10 +30,12 @@ from napari_graphflow.plugin.viewer.layers import (
 from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import (
     DERIVED,
-    KEY,
-    grid_placement,
-    recorded,
     same_place,
+    size_and_axes,
+)
+from napari_graphflow.plugin.viewer.record import (
+    KEY,
+    recorded,
 )
 from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords
 from napari_graphflow.plugin.widgets.command_line import segment_command
@@ -205,7 +207,7 @@ class SegmentWidget(Panel):
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
             index = self._slice_in_view(layer)
-            slab = slab_around(index, volume, card, grid_placement(layer))
+            slab = slab_around(index, volume, card, size_and_axes(layer))
         return Task(
             layer,
             card,

@@ -37,16 +37,17 @@ from napari_graphflow.plugin.viewer.layers import (
     is_image,
     is_mask,
 )
-from napari_graphflow.plugin.viewer.placement import (
+from napari_graphflow.plugin.viewer.placement import mask_placement
+from napari_graphflow.plugin.viewer.record import (
     KEY,
     Placement,
-    mask_placement,
     placement_from,
     recorded,
 )
 from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords, voxels
 
 INTERVAL_S = 20.0
+_DIALOG = "graphflow-restore"
 _autosaves: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
 
 
@@ -265,7 +266,9 @@ def _restored_keywords(
 
 def _offer(autosave_ref: "ref[Autosave]") -> None:
     autosave, found = autosave_ref(), unsaved_masks()
-    if autosave is None or not found:
+    # One question is enough in a program with several viewers.
+    asked = any(one.objectName() == _DIALOG for one in QApplication.topLevelWidgets())
+    if autosave is None or not found or asked:
         return
     box = restore_dialog(found)
     box.buttonClicked.connect(lambda button: apply_choice(autosave, box, button, found))
@@ -280,7 +283,7 @@ def restore_dialog(found: list[SavedMask]) -> QMessageBox:
     """Make the dialog that offers to restore masks."""
     windows = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow)]
     box = QMessageBox(QApplication.activeWindow() or next(filter(_is_shown, windows), None))
-    box.setObjectName("graphflow-restore")
+    box.setObjectName(_DIALOG)
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Restore masks?")
     many = len(found) > 1

@@ -24,12 +24,14 @@ from napari_graphflow.imaging.windows import contrast_limits
 from napari_graphflow.plugin.viewer.placement import (
     DERIVED,
     Choose,
-    Placement,
-    grid_placement,
-    has_spacing,
     image_placement,
-    is_at,
     mask_placement,
+    size_and_axes,
+)
+from napari_graphflow.plugin.viewer.record import (
+    Placement,
+    has_spacing,
+    is_at,
     placement_keywords,
     recorded,
 )
@@ -144,7 +146,7 @@ def image_volume(layer: Image) -> Volume:
     UserError
         If its position or its voxel size is not known; see :mod:`.placement`.
     """
-    place = grid_placement(layer)
+    place = size_and_axes(layer)
     known = recorded(layer)
     if known is not None and not has_spacing(layer, place):
         raise UserError(

@@ -13,7 +13,8 @@ from napari import Viewer
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Layer
 
-from napari_graphflow.plugin.viewer.placement import DERIVED, recorded
+from napari_graphflow.plugin.viewer.placement import DERIVED
+from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.viewer.world import world_matrix
 
 #: Letters at the start and the end of each axis of a shown volume.

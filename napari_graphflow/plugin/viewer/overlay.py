@@ -9,7 +9,11 @@ from napari import Viewer
 from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_warning
 
-from napari_graphflow.plugin.viewer.placement import DERIVED, Placement, recorded
+from napari_graphflow.plugin.viewer.placement import DERIVED
+from napari_graphflow.plugin.viewer.record import (
+    Placement,
+    recorded,
+)
 from napari_graphflow.plugin.viewer.world import (
     grid_shape,
     is_inside,

@@ -22,7 +22,7 @@ from napari_graphflow.imaging.contents import Contents, Part, inspect_path, time
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
 from napari_graphflow.plugin.viewer.layers import is_image, placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
-from napari_graphflow.plugin.viewer.placement import recorded
+from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note, row
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled

@@ -1,7 +1,7 @@
 """One segmentation: the request to the worker, and its result as layers."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.layers import labels_layer
-from napari_graphflow.plugin.viewer.placement import KEY, Placement, grid_placement
+from napari_graphflow.plugin.viewer.placement import (
+    record_on,
+    size_and_axes,
+)
+from napari_graphflow.plugin.viewer.record import Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
@@ -49,7 +53,7 @@ class Task:
     place: Placement = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "place", grid_placement(self.image))
+        object.__setattr__(self, "place", size_and_axes(self.image))
 
     def sent(self) -> Volume:
         """Return the part of the image to send to the worker."""
@@ -148,7 +152,7 @@ def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str,
     name = f"{task.card.name} · {image.name}"
     _, keywords, _ = labels_layer(labels, name, classes=classes)
     # The image may have been moved, or opened by another reader.
-    keywords |= transform_keywords(image) | {"metadata": {KEY: asdict(task.place.at(image))}}
+    keywords |= transform_keywords(image) | {"metadata": record_on(image)}
     array = np.ascontiguousarray(task.place.shown(labels).array)
     layer: Labels = viewer.add_labels(array, **keywords)
     return getattr(layer, "__wrapped__", layer)
