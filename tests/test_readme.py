@@ -9,7 +9,7 @@ import pytest
 from napari_graphflow.cli import app
 
 CHECKOUT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/volumes.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/volumes.md", "docs/labelling.md")
 COMMAND = re.compile(r"^napari-graphflow (.+)$|`napari-graphflow ([^`|]+)`", re.MULTILINE)
 
 

@@ -15,6 +15,7 @@ from napari_graphflow.labelling.agreement import agreement as compare_readers
 from napari_graphflow.labelling.overview import CaseRow, count_statuses, list_cases, next_cases
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal, has_proposal
+from napari_graphflow.labelling.provenance import provenance as mask_provenance
 from napari_graphflow.labelling.records import CaseFacts, now
 from napari_graphflow.labelling.store import Labelling
 
@@ -154,6 +155,22 @@ def reopen(
     """Take back that cases were flagged, excluded or approved."""
     labelling = Labelling(folder, reader)
     _each(cases, lambda case: labelling.step(case, "reopen", note=note), json)
+
+
+@datasets.command
+def provenance(
+    folder: DatasetFolder, case: str, /, *, names: Flag = False, json: Json = False
+) -> None:
+    """Print where the finished mask of a case comes from, as JSON to put beside it.
+
+    Parameters
+    ----------
+    case
+        Name of the case.
+    names
+        Also print the name of the reader.
+    """
+    print_json(mask_provenance(Labelling(folder), case, names=names).sidecar())
 
 
 @datasets.command

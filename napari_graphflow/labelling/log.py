@@ -45,6 +45,8 @@ class Entry(Frozen):
         Time that the reader took; None if unknown.
     proposal
         SHA-256 of the weights of the model whose proposal was accepted, edited or rejected.
+    model
+        Its name.
     source
         Program that the mask is from, if another one, such as 3D Slicer.
     note
@@ -62,6 +64,7 @@ class Entry(Frozen):
     voxels: int | None = None
     seconds: float | None = None
     proposal: str = ""
+    model: str = ""
     source: str = ""
     note: str = ""
 

@@ -158,6 +158,7 @@ class CaseSteps:
             action, case, facts, changed,
             voxels=voxels, seconds=seconds, source=source, note=note,
             proposal=used.sha256 if used else "",
+            model=used.model if used else "",
         )  # fmt: skip
         pending = Pending(facts=changed, entry=entry)
         write_record(self.paths.case(case.name), facts, pending)
