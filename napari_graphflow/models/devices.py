@@ -1,23 +1,16 @@
 """Devices for computation and their peak memory."""
 
-import sys
-
-import psutil
 import torch
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.processes import peak_memory_of_process
 
 
 def peak_memory(device: torch.device) -> int:
     """Return the peak memory in bytes, of the GPU or, on the CPU, of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory_of_process()
 
 
 def resolve_device(name: str) -> torch.device:

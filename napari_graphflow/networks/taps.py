@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_graphflow.config.model_card import OutputShapes
+from napari_graphflow.config.openvino_form import padded_size
 from napari_graphflow.errors import UserError
 
 
@@ -122,7 +123,7 @@ class TapAdapter(nn.Module):
         return self._logits(channels_last(pad(x, self.multiple)), x)
 
     def _logits(self, padded: Tensor, x: Tensor) -> Tensor:
-        logits = _first(self.module(padded))
+        logits = first_output(self.module(padded))
         if logits.ndim == x.ndim + 1:
             logits = logits[:, 0]
         if logits.shape[2:] != padded.shape[2:]:
@@ -185,15 +186,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
-def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the size to which a network pads an image of `size`."""
-    multiples = [multiple] * len(size) if isinstance(multiple, int) else list(multiple)
-    target = [-(-n // m) * m for n, m in zip(size, multiples, strict=True)]
-    if target == multiples and max(multiples) > 1:
-        target[-1] *= 2
-    return tuple(target)
-
-
 def pad(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
     """Pad the far end of each spatial axis with edge values, to `padded_size`."""
     target = padded_size(x.shape[2:], multiple)
@@ -224,7 +216,7 @@ def crop(x: Tensor, size: Sequence[int]) -> Tensor:
 def _keep(
     found: dict[str, tuple[Any, int]], name: str, module: nn.Module, inputs: Any, output: Any
 ) -> None:
-    tensor = _first(output)
+    tensor = first_output(output)
     found[name] = tensor, _version(tensor)
 
 
@@ -233,7 +225,8 @@ def _version(tensor: Any) -> int:
     return 0 if untracked or tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
-def _first(output: Any) -> Any:
+def first_output(output: Any) -> Any:
+    """Return the first tensor of nested outputs, such as those of deep supervision."""
     while isinstance(output, (tuple, list, Mapping)):
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
     return output

@@ -104,3 +104,13 @@ def end_process_tree(pid: int, *, kill: bool) -> None:
                 member.terminate()
         except psutil.NoSuchProcess:
             continue
+
+
+def peak_memory_of_process() -> int:
+    """Return the peak memory of this process in bytes."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

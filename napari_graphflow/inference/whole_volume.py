@@ -1,0 +1,119 @@
+"""From a preprocessed array to class indices on another grid, in the memory of a few slabs."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.imaging.restoring import LabelMap
+from napari_graphflow.inference.engines import Array, Engine, OutputKind
+from napari_graphflow.inference.windows import gaussian_weights, plan_windows, slabs
+
+OVERLAP = 0.5
+#: Images of up to this number of patches are run in one window: faster, and without seams.
+WHOLE = 4
+
+Progress = Callable[[int, int], None]
+Cancelled = Callable[[], bool]
+
+
+class InferenceCancelled(Exception):
+    """Raised between two windows if the caller requested cancellation."""
+
+
+def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
+    """Return the window for an image: its size if it is small, otherwise the training patch."""
+    return tuple(shape if math.prod(shape) <= WHOLE * math.prod(patch_size) else patch_size)
+
+
+def label_array(
+    engine: Engine,
+    array: Array,
+    patch_size: Sequence[int],
+    target: Sequence[int],
+    classes: int,
+    *,
+    overlap: float = OVERLAP,
+    probabilities: NDArray[np.floating] | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.integer]:
+    """Return the class of each voxel on a grid of shape `target` over the same extent.
+
+    Parameters
+    ----------
+    engine
+        The network.
+    array
+        (C, *spatial), preprocessed.
+    patch_size
+        Of training. With fewer axes than the array, the windows are slices along its first axis.
+    target
+        Spatial shape of the result.
+    classes
+        Number of classes K.
+    overlap
+        Of the windows.
+    probabilities
+        Receives the probabilities (K, *target), if given.
+    progress
+        Called with the number of finished windows and their total.
+    cancelled
+        Called between windows; True raises :class:`InferenceCancelled`.
+    """
+    shape = array.shape[1:]
+    slices = len(shape) > len(patch_size)
+    size = window_size(shape[1:], patch_size) if slices else window_size(shape, patch_size)
+    windows = plan_windows(
+        shape, (1, *size) if slices else size, overlap, axis=0 if slices else None
+    )
+    restored = tuple(target) != shape or probabilities is not None
+    weights = gaussian_weights(windows.size) if windows.overlapping else None
+    kind: OutputKind = (
+        "logits" if weights is not None else "probabilities" if restored else "labels"
+    )
+    total = len(windows.positions)
+
+    def compute(batches: Iterable[Array]) -> Iterator[NDArray[np.generic]]:
+        return engine.compute(_until(batches, cancelled), kind, weights)
+
+    merged = slabs(
+        array,
+        windows,
+        compute,
+        batch=engine.batch_size(math.prod(size)),
+        weights=weights,
+        done=_report(progress, total),
+    )
+    if restored:
+        label_map = LabelMap(shape, target, classes, windows.axis, probabilities)
+        for slab in merged:
+            soft = softmax(slab.array) if kind == "logits" else slab.array
+            label_map.add(slab.start, soft)
+        return label_map.labels
+    labels = np.empty(shape, np.uint8 if classes <= 256 else np.uint16)
+    lines = np.moveaxis(labels, windows.axis, 0)
+    for slab in merged:
+        found = slab.array.argmax(0) if kind == "logits" else slab.array[0]
+        rows = np.moveaxis(found, windows.axis, 0)
+        lines[slab.start : slab.start + len(rows)] = rows
+    return labels
+
+
+def softmax(logits: NDArray[np.floating]) -> Array:
+    """Return the softmax of (K, ...) over its first axis."""
+    exponentials = np.exp(logits - logits.max(0))
+    exponentials /= exponentials.sum(0)
+    return exponentials
+
+
+def _until(batches: Iterable[Array], cancelled: Cancelled | None) -> Iterator[Array]:
+    for batch in batches:
+        if cancelled is not None and cancelled():
+            raise InferenceCancelled
+        yield batch
+
+
+def _report(progress: Progress | None, total: int) -> Callable[[int], None]:
+    return lambda count: None if progress is None else progress(count, total)

@@ -1,0 +1,127 @@
+"""Convert a saved model to OpenVINO, and compare both on the same windows."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder, padded_size
+from napari_graphflow.errors import UserError
+from napari_graphflow.models.saved import Model, weights_hash
+from napari_graphflow.networks.taps import TapAdapter, channels_last, first_output
+from napari_graphflow.system.files import replace_file, written_aside
+
+#: Largest accepted difference of a class probability, and smallest share of equal labels.
+TOLERANCE, EQUAL = 1e-3, 0.9999
+REPEATS = 3
+
+
+class _Logits(nn.Module):
+    """The plain network, without the padding and the taps of its adapter."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = first_output(self.module(x))
+        return logits[:, 0] if logits.ndim == x.ndim + 1 else logits
+
+
+def convert(model: Model) -> OpenVinoForm:
+    """Write the OpenVINO form of a model into its folder.
+
+    Parameters
+    ----------
+    model
+        A loaded model on the CPU.
+
+    Raises
+    ------
+    UserError
+        If OpenVINO is not installed, cannot convert the network, or computes other results.
+    """
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise UserError("OpenVINO is not installed.", "Install the package openvino.") from None
+    adapter = model.module
+    assert isinstance(adapter, TapAdapter)
+    card = model.card
+    multiple = adapter.multiple
+    multiples = (multiple,) * card.dims if isinstance(multiple, int) else multiple
+    # Twice the patch along the last axis, where a size that was fixed by tracing would show.
+    size = padded_size(card.patch_size, multiples)
+    other = (*size[:-1], size[-1] + max(multiples[-1], 8))
+    windows = [_noise(card.in_channels, shape) for shape in (size, other)]
+    try:
+        network = openvino.convert_model(
+            _Logits(adapter.module).eval(),
+            example_input=windows[0],
+            input=[-1, card.in_channels, *[-1] * card.dims],
+        )
+    except Exception as error:  # OpenVINO raises its own and torch's many kinds
+        raise UserError(
+            f"OpenVINO cannot convert the network {card.network} ({type(error).__name__}).",
+            "The model runs in PyTorch.",
+        ) from None
+    parity = _compare(network, adapter, windows)
+    if parity.probability_difference > TOLERANCE or parity.equal_labels < EQUAL:
+        raise UserError(
+            f"The OpenVINO form of {card.name} differs from PyTorch: by up to "
+            f"{parity.probability_difference:.2g} in a probability, with "
+            f"{parity.equal_labels:.2%} equal labels.",
+            "The model runs in PyTorch.",
+        )
+    form = OpenVinoForm(
+        weights=weights_hash(model.folder),
+        version=str(openvino.__version__).split("-")[0],
+        dims=card.dims,
+        classes=len(card.classes),
+        multiple=multiples,
+        parity=parity,
+    )
+    with written_aside(form_folder(model.folder)) as aside:
+        aside.mkdir()
+        openvino.save_model(network, aside / "model.xml", compress_to_fp16=False)
+        replace_file(aside / "form.json", form.model_dump_json(indent=2).encode())
+    return form
+
+
+def _noise(channels: int, shape: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((1, channels, *shape), generator=generator)
+
+
+@torch.inference_mode()
+def _compare(network: Any, adapter: TapAdapter, windows: list[Tensor]) -> Parity:
+    import openvino
+
+    difference, equal, voxels = 0.0, 0, 0
+    torch_seconds, openvino_seconds = [], []
+    for window in windows:
+        fixed = network.clone()
+        fixed.reshape(list(window.shape))
+        compiled = openvino.compile_model(fixed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            expected = first_output(adapter.module(channels_last(window)))
+            middle = time.perf_counter()
+            found = torch.from_numpy(np.array(compiled(window.numpy())[0]))
+            torch_seconds.append(middle - started)
+            openvino_seconds.append(time.perf_counter() - middle)
+        if expected.ndim == window.ndim + 1:
+            expected = expected[:, 0]
+        a, b = expected.softmax(1), found.softmax(1)
+        difference = max(difference, float((a - b).abs().max()))
+        equal += int((a.argmax(1) == b.argmax(1)).sum())
+        voxels += a[:, 0].numel()
+    return Parity(
+        probability_difference=difference,
+        equal_labels=equal / voxels,
+        torch_seconds=min(torch_seconds),
+        openvino_seconds=min(openvino_seconds),
+    )
