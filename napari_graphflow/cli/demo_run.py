@@ -21,6 +21,7 @@ from napari_graphflow.evaluation.scores import Scores, evaluate
 from napari_graphflow.imaging.files import write_labels, write_volume
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.graph_flow_maps import VariationMaps, variation_maps
+from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start
@@ -118,7 +119,7 @@ def _score(dataset: Dataset, model: Model) -> Scores:
     seconds = []
 
     def predict(case: Case, image: Volume) -> NDArray[np.integer]:
-        prediction = segment(model, image)
+        prediction = segment(in_torch(model), image)
         seconds.append(prediction.seconds)
         return prediction.labels.array
 
@@ -141,7 +142,7 @@ def _write_report(
     sections = []
     for number, case in enumerate(dataset.labelled("test")[:CASES_SHOWN]):
         image = read_case(case)
-        masks = {name: segment(model, image).labels for name, model in models.items()}
+        masks = {name: segment(in_torch(model), image).labels for name, model in models.items()}
         reference = read_case_labels(dataset, case, image)
         maps = variation_maps(models["student"], image, models["teacher"])
         if number == 0:

@@ -46,7 +46,9 @@ class LabelMap:
         axis: int,
         probabilities: NDArray[np.floating] | None = None,
     ) -> None:
-        self.labels = np.zeros(target, np.uint8 if classes <= 256 else np.uint16)
+        self.labels: NDArray[np.integer] = np.zeros(
+            target, np.uint8 if classes <= 256 else np.uint16
+        )
         self._probabilities = probabilities
         self._shape, self._axis, self._classes = tuple(shape), axis, classes
         self._ratio = np.array(shape, float) / np.array(target, float)
@@ -70,7 +72,7 @@ class LabelMap:
 
     def _rows_until(self, stop: int) -> int:
         """Return the number of rows of the target that the rows before `stop` determine."""
-        target = self.labels.shape[self._axis]
+        target: int = self.labels.shape[self._axis]
         if stop >= self._shape[self._axis]:
             return target
         positions = (np.arange(target) + 0.5) * self._ratio[self._axis] - 0.5
@@ -83,12 +85,12 @@ class LabelMap:
         begin[axis] = start
         low, high = np.zeros(len(self._shape), int), np.array(self.labels.shape)
         low[axis], high[axis] = first, end
-        rows = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        rows = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         labels = self.labels[rows]
         best = np.zeros(labels.shape, np.float32)
         for index, one in enumerate(block):
             if self._probabilities is not None:
-                self._probabilities[(index, *rows)] = self._resample(one, begin, low, high)
+                self._probabilities[index][rows] = self._resample(one, begin, low, high)
             box = _box(one >= (1 - MARGIN) / self._classes)
             if box is None:
                 continue

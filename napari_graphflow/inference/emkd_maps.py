@@ -19,7 +19,10 @@ from napari_graphflow.distillation.graph_flow.maps import to_input_grid
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, prepare_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.predict import Cancelled, Progress, over_windows, segment
+from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.inference.torch_windows import over_windows
+from napari_graphflow.inference.whole_volume import Cancelled, Progress
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 
@@ -170,7 +173,7 @@ def region_affinity(
     check_fits(volume, student.card)
     notes = [NOTE]
     if labels is None:
-        labels = segment(student, volume, progress=progress, cancelled=cancelled).labels
+        labels = segment(in_torch(student), volume, progress=progress, cancelled=cancelled).labels
         notes.append("The regions are those predicted by the student, not those of a reference.")
     if labels.shape != volume.shape:
         raise UserError(
@@ -232,10 +235,8 @@ def _over(
     return over_windows(
         compute,
         array,
-        model.card.dims,
         model.card.patch_size,
         device=model.device,
-        overlap=0.0,
         progress=progress,
         cancelled=cancelled,
     )

@@ -4,7 +4,7 @@ Without torch: a student with its OpenVINO form is run without it.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Engine(Protocol):
 
     def compute(
         self, batches: Iterable[Array], kind: OutputKind, weights: Array | None = None
-    ) -> Iterator[NDArray[np.generic]]:
+    ) -> Iterator[NDArray[Any]]:
         """Return the output of each batch, in order.
 
         Parameters

@@ -8,9 +8,8 @@ from napari_graphflow.dataset.cases import Dataset, Split
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, _from_folder, evaluate
-from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.devices import resolve_device
-from napari_graphflow.models.saved import Model, load_model
+from napari_graphflow.inference.loading import load_for_inference
+from napari_graphflow.inference.predict import LoadedModel, segment
 
 
 def evaluate_split(
@@ -73,7 +72,7 @@ def evaluate_split(
             f"The split {split} of {dataset.name} has no labelled case.", "Choose another split."
         )
     if model is not None:
-        loaded = load_model(model, resolve_device(device))
+        loaded = load_for_inference(model, device)
         check_classes(loaded.card, dataset)
         predict = _from_model(loaded)
         title = loaded.card.name
@@ -85,5 +84,5 @@ def evaluate_split(
     return {"dataset": dataset.name, "split": split, "scored": title, **scored}
 
 
-def _from_model(model: Model) -> Predict:
+def _from_model(model: LoadedModel) -> Predict:
     return lambda case, image: segment(model, image).labels.array

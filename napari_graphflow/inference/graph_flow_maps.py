@@ -24,7 +24,8 @@ from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.predict import Cancelled, Progress, over_windows
+from napari_graphflow.inference.torch_windows import over_windows
+from napari_graphflow.inference.whole_volume import Cancelled, Progress
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model, weights_hash
 from napari_graphflow.networks.taps import Output, strides_of
@@ -167,10 +168,8 @@ def _maps(
     maps = over_windows(
         compute,
         prepared.array,
-        model.card.dims,
         model.card.patch_size,
         device=model.device,
-        overlap=0.0,
         progress=progress,
         cancelled=cancelled,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.config.openvino_form import OpenVinoForm, form_folder
+from napari_graphflow.config.openvino_form import OpenVinoForm, form_folder, read_form
 from napari_graphflow.inference.engines import Array, OutputKind
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import peak_memory_of_process
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 IN_FLIGHT = 2
 #: Voxels that fill the cores; smaller windows are computed together.
 ENOUGH = 1 << 16
+
+
+def open_engine(folder: Path, threads: int | None = None) -> "OpenVinoEngine | None":
+    """Load the OpenVINO form of a model; None if this computer or version cannot run it."""
+    form = read_form(folder)
+    if form is None:
+        return None
+    try:
+        return OpenVinoEngine(folder, form, threads)
+    except RuntimeError:  # a damaged file, another version, or a missing instruction set
+        return None
 
 
 class OpenVinoEngine:
@@ -55,7 +66,7 @@ class OpenVinoEngine:
 
     def compute(
         self, batches: Iterable[Array], kind: OutputKind, weights: Array | None = None
-    ) -> Iterator[NDArray[np.generic]]:
+    ) -> Iterator[NDArray[Any]]:
         """Return the output of each batch, in order."""
         running: deque[tuple[openvino.InferRequest, tuple[int, ...]]] = deque()
         free: dict[tuple[int, ...], list[openvino.InferRequest]] = defaultdict(list)
@@ -95,12 +106,13 @@ class OpenVinoEngine:
         self,
         running: "deque[tuple[openvino.InferRequest, tuple[int, ...]]]",
         free: "dict[tuple[int, ...], list[openvino.InferRequest]]",
-    ) -> NDArray[np.generic]:
+    ) -> NDArray[Any]:
         request, shape = running.popleft()
         request.wait()
-        output: NDArray[np.generic] = request.get_output_tensor(0).data
+        output: NDArray[Any] = request.get_output_tensor(0).data
         free[request.get_input_tensor(0).data.shape].append(request)
-        cropped = output[(..., *(slice(n) for n in shape[-self._form.dims :]))]
+        kept: Any = (..., *(slice(n) for n in shape[-self._form.dims :]))
+        cropped: NDArray[Any] = output[kept]
         return cropped if output.ndim == len(shape) else cropped[:, :, None]
 
     def _request(

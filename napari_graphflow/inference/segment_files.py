@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
@@ -19,9 +21,8 @@ from napari_graphflow.imaging.formats.endings import (
 from napari_graphflow.imaging.paths import companions, refuse_replacing
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.inputs import ImageInput, channels_in_vain, find_inputs
-from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.devices import resolve_device
-from napari_graphflow.models.saved import Model, load_model
+from napari_graphflow.inference.loading import load_for_inference
+from napari_graphflow.inference.predict import LoadedModel, segment
 from napari_graphflow.system.failures import explain
 
 _SEG = ".dcm"
@@ -89,7 +90,7 @@ def segment_files(
         raise UserError(
             f"{existing[0]} already exists.", "Choose another output, or use --overwrite."
         )
-    model = load_model(model_folder, resolve_device(device))
+    model = load_for_inference(model_folder, device)
     in_vain = channels_in_vain(images) if card.in_channels == 1 else ""
     rows = []
     for image, target in zip(images, targets, strict=True):
@@ -107,7 +108,7 @@ def segment_files(
 
 
 def _segment_one(
-    model: Model,
+    model: LoadedModel,
     image: ImageInput,
     target: Path,
     probabilities: bool,
@@ -125,7 +126,8 @@ def _segment_one(
     else:
         write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
     if prediction.probabilities is not None:
-        write_volume(_soft_name(target), prediction.probabilities)
+        soft = prediction.probabilities.array.astype(np.float32)
+        write_volume(_soft_name(target), volume.with_array(soft, channels=True))
     return {
         "image": str(image.path),
         "mask": str(target),

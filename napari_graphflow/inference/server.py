@@ -30,6 +30,7 @@ from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
     from napari_graphflow.imaging.volume import Volume
+    from napari_graphflow.inference.predict import LoadedModel
     from napari_graphflow.models.saved import Model
 
 
@@ -200,7 +201,7 @@ def _ping(request: Request) -> dict[str, Any]:
 
 def _segment(request: Request) -> dict[str, Any]:
     fields = request.fields
-    model = _load(request, fields["model"], fields.get("device", "auto"))
+    model = _load_for_inference(request, fields["model"], fields.get("device", "auto"))
     from napari_graphflow.inference.predict import segment
 
     volume = _read_volume(fields)
@@ -337,18 +338,36 @@ def _write(path: Path, array: NDArray[Any]) -> str:
 def _load(request: Request, folder: str, device: str) -> "Model":
     read_model_card(Path(folder))  # report a wrong folder before the seconds of importing torch
     if "torch" not in sys.modules:
-        request.phase("starting")
+        request.phase("starting PyTorch")
     _import_torch()
     request.phase("loading the model")
-    stamps = tuple(sorted((p.name, p.stat().st_mtime_ns) for p in Path(folder).iterdir()))
-    return _load_once(folder, stamps, device)
+    return _load_once(folder, _stamps(folder), device)
+
+
+def _load_for_inference(request: Request, folder: str, device: str) -> "LoadedModel":
+    from napari_graphflow.inference.loading import uses_openvino
+
+    read_model_card(Path(folder))
+    if not uses_openvino(Path(folder), device) and "torch" not in sys.modules:
+        request.phase("starting PyTorch")
+        _import_torch()
+    request.phase("loading the model")
+    return _load_engine_once(folder, _stamps(folder), device)
+
+
+def _stamps(folder: str) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((str(p), p.stat().st_mtime_ns) for p in Path(folder).rglob("*")))
+
+
+def _threads() -> int:
+    """Leave one core to napari."""
+    return max(1, (os.cpu_count() or 2) - 1)
 
 
 def _import_torch() -> None:
     import torch
 
-    # Leave one core to napari.
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    torch.set_num_threads(_threads())
 
 
 @lru_cache(maxsize=MODELS_KEPT)
@@ -357,3 +376,12 @@ def _load_once(folder: str, stamps: tuple[tuple[str, int], ...], device: str) ->
     from napari_graphflow.models.saved import load_model
 
     return load_model(Path(folder), resolve_device(device))
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _load_engine_once(
+    folder: str, stamps: tuple[tuple[str, int], ...], device: str
+) -> "LoadedModel":
+    from napari_graphflow.inference.loading import load_for_inference
+
+    return load_for_inference(Path(folder), device, threads=_threads())

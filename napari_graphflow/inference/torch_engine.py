@@ -1,8 +1,8 @@
 """Networks in torch, on any device."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class TorchEngine:
 
     def compute(
         self, batches: Iterable[Array], kind: OutputKind, weights: Array | None = None
-    ) -> Iterator[NDArray[np.generic]]:
+    ) -> Iterator[NDArray[Any]]:
         """Return the output of each batch, in order."""
         for batch in batches:
             with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ def label_array(
     classes: int,
     *,
     overlap: float = OVERLAP,
+    whole: bool = True,
     probabilities: NDArray[np.floating] | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
@@ -55,6 +57,9 @@ def label_array(
         Number of classes K.
     overlap
         Of the windows.
+    whole
+        Whether images of up to `WHOLE` patches are run in one window; otherwise every window has
+        the size of a patch.
     probabilities
         Receives the probabilities (K, *target), if given.
     progress
@@ -64,7 +69,8 @@ def label_array(
     """
     shape = array.shape[1:]
     slices = len(shape) > len(patch_size)
-    size = window_size(shape[1:], patch_size) if slices else window_size(shape, patch_size)
+    fitting = window_size(shape[slices:], patch_size)
+    size = fitting if whole else tuple(patch_size)
     windows = plan_windows(
         shape, (1, *size) if slices else size, overlap, axis=0 if slices else None
     )
@@ -75,7 +81,7 @@ def label_array(
     )
     total = len(windows.positions)
 
-    def compute(batches: Iterable[Array]) -> Iterator[NDArray[np.generic]]:
+    def compute(batches: Iterable[Array]) -> Iterator[NDArray[Any]]:
         return engine.compute(_until(batches, cancelled), kind, weights)
 
     merged = slabs(
@@ -84,6 +90,7 @@ def label_array(
         compute,
         batch=engine.batch_size(math.prod(size)),
         weights=weights,
+        reuse=True,
         done=_report(progress, total),
     )
     if restored:
@@ -92,7 +99,7 @@ def label_array(
             soft = softmax(slab.array) if kind == "logits" else slab.array
             label_map.add(slab.start, soft)
         return label_map.labels
-    labels = np.empty(shape, np.uint8 if classes <= 256 else np.uint16)
+    labels: NDArray[Any] = np.empty(shape, np.uint8 if classes <= 256 else np.uint16)
     lines = np.moveaxis(labels, windows.axis, 0)
     for slab in merged:
         found = slab.array.argmax(0) if kind == "logits" else slab.array[0]
@@ -103,7 +110,7 @@ def label_array(
 
 def softmax(logits: NDArray[np.floating]) -> Array:
     """Return the softmax of (K, ...) over its first axis."""
-    exponentials = np.exp(logits - logits.max(0))
+    exponentials: Array = np.exp(logits - logits.max(0))
     exponentials /= exponentials.sum(0)
     return exponentials
 

@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 #: Computes (n, K, *window) for each batch (n, C, *window), in order.
-Compute = Callable[[Iterable[Array]], Iterator[NDArray[np.generic]]]
+Compute = Callable[[Iterable[Array]], Iterator[NDArray[Any]]]
 
 #: Standard deviation of the Gaussian weights, relative to the window, and their smallest value.
 SIGMA, SMALLEST = 0.125, 1e-3
@@ -55,7 +56,7 @@ class Windows:
         return any(
             b - a < size
             for starts, size in zip(self.starts, self.size, strict=True)
-            for a, b in zip(starts, starts[1:], strict=False)
+            for a, b in pairwise(starts)
         )
 
     def region(self, position: Sequence[int]) -> tuple[slice, ...]:
@@ -76,7 +77,7 @@ class Slab:
     """
 
     start: int
-    array: NDArray[np.generic]
+    array: NDArray[Any]
 
 
 def plan_windows(
@@ -118,6 +119,7 @@ def slabs(
     *,
     batch: int,
     weights: Array | None = None,
+    reuse: bool = False,
     done: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Slab]:
     """Compute an array (C, *spatial) window by window, and return finished slabs in order.
@@ -135,6 +137,9 @@ def slabs(
     weights
         Weights of a window's voxels, where windows overlap. The slabs are then weighted sums
         divided by the sum of the weights.
+    reuse
+        Whether windows of the same constant value, such as air around a patient, are computed
+        once.
     done
         Called with the number of finished windows.
     """
@@ -144,10 +149,8 @@ def slabs(
     ]
     if any(before) or any(after):
         image = np.pad(image, [(0, 0), *zip(before, after, strict=True)])
-    kept = tuple(
-        slice(b, n - a) for b, n, a in zip(before, windows.shape, after, strict=True)
-    )
-    outputs = _outputs(image, windows, compute, batch, done)
+    kept = tuple(slice(b, n - a) for b, n, a in zip(before, windows.shape, after, strict=True))
+    outputs = _outputs(image, windows, compute, batch, reuse, done)
     merged = _direct(windows, outputs) if weights is None else _sums(windows, outputs, weights)
     for slab in merged:
         cropped = _cropped(slab, kept, windows.axis)
@@ -162,12 +165,17 @@ def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
 
 
 def _outputs(
-    image: Array, windows: Windows, compute: Compute, batch: int, done: Callable[[int], None]
-) -> Iterator[tuple[tuple[int, ...], NDArray[np.generic]]]:
-    """Return each window's position and output; windows of one constant value are computed once."""
+    image: Array,
+    windows: Windows,
+    compute: Compute,
+    batch: int,
+    reuse: bool,
+    done: Callable[[int], None],
+) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Return each window's position and output."""
     constants = {
         position: value
-        for position in windows.positions
+        for position in (windows.positions if reuse else ())
         if (value := _constant(image[(slice(None), *windows.region(position))])) is not None
     }
     first: dict[bytes, tuple[int, ...]] = {}
@@ -183,7 +191,7 @@ def _outputs(
         for i in range(0, len(unique), batch)
     )
     computed = (one for outputs in compute(arrays) for one in outputs)
-    known: dict[bytes, NDArray[np.generic]] = {}
+    known: dict[bytes, NDArray[Any]] = {}
     for count, position in enumerate(windows.positions, start=1):
         value = constants.get(position)
         if value is None:
@@ -206,7 +214,7 @@ def _constant(window: Array) -> bytes | None:
 
 
 def _direct(
-    windows: Windows, outputs: Iterable[tuple[tuple[int, ...], NDArray[np.generic]]]
+    windows: Windows, outputs: Iterable[tuple[tuple[int, ...], NDArray[Any]]]
 ) -> Iterator[Slab]:
     """Place windows that do not overlap."""
     axis = windows.axis
@@ -215,7 +223,7 @@ def _direct(
             yield Slab(position[axis], output)
         return
     for start, group in groupby(outputs, key=lambda one: one[0][axis]):
-        slab: NDArray[np.generic] | None = None
+        slab: NDArray[Any] | None = None
         for position, output in group:
             if slab is None:
                 slab = np.empty((len(output), *_slab_shape(windows)), output.dtype)
@@ -226,7 +234,7 @@ def _direct(
 
 def _sums(
     windows: Windows,
-    outputs: Iterable[tuple[tuple[int, ...], NDArray[np.generic]]],
+    outputs: Iterable[tuple[tuple[int, ...], NDArray[Any]]],
     weights: Array,
 ) -> Iterator[Slab]:
     """Sum overlapping windows, and divide by the sum of their weights."""

@@ -1,7 +1,6 @@
 """Convert a saved model to OpenVINO, and compare both on the same windows."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -12,7 +12,8 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.evaluation.metrics import dice_score
 from napari_graphflow.evaluation.pictures import draw, png
 from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.inference.predict import predict
+from napari_graphflow.inference.torch_engine import TorchEngine
+from napari_graphflow.inference.whole_volume import label_array
 from napari_graphflow.jobs.folder import chosen_case
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import Alive, Preview
@@ -43,13 +44,19 @@ def validate(
         `Alive` after each case, so that requests are handled between cases, and `Preview`.
     """
     student.eval()
+    engine = TorchEngine(student, card.dims)
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
     paths = JobPaths(folder)
     shown = chosen_case(folder, [case.name for case in data.validation])
     for case in data.validation:
-        labels = predict(
-            student, case.image, card.dims, card.patch_size, whole=card.windows == "whole"
-        ).argmax(0)
+        labels = label_array(
+            engine,
+            case.image,
+            card.patch_size,
+            case.image.shape[1:],
+            len(card.classes),
+            whole=card.windows == "whole",
+        )
         assert case.labels is not None
         scored = np.where(case.labels == IGNORE, IGNORE, labels)
         for name, values in scores.items():

@@ -1,6 +1,7 @@
 """Networks from elsewhere: orientation, order of the axes, scaling, padding and windows."""
 
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from napari_graphflow.imaging.preprocessing import (
     restore_maps,
 )
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.predict import over_windows, segment
+from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.inference.windows import gaussian_weights, plan_windows, slabs
 from napari_graphflow.models.saved import Model, build_network
 from napari_graphflow.networks.taps import Output
 
@@ -96,7 +99,7 @@ def test_a_network_sees_the_axes_of_its_card_whatever_the_file_has(
     expected = brighter(reference.array, *in_lps)
     for code in EVERY_CODE:
         stored = reference.oriented(code)
-        found = segment(model, stored).labels
+        found = segment(in_torch(model), stored).labels
         assert found.same_grid(stored, 1e-9)
         np.testing.assert_array_equal(found.oriented("LPS").array > 0, expected, err_msg=code)
 
@@ -106,7 +109,7 @@ def test_a_network_without_an_orientation_sees_the_array_of_the_file() -> None:
     model = Model(card(preprocessing=preprocessing), BrighterThanTheNextVoxel(0), Path())
     for code in EVERY_CODE:
         stored = scan().oriented(code)
-        found = segment(model, stored).labels
+        found = segment(in_torch(model), stored).labels
         np.testing.assert_array_equal(found.array > 0, brighter(stored.array, 2, 1))
 
 
@@ -206,16 +209,18 @@ def test_sides_are_padded_to_the_divisor_of_the_card() -> None:
 
 
 def test_windows_of_a_patch_are_padded_with_zeros() -> None:
-    seen = []
+    size = (8, 16, 16)
+    weights, seen = gaussian_weights(size), []
 
-    def compute(windows: torch.Tensor) -> torch.Tensor:
-        seen.append(windows)
-        return windows
+    def compute(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for batch in batches:
+            seen.extend(batch)
+            yield batch * weights
 
     array = np.ones((1, 6, 20, 20), np.float32)
-    found = over_windows(
-        compute, array, 3, (8, 16, 16), device=torch.device("cpu"), overlap=0.5, whole=False
-    )
-    np.testing.assert_allclose(found.numpy(), array, rtol=1e-5)
-    assert {tuple(one.shape[2:]) for one in seen} == {(8, 16, 16)}
-    assert all(one[:, :, [0, -1]].max() == 0 for one in seen)
+    windows = plan_windows((6, 20, 20), size, 0.5, axis=0)
+    merged = slabs(array, windows, compute, batch=2, weights=weights)
+    (found,) = [slab.array.copy() for slab in merged]
+    np.testing.assert_allclose(found, array, rtol=1e-5)
+    assert {one.shape[1:] for one in seen} == {size}
+    assert all(one[:, [0, -1]].max() == 0 for one in seen)

@@ -31,9 +31,9 @@ def test_slabs_equal_the_output_of_monai(case: str, axis: int | None, overlap: f
     image = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     image[:, : shape[0] // 2] = 0
     tensor = torch.from_numpy(image)[None]
-    expected = sliding_window_inference(
-        tensor, size, 2, network, overlap=overlap, mode="gaussian"
-    )[0].numpy()
+    expected = sliding_window_inference(tensor, size, 2, network, overlap=overlap, mode="gaussian")[
+        0
+    ].numpy()
     windows = plan_windows(shape, size, overlap, axis and len(shape) + axis)
     weights = gaussian_weights(size) if windows.overlapping else None
 
@@ -65,7 +65,7 @@ def test_windows_of_one_constant_value_are_computed_once() -> None:
 
     windows = plan_windows((32, 8, 8), (4, 8, 8), 0, axis=0)
     done: list[int] = []
-    merged = slabs(image, windows, compute, batch=2, done=done.append)
+    merged = slabs(image, windows, compute, batch=2, reuse=True, done=done.append)
     result = np.concatenate([slab.array.copy() for slab in merged], 1)
     np.testing.assert_array_equal(result, image + 1)
     assert len(computed) == 3  # 0, 2 and the noise

@@ -26,6 +26,7 @@ from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import load_model
@@ -231,7 +232,7 @@ def test_a_network_is_trained_on_2d_images_and_segments_them(tmp_path):
     dataset = Dataset.open(cells)
     image = read_case(dataset.labelled("test")[0])
     assert model.card.preprocessing.intensity == "range"
-    assert segment(model, image).labels.shape == image.shape
+    assert segment(in_torch(model), image).labels.shape == image.shape
 
 
 def test_incompatible_networks_are_refused_before_any_data_is_read(blobs, teacher, tmp_path):

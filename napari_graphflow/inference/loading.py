@@ -1,0 +1,87 @@
+"""Load a saved model with the engine for a device: OpenVINO on CPUs, otherwise torch."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.openvino_form import read_form
+from napari_graphflow.errors import UserError
+from napari_graphflow.inference.predict import LoadedModel
+from napari_graphflow.system.devices import devices
+
+if TYPE_CHECKING:
+    from napari_graphflow.models.saved import Model
+
+WEIGHTS = "weights.safetensors"
+
+
+def load_for_inference(
+    folder: Path, device: str = "auto", *, threads: int | None = None
+) -> LoadedModel:
+    """Load a saved model for segmentation.
+
+    Parameters
+    ----------
+    folder
+        Folder of the model.
+    device
+        ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:1``. On a CPU the OpenVINO form of the model
+        is used where it has one.
+    threads
+        Threads on a CPU, all cores by default.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a saved model, its weights are damaged, the device is not available,
+        or the model needs PyTorch and it is not installed.
+    """
+    folder = Path(folder)
+    card = read_model_card(folder)
+    if uses_openvino(folder, device):
+        from napari_graphflow.inference.openvino_engine import open_engine
+
+        engine = open_engine(folder, threads)
+        if engine is not None:
+            return LoadedModel(card, engine)
+    if find_spec("torch") is None:
+        raise UserError(
+            f"{card.name} has no usable OpenVINO form, so it needs PyTorch, which is not "
+            "installed.",
+            "Install PyTorch, or choose a student with its OpenVINO form.",
+        )
+    import torch
+
+    from napari_graphflow.models.devices import resolve_device
+    from napari_graphflow.models.saved import load_model
+
+    if threads:
+        torch.set_num_threads(threads)
+    return in_torch(load_model(folder, resolve_device(device)))
+
+
+def uses_openvino(folder: Path, device: str) -> bool:
+    """Whether a model has an OpenVINO form of its present weights, and runs on the CPU."""
+    if device not in ("auto", "cpu") or find_spec("openvino") is None:
+        return False
+    form = read_form(folder)
+    if form is None or form.weights != _sha256(Path(folder) / WEIGHTS):
+        return False
+    return device == "cpu" or devices()[0].name == "cpu"
+
+
+def in_torch(model: "Model") -> LoadedModel:
+    """Return a model that is loaded in torch, ready to run there."""
+    from napari_graphflow.inference.torch_engine import TorchEngine
+
+    return LoadedModel(model.card, TorchEngine(model.module, model.card.dims))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
