@@ -1,12 +1,14 @@
 """Convert a saved model to OpenVINO, and compare both on the same windows."""
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder, padded_size
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import Model, weights_hash
@@ -56,17 +58,7 @@ def convert(model: Model) -> OpenVinoForm:
     size = padded_size(card.patch_size, multiples)
     other = (*size[:-1], size[-1] + max(multiples[-1], 8))
     windows = [_noise(card.in_channels, shape) for shape in (size, other)]
-    try:
-        network = openvino.convert_model(
-            _Logits(adapter.module).eval(),
-            example_input=windows[0],
-            input=[-1, card.in_channels, *[-1] * card.dims],
-        )
-    except Exception as error:  # OpenVINO raises its own and torch's many kinds
-        raise UserError(
-            f"OpenVINO cannot convert the network {card.network} ({type(error).__name__}).",
-            "The model runs in PyTorch.",
-        ) from None
+    network = _converted(adapter.module, card, windows[0])
     parity = _compare(network, adapter, windows)
     if parity.probability_difference > TOLERANCE or parity.equal_labels < EQUAL:
         raise UserError(
@@ -88,6 +80,25 @@ def convert(model: Model) -> OpenVinoForm:
         openvino.save_model(network, aside / "model.xml", compress_to_fp16=False)
         replace_file(aside / "form.json", form.model_dump_json(indent=2).encode())
     return form
+
+
+def _converted(module: nn.Module, card: ModelCard, window: Tensor) -> Any:
+    """Return the network in OpenVINO, for images of any size."""
+    import openvino
+
+    try:
+        # torch deprecates tracing, and warns of each size that the network looks at.
+        with warnings.catch_warnings(action="ignore"):
+            # Not checked by running it again: it is compared at another size, too.
+            traced = torch.jit.trace(_Logits(module).eval(), window, check_trace=False)
+            return openvino.convert_model(
+                traced, example_input=window, input=[-1, card.in_channels, *[-1] * card.dims]
+            )
+    except Exception as error:  # OpenVINO raises its own and torch's many kinds
+        raise UserError(
+            f"OpenVINO cannot convert the network {card.network} ({type(error).__name__}).",
+            "The model runs in PyTorch.",
+        ) from None
 
 
 def _noise(channels: int, shape: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,163 @@
+"""The OpenVINO form of a model, compared with torch, and used without it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.openvino_form import form_folder, read_form
+from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import in_torch, load_for_inference
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.models import openvino_form
+from napari_graphflow.models.saved import load_model, save_model
+from napari_graphflow.networks import build
+
+pytest.importorskip("openvino")
+
+CLASSES = {"background": 0, "organ": 1, "lesion": 2}
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "monai", "safetensors", "lightning_fabric"):
+    sys.modules[name] = None
+from napari_graphflow.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def save(folder: Path, dims: int, network: str = "enet", seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    spacing = (2.0, 1.0, 1.0)
+    card = ModelCard(
+        name="model", role="student", network=network, dims=dims, in_channels=1, classes=CLASSES,
+        patch_size=(16,) * dims, width=8,
+        preprocessing=Preprocessing(intensity="zscore", spacing=spacing),
+    )  # fmt: skip
+    module = build(network, 1, len(CLASSES), dims, 8)
+    with torch.no_grad():
+        # Otherwise all classes are equally likely, and differences would not be noticed.
+        *_, last = (one for one in module.modules() if hasattr(one, "kernel_size"))
+        last.weight *= 100
+    save_model(folder, card, module)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Converted models by their number of axes."""
+    root = tmp_path_factory.mktemp("converted")
+    folders = {dims: save(root / f"model{dims}", dims) for dims in (2, 3)}
+    for folder in folders.values():
+        openvino_form.convert(load_model(folder))
+    return folders
+
+
+def scan(shape: tuple[int, ...] = (21, 37, 19)) -> Volume:
+    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    noise[:3] = 0
+    return Volume(noise, (2.5, 0.7, 0.8), (0, 0, 0), tuple(np.eye(3).ravel()))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_masks_and_probabilities_equal_those_of_torch(
+    converted: dict[int, Path], dims: int
+) -> None:
+    expected = segment(in_torch(load_model(converted[dims])), scan(), probabilities=True)
+    model = load_for_inference(converted[dims], "cpu")
+    found = segment(model, scan(), probabilities=True)
+    assert found.device == "CPU, OpenVINO"
+    assert expected.device == "CPU"
+    np.testing.assert_array_equal(found.labels.array, expected.labels.array)
+    assert len(np.unique(found.labels.array)) > 1
+    np.testing.assert_allclose(
+        found.probabilities.array.astype(float), expected.probabilities.array, atol=2e-3
+    )
+    without = segment(model, scan())
+    assert (without.labels.array != found.labels.array).mean() < 1e-3  # ties by rounding
+
+
+def test_parity_and_seconds_are_recorded(converted: dict[int, Path]) -> None:
+    form = read_form(converted[3])
+    assert form is not None
+    assert 0 <= form.parity.probability_difference < 1e-3
+    assert form.parity.equal_labels > 0.9999
+    assert form.parity.torch_seconds > 0
+    assert form.parity.openvino_seconds > 0
+
+
+def test_a_form_of_other_weights_is_not_used(converted: dict[int, Path], tmp_path: Path) -> None:
+    other = save(tmp_path / "other", 2, seed=1)
+    form_folder(converted[2]).rename(form_folder(other))
+    try:
+        assert segment(load_for_inference(other, "cpu"), scan()).device == "CPU"
+    finally:
+        form_folder(other).rename(form_folder(converted[2]))
+
+
+@pytest.mark.parametrize("damage", ["no file", "cut", "not XML", "no record"])
+def test_a_damaged_form_falls_back_to_torch(
+    converted: dict[int, Path], tmp_path: Path, damage: str
+) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(converted[2], folder)
+    network, record = form_folder(folder) / "model.xml", form_folder(folder) / "form.json"
+    if damage == "no file":
+        network.unlink()
+    elif damage == "no record":
+        record.write_text("{}")
+    else:
+        text = network.read_text("utf-8")
+        network.write_text(text[: len(text) // 2] if damage == "cut" else "nothing", "utf-8")
+    assert segment(load_for_inference(folder, "cpu"), scan()).device == "CPU"
+
+
+def test_a_network_that_computes_something_else_is_not_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path / "model", 2)
+    monkeypatch.setattr(openvino_form, "TOLERANCE", -1.0)
+    with pytest.raises(UserError, match="differs from PyTorch"):
+        openvino_form.convert(load_model(folder))
+    assert not form_folder(folder).exists()
+
+
+def test_a_student_segments_a_file_without_torch(
+    converted: dict[int, Path], tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "scan.nii.gz", scan())
+    expected = segment(in_torch(load_model(converted[2])), read_volume(tmp_path / "scan.nii.gz"))
+    command = ["segment", tmp_path / "scan.nii.gz", "--model", converted[2], "--out"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, command), str(tmp_path / "mask.nii.gz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    mask = read_volume(tmp_path / "mask.nii.gz").array
+    assert (mask != expected.labels.array).mean() < 1e-3
+
+
+def test_a_model_without_its_form_needs_torch_and_says_so(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", 2)
+    write_volume(tmp_path / "scan.nii.gz", scan())
+    command = ["segment", tmp_path / "scan.nii.gz", "--model", folder, "--out", tmp_path / "m.nii"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, command), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "PyTorch" in json.dumps(done.stdout + done.stderr)
+    assert "Traceback" not in done.stderr
