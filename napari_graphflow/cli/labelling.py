@@ -237,14 +237,14 @@ def propose(
     again
         Also replace proposals that this model has made before.
     """
+    from napari_graphflow.config.model_card import weights_hash
     from napari_graphflow.dataset.compatibility import check_classes
+    from napari_graphflow.inference.loading import load_for_inference
     from napari_graphflow.inference.propose import NotProposed
     from napari_graphflow.inference.propose import propose as propose_masks
-    from napari_graphflow.models.devices import resolve_device
-    from napari_graphflow.models.saved import load_model, weights_hash
 
     labelling = Labelling(folder)
-    loaded = load_model(model, resolve_device(device))
+    loaded = load_for_inference(model, device)
     check_classes(loaded.card, labelling.dataset)
     sha256 = weights_hash(model)
     names = list(cases) or [

@@ -1,5 +1,6 @@
 """``model.json`` of a saved model and its provenance."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,9 @@ from napari_graphflow.config.preprocessing import Dims, Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
+
+#: File of a model's weights in its folder.
+WEIGHTS = "weights.safetensors"
 
 
 class TeacherRecord(Frozen):
@@ -210,3 +214,9 @@ def read_model_card(folder: Path) -> ModelCard:
             "Choose the model folder of a finished training or distillation.",
         )
     return read_config(ModelCard, path)
+
+
+def weights_hash(folder: Path) -> str:
+    """Return the SHA-256 of a model's weights, which identifies it."""
+    with (Path(folder) / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,9 +7,8 @@ from pathlib import Path
 from napari_graphflow.dataset.cases import Case, Dataset
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.evaluation.scores import evaluate
+from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.devices import resolve_device
-from napari_graphflow.models.saved import load_model
 
 
 def dice_by_case(
@@ -31,7 +30,7 @@ def dice_by_case(
     UserError
         If the model has other classes than the dataset, or a case cannot be segmented.
     """
-    model = load_model(model_folder, resolve_device(device))
+    model = load_for_inference(model_folder, device)
     check_classes(model.card, dataset)
     scores = evaluate(
         dataset, cases, lambda case, image: segment(model, image).labels.array, progress

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_graphflow.config.methods import GraphFlowOptions
+from napari_graphflow.config.model_card import weights_hash
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.distillation.graph_flow.loss import (
@@ -27,7 +28,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.torch_windows import over_windows
 from napari_graphflow.inference.whole_volume import Cancelled, Progress
 from napari_graphflow.models.methods import load_method
-from napari_graphflow.models.saved import Model, weights_hash
+from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 
 #: The pair of taps whose maps are computed.

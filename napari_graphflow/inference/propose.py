@@ -8,8 +8,8 @@ from napari_graphflow.dataset.compatibility import cautions, image_facts
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.uncertainty import SlabStatistics, slab_statistics
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.predict import Cancelled, segment
-from napari_graphflow.models.saved import Model
+from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.inference.whole_volume import Cancelled
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class NotProposed:
 
 
 def propose(
-    model: Model,
+    model: LoadedModel,
     cases: Sequence[Case],
     *,
     progress: Callable[[Case, int, int], None] | None = None,
@@ -64,7 +64,7 @@ def propose(
         Called with the case, the number of its finished windows, and their total.
     cancelled
         Called between windows; True raises
-        :class:`~napari_graphflow.inference.predict.InferenceCancelled`.
+        :class:`~napari_graphflow.inference.whole_volume.InferenceCancelled`.
     """
     for case in cases:
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.model_card import ModelCard, weights_hash
 from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder, padded_size
 from napari_graphflow.errors import UserError
-from napari_graphflow.models.saved import Model, weights_hash
+from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import TapAdapter, channels_last, first_output
 from napari_graphflow.system.files import replace_file, written_aside
 

@@ -4,7 +4,6 @@ Loading a model never runs code: weights are safetensors, and foreign checkpoint
 ``weights_only=True`` or rejected.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.config.model_card import WEIGHTS, ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
 from napari_graphflow.system.files import replace_file, written_aside
 
-WEIGHTS = "weights.safetensors"
 #: Weights of the distillation method that produced a student, such as its paraphrasers.
 METHOD = "method.safetensors"
 
@@ -133,12 +131,6 @@ def load_weights(module: nn.Module, path: Path) -> None:
             "Use the network, width, channels and classes that the model was trained with.",
         )
     module.load_state_dict(state)
-
-
-def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 of a model's weights, which identifies a teacher."""
-    with (Path(folder) / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

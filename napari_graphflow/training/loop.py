@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_graphflow.config.model_card import TeacherRecord
+from napari_graphflow.config.model_card import TeacherRecord, weights_hash
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import check_classes
@@ -22,7 +22,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.devices import peak_memory
-from napari_graphflow.models.saved import build_network, load_model, save_weights, weights_hash
+from napari_graphflow.models.saved import build_network, load_model, save_weights
 from napari_graphflow.system.events import (
     Event,
     Metric,

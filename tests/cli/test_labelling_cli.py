@@ -11,7 +11,7 @@ from labelling_cases import MODEL, OTHER_MODEL, box, make_dataset, propose, trai
 
 from napari_graphflow.cli import main
 from napari_graphflow.imaging.files import read_labels
-from napari_graphflow.inference.predict import InferenceCancelled
+from napari_graphflow.inference.whole_volume import InferenceCancelled
 from napari_graphflow.labelling.store import Labelling
 
 
