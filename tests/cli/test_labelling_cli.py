@@ -152,12 +152,12 @@ def test_a_model_proposes_masks_is_interrupted_and_continues(
 
 def test_a_proposal_can_be_cancelled_between_windows(blobs: Path, teacher: Path) -> None:
     from napari_graphflow.dataset.cases import Dataset
+    from napari_graphflow.inference.loading import load_for_inference
     from napari_graphflow.inference.propose import propose as propose_masks
-    from napari_graphflow.models.saved import load_model
 
     cases = Dataset.open(blobs).unlabelled("train")
     with pytest.raises(InferenceCancelled):
-        list(propose_masks(load_model(teacher), cases, cancelled=lambda: True))
+        list(propose_masks(load_for_inference(teacher), cases, cancelled=lambda: True))
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
         preprocessing=Preprocessing(intensity="ct_window"),
     ).model_copy(update={"classes": CLASSES})  # fmt: skip
     monkeypatch.setattr(segment_files, "read_model_card", lambda _: card)
-    monkeypatch.setattr(segment_files, "load_model", lambda *_: SimpleNamespace(card=card))
+    monkeypatch.setattr(segment_files, "load_for_inference", lambda *_: SimpleNamespace(card=card))
     monkeypatch.setattr(segment_files, "segment", segment)
 
 
