@@ -13,6 +13,7 @@ from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 
+_KINDS = ("labelled", "unlabelled")
 datasets = App(name="datasets", help="Import images and masks as a dataset, and check it.")
 
 
@@ -104,7 +105,9 @@ def _print_dataset(dataset: Any, json: bool) -> None:
     if json:
         print_json(counts)
         return
+    total = {kind: sum(one[kind] for one in counts["cases"].values()) for kind in _KINDS}
     output.print(f"{dataset.name}: {', '.join(dataset.classes)}")
+    output.print(f"{total['labelled']} labelled, {total['unlabelled']} unlabelled cases")
     for split, numbers in counts["cases"].items():
         output.print(
             f"  {split}: {numbers['labelled']} labelled, {numbers['unlabelled']} unlabelled"

@@ -94,6 +94,7 @@ def evaluate(
     model: Path | None = None,
     predictions: Path | None = None,
     split: str = "test",
+    fold: int = 0,
     device: Device = "auto",
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
@@ -107,9 +108,13 @@ def evaluate(
     model
         Folder of a saved model.
     predictions
-        Folder of masks named like the cases, instead of a model.
+        Folder of masks named like the cases, instead of a model: of any format, also DICOM
+        segmentations. Class names beside or inside a mask decide what its values mean, else they
+        are those of the dataset.
     split
         Split to score: train, val or test.
+    fold
+        Fold of nnU-Net's splits_final.json.
     organs
         Additional structures composed of several classes, such as whole=liver+lesion.
     lesions
@@ -132,6 +137,7 @@ def evaluate(
             split,
             model=model,
             predictions=predictions,
+            fold=fold,
             device=device,
             organs=_organs(organs),
             lesions=lesions,
@@ -155,6 +161,8 @@ def evaluate(
         distance = metrics["hausdorff_distance_95"]
         table.add_row(name, *means, str(distance["n"]), str(distance["infinite"]))
     output.print(table)
+    for note in scores["notes"]:
+        output.print(note, style="dim")
     for name, lesions_found in scores.get("lesions", {}).items():
         summary = lesions_found["summary"]
         output.print(

@@ -27,6 +27,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.paths import companions
+from napari_graphflow.imaging.segments import is_segmentation
 from napari_graphflow.imaging.volume import Volume
 
 __all__ = ["SPLITS", "Case", "Dataset", "Split"]
@@ -256,16 +257,18 @@ def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -
         raise UserError(f"The case {case.name} has no mask.", "Choose a labelled case.")
     known = dataset.indices
     if IGNORE in known:
-        labels = read_stored_labels(case.label, like)
+        labels = read_stored_labels(case.label, like, ignore=dataset.ignore)
     else:
-        labels = read_labels(case.label, like)
+        labels = read_labels(case.label, like, ignore=dataset.ignore)
     return labels.with_array(to_indices(labels.array, known, case.name))
 
 
-def read_stored_labels(path: Path, like: Volume | None = None) -> Volume:
+def read_stored_labels(
+    path: Path, like: Volume | None = None, *, ignore: int | None = None
+) -> Volume:
     """Read a mask with its stored values, without mapping 255 to 1 in masks of 0 and 255."""
-    labels = read_labels(path, like)
-    if labels.array.max(initial=0) != 1:
+    labels = read_labels(path, like, ignore=ignore)
+    if labels.array.max(initial=0) != 1 or is_segmentation(path):
         return labels
     stored = read_volume(path)
     if stored.channels or stored.array.max() <= 1:
@@ -286,12 +289,12 @@ def to_indices(labels: NDArray[Any], known: Mapping[int, int], case: str) -> NDA
         raise _unknown(largest, known, case)
     if all(value == index for value, index in known.items()) and len(known) == max(known) + 1:
         return labels
-    lookup = np.full(max(known) + 1, -1, np.int16)
+    lookup = np.full(max(known) + 1, -1, np.int32)
     lookup[list(known)] = list(known.values())
-    indices: NDArray[np.int16] = lookup[labels]
-    if indices.min() < 0:
+    indices: NDArray[np.int32] = lookup[labels]
+    if indices.min(initial=0) < 0:
         raise _unknown(int(labels[indices < 0].min()), known, case)
-    return indices.astype(np.uint8)
+    return indices.astype(np.min_scalar_type(max(known.values())))
 
 
 def _unknown(value: int, known: Mapping[int, int], case: str) -> UserError:

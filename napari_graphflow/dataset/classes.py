@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_graphflow.dataset.cases import read_stored_labels
+from napari_graphflow.dataset.cases import read_stored_labels, to_indices
 from napari_graphflow.dataset.label_values import check_values
+from napari_graphflow.dataset.names import same_name
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.labels import IGNORE
@@ -21,7 +22,7 @@ class Classes:
     """Class names in order, their values in the given masks, and the value of the ignore label.
 
     With `white`, 1 and 255 both mean foreground in binary masks. `segments` maps each segment of
-    DICOM segmentations, by :func:`_key` of its name, to its value.
+    DICOM segmentations, by :func:`napari_graphflow.dataset.names.same_name`, to its value.
     """
 
     names: tuple[str, ...]
@@ -67,9 +68,9 @@ class Survey:
             If it cannot be read, or its class names contradict those of another mask.
         """
         if is_segmentation(path):
-            known = {_key(name) for name in self.segments}
+            known = {same_name(name) for name in self.segments}
             for name, number in segment_names(path).items():
-                if _key(name) not in known:
+                if same_name(name) not in known:
                     self.segments[name] = number
             return
         self.values.add(frozenset(np.unique(read_stored_labels(path).array).tolist()))
@@ -100,21 +101,16 @@ def read_mask(path: Path, like: Volume, classes: Classes) -> Volume:
     if not classes.segments or not is_segmentation(path):
         return read_stored_labels(path, like)
     mask, names = only_mask(read_segments(path, like), path.name)
-    lookup = np.zeros(max(names.values()) + 1, np.uint16)
+    known = {0: 0}
     for name, number in names.items():
-        if _key(name) not in classes.segments:
+        if same_name(name) not in classes.segments:
             raise UserError(
                 f"{path.name} contains the segment “{name}”, which is not one of the classes "
                 f"({', '.join(classes.names)}).",
                 "Add the class.",
             )
-        lookup[number] = classes.segments[_key(name)]
-    return mask.with_array(lookup[mask.array])
-
-
-def _key(name: str) -> str:
-    """Normalise case and white space of a class name."""
-    return " ".join(name.split()).casefold()
+        known[number] = classes.segments[same_name(name)]
+    return mask.with_array(to_indices(mask.array, known, path.name))
 
 
 def choose_classes(survey: Survey, given: Mapping[str, int] | None) -> Classes:
@@ -125,7 +121,7 @@ def choose_classes(survey: Survey, given: Mapping[str, int] | None) -> Classes:
     if not survey.segments:
         return classes
     pairs = zip(classes.names, classes.values, strict=True)
-    return replace(classes, segments={_key(name): value for name, value in pairs})
+    return replace(classes, segments={same_name(name): value for name, value in pairs})
 
 
 def _named_by_masks(survey: Survey) -> dict[str, int]:
@@ -137,7 +133,7 @@ def _named_by_masks(survey: Survey) -> dict[str, int]:
     ):
         named[f"class_{value}"] = value
     for name, number in survey.segments.items():
-        if _key(name) in map(_key, named):
+        if same_name(name) in map(same_name, named):
             continue
         taken = set(named.values())
         named[name] = number if number not in taken else max(taken) + 1

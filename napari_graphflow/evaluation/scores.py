@@ -14,7 +14,6 @@ from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_l
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.lesions import lesion_scores, summarise_lesions
 from napari_graphflow.evaluation.metrics import evaluate_case, summarise
-from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import replace_file, written_aside
@@ -45,7 +44,8 @@ def evaluate(
     progress
         Called after each case with the number of cases done and the total.
     organs
-        Name and classes of each structure that is scored as a whole.
+        Name and classes of each structure that is scored as a whole, besides the regions of the
+        dataset.
     lesions
         Classes whose lesions are scored one by one.
 
@@ -61,7 +61,8 @@ def evaluate(
         If the dataset lacks one of the classes, or an organ has the name of a class.
     """
     cases = list(cases)
-    values = _values(dataset, organs or {}, lesions)
+    organs = dict(dataset.regions) | dict(organs or {})
+    values = _values(dataset, organs, lesions)
     scored: dict[str, Any] = {}
     whole: dict[str, Any] = {}
     of_lesions: dict[str, dict[str, Any]] = {name: {} for name in lesions}
@@ -72,7 +73,7 @@ def evaluate(
         truth, spacing = reference.array, image.spacing
         scored[case.name] = evaluate_case(labels, truth, dataset.classes, spacing)
         whole[case.name] = {
-            name: _evaluate_organ(labels, truth, values[name], spacing) for name in organs or {}
+            name: _evaluate_organ(labels, truth, values[name], spacing) for name in organs
         }
         for name in lesions:
             of_lesions[name][case.name] = lesion_scores(labels, truth, values[name][0], spacing)
@@ -80,7 +81,7 @@ def evaluate(
             progress(done, len(cases))
     summary, of_organs = summarise(scored), summarise(whole)
     mean = summary.pop("mean", {})
-    summary |= {name: of_organs[name] for name in organs or {}} | {"mean": mean}
+    summary |= {name: of_organs[name] for name in organs} | {"mean": mean}
     merged = {name: scored[name] | whole[name] for name in scored}
     result: Scores = {"cases": merged, "summary": summary}
     if lesions:
@@ -165,22 +166,3 @@ def _evaluate_organ(
     whole = np.where(truth == IGNORE, IGNORE, np.isin(truth, values)).astype(np.uint8)
     prediction = np.isin(labels, values).astype(np.uint8)
     return evaluate_case(prediction, whole, {"organ": 1}, spacing)["organ"]
-
-
-def _from_folder(folder: Path, dataset: Dataset) -> Predict:
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.", "Check the path.")
-    # "CASE.nii.gz" has two suffixes, and the name of a case may contain dots.
-    files = {path.name: path for path in folder.iterdir() if path.is_file()}
-
-    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
-        path = files.get(case.name + dataset.file_ending) or next(
-            (files[name] for name in sorted(files) if name.startswith(f"{case.name}.")), None
-        )
-        if path is None:
-            raise UserError(
-                f"{folder} contains no mask for case {case.name}.", "Segment that case first."
-            )
-        return read_labels(path, image).array
-
-    return predict

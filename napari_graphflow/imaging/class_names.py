@@ -28,17 +28,18 @@ def read_class_names(path: Path) -> dict[str, int]:
     UserError
         If the mask has named segments that cannot be read.
     """
-    names = _names_in(names_file(path))
+    names = names_in(names_file(path))
     if not names and is_segmentation(path):
         names = {"background": 0} | segment_names(path)
     if not names and path.parent.name in _LABEL_FOLDERS:
-        names = _names_in(path.parent.parent / "dataset.json")
+        names = names_in(path.parent.parent / "dataset.json")
     return names
 
 
-def _names_in(path: Path) -> dict[str, int]:
+def names_in(path: Path) -> dict[str, int]:
+    """Read class names from the ``labels`` of a JSON file; empty if it contains none."""
     try:
-        found = json.loads(path.read_text("utf-8"))["labels"]
+        found = json.loads(path.read_bytes())["labels"]
         # The Decathlon maps values to names, nnU-Net maps names to values.
         pairs = [(v, k) if isinstance(v, str) else (k, v) for k, v in found.items()]
         return {str(name): int(value) for name, value in pairs}

@@ -70,7 +70,7 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
         write(path, Loaded(volume.array, geometry, volume.channels))
 
 
-def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
+def read_labels(path: Pathlike, like: Volume | None = None, *, ignore: int | None = None) -> Volume:
     """Read a mask as labels of the smallest unsigned integer type.
 
     Parameters
@@ -81,6 +81,8 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     like
         The image of the mask. A mask in another orientation is reoriented to the image, and one
         that covers a part of its voxel grid is laid onto it; a 2D image takes over its geometry.
+    ignore
+        Value of the voxels to be ignored; by default 255 besides other values.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     path = existing_path(path)
     if is_segmentation(path):
         mask, _ = only_mask(read_segments(path, like), path.name)
-        return replace(mask, warnings=(*mask.warnings, *inverted_warning(mask.array)))
+        return replace(mask, warnings=(*mask.warnings, *inverted_warning(mask.array, ignore)))
     with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
             volume = replace(read_dicom(path, "", False), warnings=())
@@ -110,7 +112,7 @@ def read_labels(path: Pathlike, like: Volume | None = None) -> Volume:
     volume = replace(volume.with_array(labels), warnings=warnings)
     if like is not None:
         volume = _fitted(volume, like, path.name, image_2d)
-    return replace(volume, warnings=(*volume.warnings, *inverted_warning(volume.array)))
+    return replace(volume, warnings=(*volume.warnings, *inverted_warning(volume.array, ignore)))
 
 
 def write_labels(

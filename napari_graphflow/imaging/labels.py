@@ -61,9 +61,10 @@ def as_labels(
     return labels, tuple(warnings)
 
 
-def inverted_warning(labels: NDArray[Any]) -> tuple[str, ...]:
-    """Warn if nearly all voxels are foreground."""
-    share = np.count_nonzero(labels) / labels.size
+def inverted_warning(labels: NDArray[Any], ignore: int | None = None) -> tuple[str, ...]:
+    """Warn if nearly all voxels are foreground; voxels to be ignored are not."""
+    unseen = np.isin(labels, (0, IGNORE if ignore is None else ignore))
+    share = 1 - np.count_nonzero(unseen) / labels.size
     if share <= _INVERTED_SHARE:
         return ()
     warning = (

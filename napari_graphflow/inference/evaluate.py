@@ -7,7 +7,8 @@ from typing import cast, get_args
 from napari_graphflow.dataset.cases import Dataset, Split
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.scores import Organs, Predict, Scores, _from_folder, evaluate
+from napari_graphflow.evaluation.predictions import Predictions
+from napari_graphflow.evaluation.scores import Organs, Predict, Scores, evaluate
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
 
@@ -18,6 +19,7 @@ def evaluate_split(
     *,
     model: Path | None = None,
     predictions: Path | None = None,
+    fold: int = 0,
     device: str = "auto",
     organs: Organs | None = None,
     lesions: Sequence[str] = (),
@@ -33,6 +35,8 @@ def evaluate_split(
         ``train``, ``val`` or ``test``; its labelled cases are scored.
     model, predictions
         Exactly one of the two.
+    fold
+        Fold of nnU-Net's ``splits_final.json``, where the dataset has one.
     device
         Device of the model.
     organs
@@ -50,7 +54,8 @@ def evaluate_split(
         over classes;
         ``lesions``, if requested: class -> ``cases``, as returned by
         :func:`napari_graphflow.evaluation.lesions.lesion_scores`, and their ``summary``;
-        ``dataset``, ``split`` and ``scored`` (name of the model or folder).
+        ``dataset``, ``split``, ``scored`` (name of the model or folder) and ``notes``: sentences on
+        the split and on what was left out.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def evaluate_split(
             "Exactly one of model and predictions is needed.",
             "Choose a model or a folder of predictions.",
         )
-    dataset = Dataset.open(folder)
+    dataset = Dataset.open(folder, fold=fold)
     if split not in get_args(Split):
         raise UserError(f"{split!r} is not a valid split.", "Choose train, val or test.")
     cases = dataset.labelled(cast(Split, split))
@@ -74,14 +79,16 @@ def evaluate_split(
     if model is not None:
         loaded = load_for_inference(model, device)
         check_classes(loaded.card, dataset)
-        predict = _from_model(loaded)
+        predict: Predict = _from_model(loaded)
+        notes: list[str] = []
         title = loaded.card.name
     else:
         assert predictions is not None
-        predict = _from_folder(predictions, dataset)
-        title = predictions.name
+        predict = masks = Predictions(predictions, dataset, cases)
+        notes, title = masks.notes, predictions.name
     scored = evaluate(dataset, cases, predict, progress, organs=organs, lesions=lesions)
-    return {"dataset": dataset.name, "split": split, "scored": title, **scored}
+    said = [one.text for one in dataset.findings] + notes
+    return {"dataset": dataset.name, "split": split, "scored": title, "notes": said, **scored}
 
 
 def _from_model(model: LoadedModel) -> Predict:

@@ -10,7 +10,7 @@ from nnunet_cases import NAMES, V1, V2, nnunet, write_unlabelled
 
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.checks import check
-from napari_graphflow.imaging.files import write_volume
+from napari_graphflow.imaging.files import write_labels, write_volume
 
 
 def labelled(dataset):
@@ -121,6 +121,17 @@ def test_test_images_without_a_mask_are_unlabelled_cases_on_request(tmp_path):
     assert names(dataset.unlabelled("train")) == ["x"]
     assert names(dataset.labelled("test")) == ["y"]
     assert "1 image of imagesTs is used" in texts(dataset.findings)[0]
+
+
+def test_masks_that_cover_every_voxel_but_the_ignored_are_not_called_swapped(tmp_path):
+    labels = {"background": 0, "organ": 1, "ignore": 2}
+    folder = nnunet(tmp_path / "data", V2 | {"labels": labels})
+    array = np.full(scan(0).shape, 2, np.uint8)
+    array[3, 2:5, 2:5] = 1
+    write_labels(folder / "labelsTr" / "case_00.nii.gz", array, scan(0))
+    dataset = Dataset.open(folder)
+    case = next(case for case in dataset.cases if case.name == "case_00")
+    assert read_case_labels(dataset, case, read_case(case)).warnings == ()
 
 
 # Regions of several labels

@@ -129,6 +129,6 @@ def test_split_is_scored_by_class_organ_and_lesion(blobs, tmp_path):
         ({"organs": {"organ": ["organ", "lesion"]}}, "already has a class 'organ'"),
     ],
 )
-def test_unknown_classes_of_organs_and_lesions_are_refused(blobs, tmp_path, requested, problem):
+def test_unknown_classes_of_organs_and_lesions_are_refused(blobs, requested, problem):
     with pytest.raises(UserError, match=problem):
-        evaluate_split(blobs, predictions=tmp_path, **requested)
+        evaluate_split(blobs, predictions=blobs / "labelsTs", **requested)

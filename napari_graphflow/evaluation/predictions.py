@@ -1,0 +1,166 @@
+"""A folder of masks to be scored: which file is of which case, and what its values mean.
+
+Class names beside a mask or inside it decide what its values mean; without names, they are the
+stored values of the dataset. `segment` writes names beside its masks. A mask that fits neither is
+refused, because a score of 0 would look like a bad network.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.dataset.cases import Case, Dataset, read_stored_labels, to_indices
+from napari_graphflow.dataset.findings import are, counted, some_of
+from napari_graphflow.dataset.names import composed, same_name
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.class_names import names_in, read_class_names
+from napari_graphflow.imaging.dicom.series import has_dicom, list_series
+from napari_graphflow.imaging.files import read_labels
+from napari_graphflow.imaging.formats.endings import READ, split_ending
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.files import listing
+
+#: Ends of the names of masks that some programs add to the name of the case.
+_ADDED = ("", ".seg", "_seg", "_0000")
+
+
+class Predictions:
+    """The masks of a folder, by case.
+
+    Parameters
+    ----------
+    folder
+        Masks named like the cases, in any format; also DICOM segmentations, as a file or in a
+        folder of the case. nnU-Net's ``dataset.json`` beside them names their classes.
+    dataset, cases
+        The dataset, and its cases to score.
+
+    Attributes
+    ----------
+    notes
+        What was left out, as sentences; complete once all cases were read.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or a case has no mask or several.
+    """
+
+    def __init__(self, folder: Path, dataset: Dataset, cases: Iterable[Case]) -> None:
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder}.", "Check the path.")
+        self.folder, self.dataset = folder, dataset
+        self.files, self.notes = _match(folder, [case.name for case in cases])
+
+    def __call__(self, case: Case, image: Volume) -> NDArray[np.integer]:
+        """Read the mask of a case as class indices on the grid of its image."""
+        path = self.files[case.name]
+        names = read_class_names(path) or names_in(self.folder / "dataset.json")
+        known = self._named(names, path) if names else self._stored()
+        read = read_stored_labels if IGNORE in known else read_labels
+        array = read(path, image).array
+        unknown = sorted(set(np.unique(array).tolist()) - set(known))
+        if unknown:
+            raise UserError(
+                f"{path.name} holds the value {unknown[0]}, which "
+                + (
+                    "has no class name, although others have."
+                    if names
+                    else f"is not one of the dataset's ({_numbers(known)}), and has no class name."
+                ),
+                f"Write the names to {path.name}.labels.json, or the values of the dataset.",
+            )
+        return to_indices(array, known, case.name)
+
+    def _stored(self) -> dict[int, int]:
+        """Return the classes of the dataset by stored value; ignored voxels are of none."""
+        known = {
+            value: 0 if index == IGNORE else index for value, index in self.dataset.indices.items()
+        }
+        # Programs write the only foreground as 1 or as 255.
+        foreground = [value for value, index in known.items() if index == 1]
+        if len(self.dataset.classes) == 2 and foreground and self.dataset.ignore is None:
+            known |= {value: 1 for value in (1, IGNORE) if value not in known}
+        return known
+
+    def _named(self, names: Mapping[str, int], path: Path) -> dict[int, int]:
+        """Return the classes of the dataset by the names of the values of a mask."""
+        classes = {same_name(name): index for name, index in self.dataset.classes.items()}
+        known, others = {0: 0}, []
+        for name, value in names.items():
+            known[value] = classes.get(same_name(name), 0)
+            if same_name(name) not in classes and name != "ignore" and value:
+                others.append(name)
+        if not any(known.values()) and any(names.values()):
+            raise UserError(
+                f"The classes of {path.name} ({', '.join(names)}) are none of "
+                f"{self.dataset.name} ({', '.join(self.dataset.classes)}).",
+                "Use the same names, or score another folder.",
+            )
+        if others:
+            note = (
+                f"Not classes of {self.dataset.name}, so counted as background: "
+                f"{', '.join(others)}."
+            )
+            self.notes += [note] * (note not in self.notes)
+        return known
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
+
+
+def _match(folder: Path, cases: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Find the mask of each case, and tell of the files that are of none."""
+    by_stem: dict[str, list[Path]] = {}
+    for path in listing(folder):
+        if path.is_dir():
+            stem, file = composed(path.name), _segmentation(path)
+        else:
+            stem, ending = split_ending(composed(path.name), READ)
+            file = path if ending else None
+        if file is not None:
+            by_stem.setdefault(stem, []).append(file)
+    exact = {case for case in cases if case in by_stem}
+    found: dict[str, list[Path]] = {}
+    for case in cases:
+        ends = _ADDED[:1] if case in exact else _ADDED[1:]
+        found[case] = [
+            path
+            for end in ends
+            if (stem := case + end) not in exact - {case}
+            for path in by_stem.get(stem, [])
+        ]
+    _refuse(folder, found, lambda paths: not paths, "no mask")
+    _refuse(folder, found, lambda paths: len(paths) > 1, "several masks")
+    files = {case: paths[0] for case, paths in found.items()}
+    left = [path.name for paths in by_stem.values() for path in paths if path not in files.values()]
+    if not left:
+        return files, []
+    text = f"{counted(len(left), 'file')} of {folder.name} {are(len(left))} not scored, "
+    return files, [f"{text}because no case to score has the name: {some_of(sorted(left))}."]
+
+
+def _refuse(
+    folder: Path,
+    found: Mapping[str, Sequence[Path]],
+    wrong: Callable[[Sequence[Path]], bool],
+    what: str,
+) -> None:
+    cases = [case for case, paths in found.items() if wrong(paths)]
+    if cases:
+        raise UserError(
+            f"{folder} contains {what} for {len(cases)} of {counted(len(found), 'case')}: "
+            f"{some_of(cases)}.",
+            "Write one mask per case, with the name of the case.",
+        )
+
+
+def _segmentation(folder: Path) -> Path | None:
+    """Return the only DICOM segmentation in a folder, or None."""
+    series = list_series(folder) if has_dicom(folder) else []
+    found = [one.files[0] for one in series if one.is_segmentation]
+    return found[0] if len(found) == 1 else None
