@@ -21,6 +21,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 get_settings(None)
 os.environ["NAPARI_CONFIG"] = ""
 
+# Converting each model takes seconds; the tests of OpenVINO use it.
+os.environ["GRAPHFLOW_ENGINE"] = "torch"
+
 settings.register_profile("graphflow", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("graphflow")
 

@@ -1,6 +1,8 @@
 """The record of a model's OpenVINO form, ``openvino/form.json`` in its folder."""
 
+import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field
@@ -68,6 +70,11 @@ def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int
     if target == multiples and max(multiples) > 1:
         target[-1] *= 2
     return tuple(target)
+
+
+def openvino_is_used() -> bool:
+    """Whether OpenVINO is installed, and not disabled by ``GRAPHFLOW_ENGINE=torch``."""
+    return os.environ.get("GRAPHFLOW_ENGINE") != "torch" and find_spec("openvino") is not None
 
 
 def form_folder(model: Path) -> Path:

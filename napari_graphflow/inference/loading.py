@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_graphflow.config.model_card import read_model_card, weights_hash
-from napari_graphflow.config.openvino_form import read_form
+from napari_graphflow.config.openvino_form import openvino_is_used, read_form
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.predict import LoadedModel
 from napari_graphflow.system.devices import devices
@@ -62,7 +62,7 @@ def load_for_inference(
 
 def uses_openvino(folder: Path, device: str) -> bool:
     """Whether a model has an OpenVINO form of its present weights, and runs on the CPU."""
-    if device not in ("auto", "cpu") or find_spec("openvino") is None:
+    if device not in ("auto", "cpu") or not openvino_is_used():
         return False
     form = read_form(folder)
     if form is None:

@@ -70,6 +70,8 @@ class RunReport(_Part):
         """Return the report updated by an event; the same object if nothing changes."""
         update: dict[str, Any]
         match event:
+            case Phase(kind="converting"):
+                update = {"phase": event.name, "eta_s": None}
             case Phase():
                 update = {"phase": event.name, "step": 0, "total": 0, "eta_s": None}
             case Progress():

@@ -24,7 +24,7 @@ class _Event(BaseModel):
     t: float | None = None
 
 
-PhaseKind = Literal["starting", "checking", "reading", "preparing", "training"]
+PhaseKind = Literal["starting", "checking", "reading", "preparing", "training", "converting"]
 
 
 class Phase(_Event):

@@ -51,7 +51,7 @@ def main(folder: Path) -> int:
         return _run_other_rank(job)
     has_engine = bool(job.status().process.runner)
     try:
-        return run(job.folder, _events(job))
+        return run(job.folder, _events_with_conversion(job))
     finally:
         # An engine reclaims the computer as soon as this process ends.
         if not has_engine and not _was_stopped(job):
@@ -78,6 +78,13 @@ def _run_other_rank(job: Job) -> int:
         if job.status().active:
             raise
     return 0
+
+
+def _events_with_conversion(job: Job) -> Iterator[Event]:
+    yield from _events(job)
+    from napari_graphflow.training.conversion import convert_result
+
+    yield from convert_result(job.folder)
 
 
 def _events(job: Job) -> Iterator[Event]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from job_cases import new_job
+from waiting import until
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.openvino_form import form_folder, read_form
@@ -17,6 +19,7 @@ from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import in_torch, load_for_inference
 from napari_graphflow.inference.predict import segment
+from napari_graphflow.jobs.queue import start
 from napari_graphflow.models import openvino_form
 from napari_graphflow.models.saved import load_model, save_model
 from napari_graphflow.networks import build
@@ -48,6 +51,11 @@ def save(folder: Path, dims: int, network: str = "enet", seed: int = 0) -> Path:
         last.weight *= 100
     save_model(folder, card, module)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAPHFLOW_ENGINE")
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +169,15 @@ def test_a_model_without_its_form_needs_torch_and_says_so(tmp_path: Path) -> Non
     assert done.returncode == 2, done.stderr
     assert "PyTorch" in json.dumps(done.stdout + done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_a_finished_job_has_converted_its_model(tmp_path: Path, blobs: Path) -> None:
+    job = new_job(
+        blobs, network="enet", role="student", width=8, steps=2, patch_size=(16, 16, 16),
+        threads=1, validate_every=2,
+    )  # fmt: skip
+    start(job)
+    until(lambda: job.status().state == "done")
+    assert read_form(job.model) is not None
+    assert (job.status().run.step, job.status().run.total) == (2, 2)
+    assert load_for_inference(job.model, "cpu").engine.title == "CPU, OpenVINO"
