@@ -5,27 +5,23 @@ and its mask stay aligned. A resolution in dots per inch is a print size, not a 
 ignored.
 """
 
-import struct
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.colours import without_alpha
 from napari_graphflow.imaging.formats.loaded import Loaded, pixel_grid
-from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, silenced
+from napari_graphflow.imaging.formats.tiff import read_tiff, write_tiff
+from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory
 
 _EXIF_ORIENTATION = 274
-#: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.
-_OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
 _GREY_AND_ALPHA = 4
-_TRANSPARENCY = "The image is partly transparent; its alpha channel is ignored."
 
 
 def read_image_2d(path: Path, kind: str, *, indices: bool = False) -> Loaded:
@@ -43,7 +39,7 @@ def read_image_2d(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     UserError
         If the file is damaged, too large or not supported.
     """
-    reader = _read_tiff if kind == "TIFF" else _read_pillow
+    reader = read_tiff if kind == "TIFF" else _read_pillow
     try:
         return reader(path, indices)
     except (UserError, MemoryError, PermissionError):
@@ -97,7 +93,7 @@ def _page(path: Path, image: Image.Image, indices: bool, notes: list[str]) -> ND
                 f"{path.name} is 16-bit grey with an alpha channel, which is not supported.",
                 "Save it without transparency.",
             )
-        return _without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), notes)
+        return without_alpha(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), notes)
     image.load()
     mode = image.mode
     if mode in ("P", "PA"):
@@ -109,7 +105,7 @@ def _page(path: Path, image: Image.Image, indices: bool, notes: list[str]) -> ND
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if mode in ("LA", "La", "RGBA", "RGBa"):
         plain = "LA" if mode.startswith("L") else "RGBA"
-        return _without_alpha(np.array(image.convert(plain)), notes)
+        return without_alpha(np.array(image.convert(plain)), notes)
     notes.append(f"The image is stored as {mode} and was converted to RGB.")
     return np.array(image.convert("RGB"))
 
@@ -122,129 +118,6 @@ def _deep_png(path: Path) -> int:
     return start[25] if deep else 0
 
 
-def _without_alpha(array: NDArray[Any], notes: list[str]) -> NDArray[Any]:
-    if array.shape[-1] not in (2, 4):
-        return array
-    alpha = array[..., -1]
-    if alpha.size and alpha.min() != alpha.max():
-        notes.append(_TRANSPARENCY)
-    return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 2 else array[..., :3])
-
-
-def _read_tiff(path: Path, indices: bool) -> Loaded:
-    notes: list[str] = []
-    _check_page_links(path)
-    with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
-        series = tiff.series[0]
-        page = series.keyframe
-        check_memory(path.name, series.shape, series.size * series.dtype.itemsize)
-        if len(tiff.series) > 1:
-            notes.append(
-                f"The file contains {len(tiff.series)} series of pages; the first is shown."
-            )
-        try:
-            array, axes = series.asarray(), series.axes
-        except (ValueError, ImportError):
-            if len(series.pages) > 1:
-                raise
-            # tifffile needs imagecodecs for this compression, SimpleITK does not.
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-            axes = "YXS" if array.ndim == 3 else "YX"
-        if page.photometric in _OTHER_COLOURS and page.compression not in _JPEG:
-            array, axes = _converted(path, notes), "YXS"
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
-            array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
-        array, axes = _channels_last(path, array, axes)
-        palette = page.colormap
-        if palette is not None and not indices:
-            array = np.moveaxis((palette[:, array] >> 8).astype(np.uint8), 0, -1)
-            axes += "S"
-        spacing = _tiff_spacing(tiff, page, len(axes) - axes.endswith("S"))
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
-    if axes.endswith("S") and page.extrasamples and array.shape[-1] in (2, 4):
-        array = _without_alpha(array, notes)
-    channels = array.ndim == len(axes) and axes.endswith("S")
-    if len(axes) - axes.endswith("S") == 3:
-        notes.append(f"The file has {array.shape[0]} pages; they are shown as slices.")
-    grid = pixel_grid(spacing, sized=any(size != 1 for size in spacing))
-    return Loaded(np.ascontiguousarray(array), grid, channels, tuple(notes))
-
-
-def _converted(path: Path, notes: list[str]) -> NDArray[Any]:
-    """Convert a colour space other than RGB with Pillow."""
-    with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1 or image.mode not in ("CMYK", "YCbCr", "RGB"):
-            raise UserError(
-                f"{path.name} has a colour space that is not supported ({image.mode}).",
-                "Save it as RGB.",
-            )
-        if image.mode != "RGB":
-            notes.append(f"The image is stored as {image.mode} and was converted to RGB.")
-        return np.array(image.convert("RGB"))
-
-
-def _check_page_links(path: Path) -> None:
-    """Refuse pages that are linked in a circle or out of the file, where a reader would hang."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(16)
-        order = "<" if start[:2] == b"II" else ">"
-        big = start[2:4] in (b"+\0", b"\0+")
-        count, entry, link = ("Q", 20, "Q") if big else ("H", 12, "I")
-        (offset,) = struct.unpack_from(order + link, start, 8 if big else 4)
-        seen = set()
-        while offset:
-            if offset in seen or offset >= size:
-                raise ValueError("the pages are linked in a circle")
-            seen.add(offset)
-            file.seek(offset)
-            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
-            file.seek(entries * entry, 1)
-            (offset,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
-
-
-def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
-    """Reorder axes as named by tifffile to (Z)YX(S); drop those of length one."""
-    kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
-    array = array.reshape([array.shape[i] for i in kept])
-    axes = "".join("S" if axes[i] == "C" and "S" not in axes else axes[i] for i in kept)
-    if axes.count("S") == 1:
-        array = np.moveaxis(array, axes.index("S"), -1)
-        axes = axes.replace("S", "") + "S"
-    spatial = axes.removesuffix("S")
-    if len(spatial) > 3 or not spatial.endswith("YX") or axes.count("S") > 1:
-        raise UserError(
-            f"{path.name} has too many axes ({' x '.join(map(str, array.shape))}).",
-            "Export a single stack.",
-        )
-    return array, axes
-
-
-def _tiff_spacing(tiff: tifffile.TiffFile, page: Any, ndim: int) -> tuple[float, ...]:
-    """Return the pixel size in mm, if stored in centimetres or in the unit of ImageJ, else 1."""
-    extra = tiff.imagej_metadata or {}
-    unit = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00B5m": 1e-3}.get(
-        str(extra.get("unit", ""))
-    )
-    if page.resolutionunit == tifffile.RESUNIT.CENTIMETER and unit is None:
-        unit = 10.0
-    with suppress(KeyError, ZeroDivisionError, ValueError):
-        if unit is not None:
-            x, y = (
-                _per_pixel(page.tags[name].value) * unit for name in ("XResolution", "YResolution")
-            )
-            z = float(extra.get("spacing", 0)) * unit or 1.0
-            return (z, y, x)[-ndim:]
-    return (1.0,) * ndim
-
-
-def _per_pixel(resolution: tuple[int, int]) -> float:
-    if not resolution[1]:
-        raise ZeroDivisionError
-    return resolution[1] / resolution[0]
-
-
 def write_image_2d(
     path: Path, array: NDArray[Any], spacing: tuple[float, ...], *, sized: bool
 ) -> None:
@@ -252,13 +125,4 @@ def write_image_2d(
     if path.suffix.lower() == ".png":
         Image.fromarray(array).save(path)
         return
-    colour = array.shape[-1] in (3, 4) and array.ndim > len(spacing)
-    tifffile.imwrite(
-        path,
-        array,
-        photometric="rgb" if colour else "minisblack",
-        compression="zlib",
-        resolution=(10 / spacing[-1], 10 / spacing[-2]) if sized else None,
-        resolutionunit="CENTIMETER" if sized else None,
-        metadata=None,
-    )
+    write_tiff(path, array, spacing, sized=sized)

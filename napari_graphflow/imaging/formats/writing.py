@@ -55,9 +55,7 @@ def _check_format(path: Path, image: Loaded) -> None:
     if ending not in FLAT:
         return
     spacing, array = image.geometry.spacing[::-1], image.array
-    plain = (
-        (1.0,) * len(spacing) if ending == ".png" else (*(1.0,) * (len(spacing) - 2), *spacing[-2:])
-    )
+    plain = (1.0,) * len(spacing) if ending == ".png" else spacing
     if (ending == ".png" and len(spacing) != 2) or image.geometry != pixel_grid(plain):
         raise UserError(f"A {ending} file cannot store the geometry of the image.", _OTHER)
     if ending == ".png" and (array.dtype not in (np.uint8, np.uint16, np.bool_) or (
