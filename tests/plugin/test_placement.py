@@ -330,6 +330,9 @@ def test_a_layer_with_a_time_axis_is_refused_in_one_sentence(kind: type) -> None
     place = mask_placement if kind is Labels else image_placement
     with pytest.raises(UserError, match="cine has 4 dimensions, such as time"):
         place(layer)
+    frames = kind(np.zeros(SHAPE, np.uint8), name="cine", units=("ms", "mm", "mm"))
+    with pytest.raises(UserError, match="A dimension of cine is time"):
+        place(frames)
 
 
 def test_a_mask_is_placed_by_the_images_of_its_own_viewer(viewer: ViewerModel) -> None:

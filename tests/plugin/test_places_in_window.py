@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_cases import write_series
 from napari import Viewer
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
@@ -228,3 +229,17 @@ def test_a_mask_saved_as_floats_opens_as_a_mask(viewer: Viewer, tmp_path: Path, 
     np.testing.assert_array_equal(mask.data, labels)
     (image,) = viewer.open(str(tmp_path / "map.nii.gz"), plugin=PLUGIN)
     assert type(image) is Image
+
+
+def test_a_mask_from_another_file_is_saved_as_segmentation_of_the_series_it_lies_on(
+    viewer: Viewer, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct")
+    (image,) = viewer.open(str(tmp_path / "ct"), plugin=PLUGIN)
+    viewer.layers.selection.active = image
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), scale=image.scale)
+    mask.data_setitem((np.array([1]), np.array([3]), np.array([4])), 2)
+    assert save(viewer, mask, tmp_path / "mask.nii.gz") is not None
+    (opened,) = viewer.open(str(tmp_path / "mask.nii.gz"), plugin=PLUGIN)
+    assert save(viewer, opened, tmp_path / "mask.dcm") is not None

@@ -26,7 +26,9 @@ from napari_graphflow.plugin.viewer.placement import (
     Choose,
     image_placement,
     mask_placement,
+    same_place,
     size_and_axes,
+    viewer_of,
 )
 from napari_graphflow.plugin.viewer.record import (
     Placement,
@@ -209,13 +211,25 @@ def save_labels(
     if path.suffix.lower() != ".dcm":
         write_labels(path, volume.array, volume, classes=names)
         return volume
-    if not place.path:
+    source = _source(layer, place, images)
+    if not source.path:
         raise UserError(
             "Saving a DICOM segmentation requires the DICOM series of its image.",
             "Open the series and paint on it, or choose another format.",
         )
-    write_segments(path, volume, place.path, names, series=place.series)
+    write_segments(path, volume, source.path, names, series=source.series)
     return volume
+
+
+def _source(layer: Labels, place: Placement, images: Iterable[Layer] | None) -> Placement:
+    """Return the record of the image on which a mask lies, else that of the mask.
+
+    The record of a mask that was opened from a file has the path of that file.
+    """
+    if images is None:
+        images = () if (viewer := viewer_of(layer)) is None else viewer.layers
+    on = [image for image in images if is_image(image) and same_place(layer, image)]
+    return next((known for one in on if (known := recorded(one)) is not None and known.path), place)
 
 
 def _check_values(array: NDArray[Any], name: str) -> None:

@@ -228,16 +228,21 @@ def viewer_of(layer: Layer) -> ViewerModel | None:
 
 
 def check_dimensions(layer: Layer) -> None:
-    """Refuse a layer that is neither 2D nor 3D.
+    """Refuse a layer that is neither 2D nor 3D in space.
 
     Raises
     ------
     UserError
-        If it has another number of dimensions.
+        If it has another number of dimensions, or one of them is measured in seconds.
     """
+    what = "mask" if isinstance(layer, Labels) else "image"
+    if any(unit.is_compatible_with("s") for unit in layer.units):
+        raise UserError(
+            f"A dimension of {layer.name} is time, so it is not one {what} in 2D or 3D.",
+            "Take one time point out of it as a layer of its own.",
+        )
     if layer.ndim in (2, 3):
         return
-    what = "mask" if isinstance(layer, Labels) else "image"
     raise UserError(
         f"{layer.name} has {layer.ndim} dimensions, such as time, and is not one {what} in 2D or "
         "3D.",
