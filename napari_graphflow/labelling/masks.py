@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case_labels
+from napari_graphflow.dataset.splits import NNUNET, OWN, case_name
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import write_labels
 from napari_graphflow.imaging.labels import IGNORE, values_of
@@ -63,6 +64,12 @@ def stored_values(dataset: Dataset, labels: NDArray[Any], image: Volume) -> NDAr
         raise UserError(
             f"The mask has the shape {found}, but the image {wanted}.",
             "Choose the mask that was drawn on this image.",
+        )
+    if dataset.further_values:
+        raise UserError(
+            f"The dataset {dataset.name} merges several stored values into one class, so a changed "
+            "mask cannot be written back without loss.",
+            "Give each stored value a class of its own in dataset.json.",
         )
     lookup = np.full(IGNORE + 1, -1, np.int64)
     lookup[: len(dataset.values)] = dataset.values
@@ -148,7 +155,7 @@ def ensure_ignore(paths: LabellingPaths, dataset: Dataset) -> Dataset:
         return dataset
     with guarded(paths.description_guard):
         description, path = _description(dataset)
-        labels, value = description["labels"], max(dataset.values) + 1
+        labels, value = description["labels"], max(dataset.indices) + 1
         if isinstance(description.get("training"), list):  # the Decathlon maps values to names
             description["labels"] = labels | {str(value): "ignore"}
         else:
@@ -177,6 +184,23 @@ def list_mask(paths: LabellingPaths, dataset: Dataset, case: Case, mask: Path) -
             changed = _list_in_nnunet(description, dataset, case, mask)
         if changed:
             _write_json(path, description)
+        _list_in_folds(dataset, case, mask)
+
+
+def _list_in_folds(dataset: Dataset, case: Case, mask: Path) -> None:
+    """Add a case to the training lists of nnU-Net's folds, which leave out all others."""
+    folds = dataset.folder / NNUNET
+    if (dataset.folder / OWN).is_file() or not folds.is_file() or not mask.is_file():
+        return
+    content = json.loads(folds.read_text("utf-8"))
+    changed = False
+    for fold in content if mask.parent.name != "labelsTs" else []:
+        listed = {case_name(one) for names in fold.values() for one in names}
+        if case.name not in listed:
+            fold["train"] = [*fold.get("train", []), case.name]
+            changed = True
+    if changed:
+        _write_json(folds, content)
 
 
 def _list_in_nnunet(description: dict[str, Any], dataset: Dataset, case: Case, mask: Path) -> bool:
@@ -238,5 +262,5 @@ def _description(dataset: Dataset) -> tuple[dict[str, Any], Path]:
     return json.loads(path.read_text("utf-8")), path
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Any) -> None:
     replace_file(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")

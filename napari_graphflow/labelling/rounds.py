@@ -16,8 +16,9 @@ from pydantic import Field
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
-from napari_graphflow.dataset.cases import Case
-from napari_graphflow.dataset.splits import has_splits
+from napari_graphflow.dataset.cases import SPLITS, Case, Dataset
+from napari_graphflow.dataset.names import patients
+from napari_graphflow.dataset.splits import OWN, draw_patients, fifth_of, has_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.manifest import MODEL
@@ -154,11 +155,10 @@ def start(
                     raise UserError(
                         f"Round {one.number} is still running.", "Wait until it ends, or cancel it."
                     )
-            steps.reload()
-            frozen = _frozen(steps, rounds)
+            frozen = _frozen(steps, config, rounds)
             # After the draw, which an undo does not take back: frozen cases never move.
             before = take(steps)
-            training = steps.dataset.labelled("train")
+            training = Dataset.of_run(config).labelled("train")
             if not training:
                 raise UserError(
                     f"No training case of {steps.dataset.name} has a finished mask.",
@@ -213,9 +213,7 @@ def finish(steps: CaseSteps, number: int, score: Score) -> Round:
         raise UserError(f"The job of round {number} is {state}.", "Wait until it is done.")
     model = Job(Path(one.job)).model
     steps.reload()
-    present = {
-        case.name: case for split in ("val", "test") for case in steps.dataset.labelled(split)
-    }
+    present = {case.name: case for case in steps.dataset.cases if case.label is not None}
     cases = [present[name] for name in one.validation if name in present]
     if one.validation and not cases:
         raise UserError(
@@ -310,34 +308,39 @@ def _log(steps: CaseSteps, what: Literal["round", "undo"], note: str, entry_id: 
     log.append(steps.paths.log, steps.paths.log_guard, entry, once=bool(entry_id))
 
 
-def _frozen(steps: CaseSteps, rounds: Sequence[Round]) -> list[str]:
-    """Return the validation cases: those of the first round, else of the splits, even if drawn."""
-    dataset = steps.dataset
-    drawn = [one.validation for one in rounds if one.validation]
-    if drawn:
-        frozen = list(drawn[0])
+def _frozen(steps: CaseSteps, config: TrainingConfig, rounds: Sequence[Round]) -> list[str]:
+    """Return the validation cases: those of the first round, of the splits, or newly drawn."""
+    steps.reload()
+    dataset = Dataset.of_run(config)
+    if drawn := next((one.validation for one in rounds if one.validation), None):
         training = {case.name for case in dataset.cases if case.split == "train"}
-        moved = sorted(training & set(frozen))
+        moved = sorted(training & set(drawn))
         if moved:
             raise UserError(
                 f"The case {moved[0]} is a frozen validation case but is now in train, so its "
                 "score would be too high.",
-                "Move it back to val in splits.json.",
+                f"Move it back to val in {OWN}, or choose the same fold as before.",
             )
-        return frozen
-    frozen = [case.name for case in dataset.labelled("val")]
-    if frozen and not has_splits(dataset.folder):
-        _write_splits(steps)
-    return frozen
+        return list(drawn)
+    validation = [case.name for case in dataset.labelled("val")]
+    if validation and has_splits(dataset.folder):
+        return validation
+    of = patients(every_case(steps), dataset.record.get("patients"))
+    groups = {of[case.name] for case in dataset.labelled("train")}
+    # A split that is drawn at each opening changes with the masks, so it is written down.
+    chosen = set(draw_patients(groups, fifth_of(len(groups)))) if not validation else set()
+    _write_splits(steps, dataset, {name for name in of if of[name] in chosen})
+    return [case.name for case in Dataset.of_run(config).labelled("val")]
 
 
-def _write_splits(steps: CaseSteps) -> None:
-    """Write the drawn splits down, so that new cases do not move them."""
-    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for case in every_case(steps).values():
-        splits[case.split].append(case.name)
+def _write_splits(steps: CaseSteps, dataset: Dataset, held: set[str]) -> None:
+    """Write the splits of a dataset to a file, with some training cases held for validation."""
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for case in (*dataset.cases, *dataset.held_back):
+        split = "val" if case.split == "train" and case.name in held else case.split
+        splits[split].append(case.name)
     content = json.dumps(splits, indent=1, ensure_ascii=False) + "\n"
-    replace_file(steps.dataset.folder / "splits.json", content.encode())
+    replace_file(dataset.folder / OWN, content.encode())
     steps.reload()
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.dataset.cases import Case
+from napari_graphflow.dataset.splits import NNUNET, OWN
 from napari_graphflow.labelling import locks
 from napari_graphflow.labelling.masks import keep_version, list_mask, mask_path, put_version
 from napari_graphflow.labelling.steps import CaseSteps
 from napari_graphflow.system.files import replace_file
 
 #: Files that say which cases and masks training uses.
-LISTS = ("dataset.json", "splits.json")
+LISTS = ("dataset.json", OWN, NNUNET)
 
 
 class Snapshot(Frozen):
@@ -23,7 +24,7 @@ class Snapshot(Frozen):
     records
         Content of the record of each case that had one.
     lists
-        Content of ``dataset.json`` and ``splits.json``, if they existed.
+        Content of ``dataset.json`` and of the files of splits that existed.
     """
 
     masks: dict[str, str]

@@ -106,6 +106,16 @@ def test_validation_cases_of_the_dataset_are_taken_over(tmp_path: Path) -> None:
     assert contents(folder, "labelling") == before
 
 
+def test_a_drawn_split_stays_when_masks_are_added(labelling: Labelling) -> None:
+    folder = labelling.dataset.folder
+    drawn = {case.name for case in labelling.dataset.labelled("val")}
+    first = run(labelling, 0.8)
+    assert set(first.validation) == drawn
+    for number in (6, 7, 8):
+        labelling.save(labelling.open_case(f"scan_{number}"), box(number))
+    assert {case.name for case in Dataset.open(folder).labelled("val")} == drawn
+
+
 def test_a_validation_case_moved_to_training_is_refused(labelling: Labelling) -> None:
     run(labelling, 0.8)
     (labelling.dataset.folder / "splits.json").write_text("{}", "utf-8")

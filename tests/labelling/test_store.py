@@ -303,3 +303,34 @@ def test_2d_images_are_labelled_in_their_own_format(tmp_path: Path) -> None:
     labelling.save(opened, mask)
     np.testing.assert_array_equal(read_volume(folder / "labelsTr" / "a.png").array, mask)
     assert labelling.open_case("a").origin == "mask"
+
+
+def test_a_new_mask_is_added_to_the_folds_of_nnunet_which_leave_out_all_others(
+    tmp_path: Path,
+) -> None:
+    folder = make_dataset(tmp_path / "scans", count=4, labelled=2)
+    folds = [{"train": ["scan_0"], "val": ["scan_1"]}, {"train": ["scan_1"], "val": ["scan_0"]}]
+    (folder / "splits_final.json").write_text(json.dumps(folds), "utf-8")
+    labelling = Labelling(folder)
+    labelling.save(labelling.open_case("scan_2"), box(2))
+    assert training_names(folder) == {"scan_0", "scan_1", "scan_2"}
+    found = json.loads((folder / "splits_final.json").read_text("utf-8"))
+    assert [fold["train"] for fold in found] == [["scan_0", "scan_2"], ["scan_1", "scan_2"]]
+    assert [fold["val"] for fold in found] == [["scan_1"], ["scan_0"]]
+
+
+def test_regions_are_written_as_the_values_that_nnunet_stores(tmp_path: Path) -> None:
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    folder = make_dataset(tmp_path / "scans", labelled=0, labels=labels, regions_class_order=[1, 2])
+    labelling = Labelling(folder)
+    labelling.save(labelling.open_case("scan_0"), box())
+    np.testing.assert_array_equal(stored(folder, "scan_0"), box())
+
+
+def test_a_mask_whose_stored_values_would_be_merged_is_not_written_back(tmp_path: Path) -> None:
+    folder = make_dataset(
+        tmp_path / "scans", labelled=0, labels={"background": 0, "whole": [1, 2], "core": 3}
+    )
+    labelling = Labelling(folder)
+    with pytest.raises(UserError, match="merges several stored values"):
+        labelling.save(labelling.open_case("scan_0"), box())
