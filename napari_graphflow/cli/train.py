@@ -15,6 +15,7 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import refuse_distillation
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import Kind
@@ -161,9 +162,10 @@ def _run_job(
             "Remove one of the two; the model is also saved in the job's folder.",
         )
     # Check the paths before a job is created.
-    Dataset.of_run(config)
+    dataset = Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
-        read_model_card(config.teacher)
+        card = read_model_card(config.teacher)
+        refuse_distillation(card, dataset, config.method.name, config.network, config.dims)
     if only_estimate:
         found = estimate_run(kind, config, console.print)
         print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))

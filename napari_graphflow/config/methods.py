@@ -267,7 +267,17 @@ MethodOptions = Annotated[
 
 
 class MethodInfo(NamedTuple):
-    """A distillation method: title and texts for lists, import path of its class, options."""
+    """A distillation method.
+
+    Attributes
+    ----------
+    title, text, tip
+        Texts for lists.
+    path, options
+        Import path of its class, and its options.
+    decoder
+        Whether it compares feature maps of a decoder, which some networks lack.
+    """
 
     title: str
     text: str
@@ -281,6 +291,7 @@ class MethodInfo(NamedTuple):
         | ChannelWiseOptions
         | AttentionOptions
     ]
+    decoder: bool = False
 
 
 _METHODS = "napari_graphflow.distillation"
@@ -296,6 +307,7 @@ METHODS: dict[str, MethodInfo] = {
         "peaks and each network's patches are divided by that network's energy.",
         f"{_METHODS}.graph_flow.method:GraphFlow",
         GraphFlowOptions,
+        decoder=True,
     ),
     "emkd": MethodInfo(
         "EMKD",

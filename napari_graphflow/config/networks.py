@@ -7,10 +7,11 @@ Role = Literal["teacher", "student"]
 
 
 class NetworkInfo(NamedTuple):
-    """Usual role and one-line description of a network."""
+    """Usual role and one-line description of a network, and whether it has a decoder."""
 
     role: Role
     text: str
+    decoder: bool = True
 
 
 NETWORKS: dict[str, NetworkInfo] = {
@@ -25,13 +26,17 @@ NETWORKS: dict[str, NetworkInfo] = {
     ),
     "raunet": NetworkInfo("teacher", "RAUNet: ResNet-34, attention on skips; 22 M in 2D"),
     "pspnet": NetworkInfo(
-        "teacher", "PSPNet: dilated ResNet-50, pooling at four scales; 47 M in 2D, no decoder"
+        "teacher",
+        "PSPNet: dilated ResNet-50, pooling at four scales; 47 M in 2D, no decoder",
+        decoder=False,
     ),
     "mobile_unet": NetworkInfo("student", "Mobile U-Net: MobileNetV2 encoder, inverted residuals"),
     "mobilenet_v2": NetworkInfo(
-        "student", "MobileNetV2: stride 8, 2.2 M parameters in 2D, no decoder"
+        "student", "MobileNetV2: stride 8, 2.2 M parameters in 2D, no decoder", decoder=False
     ),
-    "resnet18": NetworkInfo("student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder"),
+    "resnet18": NetworkInfo(
+        "student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder", decoder=False
+    ),
     "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
 }

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.networks import NETWORKS, network_title
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.imaging.windows import is_ct, sample
 
@@ -161,16 +164,14 @@ def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> Non
         )
 
 
-def reason_not_to_teach(card: ModelCard, dataset: Dataset, axes: int) -> str | None:
-    """Return why a teacher cannot be distilled on a dataset, as a clause; None if it can.
+def axes_of(dataset: Dataset) -> int:
+    """Return the number of spatial axes of the images of a dataset, by their file format."""
+    return 2 if dataset.file_ending.lower() in FLAT else 3
 
-    Parameters
-    ----------
-    card, dataset
-        The teacher and the dataset.
-    axes
-        Number of spatial axes of the images of the dataset.
-    """
+
+def reason_not_to_teach(card: ModelCard, dataset: Dataset) -> str | None:
+    """Return why a teacher cannot be distilled on a dataset, as a clause; None if it can."""
+    axes = axes_of(dataset)
     if card.classes != dataset.classes:
         return (
             f"it has the classes {', '.join(card.classes)}, and {dataset.name} has "
@@ -187,6 +188,36 @@ def reason_not_to_teach(card: ModelCard, dataset: Dataset, axes: int) -> str | N
     if wanted and found and wanted != found:
         return f"it is for {_title(wanted)}, and {dataset.name} is {_title(found)}"
     return None
+
+
+def reason_not_to_pair(method: MethodName, card: ModelCard, network: str) -> str | None:
+    """Return why a method cannot compare a teacher with a student, as a clause, or None."""
+    if not METHODS[method].decoder:
+        return None
+    for name in (card.network, network):
+        if name in NETWORKS and not NETWORKS[name].decoder and not card.taps:
+            return f"{METHODS[method].title} needs a decoder, and {network_title(name)} has none"
+    return None
+
+
+def refuse_distillation(
+    card: ModelCard, dataset: Dataset, method: MethodName, network: str, dims: int
+) -> None:
+    """Raise the reason why a distillation cannot run, before anything is read.
+
+    Raises
+    ------
+    UserError
+        If the teacher does not fit the dataset, the dimensions, the method or the student.
+    """
+    reason = reason_not_to_teach(card, dataset) or reason_not_to_pair(method, card, network)
+    if reason is None and card.dims != dims:
+        reason = f"it is {card.dims}D, and the student is {dims}D"
+    if reason:
+        raise UserError(
+            f"The teacher {card.name} does not fit: {reason}.",
+            "Choose another teacher, or other settings.",
+        )
 
 
 def modality_of_channels(names: tuple[str, ...]) -> str:

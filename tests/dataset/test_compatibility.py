@@ -17,8 +17,11 @@ from napari_graphflow.dataset.compatibility import (
     modality_of_channels,
     reason_for_caution,
     reason_not_to_fit,
+    reason_not_to_pair,
     reason_not_to_teach,
+    refuse_distillation,
 )
+from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
 CLASSES = {"background": 0, "liver": 1, "spleen": 2}
@@ -31,14 +34,15 @@ PHOTOGRAPH = ImageFacts(2, channels=3, rgb=True)
 def card(modality: str = "CT", **changes: Any) -> ModelCard:
     settings: dict[str, Any] = {
         "name": "model", "role": "teacher", "network": "unet", "dims": 3, "in_channels": 1,
-        "classes": CLASSES, "patch_size": (8, 8, 8), "preprocessing": Preprocessing(),
+        "classes": CLASSES, "preprocessing": Preprocessing(),
+        "patch_size": (8,) * int(changes.get("dims", 3)),
         "purpose": Purpose(modality=modality, spacing=(5.0, 0.8, 0.8)),
     }  # fmt: skip
     return ModelCard(**(settings | changes))
 
 
 def photographs() -> ModelCard:
-    return card("RGB", dims=2, in_channels=3, patch_size=(8, 8), purpose=Purpose(modality="RGB"))
+    return card("RGB", dims=2, in_channels=3, purpose=Purpose(modality="RGB"))
 
 
 def volume(array: np.ndarray[Any, Any], **changes: Any) -> Volume:
@@ -157,26 +161,54 @@ def test_the_modality_follows_from_the_channel_names(names: tuple[str, ...], mod
     assert modality_of_channels(names) == modality
 
 
-def dataset(*channels: str, classes: dict[str, int] = CLASSES) -> Dataset:
-    return Dataset(Path("d"), "pilot", classes, channels, ".nii.gz", (), (0, 1, 2))
+def dataset(*channels: str, classes: dict[str, int] = CLASSES, ending: str = ".nii.gz") -> Dataset:
+    return Dataset(Path("d"), "pilot", classes, channels, ending, (), (0, 1, 2))
 
 
 @pytest.mark.parametrize(
-    ("teacher", "data", "axes", "reason"),
+    ("teacher", "data", "reason"),
     [
-        (card(), dataset("MR"), 3, "it is for CT, and pilot is MR"),
-        (card(), dataset("CT", "PET"), 3, "it needs 1 channel, and pilot has 2"),
-        (card(), dataset("image"), 2, "it needs 3D volumes, and the images of pilot are 2D"),
-        (card(), dataset("CT", classes={"background": 0, "liver": 1}), 3, "has the classes"),
+        (card(), dataset("MR"), "it is for CT, and pilot is MR"),
+        (card(), dataset("CT", "PET"), "it needs 1 channel, and pilot has 2"),
+        (
+            card(),
+            dataset("image", ending=".png"),
+            "it needs 3D volumes, and the images of pilot are 2D",
+        ),
+        (card(), dataset("CT", classes={"background": 0, "liver": 1}), "has the classes"),
     ],
 )
 def test_a_teacher_that_does_not_fit_the_dataset_is_refused_with_the_reason(
-    teacher: ModelCard, data: Dataset, axes: int, reason: str
+    teacher: ModelCard, data: Dataset, reason: str
 ) -> None:
-    assert reason in str(reason_not_to_teach(teacher, data, axes))
+    assert reason in str(reason_not_to_teach(teacher, data))
 
 
 def test_a_teacher_fits_the_dataset_it_is_for() -> None:
-    assert reason_not_to_teach(card(), dataset("CT"), 3) is None
-    assert reason_not_to_teach(card(), dataset("image"), 3) is None
-    assert reason_not_to_teach(photographs(), dataset("R", "G", "B"), 2) is None
+    assert reason_not_to_teach(card(), dataset("CT")) is None
+    assert reason_not_to_teach(card(), dataset("image")) is None
+    assert reason_not_to_teach(photographs(), dataset("R", "G", "B", ending=".png")) is None
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "reason"),
+    [
+        ("unet", "resnet18", "needs a decoder, and ResNet-18 has none"),
+        ("pspnet", "enet", "needs a decoder, and PSPNet has none"),
+        ("unet", "enet", None),
+    ],
+)
+def test_a_method_that_compares_decoders_refuses_networks_without_one(
+    teacher: str, student: str, reason: str | None
+) -> None:
+    found = reason_not_to_pair("graph_flow", card(network=teacher), student)
+    assert (found is None) if reason is None else (reason in str(found))
+    assert reason_not_to_pair("logits", card(network=teacher), student) is None
+
+
+def test_a_distillation_that_cannot_run_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(UserError, match="does not fit: it is 3D, and the student is 2D"):
+        refuse_distillation(card(), dataset("CT"), "logits", "enet", 2)
+    with pytest.raises(UserError, match="does not fit: it is for CT, and pilot is MR"):
+        refuse_distillation(card(), dataset("MR"), "logits", "enet", 3)
+    refuse_distillation(card(), dataset("CT"), "graph_flow", "enet", 3)

@@ -4,11 +4,12 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.model_card import ModelCard, Preprocessing
+from napari_graphflow.config.model_card import ModelCard, Preprocessing, Purpose
 from napari_graphflow.config.networks import students, teachers
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
@@ -30,7 +31,7 @@ from napari_graphflow.system.failures import Failure
 
 TEACHER = ModelCard(
     name="large", role="teacher", network="unet", dims=2, in_channels=1,
-    classes={"background": 0, "organ": 1}, patch_size=(16, 16), parameters=1,
+    classes={"background": 0, "organ": 1, "lesion": 2}, patch_size=(16, 16), parameters=1,
     preprocessing=Preprocessing(intensity="zscore"),
 )  # fmt: skip
 
@@ -231,3 +232,23 @@ def test_an_estimate_that_exceeds_memory_changes_the_form() -> None:
 )
 def test_the_button_says_what_the_trained_network_will_be(network: str, text: str) -> None:
     assert present(Choices(network=network)).start_text == text
+
+
+@pytest.mark.parametrize(
+    ("teacher", "network", "reason"),
+    [
+        ({"classes": {"background": 0, "vein": 1}}, "enet", "it has the classes background, vein"),
+        ({"in_channels": 2}, "enet", "it needs 2 channels, and blobs has 1"),
+        ({"purpose": Purpose(modality="CT")}, "enet", "it is for CT, and blobs is MR"),
+        ({}, "resnet18", "Graph Flow needs a decoder, and ResNet-18 has none"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_cannot_be_started_and_the_reason_is_shown(
+    with_teacher: Choices, teacher: dict[str, Any], network: str, reason: str
+) -> None:
+    assert present(with_teacher).start
+    card = TEACHER.model_copy(update=teacher)
+    shown = present(replace(with_teacher, card=card, network=network))
+    assert not shown.start
+    assert reason in shown.message.text
+    assert shown.message.level == "warn"

@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import axes_of
 from napari_graphflow.dataset.findings import Finding
-from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.system.failures import EXIT_CODES, Failure
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
@@ -53,7 +53,7 @@ class CheckedDataset:
     @property
     def dims(self) -> int:
         """2 for 2D images and 3 for volumes."""
-        return 2 if self.dataset.file_ending.lower() in FLAT else 3
+        return axes_of(self.dataset)
 
     @property
     def ready(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import (
     PARAMETERS,
@@ -17,6 +17,7 @@ from napari_graphflow.config.networks import (
 )
 from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
+from napari_graphflow.dataset.compatibility import reason_not_to_pair, reason_not_to_teach
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.folder import Kind
@@ -67,7 +68,7 @@ class Choices:
     teacher: Path | None = None
     card: ModelCard | None = None
     network: str = ""
-    method: str = next(iter(METHODS))
+    method: MethodName = "graph_flow"
     runner: RunnerName = "local"
     workers: int = 1
     starting: bool = False
@@ -77,6 +78,15 @@ class Choices:
     def kind(self) -> Kind:
         """``train`` while there is no teacher, otherwise ``distill``."""
         return "train" if self.card is None else "distill"
+
+    @property
+    def misfit(self) -> str | None:
+        """Why the teacher cannot be distilled with these choices, as a clause; None if it can."""
+        if self.card is None or self.dataset is None:
+            return None
+        return reason_not_to_teach(self.card, self.dataset.dataset) or reason_not_to_pair(
+            self.method, self.card, self.network
+        )
 
     @property
     def dims(self) -> int:
@@ -230,12 +240,15 @@ def estimated(found: Estimate) -> tuple[str, dict[str, Any]]:
 
 
 def _ready(choices: Choices) -> bool:
-    return choices.dataset is not None and choices.dataset.ready
+    return choices.dataset is not None and choices.dataset.ready and choices.misfit is None
 
 
 def _message(choices: Choices) -> Message:
     if choices.folder is None:
         return CHOOSE_DATASET
+    if choices.card is not None and choices.misfit:
+        text = f"The teacher {choices.card.name} does not fit: {choices.misfit}."
+        return Message(text, "warn")
     return Message(choices.dataset.obstacle if choices.dataset is not None else "")
 
 

@@ -1,6 +1,7 @@
 """*Distil*: train a teacher or distil it into a small student, as a job in its own process."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
+from napari_graphflow.dataset.compatibility import reason_not_to_teach
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
 from napari_graphflow.jobs.folder import Kind
@@ -134,7 +136,7 @@ class DistilWidget(Panel):
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
-        self.dataset.dataset_changed.connect(self._update)
+        self.dataset.dataset_changed.connect(self._dataset_changed)
         self.teacher.model_changed.connect(self._update)
         self.network.currentIndexChanged.connect(self._network_changed)
         self.method.currentIndexChanged.connect(self._update)
@@ -162,7 +164,7 @@ class DistilWidget(Panel):
             teacher=self.teacher.folder(),
             card=self.teacher.card(),
             network=str(self.network.currentData()),
-            method=str(self.method.currentData()),
+            method=self.method.currentData(),
             runner=self.runner.currentData(),
             workers=self.workers.value(),
             starting=self._starting,
@@ -288,8 +290,18 @@ class DistilWidget(Panel):
         self.button.setEnabled(shown.start)
         self.status.show_message(shown.message)
 
+    def _dataset_changed(self) -> None:
+        chosen = self.dataset.dataset
+        self.teacher.judge(
+            None if chosen is None else partial(reason_not_to_teach, dataset=chosen.dataset)
+        )
+        self._update()
+
     def _network_changed(self) -> None:
-        self.button.setText(presenter.present(self.choices()).start_text)
+        shown = presenter.present(self.choices())
+        self.button.setText(shown.start_text)
+        self.button.setEnabled(shown.start)
+        self.status.show_message(shown.message)
 
     def _list_networks(self, kind: Kind, networks: tuple[tuple[str, str], ...]) -> None:
         """List networks; keep the choice if the role of the network is the same."""

@@ -17,6 +17,7 @@ from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import remember
 from napari_graphflow.plugin.widgets.saved_models import saved_models
+from napari_graphflow.plugin.widgets.unfit import Judge, mark_entry
 from napari_graphflow.plugin.widgets.words import count_text
 from napari_graphflow.system.folders import models_root
 
@@ -52,6 +53,8 @@ class ModelPicker(QWidget):
         super().__init__()
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
+        self._judge: Judge | None = None
+        self._by_user = False
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open a model folder")
         self.about = note()
@@ -62,6 +65,7 @@ class ModelPicker(QWidget):
         line.setContentsMargins(0, 0, 0, 0)
         self.setLayout(line)
         self.browse.clicked.connect(self._browse)
+        self.combo.activated.connect(self._chosen_by_user)
         self.combo.currentIndexChanged.connect(self._changed)
         self.refresh()
         ListRefresher(self, self._list_changed)
@@ -76,6 +80,16 @@ class ModelPicker(QWidget):
         folder = self.folder()
         return None if folder is None else self._cards[folder]
 
+    def judge(self, judge: Judge | None) -> None:
+        """Grey the models that do not fit; None lets all fit."""
+        self._judge = judge
+        self.refresh()
+
+    def misfit(self) -> str | None:
+        """Return why the chosen model does not fit, as a clause; None if it does."""
+        card = self.card()
+        return None if card is None or self._judge is None else self._judge(card)
+
     def choose(self, folder: Path) -> bool:
         """Choose a saved model in any folder; show an error and return False if it is not one."""
         try:
@@ -85,24 +99,33 @@ class ModelPicker(QWidget):
             return False
         if folder not in saved_models():
             remember("models", folder)
+        self._by_user = True
         self.refresh()
         self.combo.setCurrentIndex(self.combo.findData(str(folder)))
         return True
 
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
-        chosen = self.folder()
+        before = chosen = self.folder()
         self._cards = saved_models(self._prefer)
         with signals_blocked(self.combo):
             self.combo.clear()
             if self._optional or not self._cards:
                 self.combo.addItem(self._optional if self._cards else self._empty, "")
+            fitting = []
             for folder, card in self._cards.items():
                 self.combo.addItem(card.name, str(folder))
+                reason = self._judge(card) if self._judge else None
+                mark_entry(self.combo, self.combo.count() - 1, card.name, reason)
+                if not reason:
+                    fitting.append(folder)
+            # What nobody has chosen is replaced if it does not fit.
+            if chosen not in fitting and not self._by_user and not self._optional:
+                chosen = next(iter(fitting), chosen)
             if chosen in self._cards:
                 self.combo.setCurrentIndex(self.combo.findData(str(chosen)))
             self.combo.setEnabled(bool(self._cards))
-        if self.folder() == chosen:
+        if self.folder() == before:
             self._describe()
         else:
             self._changed()
@@ -112,6 +135,9 @@ class ModelPicker(QWidget):
         if not choosing:
             self.refresh()
         return not choosing
+
+    def _chosen_by_user(self, index: int) -> None:
+        self._by_user = True
 
     def _changed(self) -> None:
         self._describe()
@@ -130,7 +156,8 @@ class ModelPicker(QWidget):
         score = card.provenance.best_validation_dice if card.provenance else None
         parts = [card.role_text, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
-        self.about.setText(" · ".join(parts))
+        reason = self.misfit()
+        self.about.setText(f"✕ Does not fit: {reason}." if reason else " · ".join(parts))
         self.about.setToolTip(
             f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
             f"For {card.purpose_text}\n{folder}"
