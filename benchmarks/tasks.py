@@ -119,7 +119,7 @@ def student_rows(
     task = TASKS[name]
     student = [*base(task, work, seed), "--network", network, *task.students[network]]
     teacher = next(iter(teacher_row(name, work, seed)))
-    distilled = ["distill", *student, "--teacher", str(work / teacher)]
+    distilled = ["distill", *student, "--teacher", str(work / teacher), "--teacher-min-dice", "0"]
     return {f"{name}-{network}-alone-{seed}": ["train", *student]} | {
         f"{name}-{network}-{kind}-{seed}": [*distilled, *choice] for kind, choice in kinds.items()
     }

@@ -25,7 +25,13 @@ def training(dataset: Path, **changes: object) -> TrainingConfig:
 
 def distillation(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
     options = GraphFlowOptions(paraphraser_steps=4, vertex_weight=0.1, edge_weight=0.1)
-    settings = {"network": "enet", "width": 8, "teacher": teacher, "method": options}
+    settings = {
+        "network": "enet",
+        "width": 8,
+        "teacher": teacher,
+        "method": options,
+        "teacher_min_dice": 0,
+    }
     base = training(dataset).model_dump(exclude={"name", "role"})
     return DistillationConfig(**(base | settings | changes))
 

@@ -226,7 +226,7 @@ def annotation(work: Path, seed: int) -> dict[str, Command]:
         teacher = f"{TASK}-{network}-labels{count}_teacher-{seed}"
         student = [*few, "--network", STUDENT, *task.students[STUDENT]]
         distilled = [
-            *("distill", *student, "--teacher", str(work / teacher)),
+            *("distill", *student, "--teacher", str(work / teacher), "--teacher-min-dice", "0"),
             *METHODS[TASK]["graph_flow"],
         ]
         table |= {

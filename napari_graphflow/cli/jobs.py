@@ -72,6 +72,8 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
     output.print(f"{found.title}: {status.state}. {status.notice or status.failure or ''}".rstrip())
+    if status.run.teacher is not None:
+        output.print(f"  {status.run.teacher}", soft_wrap=True)
     for name, (step, value) in _latest_metrics(found).items():
         output.print(f"  {name:<24} {value:.4f}  at step {step}")
     return 0

@@ -1,17 +1,25 @@
 """``networks`` and ``models``: available networks and saved models."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 from rich.table import Table
 
-from napari_graphflow.cli.options import Flag, Json
-from napari_graphflow.cli.terminal import output, print_json
+from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
+from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
+from napari_graphflow.config.run import MIN_TEACHER_DICE
 from napari_graphflow.config.settings import read_config
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.system.events import TeacherScored
+
+if TYPE_CHECKING:
+    from napari_graphflow.inference.predict import LoadedModel
 
 models = App(name="models", help="Saved models.")
 
@@ -50,6 +58,8 @@ def import_model(
     weights: Path,
     card: Path,
     out: Path,
+    *,
+    dataset: Path | None = None,
 ) -> None:
     """Create a saved model from a checkpoint of any network and a card that describes it.
 
@@ -58,10 +68,18 @@ def import_model(
     weights
         A safetensors file, or a .pt file that contains only tensors.
     card
-        JSON file in the format of model.json, with network (such as monai:SegResNet), arguments,
-        classes, taps, patch_size and preprocessing.
+        JSON file in the format of model.json: name, role (teacher), network (such as
+        monai:DynUNet), arguments, dims (2 or 3), in_channels, classes ({"background": 0, ...}),
+        patch_size, taps, and preprocessing with orientation (LPS, RAS, ... or stored), axes (order
+        of z, y, x, or the numbers of transpose_forward), spacing, intensity (mean_std with mean
+        and std; zscore, percentile, ct_window, range, none), clip (lower and upper bound) and
+        percentiles (0 100 clips nothing), each per channel if there are several. divisor is the
+        number of which each side must be a multiple; "windows": "patch" cuts windows as nnU-Net
+        does.
     out
         Folder of the new model; must not exist.
+    dataset
+        Folder of a dataset on which the model is scored at once, as by ``models check``.
     """
     from napari_graphflow.models.saved import import_model as import_weights
 
@@ -69,3 +87,68 @@ def import_model(
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     model = import_weights(weights, read_config(ModelCard, card), out)
     output.print(f"{model.card.name}: {model.card.parameters / 1e6:.2f} M parameters in {out}")
+    if dataset is None:
+        command = f"napari-graphflow models check {out} --dataset DATASET"
+        console.print(f"Score it before it teaches: {command}", soft_wrap=True)
+        return
+    from napari_graphflow.inference.loading import in_torch
+
+    scores = _scored(in_torch(model), dataset)
+    output.print(str(scores), soft_wrap=True)
+    try:
+        refuse_poor(model.card.name, scores, MIN_TEACHER_DICE)
+    except UserError as error:
+        console.print(f"warning: {error}", style="yellow", soft_wrap=True)
+
+
+@models.command
+def check(
+    model: Path,
+    *,
+    dataset: DatasetFolder,
+    min_dice: float = MIN_TEACHER_DICE,
+    device: Device = "auto",
+    json: Json = False,
+) -> int:
+    """Score a model on validation cases of a dataset before it teaches; exit code 1 if it is poor.
+
+    A low score of a good network means that its card states another orientation, order of axes or
+    scaling than it was trained with.
+
+    Parameters
+    ----------
+    model
+        Folder of a saved model.
+    min_dice
+        Smallest mean Dice with which the exit code is 0.
+    """
+    from napari_graphflow.inference.loading import load_for_inference
+
+    scores = _scored(load_for_inference(model, device), dataset)
+    if json:
+        print_json(scores.model_dump(exclude={"t", "event"}))
+    else:
+        output.print(str(scores), soft_wrap=True)
+    try:
+        refuse_poor(model.name, scores, min_dice)
+    except UserError as error:
+        console.print(str(error), style="yellow", soft_wrap=True)
+        return 1
+    return 0
+
+
+def _scored(model: "LoadedModel", folder: Path) -> TeacherScored:
+    from napari_graphflow.inference.teacher_score import score_teacher
+
+    dataset = Dataset.open(folder)
+    check_classes(model.card, dataset)
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=None)
+        steps = score_teacher(model, dataset)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                scores: TeacherScored = end.value
+                return scores
+            bar.update(task, completed=step.step, total=step.total)

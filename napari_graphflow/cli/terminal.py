@@ -50,6 +50,8 @@ def follow(job: Job) -> int:
                         bar.update(task, completed=event.step, total=event.total)
                     case events.Metric(name="dice", value=float(value)):
                         bar.console.print(f"step {event.step}: Dice {value:.4f}")
+                    case events.TeacherScored():
+                        bar.console.print(str(event))
                     case events.Warned():
                         bar.console.print(event.text, style="yellow")
         except KeyboardInterrupt:

@@ -11,17 +11,17 @@ from pydantic import Field, ValidationError, create_model
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.methods import METHODS, MethodInfo, MethodName
-from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
-from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.compatibility import refuse_distillation
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.paths import user_errors
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
 from napari_graphflow.runners import runner as get_runner
+from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
     DistillOptions = DistillationConfig
@@ -161,11 +161,7 @@ def _run_job(
             "--detach returns before there is a model to copy to --out.",
             "Remove one of the two; the model is also saved in the job's folder.",
         )
-    # Check the paths before a job is created.
-    dataset = Dataset.of_run(config)
-    if isinstance(config, DistillationConfig):
-        card = read_model_card(config.teacher)
-        refuse_distillation(card, dataset, config.method.name, config.network, config.dims)
+    check_run(config)  # before a job is created
     if only_estimate:
         found = estimate_run(kind, config, console.print)
         print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))
@@ -179,8 +175,11 @@ def _run_job(
     code = follow(job)
     model, done = job.model, job.status().state == "done"
     if out is not None and done:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        model = Path(shutil.copytree(model, out))
+        with user_errors(out, writing=True):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(out) as aside:
+                shutil.copytree(model, aside)
+        model = out.resolve()
     elif out is not None and code == 0:
         text = f"When the job is done, copy its model from {model} to {out}."
         console.print(text, soft_wrap=True)

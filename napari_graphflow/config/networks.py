@@ -1,7 +1,10 @@
 """The available networks with their usual role and size; nothing here imports torch."""
 
 import re
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
+
+from napari_graphflow.errors import UserError
 
 Role = Literal["teacher", "student"]
 
@@ -56,6 +59,23 @@ PARAMETERS: dict[str, dict[int, int]] = {
     "erfnet": {2: 2_062_872, 3: 824_422},
     "enet": {2: 348_998, 3: 634_072},
 }
+
+
+def require_network(name: str) -> None:
+    """Check the name of a network, without building it.
+
+    Raises
+    ------
+    UserError
+        If there is no such network; suggests similar names.
+    """
+    family, _, class_name = name.partition(":")
+    if name not in NETWORKS and not (family == "monai" and class_name):
+        near = get_close_matches(name, NETWORKS, cutoff=0.4)
+        raise UserError(
+            f"{name!r} is not a valid network.",
+            f"Choose {' or '.join(near or NETWORKS)}, or monai:<class>.",
+        )
 
 
 def network_title(name: str) -> str:

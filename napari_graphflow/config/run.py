@@ -16,6 +16,8 @@ from napari_graphflow.config.settings import Frozen
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
 Augmentation = Literal["none", "light", "default", "strong"]
+#: Mean Dice below which a teacher is refused.
+MIN_TEACHER_DICE = 0.4
 
 
 class TrainingConfig(Frozen):
@@ -127,6 +129,10 @@ class DistillationConfig(TrainingConfig):
         Use unlabelled cases, as half of every batch.
     test_images
         Also use the images of ``imagesTs`` that have no mask as unlabelled cases.
+    teacher_min_dice
+        Smallest mean Dice of the teacher on the validation cases with which it may teach; 0 turns
+        the check off. A teacher below it segments other structures, or its model card states
+        another orientation or scaling than it was trained with.
     warmup
         Linear warm-up of all distillation weights, in steps. Slow-starting students such as
         ERFNet may not learn at all without it.
@@ -152,6 +158,7 @@ class DistillationConfig(TrainingConfig):
     method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
     test_images: bool = False
+    teacher_min_dice: Annotated[float, Field(ge=0, le=1)] = MIN_TEACHER_DICE
     warmup: Annotated[int, Field(ge=0)] = 0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     answers: Literal["soft", "hard"] = "soft"

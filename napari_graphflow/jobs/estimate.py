@@ -21,6 +21,8 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.memory import Setting
+from napari_graphflow.jobs.readiness import check_run
+from napari_graphflow.jobs.store import absolute_paths
 from napari_graphflow.system.devices import available_device, devices
 from napari_graphflow.system.failures import Failure, explain_exit
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment, end_process_tree
@@ -117,12 +119,15 @@ def estimate(
     Raises
     ------
     UserError
-        If the smallest setting does not fit, or the run fails for another reason.
+        If the run cannot start, the smallest setting does not fit, or the run fails for another
+        reason.
     """
+    check_run(config)
     present = devices()
     device = available_device(config.device, present, set()) or config.device
     free = next((one.free_bytes for one in present if one.name == device), 0)
-    config = config.model_copy(update={"device": device})
+    # Absolute, because the trial runs in another folder.
+    config = absolute_paths(config).model_copy(update={"device": device})
 
     def attempt(
         batch_size: int, patch_size: tuple[int, ...]

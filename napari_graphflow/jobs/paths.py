@@ -27,9 +27,9 @@ class JobPaths:
         Folder of the results: the trained model, and the latest 2D image of a validation case.
     preview_case
         Name of the validation case of the preview.
-    cases_file, manifest, memory_setting
-        Names of the cases of the run, hashes of its files, and the reduced setting after a lack
-        of memory.
+    cases_file, manifest, memory_setting, teacher_scores
+        Names of the cases of the run, hashes of its files, the reduced setting after a lack of
+        memory, and the scores of the teacher on the dataset.
     cache
         Folder of the preprocessed data during the run.
     reserve
@@ -57,6 +57,7 @@ class JobPaths:
         self.cases_file = folder / "cases.json"
         self.manifest = folder / "manifest.json"
         self.memory_setting = folder / "setting.json"
+        self.teacher_scores = folder / "teacher.json"
         self.cache = folder / "cache"
         self.reserve = folder / ".reserve"
         self.runner_note = folder / "runner.json"

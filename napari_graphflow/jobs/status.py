@@ -8,7 +8,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_graphflow.system.events import Event, Metric, ModelSaved, PeakMemory, Phase, Progress
+from napari_graphflow.system.events import (
+    Event,
+    Metric,
+    ModelSaved,
+    PeakMemory,
+    Phase,
+    Progress,
+    TeacherScored,
+)
 from napari_graphflow.system.failures import EXIT_CODES, Failure
 from napari_graphflow.system.processes import process_start
 
@@ -56,6 +64,8 @@ class RunReport(_Part):
         Peak memory, once reported.
     model
         Folder of the trained model, relative to the job's folder.
+    teacher
+        Scores of the teacher on the dataset, once it was checked.
     """
 
     phase: str = ""
@@ -65,6 +75,7 @@ class RunReport(_Part):
     best: float | None = None
     peak_bytes: int | None = None
     model: str = ""
+    teacher: TeacherScored | None = None
 
     def after(self, event: Event) -> Self:
         """Return the report updated by an event; the same object if nothing changes."""
@@ -82,13 +93,15 @@ class RunReport(_Part):
                 update = {"peak_bytes": event.peak_bytes}
             case ModelSaved():
                 update = {"model": event.path}
+            case TeacherScored():
+                update = {"teacher": event}
             case _:
                 return self
         return self.model_copy(update=update)
 
     def before_restart(self) -> Self:
         """Return what remains valid when the job is started again."""
-        return type(self)(step=self.step, total=self.total, best=self.best)
+        return type(self)(step=self.step, total=self.total, best=self.best, teacher=self.teacher)
 
 
 class Process(_Part):

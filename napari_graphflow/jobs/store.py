@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 from napari_graphflow import __version__
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -18,6 +19,8 @@ from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import jobs_root
+
+C = TypeVar("C", bound=TrainingConfig)
 
 
 def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
@@ -32,11 +35,7 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
     root
         Parent folder; None uses the user's default.
     """
-    # Absolute, because other processes have other working directories.
-    absolute = {
-        name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
-    }
-    config = config.model_copy(update=absolute)
+    config = absolute_paths(config)
     title = _title(config)
     now = datetime.now(UTC)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
@@ -55,6 +54,14 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
         # Written last: a folder counts as a job once it has this file.
         replace_file(paths.spec_file, json.dumps(spec, indent=1).encode())
     return Job(paths.folder)
+
+
+def absolute_paths(config: C) -> C:
+    """Resolve the paths of a run, because its processes have other working directories."""
+    absolute = {
+        name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
+    }
+    return config.model_copy(update=absolute)
 
 
 def list_jobs(root: Path | None = None) -> list[Job]:

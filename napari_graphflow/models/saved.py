@@ -21,6 +21,8 @@ from napari_graphflow.system.files import replace_file, written_aside
 
 #: Weights of the distillation method that produced a student, such as its paraphrasers.
 METHOD = "method.safetensors"
+#: Largest side of the image on which an imported network is tried.
+_TRIAL_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,41 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
 
 
 def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
-    """Create a saved model from a network's checkpoint (safetensors or tensor-only ``.pt``)."""
+    """Create a saved model from a network's checkpoint (safetensors or tensor-only ``.pt``).
+
+    Raises
+    ------
+    UserError
+        If the weights are not those of the network, or it cannot process an image as described by
+        the card.
+    """
     module = build_network(card)
     load_weights(module, weights)
+    _try(module, card)
     parameters = count_parameters(module)
     save_model(out, card.model_copy(update={"parameters": parameters}), module)
     return load_model(out)
+
+
+@torch.no_grad()
+def _try(module: nn.Module, card: ModelCard) -> None:
+    """Run a network once, on an image of another size than its patches."""
+    sides = [min(side, _TRIAL_SIDE) + 3 for side in card.patch_size]
+    size = " x ".join(map(str, sides))
+    try:
+        logits = module.eval()(torch.zeros(1, card.in_channels, *sides)).logits
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        message = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(
+            f"The network {card.network} cannot process an image of {size} voxels: {message}.",
+            "Set divisor in the card to the factor by which the network reduces each side.",
+        ) from None
+    if tuple(logits.shape[1:]) != (len(card.classes), *sides):
+        raise UserError(
+            f"The network {card.network} returns {logits.shape[1]} classes, but the card has "
+            f"{len(card.classes)}.",
+            "Correct classes or arguments in the card.",
+        )
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

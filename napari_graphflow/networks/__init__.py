@@ -11,11 +11,10 @@ Networks without a file here can also be used: any class of `monai.networks.nets
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_graphflow.config.networks import NETWORKS
+from napari_graphflow.config.networks import require_network
 from napari_graphflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,15 +69,10 @@ def build(
             f"{width}.",
             "Choose at least 1 channel, at least 1 class, and a width of at least 4, if any.",
         )
-    family, _, class_name = name.partition(":")
-    if family == "monai" and class_name:
+    require_network(name)
+    class_name = name.partition(":")[2]
+    if class_name:
         arguments |= {"class_name": class_name}
-    elif name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, cutoff=0.4)
-        raise UserError(
-            f"{name!r} is not a valid network.",
-            f"Choose {' or '.join(near or NETWORKS)}, or monai:<class>.",
-        )
     make = import_module(f"{__name__}.{'monai_any' if class_name else name}").network
     known = inspect.signature(make).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):

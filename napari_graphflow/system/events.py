@@ -89,6 +89,41 @@ class PeakMemory(_Event):
     peak_bytes: int
 
 
+class TeacherScored(_Event):
+    """How well the teacher segments labelled cases of the dataset, before it teaches.
+
+    Attributes
+    ----------
+    dice
+        Mean Dice of each foreground class over the cases; None if no case has the class.
+    mean
+        Mean over the classes; None if there is none.
+    cases, available
+        Number of scored cases, and of labelled ones of their split.
+    split
+        Split of the cases: ``val``, or ``train`` if none of that has a mask.
+    """
+
+    event: Literal["teacher"] = "teacher"
+    dice: dict[str, float | None]
+    mean: float | None
+    cases: int
+    available: int
+    split: Literal["train", "val"] = "val"
+
+    def __str__(self) -> str:
+        what = {"train": "training", "val": "validation"}[self.split]
+        count = f"{self.cases} of {self.available}" if self.cases < self.available else self.cases
+        where = f"on {count} {what} case{'s' * (self.available > 1)}"
+        if self.mean is None:
+            return f"Teacher: no structure is present {where}."
+        parts = (
+            f"{name} {'-' if value is None else f'{value:.2f}'}"
+            for name, value in self.dice.items()
+        )
+        return f"Teacher: mean Dice {self.mean:.2f} {where} ({', '.join(parts)})."
+
+
 class SettingChosen(_Event):
     """The batch size and the patch size in voxels used from here on."""
 
@@ -141,6 +176,7 @@ Event = Annotated[
     | CheckpointSaved
     | PeakMemory
     | SettingChosen
+    | TeacherScored
     | Warned
     | Failed
     | StateChanged

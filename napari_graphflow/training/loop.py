@@ -52,6 +52,7 @@ from napari_graphflow.training.parallel import (
 )
 from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
+from napari_graphflow.training.teacher import check_teacher
 from napari_graphflow.training.validation import validate
 
 POINTS_PER_CURVE = 500
@@ -128,6 +129,8 @@ def distill(
             cases=cases,
         )
         check_channels(teacher.card, data)
+        if cases is None:
+            yield from check_teacher(config, teacher, data.dataset, folder)
         yield from warn_about_teacher_labels(teacher.card, config, data.dataset)
         yield from warn_without_unlabelled(config, data)
         plan = Plan(config, folder, data, make_card(config, data, source), teacher)

@@ -44,7 +44,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def emkd(dataset: Path, teacher: Path, **changes: object) -> DistillationConfig:
-    settings = SHORT | {"method": EMKDOptions()} | changes
+    settings = SHORT | {"method": EMKDOptions(), "teacher_min_dice": 0} | changes
     return DistillationConfig(dataset=dataset, teacher=teacher, **settings)
 
 

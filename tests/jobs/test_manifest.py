@@ -81,7 +81,9 @@ def test_a_changed_mask_is_refused_on_resume(config: TrainingConfig, tmp_path: P
 def test_a_changed_teacher_is_refused_on_resume(config: TrainingConfig, tmp_path: Path) -> None:
     assert isinstance([*loop.train(config, tmp_path / "teaching")][-1], ModelSaved)
     teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
-    student = DistillationConfig(**dict(config), teacher=teacher, method=LogitsOptions())
+    student = DistillationConfig(
+        **dict(config), teacher=teacher, method=LogitsOptions(), teacher_min_dice=0
+    )
     begin(student, job)
     moved = Path(shutil.copytree(teacher, tmp_path / "moved"))
     begin(student.model_copy(update={"teacher": moved}), job)

@@ -38,7 +38,7 @@ def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> Non
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     form = widget.forms["distill"]
     form.put_fields(steps=steps, validate_every=steps, device="cpu", width="8")
-    form.put_fields(patch_size=(16, 16, 16))
+    form.put_fields(patch_size=(16, 16, 16), teacher_min_dice=0.0)
     widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
     QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
     wait(lambda: widget.jobs.selected() is not None)

@@ -93,7 +93,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     until(lambda: not ray.poll(teacher).active)
     assert teacher.status().state == "done", ray.logs(teacher)
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.model, method=LogitsOptions(),
+        dataset=blobs, teacher=teacher.model, method=LogitsOptions(), teacher_min_dice=0,
         network="enet", width=8, **SMALL,
     )  # fmt: skip
     student = store.create("distill", config)
@@ -137,7 +137,7 @@ def test_a_packed_job_runs_on_ray_and_is_downloaded(ray_address: str, blobs: Pat
     assert not list(Path(os.environ["GRAPHFLOW_CLUSTER"]).glob("packed/graphflow-*"))
 
     config = DistillationConfig(
-        dataset=blobs, teacher=teacher.model, method=LogitsOptions(),
+        dataset=blobs, teacher=teacher.model, method=LogitsOptions(), teacher_min_dice=0,
         network="enet", width=8, **(SMALL | {"steps": 1_000_000, "validate_every": 1_000_000}),
     )  # fmt: skip
     student = store.create("distill", config)

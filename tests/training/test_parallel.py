@@ -79,6 +79,7 @@ def distilled(dataset: Path, options: dict[str, Any]) -> tuple[Job, Job, Job]:
     assert run(teacher, 1) == [0], teacher.log.read_text()
     settings: dict[str, Any] = options | {
         "teacher": teacher.model, "method": {"name": "graph_flow", "paraphraser_steps": 2},
+        "teacher_min_dice": 0,
     }  # fmt: skip
     alone, together = (
         store.create("distill", DistillationConfig(dataset=dataset, **settings)) for _ in range(2)

@@ -64,7 +64,8 @@ def distillation(dataset: Path, teacher: Path, method: str, **changes: Any) -> D
     settings = {
         "network": "enet", "width": 8, "steps": 6, "validate_every": 3, "batch_size": 1,
         "patch_size": (16,) * 3, "threads": 1, "device": "cpu", "name": "student",
-        "checkpoint_minutes": 1e-4, "method": short.get(method) or METHODS[method].options(),
+        "checkpoint_minutes": 1e-4, "teacher_min_dice": 0,
+        "method": short.get(method) or METHODS[method].options(),
     }  # fmt: skip
     return DistillationConfig(dataset=dataset, teacher=teacher, **(settings | changes))
 

@@ -183,6 +183,7 @@ def _progress(status: Status) -> Progress | None:
 def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     status = statuses[job]
     best = "" if status.run.best is None else f"Best Dice {status.run.best:.3f}."
+    best = _joined(best, str(status.run.teacher or ""))
     if status.state in ("failed", "lost"):
         return Message(_joined(status.failure), "fail")
     if status.state == "done":

@@ -1,0 +1,43 @@
+"""Score a model on labelled cases of a dataset before it teaches."""
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
+from napari_graphflow.evaluation.metrics import dice_score
+from napari_graphflow.evaluation.teachers import cases_to_score
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.system.events import Progress, TeacherScored
+
+
+def score_teacher(model: LoadedModel, dataset: Dataset) -> Generator[Progress, None, TeacherScored]:
+    """Segment labelled cases and return the Dice of each class, as a generator of progress.
+
+    Raises
+    ------
+    UserError
+        If no case has a mask, or the model does not fit the images.
+    """
+    cases, empty = cases_to_score(dataset)
+    values: dict[str, list[float]] = {
+        name: [] for name, index in model.card.classes.items() if index
+    }
+    yield Progress(step=0, total=len(cases))
+    for done, case in enumerate(cases, start=1):
+        image = read_case(case)
+        reference = read_case_labels(dataset, case, image).array
+        found = segment(model, image).labels.array
+        scored = np.where(reference == IGNORE, IGNORE, found)
+        for name, scores in values.items():
+            scores.append(dice_score(scored, reference, model.card.classes[name]))
+        yield Progress(step=done, total=len(cases))
+    dice = {name: _mean(scores) for name, scores in values.items()}
+    present = [value for value in dice.values() if value is not None]
+    return empty.model_copy(update={"dice": dice, "mean": _mean(present)})
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None

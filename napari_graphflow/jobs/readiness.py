@@ -1,0 +1,23 @@
+"""Refuse a run that would fail later, before a job exists or an image is read."""
+
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.networks import require_network
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import refuse_distillation
+
+
+def check_run(config: TrainingConfig) -> None:
+    """Check network, dataset and teacher of a run.
+
+    Raises
+    ------
+    UserError
+        If the network is unknown, the dataset or the teacher cannot be opened, or the teacher does
+        not fit the dataset, the method or the student.
+    """
+    require_network(config.network)
+    dataset = Dataset.of_run(config)
+    if isinstance(config, DistillationConfig):
+        card = read_model_card(config.teacher)
+        refuse_distillation(card, dataset, config.method.name, config.network, config.dims)

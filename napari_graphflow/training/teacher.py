@@ -1,0 +1,63 @@
+"""Check a teacher on the dataset before it teaches, once per job."""
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.teacher_score import score_teacher
+from napari_graphflow.jobs.memory import is_out_of_memory
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.models.devices import resolve_device
+from napari_graphflow.models.saved import Model
+from napari_graphflow.system.events import Event, Phase, TeacherScored, Warned
+from napari_graphflow.system.files import replace_file
+
+
+def check_teacher(
+    config: DistillationConfig, teacher: Model, dataset: Dataset, folder: Path
+) -> Iterator[Event]:
+    """Score the teacher on validation cases, and refuse it below the bound of the run.
+
+    A resumed run uses the scores in its folder.
+
+    Raises
+    ------
+    UserError
+        If the mean Dice is below the bound.
+    """
+    if not config.teacher_min_dice or os.environ.get("RANK", "0") != "0":
+        return
+    path = JobPaths(folder).teacher_scores
+    if path.is_file():
+        scores = TeacherScored.model_validate_json(path.read_bytes())
+        yield scores
+        refuse_poor(teacher.card.name, scores, config.teacher_min_dice)
+        return
+    yield Phase(kind="checking", name="checking the teacher")
+    try:
+        teacher.module.to(resolve_device(config.device))
+        scores = yield from score_teacher(in_torch(teacher), dataset)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        yield Warned(
+            text="The teacher was not checked on labelled cases, because the memory is too small "
+            "for whole images."
+        )
+    else:
+        replace_file(path, scores.model_dump_json().encode())
+        yield scores
+        refuse_poor(teacher.card.name, scores, config.teacher_min_dice)
+    finally:
+        # Only after the handler are the error and the frames that held the memory released.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
