@@ -82,7 +82,10 @@ def test_a_changed_teacher_is_refused_on_resume(config: TrainingConfig, tmp_path
     assert isinstance([*loop.train(config, tmp_path / "teaching")][-1], ModelSaved)
     teacher, job = JobPaths(tmp_path / "teaching").model, tmp_path / "job"
     student = DistillationConfig(
-        **dict(config), teacher=teacher, method=LogitsOptions(), teacher_min_dice=0
+        **config.model_dump(exclude={"role"}),
+        teacher=teacher,
+        method=LogitsOptions(),
+        teacher_min_dice=0,
     )
     begin(student, job)
     moved = Path(shutil.copytree(teacher, tmp_path / "moved"))

@@ -61,9 +61,14 @@ def start(qtbot: QtBot, widget: DistilWidget) -> Job:
 
 
 def short(widget: DistilWidget, **values: object) -> None:
-    """Enter a short run under Advanced."""
+    """Enter a short run under Advanced; its teacher has learned too little to be checked."""
+    unchecked = {"teacher_min_dice": "0"} if widget.kind == "distill" else {}
     widget.forms[widget.kind].put_fields(
-        **({"steps": 4, "validate_every": 2, "patch_size": (16, 16, 16), "device": "cpu"} | values)
+        **(
+            {"steps": 4, "validate_every": 2, "patch_size": (16, 16, 16), "device": "cpu"}
+            | unchecked
+            | values
+        )
     )
 
 
