@@ -53,6 +53,8 @@ _NO_ORIENTATION = (
 )
 _OFFSET_IN_HEADER = "The voxel offset is inside the header; the default offset is used."
 _NO_ROTATION = "The qform of the header is not a valid rotation, so left and right may be swapped."
+#: Share by which voxel sizes may differ through rounding.
+_SIZE_TOLERANCE = 0.01
 _ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 HEADER = _record(_FIELDS, 348)
 HEADER_2 = _record(_FIELDS_2, 540)
@@ -243,21 +245,40 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
     plain["size"], plain["magic"], plain["offset"] = 348, b"n+1", 352
     plain["datatype"], plain["bitpix"] = 2, 8
     plain["dim"] = [ndim, *np.minimum(header["dim"][1 : ndim + 1], 32767), *[1] * (7 - ndim)]
-    size = np.abs(np.array(header["pixdim"][1 : ndim + 1], float))
-    missing = ~(np.isfinite(size) & (size > 0))
+    size, warnings = _voxel_size(plain, np.abs(np.array(header["pixdim"][1 : ndim + 1], float)))
+    missing = np.isnan(size)
     plain["pixdim"] = [header["pixdim"][0], *np.where(missing, 1, size), *[1] * (7 - ndim)]
-    if plain["sform"] > 0 and plain["qform"] <= 0:
-        return plain, ()
-    warnings: tuple[str, ...] = ()
     if plain["sform"] <= 0 < plain["qform"]:
         length = float(np.square(plain["quaternion"], dtype=float).sum())
-        warnings = (_NO_ROTATION,) if length > 1.01 else ()
+        warnings += (_NO_ROTATION,) if length > 1.01 else ()
     axes = ["xyz"[i] for i in np.flatnonzero(missing) if header["dim"][i + 1] > 1]
     warning = (
         f"The header has no voxel spacing along {' and '.join(axes)}; 1 mm is assumed, so "
         "distances and volumes may be wrong."
     )
     return plain, (*warnings, warning) if axes else warnings
+
+
+def _voxel_size(plain: Any, size: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the voxel size along x, y, z in the unit of the header; NaN where it is missing.
+
+    SimpleITK takes the size from pixdim, even if pixdim was left at 1 and the sform has the size.
+    """
+    size = np.where(np.isfinite(size) & (size > 0), size, np.nan)
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(np.array(plain["rows"], float)[:, : len(size)], axis=0)
+    if plain["sform"] <= 0 or not (np.isfinite(lengths) & (lengths > 0)).all():
+        return size, ()
+    known = np.where(np.isnan(size), lengths, size)
+    if plain["qform"] > 0 or np.allclose(known, lengths, rtol=_SIZE_TOLERANCE):
+        return known, ()
+    used, name = (lengths, "sform") if (known == 1).all() else (known, "first")
+    sizes = [" x ".join(f"{one:.3g}" for one in reversed(each)) for each in (known, lengths)]
+    warning = (
+        f"The voxel spacing of the header ({sizes[0]}) and that of its sform ({sizes[1]}) "
+        f"disagree; the {name} is used, so distances and volumes may be wrong."
+    )
+    return used, (warning,)
 
 
 def _is_nifti(header: Any) -> bool:
