@@ -1,5 +1,6 @@
 """``datasets``: import images and masks as a dataset, and check it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from napari_graphflow.cli.options import DatasetFolder, Json
 from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.checks import check as check_dataset
+from napari_graphflow.dataset.checks import check_record
+from napari_graphflow.dataset.findings import Finding
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 
@@ -41,7 +44,8 @@ def import_(
     out
         Folder of the new dataset; must not exist.
     splits
-        JSON file with the lists train, val and test; FILE#KEY selects one of several splits.
+        JSON file with the lists train, val and test; FILE#KEY selects one of several splits, also
+        a fold of nnU-Net's splits_final.json, by default 0.
     name
         Name of the dataset; by default the name of its folder.
     classes
@@ -59,23 +63,30 @@ def import_(
             classes=_classes(classes),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    _print_dataset(dataset, json)
+    findings = [*check_record(dataset), *dataset.findings]
+    if json:
+        print_json({**_counts(dataset), "findings": [asdict(finding) for finding in findings]})
+    else:
+        _print_dataset(dataset)
+        _print_findings(findings)
 
 
 @datasets.command
-def check(folder: DatasetFolder, *, json: Json = False) -> int:
-    """Check counts, shapes, geometry and label values of a dataset; exit code 1 on errors."""
-    dataset = Dataset.open(folder)
+def check(folder: DatasetFolder, *, fold: int = 0, json: Json = False) -> int:
+    """Check counts, shapes, geometry and label values of a dataset; exit code 1 on errors.
+
+    Parameters
+    ----------
+    fold
+        Fold of nnU-Net's splits_final.json.
+    """
+    dataset = Dataset.open(folder, fold=fold)
     findings = check_dataset(dataset)
     if json:
         print_json({**_counts(dataset), "findings": [asdict(finding) for finding in findings]})
     else:
-        _print_dataset(dataset, False)
-        for finding in findings:
-            colour = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
-            case = f"{finding.case}: " if finding.case else ""
-            text = f"{finding.severity}: {case}{finding.text} {finding.remedy}".rstrip()
-            output.print(text, style=colour)
+        _print_dataset(dataset)
+        _print_findings(findings)
     return int(any(finding.severity == "error" for finding in findings))
 
 
@@ -89,7 +100,7 @@ def _classes(pairs: tuple[str, ...]) -> dict[str, int] | None:
     return classes or None
 
 
-def _counts(dataset: Any) -> dict[str, Any]:
+def _counts(dataset: Dataset) -> dict[str, Any]:
     splits = {
         split: {
             "labelled": len(dataset.labelled(split)),
@@ -100,11 +111,16 @@ def _counts(dataset: Any) -> dict[str, Any]:
     return {"folder": dataset.folder, "classes": dataset.classes, "cases": splits}
 
 
-def _print_dataset(dataset: Any, json: bool) -> None:
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        colour = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
+        case = f"{finding.case}: " if finding.case else ""
+        text = f"{finding.severity}: {case}{finding.text} {finding.remedy}".rstrip()
+        output.print(text, style=colour)
+
+
+def _print_dataset(dataset: Dataset) -> None:
     counts = _counts(dataset)
-    if json:
-        print_json(counts)
-        return
     total = {kind: sum(one[kind] for one in counts["cases"].values()) for kind in _KINDS}
     output.print(f"{dataset.name}: {', '.join(dataset.classes)}")
     output.print(f"{total['labelled']} labelled, {total['unlabelled']} unlabelled cases")

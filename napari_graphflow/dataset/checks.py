@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_graphflow.dataset.case import SPLITS, Case
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
-from napari_graphflow.dataset.findings import SEVERITIES, Finding, listed
+from napari_graphflow.dataset.findings import SEVERITIES, Finding, counted, listed, some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
@@ -41,7 +41,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
         *dataset.findings,
         *_check_counts(dataset),
         *_check_names(dataset),
-        *_check_record(dataset),
+        *check_record(dataset),
     ]
     facts: list[_CaseFacts] = []
     for done, case in enumerate(dataset.cases, start=1):
@@ -107,7 +107,8 @@ def _check_names(dataset: Dataset) -> Iterator[Finding]:
             )
 
 
-def _check_record(dataset: Dataset) -> Iterator[Finding]:
+def check_record(dataset: Dataset) -> Iterator[Finding]:
+    """Tell what was left out when the dataset was imported."""
     left_out = dataset.record.get("left_out") or []
     if left_out:
         yield Finding(
@@ -124,6 +125,14 @@ def _check_record(dataset: Dataset) -> Iterator[Finding]:
             f"{len(alone)} mask{'s' * (len(alone) > 1)} without an image "
             f"{'were' if len(alone) > 1 else 'was'} not imported, such as {alone[0]}.",
             "Check the file names, and import again.",
+        )
+    unused = dataset.record.get("not_used") or []
+    if unused:
+        yield Finding(
+            "warning",
+            "",
+            f"{counted(len(unused), 'file')} {'was' if len(unused) == 1 else 'were'} not "
+            f"imported: {some_of(unused)}.",
         )
 
 

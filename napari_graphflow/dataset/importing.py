@@ -16,6 +16,7 @@ How the values of the masks are mapped:
   other classes, 255 is the value of unannotated voxels and becomes the class ``ignore`` of nnU-Net.
 """
 
+import filecmp
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ import numpy as np
 from napari_graphflow.dataset.case import SPLITS
 from napari_graphflow.dataset.cases import Dataset, to_indices
 from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
+from napari_graphflow.dataset.findings import some_of
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
@@ -106,7 +108,7 @@ def import_dataset(
             writer = _Writer(temporary, mapping, sources)
             _for_each(sources, writer.write, advance)
             writer.describe(name or out.name, record)
-            Dataset.open(temporary)
+            _verify(temporary, sources)
     except OSError as error:
         raise UserError(
             f"The dataset cannot be written to {out}: {error.strerror or error}.",
@@ -309,8 +311,39 @@ def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Hard-link a file if the disk supports it, else copy it."""
+    """Hard-link the file itself, not a link to it, if the disk supports it; else copy it."""
+    source = source.resolve(strict=True)
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+        if not filecmp.cmp(source, target, shallow=False):
+            raise UserError(
+                f"{source.name} was not copied correctly.", "Check the disks, and import again."
+            ) from None
+
+
+def _verify(folder: Path, sources: Sequence[Source]) -> None:
+    """Check that the new dataset has every case, with files that are there.
+
+    Raises
+    ------
+    UserError
+        If it has not, as on a disk that changes file names.
+    """
+    lost = [path.name for path in sorted(folder.rglob("*")) if path.is_symlink()]
+    try:
+        dataset = Dataset.open(folder)
+    except UserError:
+        lost.append("dataset.json")
+    else:
+        wanted = {(one.name, one.split, one.mask is not None) for one in sources}
+        found = {(one.name, one.split, one.label is not None) for one in dataset.cases}
+        lost += [name for name, _, _ in sorted(wanted ^ found)]
+        files = [path for one in dataset.cases for path in one.images]
+        lost += [path.name for path in files if not path.is_file()]
+    if lost:
+        raise UserError(
+            f"{some_of(lost)} cannot be read back from the new dataset, so nothing was imported.",
+            "Import to another disk.",
+        )

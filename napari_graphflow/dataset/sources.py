@@ -3,17 +3,16 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_graphflow.dataset.case import SPLITS, Split
+from napari_graphflow.dataset.names import SEPARATOR, names_a_visit, patients
+from napari_graphflow.dataset.source_files import SourceFiles, find_files
+from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom.series import has_dicom, list_series
-from napari_graphflow.imaging.formats.endings import IMAGES, split_ending, suffix
 
 _SPLIT_ALIASES: dict[str, Split] = {
     "training": "train",
@@ -24,7 +23,6 @@ _SPLIT_ALIASES: dict[str, Split] = {
 }
 
 _SHARE = 5
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -47,35 +45,27 @@ def find_sources(
     sources
         Sorted by name.
     record
-        Names of images (``left_out``) and masks (``masks_without_image``) that are not imported.
+        Names of images (``left_out``), masks (``masks_without_image``) and other files
+        (``not_used``, with the reason) that are not imported.
     """
-    mask_files = {} if masks is None else _by_stem(masks, _segmentation)
+    shown = find_files(images, "image")
+    given = SourceFiles() if masks is None else find_files(masks, "mask")
+    mask_files = given.files
     if mask_suffix:
         mask_files = {
             name.removesuffix(mask_suffix): path
             for name, path in mask_files.items()
             if name.endswith(mask_suffix)
         }
-    image_files = _by_stem(images, _series)
     if {one.resolve() for one in mask_files.values()} & {
-        one.resolve() for one in image_files.values()
+        one.resolve() for one in shown.files.values()
     }:
         raise UserError(
             f"Images and masks are in the same folder, {images}, so each image would be its own "
             "mask.",
             "Move the masks to a separate folder.",
         )
-    if not image_files and has_dicom(images):
-        raise UserError(
-            f"The folder {images} contains DICOM slices instead of one folder per case.",
-            "Move each series to a separate folder with the name of its case.",
-        )
-    if not image_files:
-        raise UserError(
-            f"The folder {images} contains no images.",
-            f"Choose a folder with files of type {', '.join(IMAGES)}.",
-        )
-    channels = _join_channels(image_files, {*mask_files, *(splits or {})})
+    channels = _join_channels(shown.files, {*mask_files, *(splits or {})})
     matched = _match(channels, mask_files)
     chosen = _draw_splits(channels, matched) if splits is None else dict(splits)
     missing = sorted(set(chosen) - set(channels))
@@ -91,8 +81,13 @@ def find_sources(
     record = {
         "left_out": [name for name in channels if name not in chosen],
         "masks_without_image": sorted(
-            path.name for path in set(mask_files.values()) - set(matched.values())
+            path.name for path in set(given.files.values()) - set(matched.values())
         ),
+        "not_used": [
+            f"{folder.name}/{name} ({reason})"
+            for folder, some in ((images, shown), (masks or images, given))
+            for name, reason in some.unused.items()
+        ],
     }
     sources = [
         Source(name, tuple(files), matched.get(name), chosen[name])
@@ -120,12 +115,12 @@ def read_splits(
     result: dict[str, Split] = {}
     for word, names in content.items():
         split = _SPLIT_ALIASES.get(word, word)
-        if split not in SPLITS or not isinstance(names, list | tuple):
+        if split not in SPLITS or not isinstance(names, list | tuple | set):
             raise UserError(
                 f"{where}: “{word}” is not a list of cases for train, val or test.",
                 'Write {"train": [...], "val": [...], "test": [...]}.',
             )
-        for name in (split_ending(str(one), IMAGES)[0] for one in names):
+        for name in map(case_name, sorted(names)):
             if result.setdefault(name, split) != split:
                 raise UserError(
                     f"{where}: the case {name} is in both {result[name]} and {split}.",
@@ -140,11 +135,15 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
         file, _, key = text.rpartition("#")
         path = Path(file)
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path of the splits.") from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{path} is not a JSON file of splits.", "Choose another file.") from None
+    if isinstance(content, list) and (not key or key.isdigit()):
+        fold = int(key or 0)
+        lists = fold_of(content, fold, path)
+        return {str(split): names for split, names in lists.items()}, f"Fold {fold} of {path.name}"
     several = isinstance(content, dict) and all(isinstance(one, dict) for one in content.values())
     if several and key not in content:
         raise UserError(
@@ -157,44 +156,6 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
             'Write {"train": [...], "val": [...], "test": [...]} with names of cases.',
         )
     return (content[key], f"{path.name}#{key}") if several else (content, path.name)
-
-
-def _by_stem(folder: Path, dicom: Callable[[Path], Path | None]) -> dict[str, Path]:
-    """Return files by case name; `dicom` returns the file or folder to use of a DICOM path."""
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.", "Check the path.")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        known = path.is_file() and suffix(path) in IMAGES
-        file = path if known else dicom(path)
-        if file is None:
-            continue
-        if (name := path.name if path.is_dir() else split_ending(path.name)[0]) in found:
-            raise UserError(
-                f"{path.name} and {found[name].name} in {folder} have the same name.",
-                "Remove one of them.",
-            )
-        found[name] = file
-    return found
-
-
-def _series(path: Path) -> Path | None:
-    """Return a DICOM folder, which is the image of a case, else None."""
-    return path if path.is_dir() and has_dicom(path) else None
-
-
-def _segmentation(path: Path) -> Path | None:
-    """Return the DICOM segmentation of a file or folder, else None."""
-    if not has_dicom(path):
-        return None
-    files = {one.files[0] for one in list_series(path) if one.is_segmentation}
-    if len(files) > 1:
-        raise UserError(
-            f"The folder {path} contains {len(files)} DICOM segmentations.", "Keep one per case."
-        )
-    return next(iter(files), None)
 
 
 def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str, list[Path]]:
@@ -219,15 +180,19 @@ def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str,
 def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:
     """Find the mask of each case, by the same name or one that starts with it."""
     plain = {re.sub(r"[-_. ](image|img)$", "", name): name for name in cases}
+    folded = {part.casefold(): name for part, name in plain.items()}
     matched = {name: masks[name] for name in cases if name in masks}
     for name, path in masks.items():
         if name in matched:
             continue
-        parts = (name[: match.start()] for match in re.finditer(r"[-_. ]", name))
-        part = max((part for part in parts if part in plain), key=len, default=None)
-        if part is None:
+        ends = [match.start() for match in re.finditer(rf"{SEPARATOR}|$", name)]
+        parts = {end: name[:end] for end in ends if not names_a_visit(name[end:])}
+        owners = {
+            end: plain.get(part) or folded.get(part.casefold()) for end, part in parts.items()
+        }
+        owner = next((owners[end] for end in reversed(ends) if owners.get(end)), None)
+        if owner is None:
             continue
-        owner = plain[part]
         if owner in matched:
             raise UserError(
                 f"Both {matched[owner].name} and {path.name} could be the mask of {owner}.",
@@ -244,12 +209,17 @@ def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Pat
 
 
 def _draw_splits(cases: Iterable[str], matched: Mapping[str, Path]) -> dict[str, Split]:
-    """Draw a fifth of the labelled cases for test and a fifth for validation; train on the rest."""
-    chosen: dict[str, Split] = dict.fromkeys(cases, "train")
-    labelled = sorted(matched)
-    order = np.random.default_rng(_SEED).permutation(len(labelled))
+    """Draw a fifth of the patients with masks for test and for validation; train on the rest.
+
+    All cases of a patient are on one side, also those without a mask.
+    """
+    patient = patients(cases)
+    labelled = {patient[name] for name in matched}
     test = len(labelled) // _SHARE
     val = max(test, int(len(labelled) > 1))
-    for rank, index in enumerate(order[: test + val]):
-        chosen[labelled[index]] = "test" if rank < test else "val"
+    order = draw_patients(labelled, test + val)
+    chosen: dict[str, Split] = dict.fromkeys(patient, "train")
+    for name, one in patient.items():
+        if one in order:
+            chosen[name] = "test" if one in order[:test] else "val"
     return chosen

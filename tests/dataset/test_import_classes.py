@@ -193,7 +193,7 @@ def test_splits_are_read_from_a_file(folders, tmp_path, content, reference):
         ('{"train": ["case_0", "case_9", "case_8"]}', "2 cases without an image.*case_8"),
         ('{"fold": ["case_0"]}', "“fold” is not a list of cases"),
         ('{"train": "case_0"}', "“train” is not a list of cases"),
-        ("[1, 2]", "contains no splits"),
+        ("[1, 2]", "is not a valid list of splits"),
         ("train: case_0", "is not a JSON file of splits"),
     ],
 )
