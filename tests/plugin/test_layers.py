@@ -15,6 +15,7 @@ from napari_graphflow.plugin.viewer.layers import (
     labels_volume,
     save_labels,
 )
+from napari_graphflow.plugin.viewer.placement import CASE
 from napari_graphflow.plugin.viewer.record import recorded
 
 GEOMETRIES = {
@@ -112,6 +113,8 @@ def test_between_two_matching_images_at_different_positions_the_user_chooses(
         viewer.open(str(tmp_path / f"{name}.nrrd"), plugin="napari-graphflow")[0] for name in "ab"
     )
     mask = viewer.add_labels(np.zeros(a.data.shape, np.uint8), scale=a.scale, name="mine")
+    assert labels_volume(mask).origin == (5.0, 0.0, 0.0), "b was shown while the mask was made"
+    del mask.metadata[CASE]
     with pytest.raises(UserError, match="mine matches 2 images"):
         labels_volume(mask, viewer.layers)
     asked = []

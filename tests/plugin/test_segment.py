@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from clicking import click
+from clicking import answer, click
 from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
@@ -85,7 +85,7 @@ def test_a_volume_is_segmented_by_a_click_and_saved_with_its_geometry(
     out = tmp_path / "mask.nii.gz"
     answer_file_dialog(out)
     click(qtbot, segment.save)
-    assert segment.status.text().startswith("✓ Saved and verified mask.nii.gz"), (
+    assert segment.status.text().startswith("✓ scan: saved and verified mask.nii.gz"), (
         segment.status.text()
     )
     saved, scan = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
@@ -124,6 +124,7 @@ def test_segmenting_again_updates_the_mask_and_can_be_undone(
     edited = np.zeros_like(result)
     mask.data = edited
     click(qtbot, segment.button)
+    answer(qtbot, "Replace")
     wait_until_done(qtbot, segment)
     assert segment.mask.layer() is mask
     np.testing.assert_array_equal(mask.data, result)
@@ -189,7 +190,7 @@ def test_cancelling_a_segmentation_adds_no_layer(
     qtbot.wait(50)
     click(qtbot, segment.progress.cancel)
     wait_until_done(qtbot, segment)
-    assert "Cancelled" in segment.status.text()
+    assert segment.status.text() == "scan: cancelled; nothing was changed."
     assert len(viewer.layers) == 1
     assert segment.button.isEnabled()
     assert not segment.progress.isVisible()
@@ -205,7 +206,9 @@ def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
     qtbot.waitUntil(lambda: dispatcher().pid is not None, timeout=SLOW_START_MS)
     os.kill(dispatcher().pid, signal.SIGKILL)
     wait_until_done(qtbot, segment)
-    assert segment.status.text().startswith("✕ The segmentation process was killed by the system")
+    assert segment.status.text().startswith(
+        "✕ scan: The segmentation process was killed by the system"
+    )
     assert "Traceback" not in segment.status.text()
     assert len(viewer.layers) == 1
     click(qtbot, segment.button)
@@ -261,7 +264,9 @@ def test_a_2d_colour_image_is_segmented(
     wait_until_done(qtbot, segment)
     assert segment.mask.layer().data.shape == (31, 45)
     segment.save_mask(tmp_path / "mask.png")
-    assert segment.status.text().startswith("✓ Saved and verified mask.png"), segment.status.text()
+    assert segment.status.text().startswith("✓ image: saved and verified mask.png"), (
+        segment.status.text()
+    )
 
 
 def test_saving_to_a_missing_folder_is_reported(

@@ -1,5 +1,6 @@
 """The variation maps of *Compare*, the input of Graph Flow's loss, as image layers."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,16 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.plugin.viewer.layers import image_volume, is_image
-from napari_graphflow.plugin.viewer.placement import (
-    DERIVED,
-    size_and_axes,
-)
-from napari_graphflow.plugin.viewer.record import (
-    KEY,
-    Placement,
-)
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import image_volume
+from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
+from napari_graphflow.plugin.viewer.record import KEY, Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
-from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
 CAPTION = "Internal features of the network, not tissue properties."
@@ -36,7 +32,8 @@ class HeatmapSection(QWidget):
         super().__init__()
         self._panel = panel
         self._request: Request | None = None
-        self.image = LayerCombo(panel.viewer, is_image, empty="no image is open")
+        self._cases = cases_of(panel.viewer)
+        self.image = ShownImage(panel.viewer)
         self.student = ModelPicker(panel, prefer="student")
         self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
         self.button = QPushButton("Show variation maps")
@@ -97,18 +94,21 @@ class HeatmapSection(QWidget):
 
     def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
         self._ended()
+        if layer not in self._panel.viewer.layers:
+            self._panel.status.warn(f"{layer.name} was closed; its variation maps were discarded.")
+            return
         self.notes.setText(" ".join(notes))
         shared = [maps[name] for name in ("student", "teacher") if name in maps]
         # One range for both, so that equal colours mean equal values.
         limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))
-        active = self._panel.viewer.layers.selection.active
         for name, array in maps.items():
             title = f"variation ({name})"
-            for old in [one for one in self._panel.viewer.layers if _is_map(one, title, layer)]:
+            ours = self._cases.layers(self._cases.key(layer))
+            for old in [one for one in ours if _is_map(one, title)]:
                 self._panel.viewer.layers.remove(old)
             difference = name == "difference"
             reach = float(max(1e-6, np.nanmax(np.abs(array))))
-            self._panel.viewer.add_image(
+            added = Image(
                 array,
                 name=title,
                 **transform_keywords(layer),
@@ -119,8 +119,9 @@ class HeatmapSection(QWidget):
                 visible=not difference,
                 metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
             )
-        self._panel.viewer.layers.selection.active = active
-        self._panel.status.done("Variation maps added as layers.")
+            self._cases.add(added, layer)
+        case = self._cases.name(self._cases.key(layer))
+        self._panel.status.done(f"{case}: variation maps added as layers.")
 
     def _failed(self, error: Exception) -> None:
         self._ended()
@@ -155,5 +156,6 @@ def _maps(
     return maps, reply.get("notes", [CAPTION])
 
 
-def _is_map(layer: Layer, title: str, image: Layer) -> bool:
-    return layer.name == title and layer.metadata.get(DERIVED) == image.name
+def _is_map(layer: Layer, title: str) -> bool:
+    # napari numbers layers of equal names, as those of two cases.
+    return DERIVED in layer.metadata and re.sub(r" \[\d+\]$", "", layer.name) == title

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.viewer.cases import Cases, cases_of
 from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
+from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -24,11 +26,20 @@ from napari_graphflow.plugin.worker.segmentation import (
 )
 
 
+def is_mask_of_shown(cases: Cases, layer: Layer) -> bool:
+    """Whether a layer is a mask of the case that is shown, at the place of its image."""
+    shown = cases.shown()
+    if shown is None or not is_mask(layer) or cases.key(layer) != shown.key:
+        return False
+    return shown.image is None or same_place(layer, shown.image)
+
+
 class MaskOrModelCombo(LayerCombo):
     """Lists the masks in the viewer, followed by the saved models."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer, is_mask, empty="no mask is open")
+        accept = partial(is_mask_of_shown, cases_of(viewer))
+        super().__init__(viewer, accept, empty="no mask is open")
         ListRefresher(self, self._list_changed)
 
     def model(self) -> Path | None:
@@ -56,7 +67,7 @@ class MaskOrModelCombo(LayerCombo):
 
 
 class ModelRuns:
-    """Runs the chosen models on one image and selects the resulting masks instead.
+    """Runs models on one image, one after the other.
 
     Parameters
     ----------
@@ -64,24 +75,10 @@ class ModelRuns:
         Receives the masks.
     progress
         Shows the progress.
-    done
-        Called once a mask is selected in every combo.
-    failed
-        Called with the error; masks that are finished stay.
-    cancelled
-        Called after the runs were cancelled.
     """
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        progress: ProgressRow,
-        done: Callable[[], None],
-        failed: Callable[[Exception], None],
-        cancelled: Callable[[], None],
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, progress: ProgressRow) -> None:
         self._viewer, self._progress = viewer, progress
-        self._done, self._failed, self._cancelled = done, failed, cancelled
         self._request: Request | None = None
         progress.cancelled.connect(self.cancel)
 
@@ -90,29 +87,58 @@ class ModelRuns:
         """Whether a model is running."""
         return self._request is not None
 
-    def start(self, combos: list[MaskOrModelCombo], image: Image) -> None:
-        """Run the chosen models one after the other."""
-        waiting = [combo for combo in combos if combo.model() is not None]
-        if not waiting:
-            self._end(self._done)
+    def start(
+        self,
+        sides: list[Labels | Path],
+        image: Image,
+        *,
+        done: Callable[[list[Labels]], None],
+        failed: Callable[[Exception], None],
+        cancelled: Callable[[], None],
+    ) -> None:
+        """Run the models among the sides on an image.
+
+        Parameters
+        ----------
+        sides
+            Masks, and folders of models to run.
+        image
+            The image; the masks of the models belong to its case, whatever is shown meanwhile.
+        done
+            Called with a mask for every side.
+        failed, cancelled
+            Called with the error, or after cancelling; masks that are finished stay.
+        """
+        index = next((n for n, side in enumerate(sides) if isinstance(side, Path)), None)
+        if index is None:
+            self._end(partial(done, [side for side in sides if isinstance(side, Labels)]))
             return
-        folder = waiting[0].model()
-        assert folder is not None
+        folder = Path(str(sides[index]))
         try:
             card = read_model_card(folder)
-            task = Task(image, card, image_volume(image))
+            task = Task(image, card, image_volume(image), made_by=str(folder))
         except UserError as error:
-            self._end(partial(self._failed, error))
+            self._end(partial(failed, error))
             return
+
+        def show(found: SegmentationResult) -> None:
+            if image not in self._viewer.layers:
+                self._end(cancelled)
+                return
+            reply, labels, _ = found
+            mask = add_mask(self._viewer, task, labels, reply["classes"])
+            rest = [*sides[:index], mask, *sides[index + 1 :]]
+            self.start(rest, image, done=done, failed=failed, cancelled=cancelled)
+
         self._progress.wait(f"running {card.name} …")
         self._request = request_segmentation(
             task,
             folder,
             "auto",
             progress=self._progress.follow,
-            done=lambda found: self._show(waiting, task, found),
-            failed=lambda error: self._end(partial(self._failed, error)),
-            cancelled=lambda: self._end(self._cancelled),
+            done=show,
+            failed=lambda error: self._end(partial(failed, error)),
+            cancelled=lambda: self._end(cancelled),
         )
 
     def cancel(self) -> None:
@@ -125,15 +151,6 @@ class ModelRuns:
         """Drop the pending request."""
         if self._request is not None:
             dispatcher().drop(self._request)
-
-    def _show(self, waiting: list[MaskOrModelCombo], task: Task, found: SegmentationResult) -> None:
-        reply, labels, _ = found
-        if task.image not in self._viewer.layers:
-            self._end(self._cancelled)
-            return
-        mask: Labels = add_mask(self._viewer, task, labels, reply["classes"])
-        waiting[0].choose(mask)
-        self.start(waiting[1:], task.image)
 
     def _end(self, then: Callable[[], None]) -> None:
         self._request = None

@@ -1,38 +1,32 @@
 """*Compare*: two masks or models, by scores, outlines and slice by slice."""
 
-import math
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
-    QHeaderView,
     QLabel,
-    QTableWidget,
-    QTableWidgetItem,
 )
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import DISAGREEMENT, Row, compare_masks
 from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
-from napari_graphflow.plugin.compare.mask_or_model import MaskOrModelCombo, ModelRuns
-from napari_graphflow.plugin.viewer.layers import (
-    class_names,
-    class_table,
-    is_image,
-    is_mask,
+from napari_graphflow.plugin.compare.mask_or_model import (
+    MaskOrModelCombo,
+    ModelRuns,
+    is_mask_of_shown,
 )
-from napari_graphflow.plugin.viewer.placement import (
-    DERIVED,
-    same_place,
-)
+from napari_graphflow.plugin.compare.presenter import Comparison, compared, guidance
+from napari_graphflow.plugin.compare.table import ComparisonTable
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import class_names, class_table
+from napari_graphflow.plugin.viewer.placement import DERIVED, same_place
 from napari_graphflow.plugin.viewer.world import (
     grid_shape,
     transform_keywords,
@@ -43,9 +37,10 @@ from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.shown_image import ShownImage
+from napari_graphflow.plugin.widgets.words import Message
 
 COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
-NO_MASKS = "Choose two masks or models. Masks must be open in the viewer."
 
 
 class CompareWidget(Panel):
@@ -53,12 +48,16 @@ class CompareWidget(Panel):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
+        self._cases = cases_of(napari_viewer)
         self.a = MaskOrModelCombo(napari_viewer)
         self.b = MaskOrModelCombo(napari_viewer)
-        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self.image = ShownImage(napari_viewer)
         self.image.setToolTip("Image on which the models run.")
         self.reference = LayerCombo(
-            napari_viewer, is_mask, empty="no mask is open", optional="none"
+            napari_viewer,
+            partial(is_mask_of_shown, self._cases),
+            empty="no mask is open",
+            optional="none",
         )
         self.reference.setToolTip(
             "Ground truth for both masks. Its layer is locked while it is the reference."
@@ -73,17 +72,16 @@ class CompareWidget(Panel):
         self.disagreement.setChecked(True)
         self.button = PrimaryButton("Compare", self)
         self.progress = ProgressRow()
-        self._runs = ModelRuns(
-            napari_viewer, self.progress, self.compare, self._failed, self._was_cancelled
-        )
-        self.table = _table()
+        self._runs = ModelRuns(napari_viewer, self.progress)
+        self.table = ComparisonTable()
         self.legend = note(
             "Dice: 1 = identical, 0 = no overlap. Click a row to show the slice that differs most."
         )
         self.heatmap = HeatmapSection(self)
-        self._rows: list[Row] = []
+        self._result: Comparison | None = None
+        self._line = Message("")
         self._views: dict[str, Labels] = {}
-        self._compared: tuple[Labels, Labels] | None = None
+        self._key = self.image.key()
         self._protected: Labels | None = None
 
         self._on = QLabel("Image")
@@ -110,6 +108,7 @@ class CompareWidget(Panel):
         for combo in (self.a, self.b, self.image, self.reference):
             combo.layer_changed.connect(self._update)
         self.reference.layer_changed.connect(self._protect)
+        self._cases.events.changed.connect(self._case_changed, position="last")
         if self.b.count() > 1:
             self.b.setCurrentIndex(1)
         self._update()
@@ -130,50 +129,90 @@ class CompareWidget(Panel):
             self._protected.editable = False
 
     def compare(self) -> None:
-        """Run the chosen models, then compare the masks; both in the background."""
-        a, b, reference = self.a.layer(), self.b.layer(), self.reference.layer()
-        image = self.image.layer()
-        to_run = [combo for combo in (self.a, self.b) if combo.model() is not None]
-        present = [layer for layer in (a, b, reference) if layer is not None]
+        """Run the chosen models on the shown image, then compare; both in the background."""
+        shown = self._cases.shown()
+        if shown is None:
+            self._say(Message(self._cases.advice()))
+            return
+        sides = [combo.layer() or combo.model() for combo in (self.a, self.b)]
+        reference, image = self.reference.layer(), shown.image
+        to_run = any(isinstance(side, Path) for side in sides)
+        present = [layer for layer in (*sides, reference) if isinstance(layer, Labels)]
         try:
-            for other in [*present[1:], *([image] if to_run and present else [])]:
+            for other in [*present[1:], *([image] if to_run and present and image else [])]:
                 _check(present[0], other)
         except UserError as error:
-            self.fail(error)
+            self._failed(error)
             return
-        if to_run:
-            assert isinstance(image, Image)
-            self.status.info("")
-            self._runs.start(to_run, image)
-            self._update()
+        if not to_run:
+            self._compare(reference, present[0], present[1])
             return
-        assert a is not None
-        assert b is not None
+        assert image is not None
+        self._say(Message(f"{shown.name}: running …"))
+        self._runs.start(
+            [side for side in sides if side is not None],
+            image,
+            done=partial(self._ran, [self.a, self.b], reference),
+            failed=self._failed,
+            cancelled=partial(self._was_cancelled, shown.name),
+        )
+        self._update()
+
+    def _ran(
+        self, combos: list[MaskOrModelCombo], reference: Labels | None, masks: list[Labels]
+    ) -> None:
+        """Compare the masks of the models; choose them if their case is still shown."""
+        for combo, mask in zip(combos, masks, strict=True):
+            combo.refresh()
+            combo.choose(mask)
+        self._compare(reference, *masks)
+
+    def _compare(self, reference: Labels | None, a: Labels, b: Labels) -> None:
         masks = np.asarray(voxels(a)), np.asarray(voxels(b))
         truth = None if reference is None else np.asarray(voxels(reference))
         names = class_names(b) | class_names(a)
         spacing = voxel_size(a)
         self.button.setEnabled(False)
-        self.status.info("Comparing …")
+        self._say(Message(f"{self._cases.name(self._cases.key(a))}: comparing …"))
         self.background.run(
             lambda: compare_masks(*masks, truth, spacing, names),
             lambda result: self._show(a, b, *result),
-            self.fail,
+            self._failed,
         )
 
     def _failed(self, error: Exception) -> None:
+        self._line = Message(str(error), "fail")
         self._update()
         self.fail(error)
 
-    def _was_cancelled(self) -> None:
+    def _say(self, line: Message) -> None:
+        self._line = line
+        self.status.show_message(line)
+
+    def _was_cancelled(self, case: str) -> None:
         self._update()
-        self.status.info("Cancelled; no masks were compared.")
+        self._say(Message(f"{case}: cancelled; no masks were compared."))
+
+    def _case_changed(self, event: Any = None) -> None:
+        """List the masks of the shown case, and hide the table of another one."""
+        for combo in (self.a, self.b, self.reference):
+            combo.refresh()
+        if self.image.key() != self._key:
+            self._key = self.image.key()
+            if self.a.currentData() == self.b.currentData() and self.b.count() > 1:
+                self.b.setCurrentIndex(1)
+            result = self._result
+            self._line = result.line if result and result.key == self._key else Message("")
+        self._update()
 
     def _show(self, a: Labels, b: Labels, rows: list[Row], differs: NDArray[np.uint8]) -> None:
-        self._rows, self._compared = rows, (a, b)
-        self._fill_table()
         self._remove_views()
+        key = self._cases.key(a)
+        line = compared(self._cases.name(key), differs, _units(a))
+        self._result = Comparison(key, a, b, rows, line)
+        self.table.fill(rows, volumes=a.ndim == 3)
         if a not in self.viewer.layers or b not in self.viewer.layers:
+            self._result = None
             self._update()
             return
         self._views["disagreement"] = self._add_view(
@@ -188,13 +227,8 @@ class CompareWidget(Panel):
                 voxels(layer), f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
             )
         self._show_views()
+        self._say(line)
         self._update()
-        count, size = int(np.count_nonzero(differs)), differs.size
-        self.status.done(
-            f"{count:,} of {size:,} {_units(a)} differ ({100 * count / size:.2f}\u00a0%)."
-            if count
-            else "The masks are identical."
-        )
 
     def _add_view(
         self,
@@ -217,21 +251,17 @@ class CompareWidget(Panel):
         )
         layer.contour = contour
         layer.editable = False
-        active = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
-        self.viewer.layers.selection.active = active
+        self._cases.add(layer, like)
         return layer
 
     def _show_views(self) -> None:
         outlines = self.contours.isChecked()
         for title, layer in self._views.items():
-            if layer in self.viewer.layers:
-                layer.visible = (
-                    self.disagreement.isChecked() if title == "disagreement" else outlines
-                )
-        if self._compared is not None and self._views:
-            for layer in self._compared:
-                layer.visible = not outlines
+            wanted = self.disagreement.isChecked() if title == "disagreement" else outlines
+            self._cases.set_visible(layer, wanted)
+        if self._result is not None and self._views:
+            for layer in (self._result.a, self._result.b):
+                self._cases.set_visible(layer, not outlines)
 
     def _remove_views(self) -> None:
         for layer in self._views.values():
@@ -245,56 +275,33 @@ class CompareWidget(Panel):
         self._on.setVisible(runs)
         self.image.setVisible(runs)
         idle = not self._runs.running
-        enabled(idle, (self.a, self.b, self.image, self.reference))
+        enabled(idle, (self.a, self.b, self.reference))
+        ours = self._result is not None and self._result.key == self.image.key()
         missing = runs and self.image.layer() is None
         ready = a is not None and b is not None and a != b and not missing
         self.button.setEnabled(ready and idle and not self.background.busy())
-        self.table.setVisible(bool(self._rows))
-        self.legend.setVisible(bool(self._rows))
-        if a is None or b is None or self.a.count() < 2:
-            self.status.info(NO_MASKS)
-        elif a == b:
-            self.status.info("Choose two different masks or models.")
-        elif missing:
-            self.status.info("Open the image on which to run the models.")
-        elif not self._rows and idle:
-            self.status.info("")
-
-    def _fill_table(self) -> None:
-        with_reference = any(found.scores for found in self._rows)
-        unit = "ml" if self._compared and self._compared[0].ndim == 3 else "mm²"
-        titles = ["class", "A · B"]
-        titles += ["A · ref", "B · ref"] if with_reference else []
-        titles += [f"A {unit}", f"B {unit}"]
-        tips = ["", "Dice of A and B"]
-        tips += ["Dice of A and reference", "Dice of B and reference"] if with_reference else []
-        size = "Volume" if unit == "ml" else "Area"
-        tips += [f"{size} in A", f"{size} in B"]
-        self.table.setColumnCount(len(titles))
-        self.table.setHorizontalHeaderLabels(titles)
-        for column, tip in enumerate(tips):
-            self.table.horizontalHeaderItem(column).setToolTip(tip)
-        self.table.setRowCount(len(self._rows))
-        for index, found in enumerate(self._rows):
-            cells = [found.name, _score(found.agreement)]
-            cells += [_score(score) for score in found.scores or ()]
-            cells += [_volume(volume) for volume in found.volumes]
-            for column, text in enumerate(cells):
-                self.table.setItem(index, column, _cell(text, column > 0))
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        height = header.sizeHint().height() + sum(
-            self.table.rowHeight(index) for index in range(min(len(self._rows), 8))
+        self.table.setVisible(ours)
+        self.legend.setVisible(ours)
+        text = guidance(
+            shown=bool(self.image.key()) or not self.viewer.layers,
+            advice=self._cases.advice(),
+            chosen=a is not None and b is not None and self.a.count() > 1,
+            different=a != b,
+            image=not missing,
         )
-        self.table.setFixedHeight(height + 4)
+        if text:
+            self.status.info(text)
+        else:
+            self.status.show_message(self._line)
 
     def _go_to_row(self, index: int, column: int = 0) -> None:
-        found = self._rows[index]
-        if found.worst_slice is None or self._compared is None:
-            self.status.info(f"A and B are identical in {found.name}.")
+        result = self._result
+        if result is None:
             return
-        layer = self._compared[0]
+        found, layer = result.rows[index], result.a
+        if found.worst_slice is None:
+            self._say(Message(f"A and B are identical in {found.name}."))
+            return
         if layer.ndim == 3:
             self.viewer.dims.ndisplay = 2
             self.viewer.dims.order = tuple(range(self.viewer.dims.ndim))
@@ -306,7 +313,7 @@ class CompareWidget(Panel):
         count, units = found.worst_voxels, _units(layer)
         voxels = f"1 {units.removesuffix('s')}" if count == 1 else f"{count:,} {units}"
         verb = "differs" if count == 1 else "differ"
-        self.status.info(f"{where}: {voxels} of {found.name} {verb}.")
+        self._say(Message(f"{where}: {voxels} of {found.name} {verb}."))
 
 
 def _check(a: Layer, b: Layer) -> None:
@@ -326,32 +333,3 @@ def _check(a: Layer, b: Layer) -> None:
 
 def _units(layer: Layer) -> str:
     return "voxels" if layer.ndim == 3 else "pixels"
-
-
-def _table() -> QTableWidget:
-    table = QTableWidget()
-    table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(24)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setShowGrid(False)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return table
-
-
-def _cell(text: str, number: bool) -> QTableWidgetItem:
-    item = QTableWidgetItem(text)
-    side = Qt.AlignmentFlag.AlignRight if number else Qt.AlignmentFlag.AlignLeft
-    item.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
-    if text == "–":
-        item.setForeground(QColor("#888888"))
-    return item
-
-
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _volume(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,11 +1,12 @@
 """*Segment*: segment an open image with a teacher or a student."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -18,26 +19,30 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.endings import READ, split_ending
+from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.segment.presenter import (
+    button_text,
+    guidance,
+    question,
+    save_tip,
+    saved,
+    segmented,
+)
+from napari_graphflow.plugin.segment.replace_dialog import ask_to_replace
+from napari_graphflow.plugin.segment.save_dialog import ask_where_to_save
+from napari_graphflow.plugin.segment.target import (
+    existing,
+    region_copy,
+    slice_in_view,
+    why_new_mask,
+)
 from napari_graphflow.plugin.viewer.autosave import mark_saved
-from napari_graphflow.plugin.viewer.layers import (
-    image_volume,
-    is_image,
-    is_mask,
-    save_labels,
-)
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import image_volume, is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
-from napari_graphflow.plugin.viewer.placement import (
-    DERIVED,
-    same_place,
-    size_and_axes,
-)
-from napari_graphflow.plugin.viewer.record import (
-    KEY,
-    recorded,
-)
-from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords
+from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
+from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.widgets.command_line import segment_command
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import (
@@ -57,9 +62,12 @@ from napari_graphflow.plugin.widgets.panel import (
     enabled,
 )
 from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.shown_image import ShownImage
+from napari_graphflow.plugin.widgets.words import Message
 from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     Task,
+    add_map,
     add_mask,
     request_segmentation,
     slab_around,
@@ -81,7 +89,9 @@ class SegmentWidget(Panel):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self._request: Request | None = None
-        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self._cases = cases_of(napari_viewer)
+        self._result = Message("")
+        self.image = ShownImage(napari_viewer)
         self.open = browse_button("Open an image with its geometry")
         self.model = ModelPicker(self)
         self.whole = QRadioButton("whole volume")
@@ -92,13 +102,12 @@ class SegmentWidget(Panel):
         self._region = QButtonGroup(self)
         self.device = QComboBox()
         self.mask = LayerCombo(napari_viewer, self._fits, empty=NEW, optional=NEW)
-        self.mask.setToolTip("Changes to an existing mask can be undone with Ctrl+Z.")
+        self.mask.setToolTip(
+            "A new mask, or one of this case. Changes to a mask can be undone with Ctrl+Z."
+        )
         self.button = PrimaryButton("Segment", self)
         self.progress = ProgressRow()
         self.save = QPushButton("Save mask …")
-        self.save.setToolTip(
-            "Save with the geometry of the image; the file is verified by reading it back."
-        )
         self.probability = QCheckBox("class probabilities")
         self.uncertainty = QCheckBox("uncertainty")
         self.uncertainty.setToolTip(
@@ -135,6 +144,7 @@ class SegmentWidget(Panel):
         self.image.layer_changed.connect(self._image_changed)
         self.model.model_changed.connect(self._model_changed)
         self.mask.layer_changed.connect(self._update)
+        self._cases.events.changed.connect(self._case_changed, position="last")
         self.device.currentIndexChanged.connect(self._update)
         self.probability.toggled.connect(self._update)
         self.button.clicked.connect(self.segment)
@@ -153,20 +163,34 @@ class SegmentWidget(Panel):
         try:
             task = self._task()
         except UserError as error:
-            self.fail(error)
+            self._report(self.image.case(), error)
             return
+        index = None if task.slab is None else task.index
+        text = ""
+        if task.mask is not None:
+            units = "voxels" if task.image.ndim == 3 else "pixels"
+            mask = existing(task.mask, index)
+            text = question(task.card.name, task.made_by, mask, units=units)
+        if text:
+            new = partial(self._start, replace(task, mask=None))
+            ask_to_replace(self, text, partial(self._start, task), new)
+            return
+        self._start(task)
+
+    def _start(self, task: Task) -> None:
+        if self._request is not None:
+            return
+        case, before = self._cases.name(self._cases.key(task.image)), region_copy(task)
+        self._result = Message(f"{case}: segmenting …")
         self.progress.wait("starting …")
-        self.status.info("")
-        folder = self.model.folder()
-        assert folder is not None
         self._request = request_segmentation(
             task,
-            folder,
+            Path(task.made_by),
             str(self.device.currentData()),
             progress=self.progress.follow,
-            done=lambda found: self._show(task, *found),
-            failed=self._failed,
-            cancelled=self._was_cancelled,
+            done=lambda found: self._show(task, before, *found),
+            failed=partial(self._failed, case),
+            cancelled=partial(self._was_cancelled, case),
         )
         self._update()
 
@@ -183,30 +207,46 @@ class SegmentWidget(Panel):
             dispatcher().drop(self._request)
 
     def save_mask(self, path: Path) -> None:
-        """Write the chosen mask with the geometry of its image."""
-        layer = self.mask.layer()
-        if not isinstance(layer, Labels):
-            return
-        image = self.image.layer()
-        # The image chosen above decides between several that match.
-        images = [image] if image is not None and same_place(layer, image) else self.viewer.layers
+        """Write the mask that is shown and selected with the geometry of its image."""
+        layer = self.mask_to_save()
+        if layer is not None:
+            self._write(layer, path)
+
+    def _write(self, layer: Labels, path: Path) -> None:
+        key = self._cases.key(layer)
         try:
-            volume = save_labels(path, layer, images, ask_for_image)
+            volume = save_labels(path, layer, choose=ask_for_image)
             mark_saved(layer)
         except UserError as error:
-            self.fail(error)
+            self._report(self._cases.name(key), error)
             return
         spacing = " x ".join(f"{value:.3g}" for value in volume.spacing)
-        self.status.done(f"Saved and verified {path.name} ({spacing} mm).")
+        self._result = saved(self._cases.name(key), layer.name, path.name, spacing)
+        self.status.show_message(self._result)
+
+    def mask_to_save(self) -> Labels | None:
+        """Return the mask of the shown case to save: the selected one, or the only visible one."""
+        shown, active = self._cases.shown(), self.viewer.layers.selection.active
+        if shown is None:
+            return None
+        masks = [one for one in self._cases.layers(shown.key) if is_mask(one) and one.visible]
+        for chosen in (active, self.mask.layer()):
+            for mask in masks:
+                if mask is chosen:
+                    return mask
+        return masks[0] if len(masks) == 1 else None
 
     def _task(self) -> Task:
         layer, card, mask = self.image.layer(), self.model.card(), self.mask.layer()
-        assert isinstance(layer, Image)
+        folder = self.model.folder()
+        if layer is None:
+            raise UserError("No image is shown and selected.", self._cases.advice())
         assert card is not None
+        assert folder is not None
         volume = image_volume(layer)
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
-            index = self._slice_in_view(layer)
+            index = slice_in_view(self.viewer.dims, layer)
             slab = slab_around(index, volume, card, size_and_axes(layer))
         return Task(
             layer,
@@ -217,72 +257,67 @@ class SegmentWidget(Panel):
             index,
             self.probability.isChecked(),
             self.uncertainty.isChecked(),
+            str(folder),
         )
 
-    def _slice_in_view(self, layer: Image) -> int:
-        dims = self.viewer.dims
-        axis = dims.ndim - layer.ndim
-        if dims.ndisplay != 2 or axis in dims.displayed:
-            raise UserError(
-                "No single slice along z is in view.",
-                "Switch to the 2D view with z on the slider, or segment the whole volume.",
-            )
-        index = round(layer.world_to_data(dims.point)[0])
-        return int(np.clip(index, 0, grid_shape(layer)[0] - 1))
-
-    def _show(self, task: Task, reply: Reply, labels: Volume, extras: dict[str, Any]) -> None:
-        self._ended()
+    def _show(
+        self,
+        task: Task,
+        before: NDArray[Any] | None,
+        reply: Reply,
+        labels: Volume,
+        extras: dict[str, Any],
+    ) -> None:
+        self._request = None
+        self.progress.hide()
+        key, remark = self._cases.key(task.image), ""
         if task.image not in self.viewer.layers:
-            self.status.warn("The image was closed during segmentation; its mask was discarded.")
+            self._result = Message(
+                f"{task.image.name} was closed during segmentation; its mask was discarded.", "warn"
+            )
+            self._update()
             return
-        if task.mask is not None and task.mask in self.viewer.layers:
-            update_mask(task.mask, task.place.shown(labels).array, task)
-            layer = task.mask
-        else:
+        layer = task.mask if task.mask in self.viewer.layers else None
+        if layer is not None:
+            new = task.place.shown(labels).array
+            remark = why_new_mask(task, before, new)
+            if not remark:
+                update_mask(layer, new, task)
+        if layer is None or remark:
             layer = add_mask(self.viewer, task, labels, reply["classes"])
-        self.mask.choose(layer)
-        self.viewer.layers.selection.active = layer
         for name, array in extras.items():
-            self._add_map(task.image, name, array)
-        memory = reply.get("peak_bytes")
-        self.status.done(
-            f"Segmented in {reply['seconds']:.1f} s on {reply['device']}"
-            + (f", peak memory {memory / 2**30:.1f} GB." if memory else ".")
-        )
+            add_map(self.viewer, task.image, name, array)
+        self._result = segmented(self._cases.name(key), reply, remark)
+        shown = self._cases.shown()
+        if shown is not None and shown.key == key:
+            self.viewer.layers.selection.active = layer
+            self.mask.choose(layer)
+        self._update()
 
-    def _add_map(self, image: Image, name: str, array: NDArray[Any]) -> None:
-        title = f"{name} · {image.name}"
-        for old in [
-            one for one in self.viewer.layers if one.name == title and DERIVED in one.metadata
-        ]:
-            self.viewer.layers.remove(old)
-        active = self.viewer.layers.selection.active
-        self.viewer.add_image(
-            array,
-            name=title,
-            **transform_keywords(image),
-            colormap="inferno" if name == "uncertainty" else "viridis",
-            contrast_limits=(0.0, 1.0),
-            blending="additive",
-            opacity=0.6,
-            metadata={KEY: image.metadata.get(KEY), DERIVED: image.name},
-        )
-        self.viewer.layers.selection.active = active
+    def _failed(self, case: str, error: Exception) -> None:
+        self._ended(Message(""))
+        self._report(case, error)
 
-    def _failed(self, error: Exception) -> None:
-        self._ended()
+    def _report(self, case: str, error: Exception) -> None:
+        if isinstance(error, UserError) and case:
+            error = UserError(f"{case}: {error.text}", error.remedy)
+        self._result = Message(str(error), "fail")
         self.fail(error)
 
-    def _was_cancelled(self) -> None:
-        self._ended()
-        self.status.info("Cancelled; nothing was changed.")
+    def _was_cancelled(self, case: str) -> None:
+        self._ended(Message(f"{case}: cancelled; nothing was changed."))
 
-    def _ended(self) -> None:
-        self._request = None
+    def _ended(self, result: Message) -> None:
+        self._request, self._result = None, result
         self.progress.hide()
         self._update()
 
+    def _case_changed(self, event: Any = None) -> None:
+        self.mask.refresh()
+        self._update()
+
     def _image_changed(self, layer: Layer | None) -> None:
+        self.mask.choose(None)
         self.mask.refresh()
         self._update()
 
@@ -293,34 +328,33 @@ class SegmentWidget(Panel):
 
     def _fits(self, layer: Layer) -> bool:
         image = self.image.layer()
-        return is_mask(layer) and image is not None and same_place(layer, image)
+        if image is None or not is_mask(layer):
+            return False
+        return self._cases.key(layer) == self._cases.key(image) and same_place(layer, image)
 
     def _update(self, *_: Any) -> None:
         image, card = self.image.layer(), self.model.card()
         idle = self._request is None
+        self.button.setText(button_text(self.image.case()))
         self.button.setEnabled(idle and image is not None and card is not None)
-        enabled(idle, (self.image, self.model, self.mask))
+        enabled(idle, (self.model, self.mask))
         self.slice.setEnabled(image is not None and image.ndim == 3)
         if not self.slice.isEnabled():
             self.whole.setChecked(True)
         self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole image")
-        self.save.setEnabled(idle and self.mask.layer() is not None)
+        mask = self.mask_to_save()
+        self.save.setEnabled(mask is not None)
+        self.save.setToolTip(save_tip("" if mask is None else mask.name))
         self.command.setText(self._command())
-        if not idle:
-            return
-        if image is None:
-            self.status.info(
-                "Open an image: drop a file onto the window or use File > Open Sample."
+        self.status.show_message(
+            guidance(
+                self._result,
+                running=not idle,
+                advice="" if image is not None else self._cases.advice(),
+                model=card is not None,
+                placed=image is not None and recorded(image) is not None,
             )
-        elif card is None:
-            self.status.info("No saved model found. Train one with Plugins > Graph Flow > Distil.")
-        elif recorded(image) is None:
-            self.status.warn(
-                "This image was opened by another reader, so its position and orientation are "
-                "unknown. Reopen it with the … button to keep them."
-            )
-        elif self.mask.layer() is None:
-            self.status.info("")
+        )
 
     def _command(self) -> str:
         image, folder = self.image.layer(), self.model.folder()
@@ -343,20 +377,9 @@ class SegmentWidget(Panel):
             self.viewer.open(path, plugin="napari-graphflow")
 
     def _save(self) -> None:
-        layer, image = self.mask.layer(), self.image.layer()
+        layer = self.mask_to_save()
         if layer is None:
             return
-        known = recorded(image) if image is not None else None
-        source = Path(known.path) if known and known.path else Path(layer.name)
-        flat = layer.ndim == 2
-        suffix = ".png" if flat else ".nii.gz"
-        kinds = "2D images (*.png *.tif)" if flat else "Volumes (*.nii.gz *.nii *.nrrd *.mha)"
-        path, _ = QFileDialog.getSaveFileName(
-            self,
-            "Save mask",
-            str(source.with_name(f"{split_ending(source.name)[0]}_mask{suffix}")),
-            kinds,
-        )
-        if path:
-            chosen = Path(path)
-            self.save_mask(chosen if chosen.suffix else chosen.with_name(chosen.name + suffix))
+        shown = self._cases.shown()
+        if shown is not None and (path := ask_where_to_save(self, layer, shown)) is not None:
+            self._write(layer, path)

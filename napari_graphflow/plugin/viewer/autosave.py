@@ -30,21 +30,17 @@ from napari_graphflow.plugin.viewer.autosave_files import (
     unsaved_masks,
     write_mask,
 )
-from napari_graphflow.plugin.viewer.layers import (
-    class_colours,
-    class_table,
-    class_values,
-    is_image,
-    is_mask,
-)
-from napari_graphflow.plugin.viewer.placement import mask_placement
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import class_colours, class_table, class_values, is_mask
+from napari_graphflow.plugin.viewer.placement import CASE, mask_placement
 from napari_graphflow.plugin.viewer.record import (
     KEY,
     Placement,
     placement_from,
     recorded,
 )
-from napari_graphflow.plugin.viewer.world import grid_shape, transform_keywords, voxels
+from napari_graphflow.plugin.viewer.restoring import about_case, reopened_image
+from napari_graphflow.plugin.viewer.world import transform_keywords, voxels
 
 INTERVAL_S = 20.0
 _DIALOG = "graphflow-restore"
@@ -123,14 +119,14 @@ class Autosave(QObject):
         viewer = self._viewer()
         if viewer is None:
             return None
-        array, about = read_mask(saved), saved.about
+        array, about, cases = read_mask(saved), saved.about, cases_of(viewer)
         place, record = (placement_from(about.get(name)) for name in ("place", "record"))
-        if (image := place or record) is not None:
-            self._open_image(viewer, image)
+        image, reason = reopened_image(viewer, about.get("image"), place)
+        on_image = image is not None and place is not None and about["image"]["grid"]
         names = {str(name): int(value) for name, value in about.get("classes", {}).items()}
         layer = Labels(
             array,
-            **_restored_keywords(viewer, place, about["transform"]),
+            **(transform_keywords(image) if on_image else about["transform"]),
             metadata={} if record is None else {KEY: asdict(record)},
             name=about["name"],
             features=class_table(names),
@@ -139,7 +135,11 @@ class Autosave(QObject):
         )
         if place is not None:
             layer.metadata[KEY] = asdict(place.at(layer))
+        layer.metadata[CASE] = cases.new_key(layer) if image is None else cases.key(image)
         viewer.add_layer(layer)
+        cases.show(layer)
+        if reason:
+            show_warning(f"{layer.name} is shown without its image: {reason}.")
         self._files[layer] = f"{next(self._numbers)}{ENDING}"
         saved.path.replace(self._file(self._files[layer]))
         delete_mask(saved)
@@ -182,6 +182,7 @@ class Autosave(QObject):
         place, record = _place(layer, viewer.layers if viewer else []), recorded(layer)
         about = {
             "name": layer.name,
+            **(about_case(viewer, layer) if viewer is not None else {}),
             "place": None if place is None else asdict(place),
             "record": None if record is None else asdict(record),
             "transform": {
@@ -211,19 +212,6 @@ class Autosave(QObject):
             self._warned = True
             show_warning(f"Autosave failed ({error}). Please save your masks manually.")
 
-    def _open_image(self, viewer: Viewer, place: Placement) -> None:
-        from napari_graphflow.plugin.viewer.opening import read_layers
-
-        opened = [known for layer in viewer.layers if (known := recorded(layer)) is not None]
-        sources = [(known.path, known.series) for known in opened]
-        if not place.path or (place.path, place.series) in sources or not Path(place.path).exists():
-            return
-        try:
-            for one in read_layers(Path(place.path), place.series):
-                viewer.add_layer(Layer.create(*one))
-        except UserError as error:
-            show_warning(str(error))
-
 
 def start_autosave(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | None:
     """Start autosaving the masks of a viewer, and offer to restore unsaved ones."""
@@ -251,17 +239,6 @@ def _place(layer: Labels, layers: Iterable[Layer]) -> Placement | None:
         return mask_placement(layer, layers)
     except UserError:
         return None
-
-
-def _restored_keywords(
-    viewer: Viewer, place: Placement | None, transform: dict[str, Any]
-) -> dict[str, Any]:
-    """Lay a mask onto its open image, which may have been moved before; else where it was."""
-    for layer in viewer.layers:
-        known = recorded(layer) if is_image(layer) else None
-        if place and known and known.shape == grid_shape(layer) and known.same_as(place):
-            return transform_keywords(layer)
-    return transform
 
 
 def _offer(autosave_ref: "ref[Autosave]") -> None:

@@ -34,6 +34,8 @@ from napari_graphflow.plugin.viewer.world import (
 
 #: Metadata key of layers that are derived from another layer; its value is the name of that layer.
 DERIVED = "graphflow_derived_from"
+#: Metadata key of the case of a layer, as found by `cases.py`; copies of the layer inherit it.
+CASE = "graphflow_case"
 #: Axes of a matrix are orthogonal to this cosine; 0.05 voxels over 500.
 _ORTHOGONAL = 1e-4
 #: Programs round the geometry in their headers, by less than this part of a voxel.
@@ -174,7 +176,7 @@ def mask_placement(
             "Open it again, and crop it with a tool that sets the translation of its layer.",
         )
     layers = list(_neighbours(layer) if layers is None else layers)
-    images = list(_images(layer, layers))
+    images = [one for one in _images(layer, layers) if _of_one_case(layer, one)]
     on = [image for image in images if _coincide(layer, image)]
     if on:
         return _chosen([(one, grid_placement(one, layers)) for one in on], layer, choose)
@@ -275,6 +277,11 @@ def _images(layer: Layer, layers: Iterable[Layer] | None) -> list[Image]:
         and DERIVED not in one.metadata
         and one.ndim == layer.ndim
     ]
+
+
+def _of_one_case(layer: Layer, other: Layer) -> bool:
+    cases = {one.metadata.get(CASE) for one in (layer, other)} - {None}
+    return len(cases) < 2
 
 
 def _inside(layer: Layer, image: Layer) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
@@ -20,13 +21,14 @@ from qtpy.QtWidgets import (
 
 from napari_graphflow.imaging.contents import Contents, Part, inspect_path, times
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
-from napari_graphflow.plugin.viewer.layers import is_image, placed_volumes
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
 from napari_graphflow.plugin.viewer.record import recorded
-from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, note, row
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.shown_image import ShownImage
 
 #: Each row has two lines, because a dock is narrow.
 COLUMNS = ("Series", "Slices", "Size, spacing (mm)")
@@ -50,7 +52,12 @@ class VolumeWidget(Panel):
         self.button = PrimaryButton("Open", self)
         self.progress = ProgressRow()
         self.progress.cancel.hide()
-        self.image = LayerCombo(napari_viewer, is_image, empty="no image is open")
+        self._cases = cases_of(napari_viewer)
+        self.image = ShownImage(napari_viewer)
+        self.side_by_side = QCheckBox("Side by side")
+        self.side_by_side.setToolTip(
+            "Show all open cases next to each other. Otherwise only the selected one is shown."
+        )
         self.window_preset = QComboBox()
         self.window_preset.setToolTip(
             "Intensity range: presets in Hounsfield units for CT; Automatic uses the 0.5 and "
@@ -70,6 +77,7 @@ class VolumeWidget(Panel):
         view = Rows()
         view.add("Image", self.image)
         view.add("Window", self.window_preset)
+        view.add("", self.side_by_side)
         view.add_wide(self.facts)
         self.column.addSpacing(6)
         self.column.addLayout(view)
@@ -83,9 +91,12 @@ class VolumeWidget(Panel):
         self.button.clicked.connect(self.open_selected)
         self.image.layer_changed.connect(self._describe_image)
         self.window_preset.activated.connect(self._apply_window)
+        self.side_by_side.clicked.connect(self._set_side_by_side)
+        self._cases.events.changed.connect(self._cases_changed, position="last")
         self._show_parts(())
         self.status.info(NOTHING_YET)
         self._describe_image(self.image.layer())
+        self._cases_changed()
 
     def inspect(self, path: Path) -> None:
         """List the images at a path; open a single one without warnings at once."""
@@ -185,8 +196,6 @@ class VolumeWidget(Panel):
             layer = Layer.create(*one)
             self.viewer.add_layer(layer)
             names.append(layer.name)
-            if isinstance(layer, Image):
-                self.image.choose(layer)
         self.table.clearSelection()
         self.button.setEnabled(False)
         self.resample.hide()
@@ -216,6 +225,14 @@ class VolumeWidget(Panel):
             if known.orientation and known.anatomical:
                 stored = f", stored as {known.orientation}"
             self.facts.setText(f"{shape} {units}{size}{stored}; {layer.data.dtype}")
+
+    def _set_side_by_side(self, wanted: bool) -> None:
+        self._cases.side_by_side = wanted
+
+    def _cases_changed(self, event: Any = None) -> None:
+        together = self._cases.side_by_side
+        self.side_by_side.setChecked(together)
+        self.side_by_side.setEnabled(together or len(self._cases.keys()) > 1)
 
     def _apply_window(self, index: int) -> None:
         layer = self.image.layer()

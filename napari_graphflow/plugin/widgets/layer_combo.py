@@ -43,15 +43,15 @@ class LayerCombo(QComboBox):
         found = self.currentData()
         return found if isinstance(found, Layer) else None
 
-    def choose(self, layer: Layer) -> None:
-        """Choose a layer that is listed."""
+    def choose(self, layer: Layer | None) -> None:
+        """Choose a layer that is listed, or None for none."""
         for index in range(self.count()):
             if self.itemData(index) is layer:
                 self.setCurrentIndex(index)
 
     def refresh(self, event: Any = None) -> None:
         """List the current layers; keep the choice if it still exists."""
-        chosen = self.currentData()
+        chosen = self._choice()
         layers = [layer for layer in reversed(list(self._viewer.layers)) if self._accept(layer)]
         for layer in layers:
             layer.events.name.connect(self._rename)
@@ -69,6 +69,10 @@ class LayerCombo(QComboBox):
             if chosen in entries:
                 self.setCurrentIndex(entries.index(chosen))
         self._announce()
+
+    def _choice(self) -> Any:
+        """Return the data of the entry to choose when the list is refreshed."""
+        return self.currentData()
 
     def _more(self) -> list[tuple[str, Any]]:
         """Return the entries after the layers, with their data."""

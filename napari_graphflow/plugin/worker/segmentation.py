@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.edits import MADE_BY, keep_original
 from napari_graphflow.plugin.viewer.layers import labels_layer
-from napari_graphflow.plugin.viewer.placement import (
-    record_on,
-    size_and_axes,
-)
-from napari_graphflow.plugin.viewer.record import Placement
+from napari_graphflow.plugin.viewer.placement import DERIVED, record_on, size_and_axes
+from napari_graphflow.plugin.viewer.record import KEY, Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
 from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
 
@@ -38,6 +37,8 @@ class Task:
         The slices to send and the one to segment; `slab` is None for the whole image.
     probability, uncertainty
         Which maps to compute in addition to the mask.
+    made_by
+        What identifies the model in the metadata of its masks.
     place
         Where the voxels of the image lie; arrays for its viewer are in this order.
     """
@@ -50,6 +51,7 @@ class Task:
     index: int = 0
     probability: bool = False
     uncertainty: bool = False
+    made_by: str = ""
     place: Placement = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,15 +149,35 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
 
 
 def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str, int]) -> Labels:
-    """Add a result as a new Labels layer with the geometry of its image."""
-    image = task.image
-    name = f"{task.card.name} · {image.name}"
+    """Add a result as a new Labels layer to the case of its image, with the image's geometry."""
+    image, cases = task.image, cases_of(viewer)
+    name = f"{task.card.name} · {cases.name(cases.key(image))}"
     _, keywords, _ = labels_layer(labels, name, classes=classes)
     # The image may have been moved, or opened by another reader.
-    keywords |= transform_keywords(image) | {"metadata": record_on(image)}
-    array = np.ascontiguousarray(task.place.shown(labels).array)
-    layer: Labels = viewer.add_labels(array, **keywords)
-    return getattr(layer, "__wrapped__", layer)
+    keywords |= transform_keywords(image)
+    keywords["metadata"] = record_on(image) | {MADE_BY: task.made_by}
+    layer = Labels(np.ascontiguousarray(task.place.shown(labels).array), **keywords)
+    cases.add(layer, image)
+    return layer
+
+
+def add_map(viewer: ViewerModel, image: Image, name: str, array: NDArray[Any]) -> None:
+    """Add a map of probabilities or uncertainty to the case of its image, in place of the last."""
+    cases, title = cases_of(viewer), f"{name} · {image.name}"
+    ours = [one for one in cases.layers(cases.key(image)) if DERIVED in one.metadata]
+    for old in [one for one in ours if one.name == title]:
+        viewer.layers.remove(old)
+    layer = Image(
+        array,
+        name=title,
+        **transform_keywords(image),
+        colormap="inferno" if name == "uncertainty" else "viridis",
+        contrast_limits=(0.0, 1.0),
+        blending="additive",
+        opacity=0.6,
+        metadata={KEY: image.metadata.get(KEY), DERIVED: image.name},
+    )
+    cases.add(layer, image)
 
 
 def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
@@ -168,3 +190,5 @@ def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
         indices = (np.full(inside[0].shape, task.index), *inside)
     if indices[0].size:
         layer.data_setitem(indices, new[indices].astype(old.dtype))
+    layer.metadata[MADE_BY] = task.made_by
+    keep_original(layer, None if task.slab is None else task.index)

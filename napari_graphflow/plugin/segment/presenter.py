@@ -1,0 +1,108 @@
+"""What *Segment* says and asks; without Qt."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from napari_graphflow.plugin.widgets.words import Message
+
+#: Longest name of a case on the button.
+_LONGEST = 24
+NO_MODEL = "No saved model found. Train one with Plugins > Graph Flow > Distil."
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The mask into which a result would go.
+
+    Attributes
+    ----------
+    name
+        Name of its layer.
+    edited, since
+        Number of voxels a person changed in the region, and the time of the first edit.
+    filled
+        Number of voxels in the region that are not background.
+    made_by
+        The model that made it, empty if none did.
+    """
+
+    name: str
+    edited: int
+    since: str
+    filled: int
+    made_by: str
+
+
+def button_text(case: str) -> str:
+    """Return the text of the button, with the name of the case if it is short."""
+    return f"Segment {case}" if case and len(case) <= _LONGEST else "Segment"
+
+
+def question(model: str, model_key: str, mask: Existing, *, units: str) -> str:
+    """Return what to ask before a result replaces a mask, empty if nothing would be lost."""
+    if mask.edited:
+        since = f" since {mask.since}" if mask.since else ""
+        return (
+            f"{model} would replace {mask.edited:,} edited {_count(mask.edited, units)} of "
+            f"“{mask.name}”, edited by hand{since}."
+        )
+    if mask.filled and mask.made_by != model_key:
+        return (
+            f"{model} would replace {mask.filled:,} {_count(mask.filled, units)} of "
+            f"“{mask.name}”, which it has not made."
+        )
+    return ""
+
+
+def segmented(case: str, reply: dict[str, Any], remark: str = "") -> Message:
+    """Return the line about a finished segmentation."""
+    memory = reply.get("peak_bytes")
+    text = f"{case}: segmented in {reply['seconds']:.1f} s on {reply['device']}" + (
+        f", peak memory {memory / 2**30:.1f} GB." if memory else "."
+    )
+    return Message(f"{text} {remark}".strip(), "done")
+
+
+def saved(case: str, mask: str, file: str, spacing: str) -> Message:
+    """Return the line about a mask that was written and read back."""
+    return Message(f"{case}: saved and verified {file} (“{mask}”, {spacing} mm).", "done")
+
+
+def save_tip(mask: str) -> str:
+    """Return the tooltip of the button that saves a mask."""
+    if not mask:
+        return "Select the mask to save in the layer list."
+    return f"Save “{mask}” with the geometry of its image; the file is verified by reading it back."
+
+
+def guidance(result: Message, *, running: bool, advice: str, model: bool, placed: bool) -> Message:
+    """Return what the status line shows.
+
+    Parameters
+    ----------
+    result
+        The line about the last action, which names its case.
+    running
+        Whether a segmentation is running.
+    advice
+        What to do if no image is shown and selected, otherwise empty.
+    model, placed
+        Whether a model is chosen, and the position of the image is known.
+    """
+    if running:
+        return result
+    if advice:
+        return Message(advice)
+    if not model:
+        return Message(NO_MODEL)
+    if not placed and not result.text:
+        return Message(
+            "This image was opened by another reader, so its position and orientation are "
+            "unknown. Reopen it with the … button to keep them.",
+            "warn",
+        )
+    return result
+
+
+def _count(number: int, units: str) -> str:
+    return units.removesuffix("s") if number == 1 else units

@@ -1,0 +1,81 @@
+"""The mask into which a result goes: what it holds, and why it may not be changed."""
+
+from typing import Any
+
+import numpy as np
+from napari.components import Dims
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.segment.presenter import Existing
+from napari_graphflow.plugin.viewer.edits import MADE_BY, edited_voxels, first_edit
+from napari_graphflow.plugin.viewer.layers import class_names
+from napari_graphflow.plugin.viewer.world import grid_shape, voxels
+from napari_graphflow.plugin.worker.segmentation import Task
+
+
+def existing(mask: Labels, index: int | None) -> Existing:
+    """Return what a mask, or one slice of it, holds now."""
+    region = voxels(mask) if index is None else voxels(mask)[index]
+    return Existing(
+        mask.name,
+        edited_voxels(mask, index),
+        first_edit(mask),
+        int(np.count_nonzero(np.asarray(region))),
+        str(mask.metadata.get(MADE_BY) or ""),
+    )
+
+
+def slice_in_view(dims: Dims, layer: Image) -> int:
+    """Return the index of the slice along z that is in view.
+
+    Raises
+    ------
+    UserError
+        If none is, as in the 3D view.
+    """
+    axis = dims.ndim - layer.ndim
+    if dims.ndisplay != 2 or axis in dims.displayed:
+        raise UserError(
+            "No single slice along z is in view.",
+            "Switch to the 2D view with z on the slider, or segment the whole volume.",
+        )
+    index = round(layer.world_to_data(dims.point)[0])
+    return int(np.clip(index, 0, grid_shape(layer)[0] - 1))
+
+
+def region_copy(task: Task) -> NDArray[np.generic] | None:
+    """Return the voxels that a result would replace, to notice edits while it is computed."""
+    if task.mask is None:
+        return None
+    data = voxels(task.mask)
+    return np.array(_region(data, task))
+
+
+def why_new_mask(task: Task, before: NDArray[np.generic] | None, new: NDArray[np.generic]) -> str:
+    """Return why a result cannot go into the chosen mask, as a sentence, empty if it can."""
+    mask = task.mask
+    assert mask is not None
+    data = voxels(mask)
+    reason = ""
+    if not isinstance(data, np.ndarray) or not data.flags.writeable:
+        reason = "its voxels cannot be changed"
+    elif not mask.editable:
+        reason = "it is locked"
+    elif new.size and int(new.max()) > np.iinfo(data.dtype).max:
+        reason = f"its type {data.dtype} is too small for these classes"
+    elif _renamed(mask, task.card.classes):
+        reason = "its classes have other names"
+    elif before is None or not np.array_equal(before, _region(data, task)):
+        reason = "it was edited meanwhile"
+    return f"“{mask.name}” was left as it is, because {reason}; this is a new mask." * bool(reason)
+
+
+def _region(data: Any, task: Task) -> Any:
+    return data if task.slab is None else data[task.index]
+
+
+def _renamed(mask: Labels, classes: dict[str, int]) -> bool:
+    ours = {value: name for name, value in classes.items() if value}
+    return any(ours.get(value, name) != name for value, name in class_names(mask).items() if value)

@@ -1,0 +1,69 @@
+"""To which of the open cases a new layer belongs; without Qt."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file
+from napari_graphflow.plugin.viewer.case_names import channel_group, relation
+from napari_graphflow.plugin.viewer.placement import same_place
+from napari_graphflow.plugin.viewer.world import grid_shape, is_inside, voxel_offset, voxels
+
+#: Open images, each with the key of its case, the uppermost last.
+Images = Sequence[tuple[Layer, str]]
+
+
+def case_of_image(layer: Layer, images: Images) -> str:
+    """Return the case of which an image is another channel or a part, empty if of none."""
+    file = origin_file(layer)
+    if file is None:
+        return next((key for image, key in reversed(images) if _is_cut_from(layer, image)), "")
+    group = channel_group(file)
+    for image, key in images:
+        path = origin_file(image)
+        other = path is not None and path != file and channel_group(path)
+        if group and other == group and same_place(layer, image):
+            return key
+    return ""
+
+
+def case_of_mask(mask: Layer, images: Images, shown: str) -> str:
+    """Return the case on whose image an opened mask lies, empty if that is not certain.
+
+    A number in the names decides before the case that is shown, and may exclude it. The names of
+    a scan and a mask that are opened in one go may differ.
+    """
+    file = origin_file(mask)
+    found: dict[str, int] = {}
+    for image, key in images:
+        if file is None or not same_place(mask, image):
+            continue
+        path = origin_file(image)
+        names = relation(file, path) if path is not None else 0
+        if path is not None and current_drop() == {file, path}:
+            names = max(names, 0)
+        found[key] = max(names, found.get(key, -1))
+    best = [key for key, names in found.items() if names >= 0 and names == max(found.values())]
+    if shown in best:
+        return shown
+    return best[0] if len(best) == 1 else ""
+
+
+def was_opened_for(mask: Layer, image: Layer) -> bool:
+    """Whether a mask that was opened before an image is of it: by names, or opened in one go."""
+    one, other = origin_file(mask), origin_file(image)
+    if one is None or other is None or not same_place(mask, image):
+        return False
+    return relation(one, other) == 2 or current_drop() == {one, other}
+
+
+def _is_cut_from(layer: Layer, image: Layer) -> bool:
+    """Whether the voxels of a layer are those of an image at the same place."""
+    start = voxel_offset(layer, image) if layer.ndim == image.ndim else None
+    shape = grid_shape(layer)
+    if start is None or not is_inside(start, shape, grid_shape(image)):
+        return False
+    box = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+    data = voxels(image)[box]
+    return data.shape == voxels(layer).shape and bool(np.array_equal(data, voxels(layer)))

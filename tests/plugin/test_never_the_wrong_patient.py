@@ -1,0 +1,250 @@
+"""Several patients in one window: everything acts on the case that is shown and selected."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from clicking import answer, click, question
+from napari import Viewer
+from napari.layers import Image, Labels, Layer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.viewer.cases import cases_of
+
+SLOW_START_MS = 300_000
+#: Two patients with identical grids and one with another.
+NAMES = ("brain_001", "brain_002", "neck_7")
+
+
+@pytest.fixture
+def patients(viewer: Viewer, write_scan) -> dict[str, Image]:
+    """Three open patients; the last is shown."""
+    found = {}
+    for seed, name in enumerate(NAMES):
+        shape = (12, 20, 24) if name.startswith("brain") else (9, 28, 16)
+        path = write_scan(f"{name}.nii.gz", shape=shape, seed=seed)
+        (found[name],) = viewer.open(str(path), plugin="napari-graphflow")
+    return found
+
+
+@pytest.fixture
+def segment(viewer: Viewer, make_model) -> Iterator[SegmentWidget]:
+    make_model("small")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+def click_in_list(viewer: Viewer, qtbot: QtBot, layer: Layer) -> None:
+    """Click the row of a layer in napari's layer list."""
+    view = viewer.window._qt_viewer.layers
+    rows = [view.model().index(row, 0) for row in range(view.model().rowCount())]
+    (index,) = [one for one in rows if one.data() == layer.name]
+    view.scrollTo(index)
+    spot = view.visualRect(index).center()
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+
+
+def by_selection(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    viewer.layers.selection = {layer}
+
+
+def by_active(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    viewer.layers.selection.active = layer
+
+
+def by_eye(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    layer.visible = True
+
+
+def by_list(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    click_in_list(viewer, qtbot, layer)
+
+
+def by_box(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    widget.image.setCurrentIndex(widget.image.findText(layer.name))
+
+
+def by_removal(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    for other in [one for one in viewer.layers if one is not layer and isinstance(one, Image)]:
+        viewer.layers.remove(other)
+
+
+WAYS = [by_selection, by_active, by_eye, by_list, by_box, by_removal]
+
+
+def wait(qtbot: QtBot, widget: SegmentWidget) -> None:
+    qtbot.waitUntil(lambda: not widget.running, timeout=SLOW_START_MS)
+
+
+def visible_cases(viewer: Viewer) -> set[str]:
+    cases = cases_of(viewer)
+    return {cases.key(layer) for layer in viewer.layers if layer.visible}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_the_box_and_the_button_follow_every_way_of_selecting(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients, way, name: str
+) -> None:
+    assert segment.image.layer() is patients["neck_7"]
+    assert [layer.visible for layer in patients.values()] == [False, False, True]
+    way(viewer, qtbot, patients[name], segment)
+    assert segment.image.layer() is patients[name]
+    assert segment.image.currentText() == name
+    assert segment.button.text() == f"Segment {name}" and segment.button.isEnabled()
+    assert len(visible_cases(viewer)) == 1
+    assert patients[name].visible
+    assert segment._task().image is patients[name]
+
+
+def test_each_patient_is_segmented_saved_and_corrected_alone(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients, tmp_path: Path
+) -> None:
+    masks = {}
+    for way, name in zip((by_list, by_eye, by_selection), NAMES, strict=True):
+        way(viewer, qtbot, patients[name], segment)
+        assert segment.mask.layer() is None, "the box keeps a mask of another patient"
+        click(qtbot, segment.button)
+        wait(qtbot, segment)
+        assert segment.status.text().startswith(f"✓ {name}: segmented in ")
+        masks[name] = segment.mask.layer()
+        assert masks[name].name == f"small · {name}"
+        assert masks[name].data.shape == patients[name].data.shape
+    assert (masks[NAMES[0]].data != masks[NAMES[1]].data).any(), "the test needs other results"
+
+    # Only the mask of the selected patient is offered and saved, though the grids are identical.
+    by_list(viewer, qtbot, masks["brain_001"], segment)
+    offered = [segment.mask.itemData(index) for index in range(segment.mask.count())]
+    assert offered == [None, masks["brain_001"]]
+    before = masks["brain_002"].data.copy()
+    masks["brain_001"].data_setitem((np.array([5]), np.array([6]), np.array([7])), 2)
+    segment.save_mask(tmp_path / "one.nii.gz")
+    assert segment.status.text().startswith("✓ brain_001: saved and verified one.nii.gz")
+    saved = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "one.nii.gz")))
+    assert (
+        np.bincount(saved.ravel()).tolist() == np.bincount(masks["brain_001"].data.ravel()).tolist()
+    )
+    np.testing.assert_array_equal(masks["brain_002"].data, before)
+
+
+def test_a_result_that_comes_after_a_switch_goes_to_its_own_patient(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients
+) -> None:
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    click(qtbot, segment.button)
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    assert segment.status.text() == "brain_001: segmenting …"
+    wait(qtbot, segment)
+    (mask,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    cases = cases_of(viewer)
+    assert cases.key(mask) == cases.key(patients["brain_001"])
+    assert mask.name == "small · brain_001"
+    assert segment.status.text().startswith("✓ brain_001: segmented")
+    assert not mask.visible and viewer.layers.selection.active is patients["brain_002"]
+    assert segment.image.layer() is patients["brain_002"] and segment.mask.layer() is None
+    assert segment.mask_to_save() is None
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    assert mask.visible
+
+
+def test_edits_are_replaced_only_after_a_question_and_come_back_with_one_undo(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients
+) -> None:
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    mask = segment.mask.layer()
+    result = mask.data.copy()
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    assert question() is None, "asked although nothing was edited"
+    spots = np.nonzero(mask.data[:3] == 0)
+    mask.data_setitem(spots, 1)
+    edited = mask.data.copy()
+
+    click(qtbot, segment.button)
+    asked = answer(qtbot, "Cancel")
+    assert f"small would replace {spots[0].size:,} edited voxels of “small · brain_002”" in asked
+    assert "edited by hand since" in asked
+    assert not segment.running
+    np.testing.assert_array_equal(mask.data, edited)
+
+    click(qtbot, segment.button)
+    answer(qtbot, "Make a new mask")
+    wait(qtbot, segment)
+    np.testing.assert_array_equal(mask.data, edited)
+    assert segment.mask.layer() is not mask
+
+    segment.mask.choose(mask)
+    click(qtbot, segment.button)
+    answer(qtbot, "Replace")
+    wait(qtbot, segment)
+    np.testing.assert_array_equal(mask.data, result)
+    mask.undo()
+    np.testing.assert_array_equal(mask.data, edited)
+
+
+@pytest.mark.parametrize("kind", ["assigned", "in place", "opened"])
+def test_every_kind_of_edit_and_masks_of_others_are_asked_about(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients, tmp_path: Path, kind: str
+) -> None:
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    if kind == "opened":
+        labels = sitk.ReadImage(str(tmp_path / "brain_002.nii.gz")) > 100
+        sitk.WriteImage(labels, str(tmp_path / "brain_002_seg.nii.gz"))
+        (mask,) = viewer.open(str(tmp_path / "brain_002_seg.nii.gz"), plugin="napari-graphflow")
+    else:
+        click(qtbot, segment.button)
+        wait(qtbot, segment)
+        mask = segment.mask.layer()
+        if kind == "assigned":
+            mask.data = np.ones_like(mask.data)
+        else:
+            mask.data[4] = 2
+            mask.refresh()
+    segment.mask.choose(mask)
+    assert segment.mask.layer() is mask
+    before = mask.data.copy()
+    click(qtbot, segment.button)
+    asked = answer(qtbot, "Cancel")
+    assert ("which it has not made" if kind == "opened" else "edited by hand") in asked
+    np.testing.assert_array_equal(mask.data, before)
+
+
+def test_only_edits_of_the_slice_in_view_are_asked_about(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients
+) -> None:
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    mask = segment.mask.layer()
+    mask.data_setitem((np.array([8]), np.array([3]), np.array([3])), 1 + (mask.data[8, 3, 3] == 1))
+    click(qtbot, segment.slice)
+    viewer.dims.set_current_step(0, 5)
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    viewer.dims.set_current_step(0, 8)
+    click(qtbot, segment.button)
+    assert "1 edited voxel of" in answer(qtbot, "Cancel")
+
+
+def test_edits_made_while_a_result_is_computed_are_kept(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients
+) -> None:
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    mask = segment.mask.layer()
+    click(qtbot, segment.button)
+    mask.data_setitem((np.array([8]), np.array([3]), np.array([3])), 1 + (mask.data[8, 3, 3] == 1))
+    edited = mask.data.copy()
+    wait(qtbot, segment)
+    np.testing.assert_array_equal(mask.data, edited)
+    assert "was edited meanwhile; this is a new mask" in segment.status.text()
+    assert segment.mask.layer() is not mask
