@@ -15,7 +15,7 @@ for module in pkgutil.walk_packages(plugin.__path__, plugin.__name__ + "."):
 viewer = napari.Viewer(show=True)
 viewer.open_sample("napari-graphflow", "abdomen-labelled")
 assert len(viewer.layers) == 2, viewer.layers
-for name in ("Segment", "Distil", "Compare"):
+for name in ("Segment", "Dataset", "Distil", "Compare"):
     dock, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", name)
     widget.show()
     napari.qt.get_qapp().processEvents()

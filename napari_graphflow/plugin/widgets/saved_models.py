@@ -12,7 +12,10 @@ from napari_graphflow.plugin.widgets.recent import recent
 from napari_graphflow.system.folders import jobs_root, models_root
 
 #: What changes in the folder of a dataset when cases, masks or classes do.
-_OF_DATASETS = ("dataset.json", "splits.json", "imagesTr", "labelsTr")
+_OF_DATASETS = (
+    "dataset.json", "splits.json", "imagesTr", "labelsTr", "labelling/cases", "labelling/proposals",
+    "labelling/rounds",
+)  # fmt: skip
 
 
 def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:

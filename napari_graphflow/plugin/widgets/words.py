@@ -37,3 +37,8 @@ def count_text(number: int) -> str:
     if number >= 100_000:
         return f"{number / 1e6:.2f} M"
     return f"{number / 1e3:.0f} k" if number >= 1000 else str(number)
+
+
+def volume_text(value: float, unit: str = "ml") -> str:
+    """Format a volume with three significant digits."""
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

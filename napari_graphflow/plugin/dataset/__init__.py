@@ -1,0 +1,1 @@
+"""*Dataset*: label the cases of a dataset, with or without a model."""

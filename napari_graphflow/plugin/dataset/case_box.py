@@ -1,0 +1,148 @@
+"""The open case: its buttons with their keys, difficulty, comment and the slices that are done."""
+
+from functools import partial
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graphflow.plugin.dataset import presenter
+from napari_graphflow.plugin.dataset.open_case import OpenCase
+from napari_graphflow.plugin.dataset.presenter import BUTTONS
+from napari_graphflow.plugin.widgets.layout import note, row
+from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
+
+SLICE_KEY = "D"
+
+
+class CaseBox(QWidget):
+    """Shows what can be done with the open case; hidden without one."""
+
+    pressed = Signal(str)
+    described = Signal(object)
+    slice_marked = Signal()
+    take_over = Signal()
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__()
+        self._case: OpenCase | None = None
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.title.setStyleSheet("font-weight: bold;")
+        self.taken = QLabel()
+        self.taken.setWordWrap(True)
+        self.take = QPushButton("Take over")
+        self.take.setToolTip("The other window can then no longer save this case.")
+        self.buttons: dict[str, QPushButton] = {}
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for number, (name, info) in enumerate(BUTTONS.items()):
+            text = f"{info.text} ({info.key})"
+            button = PrimaryButton(text, panel) if name == "finish" else QPushButton(text)
+            button.setToolTip(info.tip)
+            button.clicked.connect(partial(self._press, name))
+            self.buttons[name] = button
+            if name == "finish":
+                grid.addWidget(button, 0, 0, 1, 2)
+            else:
+                grid.addWidget(button, (number + 1) // 2, (number + 1) % 2)
+        self.slice = QPushButton(f"This slice is done ({SLICE_KEY})")
+        self.slice.setCheckable(True)
+        self.slice.setToolTip(
+            "Mark only some slices as done if you do not annotate the whole case. The others are "
+            "then ignored in training."
+        )
+        self.slices = note()
+        self.difficulty = QButtonGroup(self)
+        self.difficulty.setExclusive(False)
+        levels = []
+        for level, tip in ((1, "easy"), (2, "medium"), (3, "hard")):
+            button = QPushButton(str(level))
+            button.setCheckable(True)
+            button.setFixedWidth(30)
+            button.setToolTip(tip)
+            self.difficulty.addButton(button, level)
+            levels.append(button)
+        self.comment = QLineEdit()
+        self.comment.setPlaceholderText("Comment")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        column.addWidget(self.title)
+        column.addLayout(row(self.taken, self.take))
+        column.addLayout(grid)
+        column.addLayout(row(self.slice, self.slices, stretch=1))
+        column.addLayout(row(QLabel("Difficulty"), *levels, self.comment, stretch=4))
+        self.slice.clicked.connect(self._mark_slice)
+        self.difficulty.idClicked.connect(self._rate)
+        self.comment.editingFinished.connect(self._comment)
+        self.take.clicked.connect(lambda _: self.take_over.emit())
+        self.show_case(None)
+
+    def show_case(self, case: OpenCase | None, *, taken: str = "", done: bool = False) -> None:
+        """Show a case and what its status allows.
+
+        Parameters
+        ----------
+        case
+            The open case.
+        taken
+            Why it cannot be edited.
+        done
+            Whether the slice in view is marked as done.
+        """
+        same = self._case is case
+        self._case = case
+        self.setVisible(case is not None)
+        if case is None:
+            return
+        facts = case.opened.facts
+        edited = " · edited" if case.changed else ""
+        self.title.setText(presenter.case_title(case.name, facts, case.opened.origin) + edited)
+        self.taken.setText(taken)
+        for widget in (self.taken, self.take):
+            widget.setVisible(bool(taken))
+        usable = presenter.buttons(facts, editable=case.editable or facts.status == "excluded")
+        usable = set() if taken else usable
+        for name, button in self.buttons.items():
+            button.setEnabled(name in usable)
+        self.buttons["finish"].setText(f"{presenter.finish_text(facts)} ({BUTTONS['finish'].key})")
+        solid = case.mask.ndim == 3
+        for widget in (self.slice, self.slices):
+            widget.setVisible(solid)
+        self.slice.setEnabled(case.editable)
+        self.slice.setChecked(done)
+        self.slices.setText(presenter.slices_text(case.slices, case.slice_count))
+        for level in (1, 2, 3):
+            self.difficulty.button(level).setChecked(facts.difficulty == level)
+            self.difficulty.button(level).setEnabled(case.editable)
+        self.comment.setEnabled(case.editable)
+        if not (same and self.comment.hasFocus()):
+            self.comment.setText(facts.comment)
+
+    def press(self, name: str) -> None:
+        """Press a button if it is enabled, as its key does."""
+        if self.isVisible() and self.buttons[name].isEnabled():
+            self.buttons[name].click()
+
+    def _press(self, name: str, _: bool = False) -> None:
+        self.pressed.emit(name)
+
+    def _mark_slice(self, _: bool = False) -> None:
+        self.slice_marked.emit()
+
+    def _rate(self, level: int) -> None:
+        chosen = self.difficulty.button(level).isChecked()
+        self.described.emit({"difficulty": level if chosen else None})
+
+    def _comment(self) -> None:
+        case = self._case
+        if case is not None and self.comment.text() != case.opened.facts.comment:
+            self.described.emit({"comment": self.comment.text()})

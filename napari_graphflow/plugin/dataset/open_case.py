@@ -1,0 +1,179 @@
+"""The case that is open in the viewer: its layers, and its mask as labelling stores it."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.labelling.opened import OpenedCase
+from napari_graphflow.plugin.dataset.loading import LoadedCase
+from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
+
+
+@dataclass
+class OpenCase:
+    """A case in the viewer.
+
+    Attributes
+    ----------
+    loaded
+        The case as it was read.
+    opened
+        The case as it was opened or last saved.
+    images, mask
+        Its layers.
+    slices, axis
+        Slices marked as done, as indices along an axis of the stored array; None without marks.
+    changed
+        Whether the mask, or which slices are done, may differ from what was opened or saved.
+    editable
+        False if another window has the case open, or it is excluded.
+    since
+        Monotonic time of the opening.
+    """
+
+    loaded: LoadedCase
+    opened: OpenedCase
+    images: list[Image]
+    mask: Labels
+    slices: frozenset[int] | None = None
+    axis: int = 0
+    changed: bool = False
+    editable: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [*self.images, self.mask]
+
+    @property
+    def slice_count(self) -> int:
+        """Number of slices along the axis of the marks."""
+        return int(self.opened.image.shape[self.axis])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it was opened."""
+        return round(time.monotonic() - self.since, 1)
+
+    def labels(self, layer: Labels | None = None) -> NDArray[Any]:
+        """Return the mask, or another one on its voxels, in the axes of the stored image.
+
+        The array is a view of the layer's data.
+
+        Raises
+        ------
+        UserError
+            If the mask was moved away from the image, or has another shape.
+        """
+        layer = self.mask if layer is None else layer
+        if not same_place(layer, self.images[0]):
+            mask_placement(layer, self.images)  # says what was done to it
+            raise UserError(
+                f"{layer.name} does not lie on the voxels of {self.images[0].name}.",
+                "Reset its transform in napari, or open the case again.",
+            )
+        data = np.asarray(layer.data)
+        return data if self.loaded.turn is None else self.loaded.turn.undo(data)
+
+    def stored_slice(self, axis: int, index: int) -> tuple[int, int]:
+        """Return the stored axis and index of a slice in the window."""
+        turn = self.loaded.turn
+        if turn is None:
+            return axis, index
+        size = self.mask.data.shape[axis]
+        return turn.order[axis], size - 1 - index if turn.flips[axis] else index
+
+    def shown_slice(self, axis: int, index: int) -> tuple[int, int]:
+        """Return the axis and index in the window of a stored slice."""
+        turn = self.loaded.turn
+        if turn is None:
+            return axis, index
+        shown = turn.order.index(axis)
+        size = self.mask.data.shape[shown]
+        return shown, size - 1 - index if turn.flips[shown] else index
+
+    def draft(self) -> "Unsaved":
+        """Return the mask and the slices for saving, whatever happens to the layers.
+
+        Raises
+        ------
+        UserError
+            As `labels` does.
+        """
+        return Unsaved(self.opened, self.labels(), self.slices, self.axis, self.seconds)
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """A mask on its way to the disk."""
+
+    opened: OpenedCase
+    labels: NDArray[Any]
+    slices: frozenset[int] | None
+    axis: int
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def painted(self) -> bool:
+        """Whether a voxel differs from what was opened."""
+        return not np.array_equal(self.labels, self.opened.labels)
+
+    @property
+    def marked(self) -> bool:
+        """Whether other slices are marked as done."""
+        known = self.opened.facts.slices
+        return self.slices != (None if known is None else frozenset(known))
+
+    @property
+    def done(self) -> list[int] | None:
+        """The slices that are done, as labelling wants them."""
+        return None if self.slices is None else sorted(self.slices)
+
+    def saved(self, opened: OpenedCase) -> OpenedCase:
+        """Return the case after it was saved: what was saved is what it is compared with."""
+        return replace(opened, labels=self.labels)
+
+
+def show(viewer: Viewer, loaded: LoadedCase) -> OpenCase:
+    """Add the layers of a case, and look at the largest slice of its mask."""
+    layers = [Layer.create(*one) for one in (*loaded.images, loaded.mask)]
+    for layer in layers:
+        viewer.add_layer(layer)
+    images, mask = layers[:-1], layers[-1]
+    facts = loaded.opened.facts
+    mask.editable = False
+    classes = [value for value in mask.features["index"] if value]
+    mask.selected_label = int(classes[0]) if classes else 1
+    viewer.layers.selection.active = mask
+    viewer.reset_view()
+    look_at(viewer, mask, loaded.focus)
+    slices = None if facts.slices is None else frozenset(facts.slices)
+    return OpenCase(loaded, loaded.opened, images, mask, slices, facts.axis)
+
+
+def look_at(viewer: Viewer, layer: Layer, voxel: tuple[int, ...]) -> None:
+    """Move the sliders of the window to a voxel of a layer."""
+    world = layer.data_to_world(voxel)
+    missing = viewer.dims.ndim - len(world)
+    viewer.dims.point = (*viewer.dims.point[:missing], *(float(one) for one in world))
+
+
+def remove(viewer: Viewer, case: OpenCase) -> None:
+    """Remove the layers of a case: two patients never share one space."""
+    for layer in case.layers:
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)

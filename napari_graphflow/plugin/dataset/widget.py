@@ -1,0 +1,338 @@
+"""*Dataset*: the cases of a dataset, opened one after the other, corrected and decided on."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Points, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+    QShortcut,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graphflow.errors import UserError
+from napari_graphflow.labelling.overview import CaseRow, list_cases, next_cases
+from napari_graphflow.labelling.priority import Suggestion
+from napari_graphflow.labelling.statuses import STATUSES
+from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.plugin.dataset import presenter
+from napari_graphflow.plugin.dataset.case_box import SLICE_KEY, CaseBox
+from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
+from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
+from napari_graphflow.plugin.widgets.layout import folded, note, row
+from napari_graphflow.plugin.widgets.legend import Legend
+from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
+from napari_graphflow.plugin.widgets.structure_tools import StructureTools
+
+NEXT_KEY, BEFORE_KEY, AFTER_KEY = "N", ",", "."
+#: Buttons after which the next case is opened.
+_GOES_ON = ("finish", "reject", "flag", "review", "approve", "exclude")
+
+
+class DatasetWidget(Panel):
+    """Lists cases, opens them, and passes decisions on to labelling."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.session = CaseSession(self)
+        self.rows: list[CaseRow] = []
+        self.suggestions: list[Suggestion] = []
+        self._seen: list[str] = []
+        self._in_order = False
+        self._taken = ""
+        self.dataset = DatasetCombo(self)
+        self.counts = note()
+        self.bar = CountsBar()
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search")
+        self.search.setClearButtonEnabled(True)
+        self.filter = QComboBox()
+        self.filter.addItem("all", None)
+        for status in STATUSES:
+            self.filter.addItem(status, status)
+        self.model = CaseModel()
+        self.table = CaseTable(self.model)
+        self.before = QPushButton("◀")
+        self.before.setToolTip(f"Previous case in the list ({BEFORE_KEY})")
+        self.next = QPushButton(f"Open next ({NEXT_KEY})")
+        self.next.setToolTip("Open the case that should be labelled next.")
+        self.after = QPushButton("▶")
+        self.after.setToolTip(f"Next case in the list ({AFTER_KEY})")
+        for button in (self.before, self.after):
+            button.setFixedWidth(36)
+        self.why = note()
+        self.box = CaseBox(self)
+        self.legend = Legend()
+        self.tools = StructureTools(self, self.legend, self._shown_slice)
+        self.structures = folded("Structures", self.legend, self.tools)
+        self.structures.expand(animate=False)
+
+        cases = QWidget()
+        column = QVBoxLayout(cases)
+        column.setContentsMargins(0, 6, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(row(self.search, self.filter))
+        column.addWidget(self.table, 1)
+        column.addLayout(row(self.before, self.next, self.after, stretch=1))
+        column.addWidget(self.why)
+        column.addWidget(self.box)
+        column.addWidget(self.structures)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(cases, "Cases")
+        self.column.addLayout(row(self.dataset))
+        self.column.addWidget(self.bar)
+        self.column.addWidget(self.counts)
+        self.column.addWidget(self.status)
+        self.column.addWidget(self.tabs, 1)
+        self.column.addWidget(note(NOT_A_DEVICE))
+
+        self.dataset.chosen.connect(self._open_dataset)
+        self.dataset.dataset_updated.connect(self.refresh)
+        self.search.textChanged.connect(self._filter)
+        self.filter.currentIndexChanged.connect(self._filter)
+        self.table.opened.connect(self.open)
+        self.before.clicked.connect(lambda _: self._step(-1))
+        self.after.clicked.connect(lambda _: self._step(1))
+        self.next.clicked.connect(lambda _: self.open_next())
+        self.box.pressed.connect(self._press)
+        self.box.described.connect(lambda changes: self.session.describe(**changes))
+        self.box.slice_marked.connect(self._mark_slice)
+        self.box.take_over.connect(self.session.take_over)
+        self.session.changed.connect(self._case_changed)
+        self.session.listed.connect(self.refresh)
+        self.session.said.connect(self.status.done)
+        self.session.failed.connect(self.fail)
+        self.session.taken.connect(self._show_taken)
+        self.session.reading.connect(lambda name: self.status.info(presenter.reading_text(name)))
+        napari_viewer.dims.events.current_step.connect(self._slice_changed)
+        napari_viewer.layers.selection.events.active.connect(self._choose_keys)
+        self._keys = [self._key(one, act) for one, act in self._actions().items()]
+        self._open_dataset()
+
+    def open(self, name: str) -> None:
+        """Open a case; the open one is put away."""
+        if name and name not in self._seen:
+            self._seen.append(name)
+        self.session.open(name)
+
+    def open_next(self) -> None:
+        """Open the suggested case that was not looked at yet."""
+        self._in_order = False
+        name = self._next_name()
+        if name:
+            self.open(name)
+        else:
+            self.status.done("No case waits for you.")
+
+    def refresh(self) -> None:
+        """Read the list of cases again, in the background."""
+        labelling = self.session.labelling
+        if labelling is None:
+            return
+
+        def read() -> tuple[list[CaseRow], list[Suggestion]]:
+            labelling.reload()
+            return list_cases(labelling), next_cases(labelling)
+
+        def show(found: tuple[list[CaseRow], list[Suggestion]]) -> None:
+            if labelling is self.session.labelling:
+                self._show_list(*found)
+
+        self.background.run(read, show, self.fail)
+
+    def released(self) -> None:
+        """Put the open case away."""
+        self.session.release()
+        self.legend.stop()
+        self.tools.stop()
+        super().released()
+
+    def _open_dataset(self) -> None:
+        folder = self.dataset.folder()
+        labelling = self.session.labelling
+        if labelling is not None and folder == labelling.dataset.folder:
+            return
+        try:
+            self.session.use(None)
+        except UserError as error:
+            self.dataset.put_back(labelling.dataset.folder if labelling else None)
+            self.fail(error)
+            return
+        self._seen, self._in_order = [], False
+        self._show_list([], [])
+        if folder is None:
+            self.status.show_message(presenter.CHOOSE)
+            return
+        self.status.info(f"Opening {folder.name} …")
+        self.background.run(lambda: Labelling(folder), partial(self._opened, folder), self.fail)
+
+    def _opened(self, folder: Path, labelling: Labelling) -> None:
+        if folder == self.dataset.folder():
+            self.session.use(labelling)
+            self.status.info("")
+            self.refresh()
+
+    def _show_list(self, rows: list[CaseRow], suggestions: list[Suggestion]) -> None:
+        self.rows, self.suggestions = rows, suggestions
+        chosen = self.table.chosen()
+        self.model.put(rows)
+        self.table.choose(chosen)
+        found = presenter.counts(rows)
+        self.bar.put(found)
+        self.counts.setText(presenter.counts_text(found))
+        if self.session.labelling is not None and not rows:
+            self.status.show_message(presenter.EMPTY)
+        self._update()
+        self._read_ahead()
+
+    def _filter(self, _: Any = None) -> None:
+        self.model.filter(self.search.text(), self.filter.currentData())
+        self._update()
+
+    def _step(self, step: int) -> None:
+        self._in_order = True
+        self.open(self._neighbour(step))
+
+    def _neighbour(self, step: int) -> str:
+        case = self.session.case
+        current = case.name if case is not None else self.table.chosen()
+        return presenter.neighbour(self.model.names(), current, step)
+
+    def _next_name(self) -> str:
+        current = self.session.case.name if self.session.case is not None else ""
+        waiting = [one.case for one in self.suggestions if one.case != current]
+        fresh = [name for name in waiting if name not in self._seen]
+        return next(iter(fresh or waiting), "")
+
+    def _read_ahead(self) -> None:
+        if self.session.case is not None or not self._seen:
+            self.session.read_ahead(self._neighbour(1) if self._in_order else self._next_name())
+
+    def _press(self, name: str) -> None:
+        case = self.session.case
+        if case is None:
+            return
+        if name == "reject" and case.changed and case.opened.facts.status == "proposed":
+            answer = QMessageBox.question(
+                self, "Reject?", f"Your edits of the proposed mask of {case.name} are discarded."
+            )
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        if name == "finish" and not case.mask.data.any():
+            answer = QMessageBox.question(self, "Empty mask?", presenter.empty_text(case.name))
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        then = None
+        if name in _GOES_ON:
+            # This case is decided: it does not come again.
+            self.suggestions = [one for one in self.suggestions if one.case != case.name]
+            then = partial(self._go_on, case.name)
+        if name == "finish":
+            self.session.finish(then)
+        else:
+            self.session.act(name, then)
+
+    def _go_on(self, name: str) -> None:
+        following = self._next_name()
+        if self._in_order:
+            following = presenter.neighbour(self.model.names(), name, 1)
+        if following:
+            self.open(following)
+
+    def _mark_slice(self) -> None:
+        try:
+            self.session.mark_slice()
+        except UserError as error:
+            self.fail(error)
+            self._case_changed()
+
+    def _shown_slice(self) -> tuple[int, int]:
+        case = self.session.case
+        if case is None:
+            raise UserError("No case is open.", "Open one from the list.")
+        return self.session.slice_in_view(case)
+
+    def _case_changed(self) -> None:
+        case = self.session.case
+        if case is None or case.editable:
+            self._taken = ""
+        if case is not None and self.legend.layer is not case.mask:
+            self.table.choose(case.name)
+            if self.status.text() == presenter.reading_text(case.name):
+                self.status.info("")
+        self.model.mark(case.name if case is not None else "")
+        mask = case.mask if case is not None else None
+        if mask is not self.legend.layer:
+            self.legend.show_layer(mask)
+        self.tools.refresh()
+        self._update()
+        if case is not None:
+            self._read_ahead()
+
+    def _update(self) -> None:
+        case = self.session.case
+        self.box.show_case(case, taken=self._taken, done=self._slice_is_done())
+        self.structures.setVisible(case is not None)
+        self.before.setEnabled(bool(self._neighbour(-1)))
+        self.after.setEnabled(bool(self._neighbour(1)))
+        self.next.setEnabled(bool(self.suggestions))
+        self.why.setText(self._reason())
+        self.why.setVisible(bool(self.why.text()))
+
+    def _reason(self) -> str:
+        name = self._next_name()
+        found = next((one for one in self.suggestions if one.case == name), None)
+        return f"Next: {found.case}. {found.reason}" if found is not None else ""
+
+    def _slice_is_done(self) -> bool:
+        case = self.session.case
+        if case is None or not case.slices:
+            return False
+        try:
+            axis, index = case.stored_slice(*self.session.slice_in_view(case))
+        except UserError:
+            return False
+        return axis == case.axis and index in case.slices
+
+    def _slice_changed(self, event: Any = None) -> None:
+        case = self.session.case
+        if case is not None and case.slices:
+            self.box.slice.setChecked(self._slice_is_done())
+
+    def _show_taken(self, name: str, error: Exception) -> None:
+        self._taken = str(error)
+        self._update()
+
+    def _actions(self) -> dict[str, Any]:
+        actions: dict[str, Any] = {
+            info.key: partial(self.box.press, name) for name, info in presenter.BUTTONS.items()
+        }
+        return actions | {
+            NEXT_KEY: self.next.click,
+            BEFORE_KEY: self.before.click,
+            AFTER_KEY: self.after.click,
+            SLICE_KEY: self.box.slice.click,
+        }
+
+    def _key(self, key: str, act: Any) -> QShortcut:
+        """Bind a key for this window, which napari and its layers do not use."""
+        shortcut = QShortcut(QKeySequence(key), self)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        shortcut.activated.connect(act)
+        return shortcut
+
+    def _choose_keys(self, event: Any = None) -> None:
+        """Leave letters to layers of points and shapes, which use them."""
+        active = self.viewer.layers.selection.active
+        for one in self._keys:
+            one.setEnabled(not isinstance(active, Points | Shapes))

@@ -1,0 +1,50 @@
+"""Masks that belong to a case of a dataset, and who saves them where training finds them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from napari.layers import Image, Labels
+
+from napari_graphflow.plugin.viewer.placement import same_place
+
+
+@dataclass(frozen=True)
+class CaseMask:
+    """The open case of a dataset.
+
+    Attributes
+    ----------
+    case, dataset
+        Names.
+    image, mask
+        Its first image layer and its mask layer.
+    use
+        Saves a mask on the same voxels, given as its layer, as the finished mask of the case.
+    """
+
+    case: str
+    dataset: str
+    image: Image
+    mask: Labels
+    use: Callable[[Labels], None]
+
+
+_known: "WeakKeyDictionary[Labels, CaseMask]" = WeakKeyDictionary()
+
+
+def register(found: CaseMask) -> None:
+    """Let all docks know where the mask of an open case belongs."""
+    _known[found.mask] = found
+
+
+def forget(mask: Labels) -> None:
+    """Forget a case that was closed."""
+    _known.pop(mask, None)
+
+
+def case_of(layer: Labels) -> CaseMask | None:
+    """Return the open case whose mask a layer is, or on whose image it lies; else None."""
+    if layer in _known:
+        return _known[layer]
+    return next((one for one in _known.values() if same_place(layer, one.image)), None)
