@@ -87,22 +87,41 @@ def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any
 
 
 def _from_one_hot(array: NDArray[Any], name: str, warnings: list[str]) -> NDArray[Any]:
-    total = array.sum(axis=-1)
-    if np.isin(array, (0, 1)).all() and (total == 1).all():
-        warnings.append(
-            f"The mask is one-hot encoded ({array.shape[-1]} classes); it was converted to labels."
+    """Convert a binary mask per channel; the background may have a channel, the first, or none."""
+    count, white = array.shape[-1], array.max()
+    if white not in (0, 1, 255) or not ((array == 0) | (array == white)).all():
+        fractions = array.dtype.kind == "f" and array.min() >= 0 and white <= 1
+        raise UserError(
+            f"The mask {name} has {count} channels of probabilities."
+            if fractions
+            else f"The mask {name} has {count} channels, but is not one-hot encoded.",
+            "Save one volume with labels 0, 1, 2, ...",
         )
-        labels: NDArray[Any] = np.argmax(array, axis=-1)
-        return labels
-    raise UserError(
-        f"The mask {name} has {array.shape[-1]} channels, but is not one-hot encoded.",
-        "Save one volume with labels 0, 1, 2, ...",
+    inside = array > 0
+    total = np.count_nonzero(inside, axis=-1)
+    if total.max(initial=0) > 1:
+        raise UserError(
+            f"The mask {name} has {count} channels, but is not one-hot encoded: they overlap.",
+            "Save one mask per channel.",
+        )
+    if total.min(initial=1) == 1:
+        warnings.append(
+            f"The mask is one-hot encoded ({count} classes); it was converted to labels."
+        )
+        classes: NDArray[Any] = np.argmax(inside, axis=-1)
+        return classes
+    warnings.append(
+        f"The mask has {count} binary channels; they were converted to the labels 1 to {count}."
     )
+    labels: NDArray[Any] = np.where(total > 0, np.argmax(inside, axis=-1) + 1, 0)
+    return labels
 
 
 def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype.kind in "iub":
         return array
+    if array.dtype.kind != "f":
+        raise UserError(f"The mask {name} contains complex numbers.", "Save it as integers.")
     if not np.isfinite(array).all():
         raise UserError(f"The mask {name} contains NaN or infinite values.", "Save it as integers.")
     if np.abs(array).max() > np.iinfo(np.uint32).max:

@@ -106,11 +106,46 @@ def test_many_classes_of_a_2d_image_are_not_mistaken_for_blurred_edges(tmp_path:
         read_labels(tmp_path / "grey.png")
 
 
-def test_overlapping_one_hot_masks_are_refused(tmp_path: Path) -> None:
-    array = np.ones((4, 5, 6, 2), np.uint8)
-    write_volume(tmp_path / "mask.nrrd", make().with_array(array, channels=True))
-    with pytest.raises(UserError, match="2 channels, but is not one-hot"):
-        read_labels(tmp_path / "mask.nrrd")
+def write_channels(path: Path, *channels: NDArray[Any]) -> Path:
+    like = make("uint8")
+    write_volume(path, like.with_array(np.stack(channels, axis=-1), channels=True))
+    return path
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_binary_masks_in_channels_are_converted_to_labels(tmp_path: Path, white: int) -> None:
+    labels = np.random.default_rng(2).integers(0, 3, (4, 5, 6))
+    masks = [(labels == value).astype(np.uint8) * white for value in range(3)]
+    with_background = read_labels(write_channels(tmp_path / "all.nrrd", *masks))
+    np.testing.assert_array_equal(with_background.array, labels)
+    assert "one-hot encoded (3 classes)" in with_background.warnings[0]
+    without = read_labels(write_channels(tmp_path / "foreground.nrrd", *masks[1:]))
+    np.testing.assert_array_equal(without.array, labels)
+    assert "converted to the labels 1 to 2" in without.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, 1], "2 channels, but is not one-hot encoded: they overlap"),
+        ([0, 2], "2 channels, but is not one-hot"),
+        ([0.4, 0.6], "2 channels of probabilities"),
+    ],
+)
+def test_other_channels_of_a_mask_are_refused(
+    tmp_path: Path, values: list[float], message: str
+) -> None:
+    dtype = np.float32 if isinstance(values[0], float) else np.uint8
+    channels = [np.full((4, 5, 6), value, dtype) for value in values]
+    with pytest.raises(UserError, match=message):
+        read_labels(write_channels(tmp_path / "mask.nrrd", *channels))
+
+
+def test_complex_masks_are_refused(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.ones((4, 5, 6), np.complex64))
+    sitk.WriteImage(image, str(tmp_path / "mask.nii"))
+    with pytest.raises(UserError, match="complex numbers"):
+        read_labels(tmp_path / "mask.nii")
 
 
 def test_labels_are_read_into_a_writable_array(tmp_path: Path) -> None:
