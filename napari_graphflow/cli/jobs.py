@@ -1,13 +1,15 @@
 """``jobs``: list, inspect and control trainings and distillations."""
 
+import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.table import Table
 
 from napari_graphflow.cli.options import Flag, JobName, Json
-from napari_graphflow.cli.terminal import failure_as_json, output, print_json
+from napari_graphflow.cli.terminal import console, failure_as_json, output, print_json
 from napari_graphflow.cli.terminal import follow as follow_job
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import read_config
@@ -16,7 +18,7 @@ from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next, waiting
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.jobs.store import find_job, list_jobs
+from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs
 from napari_graphflow.runners import runner_of
 from napari_graphflow.system.devices import devices as list_devices
 from napari_graphflow.system.events import Metric
@@ -24,6 +26,9 @@ from napari_graphflow.system.folders import jobs_root
 from napari_graphflow.system.words import duration
 
 jobs = App(name="jobs", help="List, inspect and control trainings and distillations.")
+
+
+_JOB_TO_REMOVE = "Folder of the job, or (part of) its name in the default jobs folder."
 
 
 @jobs.command(name="list")
@@ -61,11 +66,11 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
     Parameters
     ----------
     follow
-        Show the progress until the job ends.
+        Show the progress until the job ends; Ctrl+C stops showing it, and the job goes on.
     """
     found = find_job(job)
     if follow:
-        return follow_job(found)
+        return follow_job(found, cancels=False)
     status = runner_of(found).poll(found)
     if json:
         config = found.config.model_dump(mode="json")
@@ -85,6 +90,49 @@ def cancel(job: JobName) -> None:
     found = find_job(job)
     runner_of(found).cancel(found)
     output.print(f"{found.title}: {found.status().state}.")
+
+
+@jobs.command
+def remove(
+    job: Annotated[str, Parameter(help=_JOB_TO_REMOVE)] = "",
+    *,
+    all_failed: Flag = False,
+    yes: Flag = False,
+    root: Path | None = None,
+) -> None:
+    """Delete the folder of a job with its checkpoints and its model; never of an active one.
+
+    Parameters
+    ----------
+    all_failed
+        Delete all jobs that failed or were lost, instead of one.
+    yes
+        Delete without asking.
+    root
+        Folder of jobs for `all_failed`; the user's default folder if omitted.
+    """
+    if bool(job) == all_failed:
+        raise UserError("Exactly one of JOB and --all-failed is needed.", "Name a job, or set it.")
+    chosen = failed_jobs(root) if all_failed else [find_job(job)]
+    if not chosen:
+        output.print("There are no failed jobs.")
+        return
+    for one in chosen:
+        state, model = one.status().state, " with its trained model" if one.model.is_dir() else ""
+        output.print(f"{one.folder}  {state}{model}", soft_wrap=True)
+    if not yes:
+        _confirm(len(chosen))
+    for one in chosen:
+        one.delete()
+    output.print(f"Deleted {len(chosen)} job{'s' * (len(chosen) > 1)}.")
+
+
+def _confirm(count: int) -> None:
+    if not sys.stdin.isatty():
+        raise UserError("Deleting jobs needs a confirmation.", "Repeat the command with --yes.")
+    what = "this job" if count == 1 else f"these {count} jobs"
+    if console.input(f"Delete {what}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("Nothing was deleted.")
 
 
 @jobs.command

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -30,8 +31,13 @@ console = Console(stderr=True, highlight=False, markup=False)
 output = Console(highlight=False, markup=False)
 
 
-def follow(job: Job) -> int:
-    """Show the progress of a job until it ends; an interrupt cancels the job.
+def follow(job: Job, *, cancels: bool = True) -> int:
+    """Show the progress of a job until it ends.
+
+    Parameters
+    ----------
+    cancels
+        Whether an interrupt cancels the job; otherwise the job goes on.
 
     Returns
     -------
@@ -43,20 +49,13 @@ def follow(job: Job) -> int:
         task = bar.add_task("queued for its device" if queued else "starting", total=None)
         try:
             for event in job.follow():
-                match event:
-                    case events.Phase():
-                        bar.reset(task, description=event.name, total=None)
-                    case events.Progress():
-                        bar.update(task, completed=event.step, total=event.total)
-                    case events.Metric(name="dice", value=float(value)):
-                        bar.console.print(f"step {event.step}: Dice {value:.4f}")
-                    case events.TeacherScored():
-                        bar.console.print(str(event))
-                    case events.Warned():
-                        bar.console.print(event.text, style="yellow")
+                _show(bar, task, event)
         except KeyboardInterrupt:
-            job.cancel()
-            raise
+            if cancels:
+                job.cancel()
+                raise
+            console.print("No longer followed; the job goes on.")
+            return EXIT_CODES["cancelled"]
     status = job.status()
     if status.state == "done":
         return 0
@@ -67,6 +66,20 @@ def follow(job: Job) -> int:
     text = f"{status.state}: {status.failure or ''}".rstrip()
     console.print(text, style="red", soft_wrap=True)
     return status.exit_code
+
+
+def _show(bar: Progress, task: TaskID, event: events.Event) -> None:
+    match event:
+        case events.Phase():
+            bar.reset(task, description=event.name, total=None)
+        case events.Progress():
+            bar.update(task, completed=event.step, total=event.total)
+        case events.Metric(name="dice", value=float(value)):
+            bar.console.print(f"step {event.step}: Dice {value:.4f}")
+        case events.TeacherScored():
+            bar.console.print(str(event), soft_wrap=True)
+        case events.Warned():
+            bar.console.print(event.text, style="yellow")
 
 
 def progress_bar() -> Progress:

@@ -27,6 +27,7 @@ from napari_graphflow.imaging.paths import Pathlike, existing_path, user_errors
 from napari_graphflow.imaging.segment_codes import code_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
+from napari_graphflow.system.install import install_hint
 
 PROGRAM = "napari-graphflow"
 #: Attributes that the standard requires, possibly empty, and some series lack.
@@ -160,7 +161,7 @@ def load_highdicom() -> Any:
     except ImportError:
         raise UserError(
             "DICOM segmentations need the package highdicom, which is not installed.",
-            'Run: pip install "napari-graphflow[dicom-seg]"',
+            install_hint("dicom-seg"),
         ) from None
     return highdicom
 

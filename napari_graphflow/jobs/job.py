@@ -118,9 +118,19 @@ class Job(JobFolder):
         return self._end(timeout)
 
     def delete(self) -> None:
-        """Delete the folder with all its content, including the trained model."""
+        """Delete the folder with all its content, including the trained model.
+
+        Raises
+        ------
+        UserError
+            If the job is active, or its folder cannot be deleted.
+        """
         if self.status().active:
             raise UserError(f"The job {self.title} is still active.", "Cancel it first.")
+        if self.folder.is_symlink():
+            raise UserError(
+                f"{self.folder} is a link to a folder elsewhere.", "Delete that folder by hand."
+            )
         with self.writing():
             pass  # no other process is starting it; released since Windows cannot move open files
         with in_words():

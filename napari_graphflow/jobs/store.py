@@ -80,6 +80,11 @@ def list_jobs(root: Path | None = None) -> list[Job]:
     return sorted(found, key=lambda job: (job.created, job.name), reverse=True)
 
 
+def failed_jobs(root: Path | None = None) -> list[Job]:
+    """Return the jobs that failed or were lost, newest first."""
+    return [job for job in list_jobs(root) if job.status().state in ("failed", "lost")]
+
+
 def find_job(name: str, root: Path | None = None) -> Job:
     """Find a job by its folder, its name, or an unambiguous part of its name."""
     if JobPaths(Path(name)).spec_file.is_file():

@@ -13,6 +13,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import Failure, in_words
 from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.install import install_hint
 
 POLL = 0.2
 #: Seconds to wait for an engine to stop a job.
@@ -26,7 +27,7 @@ def engine(module: str, extra: str) -> Any:
     except ModuleNotFoundError:
         raise UserError(
             f"{module.partition('.')[0].capitalize()} is not installed.",
-            f'Run: pip install "napari-graphflow[{extra}]"',
+            install_hint(extra),
         ) from None
 
 

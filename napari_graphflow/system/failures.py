@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.install import install_hint
 
 #: Exit codes of jobs and of the command line; 2 is invalid input.
 EXIT_CODES = {
@@ -280,7 +281,7 @@ def _not_installed(package: str) -> Failure | None:
         return _failure(
             "not_installed",
             "PyTorch and its companion packages are not installed.",
-            'Run: pip install "napari-graphflow[train]"',
+            install_hint("train"),
         )
     if package == "napari_graphflow":
         return None

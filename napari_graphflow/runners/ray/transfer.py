@@ -283,7 +283,7 @@ class Transfer:
                 raise
             raise UserError(
                 "napari-graphflow is not installed on the Ray cluster.",
-                'Run there: pip install "napari-graphflow[train,ray]"',
+                "Install it there with the extras train and ray, as on this computer.",
             ) from None
 
     def _reconnect(self, error: BaseException, seconds: float) -> None:
