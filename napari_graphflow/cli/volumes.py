@@ -83,15 +83,15 @@ def convert(
         Image of the mask; the mask takes over its geometry, or is rejected if they do not match.
     """
     refuse_replacing([out, *companions(out), names_file(out)], _files_read(path, like))
+    if out.suffix.lower() == ".dcm" and like is None:
+        raise UserError(
+            "Writing a DICOM segmentation requires the DICOM series of the mask.",
+            "Set --like to the folder of the series.",
+        )
     if is_segmentation(path):
-        _convert_segments(path, out, like, overwrite)
+        _convert_segments(path, out, like, series, overwrite)
         return
-    if out.suffix.lower() == ".dcm":
-        if like is None:
-            raise UserError(
-                "Writing a DICOM segmentation requires the DICOM series of the mask.",
-                "Set --like to the folder of the series.",
-            )
+    if out.suffix.lower() == ".dcm" and like is not None:
         volume = read_labels(path)
         names = read_class_names(path)
         write_segments(out, volume, like, names, series=series, overwrite=overwrite)
@@ -118,13 +118,18 @@ def _files_read(path: Path, like: Path | None) -> list[Path]:
     return files
 
 
-def _convert_segments(path: Path, out: Path, like: Path | None, overwrite: bool) -> None:
+def _convert_segments(
+    path: Path, out: Path, like: Path | None, series: str, overwrite: bool
+) -> None:
     """Convert segments; overlapping ones are written to several files, NAME-1, NAME-2, ..."""
-    masks = read_segments(path, read_volume(like) if like else None)
+    masks = read_segments(path, read_volume(like, series=series) if like else None)
     for number, (mask, names) in enumerate(masks, start=1):
         stem, dot, ending = out.name.partition(".")
         one = out if len(masks) == 1 else out.with_name(f"{stem}-{number}{dot}{ending}")
-        write_labels(one, mask.array, mask, overwrite=overwrite, classes=names)
+        if out.suffix.lower() == ".dcm" and like is not None:
+            write_segments(one, mask, like, names, series=series, overwrite=overwrite)
+        else:
+            write_labels(one, mask.array, mask, overwrite=overwrite, classes=names)
         _report_written(one, mask)
 
 

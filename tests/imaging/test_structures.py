@@ -167,3 +167,22 @@ def test_a_structure_set_is_named_so_and_needs_its_image(
     assert [part.segments for part in parts] == [path, None]
     np.testing.assert_array_equal(np.argwhere(read_labels(path, like).array)[[0, -1]],
                                   [[2, 2, 2], [2, 6, 6]])  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".dcm"])
+def test_the_command_line_converts_structures_to_masks(tmp_path: Path, ending: str) -> None:
+    if ending == ".dcm":
+        pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
+    write_series(tmp_path / "ct", change=lambda _, one: setattr(one, "FrameOfReferenceUID", FRAME))
+    like = read_volume(tmp_path / "ct")
+    corners = np.array([[0.6, 0.9], [3.4, 0.9], [3.4, 5.1], [0.6, 5.1]])
+    contour = on_slice(corners, 2, like)
+    path = write_structures(tmp_path / "rt.dcm", {"body": [contour], "liver": [contour]})
+    out, ct = str(tmp_path / f"mask{ending}"), str(tmp_path / "ct")
+    with pytest.raises(SystemExit) as ended:
+        main(["volumes", "convert", str(path), out, "--like", ct])
+    assert not ended.value.code
+    for number, name in ((1, "body"), (2, "liver")):
+        mask = read_labels(tmp_path / f"mask-{number}{ending}", like)
+        assert np.count_nonzero(mask.array) == 25 and mask.array[2, 2:7, 2:7].all()
+        assert name in read_class_names(tmp_path / f"mask-{number}{ending}")
