@@ -9,11 +9,12 @@ from cyclopts import App
 
 from napari_graphflow.cli.options import DatasetFolder, Json
 from napari_graphflow.cli.terminal import output, print_json, progress_bar
+from napari_graphflow.dataset import sparse
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.checks import check_record
-from napari_graphflow.dataset.findings import Finding
-from napari_graphflow.dataset.importing import import_dataset
+from napari_graphflow.dataset.findings import Finding, counted
+from napari_graphflow.dataset.importing import EmptySlices, import_dataset
 from napari_graphflow.errors import UserError
 
 _KINDS = ("labelled", "unlabelled")
@@ -29,6 +30,7 @@ def import_(
     splits: str = "",
     name: str = "",
     classes: tuple[str, ...] = (),
+    empty_slices: EmptySlices = "background",
     json: Json = False,
 ) -> None:
     """Import folders of images and masks as a dataset in the nnU-Net v2 raw layout.
@@ -51,6 +53,9 @@ def import_(
     classes
         Names of the label values, such as liver=1 lesion=2. By default read from the files next to
         the masks or from the DICOM segments.
+    empty_slices
+        What the empty slices of masks mean that are drawn in some slices only, such as every
+        fourth: background, or ignore, which leaves them out of training and scores.
     """
     with progress_bar() as bar:
         task = bar.add_task("importing", total=None)
@@ -61,6 +66,7 @@ def import_(
             name=name or out.name,
             splits=splits or None,
             classes=_classes(classes),
+            empty_slices=empty_slices,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     findings = [*check_record(dataset), *dataset.findings]
@@ -88,6 +94,33 @@ def check(folder: DatasetFolder, *, fold: int = 0, json: Json = False) -> int:
         _print_dataset(dataset)
         _print_findings(findings)
     return int(any(finding.severity == "error" for finding in findings))
+
+
+@datasets.command
+def ignore_empty_slices(
+    folder: DatasetFolder, *, cases: tuple[str, ...] = (), json: Json = False
+) -> None:
+    """Ignore the empty slices of masks that are drawn in some slices only, such as every fourth.
+
+    They get the ignore label of nnU-Net, which leaves them out of training and scores.
+
+    Parameters
+    ----------
+    cases
+        Names of the cases; by default all such masks.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task("reading the masks", total=None)
+        changed = sparse.ignore_empty_slices(
+            folder, cases, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if json:
+        print_json(changed)
+        return
+    for name, slices in changed.items():
+        output.print(f"{name}: {counted(slices, 'slice')} ignored")
+    if not changed:
+        output.print("No mask is drawn in some slices only, so nothing was changed.")
 
 
 def _classes(pairs: tuple[str, ...]) -> dict[str, int] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from napari_graphflow.dataset.case import SPLITS, Case
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.findings import SEVERITIES, Finding, counted, listed, some_of
+from napari_graphflow.dataset.sparse import describe_sparse, find_sparse
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
@@ -25,6 +26,7 @@ class _CaseFacts:
     channels: int
     content: str
     present: frozenset[int]
+    sparse: str = ""
 
 
 def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
@@ -53,7 +55,8 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
             findings.append(Finding("error", case.name, error.text, error.remedy))
         if progress is not None:
             progress(done, len(dataset.cases))
-    findings += [*_check_together(dataset, facts), *_check_contents(facts), *_describe(facts)]
+    findings += [*_check_together(dataset, facts), *_check_slices(dataset, facts)]
+    findings += [*_check_contents(facts), *_describe(facts)]
     return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
@@ -179,7 +182,9 @@ def _check_case(dataset: Dataset, case: Case) -> tuple[_CaseFacts, list[Finding]
                 "Check that this is intended; an image without a mask file is unlabelled.",
             )
         )
-    return replace(facts, present=present), findings
+    sparse = find_sparse(labels)
+    text = "" if sparse is None else describe_sparse(sparse, labels)
+    return replace(facts, present=present, sparse=text), findings
 
 
 def _check_together(dataset: Dataset, facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
@@ -201,6 +206,20 @@ def _check_together(dataset: Dataset, facts: Sequence[_CaseFacts]) -> Iterator[F
                 f"No training mask contains the class {name}, so it cannot be learned.",
                 "Annotate it in a training case, or remove the class.",
             )
+
+
+def _check_slices(dataset: Dataset, facts: Sequence[_CaseFacts]) -> Iterator[Finding]:
+    """Find masks that are drawn in some slices only."""
+    for text in dict.fromkeys(one.sparse for one in facts if one.sparse):
+        names = [one.case.name for one in facts if one.sparse == text]
+        where = f"{some_of(names)} ({len(names)} cases): " if len(names) > 1 else ""
+        yield Finding(
+            "warning",
+            "" if where else names[0],
+            where + (text[0].lower() + text[1:] if where else text),
+            "If nobody looked at those, leave them out: "
+            f"napari-graphflow datasets ignore-empty-slices {dataset.folder}",
+        )
 
 
 def _check_contents(facts: Sequence[_CaseFacts]) -> Iterator[Finding]:

@@ -22,23 +22,27 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_graphflow.dataset.case import SPLITS
 from napari_graphflow.dataset.cases import Dataset, to_indices
 from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
 from napari_graphflow.dataset.findings import some_of
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
+from napari_graphflow.dataset.sparse import find_sparse, without_empty_slices
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import written_aside
 
 Progress = Callable[[int, int], None]
+EmptySlices = Literal["background", "ignore"]
 #: Suffixes that nnU-Net reads and that are kept if all images share one.
 _KEPT_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 _CT_MAX_LOW = -500
@@ -54,6 +58,7 @@ def import_dataset(
     splits: str | os.PathLike[str] | Mapping[str, Sequence[str]] | None = None,
     classes: Mapping[str, int] | None = None,
     mask_suffix: str = "",
+    empty_slices: EmptySlices = "background",
     progress: Progress | None = None,
 ) -> Dataset:
     """Import a folder of images and a folder of masks as a dataset in the nnU-Net v2 raw layout.
@@ -81,6 +86,9 @@ def import_dataset(
         the masks and all values that occur. ``ignore`` is the value of unannotated voxels.
     mask_suffix
         End of the mask names, if it cannot be inferred.
+    empty_slices
+        What the empty slices of masks mean that are drawn in some slices only, such as every
+        fourth: ``background``, or ``ignore``.
     progress
         Called with the number of finished steps and the total.
 
@@ -105,7 +113,7 @@ def import_dataset(
         out.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(out) as temporary:
             temporary.mkdir()
-            writer = _Writer(temporary, mapping, sources)
+            writer = _Writer(temporary, mapping, sources, empty_slices)
             _for_each(sources, writer.write, advance)
             writer.describe(name or out.name, record)
             _verify(temporary, sources)
@@ -173,8 +181,12 @@ def _survey_masks(sources: Sequence[Source], advance: Callable[[], None], named:
 class _Writer:
     """Write cases one by one, so that only one is in memory."""
 
-    def __init__(self, folder: Path, classes: Classes, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, folder: Path, classes: Classes, sources: Sequence[Source], empty_slices: EmptySlices
+    ) -> None:
         self.folder, self.classes, self.sources = folder, classes, sources
+        self.empty_slices = empty_slices
+        self.has_ignore = classes.ignore is not None
         self.ending = ""
         self.first: tuple[str, int, int] | None = None
         self.files = 0
@@ -196,7 +208,7 @@ class _Writer:
         part = "Ts" if source.split == "test" else "Tr"
         if source.mask is not None:
             mask = read_mask(source.mask, like, self.classes)
-            labels = to_indices(mask.array, self.classes.indices, source.name)
+            labels = self._labels(mask, source.name)
             label = self.folder / f"labels{part}" / f"{source.name}{self.ending}"
             write_labels(label, labels, like)
         channel = 0
@@ -209,6 +221,18 @@ class _Writer:
                     write_volume(target, one)
                 channel += 1
         self.files = channel
+
+    def _labels(self, mask: Volume, case: str) -> NDArray[Any]:
+        """Return the labels to store; slices that nobody annotated may be ignored."""
+        labels = to_indices(mask.array, self.classes.indices, case)
+        ignore = len(self.classes.values)
+        if self.empty_slices == "background":
+            return labels
+        sparse = find_sparse(mask.with_array(np.where(labels == ignore, IGNORE, labels)))
+        if sparse is None:
+            return labels
+        self.has_ignore = True
+        return without_empty_slices(labels, sparse, ignore)
 
     def _check_case(self, source: Source, volumes: Sequence[Volume]) -> None:
         """Compare axes and channels with the first case, which also determines the format."""
@@ -253,7 +277,7 @@ class _Writer:
         else:
             channels = [f"channel {number}" for number in range(count)]
         labels = {one: index for index, one in enumerate(classes.names)}
-        if classes.ignore is not None:
+        if self.has_ignore:
             labels["ignore"] = len(labels)
         listed = {
             one.name: {

@@ -46,10 +46,9 @@ def read_label_values(labels: Mapping[str, Any]) -> LabelValues:
     ValueError, TypeError
         If `labels` has another form.
     """
-    inverted = all(str(key).isdigit() for key in labels) and any(
-        isinstance(name, str) and not name.isdigit() for name in labels.values()
+    pairs = (
+        ((name, key) for key, name in labels.items()) if _is_inverted(labels) else labels.items()
     )
-    pairs = ((name, key) for key, name in labels.items()) if inverted else labels.items()
     regions: dict[str, tuple[int, ...]] = {}
     for name, value in pairs:
         values = value if isinstance(value, list) else [value]
@@ -73,6 +72,22 @@ def read_label_values(labels: Mapping[str, Any]) -> LabelValues:
         order = sorted(regions, key=lambda one: regions[one])
         return LabelValues(tuple(order), tuple(regions[one] for one in order), ignore)
     return _parts(regions, stored, ignore)
+
+
+def labels_with_ignore(labels: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Return ``labels`` with an ignore label, and its value: the highest, as nnU-Net wants it."""
+    known = read_label_values(labels)
+    value = max(one for values in known.values for one in values) + 1
+    check_values([value], len(known.values) + 1)
+    named = {str(value): _IGNORE} if _is_inverted(labels) else {_IGNORE: value}
+    return {**labels, **named}, value
+
+
+def _is_inverted(labels: Mapping[str, Any]) -> bool:
+    """Whether values have names (Decathlon, nnU-Net v1), not names values."""
+    return all(str(key).isdigit() for key in labels) and any(
+        isinstance(name, str) and not name.isdigit() for name in labels.values()
+    )
 
 
 def _parts(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case_labels
+from napari_graphflow.dataset.label_values import labels_with_ignore
 from napari_graphflow.dataset.splits import NNUNET, OWN, case_name
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import write_labels
@@ -155,11 +156,7 @@ def ensure_ignore(paths: LabellingPaths, dataset: Dataset) -> Dataset:
         return dataset
     with guarded(paths.description_guard):
         description, path = _description(dataset)
-        labels, value = description["labels"], max(dataset.indices) + 1
-        if isinstance(description.get("training"), list):  # the Decathlon maps values to names
-            description["labels"] = labels | {str(value): "ignore"}
-        else:
-            description["labels"] = labels | {"ignore": value}
+        description["labels"], _ = labels_with_ignore(description["labels"])
         _write_json(path, description)
     return Dataset.open(dataset.folder)
 
