@@ -34,6 +34,12 @@ def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[
     qtbot.wait(20)
 
 
+@pytest.fixture(autouse=True)
+def reader_is_no_default(home: Path) -> None:
+    """The user has answered the question about the default reader."""
+    (home / "reader.json").write_text('{"default": false}', "utf-8")
+
+
 @pytest.fixture(scope="session")
 def _worker() -> Iterator[None]:
     yield

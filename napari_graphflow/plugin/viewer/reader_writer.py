@@ -12,12 +12,15 @@ from typing import Any
 from napari.layers import Image, Labels
 from napari.types import LayerDataTuple
 from napari.utils.notifications import show_error, show_info
+from napari_builtins.io import napari_get_reader
+from npe2 import PluginManager
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.plugin.viewer.autosave import mark_saved
+from napari_graphflow.plugin.viewer.default_reader import PLUGIN, is_default
 from napari_graphflow.plugin.viewer.layers import save_image, save_labels
 from napari_graphflow.plugin.viewer.opening import (
     ask_for_image,
@@ -36,7 +39,7 @@ def get_reader(path: str | Sequence[str]) -> Any:
     paths = [Path(path)] if isinstance(path, str) else [Path(one) for one in path]
     if all(_is_ours(one) for one in paths):
         return read
-    return None
+    return _own_reader_of_napari(paths) if is_default() else None
 
 
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
@@ -75,6 +78,19 @@ def _layer_of(data: Any, attributes: dict[str, Any]) -> Any:
     exact = [layer for layer in found if layer.metadata is attributes.get("metadata")]
     named = [layer for layer in found if layer.name == attributes.get("name")]
     return next(iter((*exact, *named, *found)), None)
+
+
+def _own_reader_of_napari(paths: Sequence[Path]) -> Any:
+    """Return napari's reader of a folder that is not for us, if no other plugin reads it.
+
+    Otherwise napari would report that the preferred reader, that of all folders, failed.
+    """
+    path = str(paths[0])
+    manager = PluginManager.instance()
+    readers = {one.plugin_name for one in manager.iter_compatible_readers([path])}
+    if len(paths) > 1 or not paths[0].is_dir() or readers != {PLUGIN, "napari"}:
+        return None
+    return napari_get_reader(path)
 
 
 def _is_ours(path: Path) -> bool:

@@ -6,6 +6,7 @@ from napari import Viewer
 
 from napari_graphflow.plugin.viewer.autosave import start_autosave
 from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.default_reader import ask_once
 from napari_graphflow.plugin.viewer.edits import follow_edits
 from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
 from napari_graphflow.plugin.viewer.overlay import warn_of_overlays
@@ -14,7 +15,7 @@ _started: "WeakSet[Viewer]" = WeakSet()
 
 
 def start_session(viewer: Viewer | None) -> None:
-    """Start what runs in a viewer: cases, edits, autosave, letters, warnings of overlays."""
+    """Start what runs in a viewer: cases, edits, autosave, letters, warnings, questions."""
     if viewer is None:
         return
     viewer = getattr(viewer, "__wrapped__", viewer)
@@ -25,3 +26,4 @@ def start_session(viewer: Viewer | None) -> None:
     start_autosave(viewer)
     show_orientation_letters(viewer)
     warn_of_overlays(viewer)
+    ask_once(viewer)

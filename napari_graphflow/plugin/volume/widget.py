@@ -8,6 +8,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.imaging.contents import Contents, Part, inspect_path, times
 from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct, percentiles
 from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.default_reader import is_default, set_default
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
 from napari_graphflow.plugin.viewer.record import recorded
@@ -64,6 +66,12 @@ class VolumeWidget(Panel):
             "99.5 percentiles."
         )
         self.facts = note()
+        self.default = QCheckBox("Open such files with Graph Flow by default")
+        self.default.setToolTip(
+            "It keeps the voxel size and the position, and napari does not ask for a reader. "
+            "Listed in Preferences > Plugins; readers that you have chosen yourself stay."
+        )
+        self.default.setChecked(bool(is_default()))
         self._contents: Contents | None = None
 
         openers = row(self.file, self.folder)
@@ -81,6 +89,7 @@ class VolumeWidget(Panel):
         view.add_wide(self.facts)
         self.column.addSpacing(6)
         self.column.addLayout(view)
+        self.column.addWidget(self.default)
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
@@ -90,6 +99,7 @@ class VolumeWidget(Panel):
         self.table.cellDoubleClicked.connect(self.open_selected)
         self.button.clicked.connect(self.open_selected)
         self.image.layer_changed.connect(self._describe_image)
+        self.default.clicked.connect(set_default)
         self.window_preset.activated.connect(self._apply_window)
         self.side_by_side.clicked.connect(self._set_side_by_side)
         self._cases.events.changed.connect(self._cases_changed, position="last")
@@ -97,6 +107,11 @@ class VolumeWidget(Panel):
         self.status.info(NOTHING_YET)
         self._describe_image(self.image.layer())
         self._cases_changed()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show the answer that may have been given meanwhile."""
+        super().showEvent(event)
+        self.default.setChecked(bool(is_default()))
 
     def inspect(self, path: Path) -> None:
         """List the images at a path; open a single one without warnings at once."""
