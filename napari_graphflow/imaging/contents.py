@@ -56,6 +56,8 @@ class Part:
     def line(self) -> str:
         """Return a line such as ``T1 post (MR, 24 slices of 256 × 256)``."""
         kind, _, count, size = self.cells[1:5]
+        if not size:  # a structure set has no voxels
+            return f"{self.cells[0]} ({kind})"
         return f"{self.cells[0]} ({kind}, {count} slice{'s' * (count != '1')} of {size})"
 
 

@@ -212,3 +212,14 @@ def test_a_folder_without_dicom_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path)
     write_series(tmp_path / "a" / "b")
     assert has_dicom(tmp_path)
+
+
+def test_an_intensity_scale_of_zero_is_ignored_with_a_warning(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        one.RescaleSlope, one.RescaleIntercept = 0 if index == 4 else 2, 0
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array[4], values(4))
+    np.testing.assert_array_equal(volume.array[3], 2 * values(3))
+    assert "an intensity scale of 0 for some slices" in " ".join(volume.warnings)

@@ -17,7 +17,7 @@ from napari_graphflow.imaging.formats.endings import (
     split_ending,
 )
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.segment_files import find_images
+from napari_graphflow.inference.inputs import find_inputs
 
 MANIFEST = PluginManifest.from_distribution("napari-graphflow").contributions
 
@@ -59,7 +59,8 @@ def test_every_ending_in_the_table_of_the_writer_is_written(tmp_path: Path, endi
 def test_a_folder_of_images_has_one_file_for_each(tmp_path: Path) -> None:
     for ending in READ:
         (tmp_path / f"scan{ending}").touch()
-    assert {split_ending(path.name)[1] for path in find_images(tmp_path)} == set(IMAGES)
+    paths = [one.path for one in find_inputs([tmp_path], channels=1)]
+    assert {split_ending(path.name)[1] for path in paths} == set(IMAGES)
     assert set(READ) - set(IMAGES) == {".img", ".img.gz", ".dcm", ".dicom", ".ima"}
 
 

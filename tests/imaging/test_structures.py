@@ -165,6 +165,7 @@ def test_a_structure_set_is_named_so_and_needs_its_image(
         assert ("structure set" in text) == (not more)
     parts = inspect_path(tmp_path / "ct").parts
     assert [part.segments for part in parts] == [path, None]
+    assert parts[0].line() == "plan (RTSTRUCT)"
     np.testing.assert_array_equal(np.argwhere(read_labels(path, like).array)[[0, -1]],
                                   [[2, 2, 2], [2, 6, 6]])  # fmt: skip
 

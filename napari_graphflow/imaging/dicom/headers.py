@@ -40,6 +40,7 @@ NO_SPACING = (
     "The header has no pixel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
 _AT_DETECTOR = "The pixel spacing is that at the detector, so distances in the body are smaller."
+_NO_SCALE = "The header states an intensity scale of 0 for some slices, which is ignored."
 _INVERTED = "The grey values are stored inverted (MONOCHROME1): high values are dark."
 
 
@@ -235,6 +236,8 @@ def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> 
     intercept = _numbers(find("PixelValueTransformationSequence", "RescaleIntercept"), 1) or (0.0,)
     if str(header.get("PhotometricInterpretation")) == "MONOCHROME1":
         notes = (*notes, _INVERTED)
+    if slope[0] == 0:
+        notes = (*notes, _NO_SCALE)
     notes = (*notes, *dose_notes(header))
     sound = axes is not None and _is_orthonormal(axes)
     if int(header.get("NumberOfFrames") or 1) > 1 and not own:
