@@ -11,6 +11,7 @@ import numpy as np
 from napari_graphflow.dataset.case import SPLITS, Case
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.findings import SEVERITIES, Finding, counted, listed, some_of
+from napari_graphflow.dataset.names import patients
 from napari_graphflow.dataset.sparse import describe_sparse, find_sparse
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
@@ -43,6 +44,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
         *dataset.findings,
         *_check_counts(dataset),
         *_check_names(dataset),
+        *_check_patients(dataset),
         *check_record(dataset),
     ]
     facts: list[_CaseFacts] = []
@@ -108,6 +110,29 @@ def _check_names(dataset: Dataset) -> Iterator[Finding]:
                 f"The case is in {listed(splits)} at once, so its score would be too high.",
                 "Keep it in one split only, in splits.json and in the folders.",
             )
+
+
+def _check_patients(dataset: Dataset) -> Iterator[Finding]:
+    """Find patients, by the names of their scans, on both sides of a split."""
+    known = dataset.record.get("patients")
+    patient = patients((case.name for case in dataset.cases), known)
+    sides: dict[str, set[str]] = {}
+    for case in dataset.cases:
+        sides.setdefault(patient[case.name], set()).add(case.name)
+    splits = {case.name: case.split for case in dataset.cases}
+    found = [
+        f"{one} ({listed(sorted(names))})"
+        for one, names in sides.items()
+        if len({splits[name] for name in names}) > 1
+    ]
+    if found:
+        yield Finding(
+            "warning",
+            "",
+            f"{counted(len(found), 'patient')} {'seems' if len(found) == 1 else 'seem'} to be in "
+            f"several splits, so scores would be too high: {some_of(found)}.",
+            "Keep all scans of a patient in one split.",
+        )
 
 
 def check_record(dataset: Dataset) -> Iterator[Finding]:

@@ -161,7 +161,7 @@ def test_a_missing_highdicom_is_named_in_the_error(
     segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(UserError, match=r"need the package highdicom.*napari-graphflow\[dicom-seg"):
+    with pytest.raises(UserError, match=r"need the package highdicom.*\[dicom-seg\]"):
         imported(segments)
 
 

@@ -8,6 +8,7 @@ from nnunet_cases import nnunet, write_unlabelled
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.checks import check
 from napari_graphflow.dataset.names import patients
 from napari_graphflow.errors import UserError
 
@@ -80,6 +81,15 @@ def test_all_scans_of_a_patient_are_drawn_together(tmp_path):
     train = [case.name for case in dataset.cases if case.split == "train"]
     assert not drawn & {name.split("_")[0] for name in train}
     assert len(train) == 6
+
+
+def test_the_check_finds_a_patient_in_two_splits(tmp_path):
+    scans = ["P1_baseline", "P1_followup", "P2", "P3", "P4"]
+    folder = nnunet(tmp_path, names=scans)
+    (folder / "splits.json").write_text(json.dumps({"val": ["P1_followup", "P2"]}))
+    (said,) = (text for text in texts(check(Dataset.open(folder))) if "patient" in text)
+    assert said.startswith("1 patient seems to be in several splits")
+    assert "P1 (P1_baseline and P1_followup)" in said
 
 
 def test_a_single_patient_is_not_divided(tmp_path):
