@@ -254,5 +254,9 @@ def test_a_model_run_for_a_comparison_can_be_cancelled(
     assert "scan: cancelled" in compare.status.text()
     assert len(viewer.layers) == 2
 
-    viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
-    assert compare.a.findText("other") == -1, "a mask beside the image is offered"
+    other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
+    compare.a.choose(other)
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    assert "other and scan have different shapes (3x8x8 and 48x96x96 voxels)" in (
+        compare.status.text()
+    )

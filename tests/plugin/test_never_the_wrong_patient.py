@@ -10,10 +10,15 @@ import SimpleITK as sitk
 from clicking import answer, click, question
 from napari import Viewer
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_graphflow.plugin.compare.widget import CompareWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.viewer import autosave_files
+from napari_graphflow.plugin.viewer.autosave import start_autosave
+from napari_graphflow.plugin.viewer.autosave_files import unsaved_masks
 from napari_graphflow.plugin.viewer.cases import cases_of
 
 SLOW_START_MS = 300_000
@@ -73,6 +78,12 @@ def by_box(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
 def by_removal(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
     for other in [one for one in viewer.layers if one is not layer and isinstance(one, Image)]:
         viewer.layers.remove(other)
+
+
+def by_drop(viewer: Viewer, qtbot: QtBot, layer: Layer, widget: Any) -> None:
+    path = layer.source.path
+    viewer.layers.remove(layer)
+    viewer.window._qt_viewer._qt_open([path], stack=False, plugin="napari-graphflow")
 
 
 WAYS = [by_selection, by_active, by_eye, by_list, by_box, by_removal]
@@ -248,3 +259,121 @@ def test_edits_made_while_a_result_is_computed_are_kept(
     np.testing.assert_array_equal(mask.data, edited)
     assert "was edited meanwhile; this is a new mask" in segment.status.text()
     assert segment.mask.layer() is not mask
+
+
+def test_a_drop_shows_and_selects_the_dropped_patient(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients
+) -> None:
+    by_drop(viewer, qtbot, patients["brain_001"], segment)
+    assert segment.image.layer() is viewer.layers[-1]
+    assert segment.button.text() == "Segment brain_001"
+    viewer.layers[-1].name = "Mrs. Smith"
+    assert segment.button.text() == "Segment Mrs. Smith"
+
+
+def test_another_viewer_does_not_change_what_a_dock_works_on(
+    viewer: Viewer, qtbot: QtBot, segment: SegmentWidget, patients, make_napari_viewer
+) -> None:
+    other = make_napari_viewer(show=False)
+    path = patients["brain_001"].source.path
+    (elsewhere,) = other.open(path, plugin="napari-graphflow")
+    assert elsewhere.visible
+    assert segment.image.layer() is patients["neck_7"]
+    assert segment.image.findText("brain_001 [1]") == -1
+    assert len(visible_cases(viewer)) == 1
+    click(qtbot, segment.button)
+    wait(qtbot, segment)
+    assert len(other.layers) == 1
+    assert segment.mask.layer().name == "small · neck_7"
+
+
+@pytest.fixture
+def compare(viewer: Viewer) -> Iterator[CompareWidget]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+def test_compare_offers_and_names_only_the_selected_patient(
+    viewer: Viewer, qtbot: QtBot, patients, compare: CompareWidget
+) -> None:
+    masks: dict[str, list[Labels]] = {}
+    for seed, name in enumerate(NAMES[:2]):
+        click_in_list(viewer, qtbot, patients[name])
+        for title in ("one", "two"):
+            data = np.random.default_rng(seed).integers(0, 2, (12, 20, 24)).astype(np.uint8)
+            data[4] = title == "two"
+            scale = patients[name].scale
+            masks.setdefault(name, []).append(viewer.add_labels(data, scale=scale, name=title))
+    for name in NAMES[:2]:
+        click_in_list(viewer, qtbot, patients[name])
+        for combo in (compare.a, compare.b, compare.reference):
+            entries = [combo.itemData(index) for index in range(combo.count())]
+            offered = [one for one in entries if isinstance(one, Labels)]
+            assert offered == masks[name][::-1]
+        assert compare.table.isHidden()
+        click(qtbot, compare.button)
+        qtbot.waitUntil(lambda: not compare.background.busy(), timeout=60_000)
+        assert compare.status.text().startswith(f"✓ {name}: 480 of 5,760 voxels differ")
+        assert not compare.table.isHidden()
+        assert len(visible_cases(viewer)) == 1
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    assert compare.table.isHidden(), "the table of another patient is shown"
+    assert "brain_002" not in compare.status.text()
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    assert not compare.table.isHidden() and "brain_002: 480" in compare.status.text()
+
+
+def test_a_model_compared_runs_on_the_patient_shown_at_the_click(
+    viewer: Viewer, qtbot: QtBot, patients, make_model, compare: CompareWidget
+) -> None:
+    folder = make_model("small")
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    zeros = np.zeros((12, 20, 24), np.uint8)
+    mine = viewer.add_labels(zeros, scale=patients["brain_001"].scale, name="mine")
+    compare.a.refresh()
+    compare.b.refresh()
+    compare.a.choose(mine)
+    compare.b.choose_model(folder)
+    click(qtbot, compare.button)
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    found = "✓ brain_001: "
+    qtbot.waitUntil(lambda: compare.status.text().startswith(found), timeout=SLOW_START_MS)
+    cases, added = cases_of(viewer), [one for one in viewer.layers if isinstance(one, Labels)]
+    assert "small · brain_001" in [one.name for one in added]
+    assert {cases.key(one) for one in added} == {cases.key(patients["brain_001"])}
+    assert visible_cases(viewer) == {cases.key(patients["brain_002"])}
+    assert compare.table.isHidden()
+
+
+@pytest.mark.parametrize("image", ["there", "gone", "changed"])
+def test_a_restored_mask_lies_on_its_own_image_or_on_none(
+    viewer: Viewer, qtbot: QtBot, patients, monkeypatch, write_scan, tmp_path: Path, image: str
+) -> None:
+    autosave = start_autosave(viewer, 3600)
+    click_in_list(viewer, qtbot, patients["brain_001"])
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    mask = viewer.layers[-1]
+    mask.data_setitem((np.array([2]), np.array([3]), np.array([4])), 3)
+    autosave.save_changed()
+    autosave.wait()
+    monkeypatch.setattr(autosave_files, "process_start", lambda pid: "")
+    (saved,) = unsaved_masks()
+    assert saved.about["case"] == "brain_001" and "of brain_001" in saved.title()
+    viewer.layers.remove(mask)
+    viewer.layers.remove(patients["brain_001"])
+    click_in_list(viewer, qtbot, patients["brain_002"])
+    if image == "gone":
+        (tmp_path / "brain_001.nii.gz").unlink()
+    elif image == "changed":
+        write_scan("brain_001.nii.gz", shape=(5, 20, 24))
+    layer = autosave.restore(saved)
+    found = cases_of(viewer).shown()
+    assert layer.visible and found.key == cases_of(viewer).key(layer)
+    assert len(visible_cases(viewer)) == 1 and not patients["brain_002"].visible
+    if image == "there":
+        assert found.image.name == found.name == "brain_001"
+    else:
+        assert found.image is None
+        reason = "does not exist any more" if image == "gone" else "has another grid now"
+        assert reason in notification_manager.records[-1].message

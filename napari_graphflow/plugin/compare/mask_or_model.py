@@ -12,7 +12,6 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import Cases, cases_of
 from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
-from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -27,11 +26,9 @@ from napari_graphflow.plugin.worker.segmentation import (
 
 
 def is_mask_of_shown(cases: Cases, layer: Layer) -> bool:
-    """Whether a layer is a mask of the case that is shown, at the place of its image."""
+    """Whether a layer is a mask of the case that is shown."""
     shown = cases.shown()
-    if shown is None or not is_mask(layer) or cases.key(layer) != shown.key:
-        return False
-    return shown.image is None or same_place(layer, shown.image)
+    return shown is not None and is_mask(layer) and cases.key(layer) == shown.key
 
 
 class MaskOrModelCombo(LayerCombo):

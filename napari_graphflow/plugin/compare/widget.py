@@ -195,10 +195,10 @@ class CompareWidget(Panel):
 
     def _case_changed(self, event: Any = None) -> None:
         """List the masks of the shown case, and hide the table of another one."""
-        for combo in (self.a, self.b, self.reference):
-            combo.refresh()
         if self.image.key() != self._key:
             self._key = self.image.key()
+            for combo in (self.a, self.b, self.reference):
+                combo.refresh()
             if self.a.currentData() == self.b.currentData() and self.b.count() > 1:
                 self.b.setCurrentIndex(1)
             result = self._result
@@ -227,8 +227,9 @@ class CompareWidget(Panel):
                 voxels(layer), f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
             )
         self._show_views()
-        self._say(line)
         self._update()
+        # Last, so that it is read even if another case is shown by now.
+        self._say(line)
 
     def _add_view(
         self,
@@ -289,7 +290,7 @@ class CompareWidget(Panel):
             different=a != b,
             image=not missing,
         )
-        if text:
+        if text and idle and not self.background.busy():
             self.status.info(text)
         else:
             self.status.show_message(self._line)

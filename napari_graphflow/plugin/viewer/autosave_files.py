@@ -43,9 +43,10 @@ class SavedMask:
     about: dict[str, Any]
 
     def title(self) -> str:
-        """Return a line such as ``liver, 14:05 on 2024-02-29``."""
+        """Return a line such as ``liver of brain_002, 14:05 on 2024-02-29``."""
         when = time.localtime(float(self.about.get("saved", 0)))
-        return f"{self.about.get('name', 'mask')}, {time.strftime('%H:%M on %Y-%m-%d', when)}"
+        case = f" of {self.about['case']}" if self.about.get("case") else ""
+        return f"{self.about.get('name', 'mask')}{case}, {time.strftime('%H:%M on %Y-%m-%d', when)}"
 
 
 def new_session() -> Path:
