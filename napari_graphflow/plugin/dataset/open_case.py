@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.plugin.dataset.loading import LoadedCase
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layers import is_mask
 from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
 
 
@@ -173,7 +175,12 @@ def look_at(viewer: Viewer, layer: Layer, voxel: tuple[int, ...]) -> None:
 
 
 def remove(viewer: Viewer, case: OpenCase) -> None:
-    """Remove the layers of a case: two patients never share one space."""
-    for layer in case.layers:
+    """Remove the layers of a case: two patients never share one space.
+
+    What else lies on it goes with it, except masks, which somebody may have painted.
+    """
+    cases = cases_of(viewer)
+    of_case = cases.layers(cases.key(case.images[0])) if case.images[0] in viewer.layers else []
+    for layer in (*case.layers, *(one for one in of_case if not is_mask(one))):
         if layer in viewer.layers:
             viewer.layers.remove(layer)

@@ -68,10 +68,20 @@ def saved(case: str, mask: str, file: str, spacing: str) -> Message:
     return Message(f"{case}: saved and verified {file} (“{mask}”, {spacing} mm).", "done")
 
 
-def save_tip(mask: str) -> str:
-    """Return the tooltip of the button that saves a mask."""
+def sent_to_dataset(case: str, dataset: str) -> Message:
+    """Return the line about a mask that became that of a case of a dataset."""
+    return Message(f"{case}: passed on to the dataset {dataset}; see there whether it was saved.")
+
+
+def save_tip(mask: str, dataset: str = "") -> str:
+    """Return the tooltip of the button that saves a mask, for a case of a dataset or a file."""
     if not mask:
         return "Select the mask to save in the layer list."
+    if dataset:
+        return (
+            f"Save “{mask}” as the finished mask of this case of {dataset}, where training finds "
+            "it. File > Save writes it elsewhere."
+        )
     return f"Save “{mask}” with the geometry of its image; the file is verified by reading it back."
 
 

@@ -28,6 +28,7 @@ from napari_graphflow.plugin.segment.presenter import (
     save_tip,
     saved,
     segmented,
+    sent_to_dataset,
 )
 from napari_graphflow.plugin.segment.replace_dialog import ask_to_replace
 from napari_graphflow.plugin.segment.save_dialog import ask_where_to_save
@@ -38,6 +39,7 @@ from napari_graphflow.plugin.segment.target import (
     why_new_mask,
 )
 from napari_graphflow.plugin.viewer.autosave import mark_saved
+from napari_graphflow.plugin.viewer.case_masks import case_of
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import image_volume, is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
@@ -344,7 +346,11 @@ class SegmentWidget(Panel):
         self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole image")
         mask = self.mask_to_save()
         self.save.setEnabled(mask is not None)
-        self.save.setToolTip(save_tip("" if mask is None else mask.name))
+        case = None if mask is None else case_of(mask)
+        self.save.setText("Save mask …" if case is None else f"Finish {case.case}")
+        self.save.setToolTip(
+            save_tip("" if mask is None else mask.name, "" if case is None else case.dataset)
+        )
         self.command.setText(self._command())
         self.status.show_message(
             guidance(
@@ -379,6 +385,11 @@ class SegmentWidget(Panel):
     def _save(self) -> None:
         layer = self.mask_to_save()
         if layer is None:
+            return
+        if (case := case_of(layer)) is not None:
+            case.use(layer)
+            self._result = sent_to_dataset(case.case, case.dataset)
+            self._update()
             return
         shown = self._cases.shown()
         if shown is not None and (path := ask_where_to_save(self, layer, shown)) is not None:

@@ -12,5 +12,7 @@ def replace_labels(layer: Labels, labels: NDArray[Any]) -> int:
     changed = np.nonzero(np.asarray(layer.data) != labels)
     count = len(changed[0])
     if count:
-        layer.data_setitem(changed, labels[changed].astype(layer.data.dtype))
+        # Announced once it is written, as the guard of locked structures wants it.
+        with layer.block_history():
+            layer.data_setitem(changed, labels[changed].astype(layer.data.dtype))
     return count

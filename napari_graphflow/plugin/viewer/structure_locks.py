@@ -17,19 +17,29 @@ class StructureLocks:
 
     def __init__(self, layer: Labels) -> None:
         self.locked: frozenset[int] = frozenset()
+        self._steps: list[list[Any]] = []
         layer.events.paint.connect(self._painted)
+        layer.events.labels_update.connect(self._written)
 
     def _painted(self, event: Any) -> None:
+        """Correct a step; outside of `block_history`, napari announces it before it is written."""
+        if self.locked and not self._correct(event.source, event.value):
+            self._steps.append(event.value)
+
+    def _written(self, event: Any) -> None:
+        steps, self._steps = self._steps, []
+        for step in steps:
+            self._correct(event.source, step)
+
+    def _correct(self, layer: Labels, step: list[Any]) -> bool:
         """Give locked structures back what a step took from them, and take what it gave them.
 
         The correction becomes the last part of the step, so that it is undone and redone with it.
+        Returns whether the step was written already.
         """
-        if not self.locked:
-            return
-        layer, step = event.source, event.value
         box = _box(step, layer.data.ndim)
         if box is None:
-            return
+            return True
         locked = list(self.locked)
         now = np.array(layer.data[box])
         before = now.copy()
@@ -37,12 +47,13 @@ class StructureLocks:
             before[tuple(one - part.start for one, part in zip(voxels, box, strict=True))] = old
         broken = (now != before) & (np.isin(before, locked) | np.isin(now, locked))
         if not broken.any():
-            return
+            return bool((now != before).any())
         inside = np.nonzero(broken)
         voxels = tuple(one + part.start for one, part in zip(inside, box, strict=True))
         step.append((voxels, now[inside], before[inside]))
         layer.data[voxels] = before[inside]
         layer.refresh()
+        return True
 
 
 def locks_of(layer: Labels) -> StructureLocks:
