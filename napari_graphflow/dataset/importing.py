@@ -59,6 +59,7 @@ def import_dataset(
     classes: Mapping[str, int] | None = None,
     mask_suffix: str = "",
     empty_slices: EmptySlices = "background",
+    colours: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Import a folder of images and a folder of masks as a dataset in the nnU-Net v2 raw layout.
@@ -89,6 +90,8 @@ def import_dataset(
     empty_slices
         What the empty slices of masks mean that are drawn in some slices only, such as every
         fourth: ``background``, or ``ignore``.
+    colours
+        Colour of each class, such as ``#e6594c``, for display only.
     progress
         Called with the number of finished steps and the total.
 
@@ -106,8 +109,8 @@ def import_dataset(
     sources, record = find_sources(
         Path(images), None if masks is None else Path(masks), given_splits, mask_suffix
     )
-    advance = _Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
-    mapping = choose_classes(_survey_masks(sources, advance, classes is not None), classes)
+    advance = Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
+    mapping = choose_classes(survey_masks(sources, advance, classes is not None), classes)
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,8 @@ def import_dataset(
             temporary.mkdir()
             writer = _Writer(temporary, mapping, sources, empty_slices)
             _for_each(sources, writer.write, advance)
-            writer.describe(name or out.name, record)
+            shown = {"colours": dict(colours)} if colours else {}
+            writer.describe(name or out.name, record | shown)
             _verify(temporary, sources)
     except OSError as error:
         raise UserError(
@@ -125,7 +129,7 @@ def import_dataset(
     return Dataset.open(out)
 
 
-class _Steps:
+class Steps:
     """Count steps for a progress bar."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
@@ -166,7 +170,7 @@ def _for_each(
         )
 
 
-def _survey_masks(sources: Sequence[Source], advance: Callable[[], None], named: bool) -> Survey:
+def survey_masks(sources: Sequence[Source], advance: Callable[[], None], named: bool) -> Survey:
     """Collect the values, class names and segments of all masks."""
     survey = Survey()
 

@@ -71,7 +71,12 @@ def load_case(labelling: Labelling, name: str, labels: NDArray[Any] | None = Non
     image, case = opened.image, labelling.case(name)
     shown = image.with_array((opened.labels if labels is None else labels).copy())
     turn = image.turn(ORDER) if image.ndim == 3 else None
-    mask = labels_layer(shown, f"{name} mask", classes=layer_classes(labelling.dataset))
+    mask = labels_layer(
+        shown,
+        f"{name} mask",
+        classes=layer_classes(labelling.dataset),
+        colours=class_colours_of(labelling.dataset),
+    )
     return LoadedCase(
         opened,
         image_layers(image, name, Path(case.images[0])),
@@ -85,6 +90,12 @@ def load_case(labelling: Labelling, name: str, labels: NDArray[Any] | None = Non
 def layer_classes(dataset: Dataset) -> dict[str, int]:
     """Return the class names of a mask layer, with the ignore label if the dataset has one."""
     return dataset.classes | ({"ignore": IGNORE} if dataset.ignore is not None else {})
+
+
+def class_colours_of(dataset: Dataset) -> dict[int, str]:
+    """Return the colours that were chosen for the classes, by class index."""
+    chosen = dataset.record.get("colours") or {}
+    return {index: str(chosen[name]) for name, index in dataset.classes.items() if name in chosen}
 
 
 def case_stamp(labelling: Labelling, name: str) -> Stamp:

@@ -27,6 +27,7 @@ from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.case_box import SLICE_KEY, CaseBox
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
+from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.layout import folded, note, row
@@ -51,6 +52,8 @@ class DatasetWidget(Panel):
         self._in_order = False
         self._taken = ""
         self.dataset = DatasetCombo(self)
+        self.new = QPushButton("New …")
+        self.new.setToolTip("Make a dataset from a folder of scans")
         self.counts = note()
         self.bar = CountsBar()
         self.search = QLineEdit()
@@ -89,7 +92,7 @@ class DatasetWidget(Panel):
         column.addWidget(self.structures)
         self.tabs = QTabWidget()
         self.tabs.addTab(cases, "Cases")
-        self.column.addLayout(row(self.dataset))
+        self.column.addLayout(row(self.dataset, self.new))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.counts)
         self.column.addWidget(self.status)
@@ -98,6 +101,7 @@ class DatasetWidget(Panel):
 
         self.dataset.chosen.connect(self._open_dataset)
         self.dataset.dataset_updated.connect(self.refresh)
+        self.new.clicked.connect(self._make_new)
         self.search.textChanged.connect(self._filter)
         self.filter.currentIndexChanged.connect(self._filter)
         self.table.opened.connect(self.open)
@@ -156,6 +160,11 @@ class DatasetWidget(Panel):
         self.legend.stop()
         self.tools.stop()
         super().released()
+
+    def _make_new(self, _: bool = False) -> None:
+        dialog = NewDatasetDialog(self)
+        dialog.created.connect(self.dataset.choose)
+        dialog.open()
 
     def _open_dataset(self) -> None:
         folder = self.dataset.folder()

@@ -84,15 +84,19 @@ def labels_layer(
     *,
     classes: Mapping[str, int] | None = None,
     path: Path | None = None,
+    colours: Mapping[int, str] | None = None,
 ) -> LayerDataTuple:
-    """Make an editable mask layer with class names in `features` and one colour per class."""
+    """Make an editable mask layer with class names in `features` and one colour per class.
+
+    `colours` are those that were chosen for some labels.
+    """
     shown = volume.oriented(ORDER)
     # Painting needs a contiguous copy.
     array = np.ascontiguousarray(shown.array)
     keywords = _shown_keywords(shown, volume, path) | {
         "name": name,
         "features": class_table(classes or {}),
-        "colormap": class_colours(),
+        "colormap": class_colours(colours),
         "opacity": 0.5,
     }
     return array, keywords, "labels"
@@ -132,9 +136,18 @@ def class_values(layer: Labels) -> dict[str, int]:
     return values
 
 
-def class_colours() -> CyclicLabelColormap:
-    """Return a colormap with the same colour for a class in every layer."""
-    return CyclicLabelColormap(colors=["transparent", *COLOURS], name="graphflow")
+def class_colours(chosen: Mapping[int, str] | None = None) -> CyclicLabelColormap:
+    """Return a colormap with the same colour for a class in every layer.
+
+    `chosen` are the colours of some classes; the others keep theirs.
+    """
+    colours = list(COLOURS)
+    if chosen:
+        count = max(*chosen, len(COLOURS))
+        colours = [COLOURS[place % len(COLOURS)] for place in range(count)]
+        for label, colour in chosen.items():
+            colours[label - 1] = colour
+    return CyclicLabelColormap(colors=["transparent", *colours], name="graphflow")
 
 
 def image_volume(layer: Image) -> Volume:

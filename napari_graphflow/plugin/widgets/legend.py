@@ -57,6 +57,7 @@ class Legend(QWidget):
         self.eyes: dict[int, QToolButton] = {}
         self.locks: dict[int, QToolButton] = {}
         self._rows: list[QWidget] = []
+        self._colours: Any = class_colours()
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(6)
@@ -76,6 +77,7 @@ class Legend(QWidget):
             self.layer.events.selected_label.disconnect(self._mark)
         locked = frozenset(value for value, one in self.locks.items() if one.isChecked())
         self.layer, self.volumes = layer, {}
+        self._colours = class_colours() if layer is None else layer.colormap
         self._fill(layer, locked)
         if layer is None:
             return
@@ -142,7 +144,9 @@ class Legend(QWidget):
             colour = QLabel()
             colour.setFixedSize(14, 14)
             colour.setFrameShape(QFrame.Shape.NoFrame)
-            colour.setStyleSheet(f"background: {_colour(layer, value)}; border-radius: 3px;")
+            colour.setStyleSheet(
+                f"background: {_colour(self._colours, value)}; border-radius: 3px;"
+            )
             choose = QPushButton(name)
             choose.setCheckable(True)
             choose.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -193,10 +197,10 @@ class Legend(QWidget):
         hidden = self.hidden & set(self.eyes)
         if not hidden:
             if isinstance(layer.colormap, DirectLabelColormap):
-                layer.colormap = class_colours()
+                layer.colormap = self._colours
             return
         colours: dict[int | None, Any] = {
-            value: "transparent" if value in hidden else _colour(layer, value)
+            value: "transparent" if value in hidden else _colour(self._colours, value)
             for value in self.names
         }
         layer.colormap = DirectLabelColormap(
@@ -233,8 +237,8 @@ def _voxel(layer: Labels) -> tuple[float, str]:
     return (size, "mm²") if layer.ndim == 2 else (size / 1000, "ml")
 
 
-def _colour(layer: Labels, value: int) -> str:
-    red, green, blue = (round(255 * float(one)) for one in class_colours().map(value)[:3])
+def _colour(colours: Any, value: int) -> str:
+    red, green, blue = (round(255 * float(one)) for one in colours.map(value)[:3])
     return QColor(red, green, blue).name()
 
 
