@@ -77,6 +77,28 @@ def test_a_decathlon_dataset_lists_only_the_packed_cases(blobs: Path, tmp_path: 
     assert all(case.label is not None for case in found.cases)
 
 
+@pytest.mark.parametrize("fold", [None, 0, 1])
+def test_a_packed_job_has_the_split_of_its_fold_or_the_drawn_one(
+    blobs: Path, tmp_path: Path, fold: int | None
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(blobs, data, ignore=shutil.ignore_patterns("splits.json", "*Ts"))
+    if fold is not None:
+        folds = [{"train": ["blob_0", "blob_1"], "val": ["blob_5"]}]
+        folds.append({"train": ["blob_1", "blob_5"], "val": ["blob_0"]})
+        (data / "splits_final.json").write_text(json.dumps(folds))
+    config = new_job(data).config.model_copy(update={"fold": fold or 0})
+    pack_job(store.create("train", config), tmp_path / "job.zip")
+    with zipfile.ZipFile(tmp_path / "job.zip") as archive:
+        archive.extractall(tmp_path / "there")
+    there = config.model_copy(update={"dataset": tmp_path / "there" / "data" / "data"})
+    sides = [
+        [(case.name, case.split) for case in Dataset.of_run(one).cases] for one in (config, there)
+    ]
+    assert sides[0] == sides[1]
+    assert {split for _, split in sides[0]} == {"train", "val"}
+
+
 def test_a_job_that_cannot_be_packed_is_refused(
     blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
