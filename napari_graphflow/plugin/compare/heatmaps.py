@@ -8,10 +8,11 @@ from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.cases import cases_of
-from napari_graphflow.plugin.viewer.layers import image_volume
+from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
 from napari_graphflow.plugin.viewer.record import KEY, Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
@@ -67,7 +68,9 @@ class HeatmapSection(QWidget):
             return
         teacher = self.teacher.folder()
         try:
-            volume, place = image_volume(layer), size_and_axes(layer)
+            card = read_model_card(student)
+            volume = volume_for(layer, card, self._cases)
+            place = size_and_axes(layer)
         except UserError as error:
             self._panel.fail(error)
             return

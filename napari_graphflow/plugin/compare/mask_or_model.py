@@ -11,7 +11,8 @@ from napari.layers import Image, Labels, Layer
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import Cases, cases_of
-from napari_graphflow.plugin.viewer.layers import image_volume, is_mask
+from napari_graphflow.plugin.viewer.channels import volume_for
+from napari_graphflow.plugin.viewer.layers import is_mask
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -113,7 +114,8 @@ class ModelRuns:
         folder = Path(str(sides[index]))
         try:
             card = read_model_card(folder)
-            task = Task(image, card, image_volume(image), made_by=str(folder))
+            volume = volume_for(image, card, cases_of(self._viewer))
+            task = Task(image, card, volume, made_by=str(folder))
         except UserError as error:
             self._end(partial(failed, error))
             return

@@ -41,7 +41,8 @@ from napari_graphflow.plugin.segment.target import (
 from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.case_masks import case_of
 from napari_graphflow.plugin.viewer.cases import cases_of
-from napari_graphflow.plugin.viewer.layers import image_volume, is_mask, save_labels
+from napari_graphflow.plugin.viewer.channels import volume_for
+from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
 from napari_graphflow.plugin.viewer.record import recorded
@@ -245,7 +246,7 @@ class SegmentWidget(Panel):
             raise UserError("No image is shown and selected.", self._cases.advice())
         assert card is not None
         assert folder is not None
-        volume = image_volume(layer)
+        volume = volume_for(layer, card, self._cases)
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
             index = slice_in_view(self.viewer.dims, layer)

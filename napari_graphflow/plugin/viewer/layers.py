@@ -40,6 +40,8 @@ from napari_graphflow.plugin.viewer.record import (
 from napari_graphflow.plugin.viewer.world import grid_shape, voxels
 
 ORDER = "LPS"
+#: Metadata key of the number of a channel of a file with several.
+CHANNEL = "graphflow_channel"
 #: One colour per class, distinct from each other and from grey values.
 COLOURS = (
     "#e6594c", "#3fa7f0", "#62c462", "#f2b134", "#b07be0", "#2fc1b2",
@@ -71,6 +73,7 @@ def image_layers(
                 "name": f"{name} [{channel}]",
                 "contrast_limits": contrast_limits(shown.array[..., channel]),
                 "visible": channel == 0,
+                "metadata": {**keywords["metadata"], CHANNEL: channel},
             },
             "image",
         )
