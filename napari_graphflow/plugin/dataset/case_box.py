@@ -16,10 +16,11 @@ from qtpy.QtWidgets import (
 from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.dataset.presenter import BUTTONS
+from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
 
-SLICE_KEY = "D"
+SLICE_KEY, PLACE_KEY = "D", "W"
 
 
 class CaseBox(QWidget):
@@ -29,6 +30,7 @@ class CaseBox(QWidget):
     described = Signal(object)
     slice_marked = Signal()
     take_over = Signal()
+    next_place = Signal()
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -60,6 +62,8 @@ class CaseBox(QWidget):
             "then ignored in training."
         )
         self.slices = note()
+        self.place = QPushButton(f"Next worst place ({PLACE_KEY})")
+        self.place.setToolTip("Go to the slices where the model that proposed the mask is unsure.")
         self.difficulty = QButtonGroup(self)
         self.difficulty.setExclusive(False)
         levels = []
@@ -79,10 +83,12 @@ class CaseBox(QWidget):
         column.addLayout(row(self.taken, self.take))
         column.addLayout(grid)
         column.addLayout(row(self.slice, self.slices, stretch=1))
+        column.addWidget(self.place)
         column.addLayout(row(QLabel("Difficulty"), *levels, self.comment, stretch=4))
         self.slice.clicked.connect(self._mark_slice)
         self.difficulty.idClicked.connect(self._rate)
         self.comment.editingFinished.connect(self._comment)
+        self.place.clicked.connect(lambda _: self.next_place.emit())
         self.take.clicked.connect(lambda _: self.take_over.emit())
         self.show_case(None)
 
@@ -120,6 +126,7 @@ class CaseBox(QWidget):
         self.slice.setEnabled(case.editable)
         self.slice.setChecked(done)
         self.slices.setText(presenter.slices_text(case.slices, case.slice_count))
+        self.place.setVisible(bool(worst_places(case.opened.proposal)))
         for level in (1, 2, 3):
             self.difficulty.button(level).setChecked(facts.difficulty == level)
             self.difficulty.button(level).setEnabled(case.editable)

@@ -33,7 +33,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.dataset import new_presenter as presenter
 from napari_graphflow.plugin.dataset.new_presenter import Structure
 from napari_graphflow.plugin.widgets.background import Background
-from napari_graphflow.plugin.widgets.layout import Rows, browse_button, note, row
+from napari_graphflow.plugin.widgets.layout import Rows, browse_button, row
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
@@ -71,10 +71,11 @@ class NewDatasetDialog(QDialog):
             browse_button(f"Choose the {what}")
             for what in ("folder of images", "folder of masks", "place of the dataset")
         )
-        self.summary = note()
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
         self.pairs = table(presenter.PAIRS)
         self.structures = QTableWidget(0, 3)
-        self.structures.setHorizontalHeaderLabels(("Colour", "Structure", "Value in the masks"))
+        self.structures.setHorizontalHeaderLabels(("Colour", "Structure", "Value"))
         self.structures.verticalHeader().hide()
         self.structures.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.structures.setMaximumHeight(170)
@@ -344,7 +345,7 @@ def fill(found: QTableWidget, rows: Sequence[Sequence[str]]) -> None:
             found.setItem(line, column, item)
     found.resizeColumnsToContents()
     for column in range(found.columnCount()):
-        found.setColumnWidth(column, min(found.columnWidth(column), 300))
+        found.setColumnWidth(column, min(found.columnWidth(column), 380))
 
 
 def _paint(button: QPushButton, colour: str) -> None:

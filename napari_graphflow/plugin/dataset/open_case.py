@@ -37,6 +37,8 @@ class OpenCase:
         False if another window has the case open, or it is excluded.
     since
         Monotonic time of the opening.
+    places_seen
+        How many of the places where the model is unsure were looked at.
     """
 
     loaded: LoadedCase
@@ -48,6 +50,7 @@ class OpenCase:
     changed: bool = False
     editable: bool = False
     since: float = field(default_factory=time.monotonic)
+    places_seen: int = 0
 
     @property
     def name(self) -> str:

@@ -25,9 +25,12 @@ from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.statuses import STATUSES
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import presenter
-from napari_graphflow.plugin.dataset.case_box import SLICE_KEY, CaseBox
+from napari_graphflow.plugin.dataset.case_box import PLACE_KEY, SLICE_KEY, CaseBox
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
+from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
+from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
+from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.layout import folded, note, row
@@ -90,8 +93,16 @@ class DatasetWidget(Panel):
         column.addWidget(self.why)
         column.addWidget(self.box)
         column.addWidget(self.structures)
+        self.proposals = ProposalsTab(self, lambda: self.session.labelling)
+        self.rounds = RoundsTab(self, lambda: self.session.labelling)
+        self.rounds.put_away = self.session.put_away
         self.tabs = QTabWidget()
-        self.tabs.addTab(cases, "Cases")
+        for title, tab in (
+            ("Cases", cases),
+            ("Proposals", self.proposals),
+            ("Rounds", self.rounds),
+        ):
+            self.tabs.addTab(tab, title)
         self.column.addLayout(row(self.dataset, self.new))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.counts)
@@ -112,6 +123,10 @@ class DatasetWidget(Panel):
         self.box.described.connect(lambda changes: self.session.describe(**changes))
         self.box.slice_marked.connect(self._mark_slice)
         self.box.take_over.connect(self.session.take_over)
+        self.box.next_place.connect(self._go_to_worst)
+        self.proposals.changed.connect(self.refresh)
+        self.proposals.wanted.connect(self._show_inbox)
+        self.rounds.undone.connect(self.refresh)
         self.session.changed.connect(self._case_changed)
         self.session.listed.connect(self.refresh)
         self.session.said.connect(self.status.done)
@@ -144,9 +159,11 @@ class DatasetWidget(Panel):
         if labelling is None:
             return
 
+        strategy = self.proposals.strategy()
+
         def read() -> tuple[list[CaseRow], list[Suggestion]]:
             labelling.reload()
-            return list_cases(labelling), next_cases(labelling)
+            return list_cases(labelling), next_cases(labelling, strategy)
 
         def show(found: tuple[list[CaseRow], list[Suggestion]]) -> None:
             if labelling is self.session.labelling:
@@ -159,6 +176,8 @@ class DatasetWidget(Panel):
         self.session.release()
         self.legend.stop()
         self.tools.stop()
+        self.proposals.stop()
+        self.rounds.stop()
         super().released()
 
     def _make_new(self, _: bool = False) -> None:
@@ -199,6 +218,8 @@ class DatasetWidget(Panel):
         found = presenter.counts(rows)
         self.bar.put(found)
         self.counts.setText(presenter.counts_text(found))
+        self.proposals.show_rows(rows)
+        self.rounds.show_rows(rows)
         if self.session.labelling is not None and not rows:
             self.status.show_message(presenter.EMPTY)
         self._update()
@@ -257,6 +278,24 @@ class DatasetWidget(Panel):
             following = presenter.neighbour(self.model.names(), name, 1)
         if following:
             self.open(following)
+
+    def _show_inbox(self) -> None:
+        """List the proposed cases, those to see first at the top."""
+        self.tabs.setCurrentIndex(0)
+        self.search.clear()
+        self.filter.setCurrentIndex(self.filter.findData("proposed"))
+        self.model.put_order([one.case for one in self.suggestions])
+
+    def _go_to_worst(self) -> None:
+        """Look at the next place where the model is unsure."""
+        case = self.session.case
+        places = worst_places(case.opened.proposal) if case is not None else []
+        if case is None or not places:
+            return
+        place = places[case.places_seen % len(places)]
+        case.places_seen += 1
+        self.session.go_to(place.slices)
+        self.status.info(place.text((case.places_seen - 1) % len(places) + 1, len(places)))
 
     def _mark_slice(self) -> None:
         try:
@@ -331,6 +370,7 @@ class DatasetWidget(Panel):
             BEFORE_KEY: self.before.click,
             AFTER_KEY: self.after.click,
             SLICE_KEY: self.box.slice.click,
+            PLACE_KEY: self.box.place.click,
         }
 
     def _key(self, key: str, act: Any) -> QShortcut:

@@ -1,0 +1,73 @@
+"""Presenter of proposals: their order in words, and the places where a model is unsure; no Qt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from napari_graphflow.dataset.findings import counted
+from napari_graphflow.labelling.overview import WAITING, CaseRow
+from napari_graphflow.labelling.priority import Strategy
+from napari_graphflow.labelling.proposals import Proposal
+from napari_graphflow.plugin.widgets.words import Message
+
+ORDERS: dict[str, Strategy | None] = {
+    "automatic": None,
+    "least certain, structures in turn": "entropy",
+    "two models disagree": "disagreement",
+    "least certain structure": "uncertain",
+    "random": "random",
+}
+ABOUT_ORDER = "No order is known to be reliably better than random; it decides what comes next."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Slices where a model is unsure about a structure; `entropy` is from 0 to 1."""
+
+    slices: tuple[int, int]
+    structure: str
+    entropy: float
+
+    def text(self, number: int, total: int) -> str:
+        """Return what to look at."""
+        first, last = self.slices
+        where = f"Slice {first}" if first == last else f"Slices {first} to {last}"
+        return f"{where}: the model is unsure about the {self.structure} ({number} of {total})."
+
+
+def worst_places(proposal: Proposal | None) -> list[Place]:
+    """Return the slabs of a case by uncertainty, the worst first; one entry per slab."""
+    statistics = None if proposal is None else proposal.statistics
+    if statistics is None:
+        return []
+    worst: dict[int, tuple[float, str]] = {}
+    for name, values in statistics.entropy.items():
+        for index, value in enumerate(values):
+            if value > worst.get(index, (0.0, ""))[0]:
+                worst[index] = (value, name)
+    ordered = sorted(worst.items(), key=lambda item: -item[1][0])
+    return [Place(statistics.slab(index), name, value) for index, (value, name) in ordered]
+
+
+def waiting_text(rows: Sequence[CaseRow]) -> str:
+    """Return how many cases wait for a mask."""
+    waiting = [row for row in rows if row.status in WAITING]
+    proposed = sum(row.status == "proposed" for row in waiting)
+    if not waiting:
+        return "No case waits for a mask."
+    verb = "waits" if len(waiting) == 1 else "wait"
+    return (
+        f"{counted(len(waiting), 'case')} {verb} for a finished mask, {proposed} with a proposal."
+    )
+
+
+def proposed_message(reply: Mapping[str, Any]) -> Message:
+    """Return what was proposed, and what could not be."""
+    made, known, failed = (reply.get(key) or [] for key in ("proposed", "known", "failed"))
+    text = f"{counted(len(made), 'mask')} proposed."
+    if known:
+        text += f" {counted(len(known), 'case')} had one of this model already."
+    if not failed:
+        return Message(text, "done")
+    case, reason = next(iter(dict(failed).items()))
+    return Message(f"{text} {counted(len(failed), 'case')} failed. {case}: {reason}", "warn")

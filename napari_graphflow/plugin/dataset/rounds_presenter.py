@@ -1,0 +1,127 @@
+"""Presenter of *Rounds*: what a round trains, and its list in words; without Qt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.networks import network_title, students, teachers
+from napari_graphflow.config.run import PRESETS, DistillationConfig, Effort, TrainingConfig
+from napari_graphflow.dataset.findings import counted
+from napari_graphflow.imaging.formats.endings import FLAT
+from napari_graphflow.labelling.overview import CaseRow
+from napari_graphflow.labelling.rounds import Round, default_round
+from napari_graphflow.labelling.statuses import COUNTED
+
+HEADERS = ("Round", "Started", "Masks", "State")
+
+
+@dataclass(frozen=True)
+class RoundCells:
+    """A row of the list of rounds, and what is said below the list about it."""
+
+    number: int
+    texts: tuple[str, str, str, str]
+    verdict: str
+    undoable: bool
+
+
+def networks(card: ModelCard | None) -> list[tuple[str, str]]:
+    """Return title and name of the networks to train: students if there is a teacher."""
+    names = teachers() if card is None else students()
+    return [(network_title(name), name) for name in names]
+
+
+def settings(
+    folder: Path,
+    ending: str,
+    dataset: str,
+    network: str,
+    effort: Effort,
+    teacher: Path | None = None,
+    card: ModelCard | None = None,
+) -> TrainingConfig:
+    """Return the settings of a round.
+
+    Parameters
+    ----------
+    folder, ending, dataset
+        Folder, file suffix and name of the dataset.
+    network, effort
+        What is trained, and how long.
+    teacher, card
+        The model to distil; None trains the network on the masks alone.
+    """
+    dims = card.dims if card is not None else 2 if ending.lower() in FLAT else 3
+    common: dict[str, Any] = {
+        "dataset": folder,
+        "network": network,
+        "dims": dims,
+        "name": f"{network_title(network)} on {dataset}",
+        **PRESETS[effort],
+    }
+    if teacher is None:
+        return TrainingConfig(**common)
+    return DistillationConfig(teacher=teacher, **common)
+
+
+def learn_text(rows: Sequence[CaseRow]) -> str:
+    """Return what a round would learn from."""
+    used = [row for row in rows if row.status in COUNTED]
+    masks = sum(row.split == "train" for row in used)
+    frozen = sum(row.split == "val" for row in used)
+    if not masks:
+        return "No training case has a finished mask yet."
+    return (
+        f"{counted(masks, 'training mask')}, and {counted(frozen, 'case')} set aside to judge the "
+        "model, in every round the same."
+    )
+
+
+def cells(rounds: Sequence[Round], states: Sequence[str]) -> list[RoundCells]:
+    """Return the rows of the list, the newest round first; `states` are those to show."""
+    default = default_round(rounds)
+    newest = max((one.number for one in rounds if one.state != "undone"), default=0)
+    found = []
+    for one, state in zip(rounds, states, strict=True):
+        mark = " ★" if default is not None and default.number == one.number else ""
+        sentence = one.verdict.sentence if one.verdict is not None else state_text(state)
+        if mark:
+            sentence += " Its model (★) is the one to use."
+        found.append(
+            RoundCells(
+                one.number,
+                (
+                    f"{one.number}{mark}",
+                    f"{one.started.astimezone():%d %b %H:%M}",
+                    str(len(one.masks)),
+                    state,
+                ),
+                f"Round {one.number}: {sentence} {one.note}".strip(),
+                one.number == newest and state not in ("queued", "running"),
+            )
+        )
+    return found[::-1]
+
+
+def state_text(state: str) -> str:
+    """Return the state of a round without a verdict as a sentence."""
+    known = {
+        "created": "The job was not started.",
+        "queued": "The job waits for its turn.",
+        "running": "The network is learning.",
+        "done": "The model is being judged …",
+        "undone": "It was undone.",
+        "missing": "The folder of its job is gone.",
+    }
+    return known.get(state, f"The job is {state}.")
+
+
+def undo_text(number: int) -> str:
+    """Return the question before a round is undone."""
+    return (
+        f"All masks and statuses return to what they were before round {number}, and its model is "
+        "no longer the default. What you have labelled since is kept in the versions, but no "
+        "longer counts."
+    )

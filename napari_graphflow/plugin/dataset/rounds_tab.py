@@ -1,0 +1,245 @@
+"""*Rounds*: learn from what is labelled, judge the model, undo."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graphflow.config.run import PRESETS, Effort
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.labelling.overview import CaseRow
+from napari_graphflow.labelling.rounds import Round, job_state, list_rounds, start, undo, unscored
+from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.plugin.dataset import rounds_presenter as presenter
+from napari_graphflow.plugin.dataset.new_dialog import fill, table
+from napari_graphflow.plugin.widgets.command import Command
+from napari_graphflow.plugin.widgets.docks import show_dock
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.model_picker import ModelPicker
+from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
+from napari_graphflow.runners import runner
+
+_TICK_MS = 3000
+FIRST = "none (masks alone)"
+
+
+class RoundsTab(QWidget):
+    """Starts rounds as jobs, which go on when napari is closed, and lists them."""
+
+    #: A round was undone: every case may have changed.
+    undone = Signal()
+    #: The open case has to be put away before a round is undone; called by `undo`.
+    put_away: Callable[[], None]
+
+    def __init__(self, panel: Panel, labelling: Callable[[], Labelling | None]) -> None:
+        super().__init__()
+        self._panel, self._labelling = panel, labelling
+        self.put_away = lambda: None
+        self._rounds: list[Round] = []
+        self._cells: list[presenter.RoundCells] = []
+        self._rows: list[CaseRow] = []
+        self._starting = False
+        self.text = note()
+        self.teacher = ModelPicker(panel, optional=FIRST, empty=FIRST, prefer="teacher")
+        self.network = QComboBox()
+        shrinkable(self.network)
+        self.network_label = QLabel()
+        self.effort = QButtonGroup(self)
+        efforts = []
+        for effort, preset in PRESETS.items():
+            choice = QRadioButton(effort)
+            choice.setToolTip(f"{preset['steps']:,} steps")
+            choice.setProperty("effort", effort)
+            self.effort.addButton(choice)
+            efforts.append(choice)
+        efforts[0].setChecked(True)
+        self.button = PrimaryButton("Learn from what is labelled", panel)
+        self.list = table(presenter.HEADERS)
+        self.list.setFixedHeight(150)
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        self.job = QPushButton("Show the job")
+        self.undo_button = QPushButton("Undo round …")
+        self.scoring = Command(self)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_TICK_MS)
+        self._timer.timeout.connect(self.refresh)
+        rows = Rows()
+        rows.add("Teacher", self.teacher)
+        rows.add("", self.teacher.about)
+        rows.add(self.network_label, self.network)
+        rows.add("Effort", row(*efforts, stretch=-1))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 6, 0, 0)
+        column.addWidget(self.text)
+        column.addLayout(rows)
+        column.addWidget(self.button)
+        column.addWidget(self.list)
+        column.addWidget(self.verdict)
+        column.addLayout(row(self.job, self.undo_button, stretch=-1))
+        column.addStretch(1)
+        self.teacher.model_changed.connect(self._list_networks)
+        self.button.clicked.connect(lambda _: self.learn())
+        self.list.itemSelectionChanged.connect(self._update)
+        self.job.clicked.connect(lambda _: self._show_job())
+        self.undo_button.clicked.connect(lambda _: self.undo())
+        self._list_networks()
+        self._update()
+
+    def show_rows(self, rows: list[CaseRow]) -> None:
+        """Count the masks, and list the rounds again."""
+        self._rows = rows
+        self.text.setText(presenter.learn_text(rows))
+        self.refresh()
+
+    def learn(self) -> None:
+        """Start a round."""
+        labelling = self._labelling()
+        if labelling is None:
+            return
+        effort: Effort = self.effort.checkedButton().property("effort")
+        dataset = labelling.dataset
+        config = presenter.settings(
+            dataset.folder,
+            dataset.file_ending,
+            dataset.name,
+            str(self.network.currentData()),
+            effort,
+            self.teacher.folder(),
+            self.teacher.card(),
+        )
+
+        def begin() -> Round:
+            engine = runner("local")
+            record, job = start(labelling, config)
+            engine.submit(job)
+            return record
+
+        self._starting = True
+        self._update()
+        self._panel.status.info("Starting the round …")
+        self._panel.background.run(begin, self._started, self._not_started)
+
+    def undo(self) -> None:
+        """Undo the newest round after a question."""
+        labelling, chosen = self._labelling(), self._chosen()
+        if labelling is None or chosen is None:
+            return
+        title = f"Undo round {chosen.number}?"
+        answer = QMessageBox.question(self, title, presenter.undo_text(chosen.number))
+        if answer != QMessageBox.StandardButton.Yes:
+            return
+        try:
+            self.put_away()
+        except UserError as error:
+            self._panel.fail(error)
+            return
+
+        def done(record: Round) -> None:
+            self._panel.status.done(f"Round {record.number} was undone.")
+            self.undone.emit()
+
+        self._panel.background.run(lambda: undo(labelling, chosen.number), done, self._panel.fail)
+
+    def refresh(self) -> None:
+        """List the rounds again, and judge models whose job is done."""
+        labelling = self._labelling()
+        if labelling is None:
+            self._show(None, ([], []))
+            return
+
+        def read() -> tuple[list[Round], list[str]]:
+            rounds = list_rounds(labelling)
+            states = [job_state(one) if one.state == "started" else one.state for one in rounds]
+            return rounds, states
+
+        self._panel.background.run(read, partial(self._show, labelling), self._panel.fail)
+
+    def stop(self) -> None:
+        """Stop; jobs go on."""
+        self._timer.stop()
+        self.scoring.stop()
+
+    def _show(self, labelling: Labelling | None, found: tuple[list[Round], list[str]]) -> None:
+        if labelling is not self._labelling():
+            return
+        chosen = self._chosen()
+        self._rounds, states = found
+        self._cells = presenter.cells(*found)
+        fill(self.list, [one.texts for one in self._cells])
+        numbers = [one.number for one in self._cells]
+        known = chosen is not None and chosen.number in numbers
+        if numbers:
+            self.list.selectRow(numbers.index(chosen.number) if known and chosen else 0)
+        self._update()
+        open_rounds = [state for state in states if state in ("queued", "running", "done")]
+        waiting = unscored(self._rounds)
+        if waiting and labelling is not None and not self.scoring.running:
+            self.scoring.run(
+                ["rounds", "finish", str(labelling.dataset.folder)],
+                self._judged,
+                self._panel.fail,
+            )
+        if waiting or any(state != "done" for state in open_rounds):
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def _judged(self, reply: Any) -> None:
+        for one in reply:
+            verdict = one.get("verdict") or {}
+            self._panel.status.done(f"Round {one['number']}: {verdict.get('sentence', '')}")
+        self.refresh()
+
+    def _started(self, record: Round) -> None:
+        self._starting = False
+        self._panel.status.done(
+            f"Round {record.number} started as a job. It goes on when napari is closed."
+        )
+        self.refresh()
+
+    def _not_started(self, error: Exception) -> None:
+        self._starting = False
+        self._update()
+        self._panel.fail(error)
+
+    def _chosen(self) -> presenter.RoundCells | None:
+        found = self.list.selectionModel().selectedRows()
+        return self._cells[found[0].row()] if found and self._cells else None
+
+    def _list_networks(self) -> None:
+        card = self.teacher.card()
+        self.network_label.setText("Network" if card is None else "Student")
+        chosen = self.network.currentData()
+        self.network.clear()
+        for title, name in presenter.networks(card):
+            self.network.addItem(title, name)
+        self.network.setCurrentIndex(max(0, self.network.findData(chosen)))
+
+    def _show_job(self) -> None:
+        chosen = self._chosen()
+        record = next((one for one in self._rounds if chosen and one.number == chosen.number), None)
+        if record is not None and record.job and Path(record.job).is_dir():
+            show_dock(self._panel.viewer, "Distil").jobs.choose(Job(Path(record.job)))
+
+    def _update(self) -> None:
+        chosen = self._chosen()
+        learnable = not presenter.learn_text(self._rows).startswith("No")
+        self.button.setEnabled(learnable and not self._starting)
+        self.verdict.setText(chosen.verdict if chosen is not None else "")
+        self.verdict.setVisible(chosen is not None)
+        self.job.setEnabled(chosen is not None)
+        self.undo_button.setEnabled(chosen is not None and chosen.undoable)

@@ -1,0 +1,255 @@
+"""Proposals and rounds in the window; the whole loop on real scans by clicks and keys."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clicking import click
+from job_cases import put
+from labelling_cases import box, contents, make_dataset, proposal, propose
+from napari import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
+
+from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.labelling.overview import list_cases
+from napari_graphflow.labelling.rounds import Round, finish, list_rounds, start
+from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.plugin.dataset import proposals_presenter, rounds_presenter
+from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
+from napari_graphflow.plugin.dataset.widget import DatasetWidget
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "scans", count=9, labelled=6)
+
+
+@pytest.fixture
+def dock(viewer: Viewer) -> Iterator[DatasetWidget]:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
+    yield widget
+    viewer.window.remove_dock_widget("all")
+
+
+def wait(qtbot: QtBot, condition: Callable[[], bool], timeout: int = 20_000) -> None:
+    qtbot.waitUntil(condition, timeout=timeout)
+
+
+def use(qtbot: QtBot, dock: DatasetWidget, folder: Path) -> None:
+    dock.dataset.choose(folder)
+    wait(qtbot, lambda: bool(dock.rows))
+
+
+def done_round(labelling: Labelling, dice: float = 0.8) -> Round:
+    """Record a round whose model was scored, without training."""
+    record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
+    job.model.mkdir(parents=True)
+    (job.model / "weights.safetensors").write_bytes(job.name.encode())
+    put(job, Status(state="done"))
+    return finish(
+        labelling, record.number, lambda _, cases: {one.name: {"liver": dice} for one in cases}
+    )
+
+
+def test_the_worst_places_of_a_case_are_shown_one_after_the_other(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
+) -> None:
+    propose(Labelling(folder, "model"), "scan_7")
+    use(qtbot, dock, folder)
+    dock.open("scan_7")
+    wait(qtbot, lambda: dock.session.case is not None and dock.session.case.editable)
+    places = proposals_presenter.worst_places(proposal("scan_7"))
+    assert places[0].structure == "lesion"
+    click(qtbot, dock.box.place)
+    assert dock.status.text() == places[0].text(1, len(places))
+    case = dock.session.case
+    assert case is not None
+    axis, index = case.shown_slice(0, sum(places[0].slices) // 2)
+    assert round(case.mask.world_to_data(viewer.dims.point)[axis]) == index
+
+
+def test_the_inbox_lists_proposed_cases_by_priority(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path
+) -> None:
+    for number in (6, 7, 8):
+        propose(Labelling(folder, "model"), f"scan_{number}", number=number)
+    use(qtbot, dock, folder)
+    dock.tabs.setCurrentWidget(dock.proposals)
+    assert "3 with a proposal" in dock.proposals.text.text()
+    click(qtbot, dock.proposals.inbox)
+    assert dock.tabs.currentIndex() == 0
+    assert sorted(dock.model.names()) == ["scan_6", "scan_7", "scan_8"]
+    assert dock.model.names() == [one.case for one in dock.suggestions]
+    assert "unsure" in dock.why.text()
+
+
+def test_a_round_is_undone_after_a_question_bit_for_bit(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelling = Labelling(folder, "Ada")
+    done_round(labelling)
+    before = contents(folder / "labelsTr")
+    labelling.save(labelling.open_case("scan_7"), box(2))
+    use(qtbot, dock, folder)
+    dock.tabs.setCurrentWidget(dock.rounds)
+    wait(qtbot, dock.rounds.undo_button.isEnabled)
+    assert "The first model: mean Dice 0.800" in dock.rounds.verdict.text()
+    assert dock.rounds.list.item(0, 0).text() == "1 ★"
+    asked = []
+
+    def answer(*args: Any) -> QMessageBox.StandardButton:
+        asked.append(args[1])
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    click(qtbot, dock.rounds.undo_button)
+    wait(qtbot, lambda: "Round 1 was undone" in dock.status.text())
+    assert asked == ["Undo round 1?"]
+    assert contents(folder / "labelsTr") == before
+    wait(qtbot, lambda: dock.counts.text().startswith("3 unlabelled"))
+
+
+def test_a_round_without_masks_cannot_be_started(
+    qtbot: QtBot, dock: DatasetWidget, tmp_path: Path
+) -> None:
+    use(qtbot, dock, make_dataset(tmp_path / "none", labelled=0))
+    dock.tabs.setCurrentWidget(dock.rounds)
+    assert not dock.rounds.button.isEnabled()
+    assert dock.rounds.text.text() == "No training case has a finished mask yet."
+
+
+def test_proposing_without_a_usable_model_is_refused_in_words(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path, make_model: Callable[..., Path]
+) -> None:
+    make_model("other")  # organ and lesion instead of liver and lesion
+    use(qtbot, dock, folder)
+    dock.tabs.setCurrentWidget(dock.proposals)
+    wait(qtbot, dock.proposals.button.isEnabled)
+    click(qtbot, dock.proposals.button)
+    wait(qtbot, lambda: dock.status.text().startswith("✕"), 60_000)
+    assert not dock.proposals.command.running
+
+
+def test_settings_distil_if_there_is_a_teacher(tmp_path: Path) -> None:
+    alone = rounds_presenter.settings(tmp_path, ".nii.gz", "scans", "unet", "quick")
+    assert type(alone) is TrainingConfig
+    assert (alone.dims, alone.steps, alone.name) == (3, PRESETS["quick"]["steps"], "U-Net on scans")
+    flat = rounds_presenter.settings(tmp_path, ".png", "cells", "unet", "quick")
+    assert flat.dims == 2
+    student = rounds_presenter.settings(
+        tmp_path, ".nii.gz", "scans", "enet", "quick", tmp_path / "teacher"
+    )
+    assert isinstance(student, DistillationConfig)
+
+
+def test_the_list_of_rounds_says_which_model_to_use(folder: Path) -> None:
+    labelling = Labelling(folder)
+    done_round(labelling, 0.8)
+    done_round(labelling, 0.5)
+    rounds = list_rounds(labelling)
+    newest, first = rounds_presenter.cells(rounds, [one.state for one in rounds])
+    assert (newest.texts[0], first.texts[0]) == ("2", "1 ★")
+    assert "Worse than round 1" in newest.verdict
+    assert newest.undoable and not first.undoable
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
+    qtbot: QtBot,
+    viewer: Viewer,
+    dock: DatasetWidget,
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """24 hippocampi, 6 with masks: teacher, proposals, three accepted, two edited, one rejected."""
+    source = shared_data / "hippocampus_msd"
+    study = tmp_path / "study"
+    (study / "masks").mkdir(parents=True)
+    (study / "images").mkdir()
+    for number, image in enumerate(sorted((source / "images").iterdir())[:24]):
+        shutil.copy(image, study / "images")
+        if number < 6:
+            shutil.copy(source / "masks" / image.name, study / "masks")
+    monkeypatch.setitem(PRESETS, "quick", {"steps": 12, "validate_every": 12})
+    clicks = 0
+
+    def press(button: Any) -> None:
+        nonlocal clicks
+        clicks += 1
+        click(qtbot, button)
+
+    press(dock.new)
+    (dialog,) = dock.findChildren(NewDatasetDialog)
+    wait(qtbot, dialog.isVisible)
+    for button, part in ((dialog.pick_images, "images"), (dialog.pick_masks, "masks")):
+        chosen = str(study / part)
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, one=chosen: one)
+        wait(qtbot, button.isEnabled)
+        press(button)
+        clicks += 1  # in the dialog of the system
+    wait(qtbot, lambda: dialog.structures.rowCount() == 2 and dialog.create.isEnabled())
+    press(dialog.create)
+    wait(qtbot, dialog.finish.isVisible, 60_000)
+    press(dialog.finish)
+    wait(qtbot, lambda: len(dock.rows) == 24)
+    folder = dock.dataset.folder()
+    assert folder is not None
+
+    dock.tabs.setCurrentWidget(dock.rounds)
+    clicks += 1
+    press(dock.rounds.button)
+    assert clicks <= 12
+    wait(qtbot, lambda: "round" in dock.rounds.verdict.text().lower(), 120_000)
+    wait(qtbot, lambda: "The first model" in dock.rounds.verdict.text(), 600_000)
+    before = contents(folder / "labelsTr")
+
+    dock.tabs.setCurrentWidget(dock.proposals)
+    model = Path(list_rounds(Labelling(folder))[0].model)
+    assert dock.proposals.model.choose(model)
+    click(qtbot, dock.proposals.button)
+    wait(qtbot, lambda: "18 masks proposed" in dock.status.text(), 600_000)
+    wait(qtbot, dock.proposals.inbox.isEnabled)
+    click(qtbot, dock.proposals.inbox)
+
+    click(qtbot, dock.next)
+    decided: dict[str, str] = {}
+    window = viewer.window._qt_window
+    for decision in ("accept", "accept", "accept", "edit", "edit", "reject"):
+        wait(qtbot, lambda: dock.session.case is not None and dock.session.case.editable)
+        case = dock.session.case
+        assert case is not None and case.name not in decided
+        decided[case.name] = decision
+        if decision == "edit":
+            case.mask.data_setitem((np.array([3]), np.array([3]), np.array([3])), 1)
+        QApplication.setActiveWindow(window)
+        qtbot.keyClick(window, Qt.Key.Key_R if decision == "reject" else Qt.Key.Key_A)
+        wait(qtbot, lambda: dock.session.case is not None and dock.session.case.name not in decided)
+    wait(qtbot, lambda: not dock.background.busy())
+    statuses = {row.name: row.status for row in list_cases(Labelling(folder))}
+    for name, decision in decided.items():
+        assert statuses[name] == ("unlabelled" if decision == "reject" else "labelled")
+    logged = {one.case: one for one in Labelling(folder).entries() if one.case in decided}
+    assert [one.what for one in logged.values()].count("accept") == 3
+
+    dock.tabs.setCurrentWidget(dock.rounds)
+    wait(qtbot, dock.rounds.button.isEnabled)
+    click(qtbot, dock.rounds.button)
+    wait(qtbot, lambda: len(list_rounds(Labelling(folder))) == 2, 60_000)
+    wait(qtbot, lambda: "round 1" in dock.rounds.verdict.text(), 600_000)
+    assert Job(Path(list_rounds(Labelling(folder))[1].job)).status().state == "done"
+
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    for number in (2, 1):
+        wait(qtbot, dock.rounds.undo_button.isEnabled)
+        click(qtbot, dock.rounds.undo_button)
+        wait(qtbot, lambda: f"Round {number} was undone" in dock.status.text())  # noqa: B023
+        wait(qtbot, lambda: not dock.background.busy())
+    assert contents(folder / "labelsTr") == before
