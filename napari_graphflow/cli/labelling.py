@@ -291,6 +291,8 @@ def propose(
 
 def _each(cases: tuple[str, ...], step: Any, json: bool) -> None:
     """Do a step with each case; the first that fails ends the command."""
+    if not cases:
+        raise UserError("No case is named.", "Name one or several cases of the dataset.")
     done: dict[str, CaseFacts] = {}
     for case in cases:
         done[case] = step(case)

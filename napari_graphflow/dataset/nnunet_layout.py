@@ -43,6 +43,20 @@ def file_ending(text: str) -> str:
     return f".{text.strip().lstrip('.')}"
 
 
+def entry_name(entry: Any) -> str:
+    """Return the name of the case that an entry of the Decathlon or nnU-Net v1 lists."""
+    return _named(entry if isinstance(entry, dict) else {"image": entry})[0]
+
+
+def _named(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return split_ending(composed(_slashed(_texts(entry)[0]).rsplit("/", 1)[-1]))
+
+
+def _texts(entry: Mapping[str, Any]) -> list[str]:
+    image = entry["image"]
+    return image if isinstance(image, list) else [image]
+
+
 class _Layout:
     """A folder, the files of which are matched by composed names."""
 
@@ -108,9 +122,8 @@ class _Layout:
         for part, entries in (("Tr", description["training"]), ("Ts", description.get("test"))):
             for entry in entries or []:
                 one = entry if isinstance(entry, dict) else {"image": entry}
-                texts = one["image"] if isinstance(one["image"], list) else [one["image"]]
-                images = tuple(path for text in texts for path in self.images(text))
-                name, ending = split_ending(composed(_slashed(texts[0]).rsplit("/", 1)[-1]))
+                images = tuple(path for text in _texts(one) for path in self.images(text))
+                name, ending = _named(one)
                 if (label := self.stated(one.get("label"))) is None and part == "Ts":
                     label = self.mask(self.folder / "labelsTs", name, ending)
                 cases.append(Case(name, images, label, "train" if part == "Tr" else "test"))

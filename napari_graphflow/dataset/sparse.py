@@ -143,6 +143,12 @@ def ignore_empty_slices(
 
 def _ignore_in(dataset: Dataset, case: Case) -> int:
     assert case.label is not None
+    if case.label.name.lower().endswith((".dcm", ".seg.nrrd")):
+        raise UserError(
+            f"The mask of {case.name} is a file of named segments, which cannot store ignored "
+            "voxels.",
+            "Import it into a dataset, and ignore its empty slices there.",
+        )
     stored = read_stored_labels(case.label, ignore=dataset.ignore)
     indices = to_indices(stored.array, dataset.indices, case.name)
     sparse = find_sparse(stored.with_array(indices))

@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ def open_engine(folder: Path, threads: int | None = None) -> "OpenVinoEngine | N
         return None
     try:
         return OpenVinoEngine(folder, form, threads)
-    except RuntimeError:  # a damaged file, another version, or a missing instruction set
+    except RuntimeError:  # a damaged file or another version
         return None
 
 
@@ -52,13 +53,14 @@ class OpenVinoEngine:
         self.title = "CPU, OpenVINO"
         self._form = form
         self._core = openvino.Core()
-        cache = data_root() / "openvino"
-        cache.mkdir(parents=True, exist_ok=True)
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
-            "CACHE_DIR": str(cache),
         }
+        with suppress(OSError):  # without the cache each start compiles again
+            cache = data_root() / "openvino"
+            cache.mkdir(parents=True, exist_ok=True)
+            self._settings["CACHE_DIR"] = str(cache)
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._model = self._core.read_model(form_folder(folder) / "model.xml")

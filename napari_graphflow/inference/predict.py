@@ -3,7 +3,6 @@
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,5 +112,4 @@ def segment(
 def _temporary(shape: tuple[int, ...]) -> NDArray[np.float16]:
     """Return an array in a file that is deleted with it."""
     with tempfile.NamedTemporaryFile(prefix="graphflow-", suffix=".f16") as file:
-        Path(file.name).touch()
         return np.memmap(file, np.float16, "w+", shape=shape)

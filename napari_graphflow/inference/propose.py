@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_graphflow.dataset.cases import Case, read_case
-from napari_graphflow.dataset.compatibility import cautions, image_facts
+from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.uncertainty import SlabStatistics, slab_statistics
 from napari_graphflow.imaging.volume import Volume
@@ -74,6 +74,7 @@ def propose(
 
         try:
             image = read_case(case)
+            refuse_unfit(model.card, image_facts(image))
             found = segment(model, image, probabilities=True, progress=windows, cancelled=cancelled)
         except UserError as error:
             yield NotProposed(case, error)

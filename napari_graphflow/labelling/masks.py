@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case_labels
 from napari_graphflow.dataset.label_values import labels_with_ignore
-from napari_graphflow.dataset.splits import NNUNET, OWN, case_name
+from napari_graphflow.dataset.nnunet_layout import entry_name
+from napari_graphflow.dataset.splits import NNUNET, OWN, case_name, read_json
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import write_labels
 from napari_graphflow.imaging.labels import IGNORE, values_of
@@ -189,7 +190,7 @@ def _list_in_folds(dataset: Dataset, case: Case, mask: Path) -> None:
     folds = dataset.folder / NNUNET
     if (dataset.folder / OWN).is_file() or not folds.is_file() or not mask.is_file():
         return
-    content = json.loads(folds.read_text("utf-8"))
+    content = read_json(folds)
     changed = False
     for fold in content if mask.parent.name != "labelsTs" else []:
         listed = {case_name(one) for names in fold.values() for one in names}
@@ -233,11 +234,11 @@ def _list_in_decathlon(
     description: dict[str, Any], dataset: Dataset, case: Case, mask: Path
 ) -> bool:
     changed = False
-    for entry in description["training"]:
-        image = (dataset.folder / entry["image"]).resolve()
-        label = f"./{_relative(dataset, mask)}"
-        if image == case.images[0].resolve() and mask.is_file() and entry.get("label") != label:
-            entry["label"] = label
+    label = f"./{_relative(dataset, mask)}"
+    for index, entry in enumerate(description["training"]):
+        one = entry if isinstance(entry, dict) else {"image": entry}
+        if entry_name(one) == case.name and mask.is_file() and one.get("label") != label:
+            description["training"][index] = one | {"label": label}
             changed = True
     return changed
 
@@ -256,7 +257,7 @@ def _relative(dataset: Dataset, path: Path) -> str:
 
 def _description(dataset: Dataset) -> tuple[dict[str, Any], Path]:
     path = dataset.folder / "dataset.json"
-    return json.loads(path.read_text("utf-8")), path
+    return read_json(path), path
 
 
 def _write_json(path: Path, content: Any) -> None:

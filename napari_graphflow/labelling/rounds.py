@@ -94,7 +94,7 @@ def list_rounds(steps: CaseSteps) -> list[Round]:
     folder = steps.paths.rounds
     files = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
     rounds = [read_config(Round, path) for path in files]
-    return [_undone(steps, one) if one.state == "undoing" else one for one in rounds]
+    return [_completed(steps, one) if one.state == "undoing" else one for one in rounds]
 
 
 def get_round(steps: CaseSteps, number: int) -> Round:
@@ -148,6 +148,7 @@ def start(
     )
     with in_words():
         steps.paths.create()
+        list_rounds(steps)  # completes an undo, which takes the guard, too
         with locks.guarded(steps.paths.rounds_guard):
             rounds = list_rounds(steps)
             for one in rounds:
@@ -289,6 +290,13 @@ def write_round(steps: CaseSteps, record: Round) -> None:
     """Replace the record of a round."""
     content = record.model_dump_json(indent=1).encode() + b"\n"
     replace_file(steps.paths.round(record.number), content)
+
+
+def _completed(steps: CaseSteps, record: Round) -> Round:
+    """Complete an undo that was interrupted, unless another window has done so."""
+    with in_words(), locks.guarded(steps.paths.rounds_guard):
+        now_stored = read_config(Round, steps.paths.round(record.number))
+        return _undone(steps, now_stored) if now_stored.state == "undoing" else now_stored
 
 
 def _undone(steps: CaseSteps, record: Round) -> Round:

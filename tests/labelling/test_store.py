@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,6 +318,34 @@ def test_a_new_mask_is_added_to_the_folds_of_nnunet_which_leave_out_all_others(
     found = json.loads((folder / "splits_final.json").read_text("utf-8"))
     assert [fold["train"] for fold in found] == [["scan_0", "scan_2"], ["scan_1", "scan_2"]]
     assert [fold["val"] for fold in found] == [["scan_1"], ["scan_0"]]
+
+
+@pytest.mark.parametrize("backslashes", [False, True])
+def test_a_new_mask_is_listed_in_the_description_of_nnunet_v1_with_a_byte_order_mark(
+    tmp_path: Path, backslashes: bool
+) -> None:
+    folder = make_dataset(tmp_path / "v1", labelled=2)
+    for path in (folder / "imagesTr").iterdir():
+        path.rename(path.with_name(path.name.replace("_0000", "")))
+    slash = "\\" if backslashes else "/"
+    training: list[Any] = [
+        {"image": f".{slash}imagesTr{slash}scan_{n}.nii.gz", "label": f"./labelsTr/scan_{n}.nii.gz"}
+        for n in range(2)
+    ]
+    training += [f".{slash}imagesTr{slash}scan_{n}.nii.gz" for n in (2, 3)]
+    described = {
+        "name": "old", "modality": {"0": "MR"},
+        "labels": {"0": "background", "1": "liver", "2": "lesion"},
+        "numTraining": 2, "training": training, "test": [],
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(described), "utf-8-sig")
+    labelling = Labelling(folder)
+    labelling.save(labelling.open_case("scan_3"), box(3))
+    listed = json.loads((folder / "dataset.json").read_bytes())["training"]
+    assert listed[3]["label"] == "./labelsTr/scan_3.nii.gz"
+    assert listed[:3] == training[:3]
+    labelled = {case.name for case in Dataset.open(folder).cases if case.label}
+    assert labelled == {"scan_0", "scan_1", "scan_3"}
 
 
 def test_regions_are_written_as_the_values_that_nnunet_stores(tmp_path: Path) -> None:
