@@ -224,6 +224,7 @@ def _segment(request: Request) -> dict[str, Any]:
         "seconds": prediction.seconds,
         "peak_bytes": prediction.peak_bytes,
         "device": prediction.device,
+        "cautions": list(prediction.warnings),
     }
 
 

@@ -281,3 +281,19 @@ def test_saving_to_a_missing_folder_is_reported(
     assert segment.status.text().startswith("✕")
     assert "missing" in segment.status.text()
     assert not (tmp_path / "missing").exists()
+
+
+def test_voxels_without_intensities_are_said_with_the_result(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, tmp_path: Path
+) -> None:
+    make_model("small")
+    segment.model.refresh()
+    array = np.random.default_rng(0).normal(100, 20, (12, 20, 24)).astype(np.float32)
+    array[:2] = np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "scan.nrrd"))
+    open_image(viewer, tmp_path / "scan.nrrd")
+    click(qtbot, segment.button)
+    wait_until_done(qtbot, segment)
+    text = segment.status.text()
+    assert "16.67% of the voxels are not finite" in text
+    assert not text.startswith("✓")

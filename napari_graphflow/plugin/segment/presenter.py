@@ -55,12 +55,13 @@ def question(model: str, model_key: str, mask: Existing, *, units: str) -> str:
 
 
 def segmented(case: str, reply: dict[str, Any], remark: str = "") -> Message:
-    """Return the line about a finished segmentation."""
+    """Return the line about a finished segmentation, a warning if its mask may be wrong."""
     memory = reply.get("peak_bytes")
     text = f"{case}: segmented in {reply['seconds']:.1f} s on {reply['device']}" + (
         f", peak memory {memory / 2**30:.1f} GB." if memory else "."
     )
-    return Message(f"{text} {remark}".strip(), "done")
+    cautions = reply.get("cautions") or []
+    return Message(" ".join((text, remark, *cautions)).strip(), "warn" if cautions else "done")
 
 
 def saved(case: str, mask: str, file: str, spacing: str) -> Message:
