@@ -1,11 +1,13 @@
 """To which of the open cases a new layer belongs; without Qt."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from napari.layers import Layer
 
-from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file
+from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
+from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_names import channel_group, relation
 from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.viewer.world import grid_shape, is_inside, voxel_offset, voxels
@@ -40,14 +42,22 @@ def case_of_mask(mask: Layer, images: Images, shown: str) -> str:
         if file is None or not same_place(mask, image):
             continue
         path = origin_file(image)
-        names = relation(file, path) if path is not None else 0
-        if path is not None and current_drop() == {file, path}:
-            names = max(names, 0)
+        names = _relation(file, path, image) if path is not None else 0
         found[key] = max(names, found.get(key, -1))
     best = [key for key, names in found.items() if names >= 0 and names == max(found.values())]
     if shown in best:
         return shown
     return best[0] if len(best) == 1 else ""
+
+
+def excluded_by_name(mask: Layer, images: Images) -> str:
+    """Return the name of an image on whose voxels a mask lies that is of another patient."""
+    file = origin_file(mask)
+    for image, _ in images:
+        path = origin_file(image)
+        if file and path and same_place(mask, image) and _relation(file, path, image) < 0:
+            return str(image.name)
+    return ""
 
 
 def was_opened_for(mask: Layer, image: Layer) -> bool:
@@ -56,6 +66,13 @@ def was_opened_for(mask: Layer, image: Layer) -> bool:
     if one is None or other is None or not same_place(mask, image):
         return False
     return relation(one, other) == 2 or current_drop() == {one, other}
+
+
+def _relation(mask: Path, scan: Path, image: Layer) -> int:
+    """Return what the names say; names of DICOM files are numbers of series, not of patients."""
+    names = relation(mask, scan)
+    dicom = series_of(image) and split_ending(mask.name)[1] in ("", *FORMATS["DICOM"].endings)
+    return max(names, 0) if dicom or current_drop() == {mask, scan} else names
 
 
 def _is_cut_from(layer: Layer, image: Layer) -> bool:

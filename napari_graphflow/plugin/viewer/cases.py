@@ -23,6 +23,7 @@ from napari_graphflow.plugin.viewer.case_files import file_key, origin_file, ser
 from napari_graphflow.plugin.viewer.case_matching import (
     case_of_image,
     case_of_mask,
+    excluded_by_name,
     was_opened_for,
 )
 from napari_graphflow.plugin.viewer.case_names import without_channel
@@ -77,8 +78,8 @@ class Cases:
         for layer in viewer.layers:
             self._follow(layer)
         self._current = shown.key if (shown := self.shown()) is not None else ""
-        if self._current:
-            self._put_others_away()
+        if self._current and (away := self._put_others_away()):
+            self._say_hidden(away)
         # Last, so that napari has already adapted its sliders to the new layer.
         viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed, position="last")
@@ -86,7 +87,7 @@ class Cases:
         viewer.layers.selection.events.active.connect(self._selected)
         viewer.layers.selection.events.changed.connect(self._emit)
         group_by_case(viewer, self._case_numbers)
-        grid_of(viewer).events.enabled.connect(self._side_by_side_changed)
+        grid_of(viewer).events.enabled.connect(self._side_by_side_changed, position="last")
 
     def shown(self) -> Shown | None:
         """Return the case to work on: of the selected layer if it is visible, else the uppermost.
@@ -323,7 +324,14 @@ class Cases:
         else:
             set_view(viewer, self._views[key])
         if opened and away:
-            show_info(opened_text(self.name(key), [self.name(other) for other in away]))
+            self._say_hidden(away)
+
+    def _say_hidden(self, away: list[str]) -> None:
+        """Say in one line which case is shown and which were hidden, and why a mask is alone."""
+        images = [(other, self._keys[other]) for other in self._layers() if is_image(other)]
+        opened = self.layers(self._current)[-1]
+        like = "" if is_image(opened) else excluded_by_name(opened, images)
+        show_info(opened_text(self.name(self._current), [self.name(one) for one in away], like))
 
     def _put_others_away(self) -> list[str]:
         """Hide all layers of other cases, and return the cases that were visible."""
@@ -358,12 +366,25 @@ class Cases:
             self.events.changed()
 
 
-def opened_text(name: str, away: list[str]) -> str:
-    """Return the sentence about cases that were put away when another was opened."""
-    verb = "was" if len(away) == 1 else "were"
+def opened_text(name: str, away: list[str], like: str = "") -> str:
+    """Return the sentence about cases that were hidden when another was opened.
+
+    Parameters
+    ----------
+    name, away
+        The case that is shown, and those that were hidden.
+    like
+        The image on whose voxels an opened mask lies, but whose name is of another patient.
+    """
+    hidden = (
+        f"{name} is shown. {' and '.join(away)} {'was' if len(away) == 1 else 'were'} hidden; "
+        "select a layer of it in the layer list to return to it."
+    )
+    if not like:
+        return hidden
     return (
-        f"{name} is shown. {' and '.join(away)} {verb} hidden; select a layer of it in the layer "
-        "list to return to it."
+        f"{hidden} {name} has the voxels of {like}, but the name of another patient. If they "
+        "belong together, drop both files at once."
     )
 
 

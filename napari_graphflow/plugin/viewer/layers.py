@@ -175,11 +175,13 @@ def image_volume(layer: Image) -> Volume:
 
 
 def placed_volumes(layers: Iterable[Layer]) -> list[Volume]:
-    """Return the open images of known place as volumes, topmost first, without copying."""
-    images = [layer for layer in layers if is_image(layer)]
+    """Return the open images of known place as volumes, visible first, without copying."""
+    images = [layer for layer in layers if is_image(layer)][::-1]
+    # A mask is laid onto the image that is shown before one that is hidden.
+    ordered = [one for one in images if one.visible] + [one for one in images if not one.visible]
     return [
         known.volume(np.asarray(voxels(layer)), layer.rgb)
-        for layer in reversed(images)
+        for layer in ordered
         if (known := recorded(layer)) is not None
         and known.shape == grid_shape(layer)
         and is_at(layer, known)
