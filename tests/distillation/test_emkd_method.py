@@ -70,8 +70,8 @@ def test_emkd_uses_every_term_and_labels_for_region_affinity_only(
 
     plain = Batches.__call__
 
-    def unannotated(batches: Batches, step: int) -> Batch:
-        batch = plain(batches, step)
+    def unannotated(batches: Batches, step: int, **options: bool) -> Batch:
+        batch = plain(batches, step, **options)
         return Batch(batch.images, torch.full_like(batch.labels, IGNORE))
 
     monkeypatch.setattr(Batches, "__call__", unannotated)

@@ -53,6 +53,21 @@ def assert_same_geometry(one: sitk.Image, other: sitk.Image) -> None:
     np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-6)
 
 
+def test_a_mask_is_not_saved_over_an_open_scan(viewer: Viewer, tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    write(path, next(iter(GEOMETRIES)))
+    before = path.read_bytes()
+    (image,) = viewer.open(str(path), plugin="napari-graphflow")
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    viewer.layers[-1].paint((0,) * image.ndim, 1)
+    link = tmp_path / "link.nii.gz"
+    link.symlink_to(path)
+    for target in (path, link):
+        with pytest.raises(UserError, match="one of the files that are read"):
+            save_labels(target, viewer.layers[-1])
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("kind", GEOMETRIES)
 def test_a_painted_mask_is_saved_with_the_geometry_of_its_image(

@@ -19,6 +19,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import write_labels, write_volume
 from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.paths import refuse_replacing
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.imaging.windows import contrast_limits
 from napari_graphflow.plugin.viewer.placement import (
@@ -221,8 +222,15 @@ def save_labels(
     images: Iterable[Layer] | None = None,
     choose: Choose | None = None,
 ) -> Volume:
-    """Write a mask with the geometry of its image, and verify the file by reading it back."""
+    """Write a mask with the geometry of its image, and verify the file by reading it back.
+
+    Raises
+    ------
+    UserError
+        If its place is unknown, its values cannot be written, or the file is that of an open image.
+    """
     place = mask_placement(layer, images, choose)
+    refuse_replacing([path], _image_files(layer))
     array = np.asarray(voxels(layer))
     _check_values(array, layer.name)
     volume, names = place.volume(array), class_values(layer)
@@ -237,6 +245,13 @@ def save_labels(
         )
     write_segments(path, volume, source.path, names, series=source.series)
     return volume
+
+
+def _image_files(layer: Labels) -> list[Path]:
+    """Return the files of the images that are open beside a mask."""
+    viewer = viewer_of(layer)
+    records = (recorded(one) for one in (viewer.layers if viewer else ()) if is_image(one))
+    return [Path(known.path) for known in records if known is not None and known.path]
 
 
 def _source(layer: Labels, place: Placement, images: Iterable[Layer] | None) -> Placement:
