@@ -1,6 +1,7 @@
 """Whether a model fits an image or a dataset, from what its card says it is for."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,17 +58,18 @@ def image_facts(volume: Volume) -> ImageFacts:
         rgb=channels == 3 and volume.array.dtype in (np.uint8, np.uint16),
         modality=volume.modality,
         spacing=volume.oriented().spacing if volume.sized else None,
-        hounsfield=_hounsfield(volume),
+        hounsfield=None if volume.channels else are_hounsfield_units(volume.array),
     )
 
 
-def _hounsfield(volume: Volume) -> bool | None:
-    """Judge by the values: a CT reaches below water, and its body is surrounded by air."""
-    if volume.channels:
-        return None
-    if is_ct(volume.array):
+def are_hounsfield_units(array: NDArray[Any]) -> bool | None:
+    """Judge by the values, None if they might be.
+
+    A CT reaches below water, and its body is surrounded by air.
+    """
+    if is_ct(array):
         return True
-    few = sample(volume.array)
+    few = sample(array)
     if few.size == 0:
         return None
     low, high = float(few.min()), float(few.max())

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,37 +216,17 @@ def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
     assert len(viewer.layers) == 2
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"in_channels": 3}, "needs 3 channels, and this image has 1"),
-        ({"dims": 3, "flat": True}, "needs 3D volumes, and this image is 2D"),
-        ({"damage": True}, "weights"),
-    ],
-)
-def test_an_incompatible_or_damaged_model_is_reported(
-    viewer: Viewer,
-    segment: SegmentWidget,
-    qtbot: QtBot,
-    make_model: Callable[..., Path],
-    write_scan: Callable[..., Path],
-    model: dict[str, Any],
-    message: str,
+def test_a_damaged_model_is_reported(
+    viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:
-    flat, damage = model.pop("flat", False), model.pop("damage", False)
-    folder = make_model("small", **model)
-    if damage:
-        weights = folder / "weights.safetensors"
-        weights.write_bytes(weights.read_bytes()[:1000])
+    weights = make_model("small") / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
     segment.model.refresh()
-    if flat:
-        viewer.add_image(np.random.default_rng(0).normal(size=(20, 30)))
-    else:
-        open_image(viewer, write_scan())
+    open_image(viewer, write_scan())
     layers = len(viewer.layers)
     click(qtbot, segment.button)
     wait_until_done(qtbot, segment)
-    assert message in segment.status.text()
+    assert "weights" in segment.status.text()
     assert notification_manager.records[-1].message == segment.status.text().removeprefix("✕ ")
     assert len(viewer.layers) == layers
 

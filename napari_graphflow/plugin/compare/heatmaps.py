@@ -59,6 +59,7 @@ class HeatmapSection(QWidget):
         self.progress.cancelled.connect(self._cancel)
         self.image.layer_changed.connect(self._update)
         self.student.model_changed.connect(self._update)
+        self.teacher.model_changed.connect(self._update)
         self._update()
 
     def show_maps(self) -> None:
@@ -141,10 +142,14 @@ class HeatmapSection(QWidget):
             dispatcher().cancel(self._request)
 
     def _update(self, layer: Layer | None = None) -> None:
+        image = self.image.layer()
+        for picker in (self.student, self.teacher):
+            picker.judge_for(image)
         self.button.setEnabled(
             self._request is None
             and self.image.layer() is not None
             and self.student.folder() is not None
+            and not (self.student.misfit() or self.teacher.misfit())
         )
 
 

@@ -8,15 +8,17 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import Cases, cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
+from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer
 from napari_graphflow.plugin.viewer.layers import is_mask
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.saved_models import saved_models
+from napari_graphflow.plugin.widgets.unfit import mark_entry
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     SegmentationResult,
@@ -36,7 +38,10 @@ class MaskOrModelCombo(LayerCombo):
     """Lists the masks in the viewer, followed by the saved models."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        accept = partial(is_mask_of_shown, cases_of(viewer))
+        self._cases = cases_of(viewer)
+        self._cards: dict[Path, ModelCard] = {}
+        self._reasons: dict[str, str] = {}
+        accept = partial(is_mask_of_shown, self._cases)
         super().__init__(viewer, accept, empty="no mask is open")
         ListRefresher(self, self._list_changed)
 
@@ -54,6 +59,21 @@ class MaskOrModelCombo(LayerCombo):
         self.refresh()
         super().showPopup()
 
+    def refresh(self, event: Any = None) -> None:
+        """List the masks and models, and grey the models that do not fit the shown image."""
+        super().refresh(event)
+        for folder, card in self._cards.items():
+            index = self.findData(str(folder))
+            mark_entry(self, index, f"run {card.name}", self._reasons.get(str(folder)))
+
+    def misfit(self) -> str:
+        """Return why the chosen model does not fit the shown image; empty if it does."""
+        shown, folder = self._cases.shown(), str(self.currentData())
+        if shown is None or folder not in self._reasons:
+            return ""
+        name = self._cards[Path(folder)].name
+        return f"{name} does not fit {shown.name}: {self._reasons[folder]}."
+
     def _list_changed(self) -> bool:
         choosing = bool(self.view().isVisible())
         if not choosing:
@@ -61,7 +81,14 @@ class MaskOrModelCombo(LayerCombo):
         return not choosing
 
     def _more(self) -> list[tuple[str, Any]]:
-        return [(f"run {card.name}", str(folder)) for folder, card in saved_models().items()]
+        self._cards, shown = saved_models(), self._cases.shown()
+        image = shown.image if shown else None
+        self._reasons = {
+            str(folder): reason
+            for folder, card in self._cards.items()
+            if image and (reason := reason_not_to_fit_layer(card, image, self._cases))
+        }
+        return [(f"run {card.name}", str(folder)) for folder, card in self._cards.items()]
 
 
 class ModelRuns:
@@ -73,11 +100,17 @@ class ModelRuns:
         Receives the masks.
     progress
         Shows the progress.
+
+    Attributes
+    ----------
+    cautions
+        What the user must know about the masks since they were last cleared.
     """
 
     def __init__(self, viewer: ViewerModel, progress: ProgressRow) -> None:
         self._viewer, self._progress = viewer, progress
         self._request: Request | None = None
+        self.cautions: list[str] = []
         progress.cancelled.connect(self.cancel)
 
     @property
@@ -125,6 +158,7 @@ class ModelRuns:
                 self._end(cancelled)
                 return
             reply, labels, _ = found
+            self.cautions += reply["cautions"]
             mask = add_mask(self._viewer, task, labels, reply["classes"])
             rest = [*sides[:index], mask, *sides[index + 1 :]]
             self.start(rest, image, done=done, failed=failed, cancelled=cancelled)

@@ -34,13 +34,16 @@ class Comparison:
     line: Message
 
 
-def compared(case: str, differs: NDArray[np.uint8], units: str) -> Message:
-    """Return the line about a finished comparison."""
+def compared(
+    case: str, differs: NDArray[np.uint8], units: str, cautions: Sequence[str] = ()
+) -> Message:
+    """Return the line about a finished comparison, a warning if a mask of it may be wrong."""
     count, size = int(np.count_nonzero(differs)), differs.size
-    if not count:
-        return Message(f"{case}: the masks are identical.", "done")
-    share = f"{100 * count / size:.2f}\u00a0%"
-    return Message(f"{case}: {count:,} of {size:,} {units} differ ({share}).", "done")
+    text = f"{case}: the masks are identical."
+    if count:
+        share = f"{100 * count / size:.2f}\u00a0%"
+        text = f"{case}: {count:,} of {size:,} {units} differ ({share})."
+    return Message(" ".join((text, *dict.fromkeys(cautions))), "warn" if cautions else "done")
 
 
 def guidance(*, shown: bool, advice: str, chosen: bool, different: bool, image: bool) -> str:

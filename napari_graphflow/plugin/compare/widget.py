@@ -145,9 +145,11 @@ class CompareWidget(Panel):
             self._failed(error)
             return
         if not to_run:
+            self._runs.cautions.clear()
             self._compare(reference, present[0], present[1])
             return
         assert image is not None
+        self._runs.cautions.clear()
         self._say(Message(f"{shown.name}: running …"))
         self._runs.start(
             [side for side in sides if side is not None],
@@ -208,7 +210,7 @@ class CompareWidget(Panel):
     def _show(self, a: Labels, b: Labels, rows: list[Row], differs: NDArray[np.uint8]) -> None:
         self._remove_views()
         key = self._cases.key(a)
-        line = compared(self._cases.name(key), differs, _units(a))
+        line = compared(self._cases.name(key), differs, _units(a), self._runs.cautions)
         self._result = Comparison(key, a, b, rows, line)
         self.table.fill(rows, volumes=a.ndim == 3)
         if a not in self.viewer.layers or b not in self.viewer.layers:
@@ -280,7 +282,8 @@ class CompareWidget(Panel):
         ours = self._result is not None and self._result.key == self.image.key()
         missing = runs and self.image.layer() is None
         ready = a is not None and b is not None and a != b and not missing
-        self.button.setEnabled(ready and idle and not self.background.busy())
+        misfit = self.a.misfit() or self.b.misfit()
+        self.button.setEnabled(ready and idle and not misfit and not self.background.busy())
         self.table.setVisible(ours)
         self.legend.setVisible(ours)
         text = guidance(
@@ -292,6 +295,8 @@ class CompareWidget(Panel):
         )
         if text and idle and not self.background.busy():
             self.status.info(text)
+        elif misfit and idle:
+            self.status.warn(misfit)
         else:
             self.status.show_message(self._line)
 

@@ -86,7 +86,9 @@ def save_tip(mask: str, dataset: str = "") -> str:
     return f"Save “{mask}” with the geometry of its image; the file is verified by reading it back."
 
 
-def guidance(result: Message, *, running: bool, advice: str, model: bool, placed: bool) -> Message:
+def guidance(
+    result: Message, *, running: bool, advice: str, model: bool, misfit: str, placed: bool
+) -> Message:
     """Return what the status line shows.
 
     Parameters
@@ -99,6 +101,8 @@ def guidance(result: Message, *, running: bool, advice: str, model: bool, placed
         What to do if no image is shown and selected, otherwise empty.
     model, placed
         Whether a model is chosen, and the position of the image is known.
+    misfit
+        Why the model does not fit the image; empty if it does.
     """
     if running:
         return result
@@ -106,6 +110,8 @@ def guidance(result: Message, *, running: bool, advice: str, model: bool, placed
         return Message(advice)
     if not model:
         return Message(NO_MODEL)
+    if misfit:
+        return Message(misfit, "warn")
     if not placed and not result.text:
         return Message(
             "This image was opened by another reader, so its position and orientation are "

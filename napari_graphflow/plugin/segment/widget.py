@@ -154,7 +154,7 @@ class SegmentWidget(Panel):
         self.progress.cancelled.connect(self.cancel)
         self.save.clicked.connect(self._save)
         self.copy.clicked.connect(lambda: copy_text(self.command.text()))
-        self._update()
+        self._case_changed()
 
     @property
     def running(self) -> bool:
@@ -316,11 +316,13 @@ class SegmentWidget(Panel):
         self._update()
 
     def _case_changed(self, event: Any = None) -> None:
+        self.model.judge_for(self.image.layer())
         self.mask.refresh()
         self._update()
 
     def _image_changed(self, layer: Layer | None) -> None:
         self.mask.choose(None)
+        self.model.judge_for(layer)
         self.mask.refresh()
         self._update()
 
@@ -339,7 +341,8 @@ class SegmentWidget(Panel):
         image, card = self.image.layer(), self.model.card()
         idle = self._request is None
         self.button.setText(button_text(self.image.case()))
-        self.button.setEnabled(idle and image is not None and card is not None)
+        misfit = self.model.misfit_text(self.image.case())
+        self.button.setEnabled(idle and image is not None and card is not None and not misfit)
         enabled(idle, (self.model, self.mask))
         self.slice.setEnabled(image is not None and image.ndim == 3)
         if not self.slice.isEnabled():
@@ -359,6 +362,7 @@ class SegmentWidget(Panel):
                 running=not idle,
                 advice="" if image is not None else self._cases.advice(),
                 model=card is not None,
+                misfit=misfit,
                 placed=image is not None and recorded(image) is not None,
             )
         )

@@ -37,6 +37,18 @@ def channel_layers(image: Image, cases: Cases) -> list[Image]:
     return [found[one] for one in sorted(found)]
 
 
+def missing_channels(image: Image, card: ModelCard, cases: Cases) -> str:
+    """Return which channels of a case a model lacks, as a clause; empty if none."""
+    layers = channel_layers(image, cases)
+    if _are_complete(layers, card):
+        return ""
+    names = " and ".join(layer.name for layer in layers)
+    verb = "is" if len(layers) == 1 else "are"
+    text = f"it needs {card.in_channels} channels, and {names} {verb} open"
+    files = _files_to_open(image, card, layers)
+    return f"{text}; open also {', '.join(files)}" if files else text
+
+
 def volume_for(image: Image, card: ModelCard, cases: Cases) -> Volume:
     """Return an image as a model gets it: alone, or with the other channels of its case.
 
@@ -45,14 +57,23 @@ def volume_for(image: Image, card: ModelCard, cases: Cases) -> Volume:
     UserError
         If channels are missing or too many, or the position of a layer is unknown.
     """
-    if card.in_channels == 1 or image.rgb or _number(image) is None:
+    if not takes_channels(image, card):
         return image_volume(image)  # the worker says if its channels do not fit
     layers = channel_layers(image, cases)
-    if [_number(layer) for layer in layers] != list(range(card.in_channels)):
+    if not _are_complete(layers, card):
         raise _other_channels(image, card, layers, cases)
     volumes = [image_volume(layer) for layer in layers]
     array = np.stack([volume.array for volume in volumes], axis=-1)
     return volumes[0].with_array(array, channels=True)
+
+
+def takes_channels(image: Image, card: ModelCard) -> bool:
+    """Whether a model gets an image together with the other channels of its case."""
+    return card.in_channels > 1 and not image.rgb and _number(image) is not None
+
+
+def _are_complete(layers: list[Image], card: ModelCard) -> bool:
+    return [_number(layer) for layer in layers] == list(range(card.in_channels))
 
 
 def _number(layer: Image) -> int | None:

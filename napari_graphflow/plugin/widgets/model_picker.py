@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from napari.layers import Image, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
 from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.panel import Panel
@@ -54,6 +58,7 @@ class ModelPicker(QWidget):
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
         self._judge: Judge | None = None
+        self._deciding: tuple[Any, ...] = ()
         self._by_user = False
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open a model folder")
@@ -83,12 +88,26 @@ class ModelPicker(QWidget):
     def judge(self, judge: Judge | None) -> None:
         """Grey the models that do not fit; None lets all fit."""
         self._judge = judge
-        self.refresh()
+        self._fill()
+
+    def judge_for(self, image: Layer | None) -> None:
+        """Grey the models that do not fit an image layer, if there is one."""
+        shown, cases = image if isinstance(image, Image) else None, cases_of(self._panel.viewer)
+        deciding = what_decides(shown, cases)
+        if deciding != self._deciding:
+            self._deciding = deciding
+            judge = partial(reason_not_to_fit_layer, image=shown, cases=cases)
+            self.judge(None if shown is None else judge)
 
     def misfit(self) -> str | None:
         """Return why the chosen model does not fit, as a clause; None if it does."""
         card = self.card()
         return None if card is None or self._judge is None else self._judge(card)
+
+    def misfit_text(self, case: str) -> str:
+        """Return why the chosen model does not fit a case, as a sentence; empty if it does."""
+        card, reason = self.card(), self.misfit()
+        return f"{card.name} does not fit {case}: {reason}." if card and reason else ""
 
     def choose(self, folder: Path) -> bool:
         """Choose a saved model in any folder; show an error and return False if it is not one."""
@@ -106,8 +125,11 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
-        before = chosen = self.folder()
-        self._cards = saved_models(self._prefer)
+        self._cards, before = saved_models(self._prefer), self.folder()
+        self._fill(before)
+
+    def _fill(self, before: Path | None = None) -> None:
+        before = chosen = before or self.folder()
         with signals_blocked(self.combo):
             self.combo.clear()
             if self._optional or not self._cards:

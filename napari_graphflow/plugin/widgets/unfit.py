@@ -15,5 +15,5 @@ def mark_entry(combo: QComboBox, index: int, title: str, reason: str | None) -> 
     """Show the reason in an entry that cannot be chosen; enable the entry if there is none."""
     combo.setItemText(index, f"{title}: {reason}" if reason else title)
     combo.setItemData(index, reason or None, Qt.ItemDataRole.ToolTipRole)
-    entry = combo.model().item(index)
-    entry.setEnabled(not reason)
+    # A list of masks and models has a method of this name of its own.
+    QComboBox.model(combo).item(index).setEnabled(not reason)

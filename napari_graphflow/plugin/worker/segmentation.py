@@ -11,9 +11,11 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.dataset.compatibility import ImageFacts, cautions
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.edits import MADE_BY, keep_original
+from napari_graphflow.plugin.viewer.layer_facts import layer_facts
 from napari_graphflow.plugin.viewer.layers import labels_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, record_on, size_and_axes
 from napari_graphflow.plugin.viewer.record import KEY, Placement
@@ -41,6 +43,8 @@ class Task:
         What identifies the model in the metadata of its masks.
     place
         Where the voxels of the image lie; arrays for its viewer are in this order.
+    facts
+        What decides whether the model fits.
     """
 
     image: Image
@@ -53,8 +57,10 @@ class Task:
     uncertainty: bool = False
     made_by: str = ""
     place: Placement = field(init=False)
+    facts: ImageFacts = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", layer_facts(self.image))
         object.__setattr__(self, "place", size_and_axes(self.image))
 
     def sent(self) -> Volume:
@@ -132,6 +138,7 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
         whole = np.zeros(shown.shape, labels.array.dtype)
         whole[task.index] = task.place.shown(labels).array[task.index - task.slab.start]
         labels = shown.with_array(whole)
+    reply["cautions"] = cautions(task.card, task.facts, labels.array)
     maps: dict[str, NDArray[Any]] = {}
     if "probabilities" in reply and task.slab is None:
         soft = sent.with_array(reply.pop("probabilities"), channels=True)
