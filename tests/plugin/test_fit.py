@@ -238,3 +238,18 @@ def test_an_empty_result_is_no_green_tick(
     text = run(qtbot, segment)
     assert text.startswith("⚠"), text
     assert "liver found none of: organ, lesion." in text
+
+
+def test_a_model_of_two_channels_fits_once_both_files_of_the_case_are_open(
+    viewer: Viewer, make_model: MakeModel, tmp_path: Path, show: Callable[[Path], None]
+) -> None:
+    first, second = (write_volume(tmp_path / f"case_1_000{number}.nii.gz", BODY) for number in "01")
+    make_model("two", in_channels=2)
+    segment = show_dock(viewer, "Segment")
+    show(first)
+    text, enabled = entry(segment.model.combo, "two")
+    assert not enabled
+    assert "it needs 2 channels, and case_1_0000 is open; open also case_1_0001.nii.gz" in text
+    show(second)
+    assert entry(segment.model.combo, "two") == ("two", True)
+    assert segment.button.isEnabled()

@@ -322,9 +322,7 @@ class SegmentWidget(Panel):
 
     def _image_changed(self, layer: Layer | None) -> None:
         self.mask.choose(None)
-        self.model.judge_for(layer)
-        self.mask.refresh()
-        self._update()
+        self._case_changed()
 
     def _model_changed(self) -> None:
         # The mask of another model must not overwrite the last one.
