@@ -167,6 +167,20 @@ def test_all_cases_are_side_by_side_on_request_in_one_part_each(
     viewer.layers.clear()
 
 
+def test_masks_made_before_the_first_dock_are_of_the_image_they_are_named_after_or_of_none(
+    viewer: Viewer,
+) -> None:
+    first, second = (viewer.add_image(np.ones((4, 8, 8)), name=name) for name in ("a", "b"))
+    viewer.layers.selection.active = first
+    viewer._new_labels()
+    named = viewer.layers[-1]
+    unknown = viewer.add_labels(np.ones((4, 8, 8), np.uint8), name="mine")
+    cases = cases_of(viewer)
+    assert cases.key(named) == cases.key(first) != cases.key(second)
+    assert cases.key(unknown) not in (cases.key(first), cases.key(second))
+    assert shown(viewer) == ["mine"]
+
+
 def test_nothing_is_shown_when_all_eyes_are_closed(viewer: Viewer, write_scan) -> None:
     (scan,) = opened(viewer, write_scan())
     scan.visible = False

@@ -50,6 +50,20 @@ def case_of_mask(mask: Layer, images: Images, shown: str) -> str:
     return best[0] if len(best) == 1 else ""
 
 
+def case_of_annotation(layer: Layer, images: Images) -> str:
+    """Return the case of a layer that was made in the window nobody knows when, empty if unclear.
+
+    By its name, as napari gives it, or because one case alone has an image at its place.
+    """
+    named = {key for image, key in images if layer.name.startswith(f"{image.name} - ")}
+    if len(named) == 1:
+        return named.pop()
+    here = {key for image, key in images if same_place(layer, image)}
+    anywhere = {key for _, key in images}
+    found = here or anywhere
+    return found.pop() if len(found) == 1 else ""
+
+
 def excluded_by_name(mask: Layer, images: Images) -> str:
     """Return the name of an image on whose voxels a mask lies that is of another patient."""
     file = origin_file(mask)
@@ -82,5 +96,8 @@ def _is_cut_from(layer: Layer, image: Layer) -> bool:
     if start is None or not is_inside(start, shape, grid_shape(image)):
         return False
     box = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-    data = voxels(image)[box]
-    return data.shape == voxels(layer).shape and bool(np.array_equal(data, voxels(layer)))
+    own, whole = voxels(layer), voxels(image)
+    if not isinstance(own, np.ndarray) or not isinstance(whole, np.ndarray) or not own.size:
+        return False
+    # Constant images are equal without being one.
+    return bool(np.array_equal(whole[box], own) and own.min() != own.max())

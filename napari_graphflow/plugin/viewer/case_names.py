@@ -48,6 +48,28 @@ def channel_group(path: Path) -> str:
     return str(path.parent / case) if number < expected and expected > 1 else ""
 
 
+def opened_text(name: str, away: list[str], like: str = "") -> str:
+    """Return the sentence about cases that were hidden when another was opened.
+
+    Parameters
+    ----------
+    name, away
+        The case that is shown, and those that were hidden.
+    like
+        The image on whose voxels an opened mask lies, but whose name is of another patient.
+    """
+    hidden = (
+        f"{name} is shown. {' and '.join(away)} {'was' if len(away) == 1 else 'were'} hidden; "
+        "select a layer of it in the layer list to return to it."
+    )
+    if not like:
+        return hidden
+    return (
+        f"{hidden} {name} has the voxels of {like}, but the name of another patient. If they "
+        "belong together, drop both files at once."
+    )
+
+
 def relation(mask: Path, scan: Path) -> int:
     """Return what the names of a mask and a scan say about whether both are of one patient.
 

@@ -21,12 +21,13 @@ from napari.utils.notifications import show_info
 
 from napari_graphflow.plugin.viewer.case_files import file_key, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_matching import (
+    case_of_annotation,
     case_of_image,
     case_of_mask,
     excluded_by_name,
     was_opened_for,
 )
-from napari_graphflow.plugin.viewer.case_names import without_channel
+from napari_graphflow.plugin.viewer.case_names import opened_text, without_channel
 from napari_graphflow.plugin.viewer.case_views import (
     View,
     current_view,
@@ -75,8 +76,11 @@ class Cases:
         self._views: dict[str, View] = {}
         self._current = ""
         self._busy = False
-        for layer in viewer.layers:
+        # What was shown while these layers were made is not known.
+        self._started = False
+        for layer in sorted(viewer.layers, key=lambda one: not is_image(one)):
             self._follow(layer)
+        self._started = True
         self._current = shown.key if (shown := self.shown()) is not None else ""
         if self._current and (away := self._put_others_away()):
             self._say_hidden(away)
@@ -227,11 +231,13 @@ class Cases:
         if parent is not None and parent in self._keys:
             return self._keys[parent]
         images = [(other, self._keys[other]) for other in self._layers() if is_image(other)]
-        file, shown = origin_file(layer), self._shown_key()
+        file, shown = origin_file(layer), self._shown_key() if self._started else ""
         if is_image(layer):
             found = case_of_image(layer, images)
+        elif file is not None:
+            found = case_of_mask(layer, images, shown)
         else:
-            found = case_of_mask(layer, images, shown) if file is not None else shown
+            found = shown or case_of_annotation(layer, images)
         if found:
             return found
         return self.new_key(layer) if file is None else file_key(file, series_of(layer))
@@ -364,28 +370,6 @@ class Cases:
     def _emit(self, event: Any = None) -> None:
         if not self._busy:
             self.events.changed()
-
-
-def opened_text(name: str, away: list[str], like: str = "") -> str:
-    """Return the sentence about cases that were hidden when another was opened.
-
-    Parameters
-    ----------
-    name, away
-        The case that is shown, and those that were hidden.
-    like
-        The image on whose voxels an opened mask lies, but whose name is of another patient.
-    """
-    hidden = (
-        f"{name} is shown. {' and '.join(away)} {'was' if len(away) == 1 else 'were'} hidden; "
-        "select a layer of it in the layer list to return to it."
-    )
-    if not like:
-        return hidden
-    return (
-        f"{hidden} {name} has the voxels of {like}, but the name of another patient. If they "
-        "belong together, drop both files at once."
-    )
 
 
 def cases_of(viewer: ViewerModel) -> Cases:
