@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_graphflow.dataset.cases import read_stored_labels, to_indices
 from napari_graphflow.dataset.label_values import check_values
-from napari_graphflow.dataset.names import same_name
+from napari_graphflow.dataset.names import same_name, same_names
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.labels import IGNORE
@@ -176,6 +176,11 @@ def _ordered(named: dict[str, int], ignore: int | None, white: bool = False) -> 
     if len(set(named.values())) < len(named) or ignore in named.values():
         raise UserError(
             "Two classes have the same value.", "Assign a different value to each class."
+        )
+    if alike := same_names(named):
+        raise UserError(
+            f"The classes {alike[0]} and {alike[1]} have the same name, apart from its spelling.",
+            "Give each class its own name.",
         )
     check_values([*named.values(), ignore or 0], len(named))
     order = sorted(named, key=lambda one: (one != "background", named[one]))

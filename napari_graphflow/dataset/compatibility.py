@@ -1,5 +1,6 @@
 """Whether a model fits an image or a dataset, from what its card says it is for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,10 +161,17 @@ def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> Non
     """
     if card.classes != dataset.classes:
         raise UserError(
-            f"The {role} {card.name} has the classes {', '.join(card.classes)}, but the dataset "
-            f"{dataset.name} has {', '.join(dataset.classes)}.",
+            f"The {role} {card.name} has the classes {_listed(card.classes, dataset.classes)}, but "
+            f"the dataset {dataset.name} has {_listed(dataset.classes, card.classes)}.",
             f"Choose a {role} that was trained on these classes.",
         )
+
+
+def _listed(classes: Mapping[str, int], others: Mapping[str, int]) -> str:
+    """List classes, with their values if the others have the same names with other values."""
+    if set(classes) != set(others):
+        return ", ".join(classes)
+    return ", ".join(f"{name} = {value}" for name, value in classes.items())
 
 
 def axes_of(dataset: Dataset) -> int:
@@ -176,8 +184,8 @@ def reason_not_to_teach(card: ModelCard, dataset: Dataset) -> str | None:
     axes = axes_of(dataset)
     if card.classes != dataset.classes:
         return (
-            f"it has the classes {', '.join(card.classes)}, and {dataset.name} has "
-            f"{', '.join(dataset.classes)}"
+            f"it has the classes {_listed(card.classes, dataset.classes)}, and {dataset.name} has "
+            f"{_listed(dataset.classes, card.classes)}"
         )
     if axes < card.dims:
         return f"it needs 3D volumes, and the images of {dataset.name} are 2D"

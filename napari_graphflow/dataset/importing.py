@@ -220,7 +220,7 @@ class _Writer:
             for one in self._split(volume):
                 target = self.folder / f"images{part}" / f"{source.name}_{channel:04d}{self.ending}"
                 if one is volume and _as_stored(path, volume, self.ending):
-                    _link(path, target)
+                    _copy(path, target)
                 else:
                     write_volume(target, one)
                 channel += 1
@@ -338,17 +338,13 @@ def _as_stored(path: Path, volume: Volume, ending: str) -> bool:
     return ending in _KEPT_SUFFIXES and not volume.channels
 
 
-def _link(source: Path, target: Path) -> None:
-    """Hard-link the file itself, not a link to it, if the disk supports it; else copy it."""
-    source = source.resolve(strict=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        if not filecmp.cmp(source, target, shallow=False):
-            raise UserError(
-                f"{source.name} was not copied correctly.", "Check the disks, and import again."
-            ) from None
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; a link instead would change one file when the other is edited."""
+    shutil.copyfile(source, target)
+    if not filecmp.cmp(source, target, shallow=False):
+        raise UserError(
+            f"{source.name} was not copied correctly.", "Check the disks, and import again."
+        )
 
 
 def _verify(folder: Path, sources: Sequence[Source]) -> None:

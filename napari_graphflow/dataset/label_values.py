@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_graphflow.dataset.names import same_names
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
 
@@ -59,6 +60,12 @@ def read_label_values(labels: Mapping[str, Any]) -> LabelValues:
                 f"Two classes of the dataset are called {name}.", "Give each its own name."
             )
         regions[str(name)] = tuple(sorted({int(one) for one in values}))
+    if alike := same_names(regions):
+        raise UserError(
+            f"The classes {alike[0]} and {alike[1]} of the dataset have the same name, apart from "
+            "its spelling.",
+            "Give each its own name.",
+        )
     (ignore,) = regions.pop(_IGNORE, (None,))
     if not any(0 in values for values in regions.values()):
         regions = {_BACKGROUND: (0,), **regions}

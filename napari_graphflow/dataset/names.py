@@ -25,6 +25,15 @@ def same_name(name: str) -> str:
     return " ".join(re.sub(r"[_\s]+", " ", composed(name)).split()).casefold()
 
 
+def same_names(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names that are the same apart from their spelling, or None."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(same_name(name), name)) is not name:
+            return other, name
+    return None
+
+
 def names_a_visit(ending: str) -> bool:
     """Whether the end of a name means another scan of a patient, as in ``P1_followup``."""
     parts = [part for part in re.split(SEPARATOR, ending.casefold()) if part]

@@ -169,12 +169,27 @@ def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str,
     if not all(numbered) or known & set(files):
         return {name: [path] for name, path in files.items()}
     cases: dict[str, list[Path]] = {}
+    numbers: dict[str, list[str]] = {}
     for match, path in zip(numbered, files.values(), strict=True):
         assert match is not None
         cases.setdefault(match[1], []).append(path)
-    if known & set(cases) or all(match is not None and match[2] == "0000" for match in numbered):
+        numbers.setdefault(match[1], []).append(match[2])
+    if known & set(cases) or set(map(tuple, numbers.values())) == {("0000",)}:
+        _refuse_other_channels(numbers)
         return cases
     return {name: [path] for name, path in files.items()}
+
+
+def _refuse_other_channels(numbers: Mapping[str, Sequence[str]]) -> None:
+    """Refuse cases whose channels have other numbers than those of the first case."""
+    first, expected = next((name, sorted(some)) for name, some in numbers.items())
+    for name, some in numbers.items():
+        if sorted(some) != expected:
+            raise UserError(
+                f"{name} has the channels {', '.join(sorted(some))}, but {first} has "
+                f"{', '.join(expected)}.",
+                "Give every case the same channels, with the same numbers.",
+            )
 
 
 def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_stored_labels, to_indices
 from napari_graphflow.dataset.findings import are, counted, some_of
-from napari_graphflow.dataset.names import composed, same_name
+from napari_graphflow.dataset.names import composed, same_name, same_names
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.class_names import names_in, read_class_names
+from napari_graphflow.imaging.class_names import described_names, read_class_names
 from napari_graphflow.imaging.dicom.series import has_dicom, list_series
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.formats.endings import READ, split_ending
@@ -58,7 +58,7 @@ class Predictions:
     def __call__(self, case: Case, image: Volume) -> NDArray[np.integer]:
         """Read the mask of a case as class indices on the grid of its image."""
         path = self.files[case.name]
-        names = read_class_names(path) or names_in(self.folder / "dataset.json")
+        names = read_class_names(path) or described_names(self.folder / "dataset.json")
         known = self._named(names, path) if names else self._stored()
         read = read_stored_labels if IGNORE in known else read_labels
         array = read(path, image).array
@@ -88,11 +88,20 @@ class Predictions:
 
     def _named(self, names: Mapping[str, int], path: Path) -> dict[int, int]:
         """Return the classes of the dataset by the names of the values of a mask."""
+        if alike := same_names(names):
+            raise UserError(
+                f"{alike[0]} and {alike[1]} of {path.name} are the same name.",
+                "Give each class its own name.",
+            )
         classes = {same_name(name): index for name, index in self.dataset.classes.items()}
+        regions = {same_name(name): name for name in self.dataset.regions}
         known, others = {0: 0}, []
         for name, value in names.items():
-            known[value] = classes.get(same_name(name), 0)
-            if same_name(name) not in classes and name != "ignore" and value:
+            index = classes.get(same_name(name), 0)
+            if region := regions.get(same_name(name)):
+                index = self._outer_part(region, path)
+            known[value] = index
+            if region is None and same_name(name) not in classes and name != "ignore" and value:
                 others.append(name)
         if not any(known.values()) and any(names.values()):
             raise UserError(
@@ -107,6 +116,17 @@ class Predictions:
             )
             self.notes += [note] * (note not in self.notes)
         return known
+
+    def _outer_part(self, region: str, path: Path) -> int:
+        """Return the class of a region outside the regions in it: masks do not overlap."""
+        part = f"{region} only"
+        if part not in self.dataset.classes:
+            raise UserError(
+                f"{region} of {path.name} is a region of several classes of {self.dataset.name} "
+                f"({', '.join(self.dataset.regions[region])}).",
+                "Name the values by these classes.",
+            )
+        return self.dataset.classes[part]
 
 
 def _numbers(values: Iterable[int]) -> str:

@@ -13,6 +13,7 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import (
     ImageFacts,
     cautions,
+    check_classes,
     image_facts,
     modality_of_channels,
     reason_for_caution,
@@ -145,6 +146,16 @@ def test_an_empty_result_names_what_was_not_found() -> None:
     empty = np.zeros((4, 4), np.uint8)
     assert cautions(card(), CT, empty) == ["model found none of: liver, spleen."]
     assert cautions(card(), CT, empty + 2) == []
+
+
+def test_the_same_classes_with_other_values_are_said_with_their_values() -> None:
+    other = dataset("CT", classes={name: value for value, name in enumerate(reversed(CLASSES))})
+    reason = reason_not_to_teach(card(), other)
+    assert reason is not None
+    for name, value in CLASSES.items():
+        assert f"{name} = {value}" in reason and f"{name} = {other.classes[name]}" in reason
+    with pytest.raises(UserError, match=r" = 0, .* = 1"):
+        check_classes(card(), other)
 
 
 @pytest.mark.parametrize(

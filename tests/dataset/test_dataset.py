@@ -311,3 +311,10 @@ def test_the_fingerprint_reads_at_most_20_cases(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "read_case", lambda case: read.append(case) or read_case(case))
     assert fingerprint(dataset)["cases"] == len(read) == 20
     assert (read[0].name, read[-1].name) == ("00", "29")
+
+
+def test_classes_that_differ_in_capitals_only_are_refused(tmp_path):
+    description = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "a": 1, "A": 2}}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="a and A of the dataset have the same name"):
+        Dataset.open(tmp_path)

@@ -1,7 +1,6 @@
 """Volumes and 2D images are imported with their geometry and values."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -62,23 +61,12 @@ def test_an_imported_folder_is_in_the_nnunet_format(folders, tmp_path):
         assert all((folder / image).is_file() for image in case["images"])
 
 
-def test_files_in_a_kept_format_are_linked_or_copied(folders, tmp_path):
+def test_files_in_a_kept_format_are_copied(folders, tmp_path):
     write_scans(folders, count=2, labelled=1)
     dataset = import_dataset(*folders, tmp_path / "pilot")
     given = folders[0] / "case_0.nii.gz"
     stored = next(case.images[0] for case in dataset.cases if case.name == "case_0")
     assert stored.read_bytes() == given.read_bytes()
-
-
-def test_files_are_copied_where_hard_links_fail(folders, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError("no links here")
-
-    write_scans(folders, count=2, labelled=1)
-    monkeypatch.setattr(os, "link", refuse)
-    dataset = import_dataset(*folders, tmp_path / "pilot")
-    assert len(dataset.cases) == 2
-    assert read_case(dataset.cases[0]).array.size
 
 
 def test_mixed_formats_are_converted_to_nifti(folders, tmp_path):

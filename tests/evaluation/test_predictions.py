@@ -123,6 +123,35 @@ def test_regions_are_scored_as_a_whole(tmp_path):
     assert found["whole"] == 1 and found["core"] == 0 and 0 < found["whole only"] < 1
 
 
+def test_names_of_regions_mean_their_outer_part(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    folder = nnunet(tmp_path / "regions", V2 | {"labels": labels}, values=(1, 2))
+    names = {"background": 0, "Core": 1, "whole": 2}
+    out = predict(tmp_path / "out", (2, 1), names, cases=NAMES)
+    found = evaluate_split(folder, "train", predictions=out)
+    assert set(dice(found).values()) == {1.0}
+    assert not any("background" in note for note in found["notes"])
+    labels = {"background": 0, "both": [1, 2], "one": [1], "other": [2]}
+    folder = nnunet(tmp_path / "parts", V2 | {"labels": labels}, values=(1, 2))
+    out = predict(tmp_path / "more", (2, 1), {"one": 1, "both": 2}, cases=NAMES)
+    with pytest.raises(UserError, match=r"both of .* is a region of several classes"):
+        evaluate_split(folder, "train", predictions=out)
+
+
+def test_names_that_differ_in_capitals_only_are_refused(gaps, tmp_path):
+    out = predict(tmp_path / "out", (1, 2), {"organ": 1, "Organ": 2})
+    with pytest.raises(UserError, match=r"organ and Organ of case_00.* are the same name"):
+        evaluate_split(gaps, predictions=out)
+
+
+def test_names_that_cannot_be_read_are_refused(gaps, tmp_path):
+    out = predict(tmp_path / "out", (2, 4), {"organ": 4, "core": 2})
+    for path in out.glob("*.labels.json"):
+        path.write_text(path.read_text().replace("2", "2,"))
+    with pytest.raises(UserError, match=r"names in case_00\.nii\.gz\.labels\.json cannot be read"):
+        evaluate_split(gaps, predictions=out)
+
+
 def test_dicom_segmentations_are_scored(tmp_path):
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
     from dicom_cases import write_series
