@@ -25,9 +25,8 @@ from napari_graphflow.dataset.splits import assign_splits, read_json
 from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
-from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.labels import IGNORE, only_white
 from napari_graphflow.imaging.paths import companions
-from napari_graphflow.imaging.segments import is_segmentation
 from napari_graphflow.imaging.volume import Volume
 
 __all__ = ["SPLITS", "Case", "Dataset", "Split"]
@@ -255,25 +254,24 @@ def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -
     """
     if case.label is None:
         raise UserError(f"The case {case.name} has no mask.", "Choose a labelled case.")
-    known = dataset.indices
-    if IGNORE in known:
-        labels = read_stored_labels(case.label, like, ignore=dataset.ignore)
-    else:
-        labels = read_labels(case.label, like, ignore=dataset.ignore)
+    labels = read_labels(case.label, like, ignore=dataset.ignore, white=False)
+    known = known_values(dataset, labels.array)
     return labels.with_array(to_indices(labels.array, known, case.name))
 
 
-def read_stored_labels(
-    path: Path, like: Volume | None = None, *, ignore: int | None = None
-) -> Volume:
-    """Read a mask with its stored values, without mapping 255 to 1 in masks of 0 and 255."""
-    labels = read_labels(path, like, ignore=ignore)
-    if labels.array.max(initial=0) != 1 or is_segmentation(path):
-        return labels
-    stored = read_volume(path)
-    if stored.channels or stored.array.max() <= 1:
-        return labels
-    return labels.with_array(labels.array * np.uint8(IGNORE))
+def known_values(dataset: Dataset, labels: NDArray[Any]) -> dict[int, int]:
+    """Return the class index of every value of a mask of a dataset.
+
+    In a mask of 0 and 255 alone, 255 is the only foreground class; if there are several, it is the
+    ignore label, if there is one.
+    """
+    known = dataset.indices
+    if IGNORE not in known and only_white(labels):
+        if len(dataset.classes) == 2:
+            known[IGNORE] = 1
+        elif dataset.ignore is not None:
+            known[IGNORE] = IGNORE
+    return known
 
 
 def to_indices(labels: NDArray[Any], known: Mapping[int, int], case: str) -> NDArray[Any]:

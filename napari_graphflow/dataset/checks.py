@@ -154,6 +154,22 @@ def check_record(dataset: Dataset) -> Iterator[Finding]:
             f"{'were' if len(alone) > 1 else 'was'} not imported, such as {alone[0]}.",
             "Check the file names, and import again.",
         )
+    bare = dataset.record.get("masks_without_names") or []
+    if bare:
+        yield Finding(
+            "warning",
+            "",
+            f"{counted(len(bare), 'mask')} {'has' if len(bare) == 1 else 'have'} no class names "
+            f"and got those of the other masks: {some_of(bare)}.",
+            "Check that equal values mean equal classes there.",
+        )
+    for text, names in (dataset.record.get("warnings") or {}).items():
+        where = f"{some_of(names)} ({counted(len(names), 'case')}): " if len(names) > 1 else ""
+        yield Finding(
+            "warning",
+            "" if where else names[0],
+            f"At the import, {where}{text}" if where else f"At the import: {text}",
+        )
     unused = dataset.record.get("not_used") or []
     if unused:
         yield Finding(

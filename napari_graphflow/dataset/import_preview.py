@@ -45,7 +45,7 @@ def preview_import(
     """
     sources, record = find_sources(images, masks, None)
     labelled = sum(source.mask is not None for source in sources)
-    known = choose_classes(survey_masks(sources, Steps(progress, labelled), named=False), None)
+    known = choose_classes(survey_masks(sources, Steps(progress, labelled)), None)
     named = dict(zip(known.names, known.values, strict=True)) if labelled else {}
     if known.ignore is not None:
         named["ignore"] = known.ignore

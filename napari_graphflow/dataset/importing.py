@@ -20,7 +20,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +110,10 @@ def import_dataset(
         Path(images), None if masks is None else Path(masks), given_splits, mask_suffix
     )
     advance = Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
-    mapping = choose_classes(survey_masks(sources, advance, classes is not None), classes)
+    survey = survey_masks(sources, advance)
+    mapping = choose_classes(survey, classes)
+    if survey.unnamed:
+        record = {**record, "masks_without_names": survey.unnamed}
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,7 @@ def import_dataset(
             writer = _Writer(temporary, mapping, sources, empty_slices)
             _for_each(sources, writer.write, advance)
             shown = {"colours": dict(colours)} if colours else {}
-            writer.describe(name or out.name, record | shown)
+            writer.describe(name or out.name, {**record, **writer.notes()} | shown)
             _verify(temporary, sources)
     except OSError as error:
         raise UserError(
@@ -170,13 +173,13 @@ def _for_each(
         )
 
 
-def survey_masks(sources: Sequence[Source], advance: Callable[[], None], named: bool) -> Survey:
+def survey_masks(sources: Sequence[Source], advance: Callable[[], None]) -> Survey:
     """Collect the values, class names and segments of all masks."""
     survey = Survey()
 
     def add(source: Source) -> None:
         assert source.mask is not None
-        survey.add_mask(source.mask, named)
+        survey.add_mask(source.mask)
 
     _for_each([source for source in sources if source.mask is not None], add, advance)
     return survey
@@ -195,6 +198,7 @@ class _Writer:
         self.first: tuple[str, int, int] | None = None
         self.files = 0
         self.minima: list[float] = []
+        self.warnings: dict[str, list[str]] = {}
         for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (folder / part).mkdir()
 
@@ -209,9 +213,11 @@ class _Writer:
                     "Resample the channels to the same grid.",
                 )
         self._check_case(source, volumes)
+        self._note(source.name, [text for one in volumes for text in one.warnings])
         part = "Ts" if source.split == "test" else "Tr"
         if source.mask is not None:
             mask = read_mask(source.mask, like, self.classes)
+            self._note(source.name, mask.warnings)
             labels = self._labels(mask, source.name)
             label = self.folder / f"labels{part}" / f"{source.name}{self.ending}"
             write_labels(label, labels, like)
@@ -225,6 +231,14 @@ class _Writer:
                     write_volume(target, one)
                 channel += 1
         self.files = channel
+
+    def _note(self, case: str, warnings: Iterable[str]) -> None:
+        for text in dict.fromkeys(warnings):
+            self.warnings.setdefault(text, []).append(case)
+
+    def notes(self) -> dict[str, dict[str, list[str]]]:
+        """Return the cases of each warning, for the record of the import."""
+        return {"warnings": self.warnings} if self.warnings else {}
 
     def _labels(self, mask: Volume, case: str) -> NDArray[Any]:
         """Return the labels to store; slices that nobody annotated may be ignored."""

@@ -3,10 +3,17 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 #: Between the parts of a name.
 SEPARATOR = r"[-_. ]"
+_WORDS = (
+    "seg segm segmentation segmentations mask masks label labels labelmap gt groundtruth ground "
+    "truth annotation annotations annot anno roi rois manual contour contours 0000"
+)
+#: Words at the ends of the names of masks and of images; 0000 is the channel number of nnU-Net.
+MASK_WORDS = frozenset(_WORDS.split())
+IMAGE_WORDS = frozenset(("image", "img", "volume"))
 _VISIT = re.compile(
     r"(ses|session|visit|tp|timepoint|followup|fu|baseline|bl|pre|post|day|week|month|year)\d*"
 )
@@ -34,14 +41,16 @@ def same_names(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def names_a_visit(ending: str) -> bool:
-    """Whether the end of a name means another scan of a patient, as in ``P1_followup``."""
-    parts = [part for part in re.split(SEPARATOR, ending.casefold()) if part]
-    return any(
-        (_VISIT.fullmatch(part) and part not in ("pre", "post"))
-        or (part.isdigit() and part != "0000")
-        for part in parts
-    )
+def without_words(name: str, words: Collection[str]) -> list[str]:
+    """Return a folded name without none, some or all of these words at its ends, longest first."""
+    parts = re.split(f"({SEPARATOR}+)", composed(name).casefold())
+    found = []
+    for start in range(0, len(parts), 2):
+        for end in range(start + 1, len(parts) + 1, 2):
+            outer = parts[:start:2] + parts[end + 1 :: 2]
+            if all(one in words for one in outer):
+                found.append("".join(parts[start:end]))
+    return sorted(found, key=len, reverse=True)
 
 
 def patients(names: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.dataset.case import SPLITS, Split
-from napari_graphflow.dataset.names import SEPARATOR, names_a_visit, patients
+from napari_graphflow.dataset.names import (
+    IMAGE_WORDS,
+    MASK_WORDS,
+    composed,
+    patients,
+    without_words,
+)
 from napari_graphflow.dataset.source_files import SourceFiles, find_files
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
@@ -193,19 +199,22 @@ def _refuse_other_channels(numbers: Mapping[str, Sequence[str]]) -> None:
 
 
 def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:
-    """Find the mask of each case, by the same name or one that starts with it."""
-    plain = {re.sub(r"[-_. ](image|img)$", "", name): name for name in cases}
-    folded = {part.casefold(): name for part, name in plain.items()}
+    """Find the mask of each case, by the same name, apart from words such as ``_seg`` or ``mask-``.
+
+    Any other word may mean another scan of the patient, so it is not guessed.
+    """
+    plain: dict[str, set[str]] = {}
+    for name in cases:
+        for part in without_words(name, IMAGE_WORDS):
+            plain.setdefault(part, set()).add(name)
+    folded = {composed(name).casefold(): name for name in cases}
     matched = {name: masks[name] for name in cases if name in masks}
     for name, path in masks.items():
         if name in matched:
             continue
-        ends = [match.start() for match in re.finditer(rf"{SEPARATOR}|$", name)]
-        parts = {end: name[:end] for end in ends if not names_a_visit(name[end:])}
-        owners = {
-            end: plain.get(part) or folded.get(part.casefold()) for end, part in parts.items()
-        }
-        owner = next((owners[end] for end in reversed(ends) if owners.get(end)), None)
+        parts = without_words(name, MASK_WORDS)
+        owners = [{folded[part]} if part in folded else plain.get(part, set()) for part in parts]
+        owner = next((next(iter(found)) for found in owners if len(found) == 1), None)
         if owner is None:
             continue
         if owner in matched:
@@ -218,7 +227,7 @@ def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Pat
         raise UserError(
             f"None of the {len(masks)} masks has the name of an image (such as the mask "
             f"{next(iter(masks))} and the image {next(iter(cases))}).",
-            "Give each mask the name of its image.",
+            "Give each mask the name of its image, or set mask_suffix to the end of their names.",
         )
     return matched
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_graphflow.dataset.cases import Case, Dataset, read_stored_labels, to_indices
+from napari_graphflow.dataset.cases import Case, Dataset, known_values, to_indices
 from napari_graphflow.dataset.label_values import labels_with_ignore
 from napari_graphflow.dataset.splits import read_json
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.files import write_labels
+from napari_graphflow.imaging.files import read_labels, write_labels
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import replace_file
@@ -149,8 +149,8 @@ def _ignore_in(dataset: Dataset, case: Case) -> int:
             "voxels.",
             "Import it into a dataset, and ignore its empty slices there.",
         )
-    stored = read_stored_labels(case.label, ignore=dataset.ignore)
-    indices = to_indices(stored.array, dataset.indices, case.name)
+    stored = read_labels(case.label, ignore=dataset.ignore, white=False)
+    indices = to_indices(stored.array, known_values(dataset, stored.array), case.name)
     sparse = find_sparse(stored.with_array(indices))
     if sparse is None:
         return 0

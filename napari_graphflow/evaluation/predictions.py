@@ -7,11 +7,12 @@ refused, because a score of 0 would look like a bad network.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.dataset.cases import Case, Dataset, read_stored_labels, to_indices
+from napari_graphflow.dataset.cases import Case, Dataset, to_indices
 from napari_graphflow.dataset.findings import are, counted, some_of
 from napari_graphflow.dataset.names import composed, same_name, same_names
 from napari_graphflow.errors import UserError
@@ -59,9 +60,9 @@ class Predictions:
         """Read the mask of a case as class indices on the grid of its image."""
         path = self.files[case.name]
         names = read_class_names(path) or described_names(self.folder / "dataset.json")
+        array = read_labels(path, image, white=False).array
         known = self._named(names, path) if names else self._stored()
-        read = read_stored_labels if IGNORE in known else read_labels
-        array = read(path, image).array
+        known = self._binary(array, known, bool(names))
         unknown = sorted(set(np.unique(array).tolist()) - set(known))
         if unknown:
             raise UserError(
@@ -77,13 +78,24 @@ class Predictions:
 
     def _stored(self) -> dict[int, int]:
         """Return the classes of the dataset by stored value; ignored voxels are of none."""
-        known = {
+        return {
             value: 0 if index == IGNORE else index for value, index in self.dataset.indices.items()
         }
-        # Programs write the only foreground as 1 or as 255.
-        foreground = [value for value, index in known.items() if index == 1]
-        if len(self.dataset.classes) == 2 and foreground and self.dataset.ignore is None:
-            known |= {value: 1 for value in (1, IGNORE) if value not in known}
+
+    def _binary(self, array: NDArray[Any], known: dict[int, int], named: bool) -> dict[int, int]:
+        """Add what 1 or 255 means in a binary mask: programs write the only foreground as either.
+
+        With several classes, 255 is none if the dataset has an ignore label, else unknown.
+        """
+        values = set(np.unique(array).tolist()) - {0}
+        foreground = {value for value in known if value} - {self.dataset.ignore}
+        binary = {IGNORE} if named else {1, IGNORE}
+        if len(values) != 1 or not values <= binary or values <= foreground:
+            return known
+        if len(foreground) == 1:
+            return known | dict.fromkeys(values, known[foreground.pop()])
+        if values == {IGNORE} and self.dataset.ignore is not None and not named:
+            return known | {IGNORE: 0}
         return known
 
     def _named(self, names: Mapping[str, int], path: Path) -> dict[int, int]:

@@ -70,7 +70,9 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
         write(path, Loaded(volume.array, geometry, volume.channels))
 
 
-def read_labels(path: Pathlike, like: Volume | None = None, *, ignore: int | None = None) -> Volume:
+def read_labels(
+    path: Pathlike, like: Volume | None = None, *, ignore: int | None = None, white: bool = True
+) -> Volume:
     """Read a mask as labels of the smallest unsigned integer type.
 
     Parameters
@@ -83,6 +85,8 @@ def read_labels(path: Pathlike, like: Volume | None = None, *, ignore: int | Non
         that covers a part of its voxel grid is laid onto it; a 2D image takes over its geometry.
     ignore
         Value of the voxels to be ignored; by default 255 besides other values.
+    white
+        As for :func:`napari_graphflow.imaging.labels.as_labels`.
 
     Raises
     ------
@@ -107,6 +111,7 @@ def read_labels(path: Pathlike, like: Volume | None = None, *, ignore: int | Non
             channels=volume.channels,
             image_2d=image_2d,
             lossy=kind == "JPEG",
+            white=white,
         )
     warnings = (*volume.warnings, *warnings)
     volume = replace(volume.with_array(labels), warnings=warnings)

@@ -16,7 +16,7 @@ _INVERTED_SHARE = 0.85
 
 def as_labels(
     array: NDArray[Any], *, name: str, channels: bool = False, image_2d: bool = False,
-    lossy: bool = False,
+    lossy: bool = False, white: bool = True,
 ) -> tuple[NDArray[Any], tuple[str, ...]]:  # fmt: skip
     """Convert the stored values of a mask to labels of the smallest unsigned integer type.
 
@@ -26,6 +26,9 @@ def as_labels(
         Spatial axes first; the channels as the last axis if `channels` is True.
     name
         File name for messages.
+    white
+        Whether 255 means foreground in a mask of 0 and 255 alone, and becomes 1; with False it is
+        kept, for callers that know the classes.
     image_2d, lossy
         Whether the mask is a 2D image file, and whether its compression is lossy (JPEG).
 
@@ -51,14 +54,19 @@ def as_labels(
             f"Write {IGNORE} for voxels to be ignored.",
         )
     if lossy or (image_2d and _is_blurred(values)):
-        array = _threshold(array, name, warnings)
-    elif values.tolist() in ([0, 255], [255]):
+        array = _threshold(array, name, warnings) * np.uint8(IGNORE)
+    if white and only_white(array):
         array = array > 0
     largest = int(array.max())
     if largest > np.iinfo(np.uint32).max:
         raise _too_large(name)
     labels = array.astype(np.min_scalar_type(largest), copy=False)
     return labels, tuple(warnings)
+
+
+def only_white(array: NDArray[Any]) -> bool:
+    """Whether a mask has the value 255 and no other but 0, as programs write binary masks."""
+    return values_of(array).tolist() in ([0, IGNORE], [IGNORE])
 
 
 def inverted_warning(labels: NDArray[Any], ignore: int | None = None) -> tuple[str, ...]:

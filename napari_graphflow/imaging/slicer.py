@@ -64,7 +64,7 @@ def read_slicer(path: Path) -> list[Mask]:
     loaded = load(path, "NRRD")
     volume, segments, names = loaded.volume(), slicer_segments(path), slicer_names(path)
     if not volume.channels:
-        labels, _ = as_labels(volume.array, name=path.name)
+        labels, _ = as_labels(volume.array, name=path.name, white=False)
         return [(volume.with_array(labels), names)]
     if max(one.layer for one in segments) >= volume.array.shape[-1]:
         raise UserError(

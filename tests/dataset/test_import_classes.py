@@ -54,13 +54,16 @@ def test_255_besides_other_classes_is_the_ignore_label(folders, tmp_path):
     assert IGNORE == 255
 
 
-def test_255_that_never_occurs_with_another_class_is_a_class(folders, tmp_path):
+def test_255_that_is_alone_besides_masks_of_several_classes_is_refused(folders, tmp_path):
     images, masks = folders
     for number, values in enumerate([(255,), (1, 2)]):
         write_volume(images / f"case_{number}.nii.gz", scan(number))
         write_volume(masks / f"case_{number}.nii.gz", mask_of(scan(number), *values))
-    dataset = import_dataset(images, masks, tmp_path / "class")
-    assert list(dataset.classes) == ["background", "class_1", "class_2", "class_255"]
+    with pytest.raises(UserError, match="values 1, 2, so it is unclear what 255 means"):
+        import_dataset(images, masks, tmp_path / "class")
+    named = {"liver": 1, "cyst": 2, "spleen": 255}
+    dataset = import_dataset(images, masks, tmp_path / "class", classes=named)
+    assert list(dataset.classes) == ["background", *named]
     with pytest.raises(UserError, match="value 255"):
         import_dataset(images, masks, tmp_path / "named", classes={"liver": 1, "cyst": 2})
 
@@ -138,7 +141,11 @@ def test_two_masks_of_one_image_are_refused_without_a_mask_suffix(folders, tmp_p
     write_volume(images / "a.nii.gz", scan(1))
     for observer in ("1st", "2nd"):
         write_volume(masks / f"a_{observer}.nii.gz", mask_of(scan(1), 1))
-    with pytest.raises(UserError, match=r"a_1st\.nii\.gz and a_2nd\.nii\.gz"):
+    with pytest.raises(UserError, match=r"None of the 2 masks.* mask_suffix"):
+        import_dataset(images, masks, tmp_path / "two")
+    for word in ("seg", "gt"):
+        write_volume(masks / f"a_{word}.nii.gz", mask_of(scan(1), 1))
+    with pytest.raises(UserError, match=r"a_gt\.nii\.gz and a_seg\.nii\.gz"):
         import_dataset(images, masks, tmp_path / "two")
     dataset = import_dataset(images, masks, tmp_path / "two", mask_suffix="_2nd")
     assert len([case for case in dataset.cases if case.label]) == 1

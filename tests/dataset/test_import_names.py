@@ -10,6 +10,7 @@ from dicom_cases import write_series, write_structures
 
 from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.checks import check_record
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import read_class_names
@@ -70,15 +71,47 @@ def test_binary_masks_get_the_class_name_of_their_name_file(tmp_path: Path) -> N
         assert np.unique(read_case_labels(dataset, one).array).tolist() == [0, 1]
 
 
-def test_contradicting_class_names_are_refused_unless_the_user_names_the_classes(
+def rows(dataset: Dataset, name: str) -> list[int]:
+    """Class index in the first rows of a mask."""
+    (one,) = (case for case in dataset.cases if case.name == name)
+    return read_case_labels(dataset, one).array[1, :2, 2].tolist()  # type: ignore[no-any-return]
+
+
+def test_given_classes_are_matched_by_the_names_beside_each_mask(tmp_path: Path) -> None:
+    case(tmp_path, "a", [2, 1], {"Liver": 2, "spleen": 1})
+    case(tmp_path, "b", [1, 2], {"liver": 1, "spleen": 2, "kidney": 3})
+    case(tmp_path, "c", [1, 2], None)
+    dataset = imported(tmp_path, classes={"liver": 1, "spleen": 2})
+    assert [rows(dataset, name) for name in "abc"] == [[1, 2]] * 3
+    (finding,) = (one for one in check_record(dataset) if "no class names" in one.text)
+    assert "c.nii.gz" in finding.text
+
+
+@pytest.mark.parametrize("names", [{"liver": 2}, {"liver": 2, "kidney": 1}])
+def test_names_that_cannot_be_brought_to_the_given_values_are_refused(
+    tmp_path: Path, names: dict[str, int]
+) -> None:
+    case(tmp_path, "a", [1, 2], names)
+    with pytest.raises(UserError, match=r"value 1 is (unnamed|kidney)"):
+        imported(tmp_path, classes={"liver": 1, "spleen": 2})
+
+
+def test_given_classes_may_translate_the_names_beside_all_masks(tmp_path: Path) -> None:
+    for name in "ab":
+        case(tmp_path, name, [1, 2], {"Leber": 1, "Milz": 2})
+    dataset = imported(tmp_path, classes={"liver": 1, "spleen": 2})
+    assert rows(dataset, "a") == [1, 2] and list(dataset.classes)[1:] == ["liver", "spleen"]
+
+
+def test_contradicting_class_names_are_refused(
     tmp_path: Path,
 ) -> None:
     case(tmp_path, "a", [1, 2], {"liver": 1})
     case(tmp_path, "b", [1, 2], {"spleen": 1})
-    with pytest.raises(UserError, match="value 1 is spleen, but another mask contradicts this"):
+    with pytest.raises(UserError, match="value 1 is spleen, but another mask"):
         imported(tmp_path)
-    dataset = imported(tmp_path, classes={"liver": 1, "lesion": 2})
-    assert list(dataset.classes) == ["background", "liver", "lesion"]
+    with pytest.raises(UserError, match="value 1 is spleen"):
+        imported(tmp_path, classes={"liver": 1, "lesion": 2})
 
 
 @pytest.fixture
@@ -125,6 +158,20 @@ def test_structures_of_structure_sets_are_matched_by_name(tmp_path: Path) -> Non
         assert (labels[1:4, 2:5, 2:5] == 1).all() and np.count_nonzero(labels) == 27
 
 
+def test_structures_that_are_not_asked_for_may_overlap(tmp_path: Path) -> None:
+    square = np.array([[0.9, 0.9, 0.0], [2.1, 0.9, 0.0], [2.1, 3.3, 0.0], [0.9, 3.3, 0.0]])
+    at = [square + np.array([-20.0, 30.0, -100.0 + 5 * index]) for index in range(1, 4)]
+    (tmp_path / "masks").mkdir()
+    write_series(tmp_path / "images" / "a")
+    write_structures(tmp_path / "masks" / "a.dcm", {"BODY": at, "Liver": at})
+    dataset = imported(tmp_path, classes={"liver": 1})
+    (one,) = dataset.cases
+    assert np.count_nonzero(read_case_labels(dataset, one).array) == 27
+    assert any("left out: BODY" in finding.text for finding in check_record(dataset))
+    with pytest.raises(UserError, match="overlap"):
+        import_dataset(tmp_path / "images", tmp_path / "masks", tmp_path / "all")
+
+
 def test_the_user_may_assign_values_to_segments(
     segments: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,10 +187,14 @@ def test_the_user_may_assign_values_to_segments(
     assert json.loads(capsys.readouterr().out)["classes"] == {
         "background": 0, "spleen": 1, "liver": 2,
     }  # fmt: skip
-    assert call("two", "liver=5") == 2
+    assert call("two", "liver=5") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["classes"] == {"background": 0, "liver": 1}
+    assert any("left out: Spleen" in one["text"] for one in said["findings"])
+    assert call("three", "kidney=1") == 2
     error = capsys.readouterr().err
-    assert "“Spleen”" in error and "Traceback" not in error
-    assert not (segments / "two").exists()
+    assert "“Liver”" in error and "Traceback" not in error
+    assert not (segments / "three").exists()
 
 
 def test_image_and_segmentation_may_be_in_one_folder_per_case(segments: Path) -> None:

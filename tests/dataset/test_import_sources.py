@@ -133,7 +133,10 @@ def test_masks_match_in_other_capitals_if_that_is_unambiguous(folders, tmp_path)
         import_dataset(*folders, tmp_path / "again")
 
 
-@pytest.mark.parametrize("mask", ["P1_followup", "P1_visit2_seg", "P1_2", "P1-20190101"])
+VISITS = "followup visit2_seg 2 20190101 pre v2 prior old m6 exam2 POST ART pv liver seg_v2"
+
+
+@pytest.mark.parametrize("mask", [f"P1_{word}" for word in VISITS.split()])
 def test_the_mask_of_another_visit_is_not_taken_for_that_of_the_image(folders, tmp_path, mask):
     images, masks = folders
     for name in ("P1", "P2"):
@@ -144,6 +147,19 @@ def test_the_mask_of_another_visit_is_not_taken_for_that_of_the_image(folders, t
     assert labelled(dataset) == ["P2"]
     assert any(f"1 mask without an image was not imported, such as {mask}" in text
                for text in texts(check(dataset)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("P1", "seg-P1"), ("P1", "P1_manual_gt"), ("volume-1", "segmentation-1"), ("P1_img", "P1-roi"),
+     ("a_label", "a_label_seg"), ("P1_pre", "mask_P1_pre"), ("P1", "P1_0000")],
+)  # fmt: skip
+def test_words_for_masks_and_images_at_both_ends_of_a_name_do_not_count(
+    folders, tmp_path, image, mask
+):
+    write_volume(folders[0] / f"{image}.nii.gz", scan(1))
+    write_volume(folders[1] / f"{mask}.nii.gz", mask_of(scan(1), 1))
+    assert labelled(import_dataset(*folders, tmp_path / "out")) == [image]
 
 
 def test_drawn_splits_keep_all_scans_of_a_patient_together(folders, tmp_path):

@@ -72,6 +72,8 @@ def test_classes_that_the_dataset_does_not_have_are_background_and_said(gaps, tm
     [
         ((1, 2), None, r"holds the value 1, which is not one of the dataset's \(0, 2, 4\)"),
         ((2, 255), None, "holds the value 255"),
+        ((255, 255), None, "holds the value 255"),
+        ((255, 255), {"organ": 1, "core": 2}, "holds the value 255"),
         ((1, 2), {"core": 2}, "holds the value 1, which has no class name, although others have"),
         ((1, 2), {"lung": 1, "rib": 2}, r"\(lung, rib\) are none of gaps"),
     ],
