@@ -90,7 +90,7 @@ def reason_not_to_fit(card: ModelCard, facts: ImageFacts) -> str | None:
         return f"it is for {_title(wanted)}, and this is {found}"
     if wanted and facts.modality and wanted != facts.modality:
         return f"it is for {_title(wanted)}, and this is {_title(facts.modality)}"
-    if wanted == "CT" and not facts.modality and facts.hounsfield is False:
+    if wanted == "CT" and facts.hounsfield is False:  # whatever the header says
         return "it is for CT, and the values of this image are not Hounsfield units"
     if wanted not in ("", "CT") and not facts.modality and facts.hounsfield:
         return f"it is for {_title(wanted)}, and the values of this image are those of a CT"

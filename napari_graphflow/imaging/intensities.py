@@ -12,6 +12,10 @@ LOWEST, HIGHEST = -1500.0, 30_000.0
 GAP_BELOW, GAP_ABOVE = 1.0, 10.0
 #: Number of voxels from which the range of the others is estimated.
 SAMPLE = 1_000_000
+#: Larger values are fill values wherever they lie; up to this one, they may be metal in a CT.
+_METAL = 65_535.0
+#: Smallest share of the voxels in a region outside the field of view.
+_REGION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,8 @@ class Filled:
     Attributes
     ----------
     array
-        float32; NaN and values below all intensities were replaced by the smallest intensity,
-        larger ones by the largest.
+        float32; NaN, values below all intensities, and regions at the border that lie above them
+        were replaced by the smallest intensity, other larger values by the largest.
     intensities
         Where the array holds original values; None if everywhere.
     share
@@ -34,26 +38,57 @@ class Filled:
     share: float = 0.0
 
 
-def fill(array: NDArray[Any], *, keep_finite: bool = False) -> Filled | None:
+def fill(
+    array: NDArray[Any], *, finite_only: bool = False, keep_metal: bool = False
+) -> Filled | None:
     """Replace what is no intensity; None if nothing is one.
 
     Parameters
     ----------
     array
         Values of one channel.
-    keep_finite
+    finite_only
         Whether to replace NaN and infinite values only.
+    keep_metal
+        Whether large values inside the image are intensities, as those of metal in a CT.
     """
-    limits = _finite_limits(array) if keep_finite else intensity_limits(array)
+    limits = _finite_limits(array) if finite_only else intensity_limits(array)
     if limits is None:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         values = array.astype(np.float32)
-    good = (values >= limits[0]) & (values <= limits[1])
+    high = values > limits[1]
+    good = (values >= limits[0]) & ~high
     if good.all():
         return Filled(values)
-    np.nan_to_num(values, copy=False, nan=limits[0], posinf=limits[1], neginf=limits[0])
-    return Filled(np.clip(values, *limits, out=values), good, 1 - float(good.mean()))
+    outside = border_regions(high)
+    if keep_metal:
+        good |= high & ~outside & (values <= _METAL)
+    values[high & ~good] = limits[1]
+    values[outside | ~(good | high)] = limits[0]
+    return Filled(values, good, 1 - float(good.mean()))
+
+
+def border_regions(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the regions of a mask that lie outside the field of view.
+
+    They reach the border along two axes, such as the corners around a round field of view and
+    whole rows or slices. Metal at the last slice reaches it along one axis only.
+    """
+    if not mask.any():
+        return mask
+    from scipy import ndimage  # slow to import, rarely needed
+
+    regions, count = ndimage.label(mask)
+    axes = [axis for axis, size in enumerate(mask.shape) if size > 1]
+    reached = np.zeros(count + 1, int)
+    for axis in axes:
+        ends = np.take(regions, (0, -1), axis)
+        reached[np.unique(ends)] += 1
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    chosen = (reached >= min(2, len(axes))) & (sizes >= _REGION * mask.size)
+    chosen[0] = False
+    return np.asarray(chosen[regions], bool)
 
 
 def intensities(values: NDArray[Any]) -> NDArray[Any]:

@@ -58,7 +58,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Reorient and resample an image, and scale its intensities.
 
     NaN, infinite values and fill values are replaced by the extremes of the others, with a
-    warning.
+    warning; those outside the field of view by the smallest.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     bounds, warnings = [], []
     for index, (channel, kind) in enumerate(zip(channels, kinds, strict=True)):
         stored_range = kind == "range" and channel.dtype.kind in "iub"
-        filled = fill(channel, keep_finite=kind not in _BY_CASE or stored_range)
+        filled = fill(channel, finite_only=stored_range, keep_metal=kind not in _BY_CASE)
         if filled is None:
             raise UserError("The image contains no finite values.", "Export it again.")
         if filled.share >= _MENTIONED:

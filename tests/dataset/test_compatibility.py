@@ -61,6 +61,7 @@ def volume(array: np.ndarray[Any, Any], **changes: Any) -> Volume:
         (card("MR"), replace(CT, modality=""), "the values of this image are those of a CT"),
         (card(in_channels=2), CT, "it needs 2 channels, and this image has 1"),
         (card(), ImageFacts(2, modality="CT"), "it needs 3D volumes, and this image is 2D"),
+        (card(), replace(CT, hounsfield=False), "values of this image are not Hounsfield units"),
         (photographs(), ImageFacts(2), "it needs 3 channels, and this image has 1"),
         (photographs(), ImageFacts(2, channels=3), "for colour photographs, and this is not one"),
         (

@@ -269,6 +269,7 @@ def test_a_file_truncated_in_its_header_counts_as_missing(tmp_path: Path) -> Non
         ("ImageOrientationPatient", [0, 1, 0, 0, 0, 1], "not parallel"),
         ("Rows", ROWS // 2, f"slices of {ROWS} x {COLUMNS} and {ROWS // 2} x {COLUMNS} pixels"),
         ("ImagePositionPatient", None, "1 slice of the series has no position"),
+        ("RescaleIntercept", None, "with and without a rescale slope and intercept"),
     ],
 )
 def test_mixed_slices_are_refused(tmp_path: Path, keyword: str, value: Any, words: str) -> None:

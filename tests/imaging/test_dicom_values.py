@@ -223,3 +223,39 @@ def test_an_intensity_scale_of_zero_is_ignored_with_a_warning(tmp_path: Path) ->
     np.testing.assert_array_equal(volume.array[4], values(4))
     np.testing.assert_array_equal(volume.array[3], 2 * values(3))
     assert "an intensity scale of 0 for some slices" in " ".join(volume.warnings)
+
+
+def test_a_ct_without_rescale_tags_causes_a_warning(tmp_path: Path) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        del one.RescaleSlope, one.RescaleIntercept
+
+    write_series(tmp_path, change=change)
+    assert any("may not be Hounsfield units" in text for text in read_volume(tmp_path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"), [(3000, None), (32767, None), (2900, 3100), (3100, 2900), (-2000, None)]
+)
+def test_padding_outside_the_field_of_view_is_read_as_the_smallest_value(
+    tmp_path: Path, value: int, limit: int | None
+) -> None:
+    def change(index: int, one: FileDataset) -> None:
+        stored = values(index)
+        stored[:, :2] = value if limit is None else 3000
+        one.PixelData, one.PixelPaddingValue = stored.tobytes(), value
+        if limit is not None:
+            one.PixelPaddingRangeLimit = limit
+
+    write_series(tmp_path, change=change)
+    volume = read_volume(tmp_path)
+    rest = volume.array[:, :, 2:]
+    np.testing.assert_array_equal(rest, [values(index)[:, 2:] - 1024 for index in range(8)])
+    expected = value - 1024 if value < 0 else rest.min()
+    assert (volume.array[:, :, :2] == expected).all()
+    assert any("padding" in text for text in volume.warnings) == (value > 0)
+
+
+def test_the_padding_value_inside_the_body_is_an_intensity(tmp_path: Path) -> None:
+    write_series(tmp_path, change=lambda index, one: setattr(one, "PixelPaddingValue", 1024))
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, [values(index) - 1024 for index in range(8)])

@@ -109,3 +109,40 @@ def test_the_display_window_ignores_fill_values() -> None:
     ct = np.where(scan() > 100, 40 + scan() / 10, -1000).astype(np.float32)
     ct[:4] = 1e30
     assert is_ct(ct)
+
+
+def round_field(array: np.ndarray, value: float) -> np.ndarray:
+    """Fill what lies outside the circle around each slice."""
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    return np.where(y**2 + x**2 > 1, value, array)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Preprocessing(intensity="ct_window"),
+        Preprocessing(intensity="mean_std", mean=(0,), std=(100,)),
+        Preprocessing(intensity="none"),
+        Preprocessing(intensity="zscore", percentiles=(0, 100)),
+    ],
+)
+@pytest.mark.parametrize("value", [32767, np.inf, -32768, np.nan, 1e30])
+def test_filling_outside_a_round_field_of_view_counts_as_air(
+    settings: Preprocessing, value: float
+) -> None:
+    ct = (scan() * 4 - 1000).astype(np.float64)
+    found = prepare(volume(round_field(ct, value)), settings)
+    lowest = round_field(ct, np.nan)
+    lowest[np.isnan(lowest)] = np.nanmin(lowest)
+    expected = prepare(volume(lowest), settings)
+    np.testing.assert_allclose(found.array, expected.array, rtol=1e-4, atol=1e-4)
+    assert found.warnings and not expected.warnings
+
+
+def test_metal_in_a_ct_with_fixed_numbers_is_not_changed() -> None:
+    ct = (scan() * 4 - 1000).astype(np.int16)
+    ct[12:, 10:14, 10:14] = 32767
+    settings = Preprocessing(intensity="mean_std", mean=(0,), std=(100,))
+    found = prepare(volume(ct), settings)
+    np.testing.assert_allclose(found.array[0], ct / np.float32(100), rtol=1e-6)
+    assert not found.warnings

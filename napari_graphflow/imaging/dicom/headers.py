@@ -31,6 +31,7 @@ _TAGS = [
     "TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "ImageType", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
+    "PixelPaddingValue", "PixelPaddingRangeLimit",
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "ImagePositionPatient", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "FrameOfReferenceUID", "StructureSetLabel",
@@ -41,6 +42,10 @@ NO_SPACING = (
 )
 _AT_DETECTOR = "The pixel spacing is that at the detector, so distances in the body are smaller."
 _NO_SCALE = "The header states an intensity scale of 0 for some slices, which is ignored."
+_NO_HOUNSFIELD = (
+    "The header of this CT has no rescale slope and intercept, so its values may not be Hounsfield "
+    "units."
+)
 _INVERTED = "The grey values are stored inverted (MONOCHROME1): high values are dark."
 
 
@@ -60,6 +65,10 @@ class Slice:
         Rows and columns, and the pixel spacing in mm, in the order y, x.
     thickness
         Slice distance in the header in mm; 0 if missing.
+    scaled
+        Whether the header has a slope and an intercept.
+    padding
+        Smallest and largest value, scaled, of pixels outside the field of view; None if unknown.
     stored, allocated
         Bits of a value and whether it is signed; bits allocated in the file.
     start
@@ -92,6 +101,8 @@ class Slice:
     thickness: float
     slope: float
     intercept: float
+    scaled: tuple[bool, bool]
+    padding: tuple[float, float] | None
     stored: tuple[int, bool]
     allocated: int
     start: int
@@ -228,12 +239,13 @@ def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> 
         _numbers(find("PixelMeasuresSequence", name), 1)
         for name in ("SpacingBetweenSlices", "SliceThickness")
     ]
-    slope = (
-        _numbers(header.get("DoseGridScaling"), 1)
-        or _numbers(find("PixelValueTransformationSequence", "RescaleSlope"), 1)
-        or (1.0,)
-    )
-    intercept = _numbers(find("PixelValueTransformationSequence", "RescaleIntercept"), 1) or (0.0,)
+    own_slope = _numbers(find("PixelValueTransformationSequence", "RescaleSlope"), 1)
+    slope = _numbers(header.get("DoseGridScaling"), 1) or own_slope or (1.0,)
+    own_intercept = _numbers(find("PixelValueTransformationSequence", "RescaleIntercept"), 1)
+    intercept = own_intercept or (0.0,)
+    scaled = own_slope is not None, own_intercept is not None
+    if header.get("Modality") == "CT" and not any(scaled):
+        notes = (*notes, _NO_HOUNSFIELD)
     if str(header.get("PhotometricInterpretation")) == "MONOCHROME1":
         notes = (*notes, _INVERTED)
     if slope[0] == 0:
@@ -252,6 +264,8 @@ def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> 
         "thickness": next((abs(one[0]) for one in thickness if one and one[0]), 0.0),
         "slope": slope[0] or 1.0,
         "intercept": intercept[0],
+        "scaled": scaled,
+        "padding": _padding(header, slope[0] or 1.0, intercept[0]),
         "phases": _phases(find, header),
         "warnings": notes,
     }
@@ -271,6 +285,15 @@ def _phases(find: Any, header: Fields) -> dict[str, Any]:
     return {
         name: value if isinstance(value, str) else _plain(value) for name, value in found.items()
     }
+
+
+def _padding(header: Fields, slope: float, intercept: float) -> tuple[float, float] | None:
+    value = _numbers(header.get("PixelPaddingValue"), 1)
+    if value is None:
+        return None
+    limit = _numbers(header.get("PixelPaddingRangeLimit"), 1) or value
+    ends = sorted(one * slope + intercept for one in (value[0], limit[0]))
+    return ends[0], ends[1]
 
 
 def _image_type(header: Fields) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.dose import DOSE
 from napari_graphflow.imaging.dicom.headers import Slice
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, smallest_type
+from napari_graphflow.imaging.intensities import border_regions
 
 
 def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
@@ -36,6 +37,38 @@ def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
             array = array.astype(np.result_type(array.dtype, smallest_type(*_ends(pixels))))
         array[index] = pixels
     return array
+
+
+def fill_padding(array: NDArray[Any], slices: Sequence[Slice]) -> tuple[str, ...]:
+    """Replace the padding outside the field of view, where it is not the smallest value already.
+
+    Parameters
+    ----------
+    array
+        Voxels of `slices`; changed in place.
+
+    Returns
+    -------
+    warnings
+        A sentence if voxels were replaced.
+    """
+    if array.ndim > 3 or all(one.padding is None for one in slices):
+        return ()
+    padding = np.zeros(array.shape, bool)
+    for plane, found, one in zip(array, padding, slices, strict=True):
+        if one.padding is not None:
+            half = abs(one.slope) / 2
+            np.logical_and(plane > one.padding[0] - half, plane < one.padding[1] + half, out=found)
+    if not padding.any() or padding.all():
+        return ()
+    lowest = array[~padding].min()
+    padding &= array > lowest
+    outside = border_regions(padding)
+    if not outside.any():
+        return ()
+    array[outside] = lowest
+    share = f"{outside.mean():.2%} of the voxels"
+    return (f"{share} are padding outside the field of view; they are read as the smallest value.",)
 
 
 def _ends(pixels: NDArray[Any]) -> tuple[int, int]:

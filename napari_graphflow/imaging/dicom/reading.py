@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.headers import NO_SPACING
-from napari_graphflow.imaging.dicom.pixels import read_stack, resample
+from napari_graphflow.imaging.dicom.pixels import fill_padding, read_stack, resample
 from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series
 from napari_graphflow.imaging.dicom.stack import offsets
 from napari_graphflow.imaging.formats.loaded import (
@@ -77,10 +77,11 @@ def _load(series: Series, *, resampled: bool = False) -> Loaded:
         raise UserError(series.problem, remedy)
     first = series.slices[0]
     array = read_stack(series.slices)
+    warnings = (*series.warnings, *fill_padding(array, series.slices))
     channels = array.ndim == 4
     if len(series.shape) == 2:
         grid = pixel_grid(series.spacing, sized=NO_SPACING not in first.warnings)
-        return Loaded(array[0], grid, channels, series.warnings, series.modality)
+        return Loaded(array[0], grid, channels, warnings, series.modality)
     origin = np.array(first.position or (0.0, 0.0, 0.0))
     if resampling:
         if channels:
@@ -91,7 +92,6 @@ def _load(series: Series, *, resampled: bool = False) -> Loaded:
     grid = Geometry(
         series.spacing[::-1], tuple(origin.tolist()), direction, anatomical=first.is_volume
     )
-    warnings = series.warnings + (
-        ("The slices were resampled to a regular grid.",) if resampling else ()
-    )
+    if resampling:
+        warnings = (*warnings, "The slices were resampled to a regular grid.")
     return Loaded(array, grid, channels, warnings, series.modality)

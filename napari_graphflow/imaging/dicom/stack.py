@@ -103,6 +103,9 @@ def _mixed(slices: list[Slice]) -> list[str]:
         and np.abs(np.array([one.axes for one in slices]) - slices[0].axes).max() > 1e-3
     ):
         return ["The slices of the series are not parallel."]
+    scales = {(one.slope, one.intercept) for one in slices}
+    if len({one.scaled for one in slices}) > 1 and len(scales) > 1:
+        return ["The series mixes slices with and without a rescale slope and intercept."]
     if len({(one.samples, one.photometric == "PALETTE COLOR") for one in slices}) > 1:
         return ["The series mixes grey and colour slices."]
     if len({one.photometric == "MONOCHROME1" for one in slices}) > 1:
