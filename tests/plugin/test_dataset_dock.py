@@ -14,9 +14,11 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.overview import list_cases
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset.widget import DatasetWidget
+from napari_graphflow.plugin.viewer.case_masks import case_of
 
 
 @pytest.fixture
@@ -291,3 +293,64 @@ def test_closing_the_dock_saves_the_draft(
     assert rows["scan_3"].status == "in progress"
     assert not rows["scan_3"].holder
     assert len(viewer.layers) == 0
+
+
+def test_buttons_and_keys_are_off_while_another_case_is_shown(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
+) -> None:
+    mask = open_case(qtbot, dock, "scan_2")
+    wait(qtbot, dock.box.buttons["finish"].isEnabled)
+    other = viewer.open(str(folder / "imagesTr" / "scan_3_0000.nii.gz"), plugin="napari-graphflow")
+    viewer.layers.selection = set(other)
+    assert not any(button.isEnabled() for button in dock.box.buttons.values())
+    assert "Another case is shown" in dock.box.taken.text()
+    key(qtbot, viewer, Qt.Key.Key_A)
+    assert status(dock, "scan_2") == "unlabelled"
+    viewer.layers.selection = {mask}
+    assert dock.box.buttons["finish"].isEnabled()
+
+
+def test_a_mask_of_another_case_on_the_same_voxels_is_not_that_of_the_open_case(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
+) -> None:
+    mask = open_case(qtbot, dock, "scan_2")
+    (other,) = viewer.open(
+        str(folder / "imagesTr" / "scan_3_0000.nii.gz"), plugin="napari-graphflow"
+    )
+    viewer.layers.selection = {other}
+    viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
+    assert case_of(viewer.layers[-1]) is None
+    found = case_of(mask)
+    assert found is not None and found.case == "scan_2"
+
+
+def test_a_mask_with_other_values_is_finished_by_the_names_of_its_structures(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
+) -> None:
+    mask = open_case(qtbot, dock, "scan_2")
+    wait(qtbot, dock.box.buttons["finish"].isEnabled)
+    data = np.zeros(mask.data.shape, np.uint8)
+    data[0, 1, 1:3] = 7, 3
+    names = {"index": [0, 3, 7], "name": ["background", "Liver", "lesion"]}
+    result = viewer.add_labels(data, scale=mask.scale, units=mask.units, features=names)
+    dock.session.finish(mask=result)
+    wait(qtbot, lambda: status(dock, "scan_2") == "labelled")
+    assert mask.data[0, 1, 1:3].tolist() == [2, 1]
+    result.features = {"index": [0, 3, 7], "name": ["background", "spleen", "lesion"]}
+    dock.session.finish(mask=result)
+    assert "spleen, which is not a structure" in dock.status.text()
+
+
+def test_changes_of_a_case_that_was_taken_over_are_kept_in_this_window(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
+) -> None:
+    mask = open_case(qtbot, dock, "scan_2")
+    wait(qtbot, dock.box.buttons["finish"].isEnabled)
+    paint(mask, (0, 1, 2), 2)
+    expected = mask.data.copy()
+    assert dock.session.case is not None
+    dock.session._lost(dock.session.case, UserError("Somebody has it.", "Wait."))
+    open_case(qtbot, dock, "scan_3")
+    assert "not saved, because it is open elsewhere" in dock.status.text()
+    again = open_case(qtbot, dock, "scan_2")
+    assert np.array_equal(again.data, expected)

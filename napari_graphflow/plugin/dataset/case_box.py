@@ -92,7 +92,14 @@ class CaseBox(QWidget):
         self.take.clicked.connect(lambda _: self.take_over.emit())
         self.show_case(None)
 
-    def show_case(self, case: OpenCase | None, *, taken: str = "", done: bool = False) -> None:
+    def show_case(
+        self,
+        case: OpenCase | None,
+        *,
+        taken: str = "",
+        done: bool = False,
+        elsewhere: bool = False,
+    ) -> None:
         """Show a case and what its status allows.
 
         Parameters
@@ -103,6 +110,8 @@ class CaseBox(QWidget):
             Why it cannot be edited.
         done
             Whether the slice in view is marked as done.
+        elsewhere
+            Whether another case is shown and selected in the viewer.
         """
         same = self._case is case
         self._case = case
@@ -112,25 +121,27 @@ class CaseBox(QWidget):
         facts = case.opened.facts
         edited = " · edited" if case.changed else ""
         self.title.setText(presenter.case_title(case.name, facts, case.opened.origin) + edited)
-        self.taken.setText(taken)
-        for widget in (self.taken, self.take):
-            widget.setVisible(bool(taken))
+        self.taken.setText(taken or presenter.elsewhere_text(case.mask.name))
+        self.taken.setVisible(bool(taken) or elsewhere)
+        self.take.setVisible(bool(taken) and not elsewhere)
         usable = presenter.buttons(facts, editable=case.editable or facts.status == "excluded")
-        usable = set() if taken else usable
+        usable = set() if taken or elsewhere else usable
+        editable = case.editable and not elsewhere
         for name, button in self.buttons.items():
             button.setEnabled(name in usable)
         self.buttons["finish"].setText(f"{presenter.finish_text(facts)} ({BUTTONS['finish'].key})")
         solid = case.mask.ndim == 3
         for widget in (self.slice, self.slices):
             widget.setVisible(solid)
-        self.slice.setEnabled(case.editable)
+        self.slice.setEnabled(editable)
         self.slice.setChecked(done)
         self.slices.setText(presenter.slices_text(case.slices, case.slice_count))
         self.place.setVisible(bool(worst_places(case.opened.proposal)))
+        self.place.setEnabled(not elsewhere)
         for level in (1, 2, 3):
             self.difficulty.button(level).setChecked(facts.difficulty == level)
-            self.difficulty.button(level).setEnabled(case.editable)
-        self.comment.setEnabled(case.editable)
+            self.difficulty.button(level).setEnabled(editable)
+        self.comment.setEnabled(editable)
         if not (same and self.comment.hasFocus()):
             self.comment.setText(facts.comment)
 

@@ -9,11 +9,12 @@ from napari import Viewer
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
+from napari_graphflow.dataset.names import same_name
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.plugin.dataset.loading import LoadedCase
 from napari_graphflow.plugin.viewer.cases import cases_of
-from napari_graphflow.plugin.viewer.layers import is_mask
+from napari_graphflow.plugin.viewer.layers import class_names, is_mask
 from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
 
 
@@ -118,6 +119,35 @@ class OpenCase:
         return Unsaved(self.opened, self.labels(), self.slices, self.axis, self.seconds)
 
 
+def in_values_of(mask: Labels, other: Labels) -> NDArray[Any]:
+    """Return another mask with its structures, matched by name, in the values of `mask`.
+
+    Raises
+    ------
+    UserError
+        If it contains a structure, or a value without a name, that `mask` does not have.
+    """
+    known, names = class_names(mask), class_names(other)
+    values = {same_name(name): value for value, name in known.items()}
+    array = np.asarray(other.data)
+    found = np.unique(array)
+    table = {0: 0}
+    for value in map(int, found[found != 0]):
+        name = names.get(value, "")
+        target = values.get(same_name(name)) if name else (value if value in known else None)
+        if target is None:
+            raise UserError(
+                f"{other.name} contains {name or f'the value {value}'}, which is not a structure "
+                f"of {mask.name}.",
+                f"The structures are {', '.join(known[one] for one in sorted(known) if one)}.",
+            )
+        table[value] = target
+    if all(old == new for old, new in table.items()):
+        return array
+    new = np.array([table[int(value)] for value in found], np.asarray(mask.data).dtype)
+    return new[np.searchsorted(found, array)]
+
+
 @dataclass(frozen=True)
 class Unsaved:
     """A mask on its way to the disk."""
@@ -175,6 +205,14 @@ def look_at(viewer: Viewer, layer: Layer, voxel: tuple[int, ...]) -> None:
     world = layer.data_to_world(voxel)
     missing = viewer.dims.ndim - len(world)
     viewer.dims.point = (*viewer.dims.point[:missing], *(float(one) for one in world))
+
+
+def look_at_slice(viewer: Viewer, case: OpenCase, index: int) -> None:
+    """Move the sliders to a stored slice along the first stored axis."""
+    axis, shown = case.shown_slice(0, index)
+    voxel = list(case.mask.world_to_data(viewer.dims.point[-3:]))
+    voxel[axis] = shown
+    look_at(viewer, case.mask, tuple(round(one) for one in voxel))
 
 
 def remove(viewer: Viewer, case: OpenCase) -> None:

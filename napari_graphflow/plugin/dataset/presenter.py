@@ -194,3 +194,8 @@ def neighbour(names: list[str], current: str, step: int) -> str:
 def find(rows: Iterable[CaseRow], name: str) -> CaseRow | None:
     """Return the row of a case."""
     return next((row for row in rows if row.name == name), None)
+
+
+def elsewhere_text(mask: str) -> str:
+    """Return why the buttons are off while another case is shown."""
+    return f"Another case is shown. Select {mask} in the layer list to go on with this one."

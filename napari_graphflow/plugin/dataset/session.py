@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
@@ -16,11 +15,12 @@ from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.statuses import allowed
 from napari_graphflow.labelling.store import Labelling
-from napari_graphflow.plugin.dataset import open_case
+from napari_graphflow.plugin.dataset import case_steps, open_case
 from napari_graphflow.plugin.dataset.loading import LoadedCase, case_stamp, load_case
-from napari_graphflow.plugin.dataset.open_case import OpenCase, Unsaved
+from napari_graphflow.plugin.dataset.open_case import OpenCase, Unsaved, in_values_of
 from napari_graphflow.plugin.viewer import case_masks
 from napari_graphflow.plugin.viewer.autosave import mark_saved
+from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.painting import replace_labels
 from napari_graphflow.plugin.widgets.panel import Panel
 
@@ -129,11 +129,16 @@ class CaseSession(QObject):
         case = self.case
         if case is None:
             return
-        unsaved = case.draft() if case.editable else None
+        unsaved = case.draft() if case.editable or case.changed else None
         labelling = self._close(case)
-        if unsaved is None:
+        if unsaved is not None and case.editable:
+            self._store(case, unsaved, lambda: case_steps.put_away(labelling, unsaved))
             return
-        self._store(case, unsaved, lambda: _put_away(labelling, unsaved))
+        if unsaved is not None:
+            problem = f"Your changes of {case.name} are not saved, because it is open elsewhere."
+            self._keep(unsaved, UserError(problem, "Open it again here, and take it over."))
+        name = case.name
+        self._run(lambda: labelling.release(name), lambda _: None)
 
     def finish(self, then: Callable[[], None] | None = None, mask: Labels | None = None) -> None:
         """Save the mask as finished, or accept the untouched proposal.
@@ -151,7 +156,7 @@ class CaseSession(QObject):
         try:
             if mask is not None:
                 case.labels(mask)  # refuses a mask that does not lie on the image
-                replace_labels(case.mask, np.asarray(mask.data))
+                replace_labels(case.mask, in_values_of(case.mask, mask))
             unsaved = case.draft()
         except UserError as error:
             self.failed.emit(error)
@@ -160,12 +165,13 @@ class CaseSession(QObject):
         kept_open = then is None
         if kept_open:
             unsaved = replace(unsaved, labels=unsaved.labels.copy())
+            case.changed = False
         else:
             self._close(case)
         self._store(
             case,
             unsaved,
-            lambda: _finish(labelling, unsaved, kept_open=kept_open),
+            lambda: case_steps.finish(labelling, unsaved, kept_open=kept_open),
             kept_open=kept_open,
             mask=mask,
         )
@@ -195,7 +201,9 @@ class CaseSession(QObject):
             self.listed.emit()
 
         self._background.run(
-            lambda: _act(labelling, unsaved, action, note), done, partial(self._keep, unsaved)
+            lambda: case_steps.act(labelling, unsaved, action, note),
+            done,
+            partial(self._keep, unsaved),
         )
         if then is not None:
             then()
@@ -231,6 +239,12 @@ class CaseSession(QObject):
         case.slices, case.axis, case.changed = (marked or None), axis, True
         self.changed.emit()
 
+    def is_shown(self) -> bool:
+        """Whether the open case is the one that is shown and selected in the viewer."""
+        cases, case = cases_of(self._viewer), self.case
+        shown = cases.shown()
+        return case is not None and shown is not None and shown.key == cases.key(case.images[0])
+
     def slice_in_view(self, case: OpenCase) -> tuple[int, int]:
         """Return the axis of the mask across the view, and the index of the slice in view."""
         dims = self._viewer.dims
@@ -246,10 +260,7 @@ class CaseSession(QObject):
         case = self.case
         if case is None or case.mask.ndim != 3:
             return
-        axis, index = case.shown_slice(0, sum(slices) // 2)
-        voxel = list(case.mask.world_to_data(self._viewer.dims.point[-3:]))
-        voxel[axis] = index
-        open_case.look_at(self._viewer, case.mask, tuple(round(one) for one in voxel))
+        open_case.look_at_slice(self._viewer, case, sum(slices) // 2)
 
     def take_over(self) -> None:
         """Take the open case from the other window that has it open."""
@@ -274,6 +285,8 @@ class CaseSession(QObject):
         case = self.case = open_case.show(self._viewer, loaded)
         unsaved = self.unsaved.pop(loaded.name, None)
         case.changed = unsaved is not None
+        if unsaved is not None:
+            case.slices, case.axis = unsaved.slices, unsaved.axis
         for event in (case.mask.events.paint, case.mask.events.labels_update):
             event.connect(self._edited)
         case_masks.register(
@@ -292,6 +305,8 @@ class CaseSession(QObject):
         name = case.name
 
         def held(_: Any) -> None:
+            if case is not self.case:
+                return
             case.editable = "draft" in allowed(case.opened.facts.status)
             case.mask.editable = case.editable
             self.changed.emit()
@@ -323,11 +338,12 @@ class CaseSession(QObject):
     ) -> None:
         def stored(result: tuple[str, OpenedCase | CaseFacts | None]) -> None:
             text, found = result
-            mark_saved(case.mask)
+            if not case.changed or not kept_open:  # otherwise it was painted meanwhile
+                mark_saved(case.mask)
             if mask is not None:
                 mark_saved(mask)
             if kept_open and isinstance(found, OpenedCase):
-                case.opened, case.changed = unsaved.saved(found), False
+                case.opened = unsaved.saved(found)
                 self.changed.emit()
             if text:
                 self.said.emit(text)
@@ -335,6 +351,7 @@ class CaseSession(QObject):
 
         def failed(error: Exception) -> None:
             if kept_open:
+                case.changed = True
                 self.failed.emit(error)
             else:
                 self._keep(unsaved, error)
@@ -372,52 +389,11 @@ class CaseSession(QObject):
 
     def _lost(self, case: OpenCase, error: Exception) -> None:
         """Stop editing: another window has taken the case over."""
+        if case is not self.case:
+            return
         case.editable = case.mask.editable = False
         self.changed.emit()
         self.taken.emit(case.name, error)
 
     def _run(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._background.run(function, done, self.failed.emit)
-
-
-def _put_away(labelling: Labelling, unsaved: Unsaved) -> tuple[str, None]:
-    text = ""
-    if unsaved.painted or unsaved.marked:
-        labelling.save_draft(unsaved.opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis)
-        text = f"{unsaved.name} was put away as your draft."
-    labelling.release(unsaved.name)
-    return text, None
-
-
-def _finish(
-    labelling: Labelling, unsaved: Unsaved, *, kept_open: bool
-) -> tuple[str, OpenedCase | None]:
-    opened, name = unsaved.opened, unsaved.name
-    untouched = opened.origin == "proposal" and unsaved.slices is None and not unsaved.painted
-    found: OpenedCase | None = None
-    if untouched and opened.proposal is not None:
-        labelling.accept(name, proposal=opened.proposal.sha256, seconds=unsaved.seconds)
-        found = labelling.open_case(name) if kept_open else None
-        text = f"{name} was accepted as proposed."
-    else:
-        found = labelling.save(
-            opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis, seconds=unsaved.seconds
-        )
-        slices = "" if unsaved.slices is None else f" in {len(unsaved.slices)} slices"
-        text = f"{name} was saved as finished{slices}."
-    if not kept_open:
-        labelling.release(name)
-    return text, found
-
-
-def _act(labelling: Labelling, unsaved: Unsaved, action: str, note: str) -> CaseFacts:
-    name, useless = unsaved.name, unsaved.opened.facts.status == "proposed"
-    if (unsaved.painted or unsaved.marked) and not (action == "reject" and useless):
-        save = labelling.save if action in ("approve", "review") else labelling.save_draft
-        save(unsaved.opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis)
-    if action == "reject":
-        facts = labelling.reject(name, seconds=unsaved.seconds, note=note)
-    else:
-        facts = labelling.step(name, action, note=note)  # type: ignore[arg-type]
-    labelling.release(name)
-    return facts

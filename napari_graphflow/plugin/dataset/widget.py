@@ -32,6 +32,7 @@ from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
 from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.layout import folded, note, row
 from napari_graphflow.plugin.widgets.legend import Legend
@@ -120,6 +121,7 @@ class DatasetWidget(Panel):
         self.after.clicked.connect(lambda _: self._step(1))
         self.next.clicked.connect(lambda _: self.open_next())
         self.box.pressed.connect(self._press)
+        cases_of(self.viewer).events.changed.connect(self._shown_changed)
         self.box.described.connect(lambda changes: self.session.describe(**changes))
         self.box.slice_marked.connect(self._mark_slice)
         self.box.take_over.connect(self.session.take_over)
@@ -329,7 +331,8 @@ class DatasetWidget(Panel):
 
     def _update(self) -> None:
         case = self.session.case
-        self.box.show_case(case, taken=self._taken, done=self._slice_is_done())
+        elsewhere = case is not None and not self.session.is_shown()
+        self.box.show_case(case, taken=self._taken, done=self._slice_is_done(), elsewhere=elsewhere)
         self.structures.setVisible(case is not None)
         self.before.setEnabled(bool(self._neighbour(-1)))
         self.after.setEnabled(bool(self._neighbour(1)))
@@ -356,6 +359,10 @@ class DatasetWidget(Panel):
         case = self.session.case
         if case is not None and case.slices:
             self.box.slice.setChecked(self._slice_is_done())
+
+    def _shown_changed(self, event: Any = None) -> None:
+        if self.session.case is not None:
+            self._update()
 
     def _show_taken(self, name: str, error: Exception) -> None:
         self._taken = str(error)

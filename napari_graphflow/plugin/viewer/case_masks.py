@@ -6,7 +6,8 @@ from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels
 
-from napari_graphflow.plugin.viewer.placement import same_place
+from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.placement import same_place, viewer_of
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,17 @@ def case_of(layer: Labels) -> CaseMask | None:
     """Return the open case whose mask a layer is, or on whose image it lies; else None."""
     if layer in _known:
         return _known[layer]
-    return next((one for one in _known.values() if same_place(layer, one.image)), None)
+    viewer = viewer_of(layer)
+    if viewer is None:
+        return None
+    cases = cases_of(viewer)
+    return next(
+        (
+            one
+            for one in _known.values()
+            if one.image in viewer.layers
+            and cases.key(layer) == cases.key(one.image)
+            and same_place(layer, one.image)
+        ),
+        None,
+    )

@@ -57,10 +57,11 @@ class Background(QObject):
         self._tasks.put(None)
 
     def finish(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until all requested functions have run."""
+        """Wait up to `timeout` seconds until all requested functions have run and reported."""
         self._tasks.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
+            self._poll()
 
     def busy(self) -> bool:
         """Whether a result is pending."""
