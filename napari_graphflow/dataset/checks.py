@@ -12,7 +12,7 @@ from napari_graphflow.dataset.case import SPLITS, Case
 from napari_graphflow.dataset.cases import Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.findings import SEVERITIES, Finding, counted, listed, some_of
 from napari_graphflow.dataset.names import patients
-from napari_graphflow.dataset.sparse import describe_sparse, find_sparse
+from napari_graphflow.dataset.sparse import describe_sparse, find_sparse, find_sparse_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
 
@@ -225,6 +225,18 @@ def _check_case(dataset: Dataset, case: Case) -> tuple[_CaseFacts, list[Finding]
         )
     sparse = find_sparse(labels)
     text = "" if sparse is None else describe_sparse(sparse, labels)
+    if sparse is None:
+        names = {index: name for name, index in dataset.classes.items()}
+        findings += [
+            Finding(
+                "warning",
+                case.name,
+                f"{names[index]}: {describe_sparse(one, labels)}",
+                "Draw it in all slices. “datasets ignore-empty-slices” leaves out only slices that "
+                "are empty of all classes.",
+            )
+            for index, one in find_sparse_classes(labels).items()
+        ]
     return replace(facts, present=present, sparse=text), findings
 
 

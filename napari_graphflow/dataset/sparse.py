@@ -7,7 +7,7 @@ absent there. The ignore label leaves those slices out of training and scores.
 import json
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ _OVERLAP = 0.25
 #: How many times wider than its slices are thick a structure is that is cut off: in a single
 #: slice, and in two with empty ones between.
 _FLAT, _WIDE = 4.0, 2.0
+#: Single slices at equal distances that are no chance.
+_REGULAR = 4
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _PLANES = {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal"}
 
@@ -72,6 +74,35 @@ def find_sparse(labels: Volume) -> Sparse | None:
     drawn = (labels.array > 0) & (labels.array != IGNORE)
     found = [_across(drawn, labels, axis) for axis in range(3)]
     return max((one for one in found if one), key=lambda one: len(one.empty), default=None)
+
+
+def find_sparse_classes(labels: Volume) -> dict[int, Sparse]:
+    """Find the classes that are drawn in every nth slice only, although others are in between.
+
+    Only single slices at equal distances count: a class may really end between slices.
+
+    Parameters
+    ----------
+    labels
+        As for `find_sparse`.
+    """
+    if labels.ndim != 3:
+        return {}
+    found: dict[int, Sparse] = {}
+    for index, box in enumerate(ndimage.find_objects(labels.array.astype(np.int32)), start=1):
+        if box is None or index == IGNORE:
+            continue
+        part = replace(labels, array=labels.array[box])
+        across = [_across(part.array == index, part, axis) for axis in range(3)]
+        regular = [one for one in across if one and _is_regular(one)]
+        if regular:
+            found[index] = max(regular, key=lambda one: len(one.annotated))
+    return found
+
+
+def _is_regular(sparse: Sparse) -> bool:
+    steps = {second - one for one, second in pairwise(sparse.annotated)}
+    return len(sparse.annotated) >= _REGULAR and len(steps) == 1
 
 
 def without_empty_slices(array: NDArray[Any], sparse: Sparse, ignore: int) -> NDArray[Any]:
@@ -186,9 +217,7 @@ def _across(drawn: NDArray[np.bool_], labels: Volume, axis: int) -> Sparse | Non
             or not _are_cut_off(annotated, len(slices), widths, labels.spacing[axis])
         ):
             return None
-    elif not (
-        bridged >= max(2, len(gaps) / 2) and thickness <= min(_THICK, float(np.median(gaps)))
-    ):
+    elif bridged < max(2, len(gaps) / 2) or not _are_thin(thickness, float(np.median(gaps))):
         return None
     reach = max(gaps, default=len(slices))
     near = np.abs(np.arange(len(slices))[:, None] - annotated).min(axis=1)
@@ -198,6 +227,11 @@ def _across(drawn: NDArray[np.bool_], labels: Volume, axis: int) -> Sparse | Non
     if not len(empty):
         return None
     return Sparse(axis, tuple(map(int, annotated)), tuple(map(int, empty)))
+
+
+def _are_thin(thickness: float, gap: float) -> bool:
+    """Whether structures are thinner than the gaps, unlike discs and ribs, which are separate."""
+    return thickness <= 1 or (thickness <= _THICK and gap >= 2 * thickness)
 
 
 def _continue(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:

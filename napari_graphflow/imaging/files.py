@@ -98,10 +98,12 @@ def read_labels(
         mask, _ = only_mask(read_segments(path, like), path.name)
         return replace(mask, warnings=(*mask.warnings, *inverted_warning(mask.array, ignore)))
     with user_errors(path):
+        frames = False
         if (kind := kind_of(path)) == "DICOM":
             volume = replace(read_dicom(path, "", False), warnings=())
         else:
-            volume = load(path, kind, indices=True).volume()
+            loaded = load(path, kind, indices=True)
+            volume, frames = loaded.volume(), loaded.frames
         image_2d = kind in FORMATS and FORMATS[kind].flat
         if like is not None and image_2d and volume.shape != like.shape:
             raise shape_error(volume, like, path.name)
@@ -112,6 +114,7 @@ def read_labels(
             image_2d=image_2d,
             lossy=kind == "JPEG",
             white=white,
+            frames=frames,
         )
     warnings = (*volume.warnings, *warnings)
     volume = replace(volume.with_array(labels), warnings=warnings)

@@ -16,7 +16,7 @@ _INVERTED_SHARE = 0.85
 
 def as_labels(
     array: NDArray[Any], *, name: str, channels: bool = False, image_2d: bool = False,
-    lossy: bool = False, white: bool = True,
+    lossy: bool = False, white: bool = True, frames: bool = False,
 ) -> tuple[NDArray[Any], tuple[str, ...]]:  # fmt: skip
     """Convert the stored values of a mask to labels of the smallest unsigned integer type.
 
@@ -29,6 +29,8 @@ def as_labels(
     white
         Whether 255 means foreground in a mask of 0 and 255 alone, and becomes 1; with False it is
         kept, for callers that know the classes.
+    frames
+        Whether the channels are the volumes of a 4D file, which may be time points.
     image_2d, lossy
         Whether the mask is a 2D image file, and whether its compression is lossy (JPEG).
 
@@ -45,7 +47,7 @@ def as_labels(
     if channels and image_2d:
         array = _from_colours(array, name, 24 if lossy else 0)
     elif channels:
-        array = _from_one_hot(array, name, warnings)
+        array = _from_one_hot(array, name, warnings, frames)
     array = _whole(array, name)
     values = values_of(array)
     if values[0] < 0:
@@ -94,8 +96,13 @@ def _from_colours(array: NDArray[Any], name: str, tolerance: int) -> NDArray[Any
     )
 
 
-def _from_one_hot(array: NDArray[Any], name: str, warnings: list[str]) -> NDArray[Any]:
-    """Convert a binary mask per channel; the background may have a channel, the first, or none."""
+def _from_one_hot(
+    array: NDArray[Any], name: str, warnings: list[str], frames: bool
+) -> NDArray[Any]:
+    """Convert a binary mask per channel; the background may have a channel, the first, or none.
+
+    Without it, the volumes of a 4D file may be time points as well as classes.
+    """
     count, white = array.shape[-1], array.max()
     if white not in (0, 1, 255) or not ((array == 0) | (array == white)).all():
         fractions = array.dtype.kind == "f" and array.min() >= 0 and white <= 1
@@ -118,6 +125,11 @@ def _from_one_hot(array: NDArray[Any], name: str, warnings: list[str]) -> NDArra
         )
         classes: NDArray[Any] = np.argmax(inside, axis=-1)
         return classes
+    if frames:
+        raise UserError(
+            f"The mask {name} has {count} volumes (4D), which may be time points or classes.",
+            "Save one volume with labels 0, 1, 2, ..., or one file per time point.",
+        )
     warnings.append(
         f"The mask has {count} binary channels; they were converted to the labels 1 to {count}."
     )

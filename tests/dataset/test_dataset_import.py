@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from import_cases import (
@@ -16,7 +17,7 @@ from import_cases import (
 from PIL import Image
 
 from napari_graphflow.dataset.cases import read_case, read_case_labels
-from napari_graphflow.dataset.checks import check
+from napari_graphflow.dataset.checks import check, check_record
 from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.formats.endings import FLAT
@@ -208,3 +209,17 @@ def test_2d_images_of_every_format_can_be_imported(folders, tmp_path, ending):
     dataset = import_dataset(images, masks, tmp_path / "flat")
     assert names(dataset.cases) == ["a", "b"]
     assert read_case(dataset.cases[0]).shape == (20, 30)
+
+
+def test_warnings_of_images_and_masks_are_findings_of_the_import(folders, tmp_path):
+    for name in ("a", "b", "c"):
+        image = nib.Nifti1Image(scan(1).array, np.eye(4))
+        if name != "c":
+            image.set_qform(None, 0)
+            image.set_sform(None, 0)
+        nib.save(image, folders[0] / f"{name}.nii.gz")
+    array = np.ones(scan(1).shape, np.uint8)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), folders[1] / "c.nii.gz")
+    found = texts(check_record(import_dataset(*folders, tmp_path / "out")), "warning")
+    assert any(text.startswith("At the import, a, b (2 cases):") for text in found)
+    assert any("100% of the mask is foreground" in text for text in found)

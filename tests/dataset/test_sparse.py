@@ -11,7 +11,7 @@ from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset, read_case_labels
 from napari_graphflow.dataset.checks import check
 from napari_graphflow.dataset.importing import import_dataset
-from napari_graphflow.dataset.sparse import find_sparse, ignore_empty_slices
+from napari_graphflow.dataset.sparse import find_sparse, find_sparse_classes, ignore_empty_slices
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
 from napari_graphflow.imaging.labels import IGNORE
@@ -80,6 +80,35 @@ def spheres(*centres, radius=2):
 )
 def test_structures_that_end_between_slices_are_not_sparse(array):
     assert find_sparse(volume(array)) is None
+
+
+def test_thin_structures_with_small_gaps_are_not_sparse():
+    plates = kept(ball(radius=9), [z for z in range(24) if z % 5 < 2])
+    assert find_sparse(volume(plates)) is None
+    pairs = kept(ball(radius=10), [z for z in range(24) if z % 7 < 2])
+    assert find_sparse(volume(pairs)) is not None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_class_in_every_fourth_slice_of_a_dense_one_is_found(axis):
+    organ, vessel = ball(radius=9), kept(ball(radius=7), range(1, SHAPE[axis], 3), axis)
+    labels = volume(np.where(vessel, 2, organ))
+    assert find_sparse(labels) is None
+    found = find_sparse_classes(labels)
+    assert list(found) == [2] and found[2].axis == axis
+    assert find_sparse_classes(volume(organ)) == {}
+    lesions = spheres((6, 6, 11), (12, 10, 11), (18, 14, 11), radius=2)
+    assert find_sparse_classes(volume(np.where(lesions, 2, organ))) == {}
+
+
+def test_the_check_names_a_class_that_is_drawn_in_some_slices_only(folders, tmp_path):
+    array = np.where(kept(ball(radius=7), range(1, 24, 3)), 2, ball(radius=9))
+    write_volume(folders[0] / "a.nii.gz", volume(ball()))
+    write_volume(folders[1] / "a.nii.gz", volume(array))
+    dataset = import_dataset(*folders, tmp_path / "out")
+    (finding,) = (one for one in check(dataset) if "annotated" in one.text)
+    assert finding.text.startswith("class_2: Only every 3rd axial slice is annotated")
+    assert "only slices that are empty of all classes" in finding.remedy
 
 
 def test_slices_that_are_ignored_already_are_not_found():

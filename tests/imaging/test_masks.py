@@ -141,6 +141,20 @@ def test_other_channels_of_a_mask_are_refused(
         read_labels(write_channels(tmp_path / "mask.nrrd", *channels))
 
 
+def test_binary_volumes_of_a_4d_file_are_refused_unless_one_is_the_background(
+    tmp_path: Path,
+) -> None:
+    """They may be time points: the standard says so of the fourth axis of NIfTI."""
+    points = [np.zeros((4, 5, 6), np.uint8) for _ in range(2)]
+    points[0][1, 1], points[1][2, 3] = 1, 1
+    for name, some in (("time", points), ("classes", [1 - sum(points), *points])):
+        image = sitk.JoinSeries([sitk.GetImageFromArray(one.astype(np.uint8)) for one in some])
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    assert read_labels(tmp_path / "classes.nii.gz").array.max() == 2
+    with pytest.raises(UserError, match=r"2 volumes \(4D\), which may be time points"):
+        read_labels(tmp_path / "time.nii.gz")
+
+
 def test_complex_masks_are_refused(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(np.ones((4, 5, 6), np.complex64))
     sitk.WriteImage(image, str(tmp_path / "mask.nii"))

@@ -34,6 +34,7 @@ class Loaded:
     """An array, spatial axes first in the order z, y, x, channels last, and its geometry.
 
     `modality` is that of a DICOM header, such as ``CT`` or ``MR``; empty for other files.
+    With `frames`, the channels are the volumes of a 4D file, which may be time points.
     """
 
     array: NDArray[Any]
@@ -41,6 +42,7 @@ class Loaded:
     channels: bool = False
     warnings: tuple[str, ...] = ()
     modality: str = ""
+    frames: bool = False
 
     def volume(self) -> Volume:
         """Return the image with its spacing in the order of the array's axes."""

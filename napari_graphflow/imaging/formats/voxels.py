@@ -168,7 +168,9 @@ def read_voxels(stored: Stored) -> Loaded:
             f"The file contains {array.shape[-1]} volumes (4D), read as channels.",
         )
     channels = stored.channel_axis is not None
-    return Loaded(_scaled(array, *stored.scale), stored.geometry, channels, warnings)
+    frames = stored.channel_axis == 0
+    array = _scaled(array, *stored.scale)
+    return Loaded(array, stored.geometry, channels, warnings, frames=frames)
 
 
 def check_size(stored: Stored) -> None:
