@@ -351,6 +351,6 @@ def test_changes_of_a_case_that_was_taken_over_are_kept_in_this_window(
     assert dock.session.case is not None
     dock.session._lost(dock.session.case, UserError("Somebody has it.", "Wait."))
     open_case(qtbot, dock, "scan_3")
-    assert "not saved, because it is open elsewhere" in dock.status.text()
+    assert list(dock.session.unsaved) == ["scan_2"]
     again = open_case(qtbot, dock, "scan_2")
     assert np.array_equal(again.data, expected)
