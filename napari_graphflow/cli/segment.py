@@ -7,7 +7,7 @@ from rich.table import Table
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.paths import refuse_replacing
+from napari_graphflow.imaging.paths import refuse_overwriting, refuse_replacing
 from napari_graphflow.system.failures import Failure
 
 
@@ -46,7 +46,7 @@ def segment(
     dicom_seg
         Write the masks of DICOM series as DICOM segmentations into the folder.
     overwrite
-        Replace existing masks; images are never replaced.
+        Replace existing files; images are never replaced.
     """
     from napari_graphflow.inference.segment_files import segment_files
 
@@ -99,6 +99,7 @@ def evaluate(
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
     out: Path | None = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Score a model, or a folder of masks, on the labelled cases of a split.
@@ -122,6 +123,8 @@ def evaluate(
     out
         Write all metrics per case and class to OUT.json and OUT.csv, and with lesions to
         OUT-lesions.csv.
+    overwrite
+        Replace existing files of scores.
     """
     from napari_graphflow.evaluation.scores import finite_or_none, score_files, write_scores
     from napari_graphflow.inference.evaluate import evaluate_split
@@ -129,7 +132,9 @@ def evaluate(
     if out is not None:
         folders = [one for one in (dataset, model, predictions) if one is not None]
         read = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
-        refuse_replacing(score_files(out), read)
+        files = score_files(out)
+        refuse_replacing(files, read)
+        refuse_overwriting(files if lesions else files[:2], overwrite=overwrite)
     with progress_bar() as bar:
         task = bar.add_task("evaluating", total=None)
         scores = evaluate_split(

@@ -14,8 +14,19 @@ from napari_graphflow.imaging.class_names import names_file, read_class_names
 from napari_graphflow.imaging.description import describe
 from napari_graphflow.imaging.dicom.series import list_series
 from napari_graphflow.imaging.dicom_seg import write_segments
-from napari_graphflow.imaging.files import read_labels, read_volume, write_labels, write_volume
-from napari_graphflow.imaging.paths import companions, refuse_replacing
+from napari_graphflow.imaging.files import (
+    mask_files,
+    read_labels,
+    read_volume,
+    write_labels,
+    write_volume,
+)
+from napari_graphflow.imaging.paths import (
+    companions,
+    refuse_overwriting,
+    refuse_replacing,
+    written_with,
+)
 from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.failures import explain
@@ -83,6 +94,12 @@ def convert(
         Image of the mask; the mask takes over its geometry, or is rejected if they do not match.
     """
     refuse_replacing([out, *companions(out), names_file(out)], _files_read(path, like))
+    is_mask = labels or like is not None or is_segmentation(path)
+    if out.suffix.lower() == ".dcm":
+        files = [out]
+    else:
+        files = mask_files(out) if is_mask else written_with(out)
+    refuse_overwriting(files, overwrite=overwrite)
     if out.suffix.lower() == ".dcm" and like is None:
         raise UserError(
             "Writing a DICOM segmentation requires the DICOM series of the mask.",
@@ -123,9 +140,11 @@ def _convert_segments(
 ) -> None:
     """Convert segments; overlapping ones are written to several files, NAME-1, NAME-2, ..."""
     masks = read_segments(path, read_volume(like, series=series) if like else None)
-    for number, (mask, names) in enumerate(masks, start=1):
-        stem, dot, ending = out.name.partition(".")
-        one = out if len(masks) == 1 else out.with_name(f"{stem}-{number}{dot}{ending}")
+    stem, dot, ending = out.name.partition(".")
+    numbered = [out.with_name(f"{stem}-{n}{dot}{ending}") for n in range(1, len(masks) + 1)]
+    outs = [out] if len(masks) == 1 else numbered
+    refuse_overwriting((file for one in outs for file in mask_files(one)), overwrite=overwrite)
+    for one, (mask, names) in zip(outs, masks, strict=True):
         if out.suffix.lower() == ".dcm" and like is not None:
             write_segments(one, mask, like, names, series=series, overwrite=overwrite)
         else:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.class_names import write_class_names
+from napari_graphflow.imaging.class_names import names_file, write_class_names
 from napari_graphflow.imaging.dicom.reading import read_dicom
 from napari_graphflow.imaging.formats import load
 from napari_graphflow.imaging.formats.endings import FORMATS
@@ -22,7 +22,13 @@ from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.grid import embed_in_grid, lacks_one_slice, shape_error
 from napari_graphflow.imaging.labels import as_labels, inverted_warning
 from napari_graphflow.imaging.masks import only_mask
-from napari_graphflow.imaging.paths import Pathlike, existing_path, kind_of, user_errors
+from napari_graphflow.imaging.paths import (
+    Pathlike,
+    existing_path,
+    kind_of,
+    user_errors,
+    written_with,
+)
 from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 
@@ -143,6 +149,11 @@ def write_labels(
     if classes is not None:
         with user_errors(path := Path(path), writing=True):
             write_class_names(path, classes)
+
+
+def mask_files(path: Path) -> list[Path]:
+    """Return all files that writing a mask replaces or removes, with that of its class names."""
+    return [*written_with(path), names_file(path)]
 
 
 def _fitted(labels: Volume, like: Volume, name: str, image_2d: bool) -> Volume:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats import sniff
-from napari_graphflow.imaging.formats.endings import HEADERS, split_ending, suffix
+from napari_graphflow.imaging.formats.endings import HEADERS, VOXELS, split_ending, suffix
 
 Pathlike = str | os.PathLike[str]
 
@@ -36,6 +36,12 @@ def companions(path: Path) -> list[Path]:
     return sorted(one for one in path.parent.iterdir() if one.name.startswith(stem) and one != path)
 
 
+def written_with(path: Path) -> list[Path]:
+    """Return the files that writing an image replaces: itself and the voxels of a header."""
+    stem, ending = path.name[: len(path.name) - len(suffix(path))], suffix(path)
+    return [path, *(path.with_name(f"{stem}{one}") for one in VOXELS.get(ending, ()))]
+
+
 def refuse_replacing(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse to write a file that is read as well, even under another name or by a link.
 
@@ -51,6 +57,23 @@ def refuse_replacing(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
                 f"{path} is one of the files that are read, and must not be replaced.",
                 "Choose another output.",
             )
+
+
+def refuse_overwriting(outputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to replace files that exist; called before a command computes anything.
+
+    Raises
+    ------
+    UserError
+        If an output exists and `overwrite` is not set.
+    """
+    existing = [] if overwrite else sorted({path for path in outputs if os.path.lexists(path)})
+    if existing:
+        more = f", and {len(existing) - 1} more," if len(existing) > 1 else ""
+        raise UserError(
+            f"{existing[0]}{more} already exist{'s' * (not more)}.",
+            "Choose another output, or use --overwrite.",
+        )
 
 
 def _identities(path: Path) -> list[Path | tuple[int, int]]:

@@ -11,14 +11,19 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
-from napari_graphflow.imaging.files import write_labels, write_volume
+from napari_graphflow.imaging.files import mask_files, write_labels, write_volume
 from napari_graphflow.imaging.formats.endings import (
     IMAGES,
     WHOLE_VOLUMES,
     mask_ending,
     split_ending,
 )
-from napari_graphflow.imaging.paths import companions, refuse_replacing
+from napari_graphflow.imaging.paths import (
+    companions,
+    refuse_overwriting,
+    refuse_replacing,
+    written_with,
+)
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.inputs import ImageInput, channels_in_vain, find_inputs
 from napari_graphflow.inference.loading import load_for_inference
@@ -60,7 +65,7 @@ def segment_files(
     dicom_seg
         Whether to write the masks of DICOM series as DICOM segmentations.
     overwrite
-        Whether to replace existing masks; images are never replaced.
+        Whether to replace existing files; images are never replaced.
     progress
         Called with the name of the image, the number of finished windows, and their total.
 
@@ -79,17 +84,14 @@ def segment_files(
     card = read_model_card(model_folder)
     images = find_inputs(inputs, card.in_channels, series)
     targets = _targets(images, out, dicom_seg)
-    written = [
-        one
+    files = [
+        file
         for target in targets
-        for one in (target, *companions(target), *([_soft_name(target)] if probabilities else []))
+        for file in _written(target, soft=_soft_name(target) if probabilities else None)
     ]
-    refuse_replacing(written, (file for image in images for file in image.files()))
-    existing = [target for target in targets if target.exists()]
-    if existing and not overwrite:
-        raise UserError(
-            f"{existing[0]} already exists.", "Choose another output, or use --overwrite."
-        )
+    beside = [one for target in targets for one in companions(target)]
+    refuse_replacing([*files, *beside], (file for image in images for file in image.files()))
+    refuse_overwriting(files, overwrite=overwrite)
     model = load_for_inference(model_folder, device)
     in_vain = channels_in_vain(images) if card.in_channels == 1 else ""
     rows = []
@@ -105,6 +107,12 @@ def segment_files(
                 raise
             rows.append({"image": str(image.path), "failure": failure.model_dump()})
     return rows
+
+
+def _written(target: Path, soft: Path | None = None) -> list[Path]:
+    """Return all files that a mask consists of, with the file of its probabilities."""
+    masks = [target] if target.suffix.lower() == _SEG else mask_files(target)
+    return [*masks, *(written_with(soft) if soft else [])]
 
 
 def _segment_one(

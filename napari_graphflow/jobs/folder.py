@@ -28,6 +28,8 @@ _CONFIGS: dict[Kind, type[TrainingConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
 }
+#: Format of the time with which the name of a job's folder begins.
+STAMP = "%Y%m%dT%H%M%SZ"
 #: Seconds to wait for the write lock.
 LOCK_TIMEOUT = 2.0
 
@@ -74,6 +76,11 @@ class JobFolder(JobPaths):
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def stamp(self) -> str:
+        """The time of its creation, with which the name of its folder begins."""
+        return f"{self.created:{STAMP}}"
 
     @cached_property
     def config(self) -> TrainingConfig:

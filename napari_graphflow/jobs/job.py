@@ -12,11 +12,15 @@ import psutil
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import REMOTE_TIMEOUT, START_TIMEOUT, Process, State, Status
 from napari_graphflow.system.events import Event, StateChanged
 from napari_graphflow.system.failures import Failure, explain_exit, in_words
+from napari_graphflow.system.folders import jobs_root
 from napari_graphflow.system.processes import end_process_tree, process_start
 
+#: Names of files in a message.
+_NAMED = 5
 #: By folder, launch time and process of the jobs started by this process, which alone can read
 #: their exit codes.
 _children: dict[Path, tuple[float, "subprocess.Popen[bytes]"]] = {}
@@ -123,7 +127,8 @@ class Job(JobFolder):
         Raises
         ------
         UserError
-            If the job is active, or its folder cannot be deleted.
+            If the job is active, its folder was not created for it or holds other files, or it
+            cannot be deleted.
         """
         if self.status().active:
             raise UserError(f"The job {self.title} is still active.", "Cancel it first.")
@@ -131,6 +136,7 @@ class Job(JobFolder):
             raise UserError(
                 f"{self.folder} is a link to a folder elsewhere.", "Delete that folder by hand."
             )
+        self._refuse_foreign()
         with self.writing():
             pass  # no other process is starting it; released since Windows cannot move open files
         with in_words():
@@ -138,6 +144,21 @@ class Job(JobFolder):
             self.folder.rename(aside)
             shutil.rmtree(aside)
         _children.pop(self.folder, None)
+
+    def _refuse_foreign(self) -> None:
+        """Refuse to delete what this program did not create, such as a folder with a copied job."""
+        by_hand = "Delete the folder by hand if it is not needed."
+        here = self.folder.resolve()
+        if here.parent != jobs_root().resolve() and not here.name.startswith(self.stamp):
+            raise UserError(f"{self.folder} was not created for the job {self.title}.", by_hand)
+        if others := JobPaths(self.folder).foreign_files():
+            count = "1 file or folder" if len(others) == 1 else f"{len(others)} files or folders"
+            names = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+            raise UserError(
+                f"The folder of the job {self.title} holds {count} not written by the job: "
+                f"{names}.",
+                "Move them elsewhere first.",
+            )
 
     def write_state(self, status: Status) -> None:
         """Append the state to the events and replace ``status.json``; only within `writing`.

@@ -71,6 +71,16 @@ class JobPaths:
         """Return a path relative to the folder as in events, with slashes on all systems."""
         return path.relative_to(self.folder).as_posix()
 
+    def foreign_files(self) -> list[str]:
+        """Return the names of what is in the folder, but not written by a job."""
+        own = {path.name for path in vars(self).values() if path.parent == self.folder}
+        # Temporary files of an interrupted writing are hidden and belong to the job, too.
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.name not in own and not (path.name[0] == "." and path.suffix == ".part")
+        )
+
     def portable_files(self) -> dict[str, Path]:
         """Return the files that are copied to and from another computer, by relative path.
 

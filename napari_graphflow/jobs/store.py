@@ -13,7 +13,7 @@ from typing import TypeVar
 from napari_graphflow import __version__
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import STAMP, Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import in_words
@@ -48,7 +48,7 @@ def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
     }
     root = jobs_root() if root is None else Path(root)
     with in_words():
-        paths = JobPaths(_new_folder(root, f"{now:%Y%m%dT%H%M%SZ}-{slug}"))
+        paths = JobPaths(_new_folder(root, f"{now:{STAMP}}-{slug}"))
         for part in (paths.control, paths.checkpoints, paths.artifacts):
             part.mkdir()
         # Written last: a folder counts as a job once it has this file.

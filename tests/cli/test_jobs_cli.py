@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,31 @@ def test_an_active_job_and_other_folders_are_not_removed(tmp_path: Path) -> None
     command("jobs", "remove", waiting.folder, "--all-failed", "--yes", expect=2)
     assert waiting.folder.is_dir()
     assert folder.is_dir()
+
+
+def test_a_folder_with_other_files_than_those_of_a_job_is_not_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = new_job(tmp_path, "one", FAILED)
+    (job.folder / "notes.txt").write_text("mine", "utf-8")
+    command("jobs", "remove", job.folder, "--yes", expect=2)
+    assert "1 file or folder not written by the job: notes.txt" in said(capsys)
+    (job.folder / "notes.txt").unlink()
+    copied = tmp_path / "thesis"
+    copied.mkdir()
+    for path in (job.spec_file, job.status_file):
+        shutil.copy(path, copied)
+    (copied / "artifacts").mkdir()
+    (copied / "artifacts" / "thesis.docx").write_text("mine", "utf-8")
+    command("jobs", "remove", copied, "--yes", expect=2)
+    assert "was not created for the job" in said(capsys)
+    assert (copied / "artifacts" / "thesis.docx").is_file()
+    command("jobs", "remove", job.folder, "--yes")
+    assert not job.folder.exists()
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
 
 
 def test_a_link_to_a_job_is_not_removed(tmp_path: Path) -> None:

@@ -59,3 +59,49 @@ def test_scores_do_not_replace_the_description_of_the_dataset_or_model(
         refused(capsys, "evaluate", blobs, "--predictions", blobs / "labelsTs", "--out", out)
     refused(capsys, "evaluate", blobs, "--model", model, "--out", model / "model")
     assert content(blobs) == before
+
+
+def done(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in arguments])
+    assert ended.value.code == 0
+
+
+def already_there(capsys: pytest.CaptureFixture[str], *arguments: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in arguments])
+    assert ended.value.code == 2
+    assert "already exist" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("out", "beside", "more"),
+    [
+        ("z.mhd", "z.zraw", ()),
+        ("n.nhdr", "n.raw.gz", ()),
+        ("m.nii.gz", "m.nii.gz.labels.json", ("--labels",)),
+        ("z.mhd", "z.mhd.labels.json", ("--labels",)),
+    ],
+)
+def test_a_conversion_replaces_no_file_beside_its_output_without_overwrite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, beside: str, more: tuple[str, ...]
+) -> None:
+    write_labels(tmp_path / "mask.nii.gz", np.ones((3, 4, 5), np.uint8), scan())
+    (tmp_path / beside).write_text("precious", "utf-8")
+    before = content(tmp_path)
+    convert = ("volumes", "convert", tmp_path / "mask.nii.gz", tmp_path / out, *more)
+    already_there(capsys, *convert)
+    assert content(tmp_path) == before
+    done(*convert, "--overwrite")
+    assert (tmp_path / out).is_file()
+
+
+def test_scores_replace_no_file_without_overwrite(
+    blobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_text("precious", "utf-8")
+    score = ("evaluate", blobs, "--predictions", blobs / "labelsTs", "--out", tmp_path / "x")
+    already_there(capsys, *score)
+    assert content(tmp_path) == {"x.csv": b"precious"}
+    done(*score, "--overwrite")
+    assert (tmp_path / "x.json").is_file()

@@ -136,6 +136,21 @@ def test_a_scan_is_never_replaced_by_its_mask(tmp_path: Path, link: str) -> None
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["mask-probabilities.nii.gz", "mask.nii.gz.labels.json"])
+def test_a_file_beside_the_mask_is_not_replaced_without_overwrite(
+    tmp_path: Path, name: str
+) -> None:
+    folder, student = scans(tmp_path / "in", "a.nii.gz"), model(tmp_path)
+    out = tmp_path / "mask.nii.gz"
+    (tmp_path / name).write_text("precious", "utf-8")
+    with pytest.raises(UserError, match=f"{name} already exists"):
+        segment_files([folder], student, out, probabilities=True)
+    assert (tmp_path / name).read_text("utf-8") == "precious"
+    assert not out.exists()
+    segment_files([folder], student, out, probabilities=True, overwrite=True)
+    assert out.is_file()
+
+
 def test_several_series_of_a_folder_are_listed_and_chosen(tmp_path: Path) -> None:
     for number, title in enumerate(("native", "venous")):
         write_series(tmp_path / "ct" / title, change=_series(number, title))

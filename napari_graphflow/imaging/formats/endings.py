@@ -64,6 +64,9 @@ IMAGES = tuple(
     if name != "DICOM" and ending not in one.data
 )
 
+#: Suffixes of the files that hold the voxels of a header when it is written.
+VOXELS = {".mhd": (".raw", ".zraw"), ".nhdr": (".raw", ".raw.gz")}
+
 FLAT = tuple(ending for one in FORMATS.values() if one.flat for ending in one.endings)
 
 WRITTEN = tuple(ending for one in FORMATS.values() for ending in one.written)
