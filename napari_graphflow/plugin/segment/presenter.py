@@ -20,17 +20,14 @@ class Existing:
         Name of its layer.
     edited, since
         Number of voxels a person changed in the region, and the time of the first edit.
-    filled
-        Number of voxels in the region that are not background.
-    made_by
-        The model that made it, empty if none did.
+    of_others
+        Number of voxels in the region that are neither background nor made by the model.
     """
 
     name: str
     edited: int
     since: str
-    filled: int
-    made_by: str
+    of_others: int
 
 
 def button_text(case: str) -> str:
@@ -38,7 +35,7 @@ def button_text(case: str) -> str:
     return f"Segment {case}" if case and len(case) <= _LONGEST else "Segment"
 
 
-def question(model: str, model_key: str, mask: Existing, *, units: str) -> str:
+def question(model: str, mask: Existing, *, units: str) -> str:
     """Return what to ask before a result replaces a mask, empty if nothing would be lost."""
     if mask.edited:
         since = f" since {mask.since}" if mask.since else ""
@@ -46,9 +43,9 @@ def question(model: str, model_key: str, mask: Existing, *, units: str) -> str:
             f"{model} would replace {mask.edited:,} edited {_count(mask.edited, units)} of "
             f"“{mask.name}”, edited by hand{since}."
         )
-    if mask.filled and mask.made_by != model_key:
+    if mask.of_others:
         return (
-            f"{model} would replace {mask.filled:,} {_count(mask.filled, units)} of "
+            f"{model} would replace {mask.of_others:,} {_count(mask.of_others, units)} of "
             f"“{mask.name}”, which it has not made."
         )
     return ""

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.segment.presenter import Existing
-from napari_graphflow.plugin.viewer.edits import MADE_BY, edited_voxels, first_edit
+from napari_graphflow.plugin.viewer.edits import edited_voxels, first_edit, voxels_of_others
 from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.viewer.world import grid_shape, voxels
 from napari_graphflow.plugin.worker.segmentation import Task
 
 
-def existing(mask: Labels, index: int | None) -> Existing:
-    """Return what a mask, or one slice of it, holds now."""
-    region = voxels(mask) if index is None else voxels(mask)[index]
+def existing(task: Task) -> Existing:
+    """Return what the mask of a task, or the slice to segment, holds now."""
+    mask, index = task.mask, None if task.slab is None else task.index
+    assert mask is not None
     return Existing(
         mask.name,
         edited_voxels(mask, index),
         first_edit(mask),
-        int(np.count_nonzero(np.asarray(region))),
-        str(mask.metadata.get(MADE_BY) or ""),
+        voxels_of_others(mask, task.made_by, index),
     )
 
 

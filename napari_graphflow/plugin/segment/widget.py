@@ -168,12 +168,10 @@ class SegmentWidget(Panel):
         except UserError as error:
             self._report(self.image.case(), error)
             return
-        index = None if task.slab is None else task.index
         text = ""
         if task.mask is not None:
             units = "voxels" if task.image.ndim == 3 else "pixels"
-            mask = existing(task.mask, index)
-            text = question(task.card.name, task.made_by, mask, units=units)
+            text = question(task.card.name, existing(task), units=units)
         if text:
             new = partial(self._start, replace(task, mask=None))
             ask_to_replace(self, text, partial(self._start, task), new)

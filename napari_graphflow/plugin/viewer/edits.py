@@ -2,6 +2,8 @@
 
 A mask is compared with a packed copy of itself as it was opened or segmented. This finds every
 edit: painted, undone, assigned, made by another tool or written into the array without an event.
+Which model made which slice is known of the layer itself, not of its metadata, which napari copies
+when it duplicates a layer: a duplicate is a mask of a person.
 """
 
 import time
@@ -9,7 +11,7 @@ import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from napari.components import ViewerModel
@@ -19,11 +21,12 @@ from numpy.typing import NDArray
 from napari_graphflow.plugin.viewer.layers import is_mask
 from napari_graphflow.plugin.viewer.world import voxels
 
-#: Metadata key of the model that made a mask.
-MADE_BY = "graphflow_model"
 _pool = ThreadPoolExecutor(1, thread_name_prefix="graphflow-edits")
 _originals: "WeakKeyDictionary[Labels, _Original]" = WeakKeyDictionary()
 _first_edits: "WeakKeyDictionary[Labels, float]" = WeakKeyDictionary()
+#: The model that made each slice along the first axis of a mask, empty for those of others.
+_makers: "WeakKeyDictionary[Labels, list[str]]" = WeakKeyDictionary()
+_followed: "WeakSet[Labels]" = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,13 @@ def follow_edits(viewer: ViewerModel) -> None:
     viewer.layers.events.inserted.connect(_inserted)
 
 
-def keep_original(layer: Labels, index: int | None = None) -> None:
+def keep_result(layer: Labels, model: str, index: int | None = None) -> None:
     """Note that a mask, or one slice of it, is as a model left it; earlier edits are forgotten."""
-    data = voxels(layer)
-    if not isinstance(data, np.ndarray):
-        return
-    before = _originals.get(layer)
-    if index is None or before is None or before.shape != data.shape:
-        copy = np.array(data, order="C")
-        _first_edits.pop(layer, None)
-    else:
-        copy = before.array().astype(data.dtype)
-        copy[index] = data[index]
-    _originals[layer] = _Original(copy.shape, copy.dtype, _pool.submit(_packed, copy))
+    _makers[layer] = [
+        model if index in (None, number) else maker
+        for number, maker in enumerate(_makers_of(layer))
+    ]
+    _keep(layer, index)
 
 
 def edited_voxels(layer: Labels, index: int | None = None) -> int:
@@ -72,10 +69,39 @@ def edited_voxels(layer: Labels, index: int | None = None) -> int:
     return int(np.count_nonzero(now != (then if index is None else then[index])))
 
 
+def voxels_of_others(layer: Labels, model: str, index: int | None = None) -> int:
+    """Return how many voxels of a mask, or of one slice, are not background nor made by a model."""
+    data, makers = voxels(layer), _makers_of(layer)
+    chosen = range(len(makers)) if index is None else [index]
+    return sum(int(np.count_nonzero(data[one])) for one in chosen if makers[one] != model)
+
+
 def first_edit(layer: Labels) -> str:
     """Return the time of the first edit as ``14:05``, empty if it was not noticed."""
     when = _first_edits.get(layer)
     return "" if when is None else time.strftime("%H:%M", time.localtime(when))
+
+
+def _makers_of(layer: Labels) -> list[str]:
+    size, makers = len(voxels(layer)), _makers.get(layer, [])
+    return makers if len(makers) == size else [""] * size
+
+
+def _keep(layer: Labels, index: int | None = None) -> None:
+    """Keep a mask, or one slice of it, as it is now."""
+    data = voxels(layer)
+    if not isinstance(data, np.ndarray):
+        return
+    if index is None:
+        copy = np.array(data, order="C")
+        _first_edits.pop(layer, None)
+    else:
+        before = _originals.get(layer)
+        known = before is not None and before.shape == data.shape
+        # Slices without an original count as edited, wherever they are not background.
+        copy = before.array().astype(data.dtype) if before and known else np.zeros_like(data)
+        copy[index] = data[index]
+    _originals[layer] = _Original(copy.shape, copy.dtype, _pool.submit(_packed, copy))
 
 
 def _packed(array: NDArray[Any]) -> bytes:
@@ -87,8 +113,10 @@ def _inserted(event: Any) -> None:
 
 
 def _follow(layer: Layer) -> None:
-    if isinstance(layer, Labels) and is_mask(layer) and layer not in _originals:
-        keep_original(layer)
+    if isinstance(layer, Labels) and is_mask(layer) and layer not in _followed:
+        _followed.add(layer)
+        if layer not in _originals:
+            _keep(layer)
         for event in (layer.events.paint, layer.events.labels_update, layer.events.data):
             event.connect(_edited)
 

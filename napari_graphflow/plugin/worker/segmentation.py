@@ -14,7 +14,7 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.dataset.compatibility import ImageFacts, cautions
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.cases import cases_of
-from napari_graphflow.plugin.viewer.edits import MADE_BY, keep_original
+from napari_graphflow.plugin.viewer.edits import keep_result
 from napari_graphflow.plugin.viewer.layer_facts import layer_facts
 from napari_graphflow.plugin.viewer.layers import labels_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, record_on, size_and_axes
@@ -40,7 +40,7 @@ class Task:
     probability, uncertainty
         Which maps to compute in addition to the mask.
     made_by
-        What identifies the model in the metadata of its masks.
+        What identifies the model as the maker of its masks.
     place
         Where the voxels of the image lie; arrays for its viewer are in this order.
     facts
@@ -162,8 +162,9 @@ def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str,
     _, keywords, _ = labels_layer(labels, name, classes=classes)
     # The image may have been moved, or opened by another reader.
     keywords |= transform_keywords(image)
-    keywords["metadata"] = record_on(image) | {MADE_BY: task.made_by}
+    keywords["metadata"] = record_on(image)
     layer = Labels(np.ascontiguousarray(task.place.shown(labels).array), **keywords)
+    keep_result(layer, task.made_by)
     cases.add(layer, image)
     return layer
 
@@ -197,5 +198,4 @@ def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
         indices = (np.full(inside[0].shape, task.index), *inside)
     if indices[0].size:
         layer.data_setitem(indices, new[indices].astype(old.dtype))
-    layer.metadata[MADE_BY] = task.made_by
-    keep_original(layer, None if task.slab is None else task.index)
+    keep_result(layer, task.made_by, None if task.slab is None else task.index)
