@@ -19,3 +19,7 @@ class UserError(Exception):
         self.text = text
         self.remedy = remedy
         super().__init__(f"{text} {remedy}".strip())
+
+    def of_case(self, case: str) -> "UserError":
+        """Return the same problem with the name of the case, unless that is empty."""
+        return UserError(f"{case}: {self.text}", self.remedy) if case else self

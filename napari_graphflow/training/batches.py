@@ -74,7 +74,7 @@ def load_case(
     try:
         prepared = prepare(volume, preprocessing)
     except UserError as error:
-        raise UserError(f"{case.name}: {error.text}", error.remedy) from None
+        raise error.of_case(case.name) from None
     image = _memory_mapped(cache / f"{case.name}-image.npy", prepared.array)
     if not labelled:
         return TrainingCase(case.name, image, None, None, prepared.warnings)

@@ -257,6 +257,24 @@ def test_a_model_run_for_a_comparison_can_be_cancelled(
     other = viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="other")
     compare.a.choose(other)
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
-    assert "other and scan have different shapes (3x8x8 and 48x96x96 voxels)" in (
-        compare.status.text()
+    assert compare.status.text().startswith(
+        "✕ scan: other and scan have different shapes (3x8x8 and 48x96x96 voxels)."
     )
+
+
+def test_a_failed_run_of_a_model_names_its_case(
+    viewer: Viewer, compare: CompareWidget, qtbot: QtBot, make_model, write_scan
+) -> None:
+    folder = make_model("one")
+    (image,) = viewer.open(str(write_scan("p_1.nii.gz")), plugin="napari-graphflow")
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="mine", scale=image.scale)
+    viewer.open(str(write_scan("p_2.nii.gz", seed=1)), plugin="napari-graphflow")
+    viewer.layers.selection.active = mask
+    compare.b.refresh()
+    compare.a.choose(mask)
+    compare.b.choose_model(folder)
+    (folder / "weights.safetensors").write_bytes(b"damaged")
+    qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
+    viewer.layers.selection.active = viewer.layers[-1]
+    qtbot.waitUntil(lambda: "✕" in compare.status.text(), timeout=SLOW_START_MS)
+    assert compare.status.text().startswith("✕ p_1: ")

@@ -1,5 +1,6 @@
 """File formats and their suffixes."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,15 @@ def split_ending(name: str, endings: tuple[str, ...] = READ) -> tuple[str, str]:
     fitting = [ending for ending in endings if name.lower().endswith(ending)]
     ending = max(fitting, key=len, default="")
     return name[: len(name) - len(ending)], ending
+
+
+def split_channel(stem: str) -> tuple[str, int | None]:
+    """Split nnU-Net's number of a channel off a stem: ``brain_002`` and 1 of ``brain_002_0001``.
+
+    None if there is none. Numbered patients look the same, so what joins files needs more evidence.
+    """
+    found = re.fullmatch(r"(.+)_(\d{4})", stem, re.ASCII | re.DOTALL)
+    return (found[1], int(found[2])) if found else (stem, None)
 
 
 def suffix(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The variation maps of *Compare*, the input of Graph Flow's loss, as image layers."""
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,13 @@ class HeatmapSection(QWidget):
         if not isinstance(layer, Image) or student is None:
             return
         teacher = self.teacher.folder()
+        case = self._cases.name(self._cases.key(layer))
         try:
             card = read_model_card(student)
             volume = volume_for(layer, card, self._cases)
             place = size_and_axes(layer)
         except UserError as error:
-            self._panel.fail(error)
+            self._panel.fail(error.of_case(case))
             return
         self.progress.wait("starting …")
         self._request = dispatcher().send(
@@ -81,7 +83,7 @@ class HeatmapSection(QWidget):
             Request(
                 progress=self.progress.follow,
                 done=lambda found: self._show(layer, *found),
-                failed=self._failed,
+                failed=partial(self._failed, case),
                 cancelled=self._ended,
                 finish=lambda reply: _maps(reply, volume, place),
             ),
@@ -127,7 +129,9 @@ class HeatmapSection(QWidget):
         case = self._cases.name(self._cases.key(layer))
         self._panel.status.done(f"{case}: variation maps added as layers.")
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, case: str, error: Exception) -> None:
+        if isinstance(error, UserError):
+            error = error.of_case(case)
         self._ended()
         self._panel.fail(error)
 

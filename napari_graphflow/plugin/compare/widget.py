@@ -142,7 +142,7 @@ class CompareWidget(Panel):
             for other in [*present[1:], *([image] if to_run and present and image else [])]:
                 _check(present[0], other)
         except UserError as error:
-            self._failed(error)
+            self._failed(shown.name, error)
             return
         if not to_run:
             self._runs.cautions.clear()
@@ -155,7 +155,7 @@ class CompareWidget(Panel):
             [side for side in sides if side is not None],
             image,
             done=partial(self._ran, [self.a, self.b], reference),
-            failed=self._failed,
+            failed=partial(self._failed, shown.name),
             cancelled=partial(self._was_cancelled, shown.name),
         )
         self._update()
@@ -175,14 +175,17 @@ class CompareWidget(Panel):
         names = class_names(b) | class_names(a)
         spacing = voxel_size(a)
         self.button.setEnabled(False)
-        self._say(Message(f"{self._cases.name(self._cases.key(a))}: comparing …"))
+        case = self._cases.name(self._cases.key(a))
+        self._say(Message(f"{case}: comparing …"))
         self.background.run(
             lambda: compare_masks(*masks, truth, spacing, names),
             lambda result: self._show(a, b, *result),
-            self._failed,
+            partial(self._failed, case),
         )
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, case: str, error: Exception) -> None:
+        if isinstance(error, UserError):
+            error = error.of_case(case)
         self._line = Message(str(error), "fail")
         self._update()
         self.fail(error)

@@ -11,7 +11,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.segment.presenter import Existing
 from napari_graphflow.plugin.viewer.edits import edited_voxels, first_edit, voxels_of_others
 from napari_graphflow.plugin.viewer.layers import class_names
-from napari_graphflow.plugin.viewer.world import grid_shape, voxels
+from napari_graphflow.plugin.viewer.world import slice_in_view, voxels
 from napari_graphflow.plugin.worker.segmentation import Task
 
 
@@ -27,7 +27,7 @@ def existing(task: Task) -> Existing:
     )
 
 
-def slice_in_view(dims: Dims, layer: Image) -> int:
+def slice_along_z(dims: Dims, layer: Image) -> int:
     """Return the index of the slice along z that is in view.
 
     Raises
@@ -35,14 +35,13 @@ def slice_in_view(dims: Dims, layer: Image) -> int:
     UserError
         If none is, as in the 3D view.
     """
-    axis = dims.ndim - layer.ndim
-    if dims.ndisplay != 2 or axis in dims.displayed:
+    found = slice_in_view(dims, layer)
+    if found is None or found[0] != 0:
         raise UserError(
             "No single slice along z is in view.",
             "Switch to the 2D view with z on the slider, or segment the whole volume.",
         )
-    index = round(layer.world_to_data(dims.point)[0])
-    return int(np.clip(index, 0, grid_shape(layer)[0] - 1))
+    return found[1]
 
 
 def region_copy(task: Task) -> NDArray[np.generic] | None:

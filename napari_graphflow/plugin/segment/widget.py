@@ -35,7 +35,7 @@ from napari_graphflow.plugin.segment.save_dialog import ask_where_to_save
 from napari_graphflow.plugin.segment.target import (
     existing,
     region_copy,
-    slice_in_view,
+    slice_along_z,
     why_new_mask,
 )
 from napari_graphflow.plugin.viewer.autosave import mark_saved
@@ -247,7 +247,7 @@ class SegmentWidget(Panel):
         volume = volume_for(layer, card, self._cases)
         slab, index = None, 0
         if self.slice.isChecked() and layer.ndim == 3:
-            index = slice_in_view(self.viewer.dims, layer)
+            index = slice_along_z(self.viewer.dims, layer)
             slab = slab_around(index, volume, card, size_and_axes(layer))
         return Task(
             layer,
@@ -300,8 +300,8 @@ class SegmentWidget(Panel):
         self._report(case, error)
 
     def _report(self, case: str, error: Exception) -> None:
-        if isinstance(error, UserError) and case:
-            error = UserError(f"{case}: {error.text}", error.remedy)
+        if isinstance(error, UserError):
+            error = error.of_case(case)
         self._result = Message(str(error), "fail")
         self.fail(error)
 

@@ -10,7 +10,7 @@ from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
 from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_names import channel_group, relation
 from napari_graphflow.plugin.viewer.placement import same_place
-from napari_graphflow.plugin.viewer.world import grid_shape, is_inside, voxel_offset, voxels
+from napari_graphflow.plugin.viewer.world import grid_shape, part_of, voxels
 
 #: Open images, each with the key of its case, the uppermost last.
 Images = Sequence[tuple[Layer, str]]
@@ -91,11 +91,10 @@ def _relation(mask: Path, scan: Path, image: Layer) -> int:
 
 def _is_cut_from(layer: Layer, image: Layer) -> bool:
     """Whether the voxels of a layer are those of an image at the same place."""
-    start = voxel_offset(layer, image) if layer.ndim == image.ndim else None
-    shape = grid_shape(layer)
-    if start is None or not is_inside(start, shape, grid_shape(image)):
+    start = part_of(layer, image)
+    if start is None:
         return False
-    box = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+    box = tuple(slice(a, a + n) for a, n in zip(start, grid_shape(layer), strict=True))
     own, whole = voxels(layer), voxels(image)
     if not isinstance(own, np.ndarray) or not isinstance(whole, np.ndarray) or not own.size:
         return False

@@ -16,8 +16,7 @@ from napari_graphflow.plugin.viewer.record import (
 )
 from napari_graphflow.plugin.viewer.world import (
     grid_shape,
-    is_inside,
-    voxel_offset,
+    part_of,
     world_matrix,
 )
 
@@ -60,7 +59,8 @@ def overlay_warning(layer: Layer, layers: Iterable[Layer]) -> str:
             "window is not true."
         )
     images = [one for one, _ in others if isinstance(one, Image)]
-    if isinstance(layer, Labels) and images and not any(_is_part(layer, one) for one in images):
+    on_voxels = any(part_of(layer, one) is not None for one in images)
+    if isinstance(layer, Labels) and images and not on_voxels:
         return (
             f"{layer.name} does not lie on the voxels of {images[-1].name}, so it cannot be its "
             "mask."
@@ -88,8 +88,3 @@ def _shown_as_they_lie(layer: Layer, place: Placement, other: Layer, known: Plac
     ends = np.array(np.meshgrid(*([0.0, max(1, size - 1)] for size in place.shape)))
     ends = np.vstack([ends.reshape(layer.ndim, -1), np.ones(2**layer.ndim)])
     return bool(np.abs((shown - lying) @ ends).max() <= _TOLERANCE)
-
-
-def _is_part(layer: Layer, image: Layer) -> bool:
-    start = voxel_offset(layer, image)
-    return start is not None and is_inside(start, grid_shape(layer), grid_shape(image))

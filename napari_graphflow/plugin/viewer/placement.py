@@ -26,6 +26,7 @@ from napari_graphflow.plugin.viewer.record import (
 from napari_graphflow.plugin.viewer.world import (
     grid_shape,
     is_inside,
+    part_of,
     unit_factors,
     voxel_offset,
     whole_offset,
@@ -107,7 +108,11 @@ def grid_placement(layer: Image, layers: Iterable[Layer] | None = None) -> Place
         for other in _images(layer, layers)
         if (place := recorded(other)) is not None and place.shape == grid_shape(other)
     ]
-    found = [place.cut(start, shape) for other, place in parents for start in _inside(layer, other)]
+    found = [
+        place.cut(start, shape)
+        for other, place in parents
+        if (start := part_of(layer, other)) is not None
+    ]
     if known is not None and not is_at(layer, known):
         start = whole_offset(world_matrix(layer), known.frame(), shape)
         if start is not None and is_inside(start, shape, known.shape):
@@ -190,7 +195,7 @@ def mask_placement(
     parts = [
         (image, grid_placement(image, layers).cut(start, shape))
         for image in images
-        for start in _inside(layer, image)
+        if (start := part_of(layer, image)) is not None
     ]
     if parts:
         return _chosen(parts, layer, choose)
@@ -282,13 +287,6 @@ def _images(layer: Layer, layers: Iterable[Layer] | None) -> list[Image]:
 def _of_one_case(layer: Layer, other: Layer) -> bool:
     cases = {one.metadata.get(CASE) for one in (layer, other)} - {None}
     return len(cases) < 2
-
-
-def _inside(layer: Layer, image: Layer) -> list[tuple[int, ...]]:
-    """Return the first voxel of a layer in an image that contains it exactly, else nothing."""
-    start = voxel_offset(layer, image)
-    inside = start is not None and is_inside(start, grid_shape(layer), grid_shape(image))
-    return [start] if start is not None and inside else []
 
 
 def _only(places: list[Placement], layer: Layer) -> Placement:

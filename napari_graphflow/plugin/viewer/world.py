@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
@@ -114,6 +115,27 @@ def whole_offset(matrix: Matrix, grid: Matrix, shape: Sequence[int]) -> tuple[in
     if not (np.abs(places - ends - start).max() <= TOLERANCE and steps <= TOLERANCE):
         return None
     return tuple(int(one) for one in start)
+
+
+def part_of(layer: Layer, other: Layer) -> tuple[int, ...] | None:
+    """Return the first voxel of a layer in another one that contains it exactly, else None."""
+    start = voxel_offset(layer, other)
+    if start is None or not is_inside(start, grid_shape(layer), grid_shape(other)):
+        return None
+    return start
+
+
+def slice_in_view(dims: Dims, layer: Layer) -> tuple[int, int] | None:
+    """Return the axis of a layer in 3D across the view, and the index of the slice in view.
+
+    None if no single slice is in view, as in the 3D view.
+    """
+    hidden = [axis for axis in range(dims.ndim) if axis not in dims.displayed]
+    if dims.ndisplay != 2 or layer.ndim != 3 or not hidden:
+        return None
+    axis = hidden[-1] - (dims.ndim - layer.ndim)
+    index = round(layer.world_to_data(dims.point)[axis])
+    return axis, int(np.clip(index, 0, grid_shape(layer)[axis] - 1))
 
 
 def is_inside(start: Sequence[int], shape: Sequence[int], whole: Sequence[int]) -> bool:
