@@ -1,9 +1,10 @@
-"""Names of cases: the same name in every spelling, and the patient of a case."""
+"""Names of cases: the same name in every spelling, the patient of a case, one patient or two."""
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from itertools import zip_longest
 
 #: Between the parts of a name.
 SEPARATOR = r"[-_. ]"
@@ -20,6 +21,10 @@ _VISIT = re.compile(
 #: Too short to be sure: only part of a name whose rest has a number, such as P012_t2.
 _SHORT = re.compile(r"([tvszmdwy]|slice|frame|series|scan|time)\d+|\d{8}")
 _MANY_DIGITS = 3
+#: Words that say what a file is, not whose.
+_ROLES = re.compile(
+    "seg|segmentation|masks?|labels?|labelmap|gt|pred|prediction|annotation|manual|roi|truth"
+)
 
 
 def composed(name: str) -> str:
@@ -69,6 +74,42 @@ def patients(names: Iterable[str], known: Mapping[str, str] | None = None) -> di
     if len(Counter(numbered.values())) > 1:
         found |= numbered
     return found | {name: str(one) for name, one in (known or {}).items() if name in found}
+
+
+def compare_names(one: str, other: str) -> int:
+    """Return what two names say about whether they are of one scan.
+
+    Returns
+    -------
+    int
+        2 for the same identification: the same numbers, or the same words beside ``seg``, ``mask``
+        and the like. -1 for other numbers or visits, as ``P1`` and ``P2``, ``P1_baseline`` and
+        ``P1_followup`` have. 0 if nothing is known.
+    """
+    same, parts = [], (_words(one), _words(other))
+    for a, b in zip_longest(*parts, fillvalue=""):
+        if a != b:
+            visits = [bool(_VISIT.fullmatch(word)) for word in (a, b)]
+            if (a.isdigit() and b.isdigit()) or all(visits):
+                return -1
+            if any(visits):
+                return 0
+            break
+        same.append(a)
+    identified = any(word.isdigit() for word in same) or parts[0] == parts[1]
+    return 2 if same and identified else 0
+
+
+def has_number(name: str) -> bool:
+    """Whether a name has a number, which may identify a patient."""
+    return any(word.isdigit() for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    """Split a name into words, without those of roles, and numbers without leading zeros."""
+    found = re.findall(r"\d+|[^\W\d_]+", composed(name).casefold())
+    words = [word.lstrip("0") or "0" if word.isdigit() else word for word in found]
+    return [word for word in words if not _ROLES.fullmatch(word)]
 
 
 def _without_visit(name: str) -> str:

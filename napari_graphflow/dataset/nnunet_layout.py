@@ -6,7 +6,6 @@ holds and no case uses is a finding.
 """
 
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from napari_graphflow.dataset.case import Case, Split
 from napari_graphflow.dataset.findings import Finding, are, counted, some_of
 from napari_graphflow.dataset.names import composed
-from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
+from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
 from napari_graphflow.system.files import listing
 
 _PARTS: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Ts", "test"))
@@ -91,7 +90,7 @@ class _Layout:
         if self.image_names is None:
             folders = (self.folder / f"images{part}" for part, _ in _PARTS)
             stems = (stem for one in folders for stem in self.stems(one))
-            self.image_names = {re.sub(r"_\d{4}$", "", stem) for stem in stems}
+            self.image_names = {split_channel(stem)[0] for stem in stems}
         return self.image_names
 
     def found(self, ending: str, listed: Mapping[str, Any] | None) -> list[Case]:
@@ -102,8 +101,9 @@ class _Layout:
             channels: dict[str, list[Path]] = {}
             for name, path in self.files(self.folder / f"images{part}").items():
                 stem = _stem(name, ending)
-                if stem is not None and re.search(r"._\d{4}$", stem):
-                    channels.setdefault(stem[:-5], []).append(path)
+                case, channel = split_channel(stem or "")
+                if channel is not None:
+                    channels.setdefault(case, []).append(path)
             for name, paths in channels.items():
                 label = self.mask(self.folder / f"labels{part}", name, ending)
                 cases[part, name] = Case(name, tuple(paths), label, split)
@@ -140,8 +140,12 @@ class _Layout:
         if path.exists():
             return [path]
         stem, ending = split_ending(composed(path.name))
-        pattern = re.compile(re.escape(stem) + r"_\d{4}" + re.escape(ending), re.IGNORECASE)
-        channels = [one for name, one in self.files(path.parent).items() if pattern.fullmatch(name)]
+        channels = []
+        for name, one in self.files(path.parent).items():
+            other, suffix = split_ending(name)
+            case, channel = split_channel(other)
+            same = (case.casefold(), suffix) == (stem.casefold(), ending)
+            channels += [one] * (same and channel is not None)
         return channels or [path]
 
     def stated(self, text: str | None) -> Path | None:

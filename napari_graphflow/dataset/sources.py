@@ -19,6 +19,7 @@ from napari_graphflow.dataset.names import (
 from napari_graphflow.dataset.source_files import SourceFiles, find_files
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import split_channel
 
 _SPLIT_ALIASES: dict[str, Split] = {
     "training": "train",
@@ -170,32 +171,36 @@ def _join_channels(files: Mapping[str, Path], known: Iterable[str]) -> dict[str,
     Numbered 2D images look the same, so the number is read as a channel only if masks or splits
     use the case name without it, or if every number is 0000.
     """
-    numbered = [re.fullmatch(r"(.+)_(\d{4})", name) for name in files]
-    known = set(known)
-    if not all(numbered) or known & set(files):
+    numbered = [split_channel(name) for name in files]
+    numbers, known = {number for _, number in numbered}, set(known)
+    if None in numbers or known & set(files):
         return {name: [path] for name, path in files.items()}
     cases: dict[str, list[Path]] = {}
-    numbers: dict[str, list[str]] = {}
-    for match, path in zip(numbered, files.values(), strict=True):
-        assert match is not None
-        cases.setdefault(match[1], []).append(path)
-        numbers.setdefault(match[1], []).append(match[2])
-    if known & set(cases) or set(map(tuple, numbers.values())) == {("0000",)}:
-        _refuse_other_channels(numbers)
+    channels: dict[str, list[int]] = {}
+    for (case, number), path in zip(numbered, files.values(), strict=True):
+        assert number is not None
+        cases.setdefault(case, []).append(path)
+        channels.setdefault(case, []).append(number)
+    if known & set(cases) or numbers == {0}:
+        _refuse_other_channels(channels)
         return cases
     return {name: [path] for name, path in files.items()}
 
 
-def _refuse_other_channels(numbers: Mapping[str, Sequence[str]]) -> None:
+def _refuse_other_channels(numbers: Mapping[str, Sequence[int]]) -> None:
     """Refuse cases whose channels have other numbers than those of the first case."""
     first, expected = next((name, sorted(some)) for name, some in numbers.items())
     for name, some in numbers.items():
         if sorted(some) != expected:
             raise UserError(
-                f"{name} has the channels {', '.join(sorted(some))}, but {first} has "
-                f"{', '.join(expected)}.",
+                f"{name} has the channels {_listed(sorted(some))}, but {first} has "
+                f"{_listed(expected)}.",
                 "Give every case the same channels, with the same numbers.",
             )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{number:04}" for number in numbers)
 
 
 def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Path]:

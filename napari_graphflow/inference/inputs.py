@@ -1,23 +1,22 @@
 """The images to segment at some paths: files, channels in several files, DICOM series."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_graphflow.dataset.cases import Case, read_case
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.channel_files import case_of_file
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series
 from napari_graphflow.imaging.files import read_volume
-from napari_graphflow.imaging.formats.endings import FLAT, IMAGES, split_ending
+from napari_graphflow.imaging.formats.endings import FLAT, IMAGES, split_channel, split_ending
 from napari_graphflow.imaging.paths import companions, kind_of, user_errors
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.files import listing
 
 #: Selects every series of a folder.
 EVERY = "all"
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 _NAMED = 6
 MANY = 10_000
 
@@ -102,11 +101,12 @@ def find_inputs(
 
 def channels_in_vain(inputs: Sequence[ImageInput]) -> str:
     """Return a warning if single files seem to be the channels of one case; empty if not."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[int]] = {}
     for one in inputs:
-        if match := _CHANNEL.fullmatch(_stem(one.path)):
-            groups.setdefault(match[1], []).append(match[2])
-    cases = [name for name, numbers in groups.items() if numbers[:2] == ["0000", "0001"]]
+        case, number = split_channel(_stem(one.path))
+        if number is not None:
+            groups.setdefault(case, []).append(number)
+    cases = [name for name, numbers in groups.items() if numbers[:2] == [0, 1]]
     if not cases or len(cases) < len(groups):
         return ""
     return (
@@ -165,18 +165,17 @@ def _series_inputs(folder: Path, dicom: list[Series], series: tuple[str, ...]) -
 
 def _with_siblings(path: Path, channels: int) -> list[ImageInput]:
     """Return the image of a file; of a model with several channels, with those beside it."""
-    match = _CHANNEL.fullmatch(_stem(path))
-    if channels == 1 or match is None:
+    case, number = split_channel(_stem(path))
+    if channels == 1 or number is None:
         return [_single(path)]
-    return _grouped(_channel_files(path.parent, match[1]), channels, only=path)
+    return _grouped(_channel_files(path.parent, case), channels, only=path)
 
 
 def _grouped(files: Sequence[Path], channels: int, only: Path | None = None) -> list[ImageInput]:
     """Group the files of the channels of an image; `only` keeps the image of one file."""
     groups: dict[tuple[str, str], list[Path]] = {}
     for path in files:
-        match = _CHANNEL.fullmatch(_stem(path))
-        stem = match[1] if match and channels > 1 else _stem(path)
+        stem = split_channel(_stem(path))[0] if channels > 1 else _stem(path)
         groups.setdefault((stem, split_ending(path.name, IMAGES)[1]), []).append(path)
     found = [
         one
@@ -187,10 +186,10 @@ def _grouped(files: Sequence[Path], channels: int, only: Path | None = None) -> 
 
 
 def _images_of(stem: str, ending: str, group: list[Path], channels: int) -> list[ImageInput]:
-    numbers = [match[2] for path in group if (match := _CHANNEL.fullmatch(_stem(path)))]
+    numbers = [number for path in group if (number := split_channel(_stem(path))[1]) is not None]
     if channels == 1 or not numbers:
         return [_single(path) for path in group]
-    complete = numbers == [f"{number:04}" for number in range(channels)]
+    complete = numbers == list(range(channels))
     if complete and ending not in FLAT:
         return [ImageInput(stem, ending, tuple(group))]
     if _channel_count(group[0]) == channels:  # a numbered series of images with all channels
@@ -216,8 +215,9 @@ def _channel_count(path: Path) -> int:
 
 def _single(path: Path) -> ImageInput:
     stem, ending = split_ending(path.name, IMAGES)
-    # nnU-Net names images CASE_0000 and masks CASE.
-    return ImageInput(stem.removesuffix("_0000"), ending, (path,))
+    # nnU-Net names images CASE_0000 and masks CASE; its other channels keep their numbers.
+    name = case_of_file(path) if split_channel(stem)[1] == 0 else stem
+    return ImageInput(name, ending, (path,))
 
 
 def _channel_files(folder: Path, stem: str) -> list[Path]:
@@ -226,8 +226,8 @@ def _channel_files(folder: Path, stem: str) -> list[Path]:
         path
         for path in listing(folder)
         if split_ending(path.name, IMAGES)[1]
-        and (match := _CHANNEL.fullmatch(_stem(path)))
-        and match[1] == stem
+        and (parts := split_channel(_stem(path)))[1] is not None
+        and parts[0] == stem
     ]
 
 

@@ -1,6 +1,5 @@
 """Which layers belong to one patient, and what is shown when several are open."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
-from napari_graphflow.plugin.viewer.case_names import channel_group, relation, without_channel
+from napari_graphflow.plugin.viewer.case_names import relation
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.volume.widget import VolumeWidget
 
@@ -30,24 +29,15 @@ PLUGIN = "napari-graphflow"
         ("labelsTr/liver_7.nii.gz", "imagesTr/liver_007_0000.nii.gz", 2),
         ("a/scan_mask.nii.gz", "a/scan.nii.gz", 2),
         ("a/tumour.nii.gz", "b/ct.nii.gz", 0),
+        ("a/P1_followup_seg.nii.gz", "a/P1_baseline.nii.gz", -1),
+        ("a/P1_pre_seg.nii.gz", "b/P1.nii.gz", 0),
+        ("labels/scan_0000.nii.gz", "images/scan_0001.nii.gz", -1),
     ],
 )
-def test_names_say_whether_a_mask_and_a_scan_are_of_one_patient(
+def test_names_decide_whether_a_mask_and_a_scan_are_of_one_patient(
     mask: str, scan: str, expected: int
 ) -> None:
     assert relation(Path("/data") / mask, Path("/data") / scan) == expected
-
-
-def test_channels_of_one_case_are_told_from_numbered_patients(tmp_path: Path) -> None:
-    for name in ("a_0000", "a_0001", "b_0001", *(f"patient_{n:04d}" for n in range(12))):
-        (tmp_path / f"{name}.nii.gz").touch()
-    assert channel_group(tmp_path / "a_0000.nii.gz") == channel_group(tmp_path / "a_0001.nii.gz")
-    assert channel_group(tmp_path / "a_0001.nii.gz") != ""
-    assert channel_group(tmp_path / "b_0001.nii.gz") == "", "its first channel is missing"
-    assert channel_group(tmp_path / "patient_0001.nii.gz") == "", "too many for channels"
-    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}}), "utf-8")
-    assert channel_group(tmp_path / "a_0001.nii.gz") == "", "the dataset has one channel"
-    assert without_channel("brain_002_0000") == "brain_002"
 
 
 def opened(viewer: Viewer, *paths: Path) -> list[Layer]:
@@ -110,12 +100,32 @@ def test_a_mask_opens_on_its_own_patient_and_never_on_another_of_the_same_grid(
 
 
 def test_channels_of_nnunet_are_one_case(viewer: Viewer, write_scan) -> None:
-    paths = [write_scan(f"brain_002_000{number}.nii.gz", seed=number) for number in (0, 1)]
-    layers = opened(viewer, *paths)
+    paths = [
+        write_scan(f"{name}_000{number}.nii.gz", seed=number)
+        for name in ("brain_001", "brain_002")
+        for number in (0, 1)
+    ]
+    layers = opened(viewer, *paths[2:])
     cases = cases_of(viewer)
     assert len({cases.key(layer) for layer in layers}) == 1
     found = cases.shown()
     assert found is not None and found.name == "brain_002"
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_numbered_patients_are_cases_of_their_own(
+    viewer: Viewer, write_scan, tmp_path: Path, count: int
+) -> None:
+    paths = [write_scan(f"scan_000{number}.nii.gz", seed=number) for number in range(count)]
+    layers = opened(viewer, *paths)
+    cases = cases_of(viewer)
+    assert len({cases.key(layer) for layer in layers}) == count
+    names = [cases.name(cases.key(layer)) for layer in layers]
+    assert names == [f"scan_000{number}" for number in range(count)]
+    assert shown(viewer) == [f"scan_000{count - 1}"]
+    (tmp_path / "masks").mkdir()
+    (mask,) = opened(viewer, write_mask(tmp_path / "masks" / "scan_0000.nii.gz", paths[0]))
+    assert cases.key(mask) == cases.key(layers[0])
 
 
 def test_a_crop_belongs_to_its_image_and_another_array_does_not(viewer: Viewer, write_scan) -> None:

@@ -70,7 +70,7 @@ def test_a_missing_channel_is_named_and_nothing_is_computed(
     with pytest.raises(UserError) as caught:
         volume_for(layer, card, cases_of(viewer))
     assert caught.value.text == (
-        "The model two needs 2 channels, but of case_1 only case_1_0000 is open."
+        "The model two needs 2 channels, but of case_1_0000 only case_1_0000 is open."
     )
     assert caught.value.remedy == "Open also case_1_0001.nii.gz."
     viewer.window.remove_dock_widget("all")
@@ -101,3 +101,13 @@ def test_channels_of_another_patient_are_not_mixed_in(viewer: Viewer, write_scan
     ]
     assert channel_layers(layers[0], cases_of(viewer)) == layers[:2]
     assert channel_layers(layers[3], cases_of(viewer)) == layers[2:]
+
+
+def test_numbered_patients_are_not_joined_for_a_model_of_two_channels(
+    viewer: Viewer, make_model, write_scan
+) -> None:
+    paths = [write_scan(f"scan_{number:04}.nii.gz", seed=number) for number in range(3)]
+    layers = [open_file(viewer, path)[0] for path in paths[:2]]
+    card = read_model_card(make_model("two", in_channels=2))
+    with pytest.raises(UserError, match=r"3 files .* may be of several patients"):
+        volume_for(layers[0], card, cases_of(viewer))

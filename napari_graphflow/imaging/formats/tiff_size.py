@@ -11,7 +11,7 @@ from typing import Any
 
 import tifffile
 
-from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
+from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
 
 #: Units in mm, by symbol.
 _SYMBOLS = {
@@ -84,7 +84,7 @@ def tiff_spacing(
 def _beside(path: Path, ndim: int) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
     """Read ``CASE.json`` of nnU-Net beside CASE.tif or CASE_0000.tif: the spacing of the axes."""
     stem = split_ending(path.name, FORMATS["TIFF"].endings)[0]
-    for name in dict.fromkeys((stem, re.sub(r"_\d{4}$", "", stem))):
+    for name in dict.fromkeys((stem, split_channel(stem)[0])):
         found = None
         with suppress(OSError, ValueError):
             found = json.loads(path.with_name(f"{name}.json").read_text("utf-8-sig"))

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Layer
 
+from napari_graphflow.imaging.channel_files import channel_group
 from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
 from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file, series_of
-from napari_graphflow.plugin.viewer.case_names import channel_group, relation
+from napari_graphflow.plugin.viewer.case_names import relation
 from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.viewer.world import grid_shape, part_of, voxels
 

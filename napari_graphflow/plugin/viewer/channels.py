@@ -1,6 +1,5 @@
 """The channels of a case, which a model of several channels gets as one image."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -8,31 +7,34 @@ from napari.layers import Image
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats.endings import split_ending
+from napari_graphflow.imaging.channel_files import channel_group, numbers_beside
+from napari_graphflow.imaging.formats.endings import split_channel, split_ending
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.case_files import origin_file
 from napari_graphflow.plugin.viewer.cases import Cases
 from napari_graphflow.plugin.viewer.layers import CHANNEL, image_volume, is_image
 from napari_graphflow.plugin.viewer.placement import same_place
 
-_NUMBERED = re.compile(r"(.+)_(\d{4})")
-
 
 def channel_layers(image: Image, cases: Cases) -> list[Image]:
-    """Return the layers that are channels of one image, in the order of their numbers.
+    """Return the layers that can be channels of one image, in the order of their numbers.
 
     They are the layers of one file with several channels, or of the files CASE_0000, CASE_0001, ...
-    of one case. Any other image is alone.
+    of one folder. Any other image is alone.
     """
     number = _number(image)
     if number is None:
         return [image]
-    numbers = {
-        layer: _number(layer)
-        for layer in cases.layers(cases.key(image))
-        if isinstance(layer, Image) and is_image(layer) and same_place(layer, image)
-    }
-    found = {found: layer for layer, found in numbers.items() if found is not None}
+    own, stem = cases.key(image), _stem(image)
+    others = {*cases.keys()} - {own} if stem is not None else set()
+    found: dict[int, Image] = {}
+    # Those of its own case last, in case a file is opened twice.
+    for layer in (layer for key in (*others, own) for layer in cases.layers(key)):
+        if not isinstance(layer, Image) or not is_image(layer) or not same_place(layer, image):
+            continue
+        other = _number(layer)
+        if other is not None and (cases.key(layer) == own or _stem(layer) == stem):
+            found[other] = layer
     found[number] = image
     return [found[one] for one in sorted(found)]
 
@@ -59,6 +61,7 @@ def volume_for(image: Image, card: ModelCard, cases: Cases) -> Volume:
     """
     if not takes_channels(image, card):
         return image_volume(image)  # the worker says if its channels do not fit
+    _check_numbers(image, card)
     layers = channel_layers(image, cases)
     if not _are_complete(layers, card):
         raise _other_channels(image, card, layers, cases)
@@ -82,8 +85,31 @@ def _number(layer: Image) -> int | None:
     if isinstance(known, int):
         return known
     file = origin_file(layer)
-    match = _NUMBERED.fullmatch(split_ending(file.name)[0]) if file is not None else None
-    return int(match[2]) if match else None
+    return split_channel(split_ending(file.name)[0])[1] if file is not None else None
+
+
+def _stem(layer: Image) -> tuple[Path, str, str] | None:
+    """Return what the files CASE_0000, CASE_0001, ... of one folder have in common."""
+    file = origin_file(layer)
+    if file is None or CHANNEL in layer.metadata:
+        return None
+    stem, ending = split_ending(file.name)
+    return file.parent, split_channel(stem)[0], ending
+
+
+def _check_numbers(image: Image, card: ModelCard) -> None:
+    """Refuse to join files of which there are more than channels: they may be of many patients."""
+    file = origin_file(image)
+    if file is None or CHANNEL in image.metadata or channel_group(file):
+        return
+    numbers = numbers_beside(file)
+    if not numbers <= set(range(card.in_channels)):
+        raise UserError(
+            f"The model {card.name} needs {card.in_channels} channels, but the folder of "
+            f"{image.name} has {len(numbers)} files with its name and a number, so they may be of "
+            "several patients.",
+            "Put the channels of the case into a folder of their own, or choose another model.",
+        )
 
 
 def _other_channels(image: Image, card: ModelCard, layers: list[Image], cases: Cases) -> UserError:
@@ -103,13 +129,11 @@ def _files_to_open(image: Image, card: ModelCard, layers: list[Image]) -> list[s
     """Return the names of the files of further channels beside that of the image."""
     file = origin_file(image)
     stem, ending = split_ending(file.name) if file is not None else ("", "")
-    match = _NUMBERED.fullmatch(stem)
-    if file is None or match is None:
+    case, own = split_channel(stem)
+    if file is None or own is None:
         return []
     present = {_number(layer) for layer in layers}
     names = (
-        f"{match[1]}_{number:04}{ending}"
-        for number in range(card.in_channels)
-        if number not in present
+        f"{case}_{number:04}{ending}" for number in range(card.in_channels) if number not in present
     )
     return [name for name in names if Path(file.with_name(name)).is_file()]
