@@ -100,10 +100,12 @@ def test_a_file_with_all_channels_is_one_image_whatever_its_number(tmp_path: Pat
     assert sorted(named(folder, 2).values()) == [[name] for name in names]
 
 
-def test_a_model_of_one_channel_says_that_channels_were_segmented_one_by_one(tmp_path) -> None:
+def test_channels_segmented_one_by_one_cause_a_warning(tmp_path) -> None:
     folder = scans(tmp_path / "in", "a_0000.nii.gz", "a_0001.nii.gz")
     rows = segment_files([folder], model(tmp_path), tmp_path / "out")
     assert "a_0000, a_0001 look like the channels of one case" in rows[0]["warnings"][0]
+    masks = [Path(row["mask"]).name for row in rows]
+    assert masks == ["a_0000.nii.gz", "a_0001.nii.gz"], "a.nii.gz would be of both"
 
 
 def test_a_damaged_image_does_not_keep_the_others_from_being_segmented(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def shown(viewer: Viewer) -> list[str]:
     return [layer.name for layer in viewer.layers if layer.visible]
 
 
-def test_opening_another_patient_hides_the_first_and_says_so(viewer: Viewer, write_scan) -> None:
+def test_opening_another_patient_hides_the_first_and_reports_it(viewer: Viewer, write_scan) -> None:
     (first,) = opened(viewer, write_scan("brain_001.nii.gz"))
     mask = viewer.add_labels(np.zeros(first.data.shape, np.uint8), scale=first.scale, name="mine")
     first.visible = False

@@ -6,6 +6,8 @@ from pathlib import Path
 from napari.layers import Layer
 from napari.utils import progress
 
+from napari_graphflow.imaging.channel_files import case_of_file
+from napari_graphflow.imaging.formats.endings import split_ending
 from napari_graphflow.plugin.viewer.record import recorded
 
 
@@ -14,6 +16,13 @@ def origin_file(layer: Layer) -> Path | None:
     known = recorded(layer)
     found = (known.path if known is not None else "") or layer.source.path
     return Path(found).absolute() if found else None
+
+
+def case_title(layer: Layer) -> str:
+    """Return the name of a layer without the number of a channel, if a person did not give it."""
+    file = origin_file(layer)
+    unchanged = file is not None and layer.name == split_ending(file.name)[0]
+    return case_of_file(file) if file is not None and unchanged else str(layer.name)
 
 
 def file_key(path: Path, series: str = "") -> str:

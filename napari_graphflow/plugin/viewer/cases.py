@@ -19,9 +19,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.events import EmitterGroup
 from napari.utils.notifications import show_info
 
-from napari_graphflow.imaging.channel_files import case_of_file
-from napari_graphflow.imaging.formats.endings import split_ending
-from napari_graphflow.plugin.viewer.case_files import file_key, origin_file, series_of
+from napari_graphflow.plugin.viewer.case_files import case_title, file_key, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_matching import (
     case_of_annotation,
     case_of_image,
@@ -147,13 +145,8 @@ class Cases:
         images = [layer for layer in layers if is_image(layer)]
         if not layers:
             return Path(key.split("|", maxsplit=1)[0]).name
-        first = (images or layers)[0]
-        name, file = first.name, origin_file(first)
-        if len(images) > 1:
-            name = name.removesuffix(" [0]")
-        # A name that a person gave stays as it is.
-        unchanged = file is not None and name == split_ending(file.name)[0]
-        return case_of_file(file) if file is not None and unchanged else name
+        name = case_title((images or layers)[0])
+        return name.removesuffix(" [0]") if len(images) > 1 else name
 
     def keys(self) -> list[str]:
         """Return the cases in the order of their layers."""

@@ -40,7 +40,9 @@ def channel_layers(image: Image, cases: Cases) -> list[Image]:
 
 
 def missing_channels(image: Image, card: ModelCard, cases: Cases) -> str:
-    """Return which channels of a case a model lacks, as a clause; empty if none."""
+    """Return why the channels of a case do not suit a model, as a clause; empty if they do."""
+    if doubt := _too_many_files(image, card):
+        return f"it needs {card.in_channels} channels, and {doubt}"
     layers = channel_layers(image, cases)
     if _are_complete(layers, card):
         return ""
@@ -61,7 +63,11 @@ def volume_for(image: Image, card: ModelCard, cases: Cases) -> Volume:
     """
     if not takes_channels(image, card):
         return image_volume(image)  # the worker says if its channels do not fit
-    _check_numbers(image, card)
+    if doubt := _too_many_files(image, card):
+        raise UserError(
+            f"The model {card.name} needs {card.in_channels} channels, and {doubt}.",
+            "Put the channels of the case into a folder of their own, or choose another model.",
+        )
     layers = channel_layers(image, cases)
     if not _are_complete(layers, card):
         raise _other_channels(image, card, layers, cases)
@@ -97,19 +103,15 @@ def _stem(layer: Image) -> tuple[Path, str, str] | None:
     return file.parent, split_channel(stem)[0], ending
 
 
-def _check_numbers(image: Image, card: ModelCard) -> None:
-    """Refuse to join files of which there are more than channels: they may be of many patients."""
+def _too_many_files(image: Image, card: ModelCard) -> str:
+    """Return why numbered files may be of several patients, as a clause; empty if they are not."""
     file = origin_file(image)
     if file is None or CHANNEL in image.metadata or channel_group(file):
-        return
+        return ""
     numbers = numbers_beside(file)
-    if not numbers <= set(range(card.in_channels)):
-        raise UserError(
-            f"The model {card.name} needs {card.in_channels} channels, but the folder of "
-            f"{image.name} has {len(numbers)} files with its name and a number, so they may be of "
-            "several patients.",
-            "Put the channels of the case into a folder of their own, or choose another model.",
-        )
+    if numbers <= set(range(card.in_channels)):
+        return ""
+    return f"the {len(numbers)} files numbered like {image.name} may be of several patients"
 
 
 def _other_channels(image: Image, card: ModelCard, layers: list[Image], cases: Cases) -> UserError:
