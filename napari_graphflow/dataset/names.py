@@ -21,10 +21,8 @@ _VISIT = re.compile(
 #: Too short to be sure: only part of a name whose rest has a number, such as P012_t2.
 _SHORT = re.compile(r"([tvszmdwy]|slice|frame|series|scan|time)\d+|\d{8}")
 _MANY_DIGITS = 3
-#: Words that say what a file is, not whose.
-_ROLES = re.compile(
-    "seg|segmentation|masks?|labels?|labelmap|gt|pred|prediction|annotation|manual|roi|truth"
-)
+#: Words that describe what a file is, not whose.
+_ROLES = MASK_WORDS | {"pred", "prediction"}
 
 
 def composed(name: str) -> str:
@@ -109,7 +107,7 @@ def _words(name: str) -> list[str]:
     """Split a name into words, without those of roles, and numbers without leading zeros."""
     found = re.findall(r"\d+|[^\W\d_]+", composed(name).casefold())
     words = [word.lstrip("0") or "0" if word.isdigit() else word for word in found]
-    return [word for word in words if not _ROLES.fullmatch(word)]
+    return [word for word in words if word not in _ROLES]
 
 
 def _without_visit(name: str) -> str:
