@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.segments import is_segmentation, segment_names
 from napari_graphflow.system.files import replace_file
 
@@ -21,7 +22,7 @@ def names_file(path: Path) -> Path:
 def read_class_names(path: Path) -> dict[str, int]:
     """Read the class names of a mask; empty if there are none.
 
-    They are read from ``NAME.labels.json`` next to the mask, in the form
+    They are read from ``NAME.labels.json`` next to the mask, NAME with or without its suffix, as
     ``{"labels": {"background": 0, "liver": 1}}`` or ``{"liver": 1}``, from the
     segments in the mask itself, or from ``dataset.json`` if the mask is part of a dataset.
 
@@ -31,6 +32,8 @@ def read_class_names(path: Path) -> dict[str, int]:
         If the names or the named segments cannot be read.
     """
     names = names_in(names_file(path))
+    if not names:
+        names = names_in(path.with_name(split_ending(path.name, READ)[0] + _NAMES_SUFFIX))
     if not names and is_segmentation(path):
         names = {"background": 0} | segment_names(path)
     if not names and path.parent.name in _LABEL_FOLDERS:

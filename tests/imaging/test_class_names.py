@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.class_names import described_names, names_in
+from napari_graphflow.imaging.class_names import described_names, names_in, read_class_names
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -63,3 +63,11 @@ def test_a_description_without_plain_names_has_none(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         described_names(path)
+
+
+def test_the_file_of_names_may_lack_the_suffix_of_the_mask(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    (tmp_path / "a.labels.json").write_text('{"liver": 2}')
+    assert read_class_names(tmp_path / "a.nii.gz") == {"liver": 2}
+    (tmp_path / "a.nii.gz.labels.json").write_text('{"liver": 3}')
+    assert read_class_names(tmp_path / "a.nii.gz") == {"liver": 3}
