@@ -9,10 +9,11 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
-from napari_graphflow.config.preprocessing import Dims, Preprocessing
+from napari_graphflow.config.preprocessing import Dims, Preprocessing, positive_sides
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
@@ -184,6 +185,8 @@ class ModelCard(Frozen):
         structures = ", ".join(name for name, value in self.classes.items() if value)
         kind = kinds.get(self.modality, self.modality)
         return f"{kind}, {self.dims}D, {channels}: {structures}"
+
+    _positive_sides = field_validator("patch_size")(positive_sides)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,8 +1,9 @@
 """Preprocessing settings, part of a run and of the saved model."""
 
+import math
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from napari_graphflow.config.settings import Frozen
 
@@ -35,6 +36,13 @@ def _flat(value: Any) -> Any:
 Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
 Intensity = Literal["ct_window", "percentile", "zscore", "range", "mean_std", "none"]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_flat)]
+
+
+def positive_sides(value: tuple[int, ...]) -> tuple[int, ...]:
+    """Validate the sides of a patch in voxels."""
+    if any(side < 1 for side in value):
+        raise ValueError("every side of a patch must be at least 1 voxel")
+    return value
 
 
 class Preprocessing(Frozen):
@@ -98,6 +106,21 @@ class Preprocessing(Frozen):
         if sorted(pairs) != sorted(_DIRECTIONS):
             raise ValueError(f"{value!r} is not an orientation such as LPS or RAS")
         return code
+
+    @field_validator("spacing", "window", "percentiles", "clip", "mean", "std")
+    @classmethod
+    def _finite(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if not all(map(math.isfinite, value or ())):
+            raise ValueError("every number must be finite")
+        return value
+
+    @field_validator("spacing", "size")
+    @classmethod
+    def _not_negative(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> Any:
+        least = 1 if info.field_name == "size" else 0  # a spacing of 0 keeps that of the image
+        if any(one < least for one in value or ()):
+            raise ValueError(f"every number must be at least {least}")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

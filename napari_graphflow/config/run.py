@@ -6,10 +6,10 @@ Nothing here imports torch, so that the window can show and check a run before s
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_graphflow.config.methods import EMKDOptions, GraphFlowOptions, MethodOptions
-from napari_graphflow.config.preprocessing import Dims, Preprocessing
+from napari_graphflow.config.preprocessing import Dims, Preprocessing, positive_sides
 from napari_graphflow.config.settings import Frozen
 
 #: ``cuda`` is the default GPU, ``cuda:1`` the second.
@@ -105,6 +105,8 @@ class TrainingConfig(Frozen):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     preprocessing: Preprocessing | None = None
     name: str = ""
+
+    _positive_sides = field_validator("patch_size")(positive_sides)
 
     @model_validator(mode="after")
     def _patch_matches_dims(self) -> Self:

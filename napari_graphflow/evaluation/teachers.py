@@ -8,6 +8,8 @@ from napari_graphflow.system.events import TeacherScored
 
 #: Number of cases that are scored at most, spread over all.
 MOST_CASES = 10
+#: A class with a smaller Dice in several cases is missed, if another one has a good Dice.
+_MISSED, _GOOD, _SEVERAL = 0.05, 0.5, 2
 
 
 def cases_to_score(dataset: Dataset) -> tuple[list[Case], TeacherScored]:
@@ -38,8 +40,20 @@ def cases_to_score(dataset: Dataset) -> tuple[list[Case], TeacherScored]:
     return [cases[pick] for pick in picks], empty
 
 
+def missed_classes(scores: TeacherScored) -> list[str]:
+    """Return the classes that are not found in several cases, although others are found well."""
+    dice = {name: value for name, value in scores.dice.items() if value is not None}
+    if max(dice.values(), default=0.0) < _GOOD:
+        return []
+    return [
+        name
+        for name, value in dice.items()
+        if value < _MISSED and scores.present.get(name, 0) >= _SEVERAL
+    ]
+
+
 def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
-    """Refuse a teacher with a smaller mean Dice than `bound`.
+    """Refuse a teacher with a smaller mean Dice than `bound`, or one that misses a class.
 
     Raises
     ------
@@ -52,4 +66,11 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
             f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.",
             "Check orientation, axes and intensity in its model.json, and its classes; or set "
             "teacher_min_dice lower (0 turns the check off).",
+        )
+    if missed := missed_classes(scores):
+        listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed)
+        raise UserError(
+            f"{name} finds other classes, but not these (mean Dice): {listed}.",
+            "The classes in its model.json may be in another order; correct them, or set "
+            "teacher_min_dice to 0, which turns the check off.",
         )

@@ -10,6 +10,7 @@ from napari_graphflow.config.openvino_form import openvino_is_used, read_form
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.predict import LoadedModel
 from napari_graphflow.system.devices import devices
+from napari_graphflow.system.install import install_hint
 
 if TYPE_CHECKING:
     from napari_graphflow.models.saved import Model
@@ -48,7 +49,7 @@ def load_for_inference(
         raise UserError(
             f"{card.name} has no usable OpenVINO form, so it needs PyTorch, which is not "
             "installed.",
-            "Install PyTorch, or choose a student with its OpenVINO form.",
+            f"{install_hint('train')}, or choose a student with its OpenVINO form.",
         )
     import torch
 

@@ -24,6 +24,7 @@ def score_teacher(model: LoadedModel, dataset: Dataset) -> Generator[Progress, N
     values: dict[str, list[float]] = {
         name: [] for name, index in model.card.classes.items() if index
     }
+    present = dict.fromkeys(values, 0)
     yield Progress(step=0, total=len(cases))
     for done, case in enumerate(cases, start=1):
         image = read_case(case)
@@ -32,10 +33,11 @@ def score_teacher(model: LoadedModel, dataset: Dataset) -> Generator[Progress, N
         scored = np.where(reference == IGNORE, IGNORE, found)
         for name, scores in values.items():
             scores.append(dice_score(scored, reference, model.card.classes[name]))
+            present[name] += bool((reference == model.card.classes[name]).any())
         yield Progress(step=done, total=len(cases))
     dice = {name: _mean(scores) for name, scores in values.items()}
-    present = [value for value in dice.values() if value is not None]
-    return empty.model_copy(update={"dice": dice, "mean": _mean(present)})
+    known = [value for value in dice.values() if value is not None]
+    return empty.model_copy(update={"dice": dice, "mean": _mean(known), "present": present})
 
 
 def _mean(values: Sequence[float]) -> float | None:

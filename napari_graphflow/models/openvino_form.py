@@ -14,6 +14,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import TapAdapter, channels_last, first_output
 from napari_graphflow.system.files import replace_file, written_aside
+from napari_graphflow.system.install import install_hint
 
 #: Largest accepted difference of a class probability, and smallest share of equal labels.
 TOLERANCE, EQUAL = 1e-3, 0.9999
@@ -48,7 +49,7 @@ def convert(model: Model) -> OpenVinoForm:
     try:
         import openvino
     except ModuleNotFoundError:
-        raise UserError("OpenVINO is not installed.", "Install the package openvino.") from None
+        raise UserError("OpenVINO is not installed.", install_hint("openvino")) from None
     adapter = model.module
     assert isinstance(adapter, TapAdapter)
     card = model.card

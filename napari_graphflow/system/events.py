@@ -98,6 +98,8 @@ class TeacherScored(_Event):
         Mean Dice of each foreground class over the cases; None if no case has the class.
     mean
         Mean over the classes; None if there is none.
+    present
+        Number of scored cases in whose reference each class is.
     cases, available
         Number of scored cases, and of labelled ones of their split.
     split
@@ -110,6 +112,7 @@ class TeacherScored(_Event):
     cases: int
     available: int
     split: Literal["train", "val"] = "val"
+    present: dict[str, int] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         what = {"train": "training", "val": "validation"}[self.split]

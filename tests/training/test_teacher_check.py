@@ -12,7 +12,7 @@ from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.teachers import MOST_CASES, cases_to_score
+from napari_graphflow.evaluation.teachers import MOST_CASES, cases_to_score, refuse_poor
 from napari_graphflow.inference.evaluate import evaluate_split
 from napari_graphflow.jobs.estimate import estimate
 from napari_graphflow.jobs.job import Job
@@ -166,3 +166,18 @@ def test_a_teacher_of_other_channels_or_classes_is_refused_before_a_job_exists(
         (folder / "model.json").write_text(json.dumps(card), "utf-8")
         with pytest.raises(UserError, match=words):
             check_run(config(blobs, folder))
+
+
+def test_a_teacher_that_misses_a_class_of_several_cases_is_refused_by_its_name() -> None:
+    found = TeacherScored(
+        dice={"liver": 0.9, "kidney": 0.0, "lesion": 0.01},
+        mean=0.3,
+        cases=3,
+        available=3,
+        present={"liver": 3, "kidney": 3, "lesion": 1},
+    )
+    with pytest.raises(UserError, match=r"not these \(mean Dice\): kidney 0.00\.") as caught:
+        refuse_poor("teacher", found, 0.1)
+    assert "another order" in caught.value.remedy
+    weak = found.model_copy(update={"dice": {"liver": 0.3, "kidney": 0.0}})
+    refuse_poor("teacher", weak, 0.1)
