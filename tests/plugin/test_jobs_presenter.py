@@ -95,13 +95,25 @@ BUTTONS = {
         Status(state="queued", process=Process(launched=1.0)), Buttons(cancel=True, move=True)
     ),
     "running": (RUNNING, Buttons(pause=True, cancel=True, move=True, shows_checkpoint=True)),
-    "paused": (Status(state="paused"), Buttons(resume=True, pause=True, move=True)),
-    "failed": (Status(state="failed"), Buttons(resume=True, pause=True, move=True)),
-    "cancelled": (Status(state="cancelled"), Buttons(resume=True, pause=True, move=True)),
-    "lost": (Status(state="lost"), Buttons(resume=True, pause=True, move=True)),
+    "paused": (
+        Status(state="paused"),
+        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+    ),
+    "failed": (
+        Status(state="failed"),
+        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+    ),
+    "cancelled": (
+        Status(state="cancelled"),
+        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+    ),
+    "lost": (
+        Status(state="lost"),
+        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+    ),
     "done": (
         Status(state="done", run=RunReport(model="artifacts/model")),
-        Buttons(move=True, shows_use=True)
+        Buttons(move=True, shows_use=True, shows_remove=True)
     ),
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clicking import click
+from clicking import answer, click
 from job_cases import new_job
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
@@ -207,3 +207,20 @@ def test_repeated_steps_of_a_resumed_job_are_drawn_once(qtbot: QtBot) -> None:
     assert len(steps) <= POINTS
     assert steps[-1] > 5.9 * POINTS
     assert values == [1.0 + step for step in steps]
+
+
+def test_a_job_is_removed_after_a_question_that_names_it(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    kept, failed = (
+        new_job(tmp_path, "kept", Status(state="failed")),
+        new_job(tmp_path, "broken", Status(state="failed")),
+    )
+    view.choose(failed)
+    click(qtbot, view.remove)
+    assert "broken" in answer(qtbot, "Keep")
+    assert failed.folder.is_dir()
+    click(qtbot, view.remove)
+    answer(qtbot, "Remove")
+    qtbot.waitUntil(lambda: not failed.folder.exists(), timeout=10_000)
+    qtbot.waitUntil(lambda: view.jobs() == [kept], timeout=10_000)

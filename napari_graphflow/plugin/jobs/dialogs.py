@@ -1,11 +1,20 @@
 """The log, the settings and the preview of a job."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
-from qtpy.QtWidgets import QComboBox, QDialog, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QLabel,
+    QMessageBox,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.job import Job
@@ -30,6 +39,22 @@ def show_settings(job: Job, parent: QWidget) -> None:
     content = {"folder": str(job.folder)} | job.spec
     dialog, _ = _text_dialog(f"Settings: {job.title}", json.dumps(content, indent=2), parent)
     dialog.show()
+
+
+def ask_to_remove(parent: QWidget, text: str, remove: Callable[[], None]) -> None:
+    """Ask whether to remove a job, without blocking the window."""
+    box = QMessageBox(parent.window())
+    box.setObjectName("graphflow-remove-job")
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Remove job?")
+    box.setText(text)
+    yes = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
+    keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(keep)
+    box.setEscapeButton(keep)
+    box.buttonClicked.connect(lambda button: remove() if button is yes else None)
+    box.open()
 
 
 class Preview(QWidget):

@@ -49,7 +49,7 @@ class Buttons:
         Whether the first button reads *Resume* instead of *Pause*.
     pause, cancel, move, log
         Whether these are enabled.
-    shows_checkpoint, shows_move, shows_use
+    shows_checkpoint, shows_move, shows_use, shows_remove
         Whether these are shown.
     """
 
@@ -61,6 +61,7 @@ class Buttons:
     shows_checkpoint: bool = False
     shows_move: bool = False
     shows_use: bool = False
+    shows_remove: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def details(
         shows_checkpoint=status.state == "running",
         shows_move=status.waiting,
         shows_use=bool(status.run.model),
+        shows_remove=not pending and not status.active and status.state != "created",
     )
     message = Message(pending) if pending else _message(job, statuses)
     return Details(message, buttons, _progress(status))
@@ -216,3 +218,9 @@ def _position(job: Job, statuses: Mapping[Job, Status]) -> str:
 
 def _joined(*parts: str | Failure | None) -> str:
     return " ".join(str(part) for part in parts if part)
+
+
+def removal_question(title: str, model: bool) -> str:
+    """Return the question before a job is removed."""
+    held = "its model, log and checkpoints" if model else "its log and checkpoints"
+    return f"Remove the job “{title}”? Its folder with {held} is deleted."

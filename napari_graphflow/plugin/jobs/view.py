@@ -17,13 +17,14 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.plugin.jobs.curves import Curves
-from napari_graphflow.plugin.jobs.dialogs import Preview, show_log, show_settings
+from napari_graphflow.plugin.jobs.dialogs import Preview, ask_to_remove, show_log, show_settings
 from napari_graphflow.plugin.jobs.finished import FinishedJobs
 from napari_graphflow.plugin.jobs.presenter import (
     Details,
     details,
     listing,
     notification,
+    removal_question,
     table_row,
 )
 from napari_graphflow.plugin.jobs.table import JobsTable
@@ -101,6 +102,8 @@ class JobsView(QWidget):
         self.settings = QPushButton("Settings")
         self.preview = Preview()
         self.use = QPushButton("Use this model")
+        self.remove = QPushButton("Remove …")
+        self.remove.setToolTip("Delete the folder of this job.")
         self._details = QWidget()
 
         details = QVBoxLayout(self._details)
@@ -110,7 +113,15 @@ class JobsView(QWidget):
         details.addWidget(self.status)
         details.addLayout(row(self.pause, self.cancel, self.use, stretch=-1))
         details.addLayout(
-            row(self.checkpoint, self.up, self.down, self.log, self.settings, stretch=-1)
+            row(
+                self.checkpoint,
+                self.up,
+                self.down,
+                self.log,
+                self.settings,
+                self.remove,
+                stretch=-1,
+            )
         )
         details.addWidget(self.curves)
         details.addWidget(self.preview)
@@ -133,6 +144,7 @@ class JobsView(QWidget):
         self.log.clicked.connect(self._show_log)
         self.settings.clicked.connect(self._show_settings)
         self.use.clicked.connect(self._use)
+        self.remove.clicked.connect(self._remove)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL_MS)
         self._timer.timeout.connect(self.refresh)
@@ -259,6 +271,7 @@ class JobsView(QWidget):
             button.setEnabled(buttons.move)
         self.log.setEnabled(buttons.log)
         self.use.setVisible(buttons.shows_use)
+        self.remove.setVisible(buttons.shows_remove)
 
     def _read_events(self, job: Job) -> None:
         """Read new events; a long history takes several refreshes."""
@@ -343,6 +356,19 @@ class JobsView(QWidget):
     def _show_settings(self) -> None:
         if self._shown is not None:
             show_settings(self._shown, self)
+
+    def _remove(self) -> None:
+        job = self._shown
+        if job is None:
+            return
+        text = removal_question(job.title, bool(self._watch.statuses[job].run.model))
+
+        def removed(_: Any) -> None:
+            if self._watch.refresh_jobs(force=True):
+                self._fill()
+            self.refresh()
+
+        ask_to_remove(self, text, lambda: self._starts.run(job.delete, removed, self._panel.fail))
 
     def _use(self) -> None:
         if self._shown is not None:
