@@ -7,6 +7,7 @@ from pathlib import Path
 from napari_graphflow.dataset.cases import Case, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.channel_files import case_of_file
+from napari_graphflow.imaging.class_names import names_file
 from napari_graphflow.imaging.dicom.reading import read_series
 from napari_graphflow.imaging.dicom.series import Series, choose, has_dicom, list_series
 from napari_graphflow.imaging.files import read_volume
@@ -115,6 +116,24 @@ def channels_in_vain(inputs: Sequence[ImageInput]) -> str:
     )
 
 
+def masks_left_out(paths: Iterable[Path]) -> str:
+    """Return a warning if folders hold masks that were written with class names; empty if not."""
+    folders = (path for path in paths if path.is_dir())
+    masks = [one for path in folders for one in _images(path) if _is_written_mask(one)]
+    if not masks:
+        return ""
+    many = "files are masks" if len(masks) > 1 else "file is a mask"
+    return f"{len(masks)} {many} with class names, such as {masks[0].name}, and left out."
+
+
+def _images(folder: Path) -> list[Path]:
+    return [p for p in listing(folder) if p.is_file() and split_ending(p.name, IMAGES)[1]]
+
+
+def _is_written_mask(path: Path) -> bool:
+    return names_file(path).is_file()
+
+
 def _at(path: Path, channels: int, series: tuple[str, ...]) -> list[ImageInput]:
     if path.is_file():
         return _with_siblings(path, channels)
@@ -123,7 +142,7 @@ def _at(path: Path, channels: int, series: tuple[str, ...]) -> list[ImageInput]:
         if not siblings:
             raise UserError(f"There is no file or folder {path}.", "Check the path.")
         return _grouped(siblings, channels)
-    images = [p for p in listing(path) if p.is_file() and split_ending(p.name, IMAGES)[1]]
+    images = [one for one in _images(path) if not _is_written_mask(one)]
     with user_errors(path):
         # A folder of images is not searched for DICOM headers in vain.
         dicom = list_series(path) if series or not images or has_dicom(path, MANY) else []

@@ -29,9 +29,13 @@ def open_engine(folder: Path, threads: int | None = None) -> "OpenVinoEngine | N
     if form is None:
         return None
     try:
-        return OpenVinoEngine(folder, form, threads)
+        engine = OpenVinoEngine(folder, form, threads)
+        # Compiled at once, since this processor may lack an instruction set.
+        smallest = np.zeros((1, engine.channels, *(2 * n for n in form.multiple)), np.float32)
+        list(engine.compute([smallest], "labels"))
     except RuntimeError:  # a damaged file or another version
         return None
+    return engine
 
 
 class OpenVinoEngine:
@@ -64,6 +68,8 @@ class OpenVinoEngine:
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._model = self._core.read_model(form_folder(folder) / "model.xml")
+        #: Number of input channels.
+        self.channels: int = self._model.input(0).partial_shape[1].get_length()
         self._compiled: dict[tuple[Any, ...], openvino.CompiledModel] = {}
 
     def compute(

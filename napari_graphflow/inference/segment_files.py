@@ -25,7 +25,12 @@ from napari_graphflow.imaging.paths import (
     written_with,
 )
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.inference.inputs import ImageInput, channels_in_vain, find_inputs
+from napari_graphflow.inference.inputs import (
+    ImageInput,
+    channels_in_vain,
+    find_inputs,
+    masks_left_out,
+)
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
 from napari_graphflow.system.failures import explain
@@ -82,6 +87,7 @@ def segment_files(
         cannot be read or does not fit the model.
     """
     card = read_model_card(model_folder)
+    inputs = list(inputs)
     images = find_inputs(inputs, card.in_channels, series)
     targets = _targets(images, out, dicom_seg)
     files = [
@@ -93,14 +99,16 @@ def segment_files(
     refuse_replacing([*files, *beside], (file for image in images for file in image.files()))
     refuse_overwriting(files, overwrite=overwrite)
     model = load_for_inference(model_folder, device)
-    in_vain = channels_in_vain(images) if card.in_channels == 1 else ""
+    notes = [masks_left_out(inputs)]
+    notes += [channels_in_vain(images)] if card.in_channels == 1 else []
+    notes = [note for note in notes if note]
     rows = []
     for image, target in zip(images, targets, strict=True):
         tell = None if progress is None else _named(progress, image.path.name)
         try:
             row = _segment_one(model, image, target, probabilities, tell)
-            rows.append(row | {"warnings": [*([in_vain] if in_vain else []), *row["warnings"]]})
-            in_vain = ""
+            rows.append(row | {"warnings": [*notes, *row["warnings"]]})
+            notes = []
         except Exception as error:
             failure = explain(error)
             if len(images) == 1 or failure.code == "unexpected":

@@ -206,3 +206,14 @@ def _series(number: int, title: str):
         header.SeriesDescription, header.SeriesNumber = title, number + 1
 
     return change
+
+
+def test_masks_written_into_the_folder_of_the_scans_are_not_segmented_again(
+    tmp_path: Path,
+) -> None:
+    folder, small = scans(tmp_path / "in", "a.nrrd", "b.nrrd"), model(tmp_path)
+    for name in "ab":
+        segment_files([folder / f"{name}.nrrd"], small, folder / f"{name}_mask.nrrd")
+    again = segment_files([folder], small, tmp_path / "out")
+    assert [Path(row["image"]).name for row in again] == ["a.nrrd", "b.nrrd"]
+    assert "2 files are masks with class names, such as a_mask.nrrd" in again[0]["warnings"][0]

@@ -236,6 +236,10 @@ class Cases:
             found = case_of_mask(layer, images, shown)
         else:
             found = shown or case_of_annotation(layer, images)
+            if not images and not found:
+                # Without any image, masks made in the window have nothing that tells them apart.
+                made = (other for other in self._keys if origin_file(other) is None)
+                found = next((self._keys[other] for other in made), "")
         if found:
             return found
         return self.new_key(layer) if file is None else file_key(file, series_of(layer))
