@@ -129,6 +129,7 @@ def test_a_damaged_form_falls_back_to_torch(
     assert segment(load_for_inference(folder, "cpu"), scan()).device == "CPU"
 
 
+@pytest.mark.slow
 def test_a_network_that_computes_something_else_is_not_converted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,13 @@ def again(folder: Path, what: str) -> None:
         done(folder, what)
 
 
-@pytest.mark.parametrize("what", STEPS)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(one, marks=() if one in ("save", "accept") else pytest.mark.slow)
+        for one in STEPS
+    ],
+)
 def test_a_step_that_is_killed_at_any_change_is_done_as_a_whole_or_not_at_all(
     what: str, whole: Path, tmp_path: Path
 ) -> None:
