@@ -10,6 +10,7 @@ import tifffile
 from napari import Viewer
 from napari.layers import Labels
 from PIL import Image
+from pytestqt.qtbot import QtBot
 
 from napari_graphflow.imaging.files import read_volume
 from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
@@ -114,6 +115,41 @@ def test_a_mask_painted_on_a_photograph_is_saved_in_pixels(
     saved = read_volume(path)
     assert not saved.sized
     np.testing.assert_array_equal(saved.array, mask.data)
+
+
+def test_masks_of_a_photograph_are_compared_and_saved_in_pixels(
+    viewer: Viewer, qtbot: QtBot, tmp_path: Path
+) -> None:
+    write_photograph(tmp_path / "photograph.png")
+    (image,) = viewer.open(str(tmp_path / "photograph.png"), plugin="napari-graphflow")
+    array = np.zeros((20, 24), np.uint8)
+    array[2:5, 2:6] = 1
+    a, b = (
+        viewer.add_labels(array.copy(), name=name, scale=image.scale, units=image.units)
+        for name in "ab"
+    )
+    compare, segment = show_dock(viewer, "Compare"), show_dock(viewer, "Segment")
+    viewer.layers.selection.active = a
+    segment.save_mask(tmp_path / "mask.png")
+    assert segment.status.text().endswith("in pixels).")
+    compare.a.choose(a)
+    compare.b.choose(b)
+    compare.button.click()
+    qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=10_000)
+    titles = [compare.table.horizontalHeaderItem(i).text() for i in range(4)]
+    assert titles[2:] == ["A px", "B px"]
+    assert compare.table.item(0, 2).text() == "12.0"
+    viewer.window.remove_dock_widget("all")
+
+
+def test_letters_are_legible_in_the_light_theme(viewer: Viewer, write_scan: WriteScan) -> None:
+    viewer.open(str(write_scan()), plugin="napari-graphflow")
+    overlays = list(show_orientation_letters(viewer).overlays.values())
+    dark = [tuple(one.color) for one in overlays]
+    viewer.theme = "light"
+    assert all(sum(tuple(one.color)[:3]) < 1 for one in overlays)
+    viewer.theme = "dark"
+    assert [tuple(one.color) for one in overlays] == dark
 
 
 def test_a_stack_with_a_pixel_size_is_shown_in_mm(viewer: Viewer, tmp_path: Path) -> None:

@@ -23,16 +23,15 @@ class ComparisonTable(QTableWidget):
         self.setShowGrid(False)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
-    def fill(self, rows: Sequence[Row], *, volumes: bool) -> None:
-        """Show the rows; sizes are volumes, or areas in 2D."""
+    def fill(self, rows: Sequence[Row], unit: str) -> None:
+        """Show the rows; sizes are volumes in ml, areas in mm², or numbers of voxels or pixels."""
         with_reference = any(found.scores for found in rows)
-        unit = "ml" if volumes else "mm²"
         titles = ["class", "A · B"]
         titles += ["A · ref", "B · ref"] if with_reference else []
         titles += [f"A {unit}", f"B {unit}"]
         tips = ["", "Dice of A and B"]
         tips += ["Dice of A and reference", "Dice of B and reference"] if with_reference else []
-        size = "Volume" if volumes else "Area"
+        size = {"ml": "Volume", "mm²": "Area"}.get(unit, "Size")
         tips += [f"{size} in A", f"{size} in B"]
         self.setColumnCount(len(titles))
         self.setHorizontalHeaderLabels(titles)
@@ -42,7 +41,9 @@ class ComparisonTable(QTableWidget):
         for index, found in enumerate(rows):
             cells = [found.name, _score(found.agreement)]
             cells += [_score(score) for score in found.scores or ()]
-            cells += [_volume(volume) for volume in found.volumes]
+            # They are in ml; without a voxel size, a voxel counts as 1 mm³.
+            factor = 1000 if unit == "voxels" else 1
+            cells += [_volume(volume * factor) for volume in found.volumes]
             for column, text in enumerate(cells):
                 self.setItem(index, column, _cell(text, column > 0))
         header = self.horizontalHeader()

@@ -35,6 +35,7 @@ from napari_graphflow.plugin.viewer.world import (
 )
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
+from napari_graphflow.plugin.widgets.legend import voxel_unit
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
@@ -215,7 +216,7 @@ class CompareWidget(Panel):
         key = self._cases.key(a)
         line = compared(self._cases.name(key), differs, _units(a), self._runs.cautions)
         self._result = Comparison(key, a, b, rows, line)
-        self.table.fill(rows, volumes=a.ndim == 3)
+        self.table.fill(rows, voxel_unit(a)[1])
         if a not in self.viewer.layers or b not in self.viewer.layers:
             self._result = None
             self._update()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.widgets.words import Message
 
 #: Longest name of a case on the button.
@@ -61,9 +62,12 @@ def segmented(case: str, reply: dict[str, Any], remark: str = "") -> Message:
     return Message(" ".join((text, remark, *cautions)).strip(), "warn" if cautions else "done")
 
 
-def saved(case: str, mask: str, file: str, spacing: str) -> Message:
+def saved(case: str, mask: str, file: str, volume: Volume) -> Message:
     """Return the line about a mask that was written and read back."""
-    return Message(f"{case}: saved and verified {file} (“{mask}”, {spacing} mm).", "done")
+    size = "in pixels"
+    if volume.sized:
+        size = " x ".join(f"{value:.3g}" for value in volume.spacing) + " mm"
+    return Message(f"{case}: saved and verified {file} (“{mask}”, {size}).", "done")
 
 
 def sent_to_dataset(case: str, dataset: str) -> Message:

@@ -221,8 +221,7 @@ class SegmentWidget(Panel):
         except UserError as error:
             self._report(self._cases.name(key), error)
             return
-        spacing = " x ".join(f"{value:.3g}" for value in volume.spacing)
-        self._result = saved(self._cases.name(key), layer.name, path.name, spacing)
+        self._result = saved(self._cases.name(key), layer.name, path.name, volume)
         self.status.show_message(self._result)
 
     def mask_to_save(self) -> Labels | None:

@@ -12,6 +12,7 @@ import numpy as np
 from napari import Viewer
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Layer
+from napari.utils.theme import get_theme
 
 from napari_graphflow.plugin.viewer.placement import DERIVED
 from napari_graphflow.plugin.viewer.record import recorded
@@ -19,7 +20,8 @@ from napari_graphflow.plugin.viewer.world import world_matrix
 
 #: Letters at the start and the end of each axis of a shown volume.
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
-COLOUR = "#f2d45c"
+#: Legible on the background of the overlay in each of napari's themes.
+COLOURS = {"dark": "#f2d45c", "light": "#7a4d00"}
 _PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
 _letters: "WeakKeyDictionary[Viewer, OrientationLetters]" = WeakKeyDictionary()
 
@@ -29,9 +31,7 @@ class OrientationLetters:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = ref(viewer)
-        self.overlays = {
-            place: TextOverlay(position=place, color=COLOUR, font_size=14) for place in _PLACES
-        }
+        self.overlays = {place: TextOverlay(position=place, font_size=14) for place in _PLACES}
         for place, overlay in self.overlays.items():
             viewer.canvas.overlays[f"graphflow_{place}"] = overlay
         for layer in viewer.layers:
@@ -47,7 +47,16 @@ class OrientationLetters:
         ):
             event.connect(self.update)
         viewer.dims.events.order.connect(self._orient_head_up)
+        viewer.events.theme.connect(self._colour)
+        self._colour()
         self.update()
+
+    def _colour(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            light = str(get_theme(viewer.theme).type) == "light"
+            for overlay in self.overlays.values():
+                overlay.color = COLOURS["light" if light else "dark"]
 
     def _inserted(self, event: Any) -> None:
         self._follow(event.value)

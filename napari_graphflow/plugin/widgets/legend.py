@@ -110,7 +110,7 @@ class Legend(QWidget):
             self._soon.start()
             return
         data = np.asarray(layer.data)
-        size, self.unit = _voxel(layer)
+        size, self.unit = voxel_unit(layer)
 
         def show(found: Mapping[int, int]) -> None:
             if layer is self.layer:
@@ -228,7 +228,7 @@ def count_labels(labels: np.ndarray[Any, Any]) -> dict[int, int]:
     return counts
 
 
-def _voxel(layer: Labels) -> tuple[float, str]:
+def voxel_unit(layer: Labels) -> tuple[float, str]:
     """Return the size of a voxel and its unit: ml, mm² in 2D, or voxels of unknown size."""
     place = recorded(layer)
     if not all(unit_factors(layer)) or (place is not None and not place.sized):
