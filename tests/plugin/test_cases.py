@@ -93,7 +93,7 @@ def test_a_mask_opens_on_its_own_patient_and_never_on_another_of_the_same_grid(
     assert cases.key(other) not in (cases.key(first), cases.key(second))
     assert shown(viewer) == ["brain_003_seg"]
     said = notification_manager.records[-1].message
-    assert "has the voxels of brain_001, but the name of another patient" in said
+    assert "brain_003_seg is another patient's than brain_001 by its name" in said
     viewer.layers.selection.active = second
     (third,) = opened(viewer, write_mask(tmp_path / "tumour.nii.gz", paths[0]))
     assert cases.key(third) == cases.key(second), "a mask without a number is of the shown case"

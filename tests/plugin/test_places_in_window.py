@@ -83,7 +83,8 @@ def test_a_mask_between_the_voxels_of_its_scan_opens_with_a_warning(
     write_mask(files["mask"], files["scan"], box, shift)
     for name in (first, *({"scan", "mask"} - {first})):
         viewer.open(str(files[name]), plugin=PLUGIN)
-    assert [text for text in said if "lie at different places" in text]
+    assert [text for text in said if "seg does not lie on the voxels of scan" in text]
+    assert sum(layer.visible for layer in viewer.layers) == 1
     assert type(viewer.layers["seg"]) is Labels
 
 
@@ -93,7 +94,8 @@ def test_a_cropped_mask_opened_before_its_scan_causes_a_warning(
     write_mask(tmp_path / "seg.nii.gz", scan := write_scan(), PART)
     viewer.open(str(tmp_path / "seg.nii.gz"), plugin=PLUGIN)
     viewer.open(str(scan), plugin=PLUGIN)
-    assert [text for text in said if "scan and seg lie at different places" in text]
+    assert [text for text in said if "seg does not lie on the voxels of scan" in text]
+    assert [layer.visible for layer in viewer.layers] == [False, True]
 
 
 def test_a_mask_is_saved_at_the_place_of_the_image_in_its_own_viewer(

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 
 from napari_graphflow.imaging.channel_files import channel_group
 from napari_graphflow.imaging.formats.endings import FORMATS, split_ending
 from napari_graphflow.plugin.viewer.case_files import current_drop, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_names import relation
+from napari_graphflow.plugin.viewer.layers import is_image
 from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.viewer.world import grid_shape, part_of, voxels
 
@@ -65,13 +66,33 @@ def case_of_annotation(layer: Layer, images: Images) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def excluded_by_name(mask: Layer, images: Images) -> str:
-    """Return the name of an image on whose voxels a mask lies that is of another patient."""
-    file = origin_file(mask)
-    for image, _ in images:
-        path = origin_file(image)
-        if file and path and same_place(mask, image) and _relation(file, path, image) < 0:
-            return str(image.name)
+def why_apart(opened: Layer, hidden: Sequence[Layer]) -> str:
+    """Return why a mask and an image that were opened separately are not one case, or nothing.
+
+    Parameters
+    ----------
+    opened
+        The mask or image that was opened.
+    hidden
+        The layers of the case that was hidden for it.
+    """
+    for other in reversed(hidden):
+        mask, image = (other, opened) if is_image(opened) else (opened, other)
+        one, two = origin_file(mask), origin_file(image)
+        if not isinstance(mask, Labels) or not is_image(image) or not one or not two:
+            continue
+        if _relation(one, two, image) < 0:
+            reason = f"{mask.name} is another patient's than {image.name} by its name"
+            remedy = "If they belong together, drop both files at once."
+        elif same_place(mask, image):
+            reason = f"{mask.name} may be another patient's than {image.name}"
+            remedy = "If they belong together, open the mask last."
+        elif mask.ndim == image.ndim:
+            reason = f"{mask.name} does not lie on the voxels of {image.name}"
+            remedy = "If it is a part of it, open the mask last." if is_image(opened) else ""
+        else:
+            continue
+        return f"{reason}, so they are not laid over each other. {remedy}".strip()
     return ""
 
 

@@ -7,25 +7,11 @@ from napari_graphflow.imaging.channel_files import case_of_file, channel_group
 from napari_graphflow.imaging.formats.endings import split_channel, split_ending
 
 
-def opened_text(name: str, away: list[str], like: str = "") -> str:
-    """Return the sentence about cases that were hidden when another was opened.
-
-    Parameters
-    ----------
-    name, away
-        The case that is shown, and those that were hidden.
-    like
-        The image on whose voxels an opened mask lies, but whose name is of another patient.
-    """
-    hidden = (
+def opened_text(name: str, away: list[str]) -> str:
+    """Return the sentence about cases that were hidden when another was opened."""
+    return (
         f"{name} is shown. {' and '.join(away)} {'was' if len(away) == 1 else 'were'} hidden; "
         "select a layer of it in the layer list to return to it."
-    )
-    if not like:
-        return hidden
-    return (
-        f"{hidden} {name} has the voxels of {like}, but the name of another patient. If they "
-        "belong together, drop both files at once."
     )
 
 

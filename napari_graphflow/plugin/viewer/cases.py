@@ -17,15 +17,15 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.events import EmitterGroup
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 
 from napari_graphflow.plugin.viewer.case_files import case_title, file_key, origin_file, series_of
 from napari_graphflow.plugin.viewer.case_matching import (
     case_of_annotation,
     case_of_image,
     case_of_mask,
-    excluded_by_name,
     was_opened_for,
+    why_apart,
 )
 from napari_graphflow.plugin.viewer.case_names import opened_text
 from napari_graphflow.plugin.viewer.case_views import (
@@ -229,17 +229,14 @@ class Cases:
         if parent is not None and parent in self._keys:
             return self._keys[parent]
         images = [(other, self._keys[other]) for other in self._layers() if is_image(other)]
-        file, shown = origin_file(layer), self._shown_key() if self._started else ""
+        file = origin_file(layer)
+        shown = self._shown_key() if self._started or not images else ""
         if is_image(layer):
             found = case_of_image(layer, images)
         elif file is not None:
             found = case_of_mask(layer, images, shown)
         else:
             found = shown or case_of_annotation(layer, images)
-            if not images and not found:
-                # Without any image, masks made in the window have nothing that tells them apart.
-                made = (other for other in self._keys if origin_file(other) is None)
-                found = next((self._keys[other] for other in made), "")
         if found:
             return found
         return self.new_key(layer) if file is None else file_key(file, series_of(layer))
@@ -336,10 +333,12 @@ class Cases:
 
     def _say_hidden(self, away: list[str]) -> None:
         """Say in one line which case is shown and which were hidden, and why a mask is alone."""
-        images = [(other, self._keys[other]) for other in self._layers() if is_image(other)]
-        opened = self.layers(self._current)[-1]
-        like = "" if is_image(opened) else excluded_by_name(opened, images)
-        show_info(opened_text(self.name(self._current), [self.name(one) for one in away], like))
+        opened, hidden = self.layers(self._current)[-1], self.layers(away[-1])
+        text = opened_text(self.name(self._current), [self.name(one) for one in away])
+        if reason := why_apart(opened, hidden):
+            show_warning(f"{reason} {text}")
+        else:
+            show_info(text)
 
     def _put_others_away(self) -> list[str]:
         """Hide all layers of other cases, and return the cases that were visible."""

@@ -138,7 +138,8 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
         whole = np.zeros(shown.shape, labels.array.dtype)
         whole[task.index] = task.place.shown(labels).array[task.index - task.slab.start]
         labels = shown.with_array(whole)
-    reply["cautions"] = cautions(task.card, task.facts, labels.array)
+    doubts = cautions(task.card, task.facts, labels.array)
+    reply["cautions"] = [*reply.get("cautions", ()), *doubts]
     maps: dict[str, NDArray[Any]] = {}
     if "probabilities" in reply and task.slab is None:
         soft = sent.with_array(reply.pop("probabilities"), channels=True)
