@@ -85,6 +85,14 @@ def test_the_list_shows_cases_with_status_and_counts(dock: DatasetWidget) -> Non
     assert dock.model.names() == ["scan_1"]
 
 
+def test_the_list_shows_the_volumes_of_finished_masks(qtbot: QtBot, dock: DatasetWidget) -> None:
+    index = dock.model.index(0, 2)
+    wait(qtbot, lambda: dock.model.data(index, Qt.ItemDataRole.DisplayRole) != "–")
+    voxels = np.bincount(box(0).ravel())
+    expected = f"liver {voxels[1] * 3 * 0.8 * 1.2 / 1000:.3g} ml"
+    assert dock.model.data(index, Qt.ItemDataRole.DisplayRole).startswith(expected)
+
+
 def test_a_case_opens_with_its_class_names_at_the_largest_slice(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:

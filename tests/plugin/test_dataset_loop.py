@@ -68,9 +68,9 @@ def test_the_worst_places_of_a_case_are_shown_one_after_the_other(
     places = proposals_presenter.worst_places(proposal("scan_7"))
     assert places[0].structure == "lesion"
     click(qtbot, dock.box.place)
-    assert dock.status.text() == places[0].text(1, len(places))
     case = dock.session.case
     assert case is not None
+    assert dock.status.text() == case.in_window(places[0]).text(1, len(places))
     axis, index = case.shown_slice(0, sum(places[0].slices) // 2)
     assert round(case.mask.world_to_data(viewer.dims.point)[axis]) == index
 
@@ -205,6 +205,7 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
 
     dock.tabs.setCurrentWidget(dock.rounds)
     clicks += 1
+    wait(qtbot, dock.rounds.button.isEnabled)
     press(dock.rounds.button)
     assert clicks <= 12
     wait(qtbot, lambda: "round" in dock.rounds.verdict.text().lower(), 120_000)
@@ -247,7 +248,8 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
     assert Job(Path(list_rounds(Labelling(folder))[1].job)).status().state == "done"
 
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
-    for number in (2, 1):
+    for line, number in enumerate((2, 1)):
+        dock.rounds.list.selectRow(line)
         wait(qtbot, dock.rounds.undo_button.isEnabled)
         click(qtbot, dock.rounds.undo_button)
         wait(qtbot, lambda: f"Round {number} was undone" in dock.status.text())  # noqa: B023

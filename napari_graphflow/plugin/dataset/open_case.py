@@ -13,6 +13,7 @@ from napari_graphflow.dataset.names import same_name
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.plugin.dataset.loading import LoadedCase
+from napari_graphflow.plugin.dataset.proposals_presenter import Place
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_names, is_mask
 from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
@@ -107,6 +108,11 @@ class OpenCase:
         shown = turn.order.index(axis)
         size = self.mask.data.shape[shown]
         return shown, size - 1 - index if turn.flips[shown] else index
+
+    def in_window(self, place: Place) -> Place:
+        """Return a place with the numbers that its slices have in the window."""
+        ends = sorted(self.shown_slice(0, index)[1] for index in place.slices)
+        return replace(place, slices=(ends[0], ends[1]))
 
     def draft(self) -> "Unsaved":
         """Return the mask and the slices for saving, whatever happens to the layers.

@@ -103,6 +103,7 @@ class RoundsTab(QWidget):
         """Count the masks, and list the rounds again."""
         self._rows = rows
         self.text.setText(presenter.learn_text(rows))
+        self._update()
         self.refresh()
 
     def learn(self) -> None:
@@ -176,12 +177,13 @@ class RoundsTab(QWidget):
     def _show(self, labelling: Labelling | None, found: tuple[list[Round], list[str]]) -> None:
         if labelling is not self._labelling():
             return
-        chosen = self._chosen()
+        chosen, before = self._chosen(), len(self._cells)
         self._rounds, states = found
         self._cells = presenter.cells(*found)
         fill(self.list, [one.texts for one in self._cells])
         numbers = [one.number for one in self._cells]
-        known = chosen is not None and chosen.number in numbers
+        # A new round is chosen at once.
+        known = chosen is not None and chosen.number in numbers and len(numbers) == before
         if numbers:
             self.list.selectRow(numbers.index(chosen.number) if known and chosen else 0)
         self._update()

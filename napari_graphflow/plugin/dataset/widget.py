@@ -32,6 +32,7 @@ from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
 from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.layout import folded, note, row
@@ -69,6 +70,8 @@ class DatasetWidget(Panel):
             self.filter.addItem(status, status)
         self.model = CaseModel()
         self.table = CaseTable(self.model)
+        self.volumes = Volumes(self)
+        self.volumes.measured.connect(self.model.put_volumes)
         self.before = QPushButton("◀")
         self.before.setToolTip(f"Previous case in the list ({BEFORE_KEY})")
         self.next = QPushButton(f"Open next ({NEXT_KEY})")
@@ -178,6 +181,7 @@ class DatasetWidget(Panel):
         self.session.release()
         self.legend.stop()
         self.tools.stop()
+        self.volumes.stop()
         self.proposals.stop()
         self.rounds.stop()
         super().released()
@@ -220,6 +224,8 @@ class DatasetWidget(Panel):
         found = presenter.counts(rows)
         self.bar.put(found)
         self.counts.setText(presenter.counts_text(found))
+        if self.session.labelling is not None:
+            self.volumes.measure(self.session.labelling.dataset)
         self.proposals.show_rows(rows)
         self.rounds.show_rows(rows)
         if self.session.labelling is not None and not rows:
@@ -297,7 +303,8 @@ class DatasetWidget(Panel):
         place = places[case.places_seen % len(places)]
         case.places_seen += 1
         self.session.go_to(place.slices)
-        self.status.info(place.text((case.places_seen - 1) % len(places) + 1, len(places)))
+        number = (case.places_seen - 1) % len(places) + 1
+        self.status.info(case.in_window(place).text(number, len(places)))
 
     def _mark_slice(self) -> None:
         try:
