@@ -38,8 +38,8 @@ from napari_graphflow.plugin.segment.target import (
     slice_along_z,
     why_new_mask,
 )
+from napari_graphflow.plugin.viewer import case_masks
 from napari_graphflow.plugin.viewer.autosave import mark_saved
-from napari_graphflow.plugin.viewer.case_masks import case_of
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
@@ -148,6 +148,7 @@ class SegmentWidget(Panel):
         self.model.model_changed.connect(self._model_changed)
         self.mask.layer_changed.connect(self._update)
         self._cases.events.changed.connect(self._case_changed, position="last")
+        case_masks.events.changed.connect(self._update)
         self.device.currentIndexChanged.connect(self._update)
         self.probability.toggled.connect(self._update)
         self.button.clicked.connect(self.segment)
@@ -227,6 +228,7 @@ class SegmentWidget(Panel):
     def mask_to_save(self) -> Labels | None:
         """Return the mask of the shown case to save: the selected one, or the only visible one."""
         shown, active = self._cases.shown(), self.viewer.layers.selection.active
+        active = getattr(active, "__wrapped__", active)  # a widget may get napari's proxies
         if shown is None:
             return None
         masks = [one for one in self._cases.layers(shown.key) if is_mask(one) and one.visible]
@@ -345,7 +347,7 @@ class SegmentWidget(Panel):
         self.whole.setText("whole volume" if image is None or image.ndim == 3 else "whole image")
         mask = self.mask_to_save()
         self.save.setEnabled(mask is not None)
-        case = None if mask is None else case_of(mask)
+        case = None if mask is None else case_masks.case_of(mask)
         self.save.setText("Save mask …" if case is None else f"Finish {case.case}")
         self.save.setToolTip(
             save_tip("" if mask is None else mask.name, "" if case is None else case.dataset)
@@ -386,7 +388,7 @@ class SegmentWidget(Panel):
         layer = self.mask_to_save()
         if layer is None:
             return
-        if (case := case_of(layer)) is not None:
+        if (case := case_masks.case_of(layer)) is not None:
             case.use(layer)
             self._result = sent_to_dataset(case.case, case.dataset)
             self._update()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels
+from napari.utils.events import EmitterGroup
 
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.placement import same_place, viewer_of
@@ -31,17 +32,21 @@ class CaseMask:
     use: Callable[[Labels], None]
 
 
+#: Emits `changed` when a case is opened or closed.
+events = EmitterGroup(source=None, changed=None)
 _known: "WeakKeyDictionary[Labels, CaseMask]" = WeakKeyDictionary()
 
 
 def register(found: CaseMask) -> None:
     """Let all docks know where the mask of an open case belongs."""
     _known[found.mask] = found
+    events.changed()
 
 
 def forget(mask: Labels) -> None:
     """Forget a case that was closed."""
     _known.pop(mask, None)
+    events.changed()
 
 
 def case_of(layer: Labels) -> CaseMask | None:
