@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case_labels
 from napari_graphflow.plugin.widgets.background import Background
@@ -17,12 +17,21 @@ LARGEST = 4_000_000
 
 
 class Volumes(QObject):
-    """Measures the finished masks of a dataset in the background; again if they change."""
+    """Measures the finished masks of a dataset in the background; again if they change.
 
-    measured = Signal(str, object)
+    Parameters
+    ----------
+    parent
+        Owns it.
+    measured
+        Called with the name of a case and the volumes of its structures in ml.
+    """
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(
+        self, parent: QObject, measured: Callable[[str, Mapping[str, float]], None]
+    ) -> None:
         super().__init__(parent)
+        self._measured = measured
         self._background = Background(self)
         self._known: dict[Path, tuple[int, int]] = {}
         self._waiting: list[tuple[Dataset, Case]] = []
@@ -49,7 +58,7 @@ class Volumes(QObject):
             self._background.run(read, partial(self._done, case.name), self._failed)
 
     def _done(self, name: str, volumes: Mapping[str, float]) -> None:
-        self.measured.emit(name, volumes)
+        self._measured(name, volumes)
         self._next()
 
     def _failed(self, error: Exception) -> None:

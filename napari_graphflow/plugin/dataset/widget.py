@@ -70,8 +70,7 @@ class DatasetWidget(Panel):
             self.filter.addItem(status, status)
         self.model = CaseModel()
         self.table = CaseTable(self.model)
-        self.volumes = Volumes(self)
-        self.volumes.measured.connect(self.model.put_volumes)
+        self.volumes = Volumes(self, self.model.put_volumes)
         self.before = QPushButton("◀")
         self.before.setToolTip(f"Previous case in the list ({BEFORE_KEY})")
         self.next = QPushButton(f"Open next ({NEXT_KEY})")
@@ -303,7 +302,7 @@ class DatasetWidget(Panel):
         place = places[case.places_seen % len(places)]
         case.places_seen += 1
         self.session.go_to(place.slices)
-        number = (case.places_seen - 1) % len(places) + 1
+        number = places.index(place) + 1
         self.status.info(case.in_window(place).text(number, len(places)))
 
     def _mark_slice(self) -> None:
