@@ -12,6 +12,8 @@ from pathlib import Path
 from npe2 import PluginManifest
 
 import napari_graphflow
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 
 PACKAGE = Path(napari_graphflow.__file__).parent
 PROGRAM = Path(sys.executable).parent / "napari-graphflow"
@@ -35,7 +37,15 @@ def base() -> None:
     samples = list(PACKAGE.glob("sample_data/**/dataset.json"))
     assert samples, "the wheel has no sample data"
     image = next(samples[0].parent.glob("imagesTs/*"))
-    refused = run("segment", str(image), "--model", ".", "--out", "masks")
+    card = ModelCard(
+        name="student", role="student", network="enet", dims=3, in_channels=1,
+        classes={"background": 0, "organ": 1}, patch_size=(16, 16, 16),
+        preprocessing=Preprocessing(intensity="zscore"),
+    )  # fmt: skip
+    model = Path("student")
+    model.mkdir()
+    (model / "model.json").write_text(card.model_dump_json())
+    refused = run("segment", str(image), "--model", str(model), "--out", "masks")
     message = (refused.stdout + refused.stderr).strip()
     assert refused.returncode == 2, (refused.returncode, message)
     assert "[train]" in message, message
