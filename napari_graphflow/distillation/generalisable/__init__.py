@@ -1,0 +1,1 @@
+"""Generalisable distillation (IEEE JBHI 2024)."""
