@@ -1,4 +1,4 @@
-"""``jobs``: list, inspect and control trainings and distillations."""
+"""``jobs``: list, inspect and control trainings, distillations and other jobs."""
 
 import sys
 from contextlib import suppress
@@ -14,7 +14,7 @@ from napari_graphflow.cli.terminal import follow as follow_job
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next, waiting
 from napari_graphflow.jobs.status import Status
@@ -25,7 +25,7 @@ from napari_graphflow.system.events import Metric
 from napari_graphflow.system.folders import jobs_root
 from napari_graphflow.system.words import duration
 
-jobs = App(name="jobs", help="List, inspect and control trainings and distillations.")
+jobs = App(name="jobs", help="List, inspect and control trainings, distillations and other jobs.")
 
 
 _JOB_TO_REMOVE = "Folder of the job, or (part of) its name in the default jobs folder."
@@ -209,7 +209,7 @@ def devices(*, json: Json = False) -> None:
 
 
 @jobs.command(show=False)
-def measure(kind: Kind, config: Path) -> None:
+def measure(kind: RunKind, config: Path) -> None:
     """Run a few steps and print their time and memory as JSON; used by the estimates."""
     with failure_as_json():
         from napari_graphflow.training import trial

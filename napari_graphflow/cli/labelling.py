@@ -8,16 +8,18 @@ from rich.table import Table
 
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
-from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
+from napari_graphflow.cli.terminal import console, follow, output, print_json
+from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.agreement import Method, as_table, store_consensus
 from napari_graphflow.labelling.agreement import agreement as compare_readers
 from napari_graphflow.labelling.overview import CaseRow, count_statuses, list_cases, next_cases
 from napari_graphflow.labelling.priority import Strategy
-from napari_graphflow.labelling.proposals import Proposal, has_proposal
+from napari_graphflow.labelling.proposing import report, start_proposals, waiting
 from napari_graphflow.labelling.provenance import provenance as mask_provenance
-from napari_graphflow.labelling.records import CaseFacts, now
+from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.runners import runner
 
 Reader = Annotated[
     str, Parameter(help="Name of the reader; by default that of the user of this computer.")
@@ -221,12 +223,13 @@ def propose(
     model: Path,
     device: Device = "auto",
     again: Flag = False,
+    detach: Flag = False,
     json: Json = False,
 ) -> int:
     """Propose masks with a model for the cases that wait for one; their statuses say so.
 
-    It can be interrupted at any time and continues where it was. The exit code is 2 if a case
-    could not be segmented.
+    It is a job: “jobs” lists, pauses, cancels and resumes it, and cases that are done are not done
+    again. The exit code is 2 if a case could not be segmented.
 
     Parameters
     ----------
@@ -236,57 +239,27 @@ def propose(
         Folder of a saved model.
     again
         Also replace proposals that this model has made before.
+    detach
+        Start the job, print its folder and return at once.
     """
-    from napari_graphflow.config.model_card import weights_hash
-    from napari_graphflow.dataset.compatibility import check_classes
-    from napari_graphflow.inference.loading import load_for_inference
-    from napari_graphflow.inference.propose import NotProposed
-    from napari_graphflow.inference.propose import propose as propose_masks
-
     labelling = Labelling(folder)
-    loaded = load_for_inference(model, device)
-    check_classes(loaded.card, labelling.dataset)
-    sha256 = weights_hash(model)
-    names = list(cases) or [
-        row.name
-        for row in list_cases(labelling)
-        if row.status in ("unlabelled", "proposed", "in progress")
-    ]
-    chosen = [labelling.case(name) for name in names]
-    known = {
-        case.name for case in chosen if has_proposal(labelling.paths, case.name, sha256)
-    }  # of an earlier call that was interrupted
-    if again:
-        known = set()
-    left = [case for case in chosen if case.name not in known]
-    made, failed = [], {}
-    with progress_bar() as bar:
-        task = bar.add_task("proposing", total=len(left))
-        for found in propose_masks(loaded, left):
-            name = found.case.name
-            if isinstance(found, NotProposed):
-                failed[name] = str(found.error)
-                bar.console.print(f"{name}: {found.error}", style="yellow", soft_wrap=True)
-            else:
-                described = Proposal(
-                    case=name,
-                    model=loaded.card.name,
-                    sha256=sha256,
-                    folder=str(model.resolve()),
-                    made=now(),
-                    seconds=round(found.seconds, 3),
-                    statistics=found.statistics,
-                    note=" ".join(found.cautions),
-                )
-                labelling.propose(described, found.labels.array)
-                made.append(name)
-            bar.update(task, advance=1, description=name)
+    asked = ProposalConfig(dataset=folder, model=model, cases=cases, again=again)
+    known = waiting(labelling, asked).known
+    job = start_proposals(labelling, model, cases=cases, again=again, device=device)
+    runner("local").submit(job)
+    if detach:
+        print_json({"folder": job.folder}) if json else output.print(str(job.folder))
+        return 0
+    code = follow(job)
+    done = report(job)
     if json:
-        print_json({"proposed": made, "known": sorted(known), "failed": failed})
+        print_json(
+            {"folder": job.folder, "known": known, **vars(done), "state": job.status().state}
+        )
     else:
         more = f", {len(known)} had one of this model" if known else ""
-        output.print(f"{len(made)} proposed{more}, {len(failed)} failed")
-    return 2 if failed else 0
+        output.print(f"{len(done.proposed)} proposed{more}, {len(done.failed)} failed")
+    return code or (2 if done.failed else 0)
 
 
 def _each(cases: tuple[str, ...], step: Any, json: bool) -> None:

@@ -16,7 +16,7 @@ from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.paths import user_errors
 from napari_graphflow.jobs.estimate import estimate as estimate_run
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
@@ -144,7 +144,7 @@ def distill(
 
 
 def _run_job(
-    kind: Kind,
+    kind: RunKind,
     config: TrainingConfig,
     out: Path | None,
     detach: bool,

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import absolute_paths
@@ -100,7 +100,7 @@ class Estimate:
 
 
 def estimate(
-    kind: Kind,
+    kind: RunKind,
     config: TrainingConfig,
     report: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -166,7 +166,7 @@ def estimate(
 
 
 def _measure(
-    kind: Kind, config: TrainingConfig, cancelled: Callable[[], bool]
+    kind: RunKind, config: TrainingConfig, cancelled: Callable[[], bool]
 ) -> Measurements | OutOfMemory:
     with tempfile.TemporaryDirectory(prefix="graphflow-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "config.json"

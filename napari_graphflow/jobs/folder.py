@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
@@ -23,10 +24,14 @@ from napari_graphflow.system.events import Event
 from napari_graphflow.system.failures import Failure, explain, in_words
 from napari_graphflow.system.files import locked, replace_file
 
-Kind = Literal["train", "distill"]
-_CONFIGS: dict[Kind, type[TrainingConfig]] = {
+#: Jobs that train one network, and all jobs.
+RunKind = Literal["train", "distill"]
+Kind = Literal["train", "distill", "propose"]
+JobConfig = TrainingConfig | ProposalConfig
+_CONFIGS: dict[Kind, type[JobConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
+    "propose": ProposalConfig,
 }
 #: Format of the time with which the name of a job's folder begins.
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -83,8 +88,8 @@ class JobFolder(JobPaths):
         return f"{self.created:{STAMP}}"
 
     @cached_property
-    def config(self) -> TrainingConfig:
-        """Settings of the run: a `TrainingConfig` or `DistillationConfig`."""
+    def config(self) -> JobConfig:
+        """Settings of the job, of the class that its kind has."""
         try:
             return _CONFIGS[self.kind].model_validate(self.spec["config"])
         except (ValidationError, KeyError) as error:

@@ -11,27 +11,29 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_graphflow import __version__
-from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.labelling import ProposalConfig
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.folder import STAMP, Kind
+from napari_graphflow.jobs.folder import STAMP, JobConfig, Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import jobs_root
 
-C = TypeVar("C", bound=TrainingConfig)
+C = TypeVar("C", bound=Frozen)
 
 
-def create(kind: Kind, config: TrainingConfig, root: Path | None = None) -> Job:
+def create(kind: Kind, config: JobConfig, root: Path | None = None) -> Job:
     """Create the folder of a new job, without starting it.
 
     Parameters
     ----------
     kind
-        ``train``, or ``distill`` with a `DistillationConfig`.
+        What it does; `config` is of the class for it.
     config
-        Settings of the run. Relative paths are resolved from the working directory.
+        Settings of the job. Relative paths are resolved from the working directory.
     root
         Parent folder; None uses the user's default.
     """
@@ -99,9 +101,11 @@ def find_job(name: str, root: Path | None = None) -> Job:
     )
 
 
-def _title(config: TrainingConfig) -> str:
+def _title(config: JobConfig) -> str:
     if config.name:
         return config.name
+    if isinstance(config, ProposalConfig):
+        return f"masks by {config.model.name} for {config.dataset.name}"
     if isinstance(config, DistillationConfig):
         method = config.method.name.replace("_", " ")
         return f"{method}: {config.teacher.name} to {config.network} on {config.dataset.name}"

@@ -118,9 +118,3 @@ def open_proposal(
         if one.sha256.startswith(model) and (model or one.sha256 not in rejected):
             return one
     return None
-
-
-def has_proposal(paths: LabellingPaths, case: str, sha256: str) -> bool:
-    """Whether a model's proposal for a case is complete."""
-    record: Path = paths.proposal_record(case, sha256)
-    return record.is_file() and paths.proposal(case, sha256).is_file()

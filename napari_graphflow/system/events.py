@@ -24,7 +24,9 @@ class _Event(BaseModel):
     t: float | None = None
 
 
-PhaseKind = Literal["starting", "checking", "reading", "preparing", "training", "converting"]
+PhaseKind = Literal[
+    "starting", "checking", "reading", "preparing", "training", "converting", "proposing"
+]
 
 
 class Phase(_Event):
@@ -165,6 +167,14 @@ class ModelSaved(_Event):
     name: str
 
 
+class CaseDone(_Event):
+    """A case of a job over cases is done; `problem` says why it could not be, in a sentence."""
+
+    event: Literal["case"] = "case"
+    case: str
+    problem: str = ""
+
+
 class Alive(_Event):
     """A point at which the run can be paused; not written to the log."""
 
@@ -184,6 +194,7 @@ Event = Annotated[
     | Failed
     | StateChanged
     | ModelSaved
+    | CaseDone
     | Alive,
     Field(discriminator="event"),
 ]

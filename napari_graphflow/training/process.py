@@ -1,4 +1,4 @@
-"""The job process: run the training, append its events, obey pause and cancel requests."""
+"""The job process: run the job, append its events, obey pause and cancel requests."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
@@ -95,6 +96,14 @@ def _events(job: Job) -> Iterator[Event]:
     config, device = job.config, job.status().process.device
     if device:
         config = config.model_copy(update={"device": device})
+    if isinstance(config, ProposalConfig):
+        Dataset.open(config.dataset)
+        read_model_card(config.model)
+        yield Phase(kind="starting", name="starting")
+        from napari_graphflow.training.proposing import propose_masks
+
+        yield from propose_masks(config, job.folder)
+        return
     Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         read_model_card(config.teacher)

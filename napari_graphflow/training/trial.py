@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.system.events import PeakMemory, Phase, PhaseKind, Progress, SettingChosen
 from napari_graphflow.training.loop import distill, train
 
@@ -18,13 +18,13 @@ from napari_graphflow.training.loop import distill, train
 STEPS = 4
 
 
-def measure(kind: Kind, config: TrainingConfig) -> None:
+def measure(kind: RunKind, config: TrainingConfig) -> None:
     """Print the measurements of a trial as one line of JSON."""
     with tempfile.TemporaryDirectory(prefix="graphflow-") as folder:
         print(json.dumps(_trial(kind, config, Path(folder))))  # noqa: T201, the result
 
 
-def _trial(kind: Kind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
+def _trial(kind: RunKind, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     short, longer = _shortened(config)
     run = (
         distill(short, folder, cases=1, allow_smaller=False)

@@ -20,7 +20,7 @@ from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import reason_not_to_pair, reason_not_to_teach
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.plugin.distil.dataset_check import CheckedDataset
 from napari_graphflow.plugin.widgets.command_line import job_command
 from napari_graphflow.plugin.widgets.words import Message, count_text
@@ -75,7 +75,7 @@ class Choices:
     measuring: bool = False
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RunKind:
         """``train`` while there is no teacher, otherwise ``distill``."""
         return "train" if self.card is None else "distill"
 

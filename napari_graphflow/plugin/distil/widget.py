@@ -23,7 +23,7 @@ from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConf
 from napari_graphflow.dataset.compatibility import reason_not_to_teach
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
-from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
@@ -152,7 +152,7 @@ class DistilWidget(Panel):
         self._background.run(devices, self._offer_devices, lambda _: None)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RunKind:
         """``train`` while there is no teacher, otherwise ``distill``."""
         return self.choices().kind
 
@@ -303,7 +303,7 @@ class DistilWidget(Panel):
         self.button.setEnabled(shown.start)
         self.status.show_message(shown.message)
 
-    def _list_networks(self, kind: Kind, networks: tuple[tuple[str, str], ...]) -> None:
+    def _list_networks(self, kind: RunKind, networks: tuple[tuple[str, str], ...]) -> None:
         """List networks; keep the choice if the role of the network is the same."""
         chosen = self.network.currentData() if self.network.property("kind") == kind else None
         self.network.clear()
@@ -330,7 +330,7 @@ class DistilWidget(Panel):
             show_dock(self.viewer, "Segment").model.choose(folder)
 
 
-def _submit(kind: Kind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
+def _submit(kind: RunKind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
     engine = runner(where, workers)  # fails before a job exists that could not run
     job = create(kind, config)
     engine.submit(job)

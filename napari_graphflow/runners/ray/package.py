@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.dataset.splits import NNUNET, OWN, read_json
 from napari_graphflow.errors import UserError
@@ -31,6 +31,11 @@ def pack_job(job: Job, path: Path) -> None:
         If the data are too large, or outside the folder of the dataset.
     """
     config = job.config
+    if not isinstance(config, TrainingConfig):
+        raise UserError(
+            f"The job {job.title} changes the dataset on this computer and cannot be packed.",
+            "Choose the runner local.",
+        )
     dataset = Dataset.of_run(config)
     places = {"dataset": f"data/{config.dataset.name}"}
     used = [case for case in dataset.cases if case.split != "test"]
