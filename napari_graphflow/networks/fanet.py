@@ -78,7 +78,7 @@ class FANet(nn.Module):
         super().__init__()
         levels = [width * 2**level for level in range(4)]
         self.encoder = nn.ModuleList(
-            _stage(dims, inputs, outputs)
+            stage(dims, inputs, outputs)
             for inputs, outputs in zip([in_channels, *levels], levels, strict=False)
         )
         self.pool = max_pool(dims)
@@ -87,7 +87,7 @@ class FANet(nn.Module):
         for outputs, pools in zip(reversed(levels[:-1]), POOLS, strict=True):
             self.ups.append(doubling(dims, 2 * outputs, outputs, bias=True))
             attention = StripAttention(dims, outputs, pools)
-            self.decoder.append(nn.Sequential(_stage(dims, 2 * outputs, outputs), attention))
+            self.decoder.append(nn.Sequential(stage(dims, 2 * outputs, outputs), attention))
         self.head = nn.Sequential(
             channel_dropout(dims, dropout), convolution(dims, width, classes, 1, bias=True)
         )
@@ -95,12 +95,12 @@ class FANet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map an image whose sizes are multiples of 8 to logits."""
         skips: list[Tensor] = []
-        for stage in self.encoder:
-            x = stage(self.pool(x) if skips else x)
+        for level in self.encoder:
+            x = level(self.pool(x) if skips else x)
             skips.append(x)
         skips.pop()
-        for up, stage in zip(self.ups, self.decoder, strict=True):
-            x = stage(torch.cat([skips.pop(), up(x)], dim=1))
+        for up, level in zip(self.ups, self.decoder, strict=True):
+            x = level(torch.cat([skips.pop(), up(x)], dim=1))
         logits: Tensor = self.head(x)
         return logits
 
@@ -199,7 +199,8 @@ class StripAttention(nn.Module):
         return y
 
 
-def _stage(dims: int, inputs: int, outputs: int) -> nn.Sequential:
+def stage(dims: int, inputs: int, outputs: int) -> nn.Sequential:
+    """Build two residual blocks with selective kernels; the first changes the channels."""
     return nn.Sequential(
         Residual(dims, inputs, outputs, projected=True),
         Residual(dims, outputs, outputs, projected=False),

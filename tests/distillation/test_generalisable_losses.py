@@ -1,4 +1,4 @@
-"""The graphs and the cross distillation of the generalisable method: worked examples, identities."""
+"""Graphs and cross distillation of the generalisable method: worked examples, identities."""
 
 import math
 

@@ -128,7 +128,7 @@ def test_the_effective_rank_counts_the_directions_in_which_codes_vary() -> None:
 
 
 def test_a_gap_of_fewer_than_eight_images_is_refused() -> None:
-    with pytest.raises(UserError, match="Too few images: 7 on one side.*at least 8"):
+    with pytest.raises(UserError, match=r"Too few images: 7 on one side.*at least 8"):
         site_gap(gaussian(20, 3), gaussian(7, 3))
 
 

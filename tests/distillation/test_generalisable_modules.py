@@ -1,0 +1,177 @@
+"""Mask auto-encoder and alignment networks: shapes, parameters, what they can and cannot map."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from napari_graphflow.distillation.generalisable.alignment import (
+    AlignmentNetwork,
+    alignment_losses,
+    grid_of,
+    mean_dice,
+    r_squared,
+    spread,
+)
+from napari_graphflow.distillation.generalisable.autoencoder import (
+    MaskAutoencoder,
+    RowPerceptron,
+    cross_entropy,
+    feature_error,
+    first_phase_loss,
+    one_hot,
+    second_phase_loss,
+)
+
+IGNORE = 255
+
+
+def autoencoder(
+    dims: int = 2, classes: int = 2, length: int = 16, cells: int = 4
+) -> MaskAutoencoder:
+    torch.manual_seed(0)
+    return MaskAutoencoder(classes, dims, length, (cells,) * dims).eval()
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(*shape: int, classes: int = 2, seed: int = 0) -> Tensor:
+    return torch.randint(0, classes, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def test_the_decoder_of_masks_is_affine() -> None:
+    net, a = autoencoder(), 0.3
+    one, two = random(2, 16, 4, 4), random(2, 16, 4, 4, seed=1)
+    mixed = net.decode(a * one + (1 - a) * two, (32, 32))
+    expected = a * net.decode(one, (32, 32)) + (1 - a) * net.decode(two, (32, 32))
+    torch.testing.assert_close(mixed, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_cell_of_the_deepest_map_paints_one_block_of_eight_pixels() -> None:
+    net, features = autoencoder(), random(1, 16, 4, 4)
+    changed = features.clone()
+    changed[:, :, 1, 2] += 1
+    moved = (net.decode(features, (32, 32)) != net.decode(changed, (32, 32))).any(1)[0]
+    assert moved[8:16, 16:24].any()
+    moved[8:16, 16:24] = False
+    assert not moved.any()
+
+
+@pytest.mark.parametrize(("side", "parameters"), [(16, 33_281), (8, 8_513), (4, 2_321)])
+def test_a_perceptron_has_the_published_number_of_parameters(side: int, parameters: int) -> None:
+    count = sum(p.numel() for p in RowPerceptron(side * side).parameters())
+    assert count == parameters
+
+
+def test_an_alignment_network_adds_two_convolutions_of_one_cell() -> None:
+    # 2 C d + d + C of the mixers, with the teacher of the paper.
+    net = AlignmentNetwork(512, 512, (16, 16))
+    assert sum(p.numel() for p in net.parameters()) == 33_281 + 525_312
+
+
+@torch.no_grad()
+def test_without_mixers_permuted_channels_give_the_permuted_code() -> None:
+    features, order = random(2, 6, 4, 4), torch.tensor([3, 1, 5, 0, 2, 4])
+    plain = AlignmentNetwork(6, 6, (4, 4), mixed=False)
+    assert torch.equal(plain.code(features[:, order]), plain.code(features)[:, order])
+    mixed = AlignmentNetwork(6, 6, (4, 4))
+    assert not torch.allclose(mixed.code(features[:, order]), mixed.code(features)[:, order])
+
+
+@pytest.mark.parametrize("size", [(4, 4), (2, 3), (9, 7), (1, 1), (3, 4, 5), (16, 16, 16)])
+@torch.no_grad()
+def test_codes_and_headers_take_bottlenecks_of_any_size(size: tuple[int, ...]) -> None:
+    net = AlignmentNetwork(5, 8, (4,) * len(size))
+    codes, expanded = net(random(2, 5, *size))
+    assert codes.shape == (2, 8)
+    assert expanded.shape == (2, 5, *size)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 50), (5, 9), (10, 19, 30)])
+@torch.no_grad()
+def test_masks_of_any_size_are_reconstructed_at_their_size(size: tuple[int, ...]) -> None:
+    net = autoencoder(len(size), classes=3)
+    found = net(one_hot(labels(2, *size, classes=3), 3, IGNORE))
+    assert found.logits.shape == (2, 3, *size)
+    assert found.codes.shape == (2, 16)
+    assert found.expanded.shape == found.features.shape
+
+
+def test_masks_are_plus_and_minus_one_and_zero_where_ignored() -> None:
+    mask = one_hot(torch.tensor([[[0, 1, IGNORE]]]), 2, IGNORE)
+    assert mask.tolist() == [[[[1, -1, 0]], [[-1, 1, 0]]]]
+
+
+def test_ignored_voxels_do_not_count_in_the_losses_of_masks() -> None:
+    net, truth = autoencoder(), labels(2, 16, 16)
+    truth[:, :4] = IGNORE
+    masks = one_hot(truth, 2, IGNORE)
+    logits = random(2, 2, 16, 16)
+    other = logits.clone()
+    other[:, :, :4] += 5
+    assert torch.equal(cross_entropy(logits, truth), cross_entropy(other, truth))
+    assert first_phase_loss(net, masks, truth).isfinite()
+    assert cross_entropy(logits, torch.full_like(truth, IGNORE)) == 0
+
+
+def test_the_two_phases_train_different_parts() -> None:
+    net, truth = autoencoder(), labels(2, 16, 16)
+    masks = one_hot(truth, 2, IGNORE)
+    first_phase_loss(net, masks, truth).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in net.convolutions())
+    assert all(p.grad is None for p in net.header())
+    second_phase_loss(net, masks, truth).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in net.header())
+
+
+def test_feature_errors_are_in_units_of_the_variance() -> None:
+    features = random(2, 3, 4, 4)
+    assert feature_error(features.mean().expand_as(features), features).item() == pytest.approx(
+        1, rel=0.02
+    )
+    assert feature_error(features, features) == 0
+
+
+def test_standardised_codes_have_no_mean_and_unit_deviation() -> None:
+    net = autoencoder()
+    masks = one_hot(labels(20, 16, 16), 2, IGNORE)
+    with torch.no_grad():
+        codes = net.codes(net.features(masks))
+        net.mean.copy_(codes.mean(0))
+        net.deviation.copy_(codes.std(0))
+        standard = net.standardised(masks)
+    torch.testing.assert_close(standard.mean(0), torch.zeros(16), rtol=0, atol=1e-3)
+    assert (standard.std(0) <= 1).all()
+
+
+def test_alignment_terms_have_the_values_computed_by_hand() -> None:
+    z, wanted = torch.tensor([[1.0, 2]]), torch.tensor([[0.0, 4]])
+    features = torch.tensor([[[[0.0, 2]]]])  # variance 2
+    logits, truth = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
+    terms = alignment_losses(z, wanted, features + 1, features, logits, truth)
+    assert terms["align"].item() == 2.5
+    assert terms["reconstruction"].item() == 0.5
+    assert terms["prediction"].item() == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_r_squared_is_one_for_equal_codes_and_zero_for_their_mean() -> None:
+    target = random(10, 4)
+    assert r_squared(target, target) == 1
+    assert r_squared(target.mean(0).expand_as(target), target) == pytest.approx(0)
+    assert spread(torch.ones(5, 3)) == 0
+
+
+def test_dice_of_a_batch_counts_each_structure_over_all_images() -> None:
+    logits = torch.zeros(1, 3, 1, 4)
+    logits[0, 1, 0, :2], logits[0, 2, 0, 2] = 9, 9
+    both, size = mean_dice(logits, torch.tensor([[[1, IGNORE, 2, 2]]]))
+    assert (2 * both / size).tolist() == pytest.approx([1, 2 / 3])
+
+
+def test_the_grid_is_that_of_the_bottleneck_up_to_a_limit() -> None:
+    assert grid_of((16, 4)) == (16, 4)
+    assert grid_of((64, 20)) == (16, 16)
+    assert grid_of((4, 20, 20)) == (4, 8, 8)
