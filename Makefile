@@ -58,7 +58,7 @@ $(READY): pyproject.toml Makefile
 		fi
 	fi
 	echo "Installing napari-graphflow and its dependencies"
-	pip --editable '.[train,dicom-seg,pyqt5,pyqt6,dev]'
+	pip --editable '.[train,export,dicom-seg,pyqt5,pyqt6,dev]'
 	touch $(READY)
 
 FAST := -m "not slow and not soak"

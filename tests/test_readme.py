@@ -9,7 +9,10 @@ import pytest
 from napari_graphflow.cli import app
 
 CHECKOUT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/volumes.md", "docs/labelling.md")
+PAGES = (
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/volumes.md", "docs/labelling.md",
+    "docs/export.md",
+)  # fmt: skip
 COMMAND = re.compile(r"^napari-graphflow (.+)$|`napari-graphflow ([^`|]+)`", re.MULTILINE)
 
 

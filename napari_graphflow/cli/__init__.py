@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from napari_graphflow import __version__
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo
+from napari_graphflow.cli.export import export
 from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.labelling import propose
 from napari_graphflow.cli.models import models, networks
@@ -31,7 +32,8 @@ app = App(
 
 
 for command in (
-    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate, jobs,
+    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate, export,
+    jobs,
     demo,
 ):  # fmt: skip
     app.command(command)

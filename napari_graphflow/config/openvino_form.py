@@ -1,12 +1,12 @@
 """The record of a model's OpenVINO form, ``openvino/form.json`` in its folder."""
 
 import os
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field
 
+from napari_graphflow.config.padding import padded_size
 from napari_graphflow.config.preprocessing import Dims
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
@@ -58,18 +58,6 @@ class OpenVinoForm(Frozen):
     def padded_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return the size to which an input is padded."""
         return padded_size(size, self.multiple)
-
-
-def padded_size(size: Sequence[int], multiple: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the size to which a network pads an image of `size`.
-
-    The next multiples, with at least two cells in the deepest map.
-    """
-    multiples = [multiple] * len(size) if isinstance(multiple, int) else list(multiple)
-    target = [-(-n // m) * m for n, m in zip(size, multiples, strict=True)]
-    if target == multiples and max(multiples) > 1:
-        target[-1] *= 2
-    return tuple(target)
 
 
 def openvino_is_used() -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 #: Only numbers at or beyond these can be fill values, such as -2000, -32768, 65535 and 1e30.
@@ -77,9 +78,9 @@ def border_regions(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     if not mask.any():
         return mask
-    from scipy import ndimage  # slow to import, rarely needed
-
-    regions, count = ndimage.label(mask)
+    components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
+    regions = sitk.GetArrayViewFromImage(components)
+    count = int(regions.max())
     axes = [axis for axis, size in enumerate(mask.shape) if size > 1]
     reached = np.zeros(count + 1, int)
     for axis in axes:

@@ -5,16 +5,18 @@ model, so that inference uses the same ones as training.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from napari_graphflow.config.preprocessing import Intensity, Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.intensities import Filled, fill
 from napari_graphflow.imaging.volume import Turn, Volume
+
+if TYPE_CHECKING:  # exports run this file without pydantic
+    from napari_graphflow.config.preprocessing import Intensity, Preprocessing
 
 #: Kinds of scaling with numbers from the image itself.
 _BY_CASE = ("zscore", "percentile", "range")
@@ -54,7 +56,7 @@ class Preprocessed:
         return self.array.shape[1:] != self.oriented.shape
 
 
-def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
+def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
     """Reorient and resample an image, and scale its intensities.
 
     NaN, infinite values and fill values are replaced by the extremes of the others, with a
@@ -90,7 +92,7 @@ def prepare(volume: Volume, preprocessing: Preprocessing) -> Preprocessed:
     return Preprocessed(prepared, oriented, volume, turn, tuple(warnings))
 
 
-def prepare_labels(labels: Volume, preprocessing: Preprocessing) -> NDArray[np.integer]:
+def prepare_labels(labels: Volume, preprocessing: "Preprocessing") -> NDArray[np.integer]:
     """Resample a mask to the grid of the preprocessed image, by nearest neighbour."""
     oriented = labels.turned(_turn(labels, preprocessing))
     shape = target_shape(oriented, preprocessing)
@@ -138,7 +140,7 @@ def to_source_orientation(
     return preprocessed.source.with_array(ordered, channels=channels)
 
 
-def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, ...]:
+def target_shape(oriented: Volume, preprocessing: "Preprocessing") -> tuple[int, ...]:
     """Return the spatial shape of the preprocessed array of an oriented volume."""
     if preprocessing.size is not None and oriented.ndim == 2:
         return preprocessing.size
@@ -156,14 +158,14 @@ def target_shape(oriented: Volume, preprocessing: Preprocessing) -> tuple[int, .
     )
 
 
-def _turn(volume: Volume, preprocessing: Preprocessing) -> Turn:
+def _turn(volume: Volume, preprocessing: "Preprocessing") -> Turn:
     if volume.ndim == 3:
         return volume.turn(preprocessing.code(volume.orientation))
     flat = [axis for axis in preprocessing.axes if axis != "z"]
     return Turn(tuple("yx".index(axis) for axis in flat), (False, False))
 
 
-def _kinds(channels: int, preprocessing: Preprocessing) -> tuple[Intensity, ...]:
+def _kinds(channels: int, preprocessing: "Preprocessing") -> "tuple[Intensity, ...]":
     known = preprocessing.channels
     if known not in (None, channels):
         raise UserError(
@@ -181,7 +183,7 @@ def _replaced(share: float, index: int, channels: int) -> str:
     )
 
 
-def _case_bounds(filled: Filled, preprocessing: Preprocessing) -> tuple[float, float] | None:
+def _case_bounds(filled: Filled, preprocessing: "Preprocessing") -> tuple[float, float] | None:
     """Return the percentiles of the intensities; None if nothing was replaced."""
     if filled.intensities is None:
         return None
@@ -198,8 +200,8 @@ def _largest(array: NDArray[np.float32], stored: np.dtype[Any]) -> float:
 
 def _scaled(
     array: NDArray[np.float32],
-    kind: Intensity,
-    preprocessing: Preprocessing,
+    kind: "Intensity",
+    preprocessing: "Preprocessing",
     channel: int,
     bounds: tuple[float, float] | None,
     largest: float,

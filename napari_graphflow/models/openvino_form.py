@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_graphflow.config.model_card import ModelCard, weights_hash
-from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder, padded_size
+from napari_graphflow.config.model_card import weights_hash
+from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder
+from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import TapAdapter, channels_last, first_output
@@ -50,17 +51,13 @@ def convert(model: Model) -> OpenVinoForm:
         import openvino
     except ModuleNotFoundError:
         raise UserError("OpenVINO is not installed.", install_hint("openvino")) from None
-    adapter = model.module
-    assert isinstance(adapter, TapAdapter)
-    card = model.card
-    multiple = adapter.multiple
-    multiples = (multiple,) * card.dims if isinstance(multiple, int) else multiple
-    # Twice the patch along the last axis, where a size that was fixed by tracing would show.
+    card, multiples = model.card, model.multiples
+    network = to_openvino(model)
+    # Another size along the last axis, where one that was fixed by tracing would show.
     size = padded_size(card.patch_size, multiples)
     other = (*size[:-1], size[-1] + max(multiples[-1], 8))
     windows = [_noise(card.in_channels, shape) for shape in (size, other)]
-    network = _converted(adapter.module, card, windows[0])
-    parity = _compare(network, adapter, windows)
+    parity = _compare(network, model.adapter, windows)
     if parity.probability_difference > TOLERANCE or parity.equal_labels < EQUAL:
         raise UserError(
             f"The OpenVINO form of {card.name} differs from PyTorch: by up to "
@@ -83,15 +80,32 @@ def convert(model: Model) -> OpenVinoForm:
     return form
 
 
-def _converted(module: nn.Module, card: ModelCard, window: Tensor) -> Any:
-    """Return the network in OpenVINO, for images of any size."""
+def plain_logits(adapter: TapAdapter) -> nn.Module:
+    """Return the network from a padded image to logits, for converters."""
+    return _Logits(adapter.module).eval()
+
+
+def example_window(model: Model) -> Tensor:
+    """Return noise of the size of a window, with which a network is traced."""
+    return _noise(model.card.in_channels, padded_size(model.card.patch_size, model.multiples))
+
+
+def to_openvino(model: Model) -> Any:
+    """Return the network in OpenVINO, for images of any size.
+
+    Raises
+    ------
+    UserError
+        If OpenVINO has no equivalent of an operation.
+    """
     import openvino
 
+    card, window = model.card, example_window(model)
     try:
         # torch deprecates tracing, and warns of each size that the network looks at.
         with warnings.catch_warnings(action="ignore"):
             # Not checked by running it again: it is compared at another size, too.
-            traced = torch.jit.trace(_Logits(module).eval(), window, check_trace=False)
+            traced = torch.jit.trace(plain_logits(model.adapter), window, check_trace=False)
             return openvino.convert_model(
                 traced, example_input=window, input=[-1, card.in_channels, *[-1] * card.dims]
             )

@@ -17,6 +17,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
+from napari_graphflow.networks.taps import TapAdapter
 from napari_graphflow.system.files import replace_file, written_aside
 
 #: Weights of the distillation method that produced a student, such as its paraphrasers.
@@ -36,6 +37,18 @@ class Model:
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
+
+    @property
+    def adapter(self) -> TapAdapter:
+        """The network with its padding, as it is loaded."""
+        assert isinstance(self.module, TapAdapter)
+        return self.module
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """Number of which the size of the network's input must be a multiple, per axis."""
+        multiple = self.adapter.multiple
+        return (multiple,) * self.card.dims if isinstance(multiple, int) else tuple(multiple)
 
 
 def build_network(card: ModelCard) -> nn.Module:

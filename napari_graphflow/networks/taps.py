@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_graphflow.config.model_card import OutputShapes
-from napari_graphflow.config.openvino_form import padded_size
+from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
 
 

@@ -1,0 +1,1 @@
+"""Exports: folders with which others run a model without this project."""

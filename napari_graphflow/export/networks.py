@@ -1,0 +1,82 @@
+"""Write the network of a model in the format of an export."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from napari_graphflow.config.exports import Kind
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.errors import UserError
+from napari_graphflow.models.openvino_form import example_window, plain_logits, to_openvino
+from napari_graphflow.models.saved import Model
+
+#: Version of ONNX's operators, since 2022 in every runtime.
+OPSET = 17
+
+
+def write_onnx(model: Model, folder: Path) -> str:
+    """Write ``model.onnx``: any number and size of windows, what the model is in its properties."""
+    import onnx
+
+    card, path = model.card, folder / "model.onnx"
+    spatial = ("depth", "height", "width")[-card.dims :]
+    axes = {0: "batch", **dict(enumerate(spatial, start=2))}
+    try:
+        # torch deprecates tracing, and warns of each size that the network looks at.
+        with warnings.catch_warnings(action="ignore"):
+            torch.onnx.export(
+                plain_logits(model.adapter),
+                (example_window(model),),
+                path,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_axes={"image": axes, "logits": axes},
+            )
+    except Exception as error:  # of torch and of onnx, of many kinds
+        raise UserError(
+            f"The network {card.network} cannot be converted to ONNX ({type(error).__name__}).",
+            "Export it to OpenVINO, or as a MONAI bundle.",
+        ) from None
+    network = onnx.load(path)
+    onnx.helper.set_model_props(network, properties(card) | {"opset": str(OPSET)})
+    onnx.checker.check_model(network)
+    onnx.save(network, path)
+    return path.name
+
+
+def write_openvino(model: Model, folder: Path) -> str:
+    """Write ``model.xml`` and ``model.bin``, with what the model is under ``rt_info``."""
+    import openvino
+
+    network = to_openvino(model)
+    for name, text in properties(model.card).items():
+        network.set_rt_info(text, ["graphflow", name])
+    openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+    return "model.xml"
+
+
+def properties(card: ModelCard) -> dict[str, str]:
+    """Return what a model is and needs, as texts for the properties of its file."""
+    steps = card.preprocessing
+    return {
+        "name": card.name,
+        "classes": json.dumps(card.classes),
+        "spacing": json.dumps(steps.spacing),
+        "orientation": steps.orientation,
+        "intensity": json.dumps(steps.channel_intensity or steps.intensity),
+        "window": json.dumps(steps.window if steps.intensity == "ct_window" else None),
+        "patch_size": json.dumps(card.patch_size),
+        "licence": card.purpose.licence or "not stated",
+        "source": card.purpose.source,
+    }
+
+
+WRITERS: dict[Kind, Callable[[Model, Path], str]] = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+}

@@ -1,0 +1,122 @@
+"""Compare an exported folder, run by its own script, with the model in PyTorch."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.config.exports import CaseParity, ExportParity, Kind, Limits
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.models.saved import Model
+
+
+def compare(
+    model: Model,
+    folder: Path,
+    kind: Kind,
+    limits: Limits,
+    cases: Iterable[tuple[str, Volume]],
+    progress: Callable[[str], None] = lambda case: None,
+) -> ExportParity:
+    """Segment each case in PyTorch and by the script of an exported folder.
+
+    Raises
+    ------
+    UserError
+        If the script fails.
+    """
+    found, device = [], ""
+    with tempfile.TemporaryDirectory(prefix="graphflow-") as temporary:
+        for name, volume in cases:
+            progress(name)
+            expected = segment(in_torch(model), volume, probabilities=True)
+            mask, soft, facts = run_script(folder, volume, Path(temporary))
+            device = facts["device"]
+            assert expected.probabilities is not None
+            found.append(
+                CaseParity(
+                    case=name,
+                    shape=volume.shape,
+                    probability_difference=_difference(soft, expected.probabilities.array),
+                    equal_labels=_equal(mask, expected.labels.array),
+                    dice=dice(mask, expected.labels.array, model.card.classes),
+                    export_seconds=round(facts["seconds"], 4),
+                    torch_seconds=round(expected.seconds, 4),
+                )
+            )
+    return ExportParity(kind=kind, device=device, limits=limits, cases=tuple(found))
+
+
+def run_script(
+    folder: Path, volume: Volume, temporary: Path
+) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
+    """Run ``segment.py`` of an exported folder on a volume.
+
+    Returns
+    -------
+    mask, probabilities
+        Class indices, and (K, *grid); None if the script writes none.
+    facts
+        ``seconds`` and ``device``.
+    """
+    files = write_channels(temporary, volume)
+    mask, soft = temporary / "mask.nii.gz", temporary / "soft.npy"
+    soft.unlink(missing_ok=True)
+    command = [sys.executable, "-B", "segment.py", *map(str, files), "--out", str(mask)]
+    done = subprocess.run(
+        [*command, "--probabilities", str(soft)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+        raise UserError(f"The script of the export failed: {last}", "Choose another format.")
+    facts = json.loads(done.stdout.strip().splitlines()[-1])
+    return read_volume(mask).array, np.load(soft) if soft.exists() else None, facts
+
+
+def write_channels(folder: Path, volume: Volume) -> list[Path]:
+    """Write each channel of a volume to a file, as ``case_0000.nii.gz``."""
+    channels = np.moveaxis(volume.array, -1, 0) if volume.channels else volume.array[None]
+    files = [folder / f"case_{index:04}.nii.gz" for index in range(len(channels))]
+    for file, channel in zip(files, channels, strict=True):
+        write_volume(file, volume.with_array(np.ascontiguousarray(channel)))
+    return files
+
+
+def dice(mask: NDArray[Any], other: NDArray[Any], classes: dict[str, int]) -> dict[str, float]:
+    """Return the Dice of each structure that is in either mask."""
+    found = {}
+    for name, value in classes.items():
+        a, b = mask == value, other == value
+        voxels = int(a.sum()) + int(b.sum())
+        if value and voxels:
+            found[name] = 2 * int((a & b).sum()) / voxels
+    return found
+
+
+def _difference(soft: NDArray[Any] | None, expected: NDArray[Any]) -> float | None:
+    if soft is None:
+        return None
+    return max(
+        float(np.abs(one.astype(np.float32) - expected[..., index]).max())
+        for index, one in enumerate(soft)
+    )
+
+
+def _equal(mask: NDArray[Any], other: NDArray[Any]) -> float:
+    structure = (mask > 0) | (other > 0)
+    count = int(structure.sum())
+    return int((mask == other)[structure].sum()) / count if count else 1.0
