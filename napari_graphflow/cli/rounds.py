@@ -1,86 +1,123 @@
 """``rounds``: learn from what is labelled, judge the model, take a round back."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from pydantic import Field, create_model
 from rich.table import Table
 
-from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
-from napari_graphflow.cli.terminal import console, follow, output, print_json, progress_bar
+from napari_graphflow.cli.options import DatasetFolder, Flag, Json
+from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.methods import METHODS, MethodName
-from napari_graphflow.config.model_card import read_model_card
-from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.dataset.cases import Case
+from napari_graphflow.config.networks import students, teachers
+from napari_graphflow.config.run import MIN_TEACHER_DICE, DistillationConfig, TrainingConfig
+from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.rounds import (
     Round,
     default_round,
-    finish,
     get_round,
     job_state,
     list_rounds,
     start,
     undo,
-    unscored,
 )
 from napari_graphflow.labelling.store import Labelling
-from napari_graphflow.labelling.verdict import Scores
 from napari_graphflow.runners import runner
 
 rounds = App(name="rounds", help="Learn from what is labelled, and judge and undo the result.")
 Number = Annotated[int, Parameter(help="Number of the round.")]
 
+if TYPE_CHECKING:
+    RoundOptions = TrainingConfig
+else:
+    _NETWORK = "Network of the student, or with --masks-only the only one. Default: enet, or unet."
+    #: A training on the command line whose network depends on the kind of round.
+    RoundOptions = create_model(
+        "RoundOptions",
+        __base__=TrainingConfig,
+        role=(Annotated[Literal["student"] | None, Parameter(parse=False)], None),
+        network=(str, Field("", description=_NETWORK)),
+    )
+
 
 @rounds.command(name="start")
 def start_(
-    config: Annotated[TrainingConfig, Parameter(name="*")],
+    config: Annotated[RoundOptions, Parameter(name="*")],
     *,
     teacher: Path | None = None,
+    teacher_network: str = teachers()[0],
+    teacher_steps: int | None = None,
+    teacher_width: int | None = None,
+    teacher_min_dice: float = MIN_TEACHER_DICE,
     method: MethodName = "graph_flow",
+    alone: bool = True,
+    masks_only: Flag = False,
     detach: Flag = False,
     json: Json = False,
 ) -> int:
-    """Train afresh on all masks that count; with a teacher, distil it into a student.
+    """Train a teacher, a student of it, and the student alone on all masks; judge the student.
 
-    The validation cases are drawn at the first round and never change.
+    Every round trains afresh. The validation cases are drawn at the first round and never change.
+    It is one job: cancelled or failed it changes nothing, and “jobs resume” continues it.
 
     Parameters
     ----------
     config
         Settings of the training.
     teacher
-        Folder of the teacher's model.
+        Folder of a teacher's model; by default one is trained first.
+    teacher_network, teacher_steps, teacher_width
+        Its network, steps and width; by default as many steps as the student.
+    teacher_min_dice
+        As for “distill”.
     method
         Method of the distillation.
+    alone
+        Also train the same student without its teacher, which the verdict compares.
+    masks_only
+        Train one network on the masks, without a teacher.
     detach
-        Start the job and return at once; “rounds list” scores the model when the job is done.
+        Start the job, and return at once; “rounds list” shows the verdict when it is done.
     """
-    settings = config
-    if teacher is not None:
-        read_model_card(teacher)
-        settings = DistillationConfig(
-            **dict(config), teacher=teacher, method=METHODS[method].options()
+    values = {name: getattr(config, name) for name in TrainingConfig.model_fields}
+    values["network"] = config.network or (teachers() if masks_only else students())[0]
+    own = TrainingConfig(**values)
+    first: TrainingConfig | None = None
+    if masks_only and teacher is not None:
+        raise UserError("--masks-only trains without a teacher.", "Leave out one of the two.")
+    if not masks_only:
+        if teacher is None:
+            first = own.model_copy(
+                update={
+                    "network": teacher_network,
+                    "steps": teacher_steps or own.steps,
+                    "width": teacher_width,
+                    "name": f"{own.name} teacher".strip(),
+                }
+            )
+        own = DistillationConfig(
+            **values | {"role": "student"},
+            teacher=teacher or Path("teacher"),
+            teacher_min_dice=teacher_min_dice,
+            method=METHODS[method].options(),
         )
     labelling = Labelling(config.dataset)
-    record, job = start(labelling, settings)
+    record, job = start(labelling, own, teacher=first, alone=alone)
     runner("local").submit(job)
-    if not detach:
-        code = follow(job)
-        if job.status().state != "done":
-            return code
-        record = _score(labelling, record.number, config.device)
-    _print_round(record, json)
-    return 0
+    if detach:
+        _print_round(record, json)
+        return 0
+    code = follow(job)
+    if job.status().state == "done":
+        _print_round(get_round(labelling, record.number), json)
+    return code
 
 
 @rounds.command(name="list")
-def list_(folder: DatasetFolder, *, device: Device = "auto", json: Json = False) -> None:
-    """List the rounds with their verdicts; models whose job is done are scored first."""
-    labelling = Labelling(folder)
-    for one in unscored(list_rounds(labelling)):
-        _score(labelling, one.number, device)
-    found = list_rounds(labelling)
+def list_(folder: DatasetFolder, *, json: Json = False) -> None:
+    """List the rounds with their verdicts."""
+    found = list_rounds(Labelling(folder))
     default = default_round(found)
     if json:
         number = default.number if default else None
@@ -96,20 +133,6 @@ def list_(folder: DatasetFolder, *, device: Device = "auto", json: Json = False)
     output.print(table) if found else output.print("There are no rounds yet.")
 
 
-@rounds.command(name="finish")
-def finish_(folder: DatasetFolder, *, device: Device = "auto", json: Json = False) -> None:
-    """Score the models of rounds whose job is done, and print the verdicts."""
-    labelling = Labelling(folder)
-    done = [_score(labelling, one.number, device) for one in unscored(list_rounds(labelling))]
-    if json:
-        print_json([_summary(one) for one in done])
-        return
-    for one in done:
-        _print_round(one, json=False)
-    if not done:
-        output.print("No round waits for its verdict.")
-
-
 @rounds.command
 def show(folder: DatasetFolder, number: Number, *, json: Json = False) -> None:
     """Show a round: its masks, its scores by case and structure, and the verdict."""
@@ -119,10 +142,14 @@ def show(folder: DatasetFolder, number: Number, *, json: Json = False) -> None:
         return
     _print_round(one, json=False)
     names = sorted({name for scores in one.scores.values() for name in scores})
-    table = Table("frozen case", *names, box=None)
-    for case, scores in one.scores.items():
-        values = (scores.get(name) for name in names)
-        table.add_row(case, *("" if value is None else f"{value:.3f}" for value in values))
+    table = Table("frozen case", "model", *names, box=None)
+    parts = {"round": one.scores, "alone": one.alone_scores, "teacher": one.teacher_scores}
+    for case in one.scores:
+        for title, scored in parts.items():
+            values = (scored.get(case, {}).get(name) for name in names)
+            if case in scored:
+                texts = ("" if value is None else f"{value:.3f}" for value in values)
+                table.add_row(case, title, *texts)
     if one.scores:
         output.print(table)
     if one.verdict and one.verdict.structures:
@@ -141,21 +168,6 @@ def undo_(folder: DatasetFolder, number: Number, *, json: Json = False) -> None:
     _print_round(undo(Labelling(folder), number), json)
 
 
-def _score(labelling: Labelling, number: int, device: str) -> Round:
-    from napari_graphflow.inference.dice import dice_by_case
-
-    with progress_bar() as bar:
-        task = bar.add_task(f"scoring round {number}", total=None)
-
-        def score(model: Path, cases: Sequence[Case]) -> Scores:
-            def progress(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
-
-            return dice_by_case(labelling.dataset, model, cases, device, progress)
-
-        return finish(labelling, number, score)
-
-
 def _state(one: Round) -> str:
     return job_state(one) if one.state == "started" else one.state
 
@@ -170,6 +182,7 @@ def _summary(one: Round) -> dict[str, Any]:
         "job": one.job,
         "model": one.model,
         "weights": one.weights,
+        "teacher": one.teacher,
         "verdict": one.verdict and one.verdict.model_dump(mode="json"),
     }
 

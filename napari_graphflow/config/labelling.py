@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from napari_graphflow.config.run import Device
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.run import Device, DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen
 
 
@@ -38,3 +39,49 @@ class ProposalConfig(Frozen):
     device: Device = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     name: str = ""
+
+
+class RoundConfig(Frozen):
+    """What a round of labelling trains, one network after the other, on the same masks.
+
+    Parameters
+    ----------
+    dataset
+        Folder of the dataset.
+    number
+        Number of the round.
+    network
+        The network that becomes the model of the round; a `DistillationConfig` distils it.
+    teacher
+        Its teacher if that is trained first; it then takes the place of ``network.teacher``.
+    alone
+        Whether a distilled student is also trained without its teacher, for comparison.
+    reader
+        Who started the round, for the log.
+    device
+        As for a training; it takes the place of the devices of the networks.
+    name
+        Title of the job.
+    """
+
+    dataset: Path
+    number: Annotated[int, Field(ge=1)]
+    network: DistillationConfig | TrainingConfig
+    teacher: TrainingConfig | None = None
+    alone: bool = True
+    reader: str = ""
+    device: Device = "auto"
+    name: str = ""
+
+
+def student_alone(config: DistillationConfig, teacher: ModelCard) -> TrainingConfig:
+    """Return the same student without its teacher: same seed, batches, steps and preprocessing."""
+    same = {name: getattr(config, name) for name in TrainingConfig.model_fields}
+    return TrainingConfig(
+        **same
+        | {
+            "preprocessing": teacher.preprocessing,
+            "patch_size": config.patch_size or teacher.patch_size,
+            "name": f"{config.name} without a teacher".strip(),
+        }
+    )

@@ -32,6 +32,10 @@ class JobPaths:
         memory, and the scores of the teacher on the dataset.
     cache
         Folder of the preprocessed data during the run.
+    teacher, alone
+        Of a round: folders like that of a job, for its teacher and for its student without one.
+    frozen, frozen_scores
+        Of a round: the dataset as it was at its start, and the scores of its models so far.
     reserve
         Disk space reserved for the final status.
     runner_note, slurm
@@ -59,6 +63,10 @@ class JobPaths:
         self.memory_setting = folder / "setting.json"
         self.teacher_scores = folder / "teacher.json"
         self.cache = folder / "cache"
+        self.teacher = folder / "teacher"
+        self.alone = folder / "alone"
+        self.frozen = folder / "dataset"
+        self.frozen_scores = folder / "scores.json"
         self.reserve = folder / ".reserve"
         self.runner_note = folder / "runner.json"
         self.slurm = folder / "slurm"
@@ -66,6 +74,11 @@ class JobPaths:
     def request_file(self, request: Request) -> Path:
         """Return the file that makes a request when created."""
         return self.control / request
+
+    def models(self) -> list[Path]:
+        """Return the folders of all models that a job may train."""
+        stages = (self.teacher, self.alone)
+        return [self.model, *(JobPaths(stage).model for stage in stages)]
 
     def relative(self, path: Path) -> str:
         """Return a path relative to the folder as in events, with slashes on all systems."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_graphflow import __version__
-from napari_graphflow.config.labelling import ProposalConfig
+from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
@@ -104,6 +104,8 @@ def find_job(name: str, root: Path | None = None) -> Job:
 def _title(config: JobConfig) -> str:
     if config.name:
         return config.name
+    if isinstance(config, RoundConfig):
+        return f"round {config.number} on {config.dataset.name}"
     if isinstance(config, ProposalConfig):
         return f"masks by {config.model.name} for {config.dataset.name}"
     if isinstance(config, DistillationConfig):

@@ -61,6 +61,11 @@ class Verdict(Frozen):
         Number of the round it was compared with; None for the first.
     overall, structures
         Comparison of the mean over structures, and of each structure.
+    alone
+        The student (new) compared with the same student without its teacher (last); None if it was
+        not trained.
+    teacher
+        Mean Dice of the teacher; None without one.
     sentence
         The verdict in words.
     """
@@ -70,10 +75,49 @@ class Verdict(Frozen):
     last: int | None = None
     overall: Comparison | None = None
     structures: dict[str, Comparison] = Field(default_factory=dict)
+    alone: Comparison | None = None
+    teacher: float | None = None
     sentence: str
 
 
-def judge(new: Scores, last: Scores, last_round: int | None) -> Verdict:
+def judge(
+    new: Scores,
+    last: Scores,
+    last_round: int | None,
+    *,
+    alone: Scores | None = None,
+    teacher: Scores | None = None,
+) -> Verdict:
+    """Compare the model of a round with the last one, and with the same student on its own.
+
+    Parameters
+    ----------
+    new, last
+        Dice by case and structure.
+    last_round
+        Number of the round of the last model; None if there is none.
+    alone, teacher
+        The same of the student without its teacher, and of the teacher.
+    """
+    verdict = _against_last(new, last, last_round)
+    single = None if alone is None else compare(_mean_of_cases(new), _mean_of_cases(alone))
+    known = [value for value in _mean_of_cases(teacher or {}).values() if value is not None]
+    taught = float(np.mean(known)) if known else None
+    parts = []
+    if single is not None:
+        parts.append(
+            f"the same student without a teacher has {single.last:.3f} "
+            f"({single.last - single.new:+.3f})"
+        )
+    if taught is not None:
+        parts.append(f"the teacher has {taught:.3f}")
+    more = f" For comparison: {', '.join(parts)}." if parts else ""
+    return verdict.model_copy(
+        update={"alone": single, "teacher": taught, "sentence": verdict.sentence + more}
+    )
+
+
+def _against_last(new: Scores, last: Scores, last_round: int | None) -> Verdict:
     """Compare the scores of two models on the cases that both were scored on.
 
     Parameters

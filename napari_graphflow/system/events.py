@@ -25,7 +25,14 @@ class _Event(BaseModel):
 
 
 PhaseKind = Literal[
-    "starting", "checking", "reading", "preparing", "training", "converting", "proposing"
+    "starting",
+    "checking",
+    "reading",
+    "preparing",
+    "training",
+    "converting",
+    "proposing",
+    "scoring",
 ]
 
 

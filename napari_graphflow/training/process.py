@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from napari_graphflow.config.labelling import ProposalConfig
+from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
@@ -103,6 +103,13 @@ def _events(job: Job) -> Iterator[Event]:
         from napari_graphflow.training.proposing import propose_masks
 
         yield from propose_masks(config, job.folder)
+        return
+    if isinstance(config, RoundConfig):
+        Dataset.open(job.frozen)
+        yield Phase(kind="starting", name="starting")
+        from napari_graphflow.training.rounds import run_round
+
+        yield from run_round(config, job.folder)
         return
     Dataset.of_run(config)
     if isinstance(config, DistillationConfig):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +162,60 @@ def test_a_proposal_can_be_cancelled_between_windows(blobs: Path, teacher: Path)
         list(propose_masks(load_for_inference(teacher), cases, cancelled=lambda: True))
 
 
+def test_a_round_trains_a_teacher_first_unless_one_is_given_or_the_masks_are_enough(
+    run: Command, blobs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Job] = []
+
+    class Waiting:
+        def submit(self, job: Job) -> None:
+            submitted.append(job)
+
+    # The package exports the group of commands under the same name.
+    monkeypatch.setattr(sys.modules["napari_graphflow.cli.rounds"], "runner", lambda _: Waiting())
+    folder = Path(shutil.copytree(blobs, tmp_path / "blobs"))
+    start = ["rounds", "start", folder, "--steps", "7", "--name", "mine", "--detach"]
+    run(*start, "--teacher-network", "unetpp", "--teacher-steps", "9", "--method", "logits")
+    run(*start, "--teacher", teacher, "--no-alone")
+    found = run.json(*start, "--masks-only")
+    assert found["state"] == "created" and found["kind"] == "train"
+    full, given, masks = (job.config for job in submitted)
+    assert (full.network.network, full.network.steps) == ("enet", 7)
+    assert full.network.method.name == "logits" and full.alone
+    assert (full.teacher.network, full.teacher.steps) == ("unetpp", 9)
+    assert given.teacher is None and given.network.teacher == teacher and not given.alone
+    assert masks.network.network == "unet" and masks.teacher is None
+    assert [job.kind for job in submitted] == ["round"] * 3
+    assert submitted[0].title == "mine, round 1"
+    error = run(*start, "--masks-only", "--teacher", teacher, expect=2)
+    assert "without a teacher" in error
+
+
 @pytest.mark.slow
 def test_two_rounds_with_real_training_are_judged_and_undone(
     run: Command, blobs: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(blobs, tmp_path / "blobs"))
-    small = ["--steps", "8", "--validate-every", "4", "--width", "4", "--patch-size", "16", "16"]
+    small = ["--steps", "8", "--validate-every", "4", "--width", "8", "--patch-size", "16", "16"]
     options = [*small, "16", "--threads", "1", "--device", "cpu", "--batch-size", "1"]
-    first = run.json("rounds", "start", folder, *options, "--name", "first")
+    first = run.json("rounds", "start", folder, *options, "--name", "first", "--masks-only")
     assert first["state"] == "done" and first["verdict"]["outcome"] == "first"
     assert first["frozen"] == ["blob_5"] and first["masks"] == 2
     run("propose", folder, "--model", first["model"], "--device", "cpu")
     before = training_names(folder)
-    second = run.json("rounds", "start", folder, *options, "--name", "second", "--detach")
-    Job(Path(second["job"])).wait(100)
+    distilled = [*options, "--teacher-width", "4", "--teacher-min-dice", "0"]
+    second = run.json("rounds", "start", folder, *distilled, "--name", "second", "--detach")
+    job = Job(Path(second["job"]))
+    while job.status().active:
+        run("datasets", "status", folder)
+        job.wait(5)
     run("datasets", "accept", folder, "blob_2")
     listed = run.json("rounds", "list", folder)
     assert [one["state"] for one in listed["rounds"]] == ["done", "done"]
-    assert "round 1 on 1 frozen case" in listed["rounds"][1]["verdict"]["sentence"]
-    assert "blob_5" in run("rounds", "show", folder, "2")
+    sentence = listed["rounds"][1]["verdict"]["sentence"]
+    assert "round 1 on 1 frozen case" in sentence and "student without a teacher has" in sentence
+    shown = run("rounds", "show", folder, "2")
+    assert "blob_5" in shown and "alone" in shown and "teacher" in shown
     undone = run.json("rounds", "undo", folder, "2")
     assert undone["state"] == "undone" and training_names(folder) == before
     assert run.json("rounds", "list", folder)["default"] == 1

@@ -19,19 +19,18 @@ from labelling_cases import (
 )
 
 from napari_graphflow.config.run import TrainingConfig
-from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.cases import Dataset, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.labelling.judging import conclude, what_to_score
 from napari_graphflow.labelling.rounds import (
     Round,
     default_round,
-    finish,
     get_round,
     list_rounds,
     start,
     undo,
-    unscored,
 )
 from napari_graphflow.labelling.store import Labelling
 
@@ -46,6 +45,13 @@ def run(labelling: Labelling, dice: float, **changes: float) -> Round:
     record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
     end(job)
     return finish(labelling, record.number, scorer(dice, **changes))
+
+
+def finish(labelling: Labelling, number: int, score: Any) -> Round:
+    """Do what the job of a round does at its end."""
+    plan = what_to_score(labelling, number)
+    scores = {part: score(model, plan.cases) for part, model in plan.models.items()}
+    return conclude(labelling, plan, scores)
 
 
 def end(job: Job) -> None:
@@ -171,22 +177,37 @@ def test_a_round_that_is_running_failed_or_cancelled_is_not_half_counted(
     with pytest.raises(UserError, match="still running"):
         undo(labelling, 1)
     job.cancel()
-    assert unscored(list_rounds(labelling)) == []
-    with pytest.raises(UserError, match="cancelled"):
-        finish(labelling, record.number, scorer(1.0))
+    assert get_round(labelling, record.number).verdict is None
     assert default_round(list_rounds(labelling)) is None
     assert run(labelling, 0.8).number == 2
 
 
-def test_masks_that_changed_before_the_job_read_them_are_named(labelling: Labelling) -> None:
+def test_the_job_of_a_round_reads_the_masks_of_its_start(labelling: Labelling) -> None:
     record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
-    used = {name: {"sha256": sha256} for name, sha256 in record.masks.items()}
-    stored = list(record.masks.values())
-    changed = next(name for name, sha256 in record.masks.items() if stored.count(sha256) == 1)
-    used[changed] = {"sha256": "0" * 64}
-    job.manifest.write_text(json.dumps(used), "utf-8")
-    end(job)
-    assert "1 masks were changed before the job read them" in finish(labelling, 1, scorer(0.8)).note
+    changed = next(iter(record.masks))
+    old = labelling.open_case(changed).labels.copy()
+    labelling.save(labelling.open_case(changed), box(7))
+    labelling.save(labelling.open_case("scan_7"), box(1))
+    labelling.step("scan_8", "exclude")
+    frozen = Dataset.open(job.frozen)
+    assert frozen.name == labelling.dataset.name
+    training = {case.name: case for case in frozen.labelled("train")}
+    assert set(training) == set(record.masks)
+    np.testing.assert_array_equal(read_case_labels(frozen, training[changed]).array, old)
+    assert {case.name for case in frozen.labelled("val")} == set(record.validation)
+    assert {case.name for case in frozen.unlabelled("train")} == {"scan_6", "scan_7", "scan_8"}
+
+
+def test_frozen_cases_without_any_mask_are_refused(labelling: Labelling) -> None:
+    first = run(labelling, 0.8)
+    names = list(first.validation)
+    labelling.step(names[0], "review")
+    second = run(labelling, 0.8)
+    assert "1 frozen cases had no finished mask" in second.note
+    labelling.step(names[1], "review")
+    with pytest.raises(UserError, match="None of the frozen validation cases"):
+        start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
+    assert len(list_rounds(labelling)) == 2
 
 
 def test_undo_brings_back_labels_statuses_and_default_model_bit_for_bit(

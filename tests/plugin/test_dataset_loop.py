@@ -245,7 +245,8 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
     click(qtbot, dock.rounds.button)
     wait(qtbot, lambda: len(list_rounds(Labelling(folder))) == 2, 60_000)
     wait(qtbot, lambda: "round 1" in dock.rounds.verdict.text(), 600_000)
-    assert Job(Path(list_rounds(Labelling(folder))[1].job)).status().state == "done"
+    job = Job(Path(list_rounds(Labelling(folder))[1].job))
+    wait(qtbot, lambda: job.status().state == "done", 60_000)
 
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     for line, number in enumerate((2, 1)):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
@@ -21,11 +20,10 @@ from napari_graphflow.config.run import PRESETS, Effort
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.overview import CaseRow
-from napari_graphflow.labelling.rounds import Round, job_state, list_rounds, start, undo, unscored
+from napari_graphflow.labelling.rounds import Round, job_state, list_rounds, start, undo
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import rounds_presenter as presenter
 from napari_graphflow.plugin.dataset.new_dialog import fill, table
-from napari_graphflow.plugin.widgets.command import Command
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -73,7 +71,6 @@ class RoundsTab(QWidget):
         self.verdict.setWordWrap(True)
         self.job = QPushButton("Show the job")
         self.undo_button = QPushButton("Undo round …")
-        self.scoring = Command(self)
         self._timer = QTimer(self)
         self._timer.setInterval(_TICK_MS)
         self._timer.timeout.connect(self.refresh)
@@ -156,7 +153,7 @@ class RoundsTab(QWidget):
         self._panel.background.run(lambda: undo(labelling, chosen.number), done, self._panel.fail)
 
     def refresh(self) -> None:
-        """List the rounds again, and judge models whose job is done."""
+        """List the rounds again; their jobs judge the models."""
         labelling = self._labelling()
         if labelling is None:
             self._show(None, ([], []))
@@ -172,7 +169,6 @@ class RoundsTab(QWidget):
     def stop(self) -> None:
         """Stop; jobs go on."""
         self._timer.stop()
-        self.scoring.stop()
 
     def _show(self, labelling: Labelling | None, found: tuple[list[Round], list[str]]) -> None:
         if labelling is not self._labelling():
@@ -187,24 +183,10 @@ class RoundsTab(QWidget):
         if numbers:
             self.list.selectRow(numbers.index(chosen.number) if known and chosen else 0)
         self._update()
-        open_rounds = [state for state in states if state in ("queued", "running", "done")]
-        waiting = unscored(self._rounds)
-        if waiting and labelling is not None and not self.scoring.running:
-            self.scoring.run(
-                ["rounds", "finish", str(labelling.dataset.folder)],
-                self._judged,
-                self._panel.fail,
-            )
-        if waiting or any(state != "done" for state in open_rounds):
+        if any(state in ("queued", "running") for state in states):
             self._timer.start()
         else:
             self._timer.stop()
-
-    def _judged(self, reply: Any) -> None:
-        for one in reply:
-            verdict = one.get("verdict") or {}
-            self._panel.status.done(f"Round {one['number']}: {verdict.get('sentence', '')}")
-        self.refresh()
 
     def _started(self, record: Round) -> None:
         self._starting = False

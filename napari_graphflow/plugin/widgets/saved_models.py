@@ -53,7 +53,8 @@ def dataset_stamp(folder: Path) -> dict[Path, int]:
 def _model_files() -> dict[Path, int]:
     """Return ``model.json`` of every saved model with its modification time."""
     root = models_root()
-    of_jobs = (JobPaths(folder).model / "model.json" for folder in jobs_root().glob("*"))
+    folders = jobs_root().glob("*")
+    of_jobs = (one / "model.json" for folder in folders for one in JobPaths(folder).models())
     opened = (path / "model.json" for path in recent("models"))
     return dict(_times((*root.glob("*/model.json"), *of_jobs, *opened)))
 

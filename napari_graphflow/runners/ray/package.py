@@ -3,13 +3,12 @@
 import json
 import time
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
-from napari_graphflow.dataset.splits import NNUNET, OWN, read_json
+from napari_graphflow.dataset.splits import NNUNET, OWN
+from napari_graphflow.dataset.subset import described, splits_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
@@ -65,37 +64,17 @@ def pack_job(job: Job, path: Path) -> None:
                 archive.write(one, name)
             archive.writestr(packed.spec_file.as_posix(), json.dumps(spec, indent=1))
             archive.writestr(packed.status_file.as_posix(), status.model_dump_json())
-            described = json.dumps(_description(dataset, used))
-            archive.writestr(f"{places['dataset']}/dataset.json", described)
-            splits = {
-                split: sorted({case.name for case in used if case.split == split})
-                for split in ("train", "val")
-            }
+            description = described(
+                dataset, used, lambda path: path.relative_to(dataset.folder).as_posix()
+            )
+            archive.writestr(f"{places['dataset']}/dataset.json", json.dumps(description))
+            splits = splits_of(used)
             content = [splits] * (config.fold + 1) if config.fold else splits
             name = NNUNET if config.fold else OWN
             archive.writestr(f"{places['dataset']}/{name}", json.dumps(content))
 
 
-def _description(dataset: Dataset, used: Sequence[Case]) -> dict[str, Any]:
-    """Return the content of ``dataset.json`` with a list of the packed cases alone."""
-
-    def place(path: Path) -> str:
-        return path.relative_to(dataset.folder).as_posix()
-
-    described: dict[str, Any] = read_json(dataset.folder / "dataset.json")
-    for part in ("training", "test"):
-        described.pop(part, None)
-    return described | {
-        "file_ending": dataset.file_ending,
-        "dataset": {
-            case.name: {"images": [*map(place, case.images)]}
-            | ({"label": place(case.label)} if case.label else {})
-            for case in used
-        },
-    }
-
-
-def _dataset_files(dataset: Dataset, used: Sequence[Case], place: str) -> dict[str, Path]:
+def _dataset_files(dataset: Dataset, used: list[Case], place: str) -> dict[str, Path]:
     """Return the files of the cases to pack, by path in the archive."""
     files = {}
     for path in data_files(used, []):
