@@ -10,7 +10,6 @@ from rich.table import Table
 from napari_graphflow.cli.options import DatasetFolder, Flag, Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.methods import METHODS, MethodName
-from napari_graphflow.config.networks import students, teachers
 from napari_graphflow.config.run import MIN_TEACHER_DICE, DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.rounds import (
@@ -46,7 +45,7 @@ def start_(
     config: Annotated[RoundOptions, Parameter(name="*")],
     *,
     teacher: Path | None = None,
-    teacher_network: str = teachers()[0],
+    teacher_network: str = TrainingConfig.model_fields["network"].default,
     teacher_steps: int | None = None,
     teacher_width: int | None = None,
     teacher_min_dice: float = MIN_TEACHER_DICE,
@@ -81,7 +80,8 @@ def start_(
         Start the job, and return at once; “rounds list” shows the verdict when it is done.
     """
     values = {name: getattr(config, name) for name in TrainingConfig.model_fields}
-    values["network"] = config.network or (teachers() if masks_only else students())[0]
+    kind = TrainingConfig if masks_only else DistillationConfig
+    values["network"] = config.network or kind.model_fields["network"].default
     own = TrainingConfig(**values)
     first: TrainingConfig | None = None
     if masks_only and teacher is not None:

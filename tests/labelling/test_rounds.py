@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from job_cases import put
 from labelling_cases import (
     OTHER_MODEL,
     box,
@@ -17,15 +16,13 @@ from labelling_cases import (
     propose,
     training_names,
 )
+from round_cases import end, finish, judged_round, scorer
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.dataset.cases import Dataset, read_case_labels
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.labelling.judging import conclude, what_to_score
 from napari_graphflow.labelling.rounds import (
-    Round,
     default_round,
     get_round,
     list_rounds,
@@ -38,34 +35,6 @@ from napari_graphflow.labelling.store import Labelling
 @pytest.fixture
 def labelling(tmp_path: Path) -> Labelling:
     return Labelling(make_dataset(tmp_path / "scans", count=9, labelled=6), "Ada")
-
-
-def run(labelling: Labelling, dice: float, **changes: float) -> Round:
-    """Start a round, end its job as done, and score its model with made-up Dice values."""
-    record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
-    end(job)
-    return finish(labelling, record.number, scorer(dice, **changes))
-
-
-def finish(labelling: Labelling, number: int, score: Any) -> Round:
-    """Do what the job of a round does at its end."""
-    plan = what_to_score(labelling, number)
-    scores = {part: score(model, plan.cases) for part, model in plan.models.items()}
-    return conclude(labelling, plan, scores)
-
-
-def end(job: Job) -> None:
-    job.model.mkdir(parents=True)
-    (job.model / "weights.safetensors").write_bytes(job.name.encode())
-    put(job, Status(state="done"))
-
-
-def scorer(dice: float, **changes: float) -> Any:
-    def score(_: Path, cases: Any) -> dict[str, dict[str, float | None]]:
-        value = {case.name: changes.get(case.name, dice) for case in cases}
-        return {name: {"liver": one, "lesion": None} for name, one in value.items()}
-
-    return score
 
 
 def test_a_round_records_masks_and_validation_cases_that_are_drawn_once(
@@ -86,7 +55,7 @@ def test_a_round_records_masks_and_validation_cases_that_are_drawn_once(
     finish(labelling, 1, scorer(0.8))
     for number in (6, 7, 8):
         labelling.save(labelling.open_case(f"scan_{number}"), box(number))
-    second = run(labelling, 0.9)
+    second = judged_round(labelling, 0.9)
     assert set(second.validation) == frozen
     assert set(second.masks) == {f"scan_{n}" for n in range(9)} - frozen
 
@@ -115,7 +84,7 @@ def test_validation_cases_of_the_dataset_are_taken_over(tmp_path: Path) -> None:
 def test_a_drawn_split_stays_when_masks_are_added(labelling: Labelling) -> None:
     folder = labelling.dataset.folder
     drawn = {case.name for case in labelling.dataset.labelled("val")}
-    first = run(labelling, 0.8)
+    first = judged_round(labelling, 0.8)
     assert set(first.validation) == drawn
     for number in (6, 7, 8):
         labelling.save(labelling.open_case(f"scan_{number}"), box(number))
@@ -123,23 +92,23 @@ def test_a_drawn_split_stays_when_masks_are_added(labelling: Labelling) -> None:
 
 
 def test_a_validation_case_moved_to_training_is_refused(labelling: Labelling) -> None:
-    run(labelling, 0.8)
+    judged_round(labelling, 0.8)
     (labelling.dataset.folder / "splits.json").write_text("{}", "utf-8")
     with pytest.raises(UserError, match="frozen validation case but is now in train"):
         start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
 
 
 def test_the_first_model_is_the_default_and_a_worse_one_is_not(labelling: Labelling) -> None:
-    first = run(labelling, 0.8)
+    first = judged_round(labelling, 0.8)
     assert first.verdict is not None and first.verdict.outcome == "first"
     assert first.weights and Path(first.model).is_dir()
-    better = run(labelling, 0.9)
+    better = judged_round(labelling, 0.9)
     assert better.verdict is not None and better.verdict.outcome == "better"
     assert better.verdict.sentence == (
         "Better than round 1 on 2 frozen cases: mean Dice 0.900 instead of 0.800 "
         "(+0.100, 95 % interval +0.100 to +0.100)."
     )
-    worse = run(labelling, 0.85)
+    worse = judged_round(labelling, 0.85)
     assert worse.verdict is not None and worse.verdict.outcome == "worse"
     assert worse.verdict.last == 2
     assert "The model of round 2 remains the default." in worse.verdict.sentence
@@ -148,7 +117,7 @@ def test_the_first_model_is_the_default_and_a_worse_one_is_not(labelling: Labell
 
 
 def test_a_corrected_frozen_mask_has_the_last_model_scored_again(labelling: Labelling) -> None:
-    first = run(labelling, 0.8)
+    first = judged_round(labelling, 0.8)
     name = next(iter(first.validation))
     labelling.save(labelling.open_case(name), box(7))
     scored = []
@@ -179,7 +148,7 @@ def test_a_round_that_is_running_failed_or_cancelled_is_not_half_counted(
     job.cancel()
     assert get_round(labelling, record.number).verdict is None
     assert default_round(list_rounds(labelling)) is None
-    assert run(labelling, 0.8).number == 2
+    assert judged_round(labelling, 0.8).number == 2
 
 
 def test_the_job_of_a_round_reads_the_masks_of_its_start(labelling: Labelling) -> None:
@@ -199,10 +168,10 @@ def test_the_job_of_a_round_reads_the_masks_of_its_start(labelling: Labelling) -
 
 
 def test_frozen_cases_without_any_mask_are_refused(labelling: Labelling) -> None:
-    first = run(labelling, 0.8)
+    first = judged_round(labelling, 0.8)
     names = list(first.validation)
     labelling.step(names[0], "review")
-    second = run(labelling, 0.8)
+    second = judged_round(labelling, 0.8)
     assert "1 frozen cases had no finished mask" in second.note
     labelling.step(names[1], "review")
     with pytest.raises(UserError, match="None of the frozen validation cases"):
@@ -214,10 +183,10 @@ def test_undo_brings_back_labels_statuses_and_default_model_bit_for_bit(
     labelling: Labelling,
 ) -> None:
     folder = labelling.dataset.folder
-    run(labelling, 0.8)
+    judged_round(labelling, 0.8)
     labelling.step("scan_6", "flag", note="motion")
     before = contents(folder, "versions", "log.jsonl", "rounds", "proposals", "locks", "drafts")
-    run(labelling, 0.9)
+    judged_round(labelling, 0.9)
     propose(labelling, "scan_7", OTHER_MODEL)
     labelling.accept("scan_7")
     labelling.save(labelling.open_case("scan_8"), box(1), slices=[2, 3])
@@ -242,7 +211,7 @@ def test_undo_brings_back_labels_statuses_and_default_model_bit_for_bit(
 
 def test_cases_added_since_are_not_touched_by_an_undo(labelling: Labelling) -> None:
     folder = labelling.dataset.folder
-    run(labelling, 0.8)
+    judged_round(labelling, 0.8)
     for part, name in (("imagesTr", "new_0000"), ("labelsTr", "new")):
         source = folder / part / ("scan_0_0000.nii.gz" if part == "imagesTr" else "scan_0.nii.gz")
         (folder / part / f"{name}.nii.gz").write_bytes(source.read_bytes())
@@ -254,8 +223,8 @@ def test_cases_added_since_are_not_touched_by_an_undo(labelling: Labelling) -> N
 
 
 def test_rounds_are_undone_from_the_newest(labelling: Labelling) -> None:
-    run(labelling, 0.8)
-    run(labelling, 0.9)
+    judged_round(labelling, 0.8)
+    judged_round(labelling, 0.9)
     with pytest.raises(UserError, match="Round 2 came after round 1"):
         undo(labelling, 1)
     undo(labelling, 2)
@@ -268,7 +237,7 @@ def test_rounds_are_undone_from_the_newest(labelling: Labelling) -> None:
 
 
 def test_an_undo_is_refused_while_a_case_is_open_elsewhere(labelling: Labelling) -> None:
-    run(labelling, 0.8)
+    judged_round(labelling, 0.8)
     Labelling(labelling.dataset.folder, "Bea").hold("scan_3")
     with pytest.raises(UserError, match="open in another window by Bea"):
         undo(labelling, 1)
@@ -280,7 +249,7 @@ def test_an_undo_that_is_killed_is_completed_by_the_next_look(
 ) -> None:
     folder, aside = labelling.dataset.folder, ("versions", "log.jsonl", "rounds", "locks")
     labelling.step("scan_2", "flag")
-    run(labelling, 0.8)
+    judged_round(labelling, 0.8)
     clean = contents(folder, *aside)
     labelling.save(labelling.open_case("scan_7"), box(1))
     labelling.step("scan_2", "reopen")

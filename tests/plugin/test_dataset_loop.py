@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from clicking import click
-from job_cases import put
 from labelling_cases import box, contents, make_dataset, proposal, propose
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
+from round_cases import judged_round
 
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.overview import list_cases
-from napari_graphflow.labelling.rounds import Round, finish, list_rounds, start
+from napari_graphflow.labelling.rounds import list_rounds
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import proposals_presenter, rounds_presenter
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
@@ -45,17 +44,6 @@ def wait(qtbot: QtBot, condition: Callable[[], bool], timeout: int = 20_000) -> 
 def use(qtbot: QtBot, dock: DatasetWidget, folder: Path) -> None:
     dock.dataset.choose(folder)
     wait(qtbot, lambda: bool(dock.rows))
-
-
-def done_round(labelling: Labelling, dice: float = 0.8) -> Round:
-    """Record a round whose model was scored, without training."""
-    record, job = start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
-    job.model.mkdir(parents=True)
-    (job.model / "weights.safetensors").write_bytes(job.name.encode())
-    put(job, Status(state="done"))
-    return finish(
-        labelling, record.number, lambda _, cases: {one.name: {"liver": dice} for one in cases}
-    )
 
 
 def test_the_worst_places_of_a_case_are_shown_one_after_the_other(
@@ -94,7 +82,7 @@ def test_a_round_is_undone_after_a_question_bit_for_bit(
     qtbot: QtBot, dock: DatasetWidget, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labelling = Labelling(folder, "Ada")
-    done_round(labelling)
+    judged_round(labelling, 0.8)
     before = contents(folder / "labelsTr")
     labelling.save(labelling.open_case("scan_7"), box(2))
     use(qtbot, dock, folder)
@@ -151,8 +139,8 @@ def test_settings_distil_if_there_is_a_teacher(tmp_path: Path) -> None:
 
 def test_the_list_of_rounds_says_which_model_to_use(folder: Path) -> None:
     labelling = Labelling(folder)
-    done_round(labelling, 0.8)
-    done_round(labelling, 0.5)
+    judged_round(labelling, 0.8)
+    judged_round(labelling, 0.5)
     rounds = list_rounds(labelling)
     newest, first = rounds_presenter.cells(rounds, [one.state for one in rounds])
     assert (newest.texts[0], first.texts[0]) == ("2", "1 ★")
