@@ -63,13 +63,13 @@ $(READY): pyproject.toml Makefile
 
 FAST := -m "not slow and not soak"
 
-# Both bindings run in parallel, because window tests mostly wait.
+# Both bindings run in parallel, because window tests mostly wait. They share the variants of a test.
 test: setup
 	$(PYTEST) $(FAST) --numprocesses 2 --dist worksteal --ignore=tests/plugin
 	logs=$$(mktemp -d)
 	trap 'rm -rf "$$logs"' EXIT
 	for binding in pyqt5 pyqt6; do
-		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin >"$$logs/$$binding" 2>&1 &
+		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) --share-variants $$binding tests/plugin >"$$logs/$$binding" 2>&1 &
 		declare "$$binding=$$!"
 		sleep 3  # otherwise both virtual displays get the same number
 	done

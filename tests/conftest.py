@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,31 @@ settings.register_profile("graphflow", deadline=None, max_examples=50, derandomi
 settings.load_profile("graphflow")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+BINDINGS = ("pyqt5", "pyqt6")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share-variants",
+        choices=BINDINGS,
+        help="with this Qt binding, run each test once, and every other of its further variants",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Share the variants of a test, which differ in data, between the two Qt bindings."""
+    binding = config.getoption("--share-variants")
+    if binding is None:
+        return
+    seen: Counter[str] = Counter()
+    here, elsewhere = [], []
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        first = seen[name] == 0
+        (here if first or BINDINGS[seen[name] % 2] == binding else elsewhere).append(item)
+        seen[name] += 1
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = here
 
 
 @pytest.fixture(autouse=True)

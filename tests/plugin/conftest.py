@@ -1,5 +1,6 @@
 """Fixtures: a viewer, the inference worker, small models and a small dataset."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,15 @@ def viewer(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[
 def reader_is_no_default(home: Path) -> None:
     """The user has answered the question about the default reader."""
     (home / "reader.json").write_text('{"default": false}', "utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules_are_not_collected() -> None:
+    """Leave modules out of garbage collections, which each window test runs several times."""
+    import napari_graphflow.models.saved  # noqa: F401  PyTorch is the largest
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
