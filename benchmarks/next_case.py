@@ -69,7 +69,7 @@ def make_dataset(folder: Path, options: Any) -> Path:
     else:
         grid = np.linspace(0, 40, int(np.prod(options.shape)), dtype=np.float32)
         array = (1000 * np.sin(grid)).astype(np.int16).reshape(options.shape)
-        write_volume(paths[0], Volume(array, (1.0, 0.8, 0.8), (0.0, 0.0, 0.0)))
+        write_volume(paths[0], Volume(array, (1.0, 0.8, 0.8), (0.0,) * 3, tuple(np.eye(3).ravel())))
         for path in paths[1:]:
             shutil.copy(paths[0], path)
     description = {
@@ -230,7 +230,7 @@ def measure(folder: Path, count: int, *, profile: bool) -> dict[str, Any]:
     alone.stdin.close()
     alone.wait()
     if profile:
-        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats(70)
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats("napari_graphflow", 45)
     window.viewer.close()
     result: dict[str, Any] = {"voxels": list(shape), "cores": os.cpu_count()}
     # The first of each kind also compiles shaders and fills caches.

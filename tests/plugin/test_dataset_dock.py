@@ -85,6 +85,13 @@ def test_the_list_shows_cases_with_status_and_counts(dock: DatasetWidget) -> Non
     assert dock.model.names() == ["scan_1"]
 
 
+def test_a_short_tab_is_not_as_high_as_the_cases(qtbot: QtBot, dock: DatasetWidget) -> None:
+    open_case(qtbot, dock, "scan_0")
+    high = dock.tabs.sizeHint().height()
+    dock.tabs.setCurrentWidget(dock.proposals)
+    assert dock.tabs.sizeHint().height() < high - 100
+
+
 def test_the_list_shows_the_volumes_of_finished_masks(qtbot: QtBot, dock: DatasetWidget) -> None:
     index = dock.model.index(0, 2)
     wait(qtbot, lambda: dock.model.data(index, Qt.ItemDataRole.DisplayRole) != "–")
@@ -216,6 +223,7 @@ def test_buttons_follow_the_table_of_statuses(
     open_case(qtbot, dock, "scan_0")
     enabled = {name for name, one in dock.box.buttons.items() if one.isEnabled()}
     assert enabled == {"finish", "flag", "review", "approve", "exclude"}
+    assert enabled == {name for name, one in dock.box.buttons.items() if one.isVisible()}
     click(qtbot, dock.box.buttons["approve"])
     wait(qtbot, lambda: status(dock, "scan_0") == "approved")
     open_case(qtbot, dock, "scan_0")

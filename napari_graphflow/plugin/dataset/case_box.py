@@ -1,11 +1,13 @@
 """The open case: its buttons with their keys, difficulty, comment and the slices that are done."""
 
+from collections.abc import Collection
 from functools import partial
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
@@ -15,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.open_case import OpenCase
-from napari_graphflow.plugin.dataset.presenter import BUTTONS
+from napari_graphflow.plugin.dataset.presenter import BUTTONS, Button
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
@@ -35,6 +37,7 @@ class CaseBox(QWidget):
     def __init__(self, panel: Panel) -> None:
         super().__init__()
         self._case: OpenCase | None = None
+        self._possible: set[Button] = set()
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setStyleSheet("font-weight: bold;")
@@ -43,19 +46,15 @@ class CaseBox(QWidget):
         self.take = QPushButton("Take over")
         self.take.setToolTip("The other window can then no longer save this case.")
         self.buttons: dict[str, QPushButton] = {}
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, (name, info) in enumerate(BUTTONS.items()):
+        self._grid = QGridLayout()
+        self._grid.setSpacing(4)
+        for name, info in BUTTONS.items():
             text = f"{info.text} ({info.key})"
             button = PrimaryButton(text, panel) if name == "finish" else QPushButton(text)
             button.setToolTip(info.tip)
             button.clicked.connect(partial(self._press, name))
             self.buttons[name] = button
-            if name == "finish":
-                grid.addWidget(button, 0, 0, 1, 2)
-            else:
-                grid.addWidget(button, (number + 1) // 2, (number + 1) % 2)
-        self.slice = QPushButton(f"This slice is done ({SLICE_KEY})")
+        self.slice = QPushButton(f"Slice done ({SLICE_KEY})")
         self.slice.setCheckable(True)
         self.slice.setToolTip(
             "Mark only some slices as done if you do not annotate the whole case. The others are "
@@ -81,10 +80,16 @@ class CaseBox(QWidget):
         column.setSpacing(5)
         column.addWidget(self.title)
         column.addLayout(row(self.taken, self.take))
-        column.addLayout(grid)
-        column.addLayout(row(self.slice, self.slices, stretch=1))
-        column.addWidget(self.place)
-        column.addLayout(row(QLabel("Difficulty"), *levels, self.comment, stretch=4))
+        column.addLayout(self._grid)
+        places = QHBoxLayout()
+        places.setSpacing(4)
+        places.addWidget(self.slice, 2)
+        places.addWidget(self.place, 3)
+        column.addLayout(places)
+        column.addWidget(self.slices)
+        #: To be placed below what is needed more often.
+        self.remarks = QWidget()
+        self.remarks.setLayout(row(QLabel("Difficulty"), *levels, self.comment, stretch=4))
         self.slice.clicked.connect(self._mark_slice)
         self.difficulty.idClicked.connect(self._rate)
         self.comment.editingFinished.connect(self._comment)
@@ -116,6 +121,7 @@ class CaseBox(QWidget):
         same = self._case is case
         self._case = case
         self.setVisible(case is not None)
+        self.remarks.setVisible(case is not None)
         if case is None:
             return
         facts = case.opened.facts
@@ -127,12 +133,13 @@ class CaseBox(QWidget):
         usable = presenter.buttons(facts, editable=case.editable or facts.status == "excluded")
         usable = set() if taken or elsewhere else usable
         editable = case.editable and not elsewhere
+        self._lay_out(presenter.buttons(facts))
         for name, button in self.buttons.items():
             button.setEnabled(name in usable)
         self.buttons["finish"].setText(f"{presenter.finish_text(facts)} ({BUTTONS['finish'].key})")
         solid = case.mask.ndim == 3
-        for widget in (self.slice, self.slices):
-            widget.setVisible(solid)
+        self.slice.setVisible(solid)
+        self.slices.setVisible(solid and bool(case.slices))
         self.slice.setEnabled(editable)
         self.slice.setChecked(done)
         self.slices.setText(presenter.slices_text(case.slices, case.slice_count))
@@ -149,6 +156,21 @@ class CaseBox(QWidget):
         """Press a button if it is enabled, as its key does."""
         if self.isVisible() and self.buttons[name].isEnabled():
             self.buttons[name].click()
+
+    def _lay_out(self, possible: Collection[Button]) -> None:
+        """Show the buttons that the status allows, two in a row."""
+        if self._possible == possible:
+            return
+        self._possible = set(possible)
+        for button in self.buttons.values():
+            self._grid.removeWidget(button)
+            button.hide()
+        places = iter((row, column) for row in range(1, 9) for column in (0, 1))
+        for name, button in self.buttons.items():
+            if name in possible:
+                place = (0, 0, 1, 2) if name == "finish" else next(places)
+                self._grid.addWidget(button, *place)
+                button.show()
 
     def _press(self, name: str, _: bool = False) -> None:
         self.pressed.emit(name)

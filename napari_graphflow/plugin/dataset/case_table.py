@@ -157,11 +157,25 @@ class CaseTable(QTableView):
         header.setStretchLastSection(True)
         header.sortIndicatorChanged.connect(model.sort)
         header.setSortIndicator(0, Qt.SortOrder.AscendingOrder)
-        self.setMinimumHeight(150)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.make_room(False)
+        model.modelReset.connect(self._fit_names)
         self.doubleClicked.connect(self._open)
 
     def sizeHint(self) -> QSize:
-        return QSize(300, 190)
+        return QSize(300, self.minimumHeight() + 10)
+
+    def make_room(self, wanted: bool) -> None:
+        """Leave room for the open case, in a low window."""
+        height = 112 if wanted else 180
+        if height != self.minimumHeight():
+            self.setMinimumHeight(height)
+            self.updateGeometry()
+
+    def _fit_names(self) -> None:
+        self.resizeColumnToContents(0)
+        width = round(1.15 * self.columnWidth(0))  # the open case is in bold letters
+        self.horizontalHeader().resizeSection(0, max(70, min(width, 170)))
 
     def chosen(self) -> str:
         """Return the selected case; empty without one."""

@@ -1,6 +1,7 @@
 """The case that is open in the viewer: its layers, and its mask as labelling stores it."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -228,6 +229,8 @@ def remove(viewer: Viewer, case: OpenCase) -> None:
     """
     cases = cases_of(viewer)
     of_case = cases.layers(cases.key(case.images[0])) if case.images[0] in viewer.layers else []
-    for layer in (*case.layers, *(one for one in of_case if not is_mask(one))):
-        if layer in viewer.layers:
-            viewer.layers.remove(layer)
+    # napari rebuilds its scene once for all of them, where it can.
+    with getattr(viewer.layers, "batched_update", nullcontext)():
+        for layer in (*case.layers, *(one for one in of_case if not is_mask(one))):
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)

@@ -178,7 +178,10 @@ def empty_text(name: str) -> str:
 
 def slices_text(slices: Collection[int] | None, total: int) -> str:
     """Return how many slices are marked as done."""
-    return f"{len(slices)} of {total} done" if slices else "the whole case"
+    if not slices:
+        return ""
+    verb = "is" if len(slices) == 1 else "are"
+    return f"{len(slices)} of {total} slices {verb} done; training ignores the others."
 
 
 def neighbour(names: list[str], current: str, step: int) -> str:

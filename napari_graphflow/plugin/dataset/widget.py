@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QShortcut,
-    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -35,7 +34,7 @@ from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
-from napari_graphflow.plugin.widgets.layout import folded, note, row
+from napari_graphflow.plugin.widgets.layout import FittedTabs, folded, note, row
 from napari_graphflow.plugin.widgets.legend import Legend
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
 from napari_graphflow.plugin.widgets.structure_tools import StructureTools
@@ -96,16 +95,18 @@ class DatasetWidget(Panel):
         column.addWidget(self.why)
         column.addWidget(self.box)
         column.addWidget(self.structures)
+        column.addWidget(self.box.remarks)
         self.proposals = ProposalsTab(self, lambda: self.session.labelling)
         self.rounds = RoundsTab(self, lambda: self.session.labelling)
         self.rounds.put_away = self.session.put_away
-        self.tabs = QTabWidget()
+        self.tabs = FittedTabs()
         for title, tab in (
             ("Cases", cases),
             ("Proposals", self.proposals),
             ("Rounds", self.rounds),
         ):
             self.tabs.addTab(tab, title)
+        self.tabs.fit()
         self.column.addLayout(row(self.dataset, self.new))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.counts)
@@ -113,6 +114,7 @@ class DatasetWidget(Panel):
         self.column.addWidget(self.tabs, 1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
+        self.tabs.currentChanged.connect(lambda _: self.verticalScrollBar().setValue(0))
         self.dataset.chosen.connect(self._open_dataset)
         self.dataset.dataset_updated.connect(self.refresh)
         self.new.clicked.connect(self._make_new)
@@ -343,8 +345,11 @@ class DatasetWidget(Panel):
         self.before.setEnabled(bool(self._neighbour(-1)))
         self.after.setEnabled(bool(self._neighbour(1)))
         self.next.setEnabled(bool(self.suggestions))
-        self.why.setText(self._reason())
-        self.why.setVisible(bool(self.why.text()))
+        reason = self._reason()
+        self.why.setText(reason)
+        self.why.setVisible(bool(reason) and case is None)
+        self.next.setToolTip(reason or "Open the case that should be labelled next.")
+        self.table.make_room(case is not None)
 
     def _reason(self) -> str:
         name = self._next_name()

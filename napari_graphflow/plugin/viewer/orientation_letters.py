@@ -31,6 +31,7 @@ class OrientationLetters:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = ref(viewer)
+        self._shown: tuple[str, ...] = ()
         self.overlays = {place: TextOverlay(position=place, font_size=14) for place in _PLACES}
         for place, overlay in self.overlays.items():
             viewer.canvas.overlays[f"graphflow_{place}"] = overlay
@@ -87,6 +88,9 @@ class OrientationLetters:
         if viewer is None:
             return
         texts = self._texts(viewer)
+        if texts == self._shown:  # setting an overlay is slow, also to what it is
+            return
+        self._shown = texts
         for overlay, text in zip(self.overlays.values(), texts, strict=True):
             overlay.text = text
             overlay.visible = bool(text)

@@ -1,6 +1,7 @@
 """The transform of a layer from its voxels to napari's world, and how two layers lie."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ def world_matrix(layer: Layer, factors: Sequence[float] | None = None) -> Matrix
 
 def unit_factors(layer: Layer) -> list[float | None]:
     """Return the length in mm of the unit of each axis, None where it is no length (pixels)."""
-    return [
-        float((1.0 * unit).to("mm").magnitude) if unit.is_compatible_with("mm") else None
-        for unit in layer.units
-    ]
+    return [_factor(unit) for unit in layer.units]
+
+
+@cache
+def _factor(unit: Any) -> float | None:
+    return float((1.0 * unit).to("mm").magnitude) if unit.is_compatible_with("mm") else None
 
 
 def voxel_size(layer: Layer) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Layout of rows, notes and collapsible sections."""
 
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
     QComboBox,
@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QLayout,
     QPushButton,
     QSizePolicy,
+    QTabWidget,
     QWidget,
 )
 from superqt import QCollapsible
@@ -95,6 +96,35 @@ class Section(QCollapsible):
     def _release_height(self, expanded: bool) -> None:
         if expanded:
             self.content().setMaximumHeight(MAX_HEIGHT)
+
+
+class FittedTabs(QTabWidget):
+    """Tabs as high as the page that is shown; Qt's are as high as the highest one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.currentChanged.connect(self.fit)
+
+    def fit(self, _: int = 0) -> None:
+        """Adapt to the page that is shown."""
+        for index in range(self.count()):
+            shown = index == self.currentIndex()
+            policy = QSizePolicy.Policy.Preferred if shown else QSizePolicy.Policy.Ignored
+            self.widget(index).setSizePolicy(QSizePolicy.Policy.Preferred, policy)
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:
+        page = self.currentWidget()
+        if page is None:
+            return super().sizeHint()
+        return self.minimumSizeHint() + page.sizeHint() - page.minimumSizeHint()
+
+    def heightForWidth(self, width: int) -> int:
+        page = self.currentWidget()
+        if page is None or not page.hasHeightForWidth():
+            return self.sizeHint().height()
+        frame = self.minimumSizeHint().height() - page.minimumSizeHint().height()
+        return frame + page.heightForWidth(page.width() if page.isVisible() else width)
 
 
 def folded(title: str, *contents: QWidget | QLayout) -> QCollapsible:
