@@ -1,9 +1,8 @@
 """How long *Open next* takes in *Dataset*, beyond what napari alone needs for the same arrays.
 
-A dataset is opened in one window; a second process without this plugin shows the same arrays as plain
-layers, in turn with the first. Measured is the time from the click until the new case is painted,
-and the time of the processor in the main thread, which a busy computer changes
-less::
+A dataset is opened in one window; a second process without this plugin shows the same arrays as
+plain layers, in turn with the first. Measured is the time from the click until the new case is
+painted, and the time of the processor in the main thread, which a busy computer changes less::
 
     xvfb-run -a python benchmarks/next_case.py --images ../shared/data/hippocampus_msd/images
     xvfb-run -a python benchmarks/next_case.py --shape 300 512 512
@@ -27,7 +26,11 @@ from typing import Any
 import numpy as np
 
 CASES = 10
-TITLES = {"alone": "napari alone", "next": "open next", "accepted": "accept and open next"}
+TITLES = {
+    "alone": "napari alone",
+    "next": "open next",
+    "accepted": "accept and open next",
+}
 
 
 def main() -> None:
@@ -114,9 +117,10 @@ class Window:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(1280, 800)
         self._application = napari.qt.get_qapp()
-        self._canvas = self.viewer.window._qt_viewer.canvas
+        self._canvas = self.viewer.window._qt_viewer.canvas  # noqa: SLF001
         self._draws = 0
-        self._canvas._scene_canvas.events.draw.connect(self._drawn, position="last")
+        scene = self._canvas._scene_canvas  # noqa: SLF001
+        scene.events.draw.connect(self._drawn, position="last")
 
     def _drawn(self, event: Any) -> None:
         self._draws += 1
@@ -155,13 +159,15 @@ def show_alone() -> None:
     for line in sys.stdin:
         found = np.load(line.strip())
         image, mask = found["image"], found["mask"]
-        low, high = (float(one) for one in found["limits"])
+        limits = [float(one) for one in found["limits"]]
         common = {"scale": found["scale"], "units": ("mm",) * 3}
 
-        def act(image: Any = image, mask: Any = mask, common: Any = common) -> None:
+        def act(
+            image: Any = image, mask: Any = mask, common: Any = common, limits: Any = limits
+        ) -> None:
             for layer in list(viewer.layers):
                 viewer.layers.remove(layer)
-            viewer.add_image(image, contrast_limits=(low, high), **common)
+            viewer.add_image(image, contrast_limits=limits, **common)
             viewer.add_labels(mask, opacity=0.5, **common)
             viewer.reset_view()
 
@@ -179,7 +185,8 @@ def measure(folder: Path, count: int, *, profile: bool) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert alone.stdin is not None and alone.stdout is not None
+    assert alone.stdin is not None
+    assert alone.stdout is not None
     window = Window()
     _, dock = window.viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
     assert isinstance(dock, DatasetWidget)
@@ -230,7 +237,9 @@ def measure(folder: Path, count: int, *, profile: bool) -> dict[str, Any]:
     alone.stdin.close()
     alone.wait()
     if profile:
-        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats("napari_graphflow", 45)
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats(
+            "napari_graphflow", 45
+        )
     window.viewer.close()
     result: dict[str, Any] = {"voxels": list(shape), "cores": os.cpu_count()}
     # The first of each kind also compiles shaders and fills caches.

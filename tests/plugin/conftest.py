@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import napari.settings
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -48,6 +49,18 @@ def modules_are_not_collected() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def preferences_are_the_default_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Neither read nor write the preferences of whoever runs the tests."""
+    monkeypatch.setattr("napari.settings._CFG_PATH", str(tmp_path / "napari" / "settings.yaml"))
+    clear = getattr(napari.settings, "_clear_plugin_settings_cache", lambda: None)
+    clear()
+    yield
+    clear()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from napari_graphflow.labelling.overview import list_cases
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset.widget import DatasetWidget
 from napari_graphflow.plugin.viewer.case_masks import case_of
+from napari_graphflow.plugin.viewer.edits import edited_voxels
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_a_case_opens_with_its_class_names_at_the_largest_slice(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:
     mask = open_case(qtbot, dock, "scan_0")
+    assert edited_voxels(mask) == 0
     assert [layer.name for layer in viewer.layers] == ["scan_0", "scan_0 mask"]
     assert list(mask.features["name"]) == ["background", "liver", "lesion"]
     axis = viewer.dims.order[0]

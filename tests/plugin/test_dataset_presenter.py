@@ -21,11 +21,6 @@ def test_every_status_has_a_colour_of_its_own() -> None:
     assert len(set(presenter.COLOURS.values())) == len(STATUSES)
 
 
-def test_keys_of_the_buttons_are_all_different() -> None:
-    keys = [one.key for one in presenter.BUTTONS.values()]
-    assert len(set(keys)) == len(keys)
-
-
 @pytest.mark.parametrize("status", STATUSES)
 def test_only_allowed_steps_are_enabled(status: str) -> None:
     found = presenter.buttons(CaseFacts(status=status))  # type: ignore[arg-type]

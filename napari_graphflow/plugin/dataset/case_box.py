@@ -1,6 +1,6 @@
 """The open case: its buttons with their keys, difficulty, comment and the slices that are done."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from qtpy.QtCore import Signal
@@ -16,13 +16,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.plugin.dataset import presenter
+from napari_graphflow.plugin.dataset.keys import with_key
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.dataset.presenter import BUTTONS, Button
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
-
-SLICE_KEY, PLACE_KEY = "D", "W"
 
 
 class CaseBox(QWidget):
@@ -38,6 +37,7 @@ class CaseBox(QWidget):
         super().__init__()
         self._case: OpenCase | None = None
         self._possible: set[Button] = set()
+        self._keys: Mapping[str, str] = {}
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setStyleSheet("font-weight: bold;")
@@ -49,19 +49,18 @@ class CaseBox(QWidget):
         self._grid = QGridLayout()
         self._grid.setSpacing(4)
         for name, info in BUTTONS.items():
-            text = f"{info.text} ({info.key})"
-            button = PrimaryButton(text, panel) if name == "finish" else QPushButton(text)
+            button = PrimaryButton("", panel) if name == "finish" else QPushButton()
             button.setToolTip(info.tip)
             button.clicked.connect(partial(self._press, name))
             self.buttons[name] = button
-        self.slice = QPushButton(f"Slice done ({SLICE_KEY})")
+        self.slice = QPushButton()
         self.slice.setCheckable(True)
         self.slice.setToolTip(
             "Mark only some slices as done if you do not annotate the whole case. The others are "
             "then ignored in training."
         )
         self.slices = note()
-        self.place = QPushButton(f"Next worst place ({PLACE_KEY})")
+        self.place = QPushButton()
         self.place.setToolTip("Go to the slices where the model that proposed the mask is unsure.")
         self.difficulty = QButtonGroup(self)
         self.difficulty.setExclusive(False)
@@ -136,7 +135,7 @@ class CaseBox(QWidget):
         self._lay_out(presenter.buttons(facts))
         for name, button in self.buttons.items():
             button.setEnabled(name in usable)
-        self.buttons["finish"].setText(f"{presenter.finish_text(facts)} ({BUTTONS['finish'].key})")
+        self._name_finish()
         solid = case.mask.ndim == 3
         self.slice.setVisible(solid)
         self.slices.setVisible(solid and bool(case.slices))
@@ -151,6 +150,20 @@ class CaseBox(QWidget):
         self.comment.setEnabled(editable)
         if not (same and self.comment.hasFocus()):
             self.comment.setText(facts.comment)
+
+    def show_keys(self, keys: Mapping[str, str]) -> None:
+        """Show other keys on the buttons."""
+        self._keys = keys
+        for name, info in BUTTONS.items():
+            self.buttons[name].setText(with_key(info.text, keys[name]))
+        self.slice.setText(with_key("Slice done", keys["slice"]))
+        self.place.setText(with_key("Next worst place", keys["place"]))
+        self._name_finish()
+
+    def _name_finish(self) -> None:
+        facts = self._case.opened.facts if self._case is not None else None
+        text = presenter.finish_text(facts)
+        self.buttons["finish"].setText(with_key(text, self._keys.get("finish", "")))
 
     def press(self, name: str) -> None:
         """Press a button if it is enabled, as its key does."""

@@ -16,6 +16,7 @@ from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.plugin.dataset.loading import LoadedCase
 from napari_graphflow.plugin.dataset.proposals_presenter import Place
 from napari_graphflow.plugin.viewer.cases import cases_of
+from napari_graphflow.plugin.viewer.edits import keep_original
 from napari_graphflow.plugin.viewer.layers import class_names, is_mask
 from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
 
@@ -193,6 +194,8 @@ class Unsaved:
 def show(viewer: Viewer, loaded: LoadedCase) -> OpenCase:
     """Add the layers of a case, and look at the largest slice of its mask."""
     layers = [Layer.create(*one) for one in (*loaded.images, loaded.mask)]
+    stored = loaded.opened.labels
+    keep_original(layers[-1], stored if loaded.turn is None else loaded.turn.apply(stored))
     for layer in layers:
         viewer.add_layer(layer)
     images, mask = layers[:-1], layers[-1]

@@ -31,27 +31,26 @@ EMPTY = Message("This dataset has no cases.", "warn")
 
 @dataclass(frozen=True)
 class ButtonInfo:
-    """Text, key and tooltip of a button."""
+    """Text and tooltip of a button."""
 
     text: str
-    key: str
     tip: str
 
 
 BUTTONS: dict[Button, ButtonInfo] = {
-    "finish": ButtonInfo("Finish", "A", "Save the mask as finished, where training finds it."),
+    "finish": ButtonInfo("Finish", "Save the mask as finished, where training finds it."),
     "reject": ButtonInfo(
-        "Reject", "R", "The proposed mask is useless. In review: return the mask to its reader."
+        "Reject", "The proposed mask is useless. In review: return the mask to its reader."
     ),
-    "flag": ButtonInfo("Flag", "G", "Set a doubtful case aside; it is used for nothing."),
+    "flag": ButtonInfo("Flag", "Set a doubtful case aside; it is used for nothing."),
     "review": ButtonInfo(
-        "To review", "Shift+K", "Let somebody else look at the mask; until then it does not count."
+        "To review", "Let somebody else look at the mask; until then it does not count."
     ),
     "approve": ButtonInfo(
-        "Approve", "K", "The mask is good. It is not changed again until the case is reopened."
+        "Approve", "The mask is good. It is not changed again until the case is reopened."
     ),
-    "exclude": ButtonInfo("Exclude", "Shift+G", "Leave the case out for good."),
-    "reopen": ButtonInfo("Reopen", "Shift+R", "Take back flagging, excluding or approving."),
+    "exclude": ButtonInfo("Exclude", "Leave the case out for good."),
+    "reopen": ButtonInfo("Reopen", "Take back flagging, excluding or approving."),
 }
 _ACTIONS: dict[Button, tuple[Action, ...]] = {
     "finish": ("save", "accept"),

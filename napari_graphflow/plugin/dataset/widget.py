@@ -6,14 +6,11 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Points, Shapes
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QComboBox,
     QLineEdit,
     QMessageBox,
     QPushButton,
-    QShortcut,
     QVBoxLayout,
     QWidget,
 )
@@ -24,8 +21,9 @@ from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.statuses import STATUSES
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import presenter
-from napari_graphflow.plugin.dataset.case_box import PLACE_KEY, SLICE_KEY, CaseBox
+from napari_graphflow.plugin.dataset.case_box import CaseBox
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
+from napari_graphflow.plugin.dataset.keys import Keys, with_key
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
@@ -39,7 +37,6 @@ from napari_graphflow.plugin.widgets.legend import Legend
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
 from napari_graphflow.plugin.widgets.structure_tools import StructureTools
 
-NEXT_KEY, BEFORE_KEY, AFTER_KEY = "N", ",", "."
 #: Buttons after which the next case is opened.
 _GOES_ON = ("finish", "reject", "flag", "review", "approve", "exclude")
 
@@ -71,11 +68,8 @@ class DatasetWidget(Panel):
         self.table = CaseTable(self.model)
         self.volumes = Volumes(self, self.model.put_volumes)
         self.before = QPushButton("◀")
-        self.before.setToolTip(f"Previous case in the list ({BEFORE_KEY})")
-        self.next = QPushButton(f"Open next ({NEXT_KEY})")
-        self.next.setToolTip("Open the case that should be labelled next.")
+        self.next = QPushButton()
         self.after = QPushButton("▶")
-        self.after.setToolTip(f"Next case in the list ({AFTER_KEY})")
         for button in (self.before, self.after):
             button.setFixedWidth(36)
         self.why = note()
@@ -141,7 +135,7 @@ class DatasetWidget(Panel):
         self.session.reading.connect(lambda name: self.status.info(presenter.reading_text(name)))
         napari_viewer.dims.events.current_step.connect(self._slice_changed)
         napari_viewer.layers.selection.events.active.connect(self._choose_keys)
-        self._keys = [self._key(one, act) for one, act in self._actions().items()]
+        self.keys = Keys(self, self._actions(), self._show_keys)
         self._open_dataset()
 
     def open(self, name: str) -> None:
@@ -180,6 +174,7 @@ class DatasetWidget(Panel):
     def released(self) -> None:
         """Put the open case away."""
         self.session.release()
+        self.keys.stop()
         self.legend.stop()
         self.tools.stop()
         self.volumes.stop()
@@ -380,26 +375,23 @@ class DatasetWidget(Panel):
         self._update()
 
     def _actions(self) -> dict[str, Any]:
-        actions: dict[str, Any] = {
-            info.key: partial(self.box.press, name) for name, info in presenter.BUTTONS.items()
-        }
-        return actions | {
-            NEXT_KEY: self.next.click,
-            BEFORE_KEY: self.before.click,
-            AFTER_KEY: self.after.click,
-            SLICE_KEY: self.box.slice.click,
-            PLACE_KEY: self.box.place.click,
+        return {name: partial(self.box.press, name) for name in presenter.BUTTONS} | {
+            "next": self.next.click,
+            "before": self.before.click,
+            "after": self.after.click,
+            "slice": self.box.slice.click,
+            "place": self.box.place.click,
         }
 
-    def _key(self, key: str, act: Any) -> QShortcut:
-        """Bind a key for this window, which napari and its layers do not use."""
-        shortcut = QShortcut(QKeySequence(key), self)
-        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-        shortcut.activated.connect(act)
-        return shortcut
+    def _show_keys(self, keys: dict[str, str], problems: list[str]) -> None:
+        self.box.show_keys(keys)
+        self.next.setText(with_key("Open next", keys["next"]))
+        self.before.setToolTip(with_key("Previous case in the list", keys["before"]))
+        self.after.setToolTip(with_key("Next case in the list", keys["after"]))
+        if problems:
+            self.status.warn(f"{problems[0]} Choose another one in the preferences.")
 
     def _choose_keys(self, event: Any = None) -> None:
         """Leave letters to layers of points and shapes, which use them."""
         active = self.viewer.layers.selection.active
-        for one in self._keys:
-            one.setEnabled(not isinstance(active, Points | Shapes))
+        self.keys.enable(not isinstance(active, Points | Shapes))

@@ -56,6 +56,14 @@ def keep_result(layer: Labels, model: str, index: int | None = None) -> None:
     _keep(layer, index)
 
 
+def keep_original(layer: Labels, array: NDArray[Any]) -> None:
+    """Note what a mask was opened as, before it is added to a viewer, which would copy it.
+
+    `array` has the shape of the mask and is not changed afterwards.
+    """
+    _originals[layer] = _Original(array.shape, array.dtype, _pool.submit(_packed, array))
+
+
 def edited_voxels(layer: Labels, index: int | None = None) -> int:
     """Return how many voxels of a mask, or of one slice, differ from the original.
 
