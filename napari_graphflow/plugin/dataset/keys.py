@@ -130,7 +130,7 @@ def chosen(settings: Any = None) -> dict[str, str]:
 
 def keys_of_napari() -> dict[str, str]:
     """Return the keys of napari and of its mask and image layers, and what they do."""
-    found = {}
+    found: dict[str, str] = {}
     for action, keys in get_settings().shortcuts.shortcuts.items():
         if not any(part in str(action) for part in _ANNOTATIONS):
             words = str(action).split(":")[-1].replace("_", " ")
