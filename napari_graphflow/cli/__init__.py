@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from cyclopts import App, Parameter
 
+import napari_graphflow.cli.masks  # noqa: F401, adds commands to `datasets`
 from napari_graphflow import __version__
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo

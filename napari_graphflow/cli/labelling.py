@@ -7,23 +7,17 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from napari_graphflow.cli.datasets import datasets
-from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
+from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Reader
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.labelling.agreement import Method, as_table, store_consensus
-from napari_graphflow.labelling.agreement import agreement as compare_readers
 from napari_graphflow.labelling.overview import CaseRow, count_statuses, list_cases, next_cases
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposing import report, start_proposals, waiting
-from napari_graphflow.labelling.provenance import provenance as mask_provenance
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.runners import runner
 
-Reader = Annotated[
-    str, Parameter(help="Name of the reader; by default that of the user of this computer.")
-]
 Note = Annotated[str, Parameter(help="Why; it becomes the comment of the case.")]
 
 
@@ -157,63 +151,6 @@ def reopen(
     """Take back that cases were flagged, excluded or approved."""
     labelling = Labelling(folder, reader)
     _each(cases, lambda case: labelling.step(case, "reopen", note=note), json)
-
-
-@datasets.command
-def provenance(
-    folder: DatasetFolder, case: str, /, *, names: Flag = False, json: Json = False
-) -> None:
-    """Print where the finished mask of a case comes from, as JSON to put beside it.
-
-    Parameters
-    ----------
-    case
-        Name of the case.
-    names
-        Also print the name of the reader.
-    """
-    print_json(mask_provenance(Labelling(folder), case, names=names).sidecar())
-
-
-@datasets.command
-def agreement(
-    folder: DatasetFolder,
-    case: str,
-    /,
-    *readers: str,
-    consensus: Method | None = None,
-    json: Json = False,
-) -> None:
-    """Compare the masks of two readers of a case, structure by structure.
-
-    Parameters
-    ----------
-    case
-        Name of the case.
-    readers
-        The two readers; by default the only two with a draft. “finished mask” is the finished one.
-    consensus
-        Also store the consensus of the readers as a proposal: ``STAPLE`` or ``majority``.
-    """
-    labelling = Labelling(folder)
-    pair = (readers[0], readers[1]) if len(readers) == 2 else None
-    if readers and pair is None:
-        raise UserError(f"{len(readers)} readers were named.", "Name two, or none.")
-    rows, _ = compare_readers(labelling, case, pair)
-    stored = store_consensus(labelling, case, consensus, rows[0].readers) if consensus else None
-    if json:
-        print_json({"agreement": as_table(rows), "consensus": stored and stored.note})
-        return
-    table = Table("structure", "Dice", "HD95 mm", "differing voxels", "worst slice", box=None)
-    for row in rows:
-        table.add_row(
-            row.structure, f"{row.dice:.3f}", f"{row.hausdorff_distance_95:.1f}",
-            str(row.voxels), "" if row.worst_slice is None else str(row.worst_slice),
-        )  # fmt: skip
-    output.print(f"{case}: {rows[0].readers[0]} and {rows[0].readers[1]}")
-    output.print(table)
-    if stored:
-        output.print(stored.note, soft_wrap=True)
 
 
 def propose(

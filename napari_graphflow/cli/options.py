@@ -21,3 +21,7 @@ DatasetFolder = Annotated[Path, Parameter(help="Folder of the dataset.")]
 JobName = Annotated[
     str, Parameter(help="Folder of the job, or (part of) its name in the default jobs folder.")
 ]
+
+Reader = Annotated[
+    str, Parameter(help="Name of the reader; by default that of the user of this computer.")
+]

@@ -6,9 +6,10 @@ not, so one object can become several masks.
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import pydicom
@@ -38,6 +39,31 @@ _MAY_BE_EMPTY = (
 #: Segments are numbered from 1 without gaps; a label with another value is stored in the
 #: description of its segment.
 _VALUE = f"{PROGRAM}: label "
+#: An attribute that must not be empty, if its value is not known.
+_UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a mask was made, as DICOM records it.
+
+    Attributes
+    ----------
+    algorithm_type
+        Segment Algorithm Type.
+    algorithm, version
+        Name and version of the model or program; unused for ``MANUAL``.
+    network
+        Whether it is a trained network, which is a family of algorithms in DICOM.
+    reader
+        Name of the person who made or finished it; empty leaves it out.
+    """
+
+    algorithm_type: Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"] = "SEMIAUTOMATIC"
+    algorithm: str = PROGRAM
+    version: str = __version__
+    network: bool = True
+    reader: str = ""
 
 
 def read_seg(path: Path) -> list[Mask]:
@@ -95,12 +121,14 @@ def write_segments(
     *,
     series: str = "",
     overwrite: bool = True,
+    origin: Origin | None = None,
 ) -> None:
     """Write a mask as a DICOM SEG object that belongs to a DICOM series.
 
     The object identifies the patient as the series does. Segments are numbered from 1 without gaps,
     as the standard requires; this program reads the original label values back. A segment named
-    like an anatomical structure gets its SNOMED CT code.
+    like an anatomical structure gets its SNOMED CT code. The tracking UID of a segment depends on
+    the series and its name alone, so that corrected masks of a structure have the same one.
 
     Parameters
     ----------
@@ -114,6 +142,8 @@ def write_segments(
         Class names and label values.
     series
         Description, number or key of the series, if several have the grid of the mask.
+    origin
+        How the mask was made; None for one that was made here with a model.
 
     Raises
     ------
@@ -138,7 +168,7 @@ def write_segments(
         if not path.parent.is_dir():
             raise UserError(f"There is no folder {path.parent}.", "Check the path.")
         with written_aside(path) as fresh, invalid_object(path.name, "DICOM segmentation"):
-            _object(found, numbered, titles).save_as(fresh)
+            _object(found, numbered, titles, origin or Origin()).save_as(fresh)
             ((back, names_back),) = read_seg(fresh)
             back = embed_in_grid(back, like, path.name)
             wanted = {title: value for value, title in titles.items()}
@@ -221,7 +251,9 @@ def _series_of(labels: Volume, source: Path, name: str) -> tuple[Series, Volume]
     return fitting[0]
 
 
-def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -> Any:
+def _object(
+    series: Series, numbered: NDArray[Any], titles: Mapping[int, str], origin: Origin
+) -> Any:
     hd = load_highdicom()
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     frame_of_reference = hd.UID()
@@ -239,13 +271,8 @@ def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -
         # Frames are in the order of the file, our slices in that of their positions.
         frames = np.empty_like(numbered)
         frames[[one.frame for one in series.slices]] = numbered
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=PROGRAM,
-        version=__version__,
-        family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
-    )
     descriptions = [
-        _description(number, value, title, algorithm)
+        _description(number, value, title, origin, str(sources[0].SeriesInstanceUID))
         for number, (value, title) in enumerate(titles.items(), start=1)
     ]
     return hd.seg.Segmentation(
@@ -262,10 +289,25 @@ def _object(series: Series, numbered: NDArray[Any], titles: Mapping[int, str]) -
         software_versions=__version__,
         device_serial_number="none",
         series_description="Segmentation",
+        content_creator_name=origin.reader.replace("^", " ")[:64] or None,
     )
 
 
-def _description(number: int, value: int, title: str, algorithm: Any) -> Any:
+def _algorithm(origin: Origin) -> Any:
+    """Return the identification of the algorithm; None for a mask that was drawn."""
+    if origin.algorithm_type == "MANUAL":
+        return None
+    hd = load_highdicom()
+    network = ("123110", "DCM", "Artificial Intelligence")
+    family = network if origin.network else ("123109", "DCM", "Manual Processing")
+    return hd.AlgorithmIdentificationSequence(
+        name=origin.algorithm[:64] or _UNKNOWN,
+        version=origin.version[:64] or _UNKNOWN,
+        family=hd.sr.CodedConcept(*family),
+    )
+
+
+def _description(number: int, value: int, title: str, origin: Origin, series: str) -> Any:
     hd = load_highdicom()
     tissue = hd.sr.CodedConcept("85756007", "SCT", "Tissue")
     category, kind, side = code_of(title) or (tissue, tissue, None)
@@ -274,8 +316,11 @@ def _description(number: int, value: int, title: str, algorithm: Any) -> Any:
         segment_label=title[:64],
         segmented_property_category=category,
         segmented_property_type=kind,
-        algorithm_type="SEMIAUTOMATIC",
-        algorithm_identification=algorithm,
+        algorithm_type=origin.algorithm_type,
+        algorithm_identification=_algorithm(origin),
+        tracking_id=title[:64],
+        # UIDs made of a UUID begin with 2.25, see DICOM PS3.5, B.2.
+        tracking_uid=f"2.25.{uuid5(uuid5(NAMESPACE_OID, series), title).int}",
     )
     if side is not None:
         modifier = hd.sr.CodedConcept.from_code(side)

@@ -94,7 +94,19 @@ def agreement(
     image = read_case(labelling.case(case))
     a, b = (_read(labelling, case, reader, image) for reader in pair)
     classes = labelling.dataset.classes
-    scores = evaluate_case(a, b, classes, image.spacing, ignore=None)
+    return compare_masks(case, (pair[0], pair[1]), a, b, classes, image.spacing), disagreement(a, b)
+
+
+def compare_masks(
+    case: str,
+    readers: tuple[str, str],
+    a: NDArray[Any],
+    b: NDArray[Any],
+    classes: Mapping[str, int],
+    spacing: Sequence[float],
+) -> list[Agreement]:
+    """Return how far two masks of class indices agree, structure by structure."""
+    scores = evaluate_case(a, b, dict(classes), tuple(spacing), ignore=None)
     rows = []
     for name, metrics in scores.items():
         differs = (a == classes[name]) ^ (b == classes[name])
@@ -104,14 +116,14 @@ def agreement(
             Agreement(
                 case,
                 name,
-                (pair[0], pair[1]),
+                readers,
                 metrics["dice_score"],
                 metrics["hausdorff_distance_95"],
                 int(np.count_nonzero(differs)),
                 worst if slices[worst] else None,
             )
         )
-    return rows, disagreement(a, b)
+    return rows
 
 
 def store_consensus(

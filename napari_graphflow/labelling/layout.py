@@ -26,6 +26,8 @@ class LabellingPaths:
         ever counted, and the records of rounds.
     log
         What was done, one JSON object per line.
+    settings
+        Settings of the labelling.
     locks
         Folder of the notes of who has a case open.
     log_guard, description_guard, rounds_guard
@@ -41,6 +43,7 @@ class LabellingPaths:
         self.versions = self.folder / "versions"
         self.rounds = self.folder / "rounds"
         self.log = self.folder / "log.jsonl"
+        self.settings = self.folder / "settings.json"
         self.locks = self.folder / "locks"
         self.log_guard = self.locks / ".log"
         self.description_guard = self.locks / ".dataset"

@@ -32,7 +32,8 @@ class Entry(Frozen):
         Name of the reader.
     what
         The action; ``found`` is a mask that another program wrote, ``conflict`` a mask that was not
-        saved as finished since another one had been meanwhile.
+        saved as finished since another one had been meanwhile, ``reread`` one that was drawn again
+        without seeing the accepted proposal.
     case
         Name of the case; empty for a round.
     status
@@ -56,7 +57,7 @@ class Entry(Frozen):
     id: str = Field(default_factory=lambda: uuid4().hex)
     time: datetime
     who: str
-    what: Action | Literal["found", "conflict", "round", "undo"]
+    what: Action | Literal["found", "conflict", "reread", "round", "undo"]
     case: str = ""
     status: tuple[Status, Status] | None = None
     from_mask: str = ""

@@ -5,8 +5,10 @@ from typing import Any, Literal
 from napari_graphflow import __version__
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.dicom_seg import Origin
 from napari_graphflow.labelling.layout import SHORT
 from napari_graphflow.labelling.log import Entry
+from napari_graphflow.labelling.masks import content_hash, mask_path
 from napari_graphflow.labelling.steps import CaseSteps
 
 #: As in DICOM's Segment Algorithm Type.
@@ -57,6 +59,13 @@ class Provenance(Frozen):
             "Date": self.time,
         }
 
+    def origin(self) -> Origin:
+        """Return the same for DICOM SEG, which requires a type also if nothing is known."""
+        if not self.algorithm_type:
+            return Origin("SEMIAUTOMATIC", "", "", network=False)
+        network = bool(self.version)
+        return Origin(self.algorithm_type, self.algorithm, self.version, network, self.reader)
+
 
 def provenance(steps: CaseSteps, name: str, *, names: bool = False) -> Provenance:
     """Return where the finished mask of a case comes from, by the log.
@@ -71,14 +80,14 @@ def provenance(steps: CaseSteps, name: str, *, names: bool = False) -> Provenanc
     UserError
         If the case has no finished mask.
     """
-    case, facts = steps.case(name), steps.facts(name)
-    if not facts.mask:
-        raise UserError(
-            f"Nothing is recorded about a finished mask of case {name}.", "Save its mask first."
-        )
+    case = steps.case(name)
+    # Another program may have replaced the mask that is recorded.
+    mask = content_hash(mask_path(steps.dataset, case)) or steps.facts(name).mask
+    if not mask:
+        raise UserError(f"The case {name} has no finished mask.", "Save its mask first.")
     made: Entry | None = None
     for entry in steps.entries():
-        known = entry.case == name and entry.to_mask == facts.mask
+        known = entry.case == name and entry.to_mask == mask
         if known and entry.what in ("save", "accept", "found"):
             made = entry
     folder = steps.dataset.folder
@@ -87,12 +96,12 @@ def provenance(steps: CaseSteps, name: str, *, names: bool = False) -> Provenanc
         for path in case.images
     )
     if made is None or made.what == "found":
-        return Provenance(mask=facts.mask, algorithm_type="", images=images)
+        return Provenance(mask=mask, algorithm_type="", images=images)
     kind: AlgorithmType = "AUTOMATIC" if made.what == "accept" else "MANUAL"
     if made.what == "save" and (made.proposal or made.source):
         kind = "SEMIAUTOMATIC"
     return Provenance(
-        mask=facts.mask,
+        mask=mask,
         algorithm_type=kind,
         algorithm=made.source or made.model,
         version=made.proposal[:SHORT],

@@ -126,7 +126,7 @@ class CaseSteps:
         keep_version(self.paths, mask_path(self.dataset, case))
         changed = facts.model_copy(update={"mask": found, "whole": "", "slices": None})
         note = "It was there before." if new else "Another program changed the mask."
-        self._log(self._entry("found", case, facts, changed, note=note))
+        self.note(self.entry("found", case, facts, changed, note=note))
         write_record(self.paths.case(case.name), changed)
         return changed
 
@@ -154,7 +154,7 @@ class CaseSteps:
         changed = facts.model_copy(update=changes)
         if changed.status in COUNTED and not changed.mask:
             raise UserError(f"The case {case.name} has no finished mask.", "Annotate it first.")
-        entry = self._entry(
+        entry = self.entry(
             action, case, facts, changed,
             voxels=voxels, seconds=seconds, source=source, note=note,
             proposal=used.sha256 if used else "",
@@ -173,12 +173,13 @@ class CaseSteps:
             self.paths, pending.facts.mask if pending.facts.status in COUNTED else "", target
         )
         list_mask(self.paths, self.dataset, case, target)
-        self._log(pending.entry, once=once)
+        self.note(pending.entry, once=once)
         write_record(self.paths.case(case.name), pending.facts)
 
-    def _entry(
+    def entry(
         self, what: Any, case: Case, old: CaseFacts, new: CaseFacts, **values: Any
     ) -> log.Entry:
+        """Return an entry of the log by this reader."""
         return log.Entry(
             time=now(),
             who=self.reader,
@@ -190,5 +191,6 @@ class CaseSteps:
             **values,
         )
 
-    def _log(self, entry: log.Entry, *, once: bool = False) -> None:
+    def note(self, entry: log.Entry, *, once: bool = False) -> None:
+        """Append an entry to the log."""
         log.append(self.paths.log, self.paths.log_guard, entry, once=once)

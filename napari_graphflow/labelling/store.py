@@ -154,7 +154,7 @@ class Labelling(CaseSteps):
             )
             write_record(self.paths.case(case.name), changed)
             if status != facts.status:
-                self._log(self._entry("draft", case, facts, changed))
+                self.note(self.entry("draft", case, facts, changed))
         return replace(opened, facts=changed, draft_hash=content_hash(path))
 
     def save(
@@ -367,8 +367,8 @@ class Labelling(CaseSteps):
         self, case: Case, facts: CaseFacts, what: str, by: str, found: str, kept: str
     ) -> UserError:
         """Log that a mask was not saved since another one had been meanwhile, and describe it."""
-        entry = self._entry("conflict", case, facts, facts)
-        self._log(entry.model_copy(update={"from_mask": found, "to_mask": kept}))
+        entry = self.entry("conflict", case, facts, facts)
+        self.note(entry.model_copy(update={"from_mask": found, "to_mask": kept}))
         return UserError(
             f"{what} was changed by {by} since it was opened here, so it was not overwritten. Both "
             f"are kept; yours is {self.paths.version(kept)}.",

@@ -127,6 +127,56 @@ def test_two_readers_agree_in_a_table_and_their_consensus_is_proposed(
     assert "lesion" in run("datasets", "agreement", folder, "scan_2", "Ada", "Bea")
 
 
+def test_three_readers_have_a_consensus_and_their_pairs_are_compared(
+    run: Command, folder: Path
+) -> None:
+    for reader, number in (("Ada", 0), ("Bea", 1), ("Eve", 2)):
+        labelling = Labelling(folder, reader)
+        labelling.save_draft(labelling.open_case("scan_2"), box(number))
+    found = run.json("datasets", "agreement", folder, "scan_2", "--consensus", "majority")
+    pairs = {tuple(row["readers"]) for row in found["agreement"]}
+    assert pairs == {("Ada", "Bea"), ("Ada", "Eve"), ("Bea", "Eve")}
+    assert found["consensus"].startswith("Consensus of Ada, Bea, Eve.")
+
+
+def test_masks_are_taken_from_files_and_written_with_their_provenance(
+    run: Command, folder: Path, tmp_path: Path
+) -> None:
+    mask = folder / "labelsTr" / "scan_1.nii.gz"
+    taken = ["datasets", "take-mask", folder, "scan_2", mask]
+    assert "not named" in run(*taken, expect=2)
+    assert "scan_2: labelled" in run(*taken, "--source", "micro-sam", "--reader", "Ada")
+    out = tmp_path / "out.nii.gz"
+    found = run.json("datasets", "export-mask", folder, "scan_2", out)
+    assert found["written"] == [str(out), str(tmp_path / "out.json")]
+    assert "micro-sam" in (tmp_path / "out.json").read_text("utf-8")
+    assert "already exist" in run("datasets", "export-mask", folder, "scan_2", out, expect=2)
+    run("datasets", "export-mask", folder, "scan_2", out, "--overwrite", "--names")
+    assert "Ada" in (tmp_path / "out.json").read_text("utf-8")
+    made = run.json("datasets", "provenance", folder, "scan_2")
+    assert made["SegmentAlgorithmType"] == "SEMIAUTOMATIC"
+
+
+def test_accepted_proposals_are_drawn_again_and_compared(run: Command, folder: Path) -> None:
+    assert "choose a share" in run("datasets", "reread", folder)
+    assert "Nothing was done" in run("datasets", "agreement", folder)
+    for name in ("scan_2", "scan_3"):
+        propose(Labelling(folder), name)
+        run("datasets", "accept", folder, name, "--reader", "Ada")
+    found = run.json("datasets", "reread", folder, "--share", "1")
+    assert found == {"share": 1.0, "due": ["scan_2", "scan_3"]}
+    again = folder / "labelsTr" / "scan_1.nii.gz"
+    run("datasets", "reread", folder, "scan_2", again, "--reader", "Bea")
+    shown = run.json("datasets", "agreement", folder)
+    assert {row["case"] for row in shown["rereads"]} == {"scan_2"}
+    assert shown["rereads"][0]["readers"] == ["Ada", "Bea"]
+    assert shown["proposals"][0]["accepted"] == 2
+    text = run("datasets", "agreement", folder)
+    assert "2 accepted untouched" in text and "Drawn again without the proposal: 1 case." in text
+    assert run.json("datasets", "reread", folder)["due"] == ["scan_3"]
+    assert "does not wait" in run("datasets", "reread", folder, "scan_2", again, expect=2)
+
+
 def test_a_model_proposes_masks_and_a_case_that_failed_is_tried_again(
     run: Command, blobs: Path, teacher: Path, tmp_path: Path, here: None
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from labelling_cases import MODEL, box, make_dataset, propose
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.provenance import provenance
 from napari_graphflow.labelling.store import Labelling
 
@@ -65,6 +66,16 @@ def test_nothing_is_claimed_of_a_mask_that_was_there_before(labelling: Labelling
     assert provenance(labelling, "scan_0").sidecar()["SegmentAlgorithmType"] is None
 
 
+def test_a_mask_that_another_program_replaced_is_not_credited_to_the_last_reader(
+    labelling: Labelling,
+) -> None:
+    accept(labelling)
+    target = labelling.dataset.folder / "labelsTr" / "scan_2.nii.gz"
+    target.write_bytes((target.parent / "scan_1.nii.gz").read_bytes())
+    found = provenance(labelling, "scan_2")
+    assert found.algorithm_type == "" and found.mask == content_hash(target)
+
+
 def test_a_case_without_a_finished_mask_has_no_provenance(labelling: Labelling) -> None:
-    with pytest.raises(UserError, match="Nothing is recorded"):
+    with pytest.raises(UserError, match="no finished mask"):
         provenance(labelling, "scan_3")
