@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.settings import Frozen
 
 #: Loss of a term that compares class probabilities.
@@ -261,7 +262,8 @@ MethodOptions = Annotated[
     | LogitsOptions
     | DistOptions
     | ChannelWiseOptions
-    | AttentionOptions,
+    | AttentionOptions
+    | GeneralisableOptions,
     Field(discriminator="name"),
 ]
 
@@ -290,6 +292,7 @@ class MethodInfo(NamedTuple):
         | DistOptions
         | ChannelWiseOptions
         | AttentionOptions
+        | GeneralisableOptions
     ]
     decoder: bool = False
 
@@ -349,6 +352,16 @@ METHODS: dict[str, MethodInfo] = {
         "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
         f"{_METHODS}.attention:AttentionTransfer",
         AttentionOptions,
+    ),
+    "generalisable": MethodInfo(
+        "Generalisable distillation",
+        "For images of other scanners and sites: compares how both networks describe an image and "
+        "copies of it with changed intensities. Trains further networks first.",
+        "Dual contrastive graphs and cross distillation of codes aligned to a mask auto-encoder "
+        "(IEEE JBHI 2024). The code of the paper was never published: a reconstruction, whose "
+        "options say which values are ours. Also try Augmentation, which may help as much.",
+        f"{_METHODS}.generalisable.method:Generalisable",
+        GeneralisableOptions,
     ),
 }
 

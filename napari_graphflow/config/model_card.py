@@ -84,6 +84,9 @@ class Provenance(Frozen):
         Set for a distilled student; its method is rebuilt from `run` and `shapes`.
     best_validation_dice
         Mean Dice of the saved weights on the validation cases; None without validation cases.
+    measured
+        Further numbers by name that its method measured, such as those of its stages; None if a
+        number was infinite or NaN.
     """
 
     dataset: str
@@ -93,6 +96,7 @@ class Provenance(Frozen):
     teacher: TeacherRecord | None = None
     shapes: PairShapes | None = None
     best_validation_dice: float | None = None
+    measured: dict[str, float | None] = Field(default_factory=dict)
 
 
 class Purpose(Frozen):

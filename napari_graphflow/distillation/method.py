@@ -1,6 +1,7 @@
 """The interface of distillation methods, and how a method is built by name."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import PairShapes
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
+from napari_graphflow.networks.bottleneck import Encoded
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Event
 
@@ -21,6 +23,71 @@ class Outputs(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Output]: ...
+
+
+class Patches(Protocol):
+    """Images (B, C, *spatial) with labels (B, *spatial), computed on iteration."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a method needs that runs the networks itself, see `Method.use`.
+
+    Attributes
+    ----------
+    student, teacher
+        The networks on the device of the run; the teacher is frozen.
+    supervised
+        Loss of logits and labels.
+    patches
+        Returns the augmented labelled training patches of a step, from 0.
+    training, held_out
+        Unaugmented patches of the labelled training cases and of the validation cases; the second
+        is empty if there are none.
+    student_weights
+        Weights of a trained student to start from, if any.
+    stages
+        Weights of this method's modules that were trained before, by name; maybe none.
+    """
+
+    student: nn.Module
+    teacher: nn.Module
+    supervised: Callable[[Tensor, Tensor], Tensor]
+    patches: Callable[[int], tuple[Tensor, Tensor]]
+    training: Patches
+    held_out: Patches
+    student_weights: dict[str, Tensor] | None = None
+    stages: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A step whose passes through both networks were recorded up to the bottleneck.
+
+    Attributes
+    ----------
+    step
+        Number of the step, from 0.
+    images
+        (B, C, *spatial), labelled patches first.
+    labels
+        (L, *spatial), of the first L <= B patches.
+    student, teacher
+        The recorded passes.
+    teacher_logits
+        (B, classes, *spatial).
+    """
+
+    step: int
+    images: Tensor
+    labels: Tensor
+    student: Encoded
+    teacher: Encoded
+    teacher_logits: Tensor
 
 
 class Method(nn.Module):
@@ -40,16 +107,25 @@ class Method(nn.Module):
     adapters
         Modules that are trained together with the student by its optimiser; inference with the
         student does not need them.
+    runs_networks
+        Whether it runs the networks itself: :meth:`use` and :meth:`passes` are then called.
+    measured
+        Numbers by name that are saved with the student, such as those of stages.
     """
 
     weights: dict[str, float]
     by_certainty: bool = False
+    runs_networks: bool = False
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__()
         self.config, self.shapes = config, shapes
         self.adapters = nn.ModuleDict()
+        self.measured: dict[str, float] = {}
+
+    def use(self, material: Material) -> None:
+        """Keep the networks and the patches of the run; called before anything else."""
 
     def prepare(
         self,
@@ -101,6 +177,10 @@ class Method(nn.Module):
         labels
             (B, *spatial), class indices, or `IGNORE` for unannotated voxels.
         """
+        return {}
+
+    def passes(self, step: Pass) -> dict[str, Tensor]:
+        """Return the unweighted, named loss terms that need further passes of the networks."""
         return {}
 
     def after_step(self, student: Output, teacher: Output) -> dict[str, float]:

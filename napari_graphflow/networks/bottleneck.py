@@ -11,10 +11,12 @@ encoder are not updated a second time.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map
 
@@ -46,7 +48,9 @@ class Encoded:
     bottleneck: Tensor
     _returned: list[tuple[nn.Module, Any]] = field(default_factory=list)
 
-    def decode(self, bottleneck: Tensor, *, detach_skips: bool = False) -> Tensor:
+    def decode(
+        self, bottleneck: Tensor, *, detach_skips: bool = False, skip_drop: float = 0.0
+    ) -> Tensor:
         """Return the logits for another bottleneck, with the skip connections of this pass.
 
         Parameters
@@ -55,6 +59,8 @@ class Encoded:
             (B, C, *cells) of the same shape as that of this pass.
         detach_skips
             Whether gradients stop at the skip connections, so that only the decoder receives any.
+        skip_drop
+            Probability of dropping a channel of a skip connection.
 
         Returns
         -------
@@ -72,6 +78,8 @@ class Encoded:
         queues: dict[nn.Module, list[Any]] = {}
         for layer, value in self._returned:
             kept = tree_map(_detached, value) if detach_skips else value
+            if skip_drop:
+                kept = tree_map(partial(_dropped, probability=skip_drop), kept)
             queues.setdefault(layer, []).append(kept)
         # A copy, because the next layer may work in place.
         queues[module] = [*queues.get(module, []), bottleneck.clone()]
@@ -162,6 +170,18 @@ def recording(
             handle.remove()
 
 
+@contextmanager
+def maybe_recording(
+    network: nn.Module, wanted: bool
+) -> Iterator[Callable[[Tensor], Encoded] | None]:
+    """Record a pass as :func:`recording` does, or do nothing and give None."""
+    if not wanted:
+        yield None
+        return
+    with recording(network) as encoded:
+        yield encoded
+
+
 def adapter_of(network: nn.Module) -> TapAdapter:
     """Return the network inside the wrappers of Fabric.
 
@@ -208,12 +228,9 @@ def _bottleneck(adapter: TapAdapter) -> nn.Module:
 
 def _ancestors(adapter: TapAdapter) -> set[nn.Module]:
     """Return the modules that contain the bottleneck."""
-    module = _bottleneck(adapter)
-    return {
-        layer
-        for layer in adapter.module.modules()
-        if layer is not module and any(part is module for part in layer.modules())
-    }
+    parts = adapter.taps[BOTTLENECK].split(".")[:-1]
+    inner = (".".join(parts[: count + 1]) for count in range(len(parts)))
+    return {adapter.module, *(adapter.module.get_submodule(path) for path in inner)}
 
 
 def _replay(queue: list[Any], forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -227,3 +244,11 @@ def _replay(queue: list[Any], forward: Callable[..., Any]) -> Callable[..., Any]
 
 def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def _dropped(value: Any, probability: float) -> Any:
+    """Drop channels of feature maps; leave the positions of maxima and the like."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.ndim < 4:
+        return value
+    drop = functional.dropout2d if value.ndim == 4 else functional.dropout3d
+    return drop(value, probability)

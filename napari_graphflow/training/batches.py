@@ -194,14 +194,37 @@ def spread_patches(
     Tensor
         (B, C, *patch), float32; `measured_patches` images in total.
     """
-    count = measured_patches(cases)
+    for images, _ in _spread(cases, patch_size, batch_size, seed, measured_patches(cases)):
+        yield torch.from_numpy(np.stack(images))
+
+
+def spread_samples(
+    cases: Sequence[TrainingCase],
+    patch_size: tuple[int, ...],
+    batch_size: int,
+    seed: int,
+    count: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut `count` patches as `spread_patches` does, with their labels (B, *patch)."""
+    for images, masks in _spread(cases, patch_size, batch_size, seed, count):
+        labels = np.stack([mask for mask in masks if mask is not None]).astype(np.int64)
+        yield torch.from_numpy(np.stack(images)), torch.from_numpy(labels)
+
+
+def _spread(
+    cases: Sequence[TrainingCase],
+    patch_size: tuple[int, ...],
+    batch_size: int,
+    seed: int,
+    count: int,
+) -> Iterator[tuple[list[NDArray[np.float32]], list[NDArray[np.uint8] | None]]]:
     random = np.random.default_rng(seed)
     for start in range(0, count, batch_size):
         chosen = [
             cases[i * len(cases) // count] for i in range(start, min(start + batch_size, count))
         ]
-        images = [cut_patch(case, patch_size, random)[0] for case in chosen]
-        yield torch.from_numpy(np.stack(images))
+        pairs = [cut_patch(case, patch_size, random) for case in chosen]
+        yield [image for image, _ in pairs], [labels for _, labels in pairs]
 
 
 def cut_patch(

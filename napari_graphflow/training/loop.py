@@ -44,7 +44,12 @@ from napari_graphflow.training.data import (
     warn_about_teacher_labels,
     warn_without_unlabelled,
 )
-from napari_graphflow.training.method_setup import check_pair, prepare, set_up_method
+from napari_graphflow.training.method_setup import (
+    check_pair,
+    prepare,
+    provide_material,
+    set_up_method,
+)
 from napari_graphflow.training.parallel import (
     set_up_teacher,
     start_fabric,
@@ -218,6 +223,7 @@ def _set_up(plan: Plan) -> Run:
 
 def _fit(plan: Plan) -> Iterator[Event]:
     run = _set_up(plan)
+    provide_material(run)
     config, fabric = run.config, run.fabric
     saved = yield from run.checkpoints.load(fabric.device)
     fabric.barrier()  # all processes must have read the checkpoint before one writes

@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from napari_graphflow.config.model_card import PairShapes
+from napari_graphflow.config.generalisable import GeneralisableOptions
+from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import PairShapes, read_model_card, weights_hash
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.distillation.method import Method, build_method
-from napari_graphflow.models.saved import Model, build_network
+from napari_graphflow.distillation.method import Material, Method, build_method
+from napari_graphflow.errors import UserError
+from napari_graphflow.models.saved import METHOD, Model, build_network, load_model
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Event
 from napari_graphflow.training.batches import (
@@ -19,12 +24,16 @@ from napari_graphflow.training.batches import (
     TrainingCase,
     measured_patches,
     spread_patches,
+    spread_samples,
 )
 from napari_graphflow.training.parallel import broadcast_module, teacher_forward
 from napari_graphflow.training.state import Plan, Run
+from napari_graphflow.training.step import supervised_loss
 
 #: Largest side of the image with which the shapes of two networks are compared.
 TRIAL_SIDE = 64
+#: Patches with which the stages of a method are measured, at least.
+FEWEST_MEASURED = 8
 
 
 def check_pair(config: DistillationConfig, teacher: Model) -> None:
@@ -33,7 +42,7 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
     Raises
     ------
     UserError
-        If a network lacks a tap, or the taps are incompatible.
+        If a network lacks a tap, the taps are incompatible, or a given model does not fit.
     """
     fresh: dict[str, Any] = {
         "network": config.network,
@@ -45,6 +54,7 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
     sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
     build_method(config, _shapes(student, teacher.module, image))
+    given_weights(config, student, teacher.folder)
 
 
 def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | None:
@@ -64,6 +74,107 @@ def _shapes(student: nn.Module, teacher: nn.Module, image: Tensor) -> PairShapes
         network(image.to(next(network.parameters()).device)) for network in (student, teacher)
     ]
     return PairShapes(student=outputs[0].shapes(), teacher=outputs[1].shapes())
+
+
+def provide_material(run: Run) -> None:
+    """Give the networks and labelled patches to a method that runs the networks itself.
+
+    Raises
+    ------
+    UserError
+        If the run has several processes.
+    """
+    method, config, data = run.method, run.config, run.plan.data
+    if method is None or not method.runs_networks or run.teacher is None:
+        return
+    assert run.plan.teacher is not None
+    assert isinstance(config, DistillationConfig)
+    if run.fabric.world_size > 1:
+        raise UserError(
+            f"{METHODS[config.method.name].title} runs in one process, not in "
+            f"{run.fabric.world_size}.",
+            "Start it with one worker, or choose another method.",
+        )
+
+    def patches(step: int) -> tuple[Tensor, Tensor]:
+        batch = run.batches(step, labelled_only=True)
+        return run.fabric.to_device(batch.images), run.fabric.to_device(batch.labels)
+
+    student, stages = given_weights(config, run.network, run.plan.teacher.folder)
+    method.use(
+        Material(
+            run.network,
+            run.plan.teacher.module,
+            supervised_loss,
+            patches,
+            LabelledPatches(run, data.labelled),
+            LabelledPatches(run, data.validation),
+            student,
+            stages,
+        )
+    )
+
+
+def given_weights(
+    config: DistillationConfig, student: nn.Module, teacher: Path
+) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
+    """Return the weights of a given student, or None, and those of given stages, maybe none.
+
+    Raises
+    ------
+    UserError
+        If a given model does not fit the run.
+    """
+    options = config.method
+    if not isinstance(options, GeneralisableOptions):
+        return None, {}
+    weights = None
+    if options.student is not None:
+        weights = load_model(options.student).module.state_dict()
+        wanted = {name: value.shape for name, value in student.state_dict().items()}
+        if {name: value.shape for name, value in weights.items()} != wanted:
+            raise UserError(
+                f"The student {options.student} is another network than {config.network}, or has "
+                "another width, number of channels or number of classes.",
+                "Choose a model of the same network, or leave student empty to train one.",
+            )
+    return weights, {} if options.stages is None else _given_stages(options, teacher)
+
+
+def _given_stages(options: GeneralisableOptions, teacher: Path) -> dict[str, Tensor]:
+    assert options.stages is not None
+    made = read_model_card(options.stages).provenance
+    run, path = made and made.run, options.stages / METHOD
+    by_this = isinstance(run, DistillationConfig) and isinstance(run.method, GeneralisableOptions)
+    if made is None or not by_this or not path.is_file():
+        raise UserError(
+            f"{options.stages} was not distilled with this method, so that it has no stages.",
+            "Choose a student of this method, or leave stages empty to train them.",
+        )
+    same = made.teacher is not None and made.teacher.sha256 == weights_hash(teacher)
+    kept = ("autoencoder.", "teacher_alignment.") if same else ("autoencoder.",)
+    return {name: x for name, x in load_file(path).items() if name.startswith(kept)}
+
+
+@dataclass(frozen=True)
+class LabelledPatches:
+    """Unaugmented patches of some cases with their labels; few of them for a short run."""
+
+    run: Run
+    cases: Sequence[TrainingCase]
+
+    @property
+    def _count(self) -> int:
+        return min(measured_patches(self.cases), max(FEWEST_MEASURED, self.run.config.steps))
+
+    def __len__(self) -> int:
+        return ceil(self._count / self.run.config.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        config, size = self.run.config, self.run.plan.data.patch_size
+        for sample in spread_samples(self.cases, size, config.batch_size, config.seed, self._count):
+            images, labels = map(self.run.fabric.to_device, sample)
+            yield images, labels
 
 
 @dataclass(frozen=True)

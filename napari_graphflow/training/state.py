@@ -133,6 +133,7 @@ class Run:
                     update={
                         "best_validation_dice": score,
                         "shapes": self.method and self.method.shapes,
+                        "measured": self.method.measured if self.method else {},
                     }
                 ),
             }

@@ -7,7 +7,9 @@ from torch.nn import functional
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.logits import is_confident, teacher_weights
+from napari_graphflow.distillation.method import Pass
 from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.networks.bottleneck import maybe_recording
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, teacher_forward
 from napari_graphflow.training.state import Run
@@ -39,13 +41,17 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     last = _only_labels(run)
     batch = run.batches(run.step, labelled_only=last)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
-    output = forward_gathered(run.student, images, fabric)
+    # The further passes of some methods start from the recorded ones.
+    runs_networks = run.method is not None and run.method.runs_networks and not last
+    with maybe_recording(run.student, runs_networks) as recorded:
+        output = forward_gathered(run.student, images, fabric)
     supervised = (run.method and run.method.supervised_loss) or supervised_loss
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     diagnostics: dict[str, float] = {}
     teacher_output = None
     if isinstance(run.config, DistillationConfig) and run.method and run.teacher and not last:
-        warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
+        with maybe_recording(run.teacher, runs_networks) as teacher_recorded:
+            warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
         n, confidence = len(labels), run.config.confidence
         answers = teacher_output.logits[n:]
         weight = teacher_weights(labels != IGNORE, answers, run.method.by_certainty, confidence)
@@ -55,6 +61,11 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
             terms["pseudo_labels"] = warm * supervised(output.logits[n:].float(), pseudo_labels)
         found = run.method.terms(output, teacher_output, weight)
         found |= run.method.labelled_terms(output.first(n), teacher_output.first(n), labels)
+        if recorded and teacher_recorded:
+            student, teacher = recorded(images), teacher_recorded(images)
+            logits = teacher_output.logits
+            with fabric.autocast():
+                found |= run.method.passes(Pass(run.step, images, labels, student, teacher, logits))
         terms |= {name: warm * run.method.weights[name] * term for name, term in found.items()}
         if watched:
             diagnostics = run.method.diagnostics(output, teacher_output) | gradient_norms(

@@ -20,6 +20,7 @@ import pytest
 from misfortunes import Death, little_memory, live, small_files, wrong_clock
 from waiting import until
 
+from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.methods import METHODS, GraphFlowOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs import queue, store
@@ -60,7 +61,10 @@ def teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def distillation(dataset: Path, teacher: Path, method: str, **changes: Any) -> DistillationConfig:
-    short = {"graph_flow": GraphFlowOptions(paraphraser_steps=3)}
+    short = {
+        "graph_flow": GraphFlowOptions(paraphraser_steps=3),
+        "generalisable": GeneralisableOptions(code_length=8, student_steps=2),
+    }
     settings = {
         "network": "enet", "width": 8, "steps": 6, "validate_every": 3, "batch_size": 1,
         "patch_size": (16,) * 3, "threads": 1, "device": "cpu", "name": "student",
@@ -105,7 +109,14 @@ def assert_same(job: Job, undisturbed: Job) -> None:
     assert weights == expected
 
 
-@pytest.mark.parametrize("method", METHODS)
+#: The stages of the generalisable method take longer; `test_generalisable.py` pauses each of them.
+LONG = {"generalisable"}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[pytest.mark.slow] if m in LONG else []) for m in METHODS],
+)
 def test_a_killed_job_resumes_bit_for_bit(blobs: Path, teacher: Path, method: str) -> None:
     undisturbed = store.create("distill", distillation(blobs, teacher, method))
     job = store.create("distill", distillation(blobs, teacher, method))

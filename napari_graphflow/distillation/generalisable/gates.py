@@ -1,0 +1,163 @@
+"""What is measured at the end of each stage, on unaugmented patches of source cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from napari_graphflow.distillation.generalisable.alignment import (
+    AlignmentNetwork,
+    mean_dice,
+    r_squared,
+    spread,
+)
+from napari_graphflow.distillation.generalisable.autoencoder import feature_error, one_hot
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.networks.bottleneck import Encoded, adapter_of, encode
+from napari_graphflow.networks.taps import evaluating
+from napari_graphflow.system.events import Event, Metric, Progress, Warned
+
+if TYPE_CHECKING:
+    from napari_graphflow.distillation.generalisable.method import Generalisable
+    from napari_graphflow.distillation.method import Material, Patches
+
+#: Least share of the variance of the masks' codes that the codes explain, largest loss of Dice by
+#: the header, least spread of the codes in units of that of the masks'.
+LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
+#: Dice below which an auto-encoder does not show what a mask looks like.
+LEAST_MASK_DICE = 0.5
+
+
+@torch.no_grad()
+def measure_codes(method: Generalisable, material: Material) -> Iterator[Event]:
+    """Measure mean and deviation of the codes of the training masks."""
+    auto, codes = method.autoencoder, []
+    for number, (_, labels) in enumerate(material.training, 1):
+        yield Progress(step=number, total=len(material.training))
+        codes.append(auto.codes(auto.features(one_hot(labels, auto.classes, IGNORE))))
+    joined = torch.cat(codes).double().cpu()
+    auto.mean.copy_(joined.mean(0))
+    auto.deviation.copy_(joined.std(0, unbiased=False))
+
+
+@torch.no_grad()
+def gate_autoencoder(method: Generalisable, material: Material) -> Iterator[Event]:
+    """Measure the Dice of masks that are decoded from their codes."""
+    auto, score = method.autoencoder, _Dice()
+    patches = _held_out(material)
+    for number, (_, labels) in enumerate(patches, 1):
+        yield Progress(step=number, total=len(patches))
+        score.add(auto(one_hot(labels, auto.classes, IGNORE)).logits, labels)
+    dice = score.value()
+    yield from _recorded(method, material, {"masks_dice": dice})
+    if dice < LEAST_MASK_DICE:
+        yield Warned(
+            code="gate",
+            text=f"The mask auto-encoder reproduces masks with a Dice of only {dice:.2f}, so that "
+            "its codes say little about the anatomy. Train it longer (autoencoder steps).",
+        )
+
+
+@torch.no_grad()
+def measure_reliance(
+    method: Generalisable, material: Material, role: str, network: nn.Module
+) -> Iterator[Event]:
+    """Measure how much Dice depends on the bottleneck: that of another image takes its place."""
+    own, shuffled, network = _Dice(), _Dice(), adapter_of(network)
+    before: Tensor | None = None
+    patches = _held_out(material)
+    for number, (images, labels) in enumerate(patches, 1):
+        yield Progress(step=number, total=len(patches))
+        with evaluating(network):
+            encoded = encode(network, images)
+            here = encoded.bottleneck
+            other = here.roll(1, 0) if len(here) > 1 else before
+            if other is not None and other.shape == here.shape:
+                own.add(encoded.decode(here), labels)
+                shuffled.add(encoded.decode(other), labels)
+            before = here
+    reliance = own.value() - shuffled.value()
+    yield from _recorded(method, material, {f"{role}_bottleneck_reliance": reliance})
+
+
+@torch.no_grad()
+def gate_alignment(
+    method: Generalisable,
+    material: Material,
+    role: str,
+    aligned: AlignmentNetwork,
+    network: nn.Module,
+) -> Iterator[Event]:
+    """Measure codes against those of the masks, and Dice through the header."""
+    auto, network = method.autoencoder, adapter_of(network)
+    own, through, codes, wanted, errors = _Dice(), _Dice(), [], [], []
+    patches = _held_out(material)
+    for number, (images, labels) in enumerate(patches, 1):
+        yield Progress(step=number, total=len(patches))
+        with evaluating(network):
+            encoded: Encoded = encode(network, images)
+            code, expanded = aligned(encoded.bottleneck)
+            own.add(encoded.decode(encoded.bottleneck), labels)
+            through.add(encoded.decode(expanded), labels)
+        codes.append(code)
+        wanted.append(auto.standardised(one_hot(labels, auto.classes, IGNORE)))
+        errors.append(feature_error(expanded, encoded.bottleneck))
+    z, target = torch.cat(codes), torch.cat(wanted)
+    explained, loss = r_squared(z, target), own.value() - through.value()
+    width = spread(z) / max(spread(target), 1e-12)
+    numbers = {
+        "r2": explained,
+        "dice": own.value(),
+        "dice_through_header": through.value(),
+        "feature_error": float(torch.stack(errors).mean()),
+        "code_spread": width,
+    }
+    yield from _recorded(method, material, {f"{role}_{name}": n for name, n in numbers.items()})
+    failed = {
+        f"its codes explain {explained:.2f} of the masks' codes (more than {LEAST_R2} is wanted)":
+            not explained > LEAST_R2,
+        f"its header costs {loss:.3f} of Dice (at most {LARGEST_LOSS})": not loss <= LARGEST_LOSS,
+        f"its codes hardly differ between images ({width:.2f} of the masks')":
+            not width > LEAST_SPREAD,
+    }  # fmt: skip
+    if any(failed.values()):
+        reasons = "; ".join(text for text, bad in failed.items() if bad)
+        yield Warned(
+            code="gate",
+            text=f"The alignment of the {role} is weak: {reasons}. Train it longer (alignment "
+            "steps), or add labelled cases.",
+        )
+
+
+class _Dice:
+    """Mean Dice over the structures, pooled over patches."""
+
+    def __init__(self) -> None:
+        self.both = self.size = torch.zeros((), dtype=torch.float64)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        both, size = mean_dice(logits, labels)
+        self.both, self.size = self.both + both, self.size + size
+
+    def value(self) -> float:
+        present = self.size > 0
+        if not bool(present.any()):
+            return float("nan")
+        return float((2 * self.both[present] / self.size[present]).mean())
+
+
+def _held_out(material: Material) -> Patches:
+    return material.held_out if len(material.held_out) else material.training
+
+
+def _recorded(
+    method: Generalisable, material: Material, numbers: dict[str, float]
+) -> Iterator[Event]:
+    """Keep numbers for the model card and report them."""
+    for name, value in numbers.items():
+        method.measured[name] = value
+        held_out = len(material.held_out) > 0
+        yield Metric(name=f"gate/{name}", value=value, step=0, split="val" if held_out else "train")

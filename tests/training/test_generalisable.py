@@ -1,0 +1,198 @@
+"""Runs of the generalisable method: its stages, what they leave, pauses, refusals."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_cases import assert_equal_weights, distillation, metrics, training
+
+from napari_graphflow.config.generalisable import GeneralisableOptions
+from napari_graphflow.config.model_card import OutputShapes, PairShapes, read_model_card
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.distillation.generalisable.method import Generalisable
+from napari_graphflow.distillation.method import build_method
+from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.models.methods import load_method
+from napari_graphflow.models.saved import load_model
+from napari_graphflow.system.events import Event, Phase
+from napari_graphflow.training.loop import distill, train
+
+FLAT = {"dims": 2, "patch_size": (16, 16), "batch_size": 2, "steps": 2, "validate_every": 2}
+SHORT = GeneralisableOptions(code_length=8, student_steps=2, autoencoder_steps=2, alignment_steps=2)
+STAGES = [
+    "the mask auto-encoder",
+    "the codes of masks",
+    "the student alone",
+    "the alignment of the teacher",
+    "the alignment of the student",
+]
+
+
+@pytest.fixture(scope="module")
+def flat_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    list(train(training(blobs, **(FLAT | {"steps": 1, "validate_every": 1})), folder))
+    return JobPaths(folder).model
+
+
+Config = Callable[..., DistillationConfig]
+
+
+@pytest.fixture(scope="module")
+def config(blobs: Path, flat_teacher: Path) -> Config:
+    def made(**changes: Any) -> DistillationConfig:
+        options = SHORT.model_copy(update=changes)
+        return distillation(blobs, flat_teacher, method=options, **FLAT)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, list(distill(config(), folder))
+
+
+def trained(events: list[Event]) -> list[str]:
+    names = [event.name for event in events if isinstance(event, Phase)]
+    return [name.removeprefix("training ") for name in names if name.startswith("training the")]
+
+
+def test_all_stages_are_trained_and_their_numbers_are_saved(
+    whole: tuple[Path, list[Event]],
+) -> None:
+    folder, events = whole
+    assert trained(events) == STAGES
+    card = read_model_card(JobPaths(folder).model)
+    assert card.provenance is not None
+    expected = {"masks_dice", "teacher_bottleneck_reliance", "student_bottleneck_reliance"}
+    for role in ("teacher", "student"):
+        numbers = ("r2", "dice", "dice_through_header", "feature_error", "code_spread")
+        expected |= {f"{role}_{name}" for name in numbers}
+    assert card.provenance.measured.keys() == expected
+    curves = metrics(events)
+    assert {"loss/intra", "loss/inter", "loss/cross", "loss/augmented"} <= curves.keys()
+    assert {f"gate/{name}" for name in expected} <= curves.keys()
+    assert isinstance(load_method(load_model(JobPaths(folder).model)), Generalisable)
+
+
+def test_the_saved_student_has_the_weights_of_its_network_only(
+    whole: tuple[Path, list[Event]], blobs: Path, tmp_path: Path
+) -> None:
+    list(train(training(blobs, **FLAT, network="enet", width=8, role="student"), tmp_path))
+    alone, student = (
+        load_file(JobPaths(folder).model / "weights.safetensors") for folder in (tmp_path, whole[0])
+    )
+    assert {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in alone.items()}
+
+
+def test_a_run_that_is_paused_in_every_stage_ends_with_the_same_weights(
+    config: Config, whole: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    seen: list[Event] = []
+    pauses = 0
+    while not any(event.event == "model" for event in seen):
+        run, count, phase = distill(config(), tmp_path), 0, ""
+        for event in run:
+            seen.append(event)
+            if isinstance(event, Phase):
+                phase = event.kind
+            count += phase == "preparing"
+            if count == 14 + pauses % 3:  # more than any measurement, which is repeated
+                run.close()
+                pauses += 1
+                break
+        assert pauses < 30
+    assert pauses >= 6
+    assert set(trained(seen)) == set(STAGES)
+    assert_equal_weights(tmp_path, whole[0])
+    assert metrics(seen).keys() == metrics(whole[1]).keys()
+    folders = [JobPaths(folder).model for folder in (tmp_path, whole[0])]
+    one, other = (load_file(folder / "method.safetensors") for folder in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_given_stages_and_a_given_student_are_not_trained_again(
+    config: Config, whole: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    before = JobPaths(whole[0]).model
+    events = list(distill(config(stages=before, student=before), tmp_path))
+    assert trained(events) == ["the alignment of the student"]
+    one, other = (load_file(JobPaths(f).model / "method.safetensors") for f in (whole[0], tmp_path))
+    kept = [name for name in one if name.startswith(("autoencoder", "teacher_alignment"))]
+    assert kept
+    assert all(torch.equal(one[name], other[name]) for name in kept)
+
+
+def test_a_student_from_scratch_starts_the_last_stage_with_its_first_weights(
+    config: Config, whole: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    fresh = list(distill(config(student_init="scratch"), tmp_path))
+    warm = metrics(whole[1])["loss/supervised"][0]
+    first = metrics(fresh)["student/supervised"][0]
+    assert metrics(fresh)["loss/supervised"][0] != warm
+    # The first step of the last stage and of the student alone see the same patches and weights.
+    assert metrics(fresh)["loss/supervised"][0] == pytest.approx(first, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preset": "faithful"},
+        {"edge_loss": "mse", "inter_nodes": "batch", "detach_skips": True, "skip_drop": 0.5},
+    ],
+    ids=["faithful", "ours"],
+)
+def test_every_choice_runs(config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
+    found = metrics(list(distill(config(**changes), tmp_path)))
+    assert ("loss/augmented" in found) == (changes.get("preset") != "faithful")
+
+
+def test_volumes_are_distilled_too(blobs: Path, teacher: Path, tmp_path: Path) -> None:
+    config = distillation(blobs, teacher, method=SHORT, steps=2, validate_every=2)
+    assert "loss/cross" in metrics(list(distill(config, tmp_path)))
+
+
+def test_masks_without_any_structure_are_refused(
+    blobs: Path, flat_teacher: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    shutil.copytree(blobs, empty)
+    for path in (empty / "labelsTr").iterdir():
+        volume = read_volume(path)
+        write_volume(path, volume.with_array(np.zeros(volume.shape, np.uint8)))
+    run = distill(distillation(empty, flat_teacher, method=SHORT, **FLAT), tmp_path / "run")
+    with pytest.raises(UserError, match="No mask of the training cases shows a structure"):
+        list(run)
+
+
+def test_a_student_of_another_network_and_foreign_stages_are_refused(
+    config: Config, flat_teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="is another network than enet"):
+        list(distill(config(student=flat_teacher), tmp_path / "one"))
+    with pytest.raises(UserError, match="was not distilled with this method"):
+        list(distill(config(stages=flat_teacher), tmp_path / "two"))
+
+
+def test_a_network_without_a_bottleneck_tap_is_refused(config: Config) -> None:
+    bare = OutputShapes(logits=(1, 2, 16, 16), taps={})
+    with pytest.raises(UserError, match="The student has no tap bottleneck"):
+        build_method(config(), PairShapes(student=bare, teacher=bare))
+
+
+def test_a_graph_of_a_batch_with_too_few_patches_is_refused(
+    blobs: Path, flat_teacher: Path, tmp_path: Path
+) -> None:
+    options = SHORT.model_copy(update={"inter_nodes": "batch"})
+    flat = FLAT | {"batch_size": 1}
+    run = distill(distillation(blobs, flat_teacher, method=options, **flat), tmp_path)
+    with pytest.raises(UserError, match="needs at least 3 of them, and the batch has 2"):
+        list(run)
