@@ -228,6 +228,13 @@ def _masks(
             f"No training case of {steps.dataset.name} has a finished mask.",
             "Accept or annotate at least one case.",
         )
+    for case in (*training, *dataset.labelled("val")):
+        gone = [path.name for path in case.images if not path.exists()]
+        if gone:
+            raise UserError(
+                f"The image {gone[0]} of case {case.name} is gone.",
+                "Restore it, or exclude the case.",
+            )
     counted = {case.name for case in dataset.labelled("val")}
     every = every_case(steps)
     hashes = {name: content_hash(mask_path(steps.dataset, case)) for name, case in every.items()}

@@ -1,5 +1,7 @@
 """Masks proposed by a job: paused, cancelled, resumed, and cases that fail."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.inference import propose as module
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process
+from napari_graphflow.labelling import store
 from napari_graphflow.labelling.proposing import proposal_jobs, report, start_proposals
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.runners import runner
@@ -141,6 +144,27 @@ def test_a_case_that_was_finished_meanwhile_keeps_its_mask(
     segmented = watched(monkeypatch, finish)
     run(start_proposals(labelling, teacher, device="cpu"))
     assert segmented == ["blob_2", "blob_4"] and labelling.facts("blob_3").status == "labelled"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_or_a_read_only_share_fails_the_job_which_then_continues(
+    labelling: Labelling, teacher: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real, calls = store.store_proposal, []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(code, os.strerror(code), str(labelling.paths.proposals))
+        return real(*arguments)
+
+    monkeypatch.setattr(store, "store_proposal", failing)
+    job = start_proposals(labelling, teacher, device="cpu")
+    assert run(job) != 0
+    status = job.status()
+    assert status.state == "failed" and status.failure is not None and status.failure.remedy
+    assert report(job).proposed == CASES[:1] and labelling.facts("blob_3").status == "unlabelled"
+    assert run(job) == 0 and report(job).proposed == CASES
 
 
 def test_the_same_proposals_are_not_made_by_two_jobs_at_once(
