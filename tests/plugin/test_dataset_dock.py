@@ -101,6 +101,19 @@ def test_the_list_shows_the_volumes_of_finished_masks(qtbot: QtBot, dock: Datase
     assert dock.model.data(index, Qt.ItemDataRole.DisplayRole).startswith(expected)
 
 
+def test_the_list_shows_pictures_and_what_the_model_is_unsure_of(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path
+) -> None:
+    last, role = dock.model.index(3, 0), Qt.ItemDataRole.DecorationRole
+    wait(qtbot, lambda: dock.model.data(last, role) is not None)
+    propose(Labelling(folder, "model"), "scan_2")
+    wait(qtbot, lambda: status(dock, "scan_2") == "proposed")
+    found = dock.model.data(dock.model.index(2, 3), Qt.ItemDataRole.DisplayRole)
+    assert found.startswith("lesion 0.")
+    dock.model.sort(3, Qt.SortOrder.DescendingOrder)
+    assert dock.model.names()[0] == "scan_2"
+
+
 def test_a_case_opens_with_its_class_names_at_the_largest_slice(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:

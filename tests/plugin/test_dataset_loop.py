@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clicking import click
+from job_cases import put
 from labelling_cases import box, contents, make_dataset, proposal, propose
 from napari import Viewer
 from pytestqt.qtbot import QtBot
@@ -15,14 +16,21 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from round_cases import judged_round
 
+from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
+from napari_graphflow.jobs.event_log import event_line
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.store import create
 from napari_graphflow.labelling.overview import list_cases
+from napari_graphflow.labelling.proposing import Report
 from napari_graphflow.labelling.rounds import list_rounds
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import proposals_presenter, rounds_presenter
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
 from napari_graphflow.plugin.dataset.widget import DatasetWidget
+from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.system.events import CaseDone
 
 
 @pytest.fixture
@@ -122,7 +130,35 @@ def test_proposing_without_a_usable_model_is_refused_in_words(
     wait(qtbot, dock.proposals.button.isEnabled)
     click(qtbot, dock.proposals.button)
     wait(qtbot, lambda: dock.status.text().startswith("✕"), 60_000)
-    assert not dock.proposals.command.running
+    assert dock.proposals.bar.job is None
+
+
+def test_a_paused_job_of_proposals_is_found_again_and_cancelled(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path, tmp_path: Path
+) -> None:
+    job = create("propose", ProposalConfig(dataset=folder.resolve(), model=tmp_path / "model"))
+    put(job, Status(state="paused"))
+    use(qtbot, dock, folder)
+    dock.tabs.setCurrentWidget(dock.proposals)
+    bar = dock.proposals.bar
+    wait(qtbot, bar.isVisible)
+    assert bar.pause.text() == "Resume"
+    assert not dock.proposals.button.isEnabled()
+    with job.events_file.open("ab") as file:
+        file.write(event_line(CaseDone(case="scan_7")))
+        file.write(event_line(CaseDone(case="scan_8", problem="It cannot be read.")))
+    click(qtbot, bar.cancel)
+    wait(qtbot, lambda: "Cancelled. 1 mask proposed." in dock.status.text())
+    assert not bar.isVisible()
+    assert job.status().state == "cancelled"
+
+
+def test_the_end_of_proposals_is_told_in_words() -> None:
+    found = Report(["a", "b"], {"c": "It cannot be read."})
+    done = proposals_presenter.proposed_message(found, Status(state="done"))
+    assert done == Message("2 masks proposed. 1 case failed. c: It cannot be read.", "warn")
+    lost = proposals_presenter.proposed_message(Report(["a"]), Status(state="lost"))
+    assert lost == Message("1 mask proposed. The job stopped.", "fail")
 
 
 def test_settings_distil_if_there_is_a_teacher(tmp_path: Path) -> None:
@@ -202,8 +238,9 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
 
     dock.tabs.setCurrentWidget(dock.proposals)
     model = Path(list_rounds(Labelling(folder))[0].model)
-    assert dock.proposals.model.choose(model)
+    assert dock.proposals.model.folder() == model
     click(qtbot, dock.proposals.button)
+    wait(qtbot, dock.proposals.bar.isVisible, 60_000)
     wait(qtbot, lambda: "18 masks proposed" in dock.status.text(), 600_000)
     wait(qtbot, dock.proposals.inbox.isEnabled)
     click(qtbot, dock.proposals.inbox)

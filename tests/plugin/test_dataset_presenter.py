@@ -7,7 +7,7 @@ import pytest
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.statuses import STATUSES, allowed
-from napari_graphflow.plugin.dataset import presenter, proposals_presenter
+from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.loading import focus
 
 
@@ -76,11 +76,3 @@ def test_the_case_to_look_at_is_the_largest_slice_of_each_axis() -> None:
     labels[0] = 255  # ignored slices do not count
     assert focus(labels) == (4, 2, 3)
     assert focus(np.zeros((6, 7), np.uint8)) == (3, 3)
-
-
-def test_what_was_proposed_is_counted_with_failures_first_reason() -> None:
-    done = proposals_presenter.proposed_message({"proposed": ["a", "b"], "known": [], "failed": {}})
-    assert (done.text, done.level) == ("2 masks proposed.", "done")
-    failed = proposals_presenter.proposed_message({"proposed": [], "failed": {"c": "It is gone."}})
-    assert failed.level == "warn"
-    assert failed.text == "0 masks proposed. 1 case failed. c: It is gone."

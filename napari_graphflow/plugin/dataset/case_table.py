@@ -1,17 +1,20 @@
-"""The list of cases: name, status, volumes of structures, reader and date."""
+"""The list of cases: picture, name, status, volumes of structures, uncertainty, reader, date."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QPainter, QPixmap
+from qtpy.QtGui import QColor, QFont, QIcon, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QFrame, QHeaderView, QTableView, QWidget
 
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.statuses import STATUSES, Status
 from napari_graphflow.plugin.dataset import presenter
+from napari_graphflow.plugin.dataset.pictures import SIZE, Picture
+from napari_graphflow.plugin.dataset.volumes import Measured
 
-HEADERS = ("Case", "Status", "Structures", "Reader", "Changed")
+HEADERS = ("Case", "Status", "Structures", "Unsure of", "Reader", "Changed")
 _SORT_BY_STATUS = {status: number for number, status in enumerate(STATUSES)}
 
 
@@ -24,6 +27,7 @@ class CaseModel(QAbstractTableModel):
         self._shown: list[CaseRow] = []
         self._order: list[str] = []
         self._volumes: dict[str, Mapping[str, float]] = {}
+        self._pictures: dict[str, QIcon] = {}
         self._search = ""
         self._status: Status | None = None
         self._sort = (0, Qt.SortOrder.AscendingOrder)
@@ -35,9 +39,24 @@ class CaseModel(QAbstractTableModel):
         self._rows = rows
         self._arrange()
 
-    def put_volumes(self, name: str, volumes: Mapping[str, float]) -> None:
-        """Show the volumes of the structures of a case in ml."""
-        self._volumes[name] = volumes
+    def put_measured(self, name: str, found: Measured) -> None:
+        """Show the volumes of the structures of a case in ml, and its picture."""
+        if found.volumes is None:
+            self._volumes.pop(name, None)
+        else:
+            self._volumes[name] = found.volumes
+        self.put_picture(name, found.picture)
+
+    def put_picture(self, name: str, found: Picture | None) -> None:
+        """Show the picture of a case."""
+        if found is not None:
+            lines = np.ascontiguousarray(found)
+            height, width, _ = lines.shape
+            image = QImage(lines.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+            pixmap, icon = QPixmap.fromImage(image), QIcon()
+            for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):  # else Qt tints it
+                icon.addPixmap(pixmap, mode)
+            self._pictures[name] = icon
         self._redraw()
 
     def put_order(self, names: list[str]) -> None:
@@ -83,6 +102,8 @@ class CaseModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: Any = 0) -> Any:
         row = self._shown[index.row()]
         if role == Qt.ItemDataRole.DecorationRole:
+            if index.column() == 0:
+                return self._pictures.get(row.name)
             return self._icons[row.status] if index.column() == 1 else None
         if role == Qt.ItemDataRole.FontRole and row.name == self.current:
             font = QFont()
@@ -97,7 +118,8 @@ class CaseModel(QAbstractTableModel):
 
     def _texts(self, row: CaseRow, shown: presenter.Cells) -> tuple[str, ...]:
         sign = "⚠ " if row.problem else ""
-        return (sign + shown.name, shown.status, shown.volumes, shown.who, shown.when)
+        name = sign + shown.name
+        return (name, shown.status, shown.volumes, shown.unsure, shown.who, shown.when)
 
     def _arrange(self) -> None:
         column, order = self._sort
@@ -118,8 +140,10 @@ class CaseModel(QAbstractTableModel):
             return _SORT_BY_STATUS[row.status], row.name
         if column == 2:
             return sum(self._volumes.get(row.name, {}).values()), row.name
+        if column == 3:
+            return (row.uncertainty or ("", 0.0))[1], row.name
         shown = presenter.cells(row)
-        return (shown.who if column == 3 else shown.when if column == 4 else ""), row.name
+        return (shown.who if column == 4 else shown.when if column == 5 else ""), row.name
 
     def _redraw(self) -> None:
         if self._shown:
@@ -146,13 +170,14 @@ class CaseTable(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
+        self.verticalHeader().setDefaultSectionSize(28)
+        self.setIconSize(QSize(SIZE, SIZE))
         header = self.horizontalHeader()
         header.setSectionsClickable(True)
         header.setSortIndicatorShown(True)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate((124, 98, 110, 80, 110)):
+        for column, width in enumerate((124, 98, 110, 90, 80, 110)):
             header.resizeSection(column, width)
         header.setStretchLastSection(True)
         header.sortIndicatorChanged.connect(model.sort)
@@ -167,15 +192,18 @@ class CaseTable(QTableView):
 
     def make_room(self, wanted: bool) -> None:
         """Leave room for the open case, in a low window."""
-        height = 112 if wanted else 180
+        height = 124 if wanted else 180
         if height != self.minimumHeight():
             self.setMinimumHeight(height)
             self.updateGeometry()
 
     def _fit_names(self) -> None:
-        self.resizeColumnToContents(0)
-        width = round(1.15 * self.columnWidth(0))  # the open case is in bold letters
-        self.horizontalHeader().resizeSection(0, max(70, min(width, 170)))
+        longest = max(
+            (self.fontMetrics().horizontalAdvance(one) for one in self.cases.names()), default=0
+        )
+        # The open case is in bold letters.
+        width = SIZE + 18 + round(1.15 * longest)
+        self.horizontalHeader().resizeSection(0, max(90, min(width, 190)))
 
     def chosen(self) -> str:
         """Return the selected case; empty without one."""

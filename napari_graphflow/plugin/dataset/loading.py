@@ -13,7 +13,13 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Turn
 from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.labelling.store import Labelling
-from napari_graphflow.plugin.viewer.layers import ORDER, image_layers, labels_layer
+from napari_graphflow.plugin.dataset.pictures import Colour, Picture, picture
+from napari_graphflow.plugin.viewer.layers import (
+    ORDER,
+    class_colours,
+    image_layers,
+    labels_layer,
+)
 
 #: What changes on disk when a case has to be read again, with modification time and size.
 Stamp = tuple[tuple[int, int], ...]
@@ -35,6 +41,8 @@ class LoadedCase:
         The voxel of the shown array to look at: the largest slice of the mask along each axis.
     stamp
         See `case_stamp`.
+    picture
+        For the list of cases.
     """
 
     opened: OpenedCase
@@ -43,6 +51,7 @@ class LoadedCase:
     turn: Turn | None
     focus: tuple[int, ...]
     stamp: Stamp
+    picture: Picture
 
     @property
     def name(self) -> str:
@@ -77,14 +86,15 @@ def load_case(labelling: Labelling, name: str, labels: NDArray[Any] | None = Non
         classes=layer_classes(labelling.dataset),
         colours=class_colours_of(labelling.dataset),
     )
-    return LoadedCase(
-        opened,
-        image_layers(image, name, Path(case.images[0])),
-        mask,
-        turn,
-        focus(np.asarray(mask[0])),
-        stamp,
+    images, place = image_layers(image, name, Path(case.images[0])), focus(np.asarray(mask[0]))
+    small = picture(
+        np.asarray(images[0][0]),
+        np.asarray(mask[0]),
+        mask[1]["scale"],
+        rgb_of(labelling.dataset),
+        place[0],
     )
+    return LoadedCase(opened, images, mask, turn, place, stamp, small)
 
 
 def layer_classes(dataset: Dataset) -> dict[str, int]:
@@ -96,6 +106,16 @@ def class_colours_of(dataset: Dataset) -> dict[int, str]:
     """Return the colours that were chosen for the classes, by class index."""
     chosen = dataset.record.get("colours") or {}
     return {index: str(chosen[name]) for name, index in dataset.classes.items() if name in chosen}
+
+
+def rgb_of(dataset: Dataset) -> dict[int, Colour]:
+    """Return red, green and blue of each class, as in the window."""
+    colours = class_colours(class_colours_of(dataset))
+    return {
+        index: tuple(round(255 * float(part)) for part in colours.map(index)[:3])
+        for index in dataset.classes.values()
+        if index
+    }
 
 
 def case_stamp(labelling: Labelling, name: str) -> Stamp:

@@ -68,6 +68,8 @@ class Cells:
         Name and status of the case.
     volumes
         Volume of each structure; ``–`` if not known.
+    unsure
+        The structure of which the newest proposal is least certain, and its entropy from 0 to 1.
     who, when
         Who changed the case last, and when; empty if nobody did.
     tip
@@ -77,6 +79,7 @@ class Cells:
     name: str
     status: Status
     volumes: str
+    unsure: str
     who: str
     when: str
     tip: str
@@ -103,6 +106,7 @@ def cells(row: CaseRow, volumes: Mapping[str, float] | None = None) -> Cells:
         row.name,
         row.status,
         ", ".join(parts) or "–",
+        "{} {:.2f}".format(*row.uncertainty) if row.uncertainty else "",
         facts.reader,
         f"{facts.changed.astimezone():%Y-%m-%d %H:%M}" if facts.changed else "",
         "\n".join(line for line in lines if line),

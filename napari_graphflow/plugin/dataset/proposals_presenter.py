@@ -1,13 +1,14 @@
 """Presenter of proposals: their order in words, and the places where a model is unsure; no Qt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from napari_graphflow.dataset.findings import counted
+from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.overview import WAITING, CaseRow
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal
+from napari_graphflow.labelling.proposing import Report
 from napari_graphflow.plugin.widgets.words import Message
 
 ORDERS: dict[str, Strategy | None] = {
@@ -61,13 +62,14 @@ def waiting_text(rows: Sequence[CaseRow]) -> str:
     )
 
 
-def proposed_message(reply: Mapping[str, Any]) -> Message:
-    """Return what was proposed, and what could not be."""
-    made, known, failed = (reply.get(key) or [] for key in ("proposed", "known", "failed"))
-    text = f"{counted(len(made), 'mask')} proposed."
-    if known:
-        text += f" {counted(len(known), 'case')} had one of this model already."
-    if not failed:
+def proposed_message(found: Report, status: Status) -> Message:
+    """Return what a job has proposed, and what it could not."""
+    text = f"{counted(len(found.proposed), 'mask')} proposed."
+    if status.state == "cancelled":
+        return Message(f"Cancelled. {text} “Propose masks” continues where it was.", "warn")
+    if status.state != "done":
+        return Message(f"{text} {status.failure or 'The job stopped.'}", "fail")
+    if not found.failed:
         return Message(text, "done")
-    case, reason = next(iter(dict(failed).items()))
-    return Message(f"{text} {counted(len(failed), 'case')} failed. {case}: {reason}", "warn")
+    case, reason = next(iter(found.failed.items()))
+    return Message(f"{text} {counted(len(found.failed), 'case')} failed. {case}: {reason}", "warn")

@@ -1,28 +1,33 @@
 """*Proposals*: masks of a model for the cases that wait for one, and in which order to see them."""
 
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.overview import WAITING, CaseRow
 from napari_graphflow.labelling.priority import Strategy
+from napari_graphflow.labelling.proposing import proposal_jobs, report, start_proposals
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import proposals_presenter as presenter
-from napari_graphflow.plugin.widgets.command import Command
+from napari_graphflow.plugin.dataset.job_bar import JobBar, unfinished
 from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
-from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.runners import runner
 
-_TICK_MS = 700
+#: While masks are proposed, the list of cases is read again this often.
+_LIST_MS = 3000
 
 
 class ProposalsTab(QWidget):
-    """Makes proposals in a process of its own; an interrupted one continues where it was."""
+    """Makes proposals by a job, which can be paused, and lists what was proposed."""
 
     #: Other proposals exist, or another order was chosen.
     changed = Signal()
@@ -32,22 +37,22 @@ class ProposalsTab(QWidget):
     def __init__(self, panel: Panel, labelling: Callable[[], Labelling | None]) -> None:
         super().__init__()
         self._panel, self._labelling = panel, labelling
-        self._begun, self._total = 0.0, 0
+        self._starting = False
         self._rows: list[CaseRow] = []
         self.text = note()
         self.model = ModelPicker(panel, prefer="student")
         self.button = PrimaryButton("Propose masks", panel)
-        self.button.setToolTip("For all cases without a finished mask. It can be interrupted.")
-        self.progress = ProgressRow()
+        self.button.setToolTip("For all cases without a finished mask, as a job.")
+        self.bar = JobBar(panel)
         self.order = QComboBox()
         shrinkable(self.order)
         for title, strategy in presenter.ORDERS.items():
             self.order.addItem(title, strategy)
         self.inbox = QPushButton("Show proposed cases")
-        self.command = Command(self)
         self._timer = QTimer(self)
-        self._timer.setInterval(_TICK_MS)
-        self._timer.timeout.connect(self._tick)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_LIST_MS)
+        self._timer.timeout.connect(self.changed)
         rows = Rows()
         rows.add("Model", self.model)
         rows.add("", self.model.about)
@@ -58,14 +63,15 @@ class ProposalsTab(QWidget):
         column.addWidget(self.text)
         column.addLayout(rows)
         column.addWidget(self.button)
-        column.addWidget(self.progress)
+        column.addWidget(self.bar)
         column.addLayout(order)
         column.addWidget(note(presenter.ABOUT_ORDER))
         column.addWidget(self.inbox)
         column.addStretch(1)
         self.model.model_changed.connect(self._update)
         self.button.clicked.connect(lambda _: self.propose())
-        self.progress.cancelled.connect(self.cancel)
+        self.bar.ended.connect(self._ended)
+        self.bar.advanced.connect(self._advanced)
         self.order.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.inbox.clicked.connect(lambda _: self.wanted.emit())
         self.show_rows([])
@@ -81,60 +87,77 @@ class ProposalsTab(QWidget):
         self.text.setText(presenter.waiting_text(rows))
         self._update()
 
+    def use_model(self, folder: Path) -> None:
+        """Choose the model that the rounds say is the one to use, if it is still there."""
+        with suppress(UserError):
+            read_model_card(folder)
+            self.model.choose(folder)
+
+    def look_for_job(self) -> None:
+        """Follow a job that was started before, here or elsewhere."""
+        labelling = self._labelling()
+        self.bar.follow(None)
+        if labelling is None:
+            return
+        folder = labelling.dataset.folder
+
+        def find() -> Job | None:
+            return next((job for job in proposal_jobs(folder) if unfinished(job)), None)
+
+        def found(job: Job | None) -> None:
+            if labelling is self._labelling() and job is not None:
+                self.bar.follow(job)
+                self._update()
+
+        self._panel.background.run(find, found, self._panel.fail)
+
     def propose(self) -> None:
-        """Start to propose masks."""
+        """Start a job that proposes masks."""
         labelling, model = self._labelling(), self.model.folder()
         if labelling is None or model is None:
             return
-        self._begun = time.time()
-        self._total = sum(row.status in WAITING for row in self._rows)
-        self.command.run(
-            ["propose", str(labelling.dataset.folder), "--model", str(model)],
-            self._ended,
-            self._failed,
-        )
-        self.progress.wait("loading the model …")
-        self._timer.start()
-        self._update()
 
-    def cancel(self) -> None:
-        """Stop; what was proposed stays."""
-        self.command.stop()
-        self._over()
-        self._panel.status.info("Stopped. “Propose masks” continues where it was.")
+        def begin() -> Job:
+            job = start_proposals(labelling, model)
+            runner("local").submit(job)
+            return job
+
+        self._starting = True
+        self._panel.status.info("Starting …")
+        self._update()
+        self._panel.background.run(begin, self._started, self._not_started)
 
     def stop(self) -> None:
-        """Stop before the dock is closed."""
+        """Follow no job before the dock is closed; it goes on."""
         self._timer.stop()
-        self.command.stop()
+        self.bar.stop()
 
-    def _ended(self, reply: Any) -> None:
-        self._over()
-        self._panel.status.show_message(presenter.proposed_message(reply))
+    def _started(self, job: Job) -> None:
+        self._starting = False
+        self._panel.status.info("Masks are proposed by a job, which goes on if napari is closed.")
+        self.bar.follow(job)
+        self._update()
 
-    def _failed(self, error: Exception) -> None:
-        self._over()
+    def _not_started(self, error: Exception) -> None:
+        self._starting = False
+        self._update()
         self._panel.fail(error)
 
-    def _over(self) -> None:
-        self._timer.stop()
-        self.progress.hide()
+    def _advanced(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _ended(self, found: tuple[Job, Status]) -> None:
+        job, status = found
+        self._panel.status.show_message(presenter.proposed_message(report(job), status))
         self._update()
         self.changed.emit()
 
-    def _tick(self) -> None:
-        labelling = self._labelling()
-        if labelling is not None and (made := _newer(labelling.paths.proposals, self._begun)):
-            self.progress.advance(made, max(made, self._total), None)
-
     def _update(self) -> None:
         waiting = any(row.status in WAITING for row in self._rows)
+        running = self.bar.job is not None
         self.button.setEnabled(
-            waiting and self.model.folder() is not None and not self.command.running
+            waiting and self.model.folder() is not None and not self._starting and not running
         )
-        self.model.setEnabled(not self.command.running)
+        self.model.setEnabled(not running)
         self.inbox.setEnabled(any(row.status == "proposed" for row in self._rows))
-
-
-def _newer(folder: Path, since: float) -> int:
-    return sum(path.stat().st_mtime >= since for path in folder.glob("*.json"))

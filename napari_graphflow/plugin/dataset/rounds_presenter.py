@@ -33,6 +33,11 @@ def networks(card: ModelCard | None) -> list[tuple[str, str]]:
     return [(network_title(name), name) for name in names]
 
 
+def student_networks() -> list[tuple[str, str]]:
+    """Return title and name of the networks for a student."""
+    return [(network_title(name), name) for name in students()]
+
+
 def settings(
     folder: Path,
     ending: str,

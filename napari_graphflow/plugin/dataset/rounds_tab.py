@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QLabel,
     QMessageBox,
@@ -20,9 +21,17 @@ from napari_graphflow.config.run import PRESETS, Effort
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.overview import CaseRow
-from napari_graphflow.labelling.rounds import Round, job_state, list_rounds, start, undo
+from napari_graphflow.labelling.rounds import (
+    Round,
+    default_round,
+    job_state,
+    list_rounds,
+    start,
+    undo,
+)
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import rounds_presenter as presenter
+from napari_graphflow.plugin.dataset.job_bar import JobBar
 from napari_graphflow.plugin.dataset.new_dialog import fill, table
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
@@ -37,6 +46,8 @@ FIRST = "none (masks alone)"
 class RoundsTab(QWidget):
     """Starts rounds as jobs, which go on when napari is closed, and lists them."""
 
+    #: The model to use has changed.
+    model_judged = Signal(object)
     #: A round was undone: every case may have changed.
     undone = Signal()
     #: The open case has to be put away before a round is undone; called by `undo`.
@@ -65,6 +76,19 @@ class RoundsTab(QWidget):
             efforts.append(choice)
         efforts[0].setChecked(True)
         self.button = PrimaryButton("Learn from what is labelled", panel)
+        self.student = QComboBox()
+        shrinkable(self.student)
+        self.also = QCheckBox("then distil a student of it")
+        self.also.setToolTip(
+            "A small network that learns from the first one; the same small network is also "
+            "trained alone, and both are compared."
+        )
+        self.student_label = QLabel("Student")
+        self.also.toggled.connect(self._list_networks)
+        for title, name in presenter.student_networks():
+            self.student.addItem(title, name)
+        self.bar = JobBar(panel)
+        self._model = Path()
         self.list = table(presenter.HEADERS)
         self.list.setFixedHeight(150)
         self.verdict = QLabel()
@@ -78,12 +102,15 @@ class RoundsTab(QWidget):
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
         rows.add(self.network_label, self.network)
+        rows.add_wide(self.also)
+        rows.add(self.student_label, self.student)
         rows.add("Effort", row(*efforts, stretch=-1))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
         column.addWidget(self.text)
         column.addLayout(rows)
         column.addWidget(self.button)
+        column.addWidget(self.bar)
         column.addWidget(self.list)
         column.addWidget(self.verdict)
         column.addLayout(row(self.job, self.undo_button, stretch=-1))
@@ -91,6 +118,7 @@ class RoundsTab(QWidget):
         self.teacher.model_changed.connect(self._list_networks)
         self.button.clicked.connect(lambda _: self.learn())
         self.list.itemSelectionChanged.connect(self._update)
+        self.bar.ended.connect(lambda _: self.refresh())
         self.job.clicked.connect(lambda _: self._show_job())
         self.undo_button.clicked.connect(lambda _: self.undo())
         self._list_networks()
@@ -110,19 +138,19 @@ class RoundsTab(QWidget):
             return
         effort: Effort = self.effort.checkedButton().property("effort")
         dataset = labelling.dataset
-        config = presenter.settings(
-            dataset.folder,
-            dataset.file_ending,
-            dataset.name,
-            str(self.network.currentData()),
-            effort,
-            self.teacher.folder(),
-            self.teacher.card(),
-        )
+        card = self.teacher.card()
+        about = (dataset.folder, dataset.file_ending, dataset.name)
+        network = str(self.network.currentData())
+        config = presenter.settings(*about, network, effort, self.teacher.folder(), card)
+        teacher = None
+        if card is None and self.also.isChecked():
+            teacher = config
+            student = str(self.student.currentData())
+            config = presenter.settings(*about, student, effort, Path("teacher"), None)
 
         def begin() -> Round:
             engine = runner("local")
-            record, job = start(labelling, config)
+            record, job = start(labelling, config, teacher=teacher)
             engine.submit(job)
             return record
 
@@ -169,6 +197,7 @@ class RoundsTab(QWidget):
     def stop(self) -> None:
         """Stop; jobs go on."""
         self._timer.stop()
+        self.bar.stop()
 
     def _show(self, labelling: Labelling | None, found: tuple[list[Round], list[str]]) -> None:
         if labelling is not self._labelling():
@@ -183,6 +212,13 @@ class RoundsTab(QWidget):
         if numbers:
             self.list.selectRow(numbers.index(chosen.number) if known and chosen else 0)
         self._update()
+        current = zip(self._rounds, states, strict=True)
+        running = [one for one, state in current if state in ("queued", "running", "paused")]
+        self.bar.follow(Job(Path(running[-1].job)) if running else None)
+        default = default_round(self._rounds)
+        if default is not None and self._model != Path(default.model):
+            self._model = Path(default.model)
+            self.model_judged.emit(self._model)
         if any(state in ("queued", "running") for state in states):
             self._timer.start()
         else:
@@ -204,9 +240,12 @@ class RoundsTab(QWidget):
         found = self.list.selectionModel().selectedRows()
         return self._cells[found[0].row()] if found and self._cells else None
 
-    def _list_networks(self) -> None:
+    def _list_networks(self, _: bool = False) -> None:
         card = self.teacher.card()
         self.network_label.setText("Network" if card is None else "Student")
+        self.also.setVisible(card is None)
+        for widget in (self.student_label, self.student):
+            widget.setVisible(card is None and self.also.isChecked())
         chosen = self.network.currentData()
         self.network.clear()
         for title, name in presenter.networks(card):

@@ -66,7 +66,7 @@ class DatasetWidget(Panel):
             self.filter.addItem(status, status)
         self.model = CaseModel()
         self.table = CaseTable(self.model)
-        self.volumes = Volumes(self, self.model.put_volumes)
+        self.volumes = Volumes(self, self.model.put_measured)
         self.before = QPushButton("◀")
         self.next = QPushButton()
         self.after = QPushButton("▶")
@@ -127,6 +127,7 @@ class DatasetWidget(Panel):
         self.proposals.changed.connect(self.refresh)
         self.proposals.wanted.connect(self._show_inbox)
         self.rounds.undone.connect(self.refresh)
+        self.rounds.model_judged.connect(self.proposals.use_model)
         self.session.changed.connect(self._case_changed)
         self.session.listed.connect(self.refresh)
         self.session.said.connect(self.status.done)
@@ -210,6 +211,7 @@ class DatasetWidget(Panel):
         if folder == self.dataset.folder():
             self.session.use(labelling)
             self.status.info("")
+            self.proposals.look_for_job()
             self.refresh()
 
     def _show_list(self, rows: list[CaseRow], suggestions: list[Suggestion]) -> None:
@@ -321,6 +323,7 @@ class DatasetWidget(Panel):
             self._taken = ""
         if case is not None and self.legend.layer is not case.mask:
             self.table.choose(case.name)
+            self.model.put_picture(case.name, case.loaded.picture)
             if self.status.text() == presenter.reading_text(case.name):
                 self.status.info("")
         self.model.mark(case.name if case is not None else "")
