@@ -74,7 +74,7 @@ def import_model(
         of z, y, x, or the numbers of transpose_forward), spacing, intensity (mean_std with mean
         and std; zscore, percentile, ct_window, range, none), clip (lower and upper bound) and
         percentiles (0 100 clips nothing), each per channel if there are several. divisor is the
-        number of which each side must be a multiple; "windows": "patch" cuts windows as nnU-Net
+        number of which each side must be a multiple; "windows": "even" cuts windows as nnU-Net
         does.
     out
         Folder of the new model; must not exist.

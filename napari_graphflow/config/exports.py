@@ -4,9 +4,9 @@ from typing import Literal, NamedTuple
 
 from napari_graphflow.config.settings import Frozen
 
-Kind = Literal["onnx", "openvino"]
-#: File of the comparison with PyTorch, and of the model's settings, in an exported folder.
-PARITY, SETTINGS = "parity.json", "settings.json"
+Kind = Literal["onnx", "openvino", "monai-bundle", "nnunet"]
+#: File of the comparison with PyTorch in an exported folder.
+PARITY = "parity.json"
 
 
 class Limits(Frozen):
@@ -31,18 +31,92 @@ class Limits(Frozen):
 SAME = Limits(probability_difference=2e-3, equal_labels=0.999, dice=0.999)
 
 
+#: nnU-Net clips before it resamples, and interpolates logits.
+SIMILAR = Limits(probability_difference=None, equal_labels=0.99, dice=0.99)
+
+
 class ExportInfo(NamedTuple):
-    """Title of a kind of export, what runs it, the packages that this needs, and its limits."""
+    """A kind of export.
+
+    Attributes
+    ----------
+    title, runs_in
+        Its name, and the program that runs it.
+    packages, extra
+        Modules needed to write and compare it, and the extra that installs them.
+    needs
+        Packages needed to run it.
+    note
+        Sentences for its users.
+    limits
+        What it must reach.
+    windows
+        How it cuts windows itself, as in a model card; None if as the model does.
+    """
 
     title: str
     runs_in: str
     packages: tuple[str, ...]
+    extra: str
+    needs: tuple[str, ...]
+    note: str
     limits: Limits = SAME
+    windows: Literal["patch", "even"] | None = None
 
+    @property
+    def returns_probabilities(self) -> bool:
+        """Whether class probabilities are compared, too."""
+        return self.limits.probability_difference is not None
+
+
+_STEPS = (
+    "`settings.json` holds all steps before and after the network, `steps` the code of "
+    "napari-graphflow that computes them (BSD-3-Clause)."
+)
 
 EXPORTS: dict[Kind, ExportInfo] = {
-    "onnx": ExportInfo("ONNX", "ONNX Runtime", ("onnxruntime",)),
-    "openvino": ExportInfo("OpenVINO", "OpenVINO", ("openvino",)),
+    "onnx": ExportInfo(
+        "ONNX",
+        "ONNX Runtime",
+        ("onnx", "onnxruntime"),
+        "export",
+        ("numpy", "SimpleITK", "onnxruntime"),
+        _STEPS,
+    ),
+    "openvino": ExportInfo(
+        "OpenVINO",
+        "OpenVINO",
+        ("openvino",),
+        "openvino",
+        ("numpy", "SimpleITK", "openvino"),
+        _STEPS,
+    ),
+    "monai-bundle": ExportInfo(
+        "MONAI bundle",
+        "MONAI",
+        ("monai", "nibabel", "ignite"),
+        "export",
+        ("torch", "monai", "nibabel", "pytorch-ignite"),
+        "`python -m monai.bundle run --config_file configs/inference.json --meta_file "
+        "configs/metadata.json --dataset_dir DATA --output_dir MASKS` segments a folder. Values "
+        "that are no intensities, such as NaN, are not replaced. MONAI misplaces a resampled "
+        "image by up to a voxel if its first voxel lies near the origin of the coordinates.",
+        SIMILAR,
+        "patch",
+    ),
+    "nnunet": ExportInfo(
+        "nnU-Net",
+        "nnU-Net",
+        ("nnunetv2",),
+        "nnunet",
+        ("nnunetv2", "SimpleITK"),
+        "The folder is that of a training by nnU-Net: `nnUNetv2_predict_from_modelfolder -m . -f "
+        "all` runs it on images that are stored in the orientation in `settings.json`, and "
+        "`segment.py` reorients any image. Do not open `checkpoint_final.pth` from a stranger: "
+        "nnU-Net's checkpoints are pickles, which can run code.",
+        SIMILAR,
+        "even",
+    ),
 }
 
 
@@ -121,11 +195,15 @@ class ExportParity(Frozen):
 
     def __str__(self) -> str:
         worst = min(self.cases, key=lambda one: one.equal_labels)
-        difference = max((one.probability_difference or 0.0) for one in self.cases)
+        differences = [
+            one.probability_difference
+            for one in self.cases
+            if one.probability_difference is not None
+        ]
+        soft = f"probabilities differ by up to {max(differences):.2g}, " if differences else ""
         ours = sum(one.export_seconds for one in self.cases)
         torch = sum(one.torch_seconds for one in self.cases)
         return (
             f"{len(self.cases)} cases: {worst.equal_labels:.3%} equal labels at least, "
-            f"probabilities differ by up to {difference:.2g}, "
-            f"{ours:.2f} s instead of {torch:.2f} s in PyTorch"
+            f"{soft}{ours:.2f} s instead of {torch:.2f} s in PyTorch"
         )

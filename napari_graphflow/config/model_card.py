@@ -141,7 +141,8 @@ class ModelCard(Frozen):
         images are padded with edge values. Default: that of the network, 32 for MONAI's.
     windows
         ``whole`` runs images of up to four patches in one window; ``patch`` always cuts windows
-        of `patch_size` and pads smaller images with zeros, as nnU-Net does.
+        of `patch_size` and pads smaller images with zeros; ``even`` also spaces them evenly, as
+        nnU-Net does.
     preprocessing
         Orientation, axes, spacing and scaling of the intensities.
     """
@@ -157,7 +158,7 @@ class ModelCard(Frozen):
     taps: dict[str, str] = Field(default_factory=dict)
     patch_size: tuple[int, ...]
     divisor: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    windows: Literal["whole", "patch"] = "whole"
+    windows: Literal["whole", "patch", "even"] = "whole"
     preprocessing: Preprocessing
     parameters: int = 0
     provenance: Provenance | None = None

@@ -41,6 +41,9 @@ NETWORKS: dict[str, NetworkInfo] = {
         "student", "ResNet-18: stride 32, 11 M parameters in 2D, no decoder", decoder=False
     ),
     "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
+    "plain_conv_unet": NetworkInfo(
+        "student", "Plain U-Net: a narrow one, 0.36 M parameters in 2D, that nnU-Net can run"
+    ),
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
 }
 
@@ -57,6 +60,7 @@ PARAMETERS: dict[str, dict[int, int]] = {
     "mobilenet_v2": {2: 2_225_858, 3: 646_274},
     "resnet18": {2: 11_171_266, 3: 2_078_674},
     "erfnet": {2: 2_062_872, 3: 824_422},
+    "plain_conv_unet": {2: 357_074, 3: 1_035_874},
     "enet": {2: 348_998, 3: 634_072},
 }
 

@@ -1,5 +1,6 @@
 """The cases on which an export is compared: given ones, or generated ones."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from napari_graphflow.inference.inputs import find_inputs
 
 #: Number of generated cases.
 GENERATED = 2
+#: Far from 0, where MONAI's Spacing misplaces the resampled grid (the sign of an offset).
+_ORIGIN = (90.0, -130.0, 210.0)
 #: Slices of a generated volume for a 2D network.
 SLICES = 3
 
@@ -39,7 +42,9 @@ def generated(card: ModelCard, seed: int) -> Volume:
     random = np.random.default_rng(seed)
     flat = card.dims == 2 and (card.modality == "RGB" or card.preprocessing.size is not None)
     sides = card.patch_size if flat or card.dims == 3 else (SLICES, *card.patch_size)
-    shape = tuple(max(2, round(n * 1.2) + 1 + seed) for n in sides)
+    # Multiples of 10, so that the extent is that of whole voxels in both grids below; programs
+    # differ in how they place others.
+    shape = tuple(10 * math.ceil(0.12 * n) for n in sides)
     if card.dims == 2 and not flat:
         shape = (SLICES + seed, *shape[1:])
     wanted = card.preprocessing.spacing or card.purpose.spacing or ()
@@ -53,7 +58,7 @@ def generated(card: ModelCard, seed: int) -> Volume:
     return Volume(
         array,
         tuple(one * factor for one in known),
-        (0.0,) * len(shape),
+        _ORIGIN[: len(shape)],
         tuple(direction.ravel().tolist()),
         channels=card.in_channels > 1,
         anatomical=not flat,
@@ -66,7 +71,8 @@ def _blobs(
     steps = card.preprocessing
     kind = steps.channel_intensity[channel] if steps.channel_intensity else steps.intensity
     smooth = ndimage.gaussian_filter(random.normal(size=shape), 3) * 20
-    values = smooth + random.normal(0, 0.3, shape)
+    # As that of a scanner, the noise of neighbours is alike.
+    values = smooth + ndimage.gaussian_filter(random.normal(size=shape), 0.7)
     if kind == "range":
         photograph: NDArray[np.uint8] = np.clip(128 + 50 * values, 0, 255).astype(np.uint8)
         return photograph

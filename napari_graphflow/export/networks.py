@@ -2,14 +2,13 @@
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from napari_graphflow.config.exports import Kind
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.errors import UserError
+from napari_graphflow.export.script import STEPS, copy_script
 from napari_graphflow.models.openvino_form import example_window, plain_logits, to_openvino
 from napari_graphflow.models.saved import Model
 
@@ -17,7 +16,7 @@ from napari_graphflow.models.saved import Model
 OPSET = 17
 
 
-def write_onnx(model: Model, folder: Path) -> str:
+def write_onnx(model: Model, folder: Path) -> None:
     """Write ``model.onnx``: any number and size of windows, what the model is in its properties."""
     import onnx
 
@@ -46,10 +45,10 @@ def write_onnx(model: Model, folder: Path) -> str:
     onnx.helper.set_model_props(network, properties(card) | {"opset": str(OPSET)})
     onnx.checker.check_model(network)
     onnx.save(network, path)
-    return path.name
+    _write_steps(model, path.name, folder)
 
 
-def write_openvino(model: Model, folder: Path) -> str:
+def write_openvino(model: Model, folder: Path) -> None:
     """Write ``model.xml`` and ``model.bin``, with what the model is under ``rt_info``."""
     import openvino
 
@@ -57,7 +56,7 @@ def write_openvino(model: Model, folder: Path) -> str:
     for name, text in properties(model.card).items():
         network.set_rt_info(text, ["graphflow", name])
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
-    return "model.xml"
+    _write_steps(model, "model.xml", folder)
 
 
 def properties(card: ModelCard) -> dict[str, str]:
@@ -76,7 +75,21 @@ def properties(card: ModelCard) -> dict[str, str]:
     }
 
 
-WRITERS: dict[Kind, Callable[[Model, Path], str]] = {
-    "onnx": write_onnx,
-    "openvino": write_openvino,
-}
+def _write_steps(model: Model, network: str, folder: Path) -> None:
+    """Write the script, and ``settings.json`` with all that it needs to know."""
+    card = model.card
+    settings = {
+        "name": card.name,
+        "network": network,
+        "dims": card.dims,
+        "in_channels": card.in_channels,
+        "classes": card.classes,
+        "patch_size": card.patch_size,
+        "multiple": model.multiples,
+        "windows": card.windows,
+        "preprocessing": card.preprocessing.model_dump()
+        | {"channels": card.preprocessing.channels},
+        "purpose": card.purpose.model_dump() | {"modality": card.modality},
+    }
+    (folder / "settings.json").write_text(json.dumps(settings, indent=1), "utf-8")
+    copy_script("network_script", folder, STEPS)

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.config.exports import CaseParity, ExportParity, Kind, Limits
+from napari_graphflow.config.exports import EXPORTS, CaseParity, ExportParity, Kind
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
@@ -24,7 +25,6 @@ def compare(
     model: Model,
     folder: Path,
     kind: Kind,
-    limits: Limits,
     cases: Iterable[tuple[str, Volume]],
     progress: Callable[[str], None] = lambda case: None,
 ) -> ExportParity:
@@ -35,30 +35,35 @@ def compare(
     UserError
         If the script fails.
     """
+    info, loaded = EXPORTS[kind], in_torch(model)
+    if info.windows is not None:
+        card = model.card.model_copy(update={"windows": info.windows})
+        loaded = replace(loaded, card=card)
     found, device = [], ""
     with tempfile.TemporaryDirectory(prefix="graphflow-") as temporary:
         for name, volume in cases:
             progress(name)
-            expected = segment(in_torch(model), volume, probabilities=True)
-            mask, soft, facts = run_script(folder, volume, Path(temporary))
+            expected = segment(loaded, volume, probabilities=info.returns_probabilities)
+            mask, soft, facts = run_script(
+                folder, volume, Path(temporary), info.returns_probabilities
+            )
             device = facts["device"]
-            assert expected.probabilities is not None
             found.append(
                 CaseParity(
                     case=name,
                     shape=volume.shape,
-                    probability_difference=_difference(soft, expected.probabilities.array),
+                    probability_difference=_difference(soft, expected.probabilities),
                     equal_labels=_equal(mask, expected.labels.array),
                     dice=dice(mask, expected.labels.array, model.card.classes),
                     export_seconds=round(facts["seconds"], 4),
                     torch_seconds=round(expected.seconds, 4),
                 )
             )
-    return ExportParity(kind=kind, device=device, limits=limits, cases=tuple(found))
+    return ExportParity(kind=kind, device=device, limits=info.limits, cases=tuple(found))
 
 
 def run_script(
-    folder: Path, volume: Volume, temporary: Path
+    folder: Path, volume: Volume, temporary: Path, probabilities: bool
 ) -> tuple[NDArray[Any], NDArray[Any] | None, dict[str, Any]]:
     """Run ``segment.py`` of an exported folder on a volume.
 
@@ -73,13 +78,8 @@ def run_script(
     mask, soft = temporary / "mask.nii.gz", temporary / "soft.npy"
     soft.unlink(missing_ok=True)
     command = [sys.executable, "-B", "segment.py", *map(str, files), "--out", str(mask)]
-    done = subprocess.run(
-        [*command, "--probabilities", str(soft)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command += ["--probabilities", str(soft)] if probabilities else []
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
         raise UserError(f"The script of the export failed: {last}", "Choose another format.")
@@ -107,11 +107,11 @@ def dice(mask: NDArray[Any], other: NDArray[Any], classes: dict[str, int]) -> di
     return found
 
 
-def _difference(soft: NDArray[Any] | None, expected: NDArray[Any]) -> float | None:
-    if soft is None:
+def _difference(soft: NDArray[Any] | None, expected: Volume | None) -> float | None:
+    if soft is None or expected is None:
         return None
     return max(
-        float(np.abs(one.astype(np.float32) - expected[..., index]).max())
+        float(np.abs(one.astype(np.float32) - expected.array[..., index]).max())
         for index, one in enumerate(soft)
     )
 

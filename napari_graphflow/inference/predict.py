@@ -93,6 +93,7 @@ def segment(
         shape,
         len(card.classes),
         whole=card.windows == "whole",
+        even=card.windows == "even",
         probabilities=soft,
         progress=progress,
         cancelled=cancelled,

@@ -37,6 +37,7 @@ def label_array(
     *,
     overlap: float = OVERLAP,
     whole: bool = True,
+    even: bool = False,
     probabilities: NDArray[np.floating] | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
@@ -60,6 +61,8 @@ def label_array(
     whole
         Whether images of up to `WHOLE` patches are run in one window; otherwise every window has
         the size of a patch.
+    even
+        As for :func:`napari_graphflow.inference.windows.plan_windows`.
     probabilities
         Receives the probabilities (K, *target), if given.
     progress
@@ -72,10 +75,10 @@ def label_array(
     fitting = window_size(shape[slices:], patch_size)
     size = fitting if whole else tuple(patch_size)
     windows = plan_windows(
-        shape, (1, *size) if slices else size, overlap, axis=0 if slices else None
+        shape, (1, *size) if slices else size, overlap, axis=0 if slices else None, even=even
     )
     restored = tuple(target) != shape or probabilities is not None
-    weights = gaussian_weights(windows.size) if windows.overlapping else None
+    weights = gaussian_weights(windows.size, even=even) if windows.overlapping else None
     kind: OutputKind = (
         "logits" if weights is not None else "probabilities" if restored else "labels"
     )

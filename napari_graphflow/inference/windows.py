@@ -21,6 +21,8 @@ Compute = Callable[[Iterable[Array]], Iterator[NDArray[Any]]]
 
 #: Standard deviation of the Gaussian weights, relative to the window, and their smallest value.
 SIGMA, SMALLEST = 0.125, 1e-3
+#: nnU-Net's smallest weight: what float16 can hold of 10 times the weights.
+SMALLEST_EVEN = 6e-9
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,12 @@ class Slab:
 
 
 def plan_windows(
-    shape: Sequence[int], size: Sequence[int], overlap: float, axis: int | None = None
+    shape: Sequence[int],
+    size: Sequence[int],
+    overlap: float,
+    axis: int | None = None,
+    *,
+    even: bool = False,
 ) -> Windows:
     """Place windows of `size` that share the fraction `overlap` of their side with the next one.
 
@@ -96,20 +103,32 @@ def plan_windows(
     axis
         Axis along which the windows are processed, by default the longest, for which the slabs are
         the smallest.
+    even
+        Whether all windows along an axis share the same fraction, as those of nnU-Net, instead of
+        the last ones sharing more.
     """
     padded = tuple(max(n, side) for n, side in zip(shape, size, strict=True))
-    starts = tuple(_starts(n, side, overlap) for n, side in zip(padded, size, strict=True))
+    place = _even_starts if even else _starts
+    starts = tuple(place(n, side, overlap) for n, side in zip(padded, size, strict=True))
     return Windows(padded, tuple(size), starts, int(np.argmax(padded)) if axis is None else axis)
 
 
-def gaussian_weights(size: Sequence[int]) -> Array:
-    """Return the weights of a window's voxels."""
+def gaussian_weights(size: Sequence[int], *, even: bool = False) -> Array:
+    """Return the weights of a window's voxels.
+
+    Parameters
+    ----------
+    size
+        Shape of the window.
+    even
+        Whether they are those of nnU-Net: around the voxel in the middle, and without `SMALLEST`.
+    """
     weights = np.ones((), np.float32)
     for side in size:
-        distance = np.arange(side, dtype=np.float32) - (side - 1) / 2
+        distance = np.arange(side, dtype=np.float32) - (side // 2 if even else (side - 1) / 2)
         line = np.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
         weights = weights[..., None] * line.astype(np.float32)
-    return np.maximum(weights, SMALLEST)
+    return np.maximum(weights, SMALLEST_EVEN if even else SMALLEST)
 
 
 def slabs(
@@ -162,6 +181,12 @@ def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
     step = max(1, int(side * (1 - overlap)))
     count = 1 if size <= side else math.ceil((size - side) / step) + 1
     return tuple(min(index * step, size - side) for index in range(count))
+
+
+def _even_starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
+    count = math.ceil((size - side) / (side * (1 - overlap))) + 1
+    step = (size - side) / max(1, count - 1)
+    return tuple(round(step * index) for index in range(count))
 
 
 def _outputs(

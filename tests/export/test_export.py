@@ -9,23 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from export_cases import CLASSES, save
 
 from napari_graphflow.cli import main
 from napari_graphflow.config import exports
 from napari_graphflow.config.exports import ExportParity, Limits
-from napari_graphflow.config.model_card import ModelCard, Purpose
-from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.folder import export_model
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.saved import load_model, save_model
-from napari_graphflow.networks import build
+from napari_graphflow.models.saved import load_model
 
-CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 DIRECT = [
     pytest.param(kind, marks=pytest.mark.skipif(find_spec(package) is None, reason=package))
     for kind, package in (("onnx", "onnx"), ("openvino", "openvino"))
@@ -38,23 +34,6 @@ sys.argv[:] = sys.argv[1:]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-def save(folder: Path, dims: int = 2, network: str = "enet", channels: int = 1, **options) -> Path:
-    torch.manual_seed(0)
-    options = {"intensity": "zscore", "spacing": (2.0, 1.0, 1.0)} | options
-    card = ModelCard(
-        name="model", role="student", network=network, dims=dims, in_channels=channels,
-        classes=CLASSES, patch_size=(16,) * dims, width=8,
-        preprocessing=Preprocessing(**options), purpose=Purpose(licence="CC0"),
-    )  # fmt: skip
-    module = build(network, channels, len(CLASSES), dims, 8)
-    with torch.no_grad():
-        # Otherwise all classes are equally likely, and differences would not be noticed.
-        *_, last = (one for one in module.modules() if hasattr(one, "kernel_size"))
-        last.weight *= 100
-    save_model(folder, card, module)
-    return folder
 
 
 def scan(shape: tuple[int, ...] = (9, 37, 19), channels: int = 0) -> Volume:

@@ -70,3 +70,12 @@ def test_windows_of_one_constant_value_are_computed_once() -> None:
     np.testing.assert_array_equal(result, image + 1)
     assert len(computed) == 3  # 0, 2 and the noise
     assert done == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(110, (0, 23, 46)), (64, (0,)), (50, (0,)), (96, (0, 32)), (129, (0, 22, 43, 65))],
+)
+def test_even_windows_lie_where_those_of_nnunet_lie(size: int, expected: tuple[int, ...]) -> None:
+    """The first example is in the source of nnU-Net's `compute_steps_for_sliding_window`."""
+    assert plan_windows((size,), (64,), 0.5, even=True).starts == (expected,)

@@ -111,6 +111,7 @@ def segment(
         shape,
         classes,
         whole=settings["windows"] == "whole",
+        even=settings["windows"] == "even",
         probabilities=soft,
     )
     mask = to_source_orientation(labels, prepared)
