@@ -16,6 +16,8 @@ from napari_graphflow.config.settings import Frozen
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
 Augmentation = Literal["none", "light", "default", "strong"]
+#: Augmentation for images of other scanners and sites.
+ScannerAugmentation = Literal["none", "scale", "bigaug", "gin", "randconv"]
 #: Mean Dice below which a teacher is refused.
 MIN_TEACHER_DICE = 0.4
 
@@ -50,6 +52,11 @@ class TrainingConfig(Frozen):
         Strength of the random rotation, scaling, noise, brightness and contrast of training
         patches: ``none``, ``light``, ``default`` or ``strong`` (like nnU-Net, also blur and low
         resolution). Mirroring is set separately.
+    scanner_augmentation
+        Further changes of training patches, for images of other scanners and sites: ``scale``
+        (structures half to twice as large), ``bigaug`` (many changes of intensity and shape),
+        ``gin`` or ``randconv`` (intensities changed by random convolutions). Which helps depends
+        on the images; use the same for teacher and student.
     batch_size
         Labelled patches per step. A distillation adds the same number of unlabelled patches, so
         that a student sees as many labelled patches with distillation as without.
@@ -94,6 +101,7 @@ class TrainingConfig(Frozen):
     patch_size: tuple[int, ...] = ()
     mirror: tuple[Literal["z", "y", "x"], ...] | None = None
     augmentation: Augmentation = "default"
+    scanner_augmentation: ScannerAugmentation = "none"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0

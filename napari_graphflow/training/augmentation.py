@@ -20,13 +20,15 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from napari_graphflow.config.run import Augmentation
-
-IMAGE, BOTH = ("image",), ("image", "labels")
+from napari_graphflow.config.run import Augmentation, ScannerAugmentation
+from napari_graphflow.training.appearance import BOTH, IMAGE, scanner_transforms
 
 
 def augmentation(
-    dims: int, mirror: Sequence[int] = (), strength: Augmentation = "default"
+    dims: int,
+    mirror: Sequence[int] = (),
+    strength: Augmentation = "default",
+    scanner: ScannerAugmentation = "none",
 ) -> Compose:
     """Return random transforms of a sample with the keys ``image`` and, if any, ``labels``.
 
@@ -41,12 +43,16 @@ def augmentation(
         ``light``: half of each. ``strong``: the transforms and ranges of nnU-Net (Isensee et al.,
         Nature Methods 2021), also blur and low resolution, except that noise is weaker, because
         intensities may range from 0 to 1 here.
+    scanner
+        Further changes for other scanners and sites, see
+        `napari_graphflow.training.appearance.scanner_transforms`.
     """
     set_track_meta(False)  # patches need no affine; this halves the time
     return Compose(
         [
             *(RandFlipd(BOTH, 0.5, axis, allow_missing_keys=True) for axis in mirror),
             *_TRANSFORMS[strength](dims),
+            *scanner_transforms(dims, scanner),
         ]
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_graphflow.config.preprocessing import Preprocessing
-from napari_graphflow.config.run import Augmentation
+from napari_graphflow.config.run import Augmentation, ScannerAugmentation
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
@@ -106,6 +106,8 @@ class Batches:
         Strength of the augmentation.
     cutmix
         Share of unlabelled patches that are mixed with another patch of the batch.
+    scanner
+        Augmentation for other scanners and sites.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Batches:
         mirror: Sequence[int] = (),
         strength: Augmentation = "default",
         cutmix: float = 0.0,
+        scanner: ScannerAugmentation = "none",
     ) -> None:
         if not labelled:
             raise UserError(
@@ -129,7 +132,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.cutmix = cutmix
-        self.augment = augmentation(len(patch_size), mirror, strength)
+        self.augment = augmentation(len(patch_size), mirror, strength, scanner)
 
     def __call__(self, step: int, *, labelled_only: bool = False) -> Batch:
         """Return the batch of a step, or only its labelled patches."""

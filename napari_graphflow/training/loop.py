@@ -184,6 +184,7 @@ def _set_up(plan: Plan) -> Run:
         mirror_axes(config, data),
         config.augmentation,
         config.cutmix if isinstance(config, DistillationConfig) else 0.0,
+        config.scanner_augmentation,
     )
     parameters = list(network.parameters())
     method = set_up_method(plan, network, batches)
