@@ -19,7 +19,10 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next, waiting
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs
+from napari_graphflow.jobs.trust import UntrustedError
 from napari_graphflow.runners import runner_of
+from napari_graphflow.runners.foreign import accept_job, named_elsewhere
+from napari_graphflow.runners.handover import own_log
 from napari_graphflow.system.devices import devices as list_devices
 from napari_graphflow.system.events import Metric
 from napari_graphflow.system.folders import jobs_root
@@ -71,12 +74,14 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
     found = find_job(job)
     if follow:
         return follow_job(found, cancels=False)
-    status = runner_of(found).poll(found)
+    status = _current_status(found)
     if json:
         config = found.config.model_dump(mode="json")
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
     output.print(f"{found.title}: {status.state}. {status.notice or status.failure or ''}".rstrip())
+    if named := named_elsewhere(found):
+        output.print(f"  Not created here: {'; '.join(named)}", soft_wrap=True, markup=False)
     if status.run.teacher is not None:
         output.print(f"  {status.run.teacher}", soft_wrap=True)
     for name, (step, value) in _latest_metrics(found).items():
@@ -121,25 +126,30 @@ def remove(
         state, model = one.status().state, " with its trained model" if one.model.is_dir() else ""
         output.print(f"{one.folder}  {state}{model}", soft_wrap=True)
     if not yes:
-        _confirm(len(chosen))
+        what = "this job" if len(chosen) == 1 else f"these {len(chosen)} jobs"
+        _confirm(f"Delete {what}?", "Deleting jobs")
     for one in chosen:
         one.delete()
     output.print(f"Deleted {len(chosen)} job{'s' * (len(chosen) > 1)}.")
 
 
-def _confirm(count: int) -> None:
+def _confirm(question: str, action: str) -> None:
     if not sys.stdin.isatty():
-        raise UserError("Deleting jobs needs a confirmation.", "Repeat the command with --yes.")
-    what = "this job" if count == 1 else f"these {count} jobs"
-    if console.input(f"Delete {what}? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UserError("Nothing was deleted.")
+        raise UserError(f"{action} needs a confirmation.", "Repeat the command with --yes.")
+    if console.input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("Nothing was changed.")
 
 
 @jobs.command
 def logs(job: JobName) -> None:
     """Print the log of a job and of the engine that runs it."""
     found = find_job(job)
-    output.print(runner_of(found).logs(found))
+    try:
+        text = runner_of(found).logs(found)
+    except UntrustedError as error:  # the log in the folder can be read all the same
+        console.print(error, style="yellow")
+        text = own_log(found)
+    output.print(text)
 
 
 @jobs.command
@@ -171,6 +181,25 @@ def resume(job: JobName, *, detach: Flag = False) -> int:
     if found.status().state == "done":
         output.print(f"model: {found.model}")
     return code
+
+
+@jobs.command
+def trust(job: JobName, *, yes: Flag = False) -> None:
+    """Accept a job that was created elsewhere: the files that it reads and the cluster it names.
+
+    Parameters
+    ----------
+    yes
+        Accept without asking.
+    """
+    found = find_job(job)
+    named = named_elsewhere(found)
+    for one in named:
+        output.print(one, soft_wrap=True, markup=False, highlight=False)
+    if named and not yes:
+        _confirm("Does the job come from a person you trust?", "Accepting a job")
+    accept_job(found)
+    output.print(f"{found.title}: accepted." if named else f"{found.title} names nothing unknown.")
 
 
 @jobs.command

@@ -134,6 +134,12 @@ class JobFolder(JobPaths):
                 )
             yield
 
+    @contextmanager
+    def locked_by_nobody(self) -> Iterator[bool]:
+        """Yield whether no process holds the write lock, and hold it meanwhile if so."""
+        with in_words(), locked(self.lock_file) as free:
+            yield free
+
     def gone(self) -> OSError:
         """Return the error for a disconnected drive."""
         return OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(self.folder))

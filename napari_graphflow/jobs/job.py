@@ -14,10 +14,11 @@ from napari_graphflow.jobs.event_log import event_line, open_events
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import REMOTE_TIMEOUT, START_TIMEOUT, Process, State, Status
+from napari_graphflow.jobs.trust import require_trusted
 from napari_graphflow.system.events import Event, StateChanged
 from napari_graphflow.system.failures import Failure, explain_exit, in_words
 from napari_graphflow.system.folders import jobs_root
-from napari_graphflow.system.processes import end_process_tree, process_start
+from napari_graphflow.system.processes import end_process_tree, process_start, was_started_with
 
 #: Names of files in a message.
 _NAMED = 5
@@ -62,10 +63,15 @@ class Job(JobFolder):
 
         To start it without the queue, set ``launched`` in the same step: the queue starts jobs
         without it.
+
+        Raises
+        ------
+        UserError
+            If the job is active or done, or comes from elsewhere and was not accepted.
         """
-        self.require(
-            self.status(), "queued", "started"
-        )  # fail at once, before waiting for the lock
+        # Fail at once, before waiting for the lock.
+        self.require(self.status(), "queued", "started")
+        require_trusted(self)
         with self.writing():
             status = self.status()
             self.require(status, "queued", "started")
@@ -201,13 +207,32 @@ class Job(JobFolder):
         while (status := self.status()).active:
             if time.monotonic() - started >= timeout * (attempts + 1) and attempts < 2:
                 attempts += 1
-                pid = self._pid(status)
-                if pid is not None:
-                    end_process_tree(pid, kill=attempts == 2)
+                if not self._end_process(status, kill=attempts == 2):
+                    break
             yield status
         if self.saved_status().may_become("cancelled"):
             with suppress(ValueError):  # its parent was faster
                 self.settle("cancelled")
+
+    def _end_process(self, status: Status, *, kill: bool) -> bool:
+        """End the process of the job; return False if the one in its status is not its own.
+
+        ``status.json`` may be written by anybody with access to the folder.
+        """
+        pid = self._pid(status)
+        if pid is None:
+            return True
+        if self._child(status) is None:
+            with self.locked_by_nobody() as idle:
+                if idle:  # the status is wrong: a job holds the lock of its folder while it runs
+                    return False
+            if not was_started_with(pid, self.folder):
+                raise UserError(
+                    f"Process {pid} does not belong to the job {self.title} and was not ended.",
+                    "End the job on the computer on which it runs.",
+                )
+        end_process_tree(pid, kill=kill)
+        return True
 
     def _child(self, status: Status) -> "subprocess.Popen[bytes] | None":
         launched, child = _children.get(self.folder, (None, None))

@@ -18,6 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.jobs.trust import require_trusted
 from napari_graphflow.system.devices import Device, available_device, devices
 from napari_graphflow.system.failures import explain, in_words
 from napari_graphflow.system.files import locked
@@ -146,6 +147,7 @@ def start_next(root: Path) -> list[Job]:
                 with suppress(UserError):
                     statuses[job] = job.enqueue(Process(rank=time.time()))
         order = sorted((s.process.rank, job) for job, s in statuses.items() if s.waiting)
+        order = [(rank, job) for rank, job in order if _is_trusted(job)]
         if not order:
             return []
         present = devices()
@@ -158,6 +160,14 @@ def start_next(root: Path) -> list[Job]:
                     started.append(start(job, device=name))
             busy.add(_device(job, job.status(), present))  # also if another process started it
     return started
+
+
+def _is_trusted(job: Job) -> bool:
+    """Whether a waiting job may start: its status may have been written by anybody."""
+    with suppress(UserError):
+        require_trusted(job)
+        return True
+    return False
 
 
 def start_keeper(root: Path) -> None:

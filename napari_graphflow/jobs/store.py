@@ -18,6 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import STAMP, JobConfig, Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.jobs.trust import accept, spec_hash
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import jobs_root
@@ -55,7 +56,9 @@ def create(kind: Kind, config: JobConfig, root: Path | None = None) -> Job:
             part.mkdir()
         # Written last: a folder counts as a job once it has this file.
         replace_file(paths.spec_file, json.dumps(spec, indent=1).encode())
-    return Job(paths.folder)
+    job = Job(paths.folder)
+    accept("jobs", spec_hash(job))
+    return job
 
 
 def absolute_paths(config: C) -> C:

@@ -11,6 +11,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import submit
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.trust import accept, require_known_addresses
 from napari_graphflow.runners.handover import own_log, read_note
 from napari_graphflow.runners.ray.runner import PackedRay, Ray
 from napari_graphflow.runners.slurm import Slurm
@@ -68,7 +69,9 @@ def runner(name: RunnerName, workers: int = 1) -> Runner:
     if workers < 1:
         raise UserError(f"A job cannot run with {workers} workers.", "Choose at least one.")
     if name in ("ray", "ray-packed"):
-        return (Ray if name == "ray" else PackedRay)(workers=workers).connect()
+        chosen = (Ray if name == "ray" else PackedRay)(workers=workers).connect()
+        accept("addresses", *chosen.addresses)
+        return chosen
     if workers > 1:
         raise UserError(
             "Several workers require a Ray cluster.",
@@ -78,12 +81,20 @@ def runner(name: RunnerName, workers: int = 1) -> Runner:
 
 
 def runner_of(job: Job) -> Runner:
-    """Return the runner to which a job was submitted."""
+    """Return the runner to which a job was submitted.
+
+    Raises
+    ------
+    UserError
+        If its record cannot be read, or names a cluster that this user has not used or accepted;
+        anybody with access to the folder may have written it.
+    """
     try:
         noted = read_note(job)
     except FileNotFoundError:
         return Local()
     if noted["runner"] == "slurm":
         return Slurm(noted["cluster"])
+    require_known_addresses(job, noted["address"], noted.get("client", ""))
     kind = Ray if noted["runner"] == "ray" else PackedRay
     return kind(noted["address"], noted.get("workers", 1))

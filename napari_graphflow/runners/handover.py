@@ -42,9 +42,29 @@ def write_note(job: Job, **what: Any) -> None:
 
 
 def read_note(job: Job) -> dict[str, Any]:
-    """Read the record of `write_note`; `FileNotFoundError` for a job without an engine."""
-    found: dict[str, Any] = json.loads(job.runner_note.read_text("utf-8"))
-    return found
+    """Read the record of `write_note`; `FileNotFoundError` for a job without an engine.
+
+    Raises
+    ------
+    UserError
+        If the record is not one of `write_note`.
+    """
+    text = job.runner_note.read_text("utf-8", "replace")
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        found: dict[str, Any] = json.loads(text)
+        known = (
+            found["cluster"] in ("slurm", "local")
+            if found["runner"] == "slurm"
+            else found["runner"] in ("ray", "ray-packed")
+            and all(isinstance(found.get(key, ""), str) for key in ("id", "client"))
+            and isinstance(found["address"], str)
+            and int(found.get("workers", 1)) >= 1
+        )
+        if known and all(part not in str(found.get("id", "")) for part in ("/", "\\", "..")):
+            return found
+    raise UserError(
+        f"{job.runner_note} cannot be read.", "Delete it to run the job on this computer."
+    )
 
 
 def hand_over(job: Job, **note: Any) -> None:

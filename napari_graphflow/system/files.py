@@ -1,6 +1,7 @@
 """Locks, listings, and replacing a file or a folder as a whole."""
 
 import os
+import secrets
 import shutil
 import sys
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from napari_graphflow.errors import UserError
 
 #: A lock per lock file among the threads of this process.
 _turns: dict[Path, threading.Lock] = {}
@@ -58,10 +61,27 @@ def _try_lock(file: IO[bytes]) -> bool:
     return True
 
 
+def path_inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that another computer or a file names, within a folder.
+
+    Raises
+    ------
+    UserError
+        If the name leads out of the folder, by itself or through a link.
+    """
+    path = folder / name
+    plain = name and not any(part in ("..", "") for part in name.replace("\\", "/").split("/"))
+    if not plain or not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"'{name[:200]}' leads out of the folder {folder}.", "The file was not used."
+        )
+    return path
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file atomically: to a temporary file, synced to disk, then renamed."""
-    with written_aside(path) as aside:
-        aside.write_bytes(data)
+    with written_aside(path) as aside, aside.open("xb") as file:
+        file.write(data)
 
 
 @contextmanager
@@ -83,8 +103,7 @@ def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
     aside
         Temporary path: hidden, and not with the suffix of `path`, so that no listing finds it.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(aside)
+    aside = hidden_beside(path)
     try:
         yield aside
         if aside.is_dir():
@@ -96,6 +115,11 @@ def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
         _move_file(aside, path)
     finally:
         _remove(aside)
+
+
+def hidden_beside(path: Path) -> Path:
+    """Return a hidden temporary path in the same folder, which nobody can have created before."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
 
 
 def _move_file(aside: Path, path: Path) -> None:

@@ -89,6 +89,22 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def was_started_with(pid: int, path: Path) -> bool:
+    """Whether a process of this user was started with a path as an argument.
+
+    Never true of the system's first process, of this process, and of those that started it.
+    """
+    try:
+        process = psutil.Process(pid)
+        family = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        if pid <= 1 or pid in family or process.username() != psutil.Process().username():
+            return False
+        path, folder = path.resolve(), process.cwd()
+        return any(Path(folder, argument).resolve() == path for argument in process.cmdline()[1:])
+    except (psutil.Error, OSError, ValueError):
+        return False
+
+
 def end_process_tree(pid: int, *, kill: bool) -> None:
     """Terminate a process, or kill it with all its descendants."""
     try:

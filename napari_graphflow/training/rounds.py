@@ -97,7 +97,7 @@ def _relayed(event: Event, name: str, stage: str) -> Event:
         case Phase() if name:
             return event.model_copy(update={"name": f"{name}: {event.name}"})
         case Metric() if stage:
-            return event.model_copy(update={"name": f"{stage}/{event.name}"})
+            return event.model_copy(update={"name": f"{stage.removesuffix('_stage')}/{event.name}"})
         case CheckpointSaved() | Preview() if stage:
             return event.model_copy(update={"path": f"{stage}/{event.path}"})
     return event

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clicking import answer, click
+from clicking import answer, click, question
 from job_cases import new_job
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
@@ -224,3 +224,21 @@ def test_a_job_is_removed_after_a_question_that_names_it(
     answer(qtbot, "Remove")
     qtbot.waitUntil(lambda: not failed.folder.exists(), timeout=10_000)
     qtbot.waitUntil(lambda: view.jobs() == [kept], timeout=10_000)
+
+
+def test_a_job_from_elsewhere_is_resumed_only_after_a_question(
+    view: JobsView, qtbot: QtBot, tmp_path: Path
+) -> None:
+    job = new_job(tmp_path / "private", "liver", Status(state="paused"))
+    job.spec_file.write_text(job.spec_file.read_text() + "\n")  # not as it was created here
+    view.refresh()
+    view.choose(job)
+    click(qtbot, view.pause)
+    qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
+    assert f"reads {tmp_path / 'private'}" in question().text()
+    answer(qtbot, "Cancel")
+    assert job.status().state == "paused"
+    click(qtbot, view.pause)
+    qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
+    answer(qtbot, "Trust it")
+    qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)

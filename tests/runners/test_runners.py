@@ -14,6 +14,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, Status
+from napari_graphflow.jobs.trust import accept
 from napari_graphflow.runners import Local, RunnerName, runner, runner_of
 from napari_graphflow.runners.handover import read_note, write_note
 from napari_graphflow.runners.ray.runner import Ray
@@ -56,12 +57,16 @@ def ray_with(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
     monkeypatch.setattr("napari_graphflow.runners.ray.runner.engine", lambda *_: sdk)
 
 
+ADDRESS, CLIENT = "http://127.0.0.1:1", "ray://127.0.0.1:1"
+
+
 def ended(dataset: Path, **note: Any) -> Job:
     """Create a job that was paused on an engine."""
     job: Job = store.create("train", training(dataset))
     with job.writing():
         job.write_status(Status(state="paused", process=Process(runner="ray")))
-    write_note(job, address="http://127.0.0.1:1", workers=1, **note)
+    write_note(job, address=ADDRESS, workers=1, **note)
+    accept("addresses", ADDRESS, CLIENT)
     return job
 
 
@@ -84,7 +89,7 @@ def test_a_packed_job_is_cancelled_while_its_cluster_is_unreachable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray_with(monkeypatch, Unreachable())
-    job = ended(tmp_path, runner="ray-packed", id="old", client="ray://127.0.0.1:1")
+    job = ended(tmp_path, runner="ray-packed", id="old", client=CLIENT)
     queue.start(job, [sys.executable, "-c", "import time; time.sleep(600)"], runner="ray")
     monkeypatch.setattr("napari_graphflow.runners.ray.runner.STOPPING", 0.5)
     assert runner_of(job).cancel(job).state == "cancelled"

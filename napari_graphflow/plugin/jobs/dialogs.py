@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
+from napari_graphflow.runners.foreign import accept_job, named_elsewhere
 
 LOG_BYTES = 200_000
 PREVIEW_SIZE = 300
@@ -43,17 +44,36 @@ def show_settings(job: Job, parent: QWidget) -> None:
 
 def ask_to_remove(parent: QWidget, text: str, remove: Callable[[], None]) -> None:
     """Ask whether to remove a job, without blocking the window."""
+    _ask(parent, "remove-job", "Remove job?", text, "Remove", "Keep", remove)
+
+
+def ask_to_trust(parent: QWidget, job: Job, go_on: Callable[[], None]) -> None:
+    """Ask whether to accept what a job from elsewhere names, without blocking the window."""
+    named = "\n".join(named_elsewhere(job))
+    text = f"{job.title} was not created here. It\n{named}\n\nDo you trust it?"
+
+    def accept() -> None:
+        accept_job(job)
+        go_on()
+
+    _ask(parent, "trust-job", "Job from elsewhere", text, "Trust it", "Cancel", accept)
+
+
+def _ask(
+    parent: QWidget, name: str, title: str, text: str, yes: str, no: str, act: Callable[[], None]
+) -> None:
     box = QMessageBox(parent.window())
-    box.setObjectName("graphflow-remove-job")
+    box.setObjectName(f"graphflow-{name}")
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle("Remove job?")
+    box.setWindowTitle(title)
+    box.setTextFormat(Qt.TextFormat.PlainText)  # names in files are no markup
     box.setText(text)
-    yes = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
-    keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
-    box.setDefaultButton(keep)
-    box.setEscapeButton(keep)
-    box.buttonClicked.connect(lambda button: remove() if button is yes else None)
+    agreed = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
+    refused = box.addButton(no, QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(refused)
+    box.setEscapeButton(refused)
+    box.buttonClicked.connect(lambda button: act() if button is agreed else None)
     box.open()
 
 

@@ -16,8 +16,15 @@ from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.jobs.trust import UntrustedError
 from napari_graphflow.plugin.jobs.curves import Curves
-from napari_graphflow.plugin.jobs.dialogs import Preview, ask_to_remove, show_log, show_settings
+from napari_graphflow.plugin.jobs.dialogs import (
+    Preview,
+    ask_to_remove,
+    ask_to_trust,
+    show_log,
+    show_settings,
+)
 from napari_graphflow.plugin.jobs.finished import FinishedJobs
 from napari_graphflow.plugin.jobs.presenter import (
     Details,
@@ -201,7 +208,12 @@ class JobsView(QWidget):
         if self._watch.refresh_jobs():
             self._fill()
         for job, steps in list(self._cancelling.items()):
-            if next(steps, None) is None:
+            try:
+                ended = next(steps, None) is None
+            except UserError as error:
+                self._panel.fail(error)
+                ended = True
+            if ended:
                 del self._cancelling[job], self._pending[job]
         closely = {*also, *self._pending, *([self._shown] if self._shown else [])}
         for job, status in self._watch.refresh_statuses(closely).items():
@@ -326,7 +338,9 @@ class JobsView(QWidget):
             self._refresh(also=[one for one, s in self._watch.statuses.items() if s.waiting])
             del self._pending[job]
             self._refresh_details()
-            if error is not None:
+            if isinstance(error, UntrustedError):
+                ask_to_trust(self, job, lambda: self._request(job, text, action))
+            elif error is not None:
                 self._panel.fail(error)
 
         self._pending[job] = text

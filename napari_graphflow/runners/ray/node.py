@@ -19,7 +19,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
 from napari_graphflow.runners.handover import engine, own_log
 from napari_graphflow.system.failures import explain, explain_exit
-from napari_graphflow.system.files import written_aside
+from napari_graphflow.system.files import path_inside, written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import child_environment
 
@@ -60,7 +60,7 @@ def inspect(name: str, requests: Iterable[Request], case: str) -> dict[str, Any]
 def read(name: str, path: str, offset: int, count: int) -> tuple[Stamp, bytes]:
     """Read a part of a file of a packed job; empty and without time if it was just moved."""
     try:
-        with (_job_folder(name) / path).open("rb") as file:
+        with path_inside(_job_folder(name), path).open("rb") as file:
             file.seek(offset)
             return _stamp(_job_folder(name) / path), file.read(count)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def _world(rank: int, workers: int, master: str, port: int) -> dict[str, str]:
 
 
 def _job_folder(name: str) -> Path:
-    return data_root() / "packed" / name
+    return path_inside(data_root() / "packed", name)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -32,6 +32,9 @@ from napari_graphflow.system.failures import explain
 
 ADDRESS = "http://127.0.0.1:8265"
 CLIENT_PORT = 10001
+#: Without the addresses, Ray opens its ports to the whole network, and whoever reaches them may run
+#: code on the cluster.
+START = "ray start --head --node-ip-address=127.0.0.1 --dashboard-host=127.0.0.1"
 REMOTE = "napari_graphflow.runners.ray.node"
 TRANSFER = "napari_graphflow.runners.ray.transfer"
 #: Seconds that a packed job may take to end and to be downloaded.
@@ -53,6 +56,11 @@ class Ray:
         self.address = address or os.environ.get("RAY_ADDRESS") or ADDRESS
         self.workers = workers
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Addresses that are called for a job."""
+        return (self.address,)
+
     @cached_property
     def client(self) -> Any:
         """Client of the cluster; created on demand, since reading the folder needs no cluster."""
@@ -62,7 +70,7 @@ class Ray:
         except (OSError, RuntimeError):
             raise UserError(
                 f"No Ray cluster responds at {self.address}.",
-                "Start one with: ray start --head, or set RAY_ADDRESS.",
+                f"Start one with: {START}, or set RAY_ADDRESS.",
             ) from None
 
     def connect(self) -> Self:
@@ -141,20 +149,27 @@ class PackedRay(Ray):
     by Ray Client, from ``$GRAPHFLOW_RAY_CLIENT`` or port 10001 of the dashboard's host.
     """
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self.address, self._client_address
+
+    @property
+    def _client_address(self) -> str:
+        host = urlsplit(self.address).hostname
+        return os.environ.get("GRAPHFLOW_RAY_CLIENT") or f"ray://{host}:{CLIENT_PORT}"
+
     def submit(self, job: Job) -> None:
         self.connect()
         previous: dict[str, Any] = {}
         with suppress(FileNotFoundError):
             previous = read_note(job)
-        host = urlsplit(self.address).hostname
-        client = os.environ.get("GRAPHFLOW_RAY_CLIENT") or f"ray://{host}:{CLIENT_PORT}"
         write_note(
             job,
             **previous
             | {
                 "runner": "ray-packed",
                 "address": self.address,
-                "client": previous.get("client", client),
+                "client": previous.get("client", self._client_address),
                 "workers": self.workers,
             },
         )

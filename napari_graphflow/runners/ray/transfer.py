@@ -26,6 +26,7 @@ from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
 from napari_graphflow.system.failures import Failure, explain, explain_exit, in_words
+from napari_graphflow.system.files import hidden_beside, path_inside
 
 #: Seconds between queries of the cluster.
 POLL_INTERVAL = 1.0
@@ -174,7 +175,7 @@ class Transfer:
         # model.json last, because a folder counts as a model once it has one.
         for path in sorted(files, key=lambda one: (one.endswith("model.json"), one)):
             stamp = (files[path][0], files[path][1])
-            target = self.job.folder / path
+            target = path_inside(self.job.folder, path)
             # Only the newest checkpoint is downloaded.
             if self._stamps.get(path) == stamp or target == self.job.previous_checkpoint:
                 continue
@@ -202,13 +203,13 @@ class Transfer:
 
     def _replace(self, path: str, stamp: remote.Stamp, node: str) -> bool:
         """Download a file; return False if it changed during the download."""
-        target = self.job.folder / path
-        aside = target.with_name(f".{target.name}.part")
+        target = path_inside(self.job.folder, path)
+        aside = hidden_beside(target)
         offset = 0
         try:
             with in_words():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                aside.write_bytes(b"")
+                aside.open("xb").close()
             while offset < stamp[0]:
                 part = (path, offset, CHUNK)
                 now, data = self._ask(remote.read, self._note["id"], *part, node=node)
