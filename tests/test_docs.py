@@ -3,13 +3,16 @@
 import re
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).parent.parent
 
 
-def test_tests_named_in_the_table_of_volumes_exist() -> None:
-    text = (CHECKOUT / "docs" / "volumes.md").read_text("utf-8")
+@pytest.mark.parametrize(("page", "count"), [("docs/volumes.md", 50), ("SECURITY.md", 5)])
+def test_tests_named_on_a_page_exist(page: str, count: int) -> None:
+    text = (CHECKOUT / page).read_text("utf-8")
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
-    assert len(named) > 50
+    assert len(named) > count
     for file, test in named:
         assert f"def {test}(" in (CHECKOUT / "tests" / file).read_text("utf-8"), (file, test)
 
