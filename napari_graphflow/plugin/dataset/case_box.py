@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -199,3 +200,15 @@ class CaseBox(QWidget):
         case = self._case
         if case is not None and self.comment.text() != case.opened.facts.comment:
             self.described.emit({"comment": self.comment.text()})
+
+
+def confirmed(parent: QWidget, name: str, case: OpenCase) -> bool:
+    """Ask before edits are discarded or an empty mask is saved; whether to go on."""
+    question = None
+    if name == "reject" and case.changed and case.opened.facts.status == "proposed":
+        question = "Reject?", f"Your edits of the proposed mask of {case.name} are discarded."
+    if name == "finish" and not case.mask.data.any():
+        question = "Empty mask?", presenter.empty_text(case.name)
+    if question is None:
+        return True
+    return QMessageBox.question(parent, *question) == QMessageBox.StandardButton.Yes

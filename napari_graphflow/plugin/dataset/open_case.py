@@ -19,6 +19,7 @@ from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.edits import keep_original
 from napari_graphflow.plugin.viewer.layers import class_names, is_mask
 from napari_graphflow.plugin.viewer.placement import mask_placement, same_place
+from napari_graphflow.plugin.viewer.world import slice_in_view as place_in_view
 
 
 @dataclass
@@ -215,6 +216,31 @@ def look_at(viewer: Viewer, layer: Layer, voxel: tuple[int, ...]) -> None:
     world = layer.data_to_world(voxel)
     missing = viewer.dims.ndim - len(world)
     viewer.dims.point = (*viewer.dims.point[:missing], *(float(one) for one in world))
+
+
+def slice_in_view(viewer: Viewer, case: OpenCase) -> tuple[int, int]:
+    """Return the axis of the mask across the view, and the index of the slice in view.
+
+    Raises
+    ------
+    UserError
+        If no single slice is in view.
+    """
+    found = place_in_view(viewer.dims, case.mask)
+    if found is None:
+        raise UserError("No single slice is in view.", "Switch to the 2D view of a volume.")
+    return found
+
+
+def slice_is_done(viewer: Viewer, case: OpenCase) -> bool:
+    """Whether the slice in view is marked as done."""
+    if not case.slices:
+        return False
+    try:
+        axis, index = case.stored_slice(*slice_in_view(viewer, case))
+    except UserError:
+        return False
+    return axis == case.axis and index in case.slices
 
 
 def look_at_slice(viewer: Viewer, case: OpenCase, index: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from napari_graphflow.labelling.overview import CaseRow, count_statuses
+from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.statuses import Action, Status, allowed
 from napari_graphflow.plugin.widgets.words import Message, volume_text
@@ -205,3 +206,9 @@ def find(rows: Iterable[CaseRow], name: str) -> CaseRow | None:
 def elsewhere_text(mask: str) -> str:
     """Return why the buttons are off while another case is shown."""
     return f"Another case is shown. Select {mask} in the layer list to go on with this one."
+
+
+def reason(suggestions: Iterable[Suggestion], name: str) -> str:
+    """Return which case comes next, and why; empty if none does."""
+    found = next((one for one in suggestions if one.case == name), None)
+    return "" if found is None else f"Next: {found.case}. {found.reason}"

@@ -247,13 +247,11 @@ class CaseSession(QObject):
 
     def slice_in_view(self, case: OpenCase) -> tuple[int, int]:
         """Return the axis of the mask across the view, and the index of the slice in view."""
-        dims = self._viewer.dims
-        hidden = [axis for axis in range(dims.ndim) if axis not in dims.displayed]
-        if dims.ndisplay != 2 or case.mask.ndim != 3 or not hidden:
-            raise UserError("No single slice is in view.", "Switch to the 2D view of a volume.")
-        axis = hidden[-1] - (dims.ndim - case.mask.ndim)
-        index = round(case.mask.world_to_data(dims.point)[axis])
-        return axis, max(0, min(index, case.mask.data.shape[axis] - 1))
+        return open_case.slice_in_view(self._viewer, case)
+
+    def slice_is_done(self) -> bool:
+        """Whether the slice in view is marked as done."""
+        return self.case is not None and open_case.slice_is_done(self._viewer, self.case)
 
     def go_to(self, slices: tuple[int, int]) -> None:
         """Look at the middle of a slab of stored slices, along the first stored axis."""

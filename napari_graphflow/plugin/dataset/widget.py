@@ -9,7 +9,6 @@ from napari.layers import Points, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QLineEdit,
-    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -21,12 +20,14 @@ from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.statuses import STATUSES
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import presenter
-from napari_graphflow.plugin.dataset.case_box import CaseBox
+from napari_graphflow.plugin.dataset.case_box import CaseBox, confirmed
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
 from napari_graphflow.plugin.dataset.keys import Keys, with_key
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
+from napari_graphflow.plugin.dataset.readers_presenter import known_reader
+from napari_graphflow.plugin.dataset.readers_tab import ReadersTab
 from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.dataset.volumes import Volumes
@@ -93,11 +94,13 @@ class DatasetWidget(Panel):
         self.proposals = ProposalsTab(self, lambda: self.session.labelling)
         self.rounds = RoundsTab(self, lambda: self.session.labelling)
         self.rounds.put_away = self.session.put_away
+        self.readers = ReadersTab(self, self.session)
         self.tabs = FittedTabs()
         for title, tab in (
             ("Cases", cases),
             ("Proposals", self.proposals),
             ("Rounds", self.rounds),
+            ("Readers", self.readers),
         ):
             self.tabs.addTab(tab, title)
         self.tabs.fit()
@@ -108,7 +111,9 @@ class DatasetWidget(Panel):
         self.column.addWidget(self.tabs, 1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
-        self.tabs.currentChanged.connect(lambda _: self.verticalScrollBar().setValue(0))
+        self.tabs.currentChanged.connect(self._tab_chosen)
+        self.readers.changed.connect(self.refresh)
+        self.readers.reader_changed.connect(partial(self._open_dataset, again=True))
         self.dataset.chosen.connect(self._open_dataset)
         self.dataset.dataset_updated.connect(self.refresh)
         self.new.clicked.connect(self._make_new)
@@ -183,15 +188,25 @@ class DatasetWidget(Panel):
         self.rounds.stop()
         super().released()
 
+    def _tab_chosen(self, _: int) -> None:
+        self.verticalScrollBar().setValue(0)
+        if self.tabs.currentWidget() is self.readers:
+            self._show_readers()
+
+    def _show_readers(self) -> None:
+        case = self.session.case
+        name = case.name if case is not None else self.table.chosen()
+        self.readers.show_case(presenter.find(self.rows, name))
+
     def _make_new(self, _: bool = False) -> None:
         dialog = NewDatasetDialog(self)
         dialog.created.connect(self.dataset.choose)
         dialog.open()
 
-    def _open_dataset(self) -> None:
+    def _open_dataset(self, *, again: bool = False) -> None:
         folder = self.dataset.folder()
         labelling = self.session.labelling
-        if labelling is not None and folder == labelling.dataset.folder:
+        if labelling is not None and folder == labelling.dataset.folder and not again:
             return
         try:
             self.session.use(None)
@@ -205,7 +220,10 @@ class DatasetWidget(Panel):
             self.status.show_message(presenter.CHOOSE)
             return
         self.status.info(f"Opening {folder.name} …")
-        self.background.run(lambda: Labelling(folder), partial(self._opened, folder), self.fail)
+        reader = known_reader()
+        self.background.run(
+            lambda: Labelling(folder, reader), partial(self._opened, folder), self.fail
+        )
 
     def _opened(self, folder: Path, labelling: Labelling) -> None:
         if folder == self.dataset.folder():
@@ -226,6 +244,7 @@ class DatasetWidget(Panel):
             self.volumes.measure(self.session.labelling.dataset)
         self.proposals.show_rows(rows)
         self.rounds.show_rows(rows)
+        self._show_readers()
         if self.session.labelling is not None and not rows:
             self.status.show_message(presenter.EMPTY)
         self._update()
@@ -258,16 +277,8 @@ class DatasetWidget(Panel):
         case = self.session.case
         if case is None:
             return
-        if name == "reject" and case.changed and case.opened.facts.status == "proposed":
-            answer = QMessageBox.question(
-                self, "Reject?", f"Your edits of the proposed mask of {case.name} are discarded."
-            )
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-        if name == "finish" and not case.mask.data.any():
-            answer = QMessageBox.question(self, "Empty mask?", presenter.empty_text(case.name))
-            if answer != QMessageBox.StandardButton.Yes:
-                return
+        if not confirmed(self, name, case):
+            return
         then = None
         if name in _GOES_ON:
             # This case is decided: it does not come again.
@@ -338,36 +349,23 @@ class DatasetWidget(Panel):
     def _update(self) -> None:
         case = self.session.case
         elsewhere = case is not None and not self.session.is_shown()
-        self.box.show_case(case, taken=self._taken, done=self._slice_is_done(), elsewhere=elsewhere)
+        self.box.show_case(
+            case, taken=self._taken, done=self.session.slice_is_done(), elsewhere=elsewhere
+        )
         self.structures.setVisible(case is not None)
         self.before.setEnabled(bool(self._neighbour(-1)))
         self.after.setEnabled(bool(self._neighbour(1)))
         self.next.setEnabled(bool(self.suggestions))
-        reason = self._reason()
+        reason = presenter.reason(self.suggestions, self._next_name())
         self.why.setText(reason)
         self.why.setVisible(bool(reason) and case is None)
         self.next.setToolTip(reason or "Open the case that should be labelled next.")
         self.table.make_room(case is not None)
 
-    def _reason(self) -> str:
-        name = self._next_name()
-        found = next((one for one in self.suggestions if one.case == name), None)
-        return f"Next: {found.case}. {found.reason}" if found is not None else ""
-
-    def _slice_is_done(self) -> bool:
-        case = self.session.case
-        if case is None or not case.slices:
-            return False
-        try:
-            axis, index = case.stored_slice(*self.session.slice_in_view(case))
-        except UserError:
-            return False
-        return axis == case.axis and index in case.slices
-
     def _slice_changed(self, event: Any = None) -> None:
         case = self.session.case
         if case is not None and case.slices:
-            self.box.slice.setChecked(self._slice_is_done())
+            self.box.slice.setChecked(self.session.slice_is_done())
 
     def _shown_changed(self, event: Any = None) -> None:
         if self.session.case is not None:

@@ -1,0 +1,61 @@
+"""Presenter of *Readers*: who labels, how far two readers agree, in words; without Qt."""
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from napari_graphflow.dataset.findings import listed
+from napari_graphflow.labelling.agreement import FINISHED, Agreement
+from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.folders import data_root
+
+HEADERS = ("Structure", "Dice", "HD95 mm", "Voxels", "Worst slice")
+
+
+def known_reader() -> str:
+    """Return the name under which this user labels; empty for that of the user of the computer."""
+    with suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(_file().read_text("utf-8")).get("reader", ""))
+    return ""
+
+
+def remember_reader(name: str) -> None:
+    """Keep the name for the next time."""
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    replace_file(_file(), json.dumps({"reader": name}).encode())
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names in a text with commas, each once."""
+    found = (part.strip() for part in text.split(","))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def masks_text(case: str, found: Sequence[str]) -> str:
+    """Return whose masks of a case can be compared."""
+    if not case:
+        return "Open a case, or choose one in the list."
+    drafts = [name for name in found if name != FINISHED]
+    parts = [f"a draft of {listed(drafts)}"] if drafts else []
+    parts += ["a finished mask"] if FINISHED in found else []
+    text = f"{case} has {listed(parts) if parts else 'no mask yet'}."
+    return text if len(found) > 1 else f"{text} Two are needed to compare."
+
+
+def cells(row: Agreement, shown_slice: int | None) -> tuple[str, str, str, str, str]:
+    """Return the texts of a structure; `shown_slice` is its worst slice as the window counts."""
+    distance = row.hausdorff_distance_95
+    missing = "only one" if math.isinf(distance) else "–"
+    return (
+        row.structure,
+        "–" if math.isnan(row.dice) else f"{row.dice:.3f}",
+        f"{distance:.1f}" if math.isfinite(distance) else missing,
+        f"{row.voxels:,}",
+        "" if shown_slice is None else str(shown_slice),
+    )
+
+
+def _file() -> Path:
+    return data_root() / "labelling.json"

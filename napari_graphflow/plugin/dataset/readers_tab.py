@@ -1,0 +1,169 @@
+"""*Readers*: who labels, whose case it is, how far two readers agree, and their consensus."""
+
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_graphflow.labelling.agreement import (
+    Agreement,
+    agreement,
+    readers_of,
+    store_consensus,
+)
+from napari_graphflow.labelling.overview import CaseRow
+from napari_graphflow.labelling.proposals import Proposal
+from napari_graphflow.plugin.dataset import readers_presenter as presenter
+from napari_graphflow.plugin.dataset.new_dialog import fill, table
+from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.panel import Panel
+
+
+class ReadersTab(QWidget):
+    """Compares the masks of two readers of one case."""
+
+    #: Somebody else labels now.
+    reader_changed = Signal()
+    #: The record of a case, or its proposals, changed.
+    changed = Signal()
+
+    def __init__(self, panel: Panel, session: CaseSession) -> None:
+        super().__init__()
+        self._panel, self._session = panel, session
+        self._case = ""
+        self._rows: list[Agreement] = []
+        self.reader, self.given = QLineEdit(presenter.known_reader()), QLineEdit()
+        self.reader.setToolTip("Drafts and the log are kept under this name.")
+        self.given.setPlaceholderText("everybody")
+        self.given.setToolTip("Names with commas. The case then comes next for these readers only.")
+        self.text = note()
+        self.first, self.second = QComboBox(), QComboBox()
+        for combo in (self.first, self.second):
+            shrinkable(combo)
+        self.compare = QPushButton("Compare")
+        self.table = table(presenter.HEADERS)
+        self.table.setFixedHeight(130)
+        self.table.setToolTip("Click a row to see the slice where they differ most.")
+        self.method = QComboBox()
+        self.method.addItems(["STAPLE", "majority"])
+        self.consensus = QPushButton("Propose the consensus")
+        self.consensus.setToolTip("Their consensus becomes a proposal, to accept, edit or reject.")
+        rows = Rows()
+        rows.add("Reader", self.reader)
+        rows.add("Case given to", self.given)
+        rows.add("Compare", row(self.first, self.second, stretch=0))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 6, 0, 0)
+        column.addLayout(rows)
+        column.addWidget(self.text)
+        column.addWidget(self.compare)
+        column.addWidget(self.table)
+        column.addLayout(row(self.method, self.consensus, stretch=1))
+        column.addStretch(1)
+        self.reader.editingFinished.connect(self._rename)
+        self.given.editingFinished.connect(self._give)
+        self.compare.clicked.connect(lambda _: self._compare())
+        self.consensus.clicked.connect(lambda _: self._propose())
+        self.table.cellClicked.connect(self._go_to)
+
+    def show_case(self, found: CaseRow | None) -> None:
+        """Show whose masks of a case there are."""
+        labelling = self._session.labelling
+        name = found.name if found is not None and labelling is not None else ""
+        if labelling is not None:
+            self.reader.setPlaceholderText(labelling.reader)
+        if name != self._case:
+            self._rows = []
+            self.table.setRowCount(0)
+        self._case = name
+        self.given.setEnabled(bool(name))
+        if not self.given.hasFocus():
+            self.given.setText(", ".join(found.facts.readers) if found is not None else "")
+        if labelling is None or not name:
+            self._show_masks(name, [])
+            return
+        self._panel.background.run(
+            lambda: readers_of(labelling, name), partial(self._show_masks, name), self._panel.fail
+        )
+
+    def _show_masks(self, name: str, found: list[str]) -> None:
+        if name != self._case:
+            return
+        self.text.setText(presenter.masks_text(name, found))
+        for place, combo in enumerate((self.first, self.second)):
+            chosen = combo.currentText()
+            combo.clear()
+            combo.addItems(found)
+            combo.setCurrentIndex(found.index(chosen) if chosen in found else place)
+            combo.setEnabled(len(found) > 1)
+        self.compare.setEnabled(len(found) > 1)
+        self.consensus.setEnabled(len(found) > 1)
+
+    def _rename(self) -> None:
+        name = self.reader.text().strip()
+        if name != presenter.known_reader():
+            presenter.remember_reader(name)
+            self.reader_changed.emit()
+
+    def _give(self) -> None:
+        labelling, name = self._session.labelling, self._case
+        if labelling is None or not name or not self.given.isModified():
+            return
+        self.given.setModified(False)
+        readers = presenter.names(self.given.text())
+        self._panel.background.run(
+            lambda: labelling.describe(name, readers=readers),
+            lambda _: self.changed.emit(),
+            self._panel.fail,
+        )
+
+    def _compare(self) -> None:
+        labelling, name = self._session.labelling, self._case
+        if labelling is None:
+            return
+        pair = (self.first.currentText(), self.second.currentText())
+        self._panel.status.info(f"Comparing {pair[0]} and {pair[1]} …")
+        self._panel.background.run(
+            lambda: agreement(labelling, name, pair)[0],
+            partial(self._show_rows, name),
+            self._panel.fail,
+        )
+
+    def _show_rows(self, name: str, rows: list[Agreement]) -> None:
+        if name != self._case:
+            return
+        self._rows = rows
+        fill(self.table, [presenter.cells(one, self._shown(one.worst_slice)) for one in rows])
+        self._panel.status.done(f"Masks of {name} were compared, as they were last put away.")
+
+    def _shown(self, index: int | None) -> int | None:
+        case = self._session.case
+        if index is None or case is None or case.name != self._case:
+            return index
+        return case.shown_slice(0, index)[1]
+
+    def _go_to(self, line: int, _: int) -> None:
+        worst, case = self._rows[line].worst_slice, self._session.case
+        if worst is None:
+            return
+        if case is not None and case.name == self._case:
+            self._session.go_to((worst, worst))
+        else:
+            self._panel.status.warn(f"Open {self._case} to see this slice.")
+
+    def _propose(self) -> None:
+        labelling, name = self._session.labelling, self._case
+        if labelling is None:
+            return
+        method: Any = self.method.currentText()
+        readers = tuple(dict.fromkeys((self.first.currentText(), self.second.currentText())))
+
+        def done(made: Proposal) -> None:
+            self._panel.status.done(f"The consensus is a proposal for {name}. {made.note}")
+            self.changed.emit()
+
+        self._panel.background.run(
+            lambda: store_consensus(labelling, name, method, readers), done, self._panel.fail
+        )
