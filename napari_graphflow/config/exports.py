@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from napari_graphflow.config.settings import Frozen
 
-Kind = Literal["onnx", "openvino", "monai-bundle", "nnunet"]
+Kind = Literal["onnx", "openvino", "openvino-int8", "monai-bundle", "nnunet"]
 #: File of the comparison with PyTorch in an exported folder.
 PARITY = "parity.json"
 
@@ -31,6 +31,8 @@ class Limits(Frozen):
 SAME = Limits(probability_difference=2e-3, equal_labels=0.999, dice=0.999)
 
 
+#: Weights and feature maps in 8 bits.
+ROUNDED = Limits(probability_difference=None, equal_labels=0.95, dice=0.95)
 #: nnU-Net clips before it resamples, and interpolates logits.
 SIMILAR = Limits(probability_difference=None, equal_labels=0.99, dice=0.99)
 
@@ -91,6 +93,16 @@ EXPORTS: dict[Kind, ExportInfo] = {
         ("numpy", "SimpleITK", "openvino"),
         _STEPS,
     ),
+    "openvino-int8": ExportInfo(
+        "OpenVINO int8",
+        "OpenVINO",
+        ("openvino", "nncf"),
+        "int8",
+        ("numpy", "SimpleITK", "openvino"),
+        _STEPS + " Weights and feature maps have 8 bits, with ranges measured on the cases of the "
+        "comparison: they must be like those that will be segmented.",
+        ROUNDED,
+    ),
     "monai-bundle": ExportInfo(
         "MONAI bundle",
         "MONAI",
@@ -135,6 +147,9 @@ class CaseParity(Frozen):
         Share of equal labels among the voxels that are a structure in either mask.
     dice
         Dice of each structure that is in either mask.
+    equal_to_own_windows
+        The same share, compared with this program's own windows, if the export cuts others; None
+        if it does not.
     export_seconds, torch_seconds
         From the image to the mask, without starting and loading.
     """
@@ -143,6 +158,7 @@ class CaseParity(Frozen):
     shape: tuple[int, ...]
     probability_difference: float | None
     equal_labels: float
+    equal_to_own_windows: float | None = None
     dice: dict[str, float]
     export_seconds: float
     torch_seconds: float
@@ -201,6 +217,14 @@ class ExportParity(Frozen):
             if one.probability_difference is not None
         ]
         soft = f"probabilities differ by up to {max(differences):.2g}, " if differences else ""
+        own = [
+            one.equal_to_own_windows for one in self.cases if one.equal_to_own_windows is not None
+        ]
+        if own:
+            soft += (
+                f"{min(own):.1%} equal labels where this program segments small images in one "
+                "window, "
+            )
         ours = sum(one.export_seconds for one in self.cases)
         torch = sum(one.torch_seconds for one in self.cases)
         return (

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from torch.nn import functional
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.script import copy_script
+from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.models.openvino_form import example_window, plain_logits
 from napari_graphflow.models.saved import Model
 
 Transform = dict[str, Any]
 
 
-def write_bundle(model: Model, folder: Path) -> None:
+def write_bundle(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``configs/metadata.json``, ``configs/inference.json`` and ``models/model.ts``.
 
     Raises

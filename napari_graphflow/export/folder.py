@@ -63,7 +63,7 @@ def export_model(
     with written_aside(out) as aside:
         aside.mkdir()
         progress(f"converting to {info.title}")
-        WRITERS[kind](model, aside)
+        WRITERS[kind](model, aside, [volume for _, volume in images])
         parity = compare(model, aside, kind, images, lambda case: progress(f"comparing {case}"))
         if parity.problem:
             raise ParityError(

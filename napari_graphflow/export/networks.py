@@ -1,14 +1,22 @@
 """Write the network of a model in the format of an export."""
 
 import json
+import logging
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.script import STEPS, copy_script
+from napari_graphflow.imaging.preprocessing import prepare
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.windows import plan_windows
 from napari_graphflow.models.openvino_form import example_window, plain_logits, to_openvino
 from napari_graphflow.models.saved import Model
 
@@ -16,7 +24,7 @@ from napari_graphflow.models.saved import Model
 OPSET = 17
 
 
-def write_onnx(model: Model, folder: Path) -> None:
+def write_onnx(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``model.onnx``: any number and size of windows, what the model is in its properties."""
     import onnx
 
@@ -48,7 +56,7 @@ def write_onnx(model: Model, folder: Path) -> None:
     _write_steps(model, path.name, folder)
 
 
-def write_openvino(model: Model, folder: Path) -> None:
+def write_openvino(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``model.xml`` and ``model.bin``, with what the model is under ``rt_info``."""
     import openvino
 
@@ -57,6 +65,37 @@ def write_openvino(model: Model, folder: Path) -> None:
         network.set_rt_info(text, ["graphflow", name])
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
     _write_steps(model, "model.xml", folder)
+
+
+def write_int8(model: Model, folder: Path, images: Sequence[Volume]) -> None:
+    """Write ``model.xml`` with weights and feature maps in 8 bits, calibrated on some images."""
+    import nncf
+    import openvino
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    windows = list(calibration_windows(model, images))
+    with warnings.catch_warnings(action="ignore"):
+        network = nncf.quantize(to_openvino(model), nncf.Dataset(windows), subset_size=len(windows))
+    openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+    _write_steps(model, "model.xml", folder)
+
+
+def calibration_windows(
+    model: Model, images: Sequence[Volume], most: int = 64
+) -> Iterator[NDArray[np.float32]]:
+    """Return padded windows (1, C, *window) that are spread evenly over some images."""
+    card, each = model.card, max(1, most // len(images))
+    for image in images:
+        array = prepare(image, card.preprocessing).array
+        slices = array.ndim - 1 > card.dims
+        size = (1, *card.patch_size) if slices else card.patch_size
+        windows = plan_windows(array.shape[1:], size, 0.5, axis=0 if slices else None)
+        for index in np.unique(np.linspace(0, len(windows.positions) - 1, each).astype(int)):
+            window = array[(slice(None), *windows.region(windows.positions[index]))]
+            window = window[:, 0] if slices else window
+            target = padded_size(card.patch_size, model.multiples)
+            extra = [(0, t - n) for t, n in zip(target, window.shape[1:], strict=True)]
+            yield np.pad(window, [(0, 0), *extra], mode="edge")[None]
 
 
 def properties(card: ModelCard) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Write a student as the results folder of a training by nnU-Net, for its own predictor."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari_graphflow.config.padding import padded_size
 from napari_graphflow.config.preprocessing import AXES, Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.script import copy_script
+from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.plain_conv_unet import LEVELS, features
 
@@ -21,7 +23,7 @@ _WIDEST = 1e9
 _LINEAR = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": False}
 
 
-def write_nnunet(model: Model, folder: Path) -> None:
+def write_nnunet(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``plans.json``, ``dataset.json`` and ``fold_all/checkpoint_final.pth``.
 
     Raises

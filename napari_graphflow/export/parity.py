@@ -35,10 +35,10 @@ def compare(
     UserError
         If the script fails.
     """
-    info, loaded = EXPORTS[kind], in_torch(model)
-    if info.windows is not None:
-        card = model.card.model_copy(update={"windows": info.windows})
-        loaded = replace(loaded, card=card)
+    info, own = EXPORTS[kind], in_torch(model)
+    windows = info.windows or model.card.windows
+    loaded = replace(own, card=model.card.model_copy(update={"windows": windows}))
+    differs = windows != model.card.windows
     found, device = [], ""
     with tempfile.TemporaryDirectory(prefix="graphflow-") as temporary:
         for name, volume in cases:
@@ -54,6 +54,9 @@ def compare(
                     shape=volume.shape,
                     probability_difference=_difference(soft, expected.probabilities),
                     equal_labels=_equal(mask, expected.labels.array),
+                    equal_to_own_windows=_equal(mask, segment(own, volume).labels.array)
+                    if differs
+                    else None,
                     dice=dice(mask, expected.labels.array, model.card.classes),
                     export_seconds=round(facts["seconds"], 4),
                     torch_seconds=round(expected.seconds, 4),

@@ -163,3 +163,16 @@ def test_an_existing_folder_and_a_missing_package_are_refused(
     with pytest.raises(UserError, match="no_such_package is not installed") as caught:
         export_model(model, "openvino", tmp_path / "out")
     assert "pip install" in caught.value.remedy
+
+
+@pytest.mark.slow
+def test_an_export_in_8_bits_is_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nncf")
+    # Random weights are more sensitive than trained ones.
+    limits = Limits(probability_difference=None, equal_labels=0.5, dice=0.5)
+    info = exports.EXPORTS["openvino-int8"]._replace(limits=limits)
+    monkeypatch.setitem(exports.EXPORTS, "openvino-int8", info)
+    parity = export_model(save(tmp_path / "model", 2), "openvino-int8", tmp_path / "out")
+    assert parity.problem == ""
+    text = (tmp_path / "out" / "model.xml").read_text("utf-8")
+    assert "FakeQuantize" in text
