@@ -56,6 +56,45 @@ def open_dialog(qtbot: QtBot, dock: DatasetWidget) -> NewDatasetDialog:
     return dialog
 
 
+def test_255_is_ignored_or_a_structure_as_the_user_says(
+    qtbot: QtBot, dock: DatasetWidget, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (scans / "masks").iterdir():
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        mask[5] = 255
+        sitk.WriteImage(sitk.GetImageFromArray(mask), str(path))
+    dialog = open_dialog(qtbot, dock)
+    choose(qtbot, monkeypatch, dialog.pick_images, scans / "images")
+    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    assert not dialog.meaning.isVisible()
+    choose(qtbot, monkeypatch, dialog.pick_masks, scans / "masks")
+    qtbot.waitUntil(dialog.meaning.isVisible, timeout=9000)
+    assert dialog.meaning.currentText() == "255 means not annotated"
+    assert dialog.structures.item(2, 1).text() == "ignore"
+    dialog.meaning.setCurrentIndex(1)
+    dialog.meaning.activated.emit(1)
+    assert dialog.structures.item(2, 1).text() == "structure 255"
+    dialog.structures.item(2, 1).setText("border")
+    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    click(qtbot, dialog.create)
+    qtbot.waitUntil(dialog.finish.isVisible, timeout=20_000)
+    click(qtbot, dialog.finish)
+    qtbot.waitUntil(lambda: len(dock.rows) == 6, timeout=20_000)
+    folder = dock.dataset.folder()
+    assert folder is not None
+    made = Dataset.open(folder)
+    assert list(made.classes) == ["background", "class_1", "class_4", "border"]
+    assert made.ignore is None
+    assert made.record["colours"]["border"] == presenter.colour(2)
+
+
+def test_the_meaning_of_a_value_is_taken_back() -> None:
+    rows = [presenter.Structure("organ", 1, "#112233"), presenter.Structure("ignore", 255, "")]
+    named = presenter.with_meaning(rows, 255, ignored=False)
+    assert named[1] == presenter.Structure("structure 255", 255, presenter.colour(1))
+    assert presenter.with_meaning(named, 255, ignored=True) == rows
+
+
 def test_a_folder_becomes_a_dataset_by_clicks(
     qtbot: QtBot, dock: DatasetWidget, scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

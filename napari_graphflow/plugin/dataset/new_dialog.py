@@ -10,6 +10,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
+    QComboBox,
     QDialog,
     QFileDialog,
     QHeaderView,
@@ -79,6 +80,9 @@ class NewDatasetDialog(QDialog):
         self.structures.verticalHeader().hide()
         self.structures.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.structures.setMaximumHeight(170)
+        #: What the value means that looks like that of voxels without annotation.
+        self.meaning = QComboBox()
+        self.meaning.hide()
         self.add, self.drop = QPushButton("Add structure"), QPushButton("Remove structure")
         self.progress, self.status = ProgressRow(), StatusLine()
         self.create, self.cancel = QPushButton("Create"), QPushButton("Cancel")
@@ -101,6 +105,7 @@ class NewDatasetDialog(QDialog):
         self.masks.editingFinished.connect(self.look)
         self.name.textChanged.connect(self._update)
         self.where.textChanged.connect(self._update)
+        self.meaning.activated.connect(self._choose_meaning)
         self.add.clicked.connect(self._add_structure)
         self.drop.clicked.connect(self._drop_structure)
         self.create.clicked.connect(self._create)
@@ -147,7 +152,7 @@ class NewDatasetDialog(QDialog):
         column.addWidget(self.summary)
         column.addWidget(self.pairs, 1)
         column.addWidget(self.structures)
-        column.addLayout(row(QWidget(), self.add, self.drop))
+        column.addLayout(row(self.meaning, QWidget(), self.add, self.drop, stretch=1))
         column.addWidget(self.progress)
         column.addWidget(self.status)
         column.addLayout(row(QWidget(), self.cancel, self.create))
@@ -172,6 +177,11 @@ class NewDatasetDialog(QDialog):
         self.summary.setText(presenter.summary(preview))
         fill(self.pairs, presenter.pairs(preview))
         self._put_structures(presenter.structures(preview))
+        ignored = preview.classes.get("ignore")
+        self.meaning.setVisible(ignored is not None)
+        self.meaning.clear()
+        self.meaning.addItem(f"{ignored} means not annotated", True)
+        self.meaning.addItem(f"{ignored} is a structure", False)
         self.status.info("Nothing is written yet. Check the pairs and the names of the structures.")
 
     def _put_structures(self, found: Sequence[Structure]) -> None:
@@ -202,6 +212,11 @@ class NewDatasetDialog(QDialog):
             shown = str(colour.property("colour")) if colour.isEnabled() else ""
             found.append(Structure(self.structures.item(line, 1).text(), value.value(), shown))
         return found
+
+    def _choose_meaning(self, _: int) -> None:
+        value = self._preview.classes["ignore"] if self._preview is not None else 0
+        ignored = bool(self.meaning.currentData())
+        self._put_structures(presenter.with_meaning(self.entered(), value, ignored=ignored))
 
     def _add_structure(self, _: bool = False) -> None:
         found = self.entered()

@@ -76,6 +76,17 @@ def structures(preview: ImportPreview) -> list[Structure]:
     ]
 
 
+def with_meaning(rows: Sequence[Structure], value: int, *, ignored: bool) -> list[Structure]:
+    """Return the structures with a value that marks voxels without annotation, or a structure."""
+    found = []
+    for number, one in enumerate(rows):
+        if one.value == value and ignored != (one.name == "ignore"):
+            name = "ignore" if ignored else f"structure {value}"
+            one = Structure(name, value, "" if ignored else colour(number))  # noqa: PLW2901
+        found.append(one)
+    return found
+
+
 def another(known: Sequence[Structure]) -> Structure:
     """Return a further structure with a free value."""
     value = max((one.value for one in known), default=0) + 1

@@ -18,6 +18,7 @@ from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import case_steps, open_case
 from napari_graphflow.plugin.dataset.loading import LoadedCase, case_stamp, load_case
 from napari_graphflow.plugin.dataset.open_case import OpenCase, Unsaved, in_values_of
+from napari_graphflow.plugin.dataset.restored import adopt
 from napari_graphflow.plugin.viewer import case_masks
 from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.cases import cases_of
@@ -293,6 +294,8 @@ class CaseSession(QObject):
                 lambda layer: self.finish(mask=None if layer is case.mask else layer),
             )
         )  # fmt: skip
+        if text := adopt(self._viewer, case):
+            self.said.emit(text)
         self.changed.emit()
         self._hold()
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from napari import Viewer
@@ -69,6 +69,8 @@ class Autosave(QObject):
         self._steps: WeakKeyDictionary[Labels, Any] = WeakKeyDictionary()
         self._pending: list[Future[None]] = []
         self._warned = False
+        #: Masks that were restored in this session.
+        self.restored: WeakSet[Labels] = WeakSet()
         for layer in viewer.layers:
             self._follow(layer)
         viewer.layers.events.inserted.connect(self._inserted)
@@ -140,6 +142,7 @@ class Autosave(QObject):
         cases.show(layer)
         if reason:
             show_warning(f"{layer.name} is shown without its image: {reason}.")
+        self.restored.add(layer)
         self._files[layer] = f"{next(self._numbers)}{ENDING}"
         saved.path.replace(self._file(self._files[layer]))
         delete_mask(saved)
