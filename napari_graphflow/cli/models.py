@@ -137,6 +137,31 @@ def check(
     return 0
 
 
+@models.command
+def describe(model: Path, *, dataset: DatasetFolder, device: Device = "auto") -> None:
+    """Save with a model how it describes the training and validation images of a dataset.
+
+    ``segment`` then says whether new images are like those. Students of the method generalisable
+    have this already.
+
+    Parameters
+    ----------
+    model
+        Folder of a saved model.
+    """
+    from napari_graphflow.inference.describing import describe_dataset
+
+    with progress_bar() as bar:
+        task = bar.add_task("describing the images", total=None)
+        count = describe_dataset(
+            model,
+            dataset,
+            device,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    output.print(f"{count} images of {dataset} are described in {model}.", soft_wrap=True)
+
+
 def _scored(model: "LoadedModel", folder: Path) -> TeacherScored:
     from napari_graphflow.inference.teacher_score import score_teacher
 

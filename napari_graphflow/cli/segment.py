@@ -81,6 +81,9 @@ def segment(
         output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
         for warning in row["warnings"]:
             console.print(f"{name}: {warning}", style="yellow", soft_wrap=True)
+        if site := row.get("site"):
+            style = "yellow" if site["unlike"] else "dim"
+            console.print(site["text"], style=style, soft_wrap=True)
     if failures:
         done = len(written) - len(failures)
         text = f"{done} of {len(written)} images were segmented, {len(failures)} failed."
@@ -95,6 +98,7 @@ def evaluate(
     predictions: Path | None = None,
     split: str = "test",
     fold: int = 0,
+    sites: tuple[str, ...] = (),
     device: Device = "auto",
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
@@ -116,6 +120,9 @@ def evaluate(
         Split to score: train, val or test.
     fold
         Fold of nnU-Net's splits_final.json.
+    sites
+        Sites to score, by the column site of the dataset's sites.csv; all by default. Of sites
+        that the model was not trained on, all labelled cases are scored.
     organs
         Additional structures composed of several classes, such as whole=liver+lesion.
     lesions
@@ -143,6 +150,7 @@ def evaluate(
             model=model,
             predictions=predictions,
             fold=fold,
+            sites=sites,
             device=device,
             organs=_organs(organs),
             lesions=lesions,
@@ -166,6 +174,10 @@ def evaluate(
         distance = metrics["hausdorff_distance_95"]
         table.add_row(name, *means, str(distance["n"]), str(distance["infinite"]))
     output.print(table)
+    for site, found in scores.get("sites", {}).items():
+        mean = found["summary"]["mean"]["dice_score"]["mean"]
+        role = f" ({found['role']})" if found["role"] else ""
+        output.print(f"{site}{role}: mean Dice {mean:.3f}, cases {found['cases']}")
     for note in scores["notes"]:
         output.print(note, style="dim")
     for name, lesions_found in scores.get("lesions", {}).items():

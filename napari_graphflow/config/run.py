@@ -40,6 +40,9 @@ class TrainingConfig(Frozen):
         Channels of the first stage. Default: the published width.
     fold
         Fold of ``splits_final.json``, where the dataset has one.
+    sources
+        Sites (column ``site`` of the dataset's ``sites.csv``) to train and validate on. Images of
+        other sites are then never used for training, only for the report. Default: all.
     labelled
         Number of training cases used with their masks, drawn with `seed`; the remaining cases
         count as unlabelled. Default: all masks.
@@ -95,6 +98,7 @@ class TrainingConfig(Frozen):
     dims: Dims = 3
     width: Annotated[int, Field(ge=4, le=512)] | None = None
     fold: Annotated[int, Field(ge=0)] = 0
+    sources: tuple[str, ...] = ()
     labelled: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 2

@@ -22,9 +22,12 @@ class Case:
         The mask, or None if the case is unlabelled.
     split
         Split of the case.
+    site
+        Where it comes from, by ``sites.csv``; empty if not known.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None
     split: Split
+    site: str = ""

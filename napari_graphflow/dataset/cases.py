@@ -8,7 +8,7 @@ nnU-Net v1, and nnU-Net's ``splits_final.json``, are read as well.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from napari_graphflow.dataset.case import SPLITS, Case, Split
 from napari_graphflow.dataset.findings import Finding, are, counted, listed
 from napari_graphflow.dataset.label_values import read_label_values
 from napari_graphflow.dataset.nnunet_layout import file_ending, list_cases
+from napari_graphflow.dataset.sites import about_sites, of_sources, read_sites, with_sites
 from napari_graphflow.dataset.splits import assign_splits, read_json
 from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
 from napari_graphflow.errors import UserError
@@ -87,7 +88,12 @@ class Dataset:
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], *, fold: int = 0, test_images: bool = False
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        fold: int = 0,
+        test_images: bool = False,
+        sources: Sequence[str] = (),
     ) -> Self:
         """Read ``dataset.json`` and list the cases, without opening images.
 
@@ -99,11 +105,14 @@ class Dataset:
             Fold of nnU-Net's ``splits_final.json``.
         test_images
             Use the images of ``imagesTs`` that have no mask as unlabelled training cases.
+        sources
+            Sites whose cases are used; those of other sites are left out. All by default.
 
         Raises
         ------
         UserError
-            If the folder is not a dataset, or its ``dataset.json`` is not valid.
+            If the folder is not a dataset, its ``dataset.json`` is not valid, or the sources do not
+            fit its ``sites.csv``.
         """
         folder = Path(folder)
         description = read_json(folder / "dataset.json")
@@ -130,8 +139,14 @@ class Dataset:
             findings += more
         used, held_back = _by_status(found, folder)
         record = description.get("napari_graphflow") or {}
+        known, patients = {case.name for case in [*used, *held_back]}, record.get("patients")
+        used = list(with_sites(used, read_sites(folder)))
+        findings += about_sites(used)
+        if sources:
+            inside, more = of_sources(used, sources, patients)
+            used, findings = list(inside), findings + more
         cases, more = assign_splits(
-            folder, used, fold, {case.name for case in held_back}, record.get("patients")
+            folder, used, fold, known - {case.name for case in used}, patients
         )
         name = re.sub(r"^Dataset\d{3}_", "", str(description.get("name") or folder.resolve().name))
         return cls(
@@ -162,7 +177,7 @@ class Dataset:
             As :meth:`open`.
         """
         more = isinstance(config, DistillationConfig) and config.test_images
-        return cls.open(config.dataset, fold=config.fold, test_images=more)
+        return cls.open(config.dataset, fold=config.fold, test_images=more, sources=config.sources)
 
     @property
     def indices(self) -> dict[int, int]:

@@ -1,12 +1,15 @@
 """Score a model or a folder of masks on a split."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
-from napari_graphflow.dataset.cases import Dataset, Split
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.dataset.cases import Case, Dataset, Split
 from napari_graphflow.dataset.compatibility import check_classes
+from napari_graphflow.dataset.sites import FILE
 from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.metrics import summarise
 from napari_graphflow.evaluation.predictions import Predictions
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, evaluate
 from napari_graphflow.inference.loading import load_for_inference
@@ -20,6 +23,7 @@ def evaluate_split(
     model: Path | None = None,
     predictions: Path | None = None,
     fold: int = 0,
+    sites: Sequence[str] = (),
     device: str = "auto",
     organs: Organs | None = None,
     lesions: Sequence[str] = (),
@@ -32,11 +36,14 @@ def evaluate_split(
     folder
         Folder of the dataset.
     split
-        ``train``, ``val`` or ``test``; its labelled cases are scored.
+        ``train``, ``val`` or ``test``; its labelled cases are scored, and of sites that were no
+        source of the model all labelled cases.
     model, predictions
         Exactly one of the two.
     fold
         Fold of nnU-Net's ``splits_final.json``, where the dataset has one.
+    sites
+        Sites to score, by ``sites.csv``; all by default.
     device
         Device of the model.
     organs
@@ -54,6 +61,8 @@ def evaluate_split(
         over classes;
         ``lesions``, if requested: class -> ``cases``, as returned by
         :func:`napari_graphflow.evaluation.lesions.lesion_scores`, and their ``summary``;
+        ``sites``, if known: site -> ``role`` (``source``, ``target`` or empty), number of
+        ``cases`` and ``summary``;
         ``dataset``, ``split``, ``scored`` (name of the model or folder) and ``notes``: sentences on
         the split and on what was left out.
 
@@ -71,7 +80,8 @@ def evaluate_split(
     dataset = Dataset.open(folder, fold=fold)
     if split not in get_args(Split):
         raise UserError(f"{split!r} is not a valid split.", "Choose train, val or test.")
-    cases = dataset.labelled(cast(Split, split))
+    sources = _sources(model)
+    cases = _chosen(dataset, cast(Split, split), sites, sources)
     if not cases:
         raise UserError(
             f"The split {split} of {dataset.name} has no labelled case.", "Choose another split."
@@ -87,8 +97,57 @@ def evaluate_split(
         predict = masks = Predictions(predictions, dataset, cases)
         notes, title = masks.notes, predictions.name
     scored = evaluate(dataset, cases, predict, progress, organs=organs, lesions=lesions)
+    scored |= _by_site(scored, cases, sources, dataset.classes)
     said = [one.text for one in dataset.findings] + notes
     return {"dataset": dataset.name, "split": split, "scored": title, "notes": said, **scored}
+
+
+def _sources(model: Path | None) -> tuple[str, ...]:
+    """Return the source sites of a model, if it was trained on some of several sites."""
+    made = None if model is None else read_model_card(model).provenance
+    return made.run.sources if made is not None and made.run is not None else ()
+
+
+def _chosen(
+    dataset: Dataset, split: Split, sites: Sequence[str], sources: Sequence[str]
+) -> list[Case]:
+    """Return the labelled cases to score: of targets all, because none was used for training."""
+    known = {case.site for case in dataset.cases if case.site}
+    if unknown := [site for site in sites if site not in known]:
+        raise UserError(
+            f"{unknown[0]!r} is not a site of {dataset.name}.",
+            f"Its sites are {', '.join(sorted(known))}." if known else f"Write {FILE}.",
+        )
+
+    def scored(case: Case) -> bool:
+        target = bool(sources) and bool(case.site) and case.site not in sources
+        return case.label is not None and (target or case.split == split)
+
+    return [case for case in dataset.cases if scored(case) and (not sites or case.site in sites)]
+
+
+def _by_site(
+    scored: Scores, cases: Sequence[Case], sources: Sequence[str], classes: Collection[str]
+) -> Scores:
+    """Return the scores of the classes for each site, if sites are known."""
+    names: dict[str, list[str]] = {}
+    for case in cases:
+        if case.site:
+            names.setdefault(case.site, []).append(case.name)
+    roles = {True: "source", False: "target"}
+    found = {
+        site: {
+            "role": roles[site in sources] if sources else "",
+            "cases": len(some),
+            "summary": summarise({name: _only(scored["cases"][name], classes) for name in some}),
+        }
+        for site, some in sorted(names.items())
+    }
+    return {"sites": found} if found else {}
+
+
+def _only(case: dict[str, Any], classes: Collection[str]) -> dict[str, Any]:
+    return {name: metrics for name, metrics in case.items() if name in classes}
 
 
 def _from_model(model: LoadedModel) -> Predict:

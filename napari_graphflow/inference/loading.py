@@ -1,18 +1,23 @@
 """Load a saved model with the engine for a device: OpenVINO on CPUs, otherwise torch."""
 
 from contextlib import suppress
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_graphflow.config.model_card import read_model_card, weights_hash
+from napari_graphflow.config.model_card import ModelCard, read_model_card, weights_hash
 from napari_graphflow.config.openvino_form import openvino_is_used, read_form
 from napari_graphflow.errors import UserError
+from napari_graphflow.inference.engines import Array
 from napari_graphflow.inference.predict import LoadedModel
+from napari_graphflow.inference.site_check import Codes, Describe, image_code, read_codes
 from napari_graphflow.system.devices import devices
 from napari_graphflow.system.install import install_hint
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from napari_graphflow.models.saved import Model
 
 
@@ -44,7 +49,7 @@ def load_for_inference(
 
         engine = open_engine(folder, threads)
         if engine is not None:
-            return LoadedModel(card, engine)
+            return LoadedModel(card, engine, *_description(folder, card, threads))
     if find_spec("torch") is None:
         raise UserError(
             f"{card.name} has no usable OpenVINO form, so it needs PyTorch, which is not "
@@ -78,4 +83,36 @@ def in_torch(model: "Model") -> LoadedModel:
     """Return a model that is loaded in torch, ready to run there."""
     from napari_graphflow.inference.torch_engine import TorchEngine
 
-    return LoadedModel(model.card, TorchEngine(model.module, model.card.dims))
+    card, source = model.card, read_codes(model.folder)
+    describe: Describe | None = None
+    if source is not None:
+        describe = partial(_describe, model.module, card.patch_size)
+    return LoadedModel(card, TorchEngine(model.module, card.dims), source, describe)
+
+
+def _description(
+    folder: Path, card: ModelCard, threads: int | None
+) -> tuple[Codes | None, Describe | None]:
+    """Return the codes of a model that runs without PyTorch, and what describes an image.
+
+    Only PyTorch gives the bottleneck, so that it is loaded for the first image.
+    """
+    source = read_codes(folder)
+    if source is None or find_spec("torch") is None:
+        return source, None
+
+    @cache
+    def module() -> "nn.Module":
+        import torch
+
+        from napari_graphflow.models.saved import load_model
+
+        if threads:
+            torch.set_num_threads(threads)
+        return load_model(folder).module
+
+    return source, lambda array: image_code(module(), array, card.patch_size)
+
+
+def _describe(module: "nn.Module", patch: tuple[int, ...], array: Array) -> Codes:
+    return image_code(module, array, patch)

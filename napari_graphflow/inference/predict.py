@@ -12,15 +12,28 @@ from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.imaging.preprocessing import prepare, to_source_orientation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.engines import Engine
+from napari_graphflow.inference.site_check import Codes, Describe
 from napari_graphflow.inference.whole_volume import Cancelled, Progress, label_array
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network ready to run, with its card."""
+    """A network ready to run, with its card.
+
+    Attributes
+    ----------
+    card, engine
+        The card and the network.
+    source
+        Codes (n, d) of the images it learnt from, if they are saved with it.
+    describe
+        Returns the code of a preprocessed image; None without `source`, or without PyTorch.
+    """
 
     card: ModelCard
     engine: Engine
+    source: Codes | None = None
+    describe: Describe | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,8 @@ class Prediction:
         Name of the device, and of the library if it is not PyTorch.
     warnings
         Sentences about voxels without intensities.
+    code
+        Code of the image for the comparison with the images the model learnt from, if it has any.
     """
 
     labels: Volume
@@ -49,6 +64,7 @@ class Prediction:
     peak_bytes: int
     device: str
     warnings: tuple[str, ...] = ()
+    code: Codes | None = None
 
 
 def segment(
@@ -107,6 +123,7 @@ def segment(
         peak_bytes=model.engine.peak_bytes(),
         device=model.engine.title,
         warnings=prepared.warnings,
+        code=None if model.describe is None else model.describe(prepared.array),
     )
 
 

@@ -33,6 +33,7 @@ from napari_graphflow.inference.inputs import (
 )
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.inference.site_check import Codes, SiteReport, site_report
 from napari_graphflow.system.failures import explain
 
 _SEG = ".dcm"
@@ -78,7 +79,9 @@ def segment_files(
     -------
     list of dict
         ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device`` and ``warnings`` of each. Of
-        several images, one that cannot be segmented has ``image`` and ``failure`` only.
+        several images, one that cannot be segmented has ``image`` and ``failure`` only. The last
+        one that was segmented also has ``site`` if the model knows the images it learnt from:
+        see `SiteReport.as_dict`.
 
     Raises
     ------
@@ -102,11 +105,13 @@ def segment_files(
     notes = [masks_left_out(inputs)]
     notes += [channels_in_vain(images)] if card.in_channels == 1 else []
     notes = [note for note in notes if note]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    codes: list[Codes] = []
     for image, target in zip(images, targets, strict=True):
         tell = None if progress is None else _named(progress, image.path.name)
         try:
-            row = _segment_one(model, image, target, probabilities, tell)
+            row, code = _segment_one(model, image, target, probabilities, tell)
+            codes += [] if code is None else [code]
             rows.append(row | {"warnings": [*notes, *row["warnings"]]})
             notes = []
         except Exception as error:
@@ -114,7 +119,19 @@ def segment_files(
             if len(images) == 1 or failure.code == "unexpected":
                 raise
             rows.append({"image": str(image.path), "failure": failure.model_dump()})
+    done = [row for row in rows if "failure" not in row]
+    if done and model.source is not None:
+        done[-1]["site"] = _site(model.source, codes, len(done)).as_dict()
     return rows
+
+
+def _site(source: Codes, codes: list[Codes], images: int) -> SiteReport:
+    if not codes and images:
+        return SiteReport(
+            "Whether the images are like those that the model learnt from needs PyTorch, which is "
+            "not installed."
+        )
+    return site_report(source, codes)
 
 
 def _written(target: Path, soft: Path | None = None) -> list[Path]:
@@ -129,8 +146,8 @@ def _segment_one(
     target: Path,
     probabilities: bool,
     progress: Callable[[int, int], None] | None,
-) -> dict[str, Any]:
-    """Segment an image, write its mask and return the row of the result."""
+) -> tuple[dict[str, Any], Codes | None]:
+    """Segment an image, write its mask; return the row of the result and the image's code."""
     started = time.perf_counter()
     volume = image.read()
     facts = image_facts(volume)
@@ -144,7 +161,7 @@ def _segment_one(
     if prediction.probabilities is not None:
         soft = prediction.probabilities.array.astype(np.float32)
         write_volume(_soft_name(target), volume.with_array(soft, channels=True))
-    return {
+    row = {
         "image": str(image.path),
         "mask": str(target),
         "seconds": round(time.perf_counter() - started, 3),
@@ -156,6 +173,7 @@ def _segment_one(
             *cautions(model.card, facts, prediction.labels.array),
         ],
     }
+    return row, prediction.code
 
 
 def _write_segments(

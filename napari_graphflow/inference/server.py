@@ -203,6 +203,7 @@ def _segment(request: Request) -> dict[str, Any]:
     fields = request.fields
     model = _load_for_inference(request, fields["model"], fields.get("device", "auto"))
     from napari_graphflow.inference.predict import segment
+    from napari_graphflow.inference.site_check import session_report
 
     volume = _read_volume(fields)
     request.phase("segmenting")
@@ -225,6 +226,9 @@ def _segment(request: Request) -> dict[str, Any]:
         "peak_bytes": prediction.peak_bytes,
         "device": prediction.device,
         "cautions": list(prediction.warnings),
+        "site": session_report(fields["model"], model, prediction.code)
+        if fields.get("whole", True)
+        else None,
     }
 
 

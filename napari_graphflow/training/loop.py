@@ -44,6 +44,7 @@ from napari_graphflow.training.data import (
     warn_about_teacher_labels,
     warn_without_unlabelled,
 )
+from napari_graphflow.training.describing import describe_source
 from napari_graphflow.training.method_setup import (
     check_pair,
     prepare,
@@ -265,7 +266,9 @@ def _fit(plan: Plan) -> Iterator[Event]:
         raise
     yield PeakMemory(peak_bytes=peak_memory(fabric.device))
     if fabric.is_global_zero:
-        yield run.save_result()
+        result = run.save_result()
+        yield from describe_source(run)
+        yield result
 
 
 def _report(run: Run) -> Iterator[Event]:

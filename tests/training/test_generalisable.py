@@ -18,6 +18,7 @@ from napari_graphflow.distillation.generalisable.method import Generalisable
 from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
+from napari_graphflow.inference.site_check import read_codes
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import load_model
@@ -80,7 +81,11 @@ def test_all_stages_are_trained_and_their_numbers_are_saved(
     curves = metrics(events)
     assert {"loss/intra", "loss/inter", "loss/cross", "loss/augmented"} <= curves.keys()
     assert {f"gate/{name}" for name in expected} <= curves.keys()
-    assert isinstance(load_method(load_model(JobPaths(folder).model)), Generalisable)
+    model = JobPaths(folder).model
+    assert isinstance(load_method(load_model(model)), Generalisable)
+    codes = read_codes(model)
+    assert codes is not None
+    assert codes.shape == (6, 64)  # images of the dataset, channels of ENet's deepest map
 
 
 def test_the_saved_student_has_the_weights_of_its_network_only(

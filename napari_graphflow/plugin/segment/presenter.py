@@ -59,6 +59,9 @@ def segmented(case: str, reply: dict[str, Any], remark: str = "") -> Message:
         f", peak memory {memory / 2**30:.1f} GB." if memory else "."
     )
     cautions = reply.get("cautions") or []
+    site = reply.get("site")
+    if site and not site["unlike"]:  # otherwise it is one of the cautions
+        remark = f"{remark} {site['text']}".strip()
     return Message(" ".join((text, remark, *cautions)).strip(), "warn" if cautions else "done")
 
 

@@ -103,6 +103,7 @@ def request_segmentation(
         model=str(model),
         device=device,
         probabilities=task.probability or task.uncertainty,
+        whole=task.slab is None,
     )
 
 
@@ -139,7 +140,9 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
         whole[task.index] = task.place.shown(labels).array[task.index - task.slab.start]
         labels = shown.with_array(whole)
     doubts = cautions(task.card, task.facts, labels.array)
-    reply["cautions"] = [*reply.get("cautions", ()), *doubts]
+    site = reply.get("site")
+    unlike = [site["text"]] if site and site["unlike"] else []
+    reply["cautions"] = [*reply.get("cautions", ()), *doubts, *unlike]
     maps: dict[str, NDArray[Any]] = {}
     if "probabilities" in reply and task.slab is None:
         soft = sent.with_array(reply.pop("probabilities"), channels=True)

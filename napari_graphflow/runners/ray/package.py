@@ -55,7 +55,8 @@ def pack_job(job: Job, path: Path) -> None:
                 f"{LIMIT / 1e9:.1f} GB.",
                 "Store them on a file system shared with the cluster, and choose the runner ray.",
             )
-        spec = job.spec | {"config": job.spec["config"] | places}
+        # The cases of other sites stay here.
+        spec = job.spec | {"config": job.spec["config"] | places | {"sources": []}}
         status = job.saved_status().queued(Process(runner="ray", launched=time.time()))
         packed = JobPaths(Path(JOB))
         # Uncompressed: scans and weights are hardly compressible.
