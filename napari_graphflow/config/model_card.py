@@ -1,6 +1,8 @@
 """``model.json`` of a saved model and its provenance."""
 
 import hashlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +22,10 @@ from napari_graphflow.errors import UserError
 
 #: File of a model's weights in its folder.
 WEIGHTS = "weights.safetensors"
+#: Largest width, number of channels, and number in the arguments of a network.
+_LARGEST_NUMBER = 4096
+#: Voxels; with fewer, an image would have more windows than can be computed.
+_SMALLEST_PATCH = 64
 
 
 class TeacherRecord(Frozen):
@@ -57,6 +63,17 @@ class PairShapes(Frozen):
 
     student: OutputShapes
     teacher: OutputShapes
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """Yield all numbers within nested lists and dictionaries."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _integers(one)
+    elif isinstance(value, int):
+        yield value
 
 
 def _known_settings(value: Any, validate: ValidatorFunctionWrapHandler) -> TrainingConfig | None:
@@ -151,9 +168,9 @@ class ModelCard(Frozen):
     role: Literal["teacher", "student"]
     network: str
     dims: Dims
-    in_channels: Annotated[int, Field(ge=1)]
+    in_channels: Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)]
     classes: dict[str, int]
-    width: int | None = None
+    width: Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)] | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
     taps: dict[str, str] = Field(default_factory=dict)
     patch_size: tuple[int, ...]
@@ -204,6 +221,11 @@ class ModelCard(Frozen):
                 )
         if sorted(self.classes.values()) != list(range(len(self.classes))):
             raise ValueError("classes must have the numbers 0, 1, 2, ...; the background is 0")
+        if math.prod(self.patch_size) < _SMALLEST_PATCH:
+            raise ValueError(f"a patch must have at least {_SMALLEST_PATCH} voxels")
+        too_large = [one for one in _integers(self.arguments) if abs(one) > _LARGEST_NUMBER]
+        if too_large:
+            raise ValueError(f"arguments has the number {too_large[0]}, which is too large")
         known = self.preprocessing.channels
         if known not in (None, self.in_channels):
             raise ValueError(

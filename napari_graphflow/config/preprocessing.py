@@ -11,6 +11,8 @@ Axis = Literal["z", "y", "x"]
 AXES: tuple[Axis, ...] = ("z", "y", "x")
 #: Instead of an orientation code: images are used as they are stored.
 STORED = "stored"
+#: Smallest and largest voxel spacing in mm.
+_SPACINGS = (1e-4, 1000)
 _DIRECTIONS = ("LR", "PA", "SI")
 
 
@@ -120,6 +122,12 @@ class Preprocessing(Frozen):
         least = 1 if info.field_name == "size" else 0  # a spacing of 0 keeps that of the image
         if any(one < least for one in value or ()):
             raise ValueError(f"every number must be at least {least}")
+        if info.field_name == "spacing" and any(
+            one and not _SPACINGS[0] <= one <= _SPACINGS[1] for one in value or ()
+        ):
+            raise ValueError(
+                f"a voxel spacing must be 0 or from {_SPACINGS[0]} to {_SPACINGS[1]} mm"
+            )
         return value
 
     @model_validator(mode="after")

@@ -24,6 +24,8 @@ from napari_graphflow.system.files import replace_file, written_aside
 METHOD = "method.safetensors"
 #: Largest side of the image on which an imported network is tried.
 _TRIAL_SIDE = 64
+#: Weights of the largest network; more are an error of the card.
+_MOST_WEIGHTS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,34 @@ class Model:
 
 def build_network(card: ModelCard) -> nn.Module:
     """Build the network described by a card, with newly initialised weights."""
+    _refuse_huge(card)
+    network = _build(card)
+    if card.divisor is not None:
+        network.multiple = card.divisor  # type: ignore[assignment]
+    return network
+
+
+def _build(card: ModelCard) -> nn.Module:
     arguments = dict(card.arguments)
     if card.taps:
         arguments["taps"] = card.taps
-    network = build(
-        card.network, card.in_channels, len(card.classes), card.dims, card.width, **arguments
-    )
-    if card.divisor is not None:
-        network.multiple = card.divisor
-    return network
+    classes = len(card.classes)
+    return build(card.network, card.in_channels, classes, card.dims, card.width, **arguments)
+
+
+def _refuse_huge(card: ModelCard) -> None:
+    """Count the weights of a network before memory is allocated for them."""
+    try:
+        with torch.device("meta"):
+            count = count_parameters(_build(card))
+    except (RuntimeError, UserError):
+        return  # it computes with its weights while it is built, or fails again without this check
+    if count > _MOST_WEIGHTS:
+        raise UserError(
+            f"The network {card.network} of {card.name} has {count:.1e} weights.",
+            f"Networks of up to {_MOST_WEIGHTS:.0e} weights can be used; check width and "
+            "arguments in the card.",
+        )
 
 
 def save_model(
@@ -174,7 +195,24 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"{len(extra)} unexpected and {len(shapes)} of a different shape, such as {example}.",
             "Use the network, width, channels and classes that the model was trained with.",
         )
+    for name, values in state.items():
+        _check_values(name, values, wanted[name], path)
     module.load_state_dict(state)
+
+
+def _check_values(name: str, values: Tensor, wanted: Tensor, path: Path) -> None:
+    """Refuse weights with which a network would run, but answer at random."""
+    if values.is_floating_point() != wanted.is_floating_point():
+        kind = str(values.dtype).removeprefix("torch.")
+        raise UserError(
+            f"The weights in {path} are stored as {kind}, such as {name}.",
+            "Save them as floating point numbers.",
+        )
+    if not torch.isfinite(values).all():
+        raise UserError(
+            f"The weights in {path} contain NaN or infinite numbers, such as {name}.",
+            "Train the model again, or choose an earlier checkpoint.",
+        )
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Networks of MONAI without a file in this package: ``build("monai:SegResNet", ...)``.
 
-Only classes of `monai.networks.nets` are accepted, so that an untrusted model card cannot run other
-code.
+Only the classes for segmentation of `monai.networks.nets` are accepted, so that an untrusted model
+card cannot run other code, or reach for weights in the network.
 """
 
 import inspect
@@ -9,10 +9,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from monai.networks import nets
-from torch import nn
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.taps import TapAdapter
+
+#: Classes for segmentation that need nothing but numbers and names to be built.
+SEGMENTATION = (
+    "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "FlexibleUNet", "HighResNet",
+    "MedNeXt", "SegResNet", "SegResNetDS", "SegResNetVAE", "SwinUNETR", "UNet", "UNETR", "VNet",
+)  # fmt: skip
+#: Arguments that make a class reach for the network or for another file.
+_DOWNLOADS = frozenset(
+    {"pretrained", "weights", "progress", "pretrained_dir", "pretrained_model_name"}
+)
 
 
 def network(
@@ -39,18 +48,14 @@ def network(
         Further arguments of the class, plain JSON values. Nothing is downloaded: an argument
         ``pretrained`` must be False.
     """
-    classes_by_name = {
-        key: value
-        for key, value in vars(nets).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module)
-    }
+    classes_by_name = {name: getattr(nets, name) for name in SEGMENTATION if hasattr(nets, name)}
     if class_name not in classes_by_name:
         near = get_close_matches(class_name, classes_by_name, cutoff=0.4)
         raise UserError(
-            f"MONAI has no network {class_name!r}.",
+            f"MONAI has no segmentation network {class_name!r}.",
             f"Similar names: {', '.join(near)}."
             if near
-            else "Choose a class of monai.networks.nets.",
+            else f"Choose one of {', '.join(classes_by_name)}.",
         )
     if width is not None:
         raise UserError(
@@ -65,11 +70,12 @@ def network(
             f"MONAI's {class_name} is not a segmentation network.",
             "Choose a class with arguments in_channels and out_channels.",
         )
-    if arguments.get("pretrained"):
-        raise UserError(
-            f"MONAI's {class_name} would download weights from the internet.",
-            "Set pretrained to false and load the weights from a file.",
-        )
+    for name in _DOWNLOADS & set(arguments):
+        if arguments[name]:
+            raise UserError(
+                f"MONAI's {class_name} would download weights from the internet.",
+                f"Leave out {name} and load the weights from a file.",
+            )
     given = {"in_channels": in_channels, outputs: classes}
     given |= {"spatial_dims": dims} if "spatial_dims" in known else {}
     given |= {"pretrained": False} if "pretrained" in known else {}

@@ -310,10 +310,10 @@ def test_copied_adapter_has_separate_taps_and_forward_leaves_no_hooks():
         (("enet", 0, 2, 2), "0 input channels", "at least 1"),
         (("enet", 1, 2, 2, 1), "width 1", "width of at least 4"),
         (("swin_unetr", 1, 2, 2, 16), "not 16", "24"),
-        (("monai:SegResnet", 1, 2, 2), "no network 'SegResnet'", "SegResNet"),
+        (("monai:SegResnet", 1, 2, 2), "no segmentation network 'SegResnet'", "SegResNet"),
         (("monai:SegResNet", 1, 2, 2, 8), "option width does not apply", "init_filters"),
-        (("monai:ViT", 1, 2, 2), "ViT", "img_size"),
-        (("monai:Critic", 1, 2, 2), "not a segmentation network", "out_channels"),
+        (("monai:ViT", 1, 2, 2), "no segmentation network", "SwinUNETR"),
+        (("monai:Critic", 1, 2, 2), "no segmentation network", "SwinUNETR"),
     ],
 )
 def test_invalid_network_arguments_are_refused_with_a_remedy(request_, problem, remedy):

@@ -31,7 +31,7 @@ def read_stack(slices: Sequence[Slice]) -> NDArray[Any]:
             shape, dtype = (len(slices), *pixels.shape), _value_type(slices, pixels)
             check_memory("The series", shape, math.prod(shape) * dtype.itemsize)
             array = np.empty(shape, dtype)
-        if pixels.shape != array.shape[1:]:
+        if pixels.shape != array.shape[1:] or not pixels.size:
             raise _decode_error(one)
         if array.dtype.kind in "iu" and not _fits(pixels, array.dtype):
             array = array.astype(np.result_type(array.dtype, smallest_type(*_ends(pixels))))

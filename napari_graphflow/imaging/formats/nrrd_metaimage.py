@@ -40,6 +40,8 @@ _META_GEOMETRY = (
 _IN_SPACE = ("domain", "space", "???", "none")
 _IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _MAX_HEADER = 1 << 20
+#: Bytes of a line with a field; SimpleITK crashes from about 990 on.
+_MAX_FIELD = 800
 _NO_SPACING = (
     "The header has no voxel spacing; 1 mm is assumed, so distances and volumes may be wrong."
 )
@@ -58,8 +60,17 @@ def _nrrd_header(path: Path) -> tuple[str, int]:
     start = _start(path)
     # An attached header ends with an empty line, a detached one may end at the end of the file.
     end = re.search(rb"\r?\n\r?\n", start)
-    text = start[: end.start() if end else None].decode("utf-8", "replace")
-    return text, end.end() if end else len(start)
+    header = start[: end.start() if end else None]
+    if len(header) == _MAX_HEADER or any(map(_overflows, header.split(b"\n"))):
+        raise UserError(f"The header of {path.name} is damaged: it is too long.", EXPORT_AGAIN)
+    return header.decode("utf-8", "replace"), end.end() if end else len(start)
+
+
+def _overflows(line: bytes) -> bool:
+    """Whether a line would end the process: SimpleITK copies it into a buffer of fixed size."""
+    rest = line.partition(b":")[2]
+    is_text = line.startswith(b"#") or rest.startswith(b"=")
+    return len(line) > _MAX_FIELD and not is_text
 
 
 def read_nrrd(path: Path) -> Stored | None:
@@ -114,6 +125,10 @@ def read_metaimage(path: Path) -> Stored | None:
     end = re.search(rb"^ElementDataFile\s*=[^\n]*\n?", start, re.MULTILINE)
     if end is None:
         raise UserError(f"The MetaImage header of {path.name} is incomplete.", EXPORT_AGAIN)
+    axes = re.findall(rb"NDims\s*[=:]\s*([^\r\n]*)", start[: end.end()])
+    if not axes or any(count.strip() not in (b"1", b"2", b"3", b"4") for count in axes):
+        # SimpleITK would end the process with numbers such as -1 and 99.
+        raise UserError(f"The header of {path.name} is damaged.", EXPORT_AGAIN)
     lines = start[: end.end()].decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (one.partition("=") for one in lines)}
     kind = _META_TYPES.get(fields["ElementType"], "")
