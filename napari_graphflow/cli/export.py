@@ -5,6 +5,7 @@ from pathlib import Path
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.config.exports import Kind
+from napari_graphflow.system.failures import Failure
 
 #: Exit code if the export computes something else than the model.
 DIFFERS = 3
@@ -38,6 +39,9 @@ def export(
                 model, to, out, cases, lambda step: bar.update(task, description=step)
             )
         except ParityError as error:
+            if json:
+                failure = Failure(code="differs", text=str(error), exit_code=DIFFERS)
+                print_json({"failure": failure.model_dump()})
             console.print(f"error: {error}", style="red", soft_wrap=True)
             return DIFFERS
     if json:

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
-from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
+from napari_graphflow.config.openvino_form import read_form
 from napari_graphflow.config.run import MIN_TEACHER_DICE
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Dataset
@@ -17,6 +18,7 @@ from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.teachers import refuse_poor
 from napari_graphflow.system.events import TeacherScored
+from napari_graphflow.system.folders import models_root
 
 if TYPE_CHECKING:
     from napari_graphflow.inference.predict import LoadedModel
@@ -99,6 +101,79 @@ def import_model(
         refuse_poor(model.card.name, scores, MIN_TEACHER_DICE)
     except UserError as error:
         console.print(f"warning: {error}", style="yellow", soft_wrap=True)
+
+
+@models.command
+def convert(folders: tuple[Path, ...], /, *, json: Json = False) -> None:
+    """Write the OpenVINO form of saved models, with which they run faster on a CPU.
+
+    A finished job converts its model itself; this is for models from elsewhere and for teachers.
+    A form that computes something else than PyTorch is not written.
+
+    Parameters
+    ----------
+    folders
+        Folders of saved models.
+    """
+    from napari_graphflow.models.openvino_form import convert as convert_model
+    from napari_graphflow.models.saved import load_model
+
+    rows = []
+    for folder in folders:
+        parity = convert_model(load_model(folder)).parity
+        rows.append({"model": str(folder), **parity.model_dump()})
+        if not json:
+            output.print(
+                f"{folder}: {parity.openvino_seconds:.3g} s a window instead of "
+                f"{parity.torch_seconds:.3g} s in PyTorch, {parity.equal_labels:.3%} equal labels",
+                soft_wrap=True,
+            )
+    if json:
+        print_json(rows)
+
+
+@models.command(name="list")
+def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
+    """List the saved models in a folder, with the measured seconds of their engines.
+
+    Parameters
+    ----------
+    folder
+        Folder that holds the folders of models; by default that of this user.
+    """
+    root = folder or models_root()
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.", "Check the path.")
+    found: list[dict[str, Any]] = []
+    for path in sorted(root.glob("*/model.json")):
+        card, form = read_model_card(path.parent), read_form(path.parent)
+        found.append(
+            {
+                "name": path.parent.name,
+                "role": card.role_text,
+                "network": card.network,
+                "dims": card.dims,
+                "parameters": card.parameters,
+                "engine": "OpenVINO" if form else "PyTorch",
+                "seconds": form and form.parity.openvino_seconds,
+                "torch_seconds": form and form.parity.torch_seconds,
+            }
+        )
+    if json:
+        print_json(found)
+        return
+    table = Table(
+        "name", "role", "network", "axes", "parameters", "on a CPU", "s a window", "in PyTorch",
+        box=None,
+    )  # fmt: skip
+    for row in found:
+        seconds = [f"{row[key]:.3g}" if row[key] else "" for key in ("seconds", "torch_seconds")]
+        millions = f"{row['parameters'] / 1e6:.2f} M"
+        table.add_row(
+            row["name"], row["role"], row["network"], f"{row['dims']}D", millions, row["engine"],
+            *seconds,
+        )  # fmt: skip
+    output.print(table)
 
 
 @models.command

@@ -1,6 +1,7 @@
 """Compare an exported folder, run by its own script, with the model in PyTorch."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,11 @@ def run_script(
     soft.unlink(missing_ok=True)
     command = [sys.executable, "-B", "segment.py", *map(str, files), "--out", str(mask)]
     command += ["--probabilities", str(soft)] if probabilities else []
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # The script imports the files beside it.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
         raise UserError(f"The script of the export failed: {last}", "Choose another format.")

@@ -57,9 +57,10 @@ def fill(
     if limits is None:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        values = array.astype(np.float32)
+        values = array.astype(np.float32, order="C")
     high = values > limits[1]
-    good = (values >= limits[0]) & ~high
+    good = values >= limits[0]
+    good &= ~high
     if good.all():
         return Filled(values)
     outside = border_regions(high)

@@ -4,6 +4,7 @@ The settings are a :class:`~napari_graphflow.config.model_card.Preprocessing`, s
 model, so that inference uses the same ones as training.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
     channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
     kinds = _kinds(len(channels), preprocessing)
     shape = target_shape(oriented, preprocessing)
-    prepared = np.empty((len(channels), *shape), np.float32)
+    resized: list[NDArray[np.float32]] = []
     bounds, warnings = [], []
     for index, (channel, kind) in enumerate(zip(channels, kinds, strict=True)):
         stored_range = kind == "range" and channel.dtype.kind in "iub"
@@ -83,12 +84,13 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
         if filled.share >= _MENTIONED:
             warnings.append(_replaced(filled.share, index, len(channels)))
         bounds.append(_case_bounds(filled, preprocessing))
-        prepared[index] = _resize(filled.array[None], shape, sitk.sitkLinear)[0]
+        resized.append(_resize(filled.array[None], shape, sitk.sitkLinear))
+        del filled  # a volume of memory
+    prepared = resized.pop() if len(resized) == 1 else np.concatenate(resized)
+    del resized
     largest = _largest(prepared, channels.dtype)
     for index, kind in enumerate(kinds):
-        prepared[index] = _scaled(
-            prepared[index], kind, preprocessing, index, bounds[index], largest
-        )
+        _scale(prepared[index], kind, preprocessing, index, bounds[index], largest)
     return Preprocessed(prepared, oriented, volume, turn, tuple(warnings))
 
 
@@ -198,40 +200,51 @@ def _largest(array: NDArray[np.float32], stored: np.dtype[Any]) -> float:
     return float(array.max(initial=0)) or 1.0
 
 
-def _scaled(
+def _scale(
     array: NDArray[np.float32],
     kind: "Intensity",
     preprocessing: "Preprocessing",
     channel: int,
     bounds: tuple[float, float] | None,
     largest: float,
-) -> NDArray[np.float32]:
-    """Scale the intensities of a channel; see `_case_bounds` and `_largest`."""
+) -> None:
+    """Scale the intensities of a channel in place; see `_case_bounds` and `_largest`."""
     clip = preprocessing.clip[2 * channel :][:2] or preprocessing.clip[:2]
     if clip:
-        array = np.clip(array, clip[0], clip[1])
+        np.clip(array, clip[0], clip[1], out=array)
     if kind == "none":
-        return array
+        return
     if kind == "mean_std":
         mean, std = (
             one[channel if len(one) > 1 else 0] for one in (preprocessing.mean, preprocessing.std)
         )
-        return np.asarray((array - mean) / std, np.float32)
+        array -= mean
+        array /= std
+        return
     if kind == "ct_window":
         low, high = preprocessing.window
-        return np.asarray((np.clip(array, low, high) - low) / (high - low), np.float32)
+        np.clip(array, low, high, out=array)
+        array -= low
+        array /= high - low
+        return
     if kind == "range":
-        return np.asarray(array / largest, np.float32)
-    lower, upper = np.percentile(array, preprocessing.percentiles) if bounds is None else bounds
-    array = np.clip(array, lower, upper)
+        array /= largest
+        return
+    found = np.percentile(array, preprocessing.percentiles) if bounds is None else bounds
+    lower, upper = (float(one) for one in found)
+    np.clip(array, lower, upper, out=array)
     if kind == "zscore":
-        lower = array.mean()
-        upper = lower + array.std()
+        lower = float(array.mean(dtype=np.float64))
+        # By slices, since std() takes the memory of the whole array.
+        squares = sum(float(np.square(one - lower).sum(dtype=np.float64)) for one in array)
+        upper = lower + math.sqrt(squares / array.size)
     spread = upper - lower
     # Rounding errors are no contrast.
     if spread <= _ROUNDING * max(abs(lower), abs(upper)):
-        return np.zeros_like(array)
-    return np.asarray((array - lower) / spread, np.float32)
+        array[...] = 0
+        return
+    array -= lower
+    array /= spread
 
 
 def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:

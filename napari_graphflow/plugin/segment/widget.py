@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.segment.export_row import export_section
 from napari_graphflow.plugin.segment.presenter import (
     button_text,
     guidance,
@@ -140,6 +141,7 @@ class SegmentWidget(Panel):
         self.column.addWidget(self.save)
         self.column.addWidget(folded("Additional maps", self.probability, self.uncertainty))
         self.column.addWidget(folded("Copy as command line", self.command, self.copy))
+        self.column.addWidget(export_section(self, self.model))
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 

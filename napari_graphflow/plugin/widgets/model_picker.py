@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.config.openvino_form import OpenVinoForm, read_form
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
@@ -178,11 +179,13 @@ class ModelPicker(QWidget):
         score = card.provenance.best_validation_dice if card.provenance else None
         parts = [card.role_text, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
         parts += [f"Dice {score:.2f}"] if score is not None else []
+        form = read_form(folder)
+        parts += [f"OpenVINO {form.parity.openvino_seconds:.2g} s"] if form else []
         reason = self.misfit()
         self.about.setText(f"✕ Does not fit: {reason}." if reason else " · ".join(parts))
         self.about.setToolTip(
             f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
-            f"For {card.purpose_text}\n{folder}"
+            f"For {card.purpose_text}\n{seconds_text(form)}{folder}"
         )
         self.about.show()
 
@@ -190,6 +193,17 @@ class ModelPicker(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Model folder", str(models_root()))
         if folder:
             self.choose(Path(folder))
+
+
+def seconds_text(form: OpenVinoForm | None) -> str:
+    """Return the measured seconds per window, as a line; empty without an OpenVINO form."""
+    if form is None:
+        return ""
+    parity = form.parity
+    return (
+        f"One window: {parity.openvino_seconds:.3g} s in OpenVINO, {parity.torch_seconds:.3g} s in "
+        f"PyTorch; {parity.equal_labels:.2%} equal labels\n"
+    )
 
 
 class _Combo(QComboBox):

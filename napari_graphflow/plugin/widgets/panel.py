@@ -6,7 +6,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -34,7 +34,14 @@ class Panel(QScrollArea):
     """The content of a dock: one column that scrolls vertically.
 
     Subclasses fill `self.column` and report through `self.status`.
+
+    Attributes
+    ----------
+    closing
+        Emitted when background work must stop.
     """
+
+    closing = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -89,6 +96,7 @@ class Panel(QScrollArea):
 
     def released(self) -> None:
         """Stop background work."""
+        self.closing.emit()
         self.background.stop()
 
     def fail(self, error: Exception) -> None:
