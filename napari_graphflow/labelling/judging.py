@@ -46,6 +46,8 @@ class ToScore:
         The round whose model is the default until now.
     scores
         Scores that are known already, of the last model.
+    note
+        One sentence if something is not as planned.
     """
 
     record: Round
@@ -54,6 +56,7 @@ class ToScore:
     models: dict[Part, Path]
     last: Round | None = None
     scores: dict[Part, Scores] = field(default_factory=dict)
+    note: str = ""
 
 
 def what_to_score(steps: CaseSteps, number: int) -> ToScore:
@@ -83,10 +86,22 @@ def what_to_score(steps: CaseSteps, number: int) -> ToScore:
     last = default_round([one for one in list_rounds(steps) if one.number < number])
     if last is None:
         return ToScore(record, dataset, cases, models)
-    same = all(last.validation.get(case.name) == record.validation[case.name] for case in cases)
-    if same:
-        return ToScore(record, dataset, cases, models, last, {"last": last.scores})
-    return ToScore(record, dataset, cases, models | {"last": Path(last.model)}, last)
+    same = {
+        case.name: last.scores[case.name]
+        for case in cases
+        if last.validation.get(case.name) == record.validation[case.name]
+        and case.name in last.scores
+    }
+    if len(same) == len(cases):
+        return ToScore(record, dataset, cases, models, last, {"last": same})
+    if (Path(last.model) / WEIGHTS).is_file():
+        note = f"Round {last.number} was scored again on the corrected masks."
+        return ToScore(record, dataset, cases, models | {"last": Path(last.model)}, last, note=note)
+    note = (
+        f"The model of round {last.number} was removed, so it is compared on the {len(same)} cases "
+        "with unchanged masks."
+    )
+    return ToScore(record, dataset, cases, models, last, {"last": same}, note)
 
 
 def conclude(steps: CaseSteps, plan: ToScore, scores: Mapping[Part, Scores]) -> Round:
@@ -99,9 +114,7 @@ def conclude(steps: CaseSteps, plan: ToScore, scores: Mapping[Part, Scores]) -> 
     """
     one, last = plan.record, plan.last
     known = plan.scores | dict(scores)
-    notes = []
-    if last is not None and "last" in plan.models:
-        notes.append(f"Round {last.number} was scored again on the corrected masks.")
+    notes = [plan.note]
     missing = len(one.validation) - len(plan.cases)
     if missing:
         notes.append(f"{missing} frozen cases had no finished mask and were left out.")
@@ -127,7 +140,7 @@ def conclude(steps: CaseSteps, plan: ToScore, scores: Mapping[Part, Scores]) -> 
                 "alone_scores": known.get("alone", {}),
                 "teacher_scores": known.get("teacher", {}),
                 "verdict": verdict,
-                "note": " ".join(notes),
+                "note": " ".join(note for note in notes if note),
             }
         )
         write_round(steps, done)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.model_card import read_model_card, weights_hash
+from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.labelling.overview import WAITING
-from napari_graphflow.labelling.proposals import read_proposals
+from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.steps import CaseSteps
 from napari_graphflow.system.events import CaseDone
 
@@ -118,13 +119,16 @@ def waiting(labelling: CaseSteps, config: ProposalConfig, since: float | None = 
     if not names:
         every = (*labelling.dataset.cases, *labelling.dataset.held_back)
         names = sorted(case.name for case in every if _waits(labelling, case.name))
-    sha256 = weights_hash(config.model)
+    sha256, paths = weights_hash(config.model), labelling.paths
     found = Waiting([], [])
     for name in names:
         labelling.case(name)
-        known = [one for one in read_proposals(labelling.paths, name) if one.sha256 == sha256]
-        if config.again:
-            known = [one for one in known if since and one.made.timestamp() >= int(since)]
+        record = paths.proposal_record(name, sha256)
+        known = record.is_file() and paths.proposal(name, sha256).is_file()
+        if known and config.again:
+            known = since is not None and read_config(Proposal, record).made.timestamp() >= int(
+                since
+            )
         (found.known if known else found.left).append(name)
     return found
 

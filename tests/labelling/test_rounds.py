@@ -135,6 +135,18 @@ def test_a_corrected_frozen_mask_has_the_last_model_scored_again(labelling: Labe
     assert "scored again on the corrected masks" in second.note
 
 
+def test_a_last_model_that_was_removed_is_compared_on_unchanged_masks(
+    labelling: Labelling,
+) -> None:
+    first = judged_round(labelling, 0.8)
+    shutil.rmtree(first.model)
+    assert judged_round(labelling, 0.7).verdict.last == 1  # its scores are kept
+    labelling.save(labelling.open_case(next(iter(first.validation))), box(7))
+    second = judged_round(labelling, 0.9)
+    assert second.verdict.overall.cases == 1 and second.verdict.last == 1
+    assert "was removed" in second.note and "1 cases with unchanged masks" in second.note
+
+
 def test_a_round_that_is_running_failed_or_cancelled_is_not_half_counted(
     labelling: Labelling,
 ) -> None:

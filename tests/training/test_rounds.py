@@ -22,8 +22,9 @@ from napari_graphflow.labelling.rounds import start as start_round
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.system.events import Event, Metric, ModelSaved, Phase
-from napari_graphflow.training import process
+from napari_graphflow.training import loop, process
 from napari_graphflow.training import rounds as module
+from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.loop import distill
 
 #: What a round may change in a dataset before its verdict.
@@ -51,8 +52,23 @@ def events_of(job: Job) -> list[Event]:
 
 
 def test_a_round_trains_teacher_student_and_student_alone_and_judges_them(
-    labelling: Labelling,
+    labelling: Labelling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn: list[list[Any]] = []
+
+    class Noted(Batches):
+        """Notes the labelled patches of each training in the order of the steps."""
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            drawn.append([])
+
+        def __call__(self, step: int, **options: Any) -> Any:
+            batch = super().__call__(step, **options)
+            drawn[-1].append((batch.images[: len(batch.labels)], batch.labels))
+            return batch
+
+    monkeypatch.setattr(loop, "Batches", Noted)
     before = contents(labelling.dataset.folder, *ASIDE)
     record, job = begin(labelling)
     assert run(job) == 0 and job.status().state == "done"
@@ -73,6 +89,11 @@ def test_a_round_trains_teacher_student_and_student_alone_and_judges_them(
     assert cards[0].preprocessing == cards[1].preprocessing
     assert cards[0].patch_size == cards[1].patch_size
     assert cards[0].provenance.teacher.name == "large" and cards[1].provenance.teacher is None
+    _, student, single = drawn
+    student = student[-len(single) :]  # before them, the method has trained its own modules
+    assert len(single) == 4
+    for one, same in zip(student, single, strict=True):
+        assert all(left.equal(right) for left, right in zip(one, same, strict=True))
     # Only the student's curves and model are those of the job.
     found = events_of(job)
     assert [one.path for one in found if isinstance(one, ModelSaved)] == ["artifacts/model"]
