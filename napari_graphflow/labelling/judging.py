@@ -9,6 +9,7 @@ from napari_graphflow.config.labelling import RoundConfig
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Case, Dataset
+from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
@@ -98,8 +99,8 @@ def what_to_score(steps: CaseSteps, number: int) -> ToScore:
         note = f"Round {last.number} was scored again on the corrected masks."
         return ToScore(record, dataset, cases, models | {"last": Path(last.model)}, last, note=note)
     note = (
-        f"The model of round {last.number} was removed, so it is compared on the {len(same)} cases "
-        "with unchanged masks."
+        f"The model of round {last.number} was removed, so it is compared on "
+        f"{counted(len(same), 'case')} with unchanged masks."
     )
     return ToScore(record, dataset, cases, models, last, {"last": same}, note)
 
@@ -117,7 +118,8 @@ def conclude(steps: CaseSteps, plan: ToScore, scores: Mapping[Part, Scores]) -> 
     notes = [plan.note]
     missing = len(one.validation) - len(plan.cases)
     if missing:
-        notes.append(f"{missing} frozen cases had no finished mask and were left out.")
+        text = "had no finished mask and was" if missing == 1 else "had no finished mask and were"
+        notes.append(f"{counted(missing, 'frozen case')} {text} left out.")
     verdict = judge(
         known["model"],
         known.get("last", {}),

@@ -144,7 +144,7 @@ def test_a_last_model_that_was_removed_is_compared_on_unchanged_masks(
     labelling.save(labelling.open_case(next(iter(first.validation))), box(7))
     second = judged_round(labelling, 0.9)
     assert second.verdict.overall.cases == 1 and second.verdict.last == 1
-    assert "was removed" in second.note and "1 cases with unchanged masks" in second.note
+    assert "was removed" in second.note and "1 case with unchanged masks" in second.note
 
 
 def test_a_round_that_is_running_failed_or_cancelled_is_not_half_counted(
@@ -184,7 +184,7 @@ def test_frozen_cases_without_any_mask_are_refused(labelling: Labelling) -> None
     names = list(first.validation)
     labelling.step(names[0], "review")
     second = judged_round(labelling, 0.8)
-    assert "1 frozen cases had no finished mask" in second.note
+    assert "1 frozen case had no finished mask and was left out." in second.note
     labelling.step(names[1], "review")
     with pytest.raises(UserError, match="None of the frozen validation cases"):
         start(labelling, TrainingConfig(dataset=labelling.dataset.folder))
