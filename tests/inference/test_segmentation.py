@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from napari_graphflow.imaging.files import read_labels, read_volume, write_volum
 from napari_graphflow.imaging.segments import read_segments
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference import segment_files
-from napari_graphflow.inference.predict import Prediction
+from napari_graphflow.inference.predict import LoadedModel, Prediction
 
 CLASSES = {"background": 0, "liver": 1, "lesion": 3}
 
@@ -35,7 +35,7 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
         preprocessing=Preprocessing(intensity="ct_window"),
     ).model_copy(update={"classes": CLASSES})  # fmt: skip
     monkeypatch.setattr(segment_files, "read_model_card", lambda _: card)
-    monkeypatch.setattr(segment_files, "load_for_inference", lambda *_: SimpleNamespace(card=card))
+    monkeypatch.setattr(segment_files, "load_for_inference", lambda *_: LoadedModel(card, Mock()))
     monkeypatch.setattr(segment_files, "segment", segment)
 
 
