@@ -1,0 +1,229 @@
+"""Compare ways of training that may keep a small network's Dice on another site.
+
+    python benchmarks/generalisable/run.py --data DIR [--tasks phantom] [--steps 200] [--rows '*-0']
+
+DIR contains ``hrf_quarter``, ``chase_db1_part``, ``hippocampus_msd`` and ``splits.json``; the
+phantom needs none. Every row trains on the source only, is chosen on the source's validation cases
+(``best`` is the augmentation whose student is best there), and is scored on both sites. Finished
+rows are not run again. A row is named ``TASK-KIND-SEED``.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import shifts
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from rows import cli, validation_dice  # noqa: E402
+
+SEEDS = (0, 1, 2)
+WORK = HERE.parent / "work" / "generalisable"
+#: Rows 2, 4 and 5, and no further augmentation (row 1).
+AUGMENTATIONS = ("none", "scale", "bigaug", "gin", "randconv")
+#: Share of cases below this Dice.
+POOR = 0.1
+FLAT = ("--dims", "2", "--batch-size", "8", "--patch-size")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Two sites, and the settings that all models of a task share."""
+
+    dataset: Callable[[Path, Path], Path]
+    source: str
+    common: tuple[str, ...]
+    teacher: tuple[str, ...]
+    student: tuple[str, ...]
+    steps: int
+
+
+TASKS = {
+    "vessels": Task(
+        shifts.vessels, "HRF", (*FLAT, "64", "64"),
+        ("--network", "unet", "--width", "16"), ("--network", "enet"), 1000,
+    ),
+    "hippocampus": Task(
+        shifts.hippocampus, "scanner",
+        ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
+        ("--network", "unet"), ("--network", "enet"), 800,
+    ),
+    "phantom": Task(
+        shifts.phantom, "one", (*FLAT, "64", "64"),
+        ("--network", "unet", "--width", "8"), ("--network", "enet", "--width", "8"), 1000,
+    ),
+}  # fmt: skip
+
+OURS = ("--method", "generalisable")
+#: Kinds of rows on top of the best augmentation: rows 6, 7 and 9, and each term left out.
+ON_BEST = {
+    "logits": ("--method", "logits"),
+    "dist": ("--method", "dist"),
+    "graph_flow": ("--method", "graph_flow"),
+    "emkd": ("--method", "emkd"),
+    "generalisable": OURS,
+    "without_intra": (*OURS, "--generalisable.intra-weight", "0"),
+    "without_inter": (*OURS, "--generalisable.inter-weight", "0"),
+    "without_cross": (*OURS, "--generalisable.cross-weight", "0"),
+    "without_views": (*OURS, "--generalisable.view-share", "0"),
+    "mse_edges": (*OURS, "--generalisable.edge-loss", "mse"),
+    "skip_drop": (*OURS, "--generalisable.skip-drop", "0.5"),
+    "batch_nodes": (*OURS, "--generalisable.inter-nodes", "batch"),
+}
+FAITHFUL = (*OURS, "--generalisable.preset", "faithful")
+
+
+class Benchmark:
+    """The rows of one task."""
+
+    def __init__(self, name: str, data: Path, steps: int | None, results: Path) -> None:
+        self.name, self.task, self.data, self.results = name, TASKS[name], data, results
+        self.steps = steps or self.task.steps
+        self.work = WORK / f"{name}-{self.steps}"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.dataset = self.task.dataset(data, WORK / name)
+
+    def kinds(self) -> list[str]:
+        """Kinds of rows, in the order in which they need each other."""
+        teachers = [f"teacher_{one}" for one in AUGMENTATIONS]
+        alone = [f"alone_{one}" for one in AUGMENTATIONS]
+        return [*teachers, *alone, *self.equal(), "faithful", *ON_BEST]
+
+    def equal(self) -> list[str]:
+        """Row 3 is the models of row 1 on images brought to equal pixels per degree."""
+        return ["alone_none_equal", "teacher_none_equal"] if self.name == "vessels" else []
+
+    def command(self, kind: str, seed: int) -> list[str]:
+        task = self.task
+        common = [
+            *("--dataset", str(self.dataset), "--sources", task.source, *task.common),
+            *("--steps", str(self.steps), "--validate-every", str(max(1, self.steps // 4))),
+            *("--seed", str(seed), "--learning-rate", "3e-3"),
+        ]
+        role, _, augmentation = kind.partition("_")
+        if role in ("teacher", "alone") and augmentation in AUGMENTATIONS:
+            network = task.teacher if role == "teacher" else task.student
+            more = ["--scanner-augmentation", augmentation]
+            named = {"teacher": "teacher", "alone": "student"}[role]
+            return ["train", *common, *network, "--role", named, *more]
+        best = "none" if kind == "faithful" else self.best(seed)
+        teacher = self.model(f"teacher_{best}", seed)
+        method = FAITHFUL if kind == "faithful" else ON_BEST[kind]
+        given: tuple[str, ...] = ()
+        if "generalisable" in method and self.model("generalisable", seed).exists():
+            # The stages before are the same.
+            given = ("--generalisable.stages", str(self.model("generalisable", seed)))
+        if kind in ("faithful", "without_views"):
+            given = ()
+        return [
+            *("distill", *common, *task.student, "--teacher", str(teacher)),
+            *("--scanner-augmentation", best, *method, *given),
+        ]
+
+    def best(self, seed: int) -> str:
+        """Augmentation of the student that is best on the source's validation cases."""
+        found = {one: self.model(f"alone_{one}", seed) for one in AUGMENTATIONS}
+        return max(found, key=lambda one: validation_dice(found[one]))
+
+    def model(self, kind: str, seed: int) -> Path:
+        return self.work / f"{kind.removesuffix('_equal')}-{seed}"
+
+    def run(self, kind: str, seed: int) -> None:
+        name = f"{self.name}-{kind}-{seed}"
+        file = self.results / f"{name}.json"
+        if file.exists():
+            return
+        print(f"== {name}", flush=True)
+        model, seconds, command = self.model(kind, seed), None, ["(the model of row 1)"]
+        if not kind.endswith("_equal"):
+            command = self.command(kind, seed)
+            if not model.exists():
+                started = time.monotonic()
+                cli(*command, "--out", model)
+                seconds = round(time.monotonic() - started, 1)
+        dataset = self.dataset
+        if kind.endswith("_equal"):
+            dataset = shifts.vessels(self.data, WORK / "vessels_equal", equal=True)
+        scores = json.loads(cli("evaluate", "--dataset", dataset, "--model", model, "--json"))
+        result = {
+            "row": name,
+            "steps": self.steps,
+            "command": " ".join(["napari-graphflow", *command]).replace(f"{WORK}/", "work/"),
+            "training_seconds": seconds,
+            "validation_dice": validation_dice(model),
+            "measured": json.loads((model / "model.json").read_text())["provenance"]["measured"],
+            "gap": site_gap_of(model, dataset, self.task.source),
+            "sites": {site: _summary(scores, dataset, site) for site in scores["sites"]},
+        }
+        aside = file.with_name(f".{file.name}")
+        aside.write_text(json.dumps(result, indent=1) + "\n")
+        aside.replace(file)
+
+
+def _summary(scores: dict[str, Any], dataset: Path, site: str) -> dict[str, Any]:
+    lines = (dataset / "sites.csv").read_text().splitlines()[1:]
+    names = {line.rpartition(",")[0] for line in lines if line.rpartition(",")[2] == site}
+    dice = {
+        case: sum(one["dice_score"] or 0.0 for one in classes.values()) / len(classes)
+        for case, classes in scores["cases"].items()
+        if case in names
+    }
+    poor = sum(value < POOR for value in dice.values()) / max(1, len(dice))
+    return {
+        "role": scores["sites"][site]["role"],
+        "mean": sum(dice.values()) / max(1, len(dice)),
+        "poor": poor,
+        "cases": dice,
+    }
+
+
+def site_gap_of(model: Path, dataset: Path, source: str) -> dict[str, float] | None:
+    """E between the test images of source and target, by the codes of the site check."""
+    from napari_graphflow.config.model_card import read_model_card
+    from napari_graphflow.dataset.cases import Dataset, read_case
+    from napari_graphflow.distillation.generalisable.distances import FEWEST_IMAGES, site_gap
+    from napari_graphflow.imaging.preprocessing import prepare
+    from napari_graphflow.inference.site_check import image_code
+    from napari_graphflow.models.saved import load_model
+
+    card, loaded = read_model_card(model), load_model(model)
+    codes: dict[bool, list[Any]] = {True: [], False: []}
+    for case in Dataset.open(dataset).cases:
+        # Of the source, images that were not learnt from.
+        if case.site != source or case.split != "train":
+            array = prepare(read_case(case), card.preprocessing).array
+            codes[case.site == source].append(image_code(loaded.module, array, card.patch_size))
+    if min(map(len, codes.values())) < FEWEST_IMAGES:
+        return None
+    return site_gap(codes[True], codes[False])._asdict()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path())
+    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of KIND-SEED")
+    parser.add_argument("--steps", type=int, help="of every row, for a trial")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    options.results.mkdir(parents=True, exist_ok=True)
+    for task in options.tasks:
+        benchmark = Benchmark(task, options.data, options.steps, options.results)
+        for seed in SEEDS:
+            for kind in benchmark.kinds():
+                if any(fnmatch(f"{kind}-{seed}", pattern) for pattern in options.rows):
+                    print(f"{task}-{kind}-{seed}") if options.list else benchmark.run(kind, seed)
+
+
+if __name__ == "__main__":
+    main()

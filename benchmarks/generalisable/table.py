@@ -1,0 +1,111 @@
+"""Render the results of ``run.py`` as tables and a plot, into ``README.md`` between its marks."""
+
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from rows import markdown, put_table, read_results, spread  # noqa: E402
+
+Row = dict[str, Any]
+AUGMENTATIONS = ("none", "scale", "bigaug", "gin", "randconv")
+TITLES = {
+    **{f"teacher_{a}": f"teacher, augmentation {a}" for a in AUGMENTATIONS},
+    "teacher_none_equal": "teacher, images of equal pixels per degree",
+    **{f"alone_{a}": f"student alone, augmentation {a}" for a in AUGMENTATIONS},
+    "alone_none_equal": "student alone, images of equal pixels per degree",
+    "logits": "logits distillation, best augmentation",
+    "dist": "DIST, best augmentation",
+    "graph_flow": "Graph Flow, best augmentation",
+    "emkd": "EMKD, best augmentation",
+    "faithful": "generalisable, faithful",
+    "generalisable": "generalisable, best augmentation",
+    "without_intra": "... without the star graph",
+    "without_inter": "... without the complete graph",
+    "without_cross": "... without cross distillation",
+    "without_views": "... without the loss on views",
+    "mse_edges": "... edges compared by their squares",
+    "skip_drop": "... half of the teacher's skips dropped",
+    "batch_nodes": "... a graph of the batch",
+}  # fmt: skip
+
+
+def main() -> None:
+    groups: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in read_results(HERE / "results"):
+        task, kind, _ = row["row"].split("-")
+        groups[task][kind].append(row)
+    tables = [f"### {task}\n\n{_table(kinds)}" for task, kinds in groups.items()]
+    if groups:
+        _plot(groups)
+        tables.append("![Dice by site and model](sites.png)")
+    put_table(HERE / "README.md", "\n\n".join(tables) or "No row yet.")
+
+
+def _table(kinds: dict[str, list[Row]]) -> str:
+    header = [
+        "model",
+        "seeds",
+        "val. Dice",
+        "source",
+        "target",
+        "drop",
+        "cases < 0.1",
+        "E",
+        "same site",
+        "min",
+    ]
+    lines = [header]
+    for kind, title in TITLES.items():
+        if rows := kinds.get(kind):
+            source, target = (_means(rows, role) for role in ("source", "target"))
+            drop = [a - b for a, b in zip(source, target, strict=True)]
+            poor = statistics.mean(_of(row, "target")["poor"] for row in rows)
+            gaps = [row["gap"] for row in rows if row["gap"]]
+            seconds = [row["training_seconds"] for row in rows if row["training_seconds"]]
+            lines.append([
+                title, str(len(rows)),
+                spread([row["validation_dice"] for row in rows], 3),
+                spread(source, 3), spread(target, 3), spread(drop, 3), f"{100 * poor:.0f} %",
+                spread([gap["gap"] for gap in gaps], 2) if gaps else "",
+                spread([gap["control"] for gap in gaps], 2) if gaps else "",
+                f"{statistics.mean(seconds) / 60:.1f}" if seconds else "",
+            ])  # fmt: skip
+    return markdown(lines)
+
+
+def _of(row: Row, role: str) -> Row:
+    found: Row = next(one for one in row["sites"].values() if one["role"] == role)
+    return found
+
+
+def _means(rows: list[Row], role: str) -> list[float]:
+    return [_of(row, role)["mean"] for row in rows]
+
+
+def _plot(groups: dict[str, dict[str, list[Row]]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(groups), figsize=(6 * len(groups), 7), squeeze=False)
+    for axis, (task, kinds) in zip(axes[0], groups.items(), strict=True):
+        shown = [kind for kind in TITLES if kind in kinds]
+        for place, kind in enumerate(reversed(shown)):
+            for role, colour in (("source", "#999999"), ("target", "#1f77b4")):
+                cases = [value for row in kinds[kind] for value in _of(row, role)["cases"].values()]
+                offset = 0.17 if role == "source" else -0.17
+                axis.barh(place + offset, statistics.mean(cases), 0.32, color=colour, alpha=0.5)
+                axis.plot(cases, [place + offset] * len(cases), ".", ms=3, color=colour)
+        axis.set_yticks(range(len(shown)), [TITLES[kind] for kind in reversed(shown)], fontsize=7)
+        axis.set(title=task, xlabel="Dice: grey source, blue target", xlim=(0, 1))
+    figure.tight_layout()
+    figure.savefig(HERE / "sites.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
