@@ -1,6 +1,7 @@
 """The job of a round: the teacher, the student, the student alone, and the verdict on them."""
 
 import json
+import shutil
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -58,24 +59,28 @@ def run_round(config: RoundConfig, folder: Path) -> Iterator[Event]:
     changes = {"dataset": paths.frozen, "fold": 0, "device": config.device}
     network = config.network.model_copy(update=changes)
     if isinstance(network, DistillationConfig):
+        first = config.teacher is not None
+        total = 1 + first + config.alone
         if config.teacher is not None:
-            yield from _stage(config.teacher.model_copy(update=changes), paths.teacher, "teacher")
+            teacher = config.teacher.model_copy(update=changes)
+            yield from _stage(teacher, paths.teacher, f"teacher (1 of {total})")
             network = network.model_copy(update={"teacher": JobPaths(paths.teacher).model})
-        yield from _stage(network, folder, "student")
+        yield from _stage(network, folder, f"student ({1 + first} of {total})", main=True)
         if config.alone:
             single = student_alone(network, read_model_card(network.teacher))
-            yield from _stage(single, paths.alone, "student alone")
+            yield from _stage(single, paths.alone, f"student alone ({total} of {total})")
     else:
-        yield from _stage(network, folder, "")
+        yield from _stage(network, folder, "", main=True)
     yield from _judge(steps, config, paths)
 
 
-def _stage(config: TrainingConfig, folder: Path, name: str) -> Iterator[Event]:
+def _stage(
+    config: TrainingConfig, folder: Path, name: str, *, main: bool = False
+) -> Iterator[Event]:
     """Train one network, unless it is trained already; `name` is told in each phase."""
     paths = JobPaths(folder)
     if (paths.model / "model.json").is_file():
         return
-    main = name in ("", "student")
     asked = JobPaths(folder.parent).request_file("checkpoint_now")
     if isinstance(config, DistillationConfig):
         run = distill(config, folder)
@@ -89,6 +94,8 @@ def _stage(config: TrainingConfig, folder: Path, name: str) -> Iterator[Event]:
                 asked.replace(paths.request_file("checkpoint_now"))
             if not (isinstance(event, ModelSaved) and not main):
                 yield _relayed(event, name, "" if main else folder.name)
+    if not main:  # its model is saved, and a round has three of them
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 
 def _relayed(event: Event, name: str, stage: str) -> Event:

@@ -100,7 +100,7 @@ def test_a_round_trains_teacher_student_and_student_alone_and_judges_them(
     names = {one.name for one in found if isinstance(one, Metric)}
     assert {"dice", "teacher/dice", "alone/dice"} <= names
     phases = [one.name for one in found if isinstance(one, Phase)]
-    assert "teacher: training" in phases and "student alone: training" in phases
+    assert "teacher (1 of 3): training" in phases and "student alone (3 of 3): training" in phases
     assert set(job.models()) == {job.model, teacher, alone}
     assert JobPaths(job.folder).foreign_files() == []
     undo(labelling, record.number)
@@ -111,8 +111,8 @@ def test_a_round_trains_teacher_student_and_student_alone_and_judges_them(
 @pytest.mark.parametrize(
     "stage",
     [
-        "student: training",
-        pytest.param("teacher: training", marks=pytest.mark.slow),
+        "student (2 of 3): training",
+        pytest.param("teacher (1 of 3): training", marks=pytest.mark.slow),
         pytest.param("scoring the models on the frozen cases", marks=pytest.mark.slow),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_round_that_is_cancelled_in_the_middle_leaves_everything_and_can_be_re
     assert run(job) == 0
     assert get_round(labelling, record.number).state == "done"
     # A stage that was interrupted is continued, one that was done is not begun again.
-    left = {"teacher: training": 3, "student: training": 2}.get(stage, 0)
+    left = {"teacher (1 of 3): training": 3, "student (2 of 3): training": 2}.get(stage, 0)
     assert len(trained) == done + left
 
 
