@@ -182,6 +182,15 @@ def test_the_list_of_rounds_says_which_model_to_use(folder: Path) -> None:
     assert (newest.texts[0], first.texts[0]) == ("2", "1 ★")
     assert "Worse than round 1" in newest.verdict
     assert newest.undoable and not first.undoable
+    rows = rounds_presenter.score_rows(rounds, 2)
+    cases = sorted(rounds[1].scores)
+    assert [row[0] for row in rows] == ["lesion", "liver", *cases]
+    assert rows[0] == ("lesion", "–", "–", "")
+    assert rows[1][:3] == ("liver", "0.800", "0.500")
+    assert rows[1][3].startswith("-0.300")
+    assert rows[2] == (cases[0], "0.800", "0.500", "-0.300")
+    assert rounds_presenter.score_rows(rounds, 1)[1] == ("liver", "–", "0.800", "")
+    assert rounds_presenter.judged(rounds, {2, 3}) == [rounds[1]]
 
 
 @pytest.mark.slow

@@ -29,7 +29,12 @@ def finish(
         text = f"{name} was accepted as proposed."
     else:
         found = labelling.save(
-            opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis, seconds=unsaved.seconds
+            opened,
+            unsaved.labels,
+            slices=unsaved.done,
+            axis=unsaved.axis,
+            seconds=unsaved.seconds,
+            source=unsaved.source,
         )
         slices = "" if unsaved.slices is None else f" in {len(unsaved.slices)} slices"
         text = f"{name} was saved as finished{slices}."

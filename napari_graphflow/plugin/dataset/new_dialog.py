@@ -79,7 +79,6 @@ class NewDatasetDialog(QDialog):
         self.structures.setHorizontalHeaderLabels(("Colour", "Structure", "Value"))
         self.structures.verticalHeader().hide()
         self.structures.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self.structures.setMaximumHeight(170)
         #: What the value means that looks like that of voxels without annotation.
         self.meaning = QComboBox()
         self.meaning.hide()
@@ -202,6 +201,10 @@ class NewDatasetDialog(QDialog):
             self.structures.setCellWidget(line, 0, colour)
             self.structures.setItem(line, 1, name)
             self.structures.setCellWidget(line, 2, value)
+
+        height = self.structures.horizontalHeader().sizeHint().height() + 4
+        height += sum(self.structures.rowHeight(line) for line in range(len(found)))
+        self.structures.setFixedHeight(min(height, 170))
 
     def entered(self) -> list[Structure]:
         """Return the structures as entered."""

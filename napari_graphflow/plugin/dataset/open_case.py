@@ -44,6 +44,8 @@ class OpenCase:
         Monotonic time of the opening.
     places_seen
         How many of the places where the model is unsure were looked at.
+    source
+        Program that the mask is from, if it was taken from another one.
     """
 
     loaded: LoadedCase
@@ -56,6 +58,7 @@ class OpenCase:
     editable: bool = False
     since: float = field(default_factory=time.monotonic)
     places_seen: int = 0
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -125,7 +128,9 @@ class OpenCase:
         UserError
             As `labels` does.
         """
-        return Unsaved(self.opened, self.labels(), self.slices, self.axis, self.seconds)
+        return Unsaved(
+            self.opened, self.labels(), self.slices, self.axis, self.seconds, self.source
+        )
 
 
 def in_values_of(mask: Labels, other: Labels) -> NDArray[Any]:
@@ -166,6 +171,7 @@ class Unsaved:
     slices: frozenset[int] | None
     axis: int
     seconds: float
+    source: str = ""
 
     @property
     def name(self) -> str:

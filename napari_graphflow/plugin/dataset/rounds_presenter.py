@@ -1,6 +1,6 @@
 """Presenter of *Rounds*: what a round trains, and its list in words; without Qt."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.rounds import Round, default_round
 from napari_graphflow.labelling.statuses import COUNTED
+from napari_graphflow.labelling.verdict import Comparison, compare
 
 HEADERS = ("Round", "Started", "Masks", "State")
+SCORES = ("Dice", "Last", "New", "Difference")
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,46 @@ def cells(rounds: Sequence[Round], states: Sequence[str]) -> list[RoundCells]:
             )
         )
     return found[::-1]
+
+
+def score_rows(rounds: Sequence[Round], number: int) -> list[tuple[str, str, str, str]]:
+    """Return a row of texts for each structure, then for each case that the model was scored on.
+
+    The difference of a structure has its 95 % interval over cases, where there is one.
+    """
+    one = next((found for found in rounds if found.number == number), None)
+    if one is None or not one.scores:
+        return []
+    last = one.verdict.last if one.verdict is not None else None
+    before = next((found.scores for found in rounds if found.number == last), {})
+    structures = sorted({name for scores in one.scores.values() for name in scores})
+    rows = []
+    for name in structures:
+        new = {case: scores.get(name) for case, scores in one.scores.items()}
+        paired = compare(new, {case: scores.get(name) for case, scores in before.items()})
+        known = [value for value in new.values() if value is not None]
+        rows.append(_row(name, paired, sum(known) / len(known) if known else None))
+    for case, scores in sorted(one.scores.items()):
+        paired = compare(scores, before.get(case, {}))
+        known = [value for value in scores.values() if value is not None]
+        row = _row(case, paired, sum(known) / len(known) if known else None)
+        # The interval would be one over structures.
+        rows.append((*row[:3], row[3].split(" ")[0]))
+    return rows
+
+
+def _row(name: str, paired: Comparison | None, new: float | None) -> tuple[str, str, str, str]:
+    if paired is None:
+        return name, "–", "–" if new is None else f"{new:.3f}", ""
+    interval = ""
+    if paired.low is not None and paired.high is not None:
+        interval = f" ({paired.low:+.3f} to {paired.high:+.3f})"
+    return name, f"{paired.last:.3f}", f"{paired.new:.3f}", f"{paired.difference:+.3f}{interval}"
+
+
+def judged(rounds: Sequence[Round], waited: Collection[int]) -> list[Round]:
+    """Return the rounds that were waited for and now have a verdict."""
+    return [one for one in rounds if one.number in waited and one.verdict is not None]
 
 
 def state_text(state: str) -> str:

@@ -34,7 +34,7 @@ from napari_graphflow.plugin.dataset import rounds_presenter as presenter
 from napari_graphflow.plugin.dataset.job_bar import JobBar
 from napari_graphflow.plugin.dataset.new_dialog import fill, table
 from napari_graphflow.plugin.widgets.docks import show_dock
-from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
 from napari_graphflow.runners import runner
@@ -93,6 +93,11 @@ class RoundsTab(QWidget):
         self.list.setFixedHeight(150)
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
+        self.scores = table(presenter.SCORES)
+        self.scores.setFixedHeight(150)
+        self.details = folded("By structure and case", self.scores)
+        self._waited: set[int] = set()
+        self._scored: list[tuple[str, str, str, str]] = []
         self.job = QPushButton("Show the job")
         self.undo_button = QPushButton("Undo round …")
         self._timer = QTimer(self)
@@ -113,6 +118,7 @@ class RoundsTab(QWidget):
         column.addWidget(self.bar)
         column.addWidget(self.list)
         column.addWidget(self.verdict)
+        column.addWidget(self.details)
         column.addLayout(row(self.job, self.undo_button, stretch=-1))
         column.addStretch(1)
         self.teacher.model_changed.connect(self._list_networks)
@@ -215,6 +221,10 @@ class RoundsTab(QWidget):
         current = zip(self._rounds, states, strict=True)
         running = [one for one, state in current if state in ("queued", "running", "paused")]
         self.bar.follow(Job(Path(running[-1].job)) if running else None)
+        for one in presenter.judged(self._rounds, self._waited):
+            assert one.verdict is not None
+            self._panel.status.done(f"Round {one.number}: {one.verdict.sentence}")
+        self._waited = {one.number for one in running}
         default = default_round(self._rounds)
         if default is not None and self._model != Path(default.model):
             self._model = Path(default.model)
@@ -264,5 +274,10 @@ class RoundsTab(QWidget):
         self.button.setEnabled(learnable and not self._starting)
         self.verdict.setText(chosen.verdict if chosen is not None else "")
         self.verdict.setVisible(chosen is not None)
+        rows = presenter.score_rows(self._rounds, chosen.number) if chosen is not None else []
+        self.details.setVisible(bool(rows))
+        if rows != self._scored:
+            self._scored = rows
+            fill(self.scores, rows)
         self.job.setEnabled(chosen is not None)
         self.undo_button.setEnabled(chosen is not None and chosen.undoable)

@@ -30,6 +30,7 @@ from napari_graphflow.plugin.dataset.readers_presenter import known_reader
 from napari_graphflow.plugin.dataset.readers_tab import ReadersTab
 from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.dataset.taking import TakeMask
 from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
@@ -89,6 +90,8 @@ class DatasetWidget(Panel):
         column.addLayout(row(self.before, self.next, self.after, stretch=1))
         column.addWidget(self.why)
         column.addWidget(self.box)
+        self.take = TakeMask(self, self.session, self.legend)
+        column.addWidget(self.take)
         column.addWidget(self.structures)
         column.addWidget(self.box.remarks)
         self.proposals = ProposalsTab(self, lambda: self.session.labelling)
@@ -161,11 +164,9 @@ class DatasetWidget(Panel):
 
     def refresh(self) -> None:
         """Read the list of cases again, in the background."""
-        labelling = self.session.labelling
+        labelling, strategy = self.session.labelling, self.proposals.strategy()
         if labelling is None:
             return
-
-        strategy = self.proposals.strategy()
 
         def read() -> tuple[list[CaseRow], list[Suggestion]]:
             labelling.reload()

@@ -1,0 +1,189 @@
+"""Make the pictures of labelling.md: the whole loop on the phantoms of the sample data, by clicks.
+
+Two short trainings run, which take a few minutes::
+
+    xvfb-run -a -s "-screen 0 1280x800x24" python benchmarks/labelling_pictures.py
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
+LABELLED = 6
+SIZE = (1180, 760)
+#: Enough for pictures; PNGs stay small.
+COLOURS = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=80, help="steps of each training")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        os.environ["GRAPHFLOW_HOME"] = home
+        (Path(home) / "reader.json").write_text('{"default": false}', "utf-8")
+        Loop(Path(home), options.steps).run()
+
+
+class Loop:
+    """Clicks through the loop in a window."""
+
+    def __init__(self, home: Path, steps: int) -> None:
+        import napari
+        from napari.settings import get_settings
+
+        from napari_graphflow.config.run import PRESETS
+
+        PRESETS["quick"] = {"steps": steps, "validate_every": steps}
+        self.study = copy_study(home / "abdomen study")
+        get_settings().appearance.theme = "dark"
+        self.application = napari.qt.get_qapp()
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(*SIZE)
+        self.window = self.viewer.window._qt_window  # noqa: SLF001
+        _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
+
+    def run(self) -> None:
+        self.make_dataset()
+        self.tab(2)
+        self.press(self.dock.rounds.button)
+        self.until(lambda: "The first model" in self.dock.rounds.verdict.text())
+        self.tab(1)
+        self.until(self.dock.proposals.button.isEnabled)
+        self.press(self.dock.proposals.button)
+        self.until(lambda: "proposed." in self.dock.status.text())
+        self.until(self.dock.proposals.inbox.isEnabled)
+        self.save("proposals", self.dock)
+        self.tab(0)
+        self.save("cases", self.dock)
+        self.tab(1)
+        self.press(self.dock.proposals.inbox)
+        self.press(self.dock.next)
+        self.opened("")
+        self.save("case", self.window)
+        for decision in ("finish", "finish", "reject"):
+            name = self.dock.session.case.name
+            self.press(self.dock.box.buttons[decision])
+            self.opened(name)
+        self.press(self.dock.box.place)
+        self.save("worst_place", self.window)
+        self.tab(2)
+        self.press(self.dock.rounds.button)
+        self.until(lambda: "round 1" in self.dock.rounds.verdict.text())
+        self.dock.rounds.details.expand(animate=False)
+        self.save("rounds", self.dock)
+        self.viewer.close()
+
+    def make_dataset(self) -> None:
+        from qtpy.QtWidgets import QFileDialog
+
+        from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
+
+        self.press(self.dock.new)
+        (dialog,) = self.dock.findChildren(NewDatasetDialog)
+        self.until(dialog.isVisible)
+        for button, part in ((dialog.pick_images, "images"), (dialog.pick_masks, "masks")):
+            folder = str(self.study / part)
+            QFileDialog.getExistingDirectory = staticmethod(lambda *_, one=folder: one)
+            self.until(button.isEnabled)
+            self.press(button)
+        names = ("liver", "spleen", "left kidney", "lesion")
+        self.until(lambda: dialog.structures.rowCount() == len(names))
+        self.until(dialog.create.isEnabled)
+        for line, name in enumerate(names):
+            dialog.structures.item(line, 1).setText(name)
+        # The place in the picture is not one of this computer.
+        real = {field: field.text() for field in (dialog.images, dialog.masks, dialog.where)}
+        for field, text in real.items():
+            field.setText(text.replace(str(self.study.parent), "/data"))
+        dialog.resize(680, 560)
+        self.save("new_dataset", dialog)
+        for field, text in real.items():
+            field.setText(text)
+        self.press(dialog.create)
+        self.until(dialog.finish.isVisible)
+        self.press(dialog.finish)
+        self.until(lambda: bool(self.dock.rows))
+
+    def tab(self, index: int) -> None:
+        self.dock.tabs.setCurrentIndex(index)
+        self.rest(0.5)
+
+    def press(self, button: Any) -> None:
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        self.until(button.isEnabled)
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def opened(self, before: str) -> None:
+        """Wait for the next case."""
+        session = self.dock.session
+
+        def there() -> bool:
+            case = session.case
+            return case is not None and case.name != before and case.editable
+
+        self.until(there)
+
+    def rest(self, seconds: float) -> None:
+        from qtpy.QtCore import QCoreApplication, QEvent
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.application.processEvents()
+            QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+            time.sleep(0.005)
+
+    def until(self, ready: Callable[[], bool], seconds: float = 1200) -> None:
+        end = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > end:
+                raise SystemExit(f"nothing happened: {self.dock.status.text()}")
+            self.rest(0.05)
+
+    def save(self, name: str, widget: Any) -> None:
+        """Save a picture of a widget, without napari's notifications over it."""
+        from PIL import Image
+        from qtpy.QtCore import QBuffer
+        from qtpy.QtWidgets import QWidget
+
+        self.rest(1.5)
+        for one in self.window.findChildren(QWidget):
+            if type(one).__name__ == "NapariQtNotification":
+                one.close()
+        self.rest(0.3)
+        buffer = QBuffer()
+        buffer.open(QBuffer.OpenModeFlag.WriteOnly)
+        widget.grab().save(buffer, "PNG")
+        picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / f"labelling_{name}.png"
+        picture.quantize(COLOURS).save(path, optimize=True)
+        print(path, path.stat().st_size)
+
+
+def copy_study(folder: Path) -> Path:
+    """Copy the phantoms as a study of scans, the first ones with masks."""
+    from napari_graphflow.dataset.samples import sample_dataset
+
+    source = sample_dataset("abdomen")
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    masks = sorted((source / "labelsTr").iterdir())[:LABELLED]
+    for mask in masks:
+        shutil.copy(mask, folder / "masks")
+    for image in sorted((source / "imagesTr").iterdir())[:16]:
+        shutil.copy(image, folder / "images" / image.name.replace("_0000", ""))
+    return folder
+
+
+if __name__ == "__main__":
+    main()
