@@ -114,6 +114,7 @@ class Benchmark:
             named = {"teacher": "teacher", "alone": "student"}[role]
             return ["train", *common, *network, "--role", named, *more]
         best = "none" if kind == "faithful" else self.best(seed)
+        self.run(f"teacher_{best}", seed)
         teacher = self.model(f"teacher_{best}", seed)
         method = FAITHFUL if kind == "faithful" else ON_BEST[kind]
         given: tuple[str, ...] = ()
@@ -129,6 +130,8 @@ class Benchmark:
 
     def best(self, seed: int) -> str:
         """Augmentation of the student that is best on the source's validation cases."""
+        for one in AUGMENTATIONS:
+            self.run(f"alone_{one}", seed)
         found = {one: self.model(f"alone_{one}", seed) for one in AUGMENTATIONS}
         return max(found, key=lambda one: validation_dice(found[one]))
 

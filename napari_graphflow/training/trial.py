@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.system.events import PeakMemory, Phase, PhaseKind, Progress, SettingChosen
@@ -71,4 +72,6 @@ def _shortened(config: TrainingConfig) -> tuple[TrainingConfig, float]:
         if steps and max(steps.values()) > STEPS:
             longer = max(steps.values()) / STEPS
             update["method"] = options.model_copy(update=dict.fromkeys(steps, STEPS))
+        elif isinstance(options, GeneralisableOptions) and not steps:
+            longer = config.steps / STEPS  # its stages are shares of the steps of the run
     return config.model_copy(update=update), longer

@@ -12,7 +12,13 @@ from safetensors.torch import load_file
 from training_cases import assert_equal_weights, distillation, metrics, training
 
 from napari_graphflow.config.generalisable import GeneralisableOptions
-from napari_graphflow.config.model_card import OutputShapes, PairShapes, read_model_card
+from napari_graphflow.config.methods import LogitsOptions
+from napari_graphflow.config.model_card import (
+    ModelCard,
+    OutputShapes,
+    PairShapes,
+    read_model_card,
+)
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.generalisable.method import Generalisable
 from napari_graphflow.distillation.method import build_method
@@ -21,7 +27,7 @@ from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.inference.site_check import read_codes
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
-from napari_graphflow.models.saved import load_model
+from napari_graphflow.models.saved import build_network, load_model
 from napari_graphflow.system.events import Event, Phase
 from napari_graphflow.training.loop import distill, train
 
@@ -201,3 +207,32 @@ def test_a_graph_of_a_batch_with_too_few_patches_is_refused(
     run = distill(distillation(blobs, flat_teacher, method=options, **flat), tmp_path)
     with pytest.raises(UserError, match="needs at least 3 of them, and the batch has 2"):
         list(run)
+
+
+def test_with_all_weights_0_the_last_stage_is_supervised_training_bit_for_bit(
+    blobs: Path, flat_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run starts from the same student, by a method whose only term has weight 0."""
+    flat = FLAT | {"network": "enet", "width": 8, "steps": 3, "validate_every": 3}
+    list(train(training(blobs, **flat, role="student"), tmp_path / "start"))
+    start = JobPaths(tmp_path / "start").model
+    options = SHORT.model_copy(
+        update={
+            "student": start,
+            "intra_weight": 0.0,
+            "inter_weight": 0.0,
+            "cross_weight": 0.0,
+            "view_share": 0.0,
+        }
+    )
+    list(distill(distillation(blobs, flat_teacher, method=options, **flat), tmp_path / "ours"))
+
+    def started(card: ModelCard) -> torch.nn.Module:
+        network = build_network(card)
+        network.load_state_dict(load_file(start / "weights.safetensors"))
+        return network
+
+    monkeypatch.setattr("napari_graphflow.training.loop.build_network", started)
+    plain = distillation(blobs, flat_teacher, method=LogitsOptions(weight=0), **flat)
+    list(distill(plain, tmp_path / "plain"))
+    assert_equal_weights(tmp_path / "ours", tmp_path / "plain")

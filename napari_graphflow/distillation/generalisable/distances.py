@@ -173,7 +173,8 @@ def _trace(codes: Tensor) -> float:
 def _checked(
     first: ArrayLike | Tensor, second: ArrayLike | Tensor, fewest: int
 ) -> tuple[Tensor, Tensor]:
-    one, two = (torch.as_tensor(x).detach().cpu().double() for x in (first, second))
+    arrays = (x if isinstance(x, Tensor) else np.asarray(x) for x in (first, second))
+    one, two = (torch.as_tensor(x).detach().cpu().double() for x in arrays)
     if one.ndim != 2 or two.ndim != 2 or one.shape[1] != two.shape[1]:
         raise UserError(
             f"The codes have shapes {tuple(one.shape)} and {tuple(two.shape)}.",
