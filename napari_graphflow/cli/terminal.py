@@ -1,6 +1,7 @@
 """Terminal output of all commands: messages, progress, JSON, exit codes."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.jobs.job import Job
@@ -25,10 +27,21 @@ from napari_graphflow.system import events
 from napari_graphflow.system.failures import EXIT_CODES, Failure, explain
 from napari_graphflow.system.folders import jobs_root
 
+#: Control characters, with which text from a file could change the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Terminal(Console):
+    """A console that shows text from files as text."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), **options)
+
+
 #: Messages and progress go to stderr, so that ``--json`` can be piped.
 #: Without markup, because names and paths may contain square brackets.
-console = Console(stderr=True, highlight=False, markup=False)
-output = Console(highlight=False, markup=False)
+console = Terminal(stderr=True, highlight=False, markup=False)
+output = Terminal(highlight=False, markup=False)
 
 
 def follow(job: Job, *, cancels: bool = True) -> int:

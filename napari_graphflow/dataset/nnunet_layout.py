@@ -16,6 +16,8 @@ from napari_graphflow.dataset.names import composed
 from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
 from napari_graphflow.system.files import listing
 
+#: Variables in paths of a listing; others of the environment are none of its business.
+_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 _PARTS: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Ts", "test"))
 #: Files beside images and masks: voxels of a header, and descriptions.
 _BESIDE = (*(end for one in FORMATS.values() for end in one.data), ".raw", ".zraw", ".json")
@@ -130,8 +132,12 @@ class _Layout:
         return cases
 
     def path(self, text: str) -> Path:
-        """Resolve a path as nnU-Net does: relative to the dataset, with environment variables."""
-        path = self.folder / os.path.expandvars(_slashed(text))
+        """Resolve a path as nnU-Net does: relative to the dataset, with nnU-Net's own variables."""
+        for name in _VARIABLES:
+            text = text.replace(f"${{{name}}}", f"${name}").replace(
+                f"${name}", os.environ.get(name, f"${name}")
+            )
+        path = self.folder / _slashed(text)
         return path if path.exists() else self.files(path.parent).get(composed(path.name), path)
 
     def images(self, text: str) -> list[Path]:

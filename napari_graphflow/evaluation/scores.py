@@ -130,7 +130,14 @@ def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _as_cell(value) for key, value in row.items()} for row in rows)
+
+
+def _as_cell(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would calculate."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
 
 
 def finite_or_none(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from html import escape
 
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
@@ -116,8 +117,9 @@ class Curves(QWidget):
             (self._loss if loss else self._dice).addItem(line)
             self._lines[name] = line
             entries = (
-                f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{_title(key)}'
+                f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{title}'
                 for key, one in self._lines.items()
+                for title in (escape(_title(key)),)
             )
             self._legend.setText("&nbsp;&nbsp; ".join(entries))
         return self._lines[name]

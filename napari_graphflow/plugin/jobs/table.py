@@ -17,6 +17,7 @@ from superqt.utils import signals_blocked
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.presenter import Row
 from napari_graphflow.plugin.widgets.layout import GREY
+from napari_graphflow.plugin.widgets.words import as_text
 
 SHOWN_ROWS = 5
 ROW_HEIGHT = 26
@@ -124,7 +125,7 @@ class JobsTable(QTableWidget):
                 item.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
                 self.setItem(number, column, item)
             item.setText(text)
-            item.setToolTip(tip)
+            item.setToolTip(as_text(tip))
         state_item = self.item(number, STATE)
         state_item.setForeground(QColor(COLOURS[row.state]))
         state_item.setData(SHARE, row.share)

@@ -1,5 +1,7 @@
 """Layout of rows, notes and collapsible sections."""
 
+from html import escape
+
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
@@ -72,7 +74,7 @@ def note(text: str = "", *, wrap: bool = True) -> QLabel:
 
 def swatch(text: str, colour: str) -> QLabel:
     """Make a label with a colour square."""
-    label = QLabel(f'<span style="color:{colour}">■</span> {text}')
+    label = QLabel(f'<span style="color:{colour}">■</span> {escape(text)}')
     label.setTextFormat(Qt.TextFormat.RichText)
     return label
 

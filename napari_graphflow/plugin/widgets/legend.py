@@ -26,7 +26,7 @@ from napari_graphflow.plugin.viewer.structure_locks import locks_of
 from napari_graphflow.plugin.viewer.world import unit_factors, voxel_size
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.icons import eye_icon, lock_icon
-from napari_graphflow.plugin.widgets.words import volume_text
+from napari_graphflow.plugin.widgets.words import as_text, volume_text
 
 #: Time from an edit to the new volumes.
 _DELAY_MS = 250
@@ -152,7 +152,7 @@ class Legend(QWidget):
             choose.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             choose.setMinimumWidth(60)
             choose.setStyleSheet("text-align: left; padding: 2px 6px;")
-            choose.setToolTip(f"Paint {name} (label {value})")
+            choose.setToolTip(as_text(f"Paint {name} (label {value})"))
             choose.clicked.connect(lambda _, one=value: self._choose(one))
             volume = QLabel("–")
             volume.setMinimumWidth(62)

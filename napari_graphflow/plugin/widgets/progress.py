@@ -10,7 +10,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_graphflow.plugin.widgets.words import progress_text
+from napari_graphflow.plugin.widgets.words import as_text, progress_text
 
 
 class ProgressRow(QWidget):
@@ -44,7 +44,7 @@ class ProgressRow(QWidget):
         """Show an activity with an unknown number of steps."""
         self.bar.setRange(0, 0)
         self.bar.setFormat(text)
-        self.setToolTip(text)
+        self.setToolTip(as_text(text))
         self.show()
 
     def advance(self, done: int, total: int, eta_s: float | None) -> None:

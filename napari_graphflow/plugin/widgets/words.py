@@ -1,6 +1,7 @@
 """Formatting of numbers and progress, and the message of a status line; without Qt."""
 
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
 from napari_graphflow.system.words import duration
@@ -20,6 +21,13 @@ class Message:
 
     text: str
     level: Literal["info", "done", "warn", "fail"] = "info"
+
+
+def as_text(text: str) -> str:
+    """Return text of a file for a place where Qt would run markup, such as a tooltip."""
+    if "<" not in text:
+        return text
+    return f"<qt>{escape(text)}</qt>".replace("\n", "<br>")
 
 
 def progress_text(done: int, total: int, eta_s: float | None) -> str:
