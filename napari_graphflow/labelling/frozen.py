@@ -59,16 +59,17 @@ def write_frozen(
     Parameters
     ----------
     masks
-        SHA-256 of the masks of the training and validation cases; each is in the versions.
+        SHA-256 of the masks of the training and validation cases. Each is in the versions, unless
+        ``dataset.json`` lists it outside of the dataset.
     folder
         Folder to write.
     """
-    used = [
-        replace(case, label=steps.paths.version(sha256) if sha256 else None)
-        for case in Dataset.of_run(config).cases
-        if case.split != "test"
-        for sha256 in [masks.get(case.name, "")]
-    ]
+    used = []
+    for case in Dataset.of_run(config).cases:
+        kept = steps.paths.version(sha256) if (sha256 := masks.get(case.name)) else None
+        outside = kept is not None and not kept.is_file()
+        if case.split != "test":
+            used.append(replace(case, label=case.label if outside else kept))
     folder.mkdir(parents=True, exist_ok=True)
     listed = described(steps.dataset, used, lambda path: path.resolve().as_posix())
     for name, content in {OWN: splits_of(used), "dataset.json": listed}.items():

@@ -31,7 +31,7 @@ from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import absolute_paths, create
 from napari_graphflow.labelling import locks, log
 from napari_graphflow.labelling.frozen import frozen_cases, write_frozen
-from napari_graphflow.labelling.masks import content_hash, mask_path
+from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.records import now
 from napari_graphflow.labelling.snapshot import Snapshot, every_case, restore, take
 from napari_graphflow.labelling.steps import CaseSteps
@@ -186,7 +186,7 @@ def start(
             frozen = frozen_cases(steps, config, drawn)
             # After the draw, which an undo does not take back: frozen cases never move.
             before = take(steps)
-            masks, validation = _masks(steps, config, frozen)
+            masks, validation = _masks(config, frozen, before)
             number = max((one.number for one in rounds), default=0) + 1
             settings = RoundConfig(
                 dataset=steps.dataset.folder.resolve(),
@@ -218,14 +218,14 @@ def start(
 
 
 def _masks(
-    steps: CaseSteps, config: TrainingConfig, frozen: Sequence[str]
+    config: TrainingConfig, frozen: Sequence[str], before: Snapshot
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the SHA-256 of the masks of the training cases, and of the frozen ones."""
     dataset = Dataset.of_run(config)
     training = dataset.labelled("train")
     if not training:
         raise UserError(
-            f"No training case of {steps.dataset.name} has a finished mask.",
+            f"No training case of {dataset.name} has a finished mask.",
             "Accept or annotate at least one case.",
         )
     for case in (*training, *dataset.labelled("val")):
@@ -235,16 +235,19 @@ def _masks(
                 f"The image {gone[0]} of case {case.name} is gone.",
                 "Restore it, or exclude the case.",
             )
-    counted = {case.name for case in dataset.labelled("val")}
-    every = every_case(steps)
-    hashes = {name: content_hash(mask_path(steps.dataset, case)) for name, case in every.items()}
-    validation = {name: hashes.get(name, "") if name in counted else "" for name in frozen}
+    # Not read again, because these very masks are in the versions.
+    counted = {
+        case.name: before.masks.get(case.name) or content_hash(case.label)
+        for case in (*training, *dataset.labelled("val"))
+        if case.label is not None
+    }
+    validation = {name: counted.get(name, "") for name in frozen}
     if frozen and not any(validation.values()):
         raise UserError(
             "None of the frozen validation cases has a finished mask any more.",
             "Reopen or annotate them.",
         )
-    return {case.name: hashes[case.name] for case in training}, validation
+    return {case.name: counted[case.name] for case in training}, validation
 
 
 def undo(steps: CaseSteps, number: int) -> Round:

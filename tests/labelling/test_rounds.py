@@ -15,13 +15,16 @@ from labelling_cases import (
     make_dataset,
     propose,
     training_names,
+    volume,
 )
 from round_cases import end, finish, judged_round, scorer
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.dataset.cases import Dataset, read_case_labels
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.rounds import (
     default_round,
     get_round,
@@ -177,6 +180,23 @@ def test_the_job_of_a_round_reads_the_masks_of_its_start(labelling: Labelling) -
     np.testing.assert_array_equal(read_case_labels(frozen, training[changed]).array, old)
     assert {case.name for case in frozen.labelled("val")} == set(record.validation)
     assert {case.name for case in frozen.unlabelled("train")} == {"scan_6", "scan_7", "scan_8"}
+
+
+def test_masks_that_are_listed_outside_of_the_dataset_are_trained(
+    labelling: Labelling, tmp_path: Path
+) -> None:
+    folder = labelling.dataset.folder
+    labelling.save(labelling.open_case("scan_6"), box(1))  # dataset.json now lists the masks
+    described = json.loads((folder / "dataset.json").read_text("utf-8"))
+    outside = tmp_path / "elsewhere.nii.gz"
+    (folder / "labelsTr" / "scan_6.nii.gz").unlink()
+    write_volume(outside, volume(np.flip(box(1), 0).copy()))
+    described["dataset"]["scan_6"]["label"] = str(outside)
+    (folder / "dataset.json").write_text(json.dumps(described), "utf-8")
+    record, job = start(Labelling(folder), TrainingConfig(dataset=folder))
+    assert record.masks["scan_6"] == content_hash(outside)
+    frozen = {case.name: case.label for case in Dataset.open(job.frozen).labelled("train")}
+    assert set(frozen) == set(record.masks) and frozen["scan_6"] == outside
 
 
 def test_frozen_cases_without_any_mask_are_refused(labelling: Labelling) -> None:
