@@ -190,7 +190,7 @@ def test_masks_that_are_listed_outside_of_the_dataset_are_trained(
     described = json.loads((folder / "dataset.json").read_text("utf-8"))
     outside = tmp_path / "elsewhere.nii.gz"
     (folder / "labelsTr" / "scan_6.nii.gz").unlink()
-    write_volume(outside, volume(np.flip(box(1), 0).copy()))
+    write_volume(outside, volume(np.flip(box(1), 1).copy()))
     described["dataset"]["scan_6"]["label"] = str(outside)
     (folder / "dataset.json").write_text(json.dumps(described), "utf-8")
     record, job = start(Labelling(folder), TrainingConfig(dataset=folder))
