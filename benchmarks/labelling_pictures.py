@@ -18,8 +18,6 @@ from typing import Any
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 LABELLED = 6
 SIZE = (1180, 760)
-#: Enough for pictures; PNGs stay small.
-COLOURS = 256
 
 
 def main() -> None:
@@ -166,7 +164,7 @@ class Loop:
         picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
         FOLDER.mkdir(exist_ok=True)
         path = FOLDER / f"labelling_{name}.png"
-        picture.quantize(COLOURS).save(path, optimize=True)
+        picture.save(path, optimize=True)
         print(path, path.stat().st_size)
 
 

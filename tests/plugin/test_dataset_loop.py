@@ -161,6 +161,19 @@ def test_the_end_of_proposals_is_told_in_words() -> None:
     assert lost == Message("1 mask proposed. The job stopped.", "fail")
 
 
+def test_what_was_done_with_proposals_is_counted(
+    qtbot: QtBot, dock: DatasetWidget, folder: Path
+) -> None:
+    labelling = Labelling(folder, "Ada")
+    for name in ("scan_6", "scan_7"):
+        propose(labelling, name)
+    labelling.accept("scan_6", seconds=8)
+    labelling.reject("scan_7", seconds=4)
+    use(qtbot, dock, folder)
+    expected = "liver model: 1 accepted untouched, 0 edited, 1 rejected, median 6 s each."
+    wait(qtbot, lambda: dock.proposals.outcomes.text() == expected)
+
+
 def test_settings_distil_if_there_is_a_teacher(tmp_path: Path) -> None:
     alone = rounds_presenter.settings(tmp_path, ".nii.gz", "scans", "unet", "quick")
     assert type(alone) is TrainingConfig

@@ -90,7 +90,10 @@ class JobBar(QWidget):
     def _show(self, job: Job, status: Status) -> None:
         pending = "Cancelling …" if self._steps else "Resuming …" if self._resuming else ""
         shown = details(job, {job: status}, pending=pending)
-        if shown.progress is None:
+        run = status.run
+        if shown.progress is None and run.total:  # paused
+            self.progress.advance(run.step, run.total, None)
+        elif shown.progress is None:
             self.progress.hide()
         elif shown.progress.text:
             self.progress.wait(shown.progress.text)

@@ -9,7 +9,9 @@ from napari_graphflow.labelling.overview import WAITING, CaseRow
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.proposing import Report
+from napari_graphflow.labelling.rereads import Outcomes
 from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.system.words import duration
 
 ORDERS: dict[str, Strategy | None] = {
     "automatic": None,
@@ -73,3 +75,18 @@ def proposed_message(found: Report, status: Status) -> Message:
         return Message(text, "done")
     case, reason = next(iter(found.failed.items()))
     return Message(f"{text} {counted(len(found.failed), 'case')} failed. {case}: {reason}", "warn")
+
+
+def outcomes_text(found: Sequence[Outcomes]) -> str:
+    """Return what was done with the proposals of each model, a line each."""
+    lines = []
+    for one in found:
+        edited = f"{one.edited} edited"
+        if one.voxels is not None:
+            edited += f" (median {one.voxels:,.0f} voxels)"
+        time = "" if one.seconds is None else f", median {duration(one.seconds)} each"
+        lines.append(
+            f"{one.model}: {one.accepted} accepted untouched, {edited}, {one.rejected} "
+            f"rejected{time}."
+        )
+    return "\n".join(lines)

@@ -14,6 +14,7 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.overview import WAITING, CaseRow
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposing import proposal_jobs, report, start_proposals
+from napari_graphflow.labelling.rereads import Outcomes, proposal_outcomes
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import proposals_presenter as presenter
 from napari_graphflow.plugin.dataset.job_bar import JobBar, unfinished
@@ -49,6 +50,7 @@ class ProposalsTab(QWidget):
         for title, strategy in presenter.ORDERS.items():
             self.order.addItem(title, strategy)
         self.inbox = QPushButton("Show proposed cases")
+        self.outcomes = note()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LIST_MS)
@@ -67,6 +69,7 @@ class ProposalsTab(QWidget):
         column.addLayout(order)
         column.addWidget(note(presenter.ABOUT_ORDER))
         column.addWidget(self.inbox)
+        column.addWidget(self.outcomes)
         column.addStretch(1)
         self.model.model_changed.connect(self._update)
         self.button.clicked.connect(lambda _: self.propose())
@@ -86,6 +89,15 @@ class ProposalsTab(QWidget):
         self._rows = rows
         self.text.setText(presenter.waiting_text(rows))
         self._update()
+        labelling = self._labelling()
+        if labelling is None:
+            self.outcomes.clear()
+            return
+
+        def show(found: list[Outcomes]) -> None:
+            self.outcomes.setText(presenter.outcomes_text(found))
+
+        self._panel.background.run(lambda: proposal_outcomes(labelling), show, self._panel.fail)
 
     def use_model(self, folder: Path) -> None:
         """Choose the model that the rounds say is the one to use, if it is still there."""

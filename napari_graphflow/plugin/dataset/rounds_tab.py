@@ -90,7 +90,7 @@ class RoundsTab(QWidget):
         self.bar = JobBar(panel)
         self._model = Path()
         self.list = table(presenter.HEADERS)
-        self.list.setFixedHeight(150)
+        self.list.setFixedHeight(120)
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.scores = table(presenter.SCORES)
@@ -223,7 +223,8 @@ class RoundsTab(QWidget):
         self.bar.follow(Job(Path(running[-1].job)) if running else None)
         for one in presenter.judged(self._rounds, self._waited):
             assert one.verdict is not None
-            self._panel.status.done(f"Round {one.number}: {one.verdict.sentence}")
+            first = one.verdict.sentence.split(":")[0].rstrip(".")
+            self._panel.status.done(f"Round {one.number}: {first}.")
         self._waited = {one.number for one in running}
         default = default_round(self._rounds)
         if default is not None and self._model != Path(default.model):
