@@ -21,6 +21,7 @@ def segment(
     probabilities: Flag = False,
     series: tuple[str, ...] = (),
     dicom_seg: Flag = False,
+    match_intensities: Flag = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> int:
@@ -45,6 +46,9 @@ def segment(
         Numbers or descriptions of the DICOM series to segment, if a folder has several, or all.
     dicom_seg
         Write the masks of DICOM series as DICOM segmentations into the folder.
+    match_intensities
+        Map the intensities of each image to those the model learnt from. It may help with another
+        scanner, and may harm: compare masks with and without.
     overwrite
         Replace existing files; images are never replaced.
     """
@@ -65,6 +69,7 @@ def segment(
             series=series,
             dicom_seg=dicom_seg,
             overwrite=overwrite,
+            match_intensities=match_intensities,
             progress=progress,
         )
     failures = [Failure.model_validate(row["failure"]) for row in written if "failure" in row]
@@ -102,6 +107,7 @@ def evaluate(
     device: Device = "auto",
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
+    match_intensities: Flag = False,
     out: Path | None = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -127,6 +133,8 @@ def evaluate(
         Additional structures composed of several classes, such as whole=liver+lesion.
     lesions
         Classes whose connected components are scored individually, such as lesion.
+    match_intensities
+        Map the intensities of each image to those the model learnt from, as in segment.
     out
         Write all metrics per case and class to OUT.json and OUT.csv, and with lesions to
         OUT-lesions.csv.
@@ -154,6 +162,7 @@ def evaluate(
             device=device,
             organs=_organs(organs),
             lesions=lesions,
+            match_intensities=match_intensities,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if out is not None:

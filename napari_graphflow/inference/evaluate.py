@@ -14,6 +14,7 @@ from napari_graphflow.evaluation.predictions import Predictions
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, evaluate
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.inference.site_check import Codes, read_quantiles
 
 
 def evaluate_split(
@@ -27,6 +28,7 @@ def evaluate_split(
     device: str = "auto",
     organs: Organs | None = None,
     lesions: Sequence[str] = (),
+    match_intensities: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score a saved model, or a folder of masks named after the cases, on a split of a dataset.
@@ -50,6 +52,8 @@ def evaluate_split(
         Additional structures that combine several classes, such as a liver with its lesions.
     lesions
         Classes that are also scored lesion by lesion (connected components).
+    match_intensities
+        Whether to map the intensities of each image to those the model learnt from.
     progress
         Called with the number of finished cases and their total.
 
@@ -89,7 +93,8 @@ def evaluate_split(
     if model is not None:
         loaded = load_for_inference(model, device)
         check_classes(loaded.card, dataset)
-        predict: Predict = _from_model(loaded)
+        match = read_quantiles(model) if match_intensities else None
+        predict: Predict = _from_model(loaded, match)
         notes: list[str] = []
         title = loaded.card.name
     else:
@@ -150,5 +155,5 @@ def _only(case: dict[str, Any], classes: Collection[str]) -> dict[str, Any]:
     return {name: metrics for name, metrics in case.items() if name in classes}
 
 
-def _from_model(model: LoadedModel) -> Predict:
-    return lambda case, image: segment(model, image).labels.array
+def _from_model(model: LoadedModel, match: Codes | None) -> Predict:
+    return lambda case, image: segment(model, image, match=match).labels.array

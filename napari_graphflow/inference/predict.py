@@ -12,7 +12,7 @@ from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.imaging.preprocessing import prepare, to_source_orientation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.engines import Engine
-from napari_graphflow.inference.site_check import Codes, Describe
+from napari_graphflow.inference.site_check import Codes, Describe, matched
 from napari_graphflow.inference.whole_volume import Cancelled, Progress, label_array
 
 
@@ -74,6 +74,7 @@ def segment(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     probabilities: bool = False,
+    match: Codes | None = None,
 ) -> Prediction:
     """Segment a volume.
 
@@ -90,6 +91,9 @@ def segment(
         :class:`~napari_graphflow.inference.whole_volume.InferenceCancelled`.
     probabilities
         Whether to return class probabilities as well.
+    match
+        Quantiles of the source to which the intensities are mapped, see
+        `napari_graphflow.inference.site_check.matched`.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def segment(
     soft = _temporary((len(card.classes), *shape)) if probabilities else None
     labels = label_array(
         model.engine,
-        prepared.array,
+        prepared.array if match is None else matched(prepared.array, match),
         card.patch_size,
         shape,
         len(card.classes),

@@ -33,7 +33,7 @@ from napari_graphflow.inference.inputs import (
 )
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
-from napari_graphflow.inference.site_check import Codes, SiteReport, site_report
+from napari_graphflow.inference.site_check import Codes, SiteReport, read_quantiles, site_report
 from napari_graphflow.system.failures import explain
 
 _SEG = ".dcm"
@@ -49,6 +49,7 @@ def segment_files(
     series: Sequence[str] = (),
     dicom_seg: bool = False,
     overwrite: bool = False,
+    match_intensities: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment images one after the other.
@@ -72,6 +73,8 @@ def segment_files(
         Whether to write the masks of DICOM series as DICOM segmentations.
     overwrite
         Whether to replace existing files; images are never replaced.
+    match_intensities
+        Whether to map the intensities of each image to those the model learnt from.
     progress
         Called with the name of the image, the number of finished windows, and their total.
 
@@ -101,6 +104,7 @@ def segment_files(
     beside = [one for target in targets for one in companions(target)]
     refuse_replacing([*files, *beside], (file for image in images for file in image.files()))
     refuse_overwriting(files, overwrite=overwrite)
+    match = read_quantiles(model_folder) if match_intensities else None
     model = load_for_inference(model_folder, device)
     notes = [masks_left_out(inputs)]
     notes += [channels_in_vain(images)] if card.in_channels == 1 else []
@@ -110,7 +114,7 @@ def segment_files(
     for image, target in zip(images, targets, strict=True):
         tell = None if progress is None else _named(progress, image.path.name)
         try:
-            row, code = _segment_one(model, image, target, probabilities, tell)
+            row, code = _segment_one(model, image, target, probabilities, tell, match)
             codes += [] if code is None else [code]
             rows.append(row | {"warnings": [*notes, *row["warnings"]]})
             notes = []
@@ -146,13 +150,14 @@ def _segment_one(
     target: Path,
     probabilities: bool,
     progress: Callable[[int, int], None] | None,
+    match: Codes | None,
 ) -> tuple[dict[str, Any], Codes | None]:
     """Segment an image, write its mask; return the row of the result and the image's code."""
     started = time.perf_counter()
     volume = image.read()
     facts = image_facts(volume)
     refuse_unfit(model.card, facts)
-    prediction = segment(model, volume, probabilities=probabilities, progress=progress)
+    prediction = segment(model, volume, probabilities=probabilities, progress=progress, match=match)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix.lower() == _SEG:
         _write_segments(target, prediction.labels, image, volume, model.card.classes)

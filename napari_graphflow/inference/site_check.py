@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.inference.whole_volume import window_size
 from napari_graphflow.inference.windows import plan_windows
 
@@ -95,14 +96,76 @@ def image_code(module: "nn.Module", array: NDArray[np.float32], patch: Sequence[
     return code
 
 
-def save_codes(folder: Path, codes: Sequence[Codes]) -> None:
-    """Write the codes of source images into a model's folder; a file that was there is replaced."""
+def image_quantiles(array: NDArray[np.float32]) -> Codes:
+    """Return 101 quantiles of each channel of a preprocessed image, (C, 101)."""
+    flat = array.reshape(len(array), -1)
+    # A regular sample of large images; quantiles of all voxels take longer than the network.
+    step = max(1, flat.shape[1] // 1_000_000)
+    found: Codes = np.quantile(flat[:, ::step], np.linspace(0, 1, 101), axis=1).T
+    return found.astype(np.float32)
+
+
+def matched(array: NDArray[np.float32], source: Codes) -> NDArray[np.float32]:
+    """Map the intensities of a preprocessed image to the quantiles of the source, by channel.
+
+    Parameters
+    ----------
+    array
+        (C, *spatial).
+    source
+        (C, 101), mean of `image_quantiles` over source images.
+    """
+    own = image_quantiles(array)
+    result = np.empty_like(array, np.float32)
+    for channel, (x, before, after) in enumerate(zip(array, own, source, strict=True)):
+        levels, first = np.unique(before, return_index=True)  # np.interp needs them to increase
+        result[channel] = np.interp(x, levels, after[first])
+    return result
+
+
+def save_codes(
+    folder: Path, codes: Sequence[Codes], quantiles: Sequence[Codes] | None = None
+) -> None:
+    """Write the codes of source images into a model's folder; a file that was there is replaced.
+
+    Parameters
+    ----------
+    codes
+        (d,) of each image.
+    quantiles
+        `image_quantiles` of each image, whose mean is saved.
+    """
     from safetensors.numpy import save_file
 
     from napari_graphflow.system.files import written_aside
 
+    content = {"codes": np.stack(codes).astype(np.float32)}
+    if quantiles:
+        content["quantiles"] = np.mean(quantiles, 0).astype(np.float32)
     with written_aside(folder / SOURCE) as aside:
-        save_file({"codes": np.stack(codes).astype(np.float32)}, aside)
+        save_file(content, aside)
+
+
+def read_quantiles(folder: Path) -> Codes:
+    """Return the quantiles (C, 101) of the intensities of source images.
+
+    Raises
+    ------
+    UserError
+        If the model has none.
+    """
+    from safetensors.numpy import load_file
+
+    path = Path(folder) / SOURCE
+    found = load_file(path) if path.is_file() else {}
+    if "quantiles" not in found:
+        raise UserError(
+            "The model does not know the intensities of the images it learnt from.",
+            f"Run “napari-graphflow models describe {folder} --dataset DATASET” with its dataset, "
+            "or do not match intensities.",
+        )
+    quantiles: Codes = found["quantiles"]
+    return quantiles
 
 
 def read_codes(folder: Path) -> Codes | None:

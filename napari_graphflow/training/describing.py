@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator
 
-from napari_graphflow.inference.site_check import MOST_IMAGES, image_code, save_codes
+from napari_graphflow.inference.site_check import (
+    MOST_IMAGES,
+    image_code,
+    image_quantiles,
+    save_codes,
+)
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.networks.taps import evaluating
 from napari_graphflow.system.events import Alive, Event, Phase
@@ -17,10 +22,11 @@ def describe_source(run: Run) -> Iterator[Event]:
     if run.method is None or not run.method.runs_networks:
         return
     yield Phase(kind="converting", name="describing the images for the site check")
-    data, codes = run.plan.data, []
+    data, codes, quantiles = run.plan.data, [], []
     cases = [*data.validation, *data.labelled, *data.unlabelled][:MOST_IMAGES]
     with evaluating(run.result):
         for case in cases:
             codes.append(image_code(run.result, case.image, run.plan.card.patch_size))
+            quantiles.append(image_quantiles(case.image))
             yield Alive()
-    save_codes(JobPaths(run.plan.folder).model, codes)
+    save_codes(JobPaths(run.plan.folder).model, codes, quantiles)

@@ -10,14 +10,18 @@ from training_cases import training
 
 from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.preprocessing import prepare
 from napari_graphflow.inference import site_check
+from napari_graphflow.inference.describing import describe_dataset
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.segment_files import segment_files
 from napari_graphflow.inference.site_check import (
     SOURCE,
     image_code,
+    image_quantiles,
+    matched,
     read_codes,
     save_codes,
     session_report,
@@ -150,4 +154,40 @@ def test_a_session_counts_each_image_once(model: Path, monkeypatch: pytest.Monke
         found = session_report("m", loaded, codes(1)[0])
     assert found is not None
     assert "Too few images (1)" in found["text"]
+    (model / SOURCE).unlink()
+
+
+def test_matched_intensities_have_the_quantiles_of_the_source() -> None:
+    random = np.random.default_rng(0)
+    source = random.normal(5, 2, (2, 40, 50)).astype(np.float32)
+    image = np.exp(random.normal(0, 1, (2, 30, 60))).astype(np.float32)
+    quantiles = image_quantiles(source)
+    assert quantiles.shape == (2, 101)
+    found = matched(image, quantiles)
+    np.testing.assert_allclose(image_quantiles(found), quantiles, atol=0.05)
+    for one, other in zip(image, found, strict=True):  # the order of the voxels stays
+        assert (np.diff(other.ravel()[np.argsort(one.ravel())]) >= 0).all()
+
+
+def test_a_constant_image_can_be_matched() -> None:
+    source = image_quantiles(np.random.default_rng(0).normal(size=(1, 9, 9)).astype(np.float32))
+    assert np.isfinite(matched(np.ones((1, 4, 4), np.float32), source)).all()
+
+
+def test_intensities_are_matched_only_if_asked_and_known(
+    model: Path, blobs: Path, tmp_path: Path
+) -> None:
+    images = [blobs / "imagesTs"]
+    with pytest.raises(UserError, match="does not know the intensities of the images it learnt"):
+        segment_files(images, model, tmp_path / "no", match_intensities=True)
+    assert not (tmp_path / "no").exists()
+    describe_dataset(model, blobs, "cpu")
+    brighter = tmp_path / "brighter"
+    brighter.mkdir()
+    original = read_volume(next((blobs / "imagesTs").iterdir()))
+    write_volume(brighter / "one.nii.gz", original.with_array(np.cbrt(original.array)))
+    for name, chosen in (("as_is", False), ("matched", True)):
+        segment_files([brighter], model, tmp_path / name, match_intensities=chosen)
+    as_is, alike = (read_volume(tmp_path / n / "one.nii.gz").array for n in ("as_is", "matched"))
+    assert not np.array_equal(as_is, alike)
     (model / SOURCE).unlink()
