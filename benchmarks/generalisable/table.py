@@ -87,24 +87,33 @@ def _means(rows: list[Row], role: str) -> list[float]:
 
 
 def _plot(groups: dict[str, dict[str, list[Row]]]) -> None:
-    import matplotlib as mpl
+    """Plot the Dice of each case by site and model: bars are means over cases and seeds."""
+    import pyqtgraph
+    from method_plots import BLUE, GREY, PANEL, canvas, save
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(groups), figsize=(6 * len(groups), 7), squeeze=False)
-    for axis, (task, kinds) in zip(axes[0], groups.items(), strict=True):
-        shown = [kind for kind in TITLES if kind in kinds]
-        for place, kind in enumerate(reversed(shown)):
-            for role, colour in (("source", "#999999"), ("target", "#1f77b4")):
-                cases = [value for row in kinds[kind] for value in _of(row, role)["cases"].values()]
-                offset = 0.17 if role == "source" else -0.17
-                axis.barh(place + offset, statistics.mean(cases), 0.32, color=colour, alpha=0.5)
-                axis.plot(cases, [place + offset] * len(cases), ".", ms=3, color=colour)
-        axis.set_yticks(range(len(shown)), [TITLES[kind] for kind in reversed(shown)], fontsize=7)
-        axis.set(title=task, xlabel="Dice: grey source, blue target", xlim=(0, 1))
-    figure.tight_layout()
-    figure.savefig(HERE / "sites.png", dpi=110)
+    application = canvas()
+    window = pyqtgraph.GraphicsLayoutWidget()
+    height = 0
+    for column, (task, kinds) in enumerate(groups.items()):
+        shown = [kind for kind in reversed(TITLES) if kind in kinds]
+        height = max(height, 90 + PANEL[1] * len(shown))
+        panel = window.addPlot(row=0, col=column, title=f"{task}: grey source, blue target")
+        panel.getAxis("left").setTicks([[(y, TITLES[kind]) for y, kind in enumerate(shown)]])
+        panel.getAxis("left").setWidth(250)
+        panel.setLabel("bottom", "test Dice")
+        panel.setXRange(0, 1, padding=0)
+        for y, kind in enumerate(shown):
+            for role, colour, offset in (("source", GREY, 0.18), ("target", BLUE, -0.18)):
+                cases = [v for row in kinds[kind] for v in _of(row, role)["cases"].values()]
+                middle = [statistics.mean(cases)]
+                bar = pyqtgraph.BarGraphItem(
+                    x0=[0], y=[y + offset], width=middle, height=0.3, brush=colour, pen=None
+                )
+                panel.addItem(bar)
+                places = [y + offset] * len(cases)
+                panel.plot(cases, places, pen=None, symbol="o", symbolSize=3, symbolPen=None)
+    window.resize(PANEL[0] * len(groups), height)
+    save(application, window.scene(), HERE / "sites.png")
 
 
 if __name__ == "__main__":
