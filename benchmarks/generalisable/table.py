@@ -112,7 +112,7 @@ def _plot(groups: dict[str, dict[str, list[Row]]]) -> None:
                 panel.addItem(bar)
                 places = [y + offset] * len(cases)
                 panel.plot(cases, places, pen=None, symbol="o", symbolSize=3, symbolPen=None)
-    window.resize(PANEL[0] * len(groups), height)
+    window.resize((PANEL[0] + 300) * len(groups), height)
     save(application, window.scene(), HERE / "sites.png")
 
 
