@@ -8,6 +8,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from napari_graphflow.system.events import (
     SettingChosen,
     Warned,
 )
+from napari_graphflow.training.ahead import BatchesAhead
 from napari_graphflow.training.averaging import start_average
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.checkpoints import Checkpoints
@@ -211,7 +213,7 @@ def _set_up(plan: Plan) -> Run:
     return Run(
         plan,
         fabric,
-        batches,
+        BatchesAhead(batches, config.steps),
         network,
         student,
         optimiser,
@@ -225,6 +227,11 @@ def _set_up(plan: Plan) -> Run:
 
 def _fit(plan: Plan) -> Iterator[Event]:
     run = _set_up(plan)
+    with closing(run.batches):
+        yield from _steps(run)
+
+
+def _steps(run: Run) -> Iterator[Event]:
     provide_material(run)
     config, fabric = run.config, run.fabric
     saved = yield from run.checkpoints.load(fabric.device)

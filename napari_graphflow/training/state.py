@@ -18,7 +18,7 @@ from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.system.events import CheckpointSaved, ModelSaved
-from napari_graphflow.training.batches import Batches
+from napari_graphflow.training.ahead import BatchesAhead
 from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
 
@@ -66,7 +66,7 @@ class Run:
 
     plan: Plan
     fabric: Fabric
-    batches: Batches
+    batches: BatchesAhead
     network: nn.Module
     student: nn.Module
     optimiser: Optimizer

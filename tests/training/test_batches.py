@@ -1,9 +1,15 @@
 """Patches and batches: position, padding, and dependence on seed and step only."""
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
+import pytest
 import torch
 
+from napari_graphflow.config.run import ScannerAugmentation
 from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.training.ahead import BatchesAhead
 from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, spread_patches
 
 
@@ -72,3 +78,43 @@ def test_labelled_patches_do_not_depend_on_unlabelled_cases():
     with_them = Batches([case()], [case(labelled=False)], (8, 8, 8), 2, seed=0)
     without = Batches([case()], [], (8, 8, 8), 2, seed=0)
     assert torch.equal(with_them(3).images[:2], without(3).images)
+
+
+class Failing:
+    """Raises in the step 1."""
+
+    def __call__(self, step: int, *, labelled_only: bool = False) -> str:
+        if step == 1:
+            raise ValueError("no batch")
+        return f"{step} {labelled_only}"
+
+
+@pytest.mark.parametrize("kind", get_args(ScannerAugmentation))
+def test_batches_made_ahead_are_those_of_their_step(kind: str) -> None:
+    """Also after a jump to another step, and whatever the global generators have drawn."""
+    make = partial(
+        Batches, [case()], [case(labelled=False)], (8, 8, 8), 2, 0, mirror=[2], strength="strong",
+        cutmix=1.0, scanner=kind,
+    )  # fmt: skip
+    plain, ahead = make(), BatchesAhead(make(), steps=8)
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    before = torch.get_rng_state()
+    for step, only in ((4, False), (5, False), (6, True), (2, True), (3, False), (7, False)):
+        torch.rand(step)
+        state = torch.get_rng_state()
+        found, expected = ahead(step, labelled_only=only), plain(step, labelled_only=only)
+        assert torch.equal(found.images, expected.images)
+        assert torch.equal(found.labels, expected.labels)
+        assert torch.equal(torch.get_rng_state(), state)
+    ahead.close()
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_error_in_a_batch_is_raised_in_its_own_step() -> None:
+    ahead = BatchesAhead(Failing(), steps=3)
+    assert ahead(0) == "0 False"
+    with pytest.raises(ValueError, match="no batch"):
+        ahead(1)
+    assert ahead(2, labelled_only=True) == "2 True"
+    ahead.close()
