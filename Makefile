@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: setup test test-slow soak lint format demo bench clean
+.PHONY: setup test test-slow test-gpu soak lint format demo bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -83,6 +83,10 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m "slow and not soak"
+
+# Says so where there is no CUDA device.
+test-gpu: setup
+	timeout 480 $(BIN)/python benchmarks/gpu.py
 
 soak: setup
 	$(PYTEST) -m soak

@@ -83,7 +83,8 @@ class TrainingConfig(Frozen):
         Device to train on: ``auto``, ``cpu``, ``mps``, ``cuda``, or a specific GPU such as
         ``cuda:1``.
     precision
-        Floating-point precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        Floating-point precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``. ``auto`` is mixed on
+        an NVIDIA GPU (bfloat16 where it has it), otherwise ``32-true``.
     threads
         CPU threads; 0 uses all cores but one, so that the user interface stays responsive.
     preprocessing
@@ -113,7 +114,7 @@ class TrainingConfig(Frozen):
     checkpoint_minutes: Annotated[float, Field(gt=0, le=1440)] = 5.0
     seed: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     preprocessing: Preprocessing | None = None
     name: str = ""

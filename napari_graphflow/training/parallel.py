@@ -6,7 +6,7 @@ of one process with the same global batch.
 """
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +16,8 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.networks.taps import Output
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 def start_fabric(config: TrainingConfig) -> Fabric:
@@ -30,10 +32,11 @@ def start_fabric(config: TrainingConfig) -> Fabric:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = resolve_device(config.device.partition(":")[0] if world > 1 else config.device)
-    if device.type == "cpu" and config.precision == "16-mixed":
+    precision = chosen_precision(config.precision, device)
+    if device.type == "cpu" and precision == "16-mixed":
         # Lightning would silently use bf16-mixed instead, without a gradient scaler.
         raise UserError("Precision 16-mixed requires a GPU.", "Choose precision 32-true, or a GPU.")
-    if device.type == "cpu" and config.dims == 3 and config.precision == "bf16-mixed":
+    if device.type == "cpu" and config.dims == 3 and precision == "bf16-mixed":
         # The weight gradient of oneDNN's bfloat16 Conv3d on small feature maps such as (2, 3, 2)
         # contains uninitialised values (torch 2.13), at times infinite.
         raise UserError(
@@ -43,7 +46,7 @@ def start_fabric(config: TrainingConfig) -> Fabric:
         )
     if world == 1:
         alone: Any = 1 if device.type == "cpu" else [device.index or 0]
-        return Fabric(accelerator=device.type, devices=alone, precision=config.precision)
+        return Fabric(accelerator=device.type, devices=alone, precision=precision)
     if config.batch_size % world:
         raise UserError(
             f"Batch size {config.batch_size} cannot be divided evenly among {world} processes.",
@@ -54,10 +57,25 @@ def start_fabric(config: TrainingConfig) -> Fabric:
         devices=here,
         num_nodes=world // here,
         strategy="ddp",
-        precision=config.precision,
+        precision=precision,
     )
     fabric.launch()
     return fabric
+
+
+def chosen_precision(precision: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """Return the precision that ``auto`` stands for on a device; any other is returned as it is."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "32-true"
+    # Others emulate bfloat16, which is slower than float32.
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def precision_of(fabric: Fabric) -> str:
+    """Return the precision in which a run computes."""
+    return str(fabric.strategy.precision.precision)
 
 
 def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:

@@ -11,7 +11,7 @@ from napari_graphflow.distillation.method import Pass
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.networks.bottleneck import maybe_recording
 from napari_graphflow.training.gradients import gradient_norms
-from napari_graphflow.training.parallel import forward_gathered, teacher_forward
+from napari_graphflow.training.parallel import forward_gathered, precision_of, teacher_forward
 from napari_graphflow.training.state import Run
 
 MAXIMUM_GRADIENT_NORM = 5.0
@@ -81,7 +81,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
         run.student, run.optimiser, max_norm=MAXIMUM_GRADIENT_NORM, error_if_nonfinite=False
     )
     # In 16-mixed the gradient scaler skips such a step.
-    if run.config.precision != "16-mixed" and norm is not None and not norm.isfinite():
+    if precision_of(fabric) != "16-mixed" and norm is not None and not norm.isfinite():
         raise FloatingPointError(f"The gradient became infinite or NaN at step {run.step}.")
     run.optimiser.step()
     losses = {name: float(term.detach()) for name, term in terms.items()}

@@ -38,11 +38,11 @@ def test_an_unchanged_form_returns_the_same_configuration(kind: type[Any]) -> No
     labelled=st.none() | st.integers(1, 10_000),
     patch=st.just(()) | st.tuples(*[st.integers(1, 512)] * 3),
     mirror=st.none() | st.just(()) | st.just(("y", "x")),
-    precision=st.sampled_from(["32-true", "bf16-mixed"]),
+    precision=st.sampled_from(["auto", "32-true", "bf16-mixed"]),
     preprocessing=st.none()
     | st.builds(
         Preprocessing,
-        spacing=st.none() | st.tuples(*[st.floats(0, 10)] * 3),
+        spacing=st.none() | st.tuples(*[st.just(0.0) | st.floats(1e-4, 10)] * 3),
         intensity=st.sampled_from(["ct_window", "percentile", "zscore", "range"]),
         window=st.tuples(st.floats(-1000, 0), st.floats(1, 1000)),
         size=st.none() | st.tuples(*[st.integers(1, 512)] * 2),

@@ -15,6 +15,7 @@ from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.system.events import Metric, Progress, StateChanged
+from napari_graphflow.training.parallel import chosen_precision
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun with gloo, forks")
 forkserver: Any = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
@@ -135,3 +136,20 @@ def test_pausing_a_torchrun_job_ends_all_its_processes(blobs: Path) -> None:
             break
     job.pause()
     assert job.wait(300).state == "paused", job.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "has_bf16", "expected"),
+    [
+        ("auto", "cpu", True, "32-true"),
+        ("auto", "mps", True, "32-true"),
+        ("auto", "cuda", True, "bf16-mixed"),
+        ("auto", "cuda", False, "16-mixed"),
+        ("32-true", "cuda", True, "32-true"),
+    ],
+)
+def test_the_default_precision_is_mixed_on_cuda_only(
+    asked, device, has_bf16, expected, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
+    assert chosen_precision(asked, torch.device(device)) == expected
