@@ -74,13 +74,12 @@ def plot(rows: Rows, path: Path) -> None:
         rounds = by_round(rows, strategy).values()
         if not rounds:
             continue
-        points = [
-            (statistics.mean(row[key] for row in some) for key in ("slices", "mean"))
-            for some in rounds
-        ]
-        x, y = zip(*points, strict=True)
+        x, y = (
+            [statistics.mean(row[key] for row in some) for some in rounds]
+            for key in ("slices", "mean")
+        )
         pen = pyqtgraph.mkPen(COLOURS[strategy], width=2)
-        panel.plot(list(x), list(y), pen=pen, name=title)
+        panel.plot(x, y, pen=pen, name=title)
         dots = [(row["slices"], row["mean"]) for some in rounds for row in some]
         panel.plot(
             *map(list, zip(*dots, strict=True)), pen=None, symbol="o", symbolSize=6,

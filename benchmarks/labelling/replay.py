@@ -87,11 +87,13 @@ class Trajectory:
     def run_round(self, number: int) -> dict[str, Any]:
         """Run a round, or continue it, and return its row."""
         started = time.monotonic()
-        chosen = self._chosen(number)
-        for one in chosen:
-            self._annotate(one["case"], one["slices"])
-        self.labelling.reload()
-        model = self._trained(number)
+        # Earlier rounds are there already, unless the folder was removed.
+        for earlier in range(1, number + 1):
+            chosen = self._chosen(earlier)
+            for one in chosen:
+                self._annotate(one["case"], one["slices"])
+            self.labelling.reload()
+            model = self._trained(earlier)
         test = self.whole.labelled("test")
         loaded = load_for_inference(model, "cpu")
         scores = [dice_of_case(self.whole, loaded, case) for case in test]
