@@ -105,7 +105,7 @@ demo: setup
 	$(BIN)/napari-graphflow demo
 
 bench: setup
-	for benchmark in inference loss_cost volume_reading window_heartbeat; do $(SCREEN) $(BIN)/python benchmarks/$$benchmark.py; done
+	for benchmark in inference loss_cost volume_reading window_heartbeat next_case; do $(SCREEN) $(BIN)/python benchmarks/$$benchmark.py; done
 
 clean:
 	rm -rf build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
