@@ -10,11 +10,13 @@ from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Reader
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.labelling import ProposalConfig
+from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.overview import CaseRow, count_statuses, list_cases, next_cases
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposing import report, start_proposals, waiting
 from napari_graphflow.labelling.records import CaseFacts
+from napari_graphflow.labelling.rereads import due
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.runners import runner
 
@@ -67,7 +69,8 @@ def next_(
     seed
         Seed of the random choice.
     """
-    found = next_cases(Labelling(folder, reader), strategy, seed)[:count]
+    labelling = Labelling(folder, reader)
+    found = next_cases(labelling, strategy, seed)[:count]
     if json:
         print_json([vars(one) for one in found])
         return
@@ -75,6 +78,12 @@ def next_(
         output.print(f"{one.case}: {one.reason}", soft_wrap=True)
     if not found:
         output.print("No case waits for you.")
+    if again := due(labelling):
+        output.print(
+            f"To be drawn again without the proposal: {counted(len(again), 'case')}, see “datasets "
+            "reread”.",
+            soft_wrap=True,
+        )
 
 
 @datasets.command

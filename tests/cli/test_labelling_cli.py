@@ -165,6 +165,7 @@ def test_accepted_proposals_are_drawn_again_and_compared(run: Command, folder: P
         run("datasets", "accept", folder, name, "--reader", "Ada")
     found = run.json("datasets", "reread", folder, "--share", "1")
     assert found == {"share": 1.0, "due": ["scan_2", "scan_3"]}
+    assert "To be drawn again without the proposal: 2 cases" in run("datasets", "next", folder)
     again = folder / "labelsTr" / "scan_1.nii.gz"
     run("datasets", "reread", folder, "scan_2", again, "--reader", "Bea")
     shown = run.json("datasets", "agreement", folder)
