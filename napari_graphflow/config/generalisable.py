@@ -73,7 +73,8 @@ class GeneralisableOptions(Frozen):
         Steps of each of the two alignment networks (ours). Default: a fifth of the steps of the
         run.
     learning_rate
-        Initial learning rate of the stages before the last (ours).
+        Initial learning rate of the stages before the last (ours); ten times this for the
+        perceptron of the mask auto-encoder.
     """
 
     name: Literal["generalisable"] = "generalisable"
