@@ -1,6 +1,9 @@
 """Time and memory of segmenting whole volumes, compared with raw OpenVINO and with MONAI.
 
     python benchmarks/inference.py
+    python benchmarks/inference.py --rows "2D ENet, slices" --rounds 1
+
+Each row is added to inference.json, from which speed_table.py makes the table of docs/speed.md.
 
 Volumes and weights are random: neither changes the time of a network. Each measurement runs in a
 separate process, after one small volume that loads and compiles everything; the ways take turns
@@ -8,8 +11,10 @@ within each round. Seconds are the minimum over rounds, because other programs c
 
 ``product``: `napari_graphflow.inference.predict.segment`, from the stored image to the mask in its
 grid. ``openvino``: the same network on the same windows, nothing else. ``monai``: the same network
-in torch through `monai.inferers.SlidingWindowInferer`, and the argmax. Memory is the increase of
-the peak of the process over that after the small volume, in float32 volumes of the image's size.
+in torch through `monai.inferers.SlidingWindowInferer`, and the argmax. ``beside``: ``product``
+while another process trains on all cores but one. Memory is the increase of the peak of the
+process over that after the small volume, in float32 volumes of the image's size. ``start_s`` is
+the time from a started Python to the mask of the small volume.
 """
 
 import argparse
@@ -19,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +35,17 @@ import psutil
 from volume_reading import peak
 
 RESULT = Path(__file__).with_suffix(".json")
-WAYS = ("product", "openvino", "monai")
+WAYS = ("product", "openvino", "monai", "beside")
+#: A training of a U-Net on all cores but one.
+LOAD = """
+import os, torch
+from napari_graphflow.networks import build
+torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+network, image = build("unet", 1, 2, 3, 8), torch.rand(1, 1, 48, 48, 48)
+print("ready", flush=True)
+while True:
+    network(image).logits.mean().backward()
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,7 @@ MR, SLICES, CT = (96, 192, 192), (60, 256, 256), (300, 512, 512)
 ROWS = {
     "3D ENet, MR": Row("enet", 3, 3, MR, (64, 64, 64)),
     "3D U-Net, MR": Row("unet", 3, 3, MR, (64, 64, 64)),
+    "3D ENet, large MR": Row("enet", 3, 3, (130, 256, 256), (64, 64, 64)),
     "3D ENet, MR at 1.5 voxels": Row("enet", 3, 3, (192, 288, 288), (64, 64, 64), 1.5),
     "2D ENet, slices": Row("enet", 2, 5, SLICES, (128, 128)),
     "2D Mobile U-Net, slices": Row("mobile_unet", 2, 5, SLICES, (128, 128)),
@@ -103,14 +121,18 @@ def small(row: Row) -> tuple[int, int, int]:
 
 def measure(row: Row, way: str, folder: Path) -> None:
     """Segment once, in this process, and print seconds and bytes."""
-    run = {"product": product, "openvino": raw_openvino, "monai": raw_monai}[way](row, folder)
+    begun = time.perf_counter()
+    ways = {"product": product, "openvino": raw_openvino, "monai": raw_monai, "beside": product}
+    run = ways[way](row, folder)
     run(image(small(row)))
+    start = time.perf_counter() - begun
     volume, before = image(row.shape), peak()
     started = time.perf_counter()
     run(volume)
     seconds = time.perf_counter() - started
     voxels = 4 * int(np.prod(row.shape))
-    print(json.dumps({"seconds": seconds, "volumes": (peak() - before) / voxels}))
+    found = {"seconds": seconds, "volumes": (peak() - before) / voxels, "start_s": start}
+    print(json.dumps(found))
 
 
 def product(row: Row, folder: Path) -> Any:
@@ -178,6 +200,19 @@ def raw_monai(row: Row, folder: Path) -> Any:
     return run
 
 
+@contextmanager
+def training() -> Iterator[None]:
+    """Train in another process meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def run(names: list[str], rounds: int) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as root:
@@ -188,7 +223,8 @@ def run(names: list[str], rounds: int) -> list[dict[str, Any]]:
             for _ in range(rounds):
                 for way, results in found.items():
                     command = [sys.executable, __file__, "--one", name, way, str(folder)]
-                    done = subprocess.run(command, capture_output=True, text=True, check=False)
+                    with training() if way == "beside" else nullcontext():
+                        done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:  # MONAI may run out of memory
                         print(done.stderr.splitlines()[-1:], file=sys.stderr)
                         continue
@@ -204,6 +240,8 @@ def run(names: list[str], rounds: int) -> list[dict[str, Any]]:
                     **{f"{way}_s": round(value, 3) for way, value in seconds.items()},
                     "times_openvino": round(seconds["product"] / seconds["openvino"], 2),
                     "of_monai": round(seconds["product"] / seconds["monai"], 2),
+                    "times_beside": round(seconds["beside"] / seconds["product"], 2),
+                    "start_s": round(min(one["start_s"] for one in found["product"]), 2),
                     "volumes": round(max(one["volumes"] for one in found["product"]), 2),
                 }
             )
@@ -215,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--one", nargs=3, metavar=("ROW", "WAY", "MODEL"))
     options = parser.parse_args()
     if options.one:
@@ -222,13 +261,16 @@ def main() -> None:
         measure(ROWS[name], way, Path(folder))
         return
     rows = run(options.rows, options.rounds)
-    if options.rows == list(ROWS):
-        report = {
-            "command": f"python benchmarks/inference.py --rounds {options.rounds}",
-            "machine": f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores",
-            "rows": rows,
-        }
-        RESULT.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    machine = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores"
+    before = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    known = before["rows"] if before.get("machine") == machine else []
+    found = {row["row"]: row for row in [*known, *rows]}
+    report = {
+        "command": f"python benchmarks/inference.py --rounds {options.rounds}",
+        "machine": machine,
+        "rows": [found[name] for name in ROWS if name in found],
+    }
+    options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
