@@ -87,6 +87,20 @@ def test_taking_a_mask_is_one_undo_step_and_cancelled_by_the_question(
     assert np.array_equal(mask.data, before)
 
 
+def test_a_program_is_not_credited_after_its_mask_was_undone(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = opened(qtbot, dock)
+    found = np.zeros(case.mask.data.shape, np.uint8)
+    found[0, 0, :2] = 1
+    viewer.add_labels(found, scale=case.mask.scale, units=case.mask.units)
+    monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("micro-sam", True))
+    click(qtbot, dock.take)
+    assert case.draft().source == "micro-sam"
+    case.mask.undo()
+    assert case.draft().source == ""
+
+
 def test_a_mask_on_another_grid_is_not_offered(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:

@@ -46,6 +46,8 @@ class OpenCase:
         How many of the places where the model is unsure were looked at.
     source
         Program that the mask is from, if it was taken from another one.
+    taken
+        Indices of the voxels that this program changed, and their values.
     """
 
     loaded: LoadedCase
@@ -59,6 +61,7 @@ class OpenCase:
     since: float = field(default_factory=time.monotonic)
     places_seen: int = 0
     source: str = ""
+    taken: tuple[tuple[NDArray[Any], ...], NDArray[Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -129,8 +132,15 @@ class OpenCase:
             As `labels` does.
         """
         return Unsaved(
-            self.opened, self.labels(), self.slices, self.axis, self.seconds, self.source
+            self.opened, self.labels(), self.slices, self.axis, self.seconds, self._credited()
         )
+
+    def _credited(self) -> str:
+        """Return the program that the mask is from, unless nothing of it is left, as after undo."""
+        if self.taken is None:
+            return ""
+        where, values = self.taken
+        return self.source if (np.asarray(self.mask.data)[where] == values).any() else ""
 
 
 def in_values_of(mask: Labels, other: Labels) -> NDArray[Any]:

@@ -117,9 +117,11 @@ def take(viewer: Viewer, case: OpenCase, other: Labels, chosen: int, source: str
     UserError
         As for `taken`.
     """
-    count = replace_labels(case.mask, taken(case.mask, other, chosen))
+    labels = taken(case.mask, other, chosen)
+    changed = np.nonzero(np.asarray(case.mask.data) != labels)
+    count = replace_labels(case.mask, labels)
     if source and count:
-        case.source = source
+        case.source, case.taken = source, (changed, labels[changed])
     other.visible = False
     viewer.layers.selection.active = case.mask
     made = f" by {source}" if source else ""
