@@ -11,6 +11,7 @@ from monai.networks.nets import SegResNet
 from safetensors.torch import load_file, save_file
 from training_cases import PATCH, assert_equal_weights, distillation, metrics, training
 
+from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.methods import (
     METHODS,
     AdversarialOptions,
@@ -47,7 +48,11 @@ def normalising_teacher(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -
     return JobPaths(folder).model
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    # Its stages take longer; test_generalisable_method.py tests the same of its steps.
+    [pytest.param(m, marks=[pytest.mark.slow] if m == "generalisable" else []) for m in METHODS],
+)
 def test_teacher_and_paraphrasers_are_unchanged_by_the_training_of_the_student(
     blobs, normalising_teacher, tmp_path, monkeypatch, method
 ):
@@ -61,6 +66,8 @@ def test_teacher_and_paraphrasers_are_unchanged_by_the_training_of_the_student(
     options = METHODS[method].options()
     if isinstance(options, GraphFlowOptions):
         options = GraphFlowOptions(paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1))
+    if isinstance(options, GeneralisableOptions):
+        options = GeneralisableOptions(code_length=8, student_steps=1)
     config = distillation(blobs, normalising_teacher, method=options, **FLAT)
     run = distill(config, tmp_path)
     # Up to the first step; from here on the paraphrasers are frozen.
