@@ -242,6 +242,8 @@ def measure(folder: Path, count: int, *, profile: bool) -> dict[str, Any]:
         )
     window.viewer.close()
     result: dict[str, Any] = {"voxels": list(shape), "cores": os.cpu_count()}
+    # Of other programs, too: the times of the clock are then too long.
+    result["load"] = round(os.getloadavg()[1], 1)
     # The first of each kind also compiles shaders and fills caches.
     middle = {
         name: {key: round(median(one[key] for one in rows[1:]), 1) for key in rows[0]}

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_graphflow.plugin.viewer.layers import class_colours, class_table
 from napari_graphflow.plugin.viewer.structure_locks import locks_of
-from napari_graphflow.plugin.widgets.legend import Legend
+from napari_graphflow.plugin.widgets.legend import Legend, count_labels
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.structure_tools import StructureTools
 
@@ -149,3 +149,12 @@ def test_tools_are_disabled_for_a_locked_structure(
     assert not any(button.isEnabled() for button in tools.buttons.values())
     click(qtbot, legend.names[2])
     assert all(button.isEnabled() for button in tools.buttons.values())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.uint64])
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
+def test_labels_are_counted_in_every_type(kind: type, shape: tuple[int, ...]) -> None:
+    labels = np.zeros(shape, kind)
+    labels[..., 0] = 1
+    labels[..., 1, 2:4] = 200
+    assert count_labels(labels) == ({1: 15, 200: 6} if labels.ndim == 3 else {1: 5, 200: 2})

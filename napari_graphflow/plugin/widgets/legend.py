@@ -221,7 +221,13 @@ class Legend(QWidget):
 def count_labels(labels: np.ndarray[Any, Any]) -> dict[int, int]:
     """Return the number of voxels of each label except 0, slice by slice to save memory."""
     counts: dict[int, int] = {}
+    small = labels.dtype in (np.uint8, np.uint16)
     for one in labels if labels.ndim == 3 else [labels]:
+        if small:  # many times faster than sorting
+            numbers = np.bincount(one.ravel())
+            for value in np.flatnonzero(numbers[1:]).tolist():
+                counts[value + 1] = counts.get(value + 1, 0) + int(numbers[value + 1])
+            continue
         values, found = np.unique(one[one != 0], return_counts=True)
         for value, count in zip(values.tolist(), found.tolist(), strict=True):
             counts[value] = counts.get(value, 0) + count
