@@ -6,12 +6,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_graphflow.config.model_card import ModelCard, read_model_card, weights_hash
 from napari_graphflow.config.openvino_form import openvino_is_used, read_form
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.engines import Array
 from napari_graphflow.inference.predict import LoadedModel
-from napari_graphflow.inference.site_check import Codes, Describe, image_code, read_codes
+from napari_graphflow.inference.site_check import (
+    SOURCE,
+    Codes,
+    Describe,
+    image_code,
+    read_codes,
+)
 from napari_graphflow.system.devices import devices
 from napari_graphflow.system.install import install_hint
 
@@ -97,9 +105,12 @@ def _description(
 
     Only PyTorch gives the bottleneck, so that it is loaded for the first image.
     """
+    if find_spec("torch") is None:
+        # Without PyTorch there may be no safetensors either; that there are codes is all to know.
+        return (np.zeros((0, 0), np.float32) if (folder / SOURCE).is_file() else None), None
     source = read_codes(folder)
-    if source is None or find_spec("torch") is None:
-        return source, None
+    if source is None:
+        return None, None
 
     @cache
     def module() -> "nn.Module":

@@ -8,6 +8,7 @@ its masks are.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.whole_volume import window_size
 from napari_graphflow.inference.windows import plan_windows
+from napari_graphflow.system.install import install_hint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,6 +156,8 @@ def read_quantiles(folder: Path) -> Codes:
     UserError
         If the model has none.
     """
+    if find_spec("safetensors") is None:
+        raise UserError("Matching intensities needs PyTorch.", f"{install_hint('train')}.")
     from safetensors.numpy import load_file
 
     path = Path(folder) / SOURCE

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.preprocessing import prepare
-from napari_graphflow.inference import site_check
+from napari_graphflow.inference import loading, site_check
+from napari_graphflow.inference import segment_files as segment_files_module
 from napari_graphflow.inference.describing import describe_dataset
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.segment_files import segment_files
@@ -191,3 +193,16 @@ def test_intensities_are_matched_only_if_asked_and_known(
     as_is, alike = (read_volume(tmp_path / n / "one.nii.gz").array for n in ("as_is", "matched"))
     assert not np.array_equal(as_is, alike)
     (model / SOURCE).unlink()
+
+
+def test_without_pytorch_it_is_said_that_the_check_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_codes(tmp_path, list(codes(9)))
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    source, describe = loading._description(tmp_path, Mock(), None)
+    assert describe is None
+    assert source is not None
+    assert "needs PyTorch" in segment_files_module._site(source, [], 3).text
+    (tmp_path / SOURCE).unlink()
+    assert loading._description(tmp_path, Mock(), None) == (None, None)
