@@ -182,3 +182,20 @@ def test_a_finished_job_has_converted_its_model(tmp_path: Path, blobs: Path) -> 
     assert read_form(job.model) is not None
     assert (job.status().run.step, job.status().run.total) == (2, 2)
     assert load_for_inference(job.model, "cpu").engine.title == "CPU, OpenVINO"
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(
+    converted: dict[int, Path], home: Path
+) -> None:
+    (home / "openvino").write_text("not a folder", "utf-8")
+    assert segment(load_for_inference(converted[2], "cpu"), scan()).device == "CPU, OpenVINO"
+
+
+def test_damaged_blobs_in_the_cache_change_no_mask(converted: dict[int, Path], home: Path) -> None:
+    expected = segment(load_for_inference(converted[2], "cpu"), scan()).labels.array
+    blobs = list((home / "openvino").glob("*.blob"))
+    assert blobs
+    for blob in blobs:
+        blob.write_bytes(b"of another version" + blob.read_bytes()[20:200])
+    found = segment(load_for_inference(converted[2], "cpu"), scan()).labels.array
+    np.testing.assert_array_equal(found, expected)
