@@ -4,7 +4,7 @@ A dataset is opened in one window; a second process without this plugin shows th
 plain layers, in turn with the first. Measured is the time from the click until the new case is
 painted, and the time of the processor in the main thread, which a busy computer changes less::
 
-    xvfb-run -a python benchmarks/next_case.py --images ../shared/data/hippocampus_msd/images
+    xvfb-run -a python benchmarks/next_case.py --images FOLDER
     xvfb-run -a python benchmarks/next_case.py --shape 300 512 512
 """
 
