@@ -111,7 +111,9 @@ def test_cancelling_ends_no_process_without_the_command_of_the_job(
         holder.kill()
 
 
-@pytest.mark.parametrize("pid", [0, 1, os.getpid(), os.getppid()])
+@pytest.mark.parametrize(
+    "pid", [0, 1, os.getpid(), os.getppid()], ids=["none", "first", "own", "parent"]
+)
 def test_the_first_process_and_ancestors_are_never_those_of_a_job(pid: int, tmp_path: Path) -> None:
     arguments = psutil.Process().cmdline()
     assert not was_started_with(pid, Path(arguments[-1]))
