@@ -41,7 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the variants of a test, which differ in data, between the two Qt bindings."""
+    """Share the variants of a test, which differ in data, between the two Qt bindings.
+
+    Tests marked ``process`` run with one binding only.
+    """
     binding = config.getoption("--share-variants")
     if binding is None:
         return
@@ -49,8 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here, elsewhere = [], []
     for item in items:
         name = item.nodeid.partition("[")[0]
-        first = seen[name] == 0
-        (here if first or BINDINGS[seen[name] % 2] == binding else elsewhere).append(item)
+        shared = BINDINGS[seen[name] % 2] == binding
+        of_qt = item.get_closest_marker("process") is None
+        (here if shared or (seen[name] == 0 and of_qt) else elsewhere).append(item)
         seen[name] += 1
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = here

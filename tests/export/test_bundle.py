@@ -16,6 +16,7 @@ needs_ignite = pytest.mark.skipif(find_spec("ignite") is None, reason="pytorch-i
 
 
 @needs_ignite
+@pytest.mark.slow
 def test_a_bundle_computes_the_same_masks_and_names_its_channels(tmp_path: Path) -> None:
     model = save(tmp_path / "model", 3, intensity="ct_window", spacing=None)
     parity = export_model(model, "monai-bundle", tmp_path / "out")

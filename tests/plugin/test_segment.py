@@ -196,6 +196,7 @@ def test_cancelling_a_segmentation_adds_no_layer(
     assert not segment.progress.isVisible()
 
 
+@pytest.mark.process
 def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:

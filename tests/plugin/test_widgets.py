@@ -80,6 +80,7 @@ def test_closing_a_dock_cancels_its_request(
     assert len(viewer.layers) == 1
 
 
+@pytest.mark.process
 def test_napari_closes_at_once_while_the_worker_is_busy(
     make_model: Callable[..., Path], write_scan: Callable[..., Path]
 ) -> None:

@@ -109,8 +109,8 @@ def assert_same(job: Job, undisturbed: Job) -> None:
     assert weights == expected
 
 
-#: The stages of the generalisable method take longer; `test_generalisable.py` pauses each of them.
-LONG = {"generalisable"}
+#: Killed in `make test-slow`; `test_training.py` and `test_generalisable.py` pause them all.
+LONG = {"generalisable", "attention", "channel_wise", "dist", "emkd"}
 
 
 @pytest.mark.parametrize(
