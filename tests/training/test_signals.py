@@ -1,22 +1,21 @@
 """Signals to a job: a shutdown pauses it, an interrupt cancels it."""
 
-import os
-import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from signalled import MISFORTUNES
 
 from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.jobs import store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process
-from napari_graphflow.system.events import Alive
 from napari_graphflow.system.failures import EXIT_CODES
-from napari_graphflow.training import process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+PAUSED = ("paused", 0)
+CANCELLED = ("cancelled", EXIT_CODES["cancelled"])
 
 
 @pytest.fixture
@@ -24,34 +23,19 @@ def job(tmp_path: Path) -> Job:
     return store.create("train", TrainingConfig(dataset=tmp_path, device="cpu"))
 
 
-def send(*numbers: int) -> None:
-    """Send signals to this process, in which the job runs."""
-    for number in numbers:
-        os.kill(os.getpid(), number)
-
-
-def events(job: Job, misfortune: Callable[[], None]) -> Iterator[Alive]:
-    try:
-        misfortune()
-        while True:
-            yield Alive()
-    finally:
-        (job.checkpoints / "last").touch()
-
-
-def run(job: Job, misfortune: Callable[[], None]) -> tuple[str, int]:
-    code = process.run(job.folder, events(job, misfortune))
+def run(job: Job, misfortune: str) -> tuple[str, int]:
+    """Run the job in a process of its own, which may be killed."""
+    assert misfortune in MISFORTUNES
+    script = Path(__file__).parents[1] / "signalled.py"
+    done = subprocess.run([sys.executable, script, job.folder, misfortune], check=False)
     assert (job.checkpoints / "last").exists()
-    assert job.status().exit_code == code
-    return job.status().state, code
+    assert job.status().exit_code == done.returncode
+    return job.status().state, done.returncode
 
 
-CANCELLED = ("cancelled", EXIT_CODES["cancelled"])
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_shutdown_pauses_the_job(job: Job, times: int) -> None:
-    assert run(job, lambda: send(*[signal.SIGTERM] * times)) == ("paused", 0)
+@pytest.mark.parametrize("misfortune", ["SIGTERM", "SIGTERM twice"])
+def test_a_shutdown_pauses_the_job(job: Job, misfortune: str) -> None:
+    assert run(job, misfortune) == PAUSED
     status = job.status()
     assert status.failure.text.endswith("or because the computer was shut down.")
     assert status.failure.remedy == "Resume the job to continue from its last checkpoint."
@@ -60,34 +44,23 @@ def test_a_shutdown_pauses_the_job(job: Job, times: int) -> None:
     assert job.status().failure is None
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_sigterm_after_a_cancel_request_cancels_the_job(job: Job, times: int) -> None:
-    def press() -> None:
-        job.request("cancel")
-        send(*[signal.SIGTERM] * times)
-
-    assert run(job, press) == CANCELLED
+@pytest.mark.parametrize("misfortune", ["cancel, SIGTERM", "cancel, SIGTERM twice"])
+def test_sigterm_after_a_cancel_request_cancels_the_job(job: Job, misfortune: str) -> None:
+    assert run(job, misfortune) == CANCELLED
 
 
 def test_an_interrupt_cancels_the_job(job: Job) -> None:
-    assert run(job, lambda: send(signal.SIGINT)) == CANCELLED
+    assert run(job, "SIGINT") == CANCELLED
 
 
 def test_a_shutdown_that_first_ends_subprocesses_pauses_the_job(job: Job) -> None:
-    def lose_subprocess() -> None:
-        send(signal.SIGTERM)
-        raise RuntimeError("A worker was killed by signal: Terminated.")
-
-    assert run(job, lose_subprocess) == ("paused", 0)
+    assert run(job, "SIGTERM, subprocess lost") == PAUSED
     assert "killed by signal" in job.log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("misfortune", "continues"), [("SIGTERM", False), ("SIGINT", True)])
 def test_a_job_that_is_shut_down_does_not_start_the_next_one(
-    job: Job, monkeypatch: pytest.MonkeyPatch, number: int
+    job: Job, misfortune: str, continues: bool
 ) -> None:
-    continued: list[Path] = []
-    monkeypatch.setattr(process, "start_keeper", continued.append)
-    monkeypatch.setattr(process, "_events", lambda job: events(job, lambda: send(number)))
-    process.main(job.folder)
-    assert continued == [job.folder.parent] * (number == signal.SIGINT)
+    run(job, misfortune)
+    assert (job.folder.parent / "continued").exists() == continues
