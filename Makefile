@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: setup test test-slow test-gpu soak lint format demo bench clean
+.PHONY: setup test test-windows test-slow test-gpu soak lint format demo bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -63,13 +63,14 @@ $(READY): pyproject.toml Makefile
 
 FAST := -m "not slow and not soak"
 
-# Both bindings run in parallel, because window tests mostly wait. They share the variants of a test.
+# Both bindings run in parallel, because window tests mostly wait. They share the tests that are not
+# marked both_bindings; `make test-windows` runs all with both.
 test: setup
 	$(PYTEST) $(FAST) --numprocesses 2 --dist worksteal --ignore=tests/plugin
 	logs=$$(mktemp -d)
 	trap 'rm -rf "$$logs"' EXIT
 	for binding in pyqt5 pyqt6; do
-		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) --share-variants $$binding tests/plugin >"$$logs/$$binding" 2>&1 &
+		QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) --share-with-other-binding $$binding tests/plugin >"$$logs/$$binding" 2>&1 &
 		declare "$$binding=$$!"
 		sleep 3  # otherwise both virtual displays get the same number
 	done
@@ -80,6 +81,9 @@ test: setup
 		cat "$$logs/$$binding"
 	done
 	exit $$failed
+
+test-windows: setup
+	for binding in pyqt5 pyqt6; do QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin; done
 
 test-slow: setup
 	$(PYTEST) -m "slow and not soak"

@@ -1,8 +1,8 @@
 """Fixtures of all tests: one thread, an empty home folder, the shared data folder."""
 
+import itertools
 import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,28 +34,22 @@ BINDINGS = ("pyqt5", "pyqt6")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--share-variants",
+        "--share-with-other-binding",
         choices=BINDINGS,
-        help="with this Qt binding, run each test once, and every other of its further variants",
+        help="with this Qt binding, run every other test, and all those marked both_bindings",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the variants of a test, which differ in data, between the two Qt bindings.
-
-    Tests marked ``process`` run with one binding only.
-    """
-    binding = config.getoption("--share-variants")
+    """Share the window tests between the two Qt bindings, apart from those that both run."""
+    binding = config.getoption("--share-with-other-binding")
     if binding is None:
         return
-    seen: Counter[str] = Counter()
+    turns = itertools.cycle(BINDINGS)
     here, elsewhere = [], []
     for item in items:
-        name = item.nodeid.partition("[")[0]
-        shared = BINDINGS[seen[name] % 2] == binding
-        of_qt = item.get_closest_marker("process") is None
-        (here if shared or (seen[name] == 0 and of_qt) else elsewhere).append(item)
-        seen[name] += 1
+        both = item.get_closest_marker("both_bindings") is not None
+        (here if both or next(turns) == binding else elsewhere).append(item)
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = here
 

@@ -21,6 +21,8 @@ from napari_graphflow.config.methods import (
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.plugin.widgets.command_line import job_command, segment_command
 
+pytestmark = pytest.mark.both_bindings
+
 CONFIGS = {
     "plain training": TrainingConfig(dataset=Path("/data/with blank")),
     "training": TrainingConfig(

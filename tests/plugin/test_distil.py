@@ -215,7 +215,6 @@ def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     assert segment.model.card().name == "ENet from U-Net on blobs"
 
 
-@pytest.mark.process
 def test_a_running_job_is_listed_and_cancelled_by_another_window(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
@@ -240,7 +239,6 @@ def test_a_running_job_is_listed_and_cancelled_by_another_window(
     assert again.jobs.pause.text() == "Resume"
 
 
-@pytest.mark.process
 def test_a_killed_job_is_reported_and_can_be_resumed(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
@@ -301,7 +299,6 @@ def test_every_method_is_listed_with_its_options(
     assert all(form.isHidden() for form in widget.method_forms.values())
 
 
-@pytest.mark.process
 def test_the_window_stays_responsive_while_a_job_runs(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:

@@ -55,7 +55,6 @@ def test_two_models_segment_an_image_and_are_compared_by_clicks(
     viewer.window.remove_dock_widget("all")
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("no_job_is_left")
 def test_a_distillation_continues_after_napari_is_killed(tiny_dataset: Path, make_model) -> None:
     teacher = make_model("teacher", role="teacher", network="unet")
@@ -69,7 +68,6 @@ def test_a_distillation_continues_after_napari_is_killed(tiny_dataset: Path, mak
     assert "left" in found["bar"]
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("no_job_is_left")
 def test_a_student_finished_after_napari_was_killed_is_listed(
     tiny_dataset: Path, make_model

@@ -26,7 +26,6 @@ print("opened")
 """
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("home")
 def test_opening_every_dock_does_not_import_torch() -> None:
     run = subprocess.run(

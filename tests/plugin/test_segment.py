@@ -21,6 +21,8 @@ from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.worker.requests import dispatcher
 
+pytestmark = pytest.mark.both_bindings
+
 SLOW_START_MS = 300_000
 
 
@@ -196,7 +198,6 @@ def test_cancelling_a_segmentation_adds_no_layer(
     assert not segment.progress.isVisible()
 
 
-@pytest.mark.process
 def test_a_killed_worker_is_reported_and_restarted_by_the_next_click(
     viewer: Viewer, segment: SegmentWidget, qtbot: QtBot, make_model, write_scan
 ) -> None:

@@ -16,6 +16,8 @@ from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.words import count_text, progress_text
 from napari_graphflow.plugin.worker.requests import dispatcher
 
+pytestmark = pytest.mark.both_bindings
+
 NAMES = ("Segment", "Distil", "Compare")
 
 CLOSE_WHILE_SEGMENTING = """
@@ -80,7 +82,6 @@ def test_closing_a_dock_cancels_its_request(
     assert len(viewer.layers) == 1
 
 
-@pytest.mark.process
 def test_napari_closes_at_once_while_the_worker_is_busy(
     make_model: Callable[..., Path], write_scan: Callable[..., Path]
 ) -> None:
