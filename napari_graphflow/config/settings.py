@@ -1,8 +1,9 @@
 """Frozen settings, read from JSON files with readable error messages."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -48,3 +49,29 @@ class Frozen(BaseModel):
     """Immutable settings that reject unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+F = TypeVar("F", bound=Frozen)
+
+
+def with_paths(config: F, change: Callable[[Path], Path]) -> F:
+    """Return settings in which every path is changed, those of nested settings, too."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Path):
+            return change(value)
+        return with_paths(value, change) if isinstance(value, Frozen) else value
+
+    return config.model_copy(update={name: changed(value) for name, value in config})
+
+
+def paths_in(config: Frozen) -> list[Path]:
+    """Return every path in settings, those of nested settings, too."""
+    found: list[Path] = []
+
+    def note(path: Path) -> Path:
+        found.append(path)
+        return path
+
+    with_paths(config, note)
+    return found

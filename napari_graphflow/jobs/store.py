@@ -13,7 +13,7 @@ from typing import TypeVar
 from napari_graphflow import __version__
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.run import DistillationConfig
-from napari_graphflow.config.settings import Frozen
+from napari_graphflow.config.settings import Frozen, with_paths
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import STAMP, JobConfig, Kind
 from napari_graphflow.jobs.job import Job
@@ -63,10 +63,7 @@ def create(kind: Kind, config: JobConfig, root: Path | None = None) -> Job:
 
 def absolute_paths(config: C) -> C:
     """Resolve the paths of a run, because its processes have other working directories."""
-    absolute = {
-        name: value.expanduser().resolve() for name, value in config if isinstance(value, Path)
-    }
-    return config.model_copy(update=absolute)
+    return with_paths(config, lambda path: path.expanduser().resolve())
 
 
 def list_jobs(root: Path | None = None) -> list[Job]:

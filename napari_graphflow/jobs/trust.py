@@ -6,11 +6,11 @@ followed only if it was set up by this user, or accepted once.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from napari_graphflow.config.settings import paths_in
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.system.failures import in_words
@@ -51,7 +51,8 @@ def spec_hash(job: JobFolder) -> str:
 def outside_paths(job: JobFolder) -> list[Path]:
     """Return the paths that a job reads outside its folder."""
     inside = job.folder.resolve()
-    return [path for path in _paths(job) if not (inside / path).resolve().is_relative_to(inside)]
+    named = paths_in(job.config)
+    return [path for path in named if not (inside / path).resolve().is_relative_to(inside)]
 
 
 def require_trusted(job: JobFolder) -> None:
@@ -86,12 +87,6 @@ def require_known_addresses(job: JobFolder, *addresses: str) -> None:
             f"{', '.join(unknown)}.",
             f"If you trust it, run: napari-graphflow jobs trust {job.folder}",
         )
-
-
-def _paths(job: JobFolder) -> Iterator[Path]:
-    for _, value in job.config:
-        if isinstance(value, Path):
-            yield value
 
 
 def _read() -> dict[str, list[str]]:

@@ -188,15 +188,17 @@ def start(
             before = take(steps)
             masks, validation = _masks(config, frozen, before)
             number = max((one.number for one in rounds), default=0) + 1
-            settings = RoundConfig(
-                dataset=steps.dataset.folder.resolve(),
-                number=number,
-                network=absolute_paths(config),
-                teacher=teacher and absolute_paths(teacher),
-                alone=distils and alone,
-                reader=steps.reader,
-                device=config.device,
-                name=config.name and f"{config.name}, round {number}",
+            settings = absolute_paths(
+                RoundConfig(
+                    dataset=steps.dataset.folder,
+                    number=number,
+                    network=config,
+                    teacher=teacher,
+                    alone=distils and alone,
+                    reader=steps.reader,
+                    device=config.device,
+                    name=config.name and f"{config.name}, round {number}",
+                )
             )
             record = Round(
                 number=number,

@@ -10,8 +10,10 @@ from napari_graphflow.runners.handover import read_note
 
 def named_elsewhere(job: Job) -> list[str]:
     """Return what a job names that this user has neither used nor accepted, in words."""
-    known = is_known("jobs", spec_hash(job))
-    files = [] if known else [f"reads {path}" for path in outside_paths(job)]
+    files: list[str] = []
+    with suppress(UserError):  # settings that cannot be read; such a job does not start either
+        if not is_known("jobs", spec_hash(job)):
+            files = [f"reads {path}" for path in outside_paths(job)]
     return files + [f"runs on the cluster {one}" for one in _unknown_addresses(job)]
 
 

@@ -12,11 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 from job_cases import new_job
+from waiting import until
 
+from napari_graphflow.config.generalisable import GeneralisableOptions
+from napari_graphflow.config.labelling import RoundConfig
+from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, Status
+from napari_graphflow.jobs.store import create
 from napari_graphflow.jobs.trust import UntrustedError, accept, outside_paths, spec_hash
 from napari_graphflow.system.processes import process_start, was_started_with
 
@@ -81,6 +86,17 @@ def test_a_job_that_reads_only_its_own_folder_needs_no_question(tmp_path: Path) 
     assert Job(job.folder).enqueue(Process(rank=1.0)).waiting
 
 
+def test_paths_of_nested_settings_are_resolved_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    method = GeneralisableOptions(student=Path("student"), stages=Path("stages"))
+    network = DistillationConfig(dataset=Path("d"), teacher=Path("t"), method=method)
+    job = create("round", RoundConfig(dataset=Path("d"), number=1, network=network))
+    resolved = [tmp_path / name for name in ("d", "d", "t", "student", "stages")]
+    assert sorted(outside_paths(job)) == sorted(resolved)
+
+
 def test_a_job_whose_settings_were_changed_is_one_from_elsewhere(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.spec_file.write_text(job.spec_file.read_text() + "\n")
@@ -124,7 +140,8 @@ def test_a_process_started_with_a_relative_path_is_recognised(tmp_path: Path) ->
     code = "import time; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code, "job"], cwd=tmp_path)
     try:
-        assert was_started_with(process.pid, tmp_path / "job")
+        # The system fills in the command of a new process a moment after it starts.
+        until(lambda: was_started_with(process.pid, tmp_path / "job"))
         assert not was_started_with(process.pid, tmp_path / "other")
     finally:
         process.kill()

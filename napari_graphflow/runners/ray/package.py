@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.settings import paths_in
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.dataset.splits import NNUNET, OWN
 from napari_graphflow.dataset.subset import described, splits_of
@@ -34,6 +35,12 @@ def pack_job(job: Job, path: Path) -> None:
         raise UserError(
             f"The job {job.title} changes the dataset on this computer and cannot be packed.",
             "Choose the runner local.",
+        )
+    sent = {config.dataset, getattr(config, "teacher", None)}
+    if left := [path for path in paths_in(config) if path not in sent]:
+        raise UserError(
+            f"The job {job.title} also reads {left[0]}, which is not packed.",
+            "Choose the runner ray, with a file system that the cluster shares.",
         )
     dataset = Dataset.of_run(config)
     places = {"dataset": f"data/{config.dataset.name}"}
