@@ -167,6 +167,19 @@ def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> Non
         )
 
 
+def check_fits_dataset(card: ModelCard, dataset: Dataset) -> None:
+    """Check that a model can propose masks for the cases of a dataset, before any is read.
+
+    Raises
+    ------
+    UserError
+        If classes, axes, channels or modality differ.
+    """
+    check_classes(card, dataset)
+    if reason := reason_not_to_fit_dataset(card, dataset):
+        raise UserError(f"The model {card.name} does not fit: {reason}.", _CHOOSE)
+
+
 def _listed(classes: Mapping[str, int], others: Mapping[str, int]) -> str:
     """List classes, with their values if the others have the same names with other values."""
     if set(classes) != set(others):
@@ -179,8 +192,8 @@ def axes_of(dataset: Dataset) -> int:
     return 2 if dataset.file_ending.lower() in FLAT else 3
 
 
-def reason_not_to_teach(card: ModelCard, dataset: Dataset) -> str | None:
-    """Return why a teacher cannot be distilled on a dataset, as a clause; None if it can."""
+def reason_not_to_fit_dataset(card: ModelCard, dataset: Dataset) -> str | None:
+    """Return why a model can neither propose masks nor teach on a dataset, as a clause, or None."""
     axes = axes_of(dataset)
     if card.classes != dataset.classes:
         return (
@@ -220,7 +233,7 @@ def refuse_distillation(
     UserError
         If the teacher does not fit the dataset, the dimensions, the method or the student.
     """
-    reason = reason_not_to_teach(card, dataset) or reason_not_to_pair(method, card, network)
+    reason = reason_not_to_fit_dataset(card, dataset) or reason_not_to_pair(method, card, network)
     if reason is None and card.dims != dims:
         reason = f"it is {card.dims}D, and the student is {dims}D"
     if reason:

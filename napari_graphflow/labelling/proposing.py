@@ -20,7 +20,7 @@ from pathlib import Path
 from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.model_card import read_model_card, weights_hash
 from napari_graphflow.config.settings import read_config
-from napari_graphflow.dataset.compatibility import check_classes
+from napari_graphflow.dataset.compatibility import check_fits_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
@@ -89,7 +89,7 @@ def start_proposals(
         threads=threads,
         name=f"masks by {read_model_card(model).name} for {labelling.dataset.name}",
     )
-    check_classes(read_model_card(model), labelling.dataset)
+    check_fits_dataset(read_model_card(model), labelling.dataset)
     if not waiting(labelling, config).left:
         raise UserError(
             "No case waits for a proposal of this model.",

@@ -8,7 +8,7 @@ import torch
 
 from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.model_card import weights_hash
-from napari_graphflow.dataset.compatibility import check_classes
+from napari_graphflow.dataset.compatibility import check_fits_dataset
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel
 from napari_graphflow.inference.propose import NotProposed, Proposed, propose
@@ -51,7 +51,7 @@ def propose_masks(config: ProposalConfig, folder: Path) -> Iterator[Event]:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_for_inference(config.model, config.device)
-    check_classes(model.card, labelling.dataset)
+    check_fits_dataset(model.card, labelling.dataset)
     sha256 = weights_hash(config.model)
     yield Phase(kind="proposing", name="proposing masks")
     left = waiting(labelling, config, job.created.timestamp()).left

@@ -18,8 +18,8 @@ from napari_graphflow.dataset.compatibility import (
     modality_of_channels,
     reason_for_caution,
     reason_not_to_fit,
+    reason_not_to_fit_dataset,
     reason_not_to_pair,
-    reason_not_to_teach,
     refuse_distillation,
 )
 from napari_graphflow.errors import UserError
@@ -151,7 +151,7 @@ def test_an_empty_result_names_what_was_not_found() -> None:
 
 def test_the_same_classes_with_other_values_are_said_with_their_values() -> None:
     other = dataset("CT", classes={name: value for value, name in enumerate(reversed(CLASSES))})
-    reason = reason_not_to_teach(card(), other)
+    reason = reason_not_to_fit_dataset(card(), other)
     assert reason is not None
     for name, value in CLASSES.items():
         assert f"{name} = {value}" in reason and f"{name} = {other.classes[name]}" in reason
@@ -193,13 +193,13 @@ def dataset(*channels: str, classes: dict[str, int] = CLASSES, ending: str = ".n
 def test_a_teacher_that_does_not_fit_the_dataset_is_refused_with_the_reason(
     teacher: ModelCard, data: Dataset, reason: str
 ) -> None:
-    assert reason in str(reason_not_to_teach(teacher, data))
+    assert reason in str(reason_not_to_fit_dataset(teacher, data))
 
 
 def test_a_teacher_fits_the_dataset_it_is_for() -> None:
-    assert reason_not_to_teach(card(), dataset("CT")) is None
-    assert reason_not_to_teach(card(), dataset("image")) is None
-    assert reason_not_to_teach(photographs(), dataset("R", "G", "B", ending=".png")) is None
+    assert reason_not_to_fit_dataset(card(), dataset("CT")) is None
+    assert reason_not_to_fit_dataset(card(), dataset("image")) is None
+    assert reason_not_to_fit_dataset(photographs(), dataset("R", "G", "B", ending=".png")) is None
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def make_model(home: Path) -> MakeModel:
         in_channels: int = 1,
         network: str = "enet",
         seed: int = 0,
+        classes: dict[str, int] = CLASSES,
     ) -> Path:
         import torch
 
@@ -119,7 +120,7 @@ def make_model(home: Path) -> MakeModel:
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        module = build(network, in_channels, len(CLASSES), dims, 8 if network == "unet" else None)
+        module = build(network, in_channels, len(classes), dims, 8 if network == "unet" else None)
         with torch.no_grad():
             # Otherwise all classes are equally likely, and a misplaced mask would not be noticed.
             *_, last = (one for one in module.modules() if hasattr(one, "kernel_size"))
@@ -130,7 +131,7 @@ def make_model(home: Path) -> MakeModel:
             network=network,
             dims=dims,
             in_channels=in_channels,
-            classes=CLASSES,
+            classes=classes,
             width=8 if network == "unet" else None,
             patch_size=(16,) * dims,
             preprocessing=Preprocessing(intensity="zscore"),

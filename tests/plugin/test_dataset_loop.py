@@ -121,18 +121,6 @@ def test_a_round_without_masks_cannot_be_started(
     assert dock.rounds.text.text() == "No training case has a finished mask yet."
 
 
-def test_proposing_without_a_usable_model_is_refused_in_words(
-    qtbot: QtBot, dock: DatasetWidget, folder: Path, make_model: Callable[..., Path]
-) -> None:
-    make_model("other")  # organ and lesion instead of liver and lesion
-    use(qtbot, dock, folder)
-    dock.tabs.setCurrentWidget(dock.proposals)
-    wait(qtbot, dock.proposals.button.isEnabled)
-    click(qtbot, dock.proposals.button)
-    wait(qtbot, lambda: dock.status.text().startswith("✕"), 60_000)
-    assert dock.proposals.bar.job is None
-
-
 def test_a_paused_job_of_proposals_is_found_again_and_cancelled(
     qtbot: QtBot, dock: DatasetWidget, folder: Path, tmp_path: Path
 ) -> None:
@@ -303,3 +291,23 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
         wait(qtbot, lambda: f"Round {number} was undone" in dock.status.text())  # noqa: B023
         wait(qtbot, lambda: not dock.background.busy())
     assert contents(folder / "labelsTr") == before
+
+
+def test_a_model_of_other_structures_is_greyed_for_proposals_and_as_a_teacher(
+    make_model: Callable[..., Path], qtbot: QtBot, dock: DatasetWidget, folder: Path
+) -> None:
+    make_model("fits", classes={"background": 0, "liver": 1, "lesion": 2})
+    make_model("other", role="teacher", classes={"background": 0, "kidney": 1})
+    use(qtbot, dock, folder)
+    for picker in (dock.proposals.model, dock.rounds.teacher):
+        picker.refresh()
+        entries = {picker.combo.itemText(i): i for i in range(picker.combo.count())}
+        (greyed,) = [text for text in entries if text.startswith("other")]
+        assert "kidney" in greyed
+        assert "fits" in entries
+    assert dock.proposals.button.isEnabled()
+    dock.proposals.model.combo.setCurrentIndex(dock.proposals.model.combo.findText(greyed))
+    assert not dock.proposals.button.isEnabled()
+    assert dock.proposals.model.about.text().startswith("✕ Does not fit: it has the classes")
+    dock.rounds.teacher.combo.setCurrentIndex(entries[greyed])
+    assert not dock.rounds.button.isEnabled()

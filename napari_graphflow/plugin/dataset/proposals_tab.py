@@ -88,8 +88,9 @@ class ProposalsTab(QWidget):
         """Count the cases that wait, and those with a proposal."""
         self._rows = rows
         self.text.setText(presenter.waiting_text(rows))
-        self._update()
         labelling = self._labelling()
+        self.model.judge_for_dataset(None if labelling is None else labelling.dataset)
+        self._update()
         if labelling is None:
             self.outcomes.clear()
             return
@@ -168,8 +169,7 @@ class ProposalsTab(QWidget):
     def _update(self) -> None:
         waiting = any(row.status in WAITING for row in self._rows)
         running = self.bar.job is not None
-        self.button.setEnabled(
-            waiting and self.model.folder() is not None and not self._starting and not running
-        )
+        fits = self.model.folder() is not None and self.model.misfit() is None
+        self.button.setEnabled(waiting and fits and not self._starting and not running)
         self.model.setEnabled(not running)
         self.inbox.setEnabled(any(row.status == "proposed" for row in self._rows))

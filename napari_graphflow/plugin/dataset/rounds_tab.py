@@ -122,6 +122,7 @@ class RoundsTab(QWidget):
         column.addLayout(row(self.job, self.undo_button, stretch=-1))
         column.addStretch(1)
         self.teacher.model_changed.connect(self._list_networks)
+        self.teacher.model_changed.connect(self._update)
         self.button.clicked.connect(lambda _: self.learn())
         self.list.itemSelectionChanged.connect(self._update)
         self.bar.ended.connect(lambda _: self.refresh())
@@ -134,6 +135,8 @@ class RoundsTab(QWidget):
         """Count the masks, and list the rounds again."""
         self._rows = rows
         self.text.setText(presenter.learn_text(rows))
+        labelling = self._labelling()
+        self.teacher.judge_for_dataset(None if labelling is None else labelling.dataset)
         self._update()
         self.refresh()
 
@@ -272,7 +275,8 @@ class RoundsTab(QWidget):
     def _update(self) -> None:
         chosen = self._chosen()
         learnable = not presenter.learn_text(self._rows).startswith("No")
-        self.button.setEnabled(learnable and not self._starting)
+        fits = self.teacher.misfit() is None
+        self.button.setEnabled(learnable and fits and not self._starting)
         self.verdict.setText(chosen.verdict if chosen is not None else "")
         self.verdict.setVisible(chosen is not None)
         rows = presenter.score_rows(self._rounds, chosen.number) if chosen is not None else []

@@ -17,7 +17,7 @@ from napari_graphflow.config.networks import (
 )
 from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
-from napari_graphflow.dataset.compatibility import reason_not_to_pair, reason_not_to_teach
+from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset, reason_not_to_pair
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.folder import RunKind
@@ -84,7 +84,7 @@ class Choices:
         """Why the teacher cannot be distilled with these choices, as a clause; None if it can."""
         if self.card is None or self.dataset is None:
             return None
-        return reason_not_to_teach(self.card, self.dataset.dataset) or reason_not_to_pair(
+        return reason_not_to_fit_dataset(self.card, self.dataset.dataset) or reason_not_to_pair(
             self.method, self.card, self.network
         )
 

@@ -1,7 +1,6 @@
 """*Distil*: train a teacher or distil it into a small student, as a job in its own process."""
 
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from qtpy.QtWidgets import (
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
-from napari_graphflow.dataset.compatibility import reason_not_to_teach
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
 from napari_graphflow.jobs.folder import RunKind
@@ -292,9 +290,7 @@ class DistilWidget(Panel):
 
     def _dataset_changed(self) -> None:
         chosen = self.dataset.dataset
-        self.teacher.judge(
-            None if chosen is None else partial(reason_not_to_teach, dataset=chosen.dataset)
-        )
+        self.teacher.judge_for_dataset(None if chosen is None else chosen.dataset)
         self._update()
 
     def _network_changed(self) -> None:

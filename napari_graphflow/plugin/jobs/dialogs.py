@@ -49,8 +49,8 @@ def ask_to_remove(parent: QWidget, text: str, remove: Callable[[], None]) -> Non
 
 def ask_to_trust(parent: QWidget, job: Job, go_on: Callable[[], None]) -> None:
     """Ask whether to accept what a job from elsewhere names, without blocking the window."""
-    named = "\n".join(named_elsewhere(job))
-    text = f"{job.title} was not created here. It\n{named}\n\nDo you trust it?"
+    named = "\n".join(f"• It {one}." for one in named_elsewhere(job))
+    text = f"The job “{job.title}” was not created here.\n{named}\n\nDo you trust it?"
 
     def accept() -> None:
         accept_job(job)

@@ -66,7 +66,7 @@ class VolumeWidget(Panel):
             "99.5 percentiles."
         )
         self.facts = note()
-        self.default = QCheckBox("Open such files with Graph Flow by default")
+        self.default = QCheckBox("Graph Flow opens such files")
         self.default.setToolTip(
             "It keeps the voxel size and the position, and napari does not ask for a reader. "
             "Listed in Preferences > Plugins; readers that you have chosen yourself stay."

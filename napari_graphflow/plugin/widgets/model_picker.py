@@ -14,6 +14,8 @@ from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.config.openvino_form import OpenVinoForm, read_form
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
@@ -59,7 +61,7 @@ class ModelPicker(QWidget):
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
         self._judge: Judge | None = None
-        self._deciding: tuple[Any, ...] = ()
+        self._deciding: Any = None
         self._by_user = False
         self.combo = _Combo(self.refresh)
         self.browse = browse_button("Open a model folder")
@@ -99,6 +101,15 @@ class ModelPicker(QWidget):
             self._deciding = deciding
             judge = partial(reason_not_to_fit_layer, image=shown, cases=cases)
             self.judge(None if shown is None else judge)
+
+    def judge_for_dataset(self, dataset: Dataset | None) -> None:
+        """Grey the models that do not fit a dataset, if there is one."""
+        deciding = dataset and (dataset.name, dataset.classes, dataset.channel_names)
+        if deciding != self._deciding:
+            self._deciding = deciding
+            self.judge(
+                None if dataset is None else partial(reason_not_to_fit_dataset, dataset=dataset)
+            )
 
     def misfit(self) -> str | None:
         """Return why the chosen model does not fit, as a clause; None if it does."""
