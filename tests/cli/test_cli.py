@@ -107,6 +107,7 @@ def test_the_list_of_jobs_shows_the_remaining_time(tmp_path):
     assert "2 h 05" not in paused
 
 
+@pytest.mark.slow
 def test_a_detached_job_can_be_cancelled(models, blobs, tmp_path):
     long = [*SMALL, "--steps", "100000"]
     del long[2:4]

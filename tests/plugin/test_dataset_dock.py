@@ -21,8 +21,6 @@ from napari_graphflow.plugin.dataset.widget import DatasetWidget
 from napari_graphflow.plugin.viewer.case_masks import case_of
 from napari_graphflow.plugin.viewer.edits import edited_voxels
 
-pytestmark = pytest.mark.both_bindings
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -68,6 +68,7 @@ def test_a_distillation_continues_after_napari_is_killed(tiny_dataset: Path, mak
     assert "left" in found["bar"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_job_is_left")
 def test_a_student_finished_after_napari_was_killed_is_listed(
     tiny_dataset: Path, make_model

@@ -21,8 +21,6 @@ from napari_graphflow.plugin.viewer.autosave import start_autosave
 from napari_graphflow.plugin.viewer.autosave_files import unsaved_masks
 from napari_graphflow.plugin.viewer.cases import cases_of
 
-pytestmark = pytest.mark.both_bindings
-
 SLOW_START_MS = 300_000
 #: Two patients with identical grids and one with another.
 NAMES = ("brain_001", "brain_002", "neck_7")

@@ -15,8 +15,6 @@ from napari_graphflow.imaging.windows import CT_WINDOWS, is_ct
 from napari_graphflow.plugin.viewer.orientation_letters import show_orientation_letters
 from napari_graphflow.plugin.volume.widget import AUTOMATIC, VolumeWidget
 
-pytestmark = pytest.mark.both_bindings
-
 
 @pytest.fixture
 def widget(viewer: Viewer) -> VolumeWidget:

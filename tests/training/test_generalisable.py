@@ -209,6 +209,7 @@ def test_a_graph_of_a_batch_with_too_few_patches_is_refused(
         list(run)
 
 
+@pytest.mark.slow
 def test_with_all_weights_0_the_last_stage_is_supervised_training_bit_for_bit(
     blobs: Path, flat_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

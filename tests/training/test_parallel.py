@@ -107,6 +107,7 @@ def test_two_processes_give_the_same_model_as_one(blobs: Path) -> None:
     assert states == ["running", "done"], "only one process writes"
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_model_in_mixed_precision(blobs: Path) -> None:
     """The teacher is not wrapped in DDP, so its outputs must be converted from half precision."""
     flat = SMALL | {"dims": 2, "patch_size": (16, 16), "steps": 2, "precision": "bf16-mixed"}

@@ -110,7 +110,7 @@ def assert_same(job: Job, undisturbed: Job) -> None:
 
 
 #: Killed in `make test-slow`; `test_training.py` and `test_generalisable.py` pause them all.
-LONG = {"generalisable", "attention", "channel_wise", "dist", "emkd"}
+LONG = {"generalisable", "attention", "channel_wise", "dist", "emkd", "logits"}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,7 @@ def test_a_killed_job_resumes_bit_for_bit(blobs: Path, teacher: Path, method: st
     assert_same(job, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"ema_decay": 0.9, "labels_only": 0.5}, {"cutmix": 0.5, "answers": "hard", "confidence": 0.6}],
@@ -146,6 +147,7 @@ def test_a_killed_job_with_other_settings_resumes_bit_for_bit(
     assert_same(job, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_job_killed_during_paraphraser_training_resumes_there(blobs: Path, teacher: Path) -> None:
     config = distillation(blobs, teacher, "graph_flow", checkpoint_minutes=1e-9)
     undisturbed, job = store.create("distill", config), store.create("distill", config)

@@ -108,7 +108,14 @@ def whole(blobs: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory):
     return folder, list(distill(distillation(blobs, teacher), folder))
 
 
-@pytest.mark.parametrize("where", PAUSES)
+#: The others are paused in `make test-slow`.
+SHORT = ("during the paraphrasers", "after a step")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param(one, marks=() if one in SHORT else pytest.mark.slow) for one in PAUSES],
+)
 def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_path, where):
     pause_and_resume(distillation(blobs, teacher), PAUSES[where], whole, tmp_path)
 
@@ -116,12 +123,12 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
 @pytest.mark.parametrize(
     "choice",
     [
-        {"method": LogitsOptions()},
+        pytest.param({"method": LogitsOptions()}, marks=pytest.mark.slow),
         {"method": EMKDOptions()},
-        {"method": DistOptions()},
+        pytest.param({"method": DistOptions()}, marks=pytest.mark.slow),
         # With an adapter for the tap.
         {"method": ChannelWiseOptions(tap="hi")},
-        {"method": AttentionOptions()},
+        pytest.param({"method": AttentionOptions()}, marks=pytest.mark.slow),
         # Every setting of unlabelled patches and of the last steps; 2 of 6 without the teacher.
         {
             "method": LogitsOptions(), "labelled": 1, "augmentation": "strong", "ema_decay": 0.9,
@@ -130,12 +137,15 @@ def test_a_paused_graph_flow_run_resumes_bit_for_bit(blobs, teacher, whole, tmp_
         # The average of a network with batch normalisation.
         {"network": "raunet", "method": LogitsOptions(), "ema_decay": 0.9, "augmentation": "light"},
         # With a discriminator, and adapters for taps of different shapes.
-        {
-            "network": "trans_unet", "width": 8,
-            "method": GraphFlowOptions(
-                paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1)
-            ),
-        },
+        pytest.param(
+            {
+                "network": "trans_unet", "width": 8,
+                "method": GraphFlowOptions(
+                    paraphraser_steps=4, adversarial=AdversarialOptions(weight=0.1)
+                ),
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=[
         "logits", "emkd", "dist", "channel_wise", "attention", "settings", "average", "adversarial",
@@ -189,6 +199,7 @@ def test_paraphraser_training_resumes_where_it_paused_and_obeys_requests(
     after.close()
 
 
+@pytest.mark.slow
 def test_a_paused_run_in_mixed_precision_resumes_bit_for_bit(blobs, tmp_path):
     flat = {"dims": 2, "patch_size": (16, 16), "steps": 2, "validate_every": 2}
     list(train(training(blobs, **flat), tmp_path / "teacher"))
