@@ -175,11 +175,7 @@ def _run_job(
     code = follow(job)
     model, done = job.model, job.status().state == "done"
     if out is not None and done:
-        with user_errors(out, writing=True):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(out) as aside:
-                shutil.copytree(model, aside)
-        model = out.resolve()
+        model = copy_model(model, out)
     elif out is not None and code == 0:
         text = f"When the job is done, copy its model from {model} to {out}."
         console.print(text, soft_wrap=True)
@@ -190,3 +186,12 @@ def _run_job(
     elif done:
         output.print(f"model: {model}")
     return code
+
+
+def copy_model(model: Path, out: Path) -> Path:
+    """Copy a trained model to another folder, and return its absolute path."""
+    with user_errors(out, writing=True):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(out) as aside:
+            shutil.copytree(model, aside)
+    return out.resolve()

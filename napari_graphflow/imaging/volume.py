@@ -1,11 +1,14 @@
 """An image array with its geometry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_graphflow.errors import UserError
 
 #: World axis (x, y, z in LPS) and sign of the direction of an orientation letter.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -166,3 +169,57 @@ class Volume:
         steps = self.matrix * self.spacing[::-1]
         positions: NDArray[np.float64] = ends.reshape(self.ndim, -1).T @ steps.T + self.origin
         return positions
+
+
+def as_volume(
+    array: NDArray[Any],
+    spacing: Sequence[float] | None,
+    orientation: str = "LPS",
+    *,
+    channels: bool = False,
+) -> Volume:
+    """Return an array as a volume.
+
+    Parameters
+    ----------
+    array
+        (z, y, x) or (y, x), with the channels as the last axis if `channels` is True.
+    spacing
+        Voxel size in mm in the order of the array's axes; None if it is unknown.
+    orientation
+        Directions of increasing x, y and z, such as LPS. Not used for 2D images.
+
+    Raises
+    ------
+    UserError
+        If the number of axes, the spacing or the orientation is not valid.
+    """
+    axes = array.ndim - channels
+    if axes not in (2, 3):
+        raise UserError(
+            f"An array of shape {array.shape} is neither a volume nor a 2D image.",
+            "Pass (z, y, x) or (y, x), with several channels as the last axis.",
+        )
+    sides = (1.0,) * axes if spacing is None else tuple(map(float, spacing))
+    if len(sides) != axes or not all(0 < side < np.inf for side in sides):
+        raise UserError(
+            f"The spacing {sides} is not one positive number per axis of {array.shape}.",
+            "Write the voxel size in mm in the order of the array's axes.",
+        )
+    matrix = np.eye(axes)
+    if axes == 3:
+        code = orientation.upper()
+        if sorted(_LETTERS.get(one, (-1, 0))[0] for one in code) != [0, 1, 2]:
+            raise UserError(
+                f"{orientation!r} is not an orientation.",
+                "Write the directions of increasing x, y and z, such as LPS or RAS.",
+            )
+        matrix = np.zeros((3, 3))
+        for axis, letter in enumerate(code):
+            world, sign = _LETTERS[letter]
+            matrix[world, axis] = sign
+    direction = tuple(matrix.ravel().tolist())
+    return Volume(
+        array, sides, (0.0,) * axes, direction, channels,
+        sized=spacing is not None, anatomical=axes == 3,
+    )  # fmt: skip

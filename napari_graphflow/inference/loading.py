@@ -57,7 +57,7 @@ def load_for_inference(
 
         engine = open_engine(folder, threads)
         if engine is not None:
-            return LoadedModel(card, engine, *_description(folder, card, threads))
+            return LoadedModel(card, engine, *_description(folder, card, threads), folder)
     if find_spec("torch") is None:
         raise UserError(
             f"{card.name} has no usable OpenVINO form, so it needs PyTorch, which is not "
@@ -95,7 +95,8 @@ def in_torch(model: "Model") -> LoadedModel:
     describe: Describe | None = None
     if source is not None:
         describe = partial(_describe, model.module, card.patch_size)
-    return LoadedModel(card, TorchEngine(model.module, card.dims), source, describe)
+    engine = TorchEngine(model.module, card.dims)
+    return LoadedModel(card, engine, source, describe, model.folder)
 
 
 def _description(

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,15 @@ class LoadedModel:
         Codes (n, d) of the images it learnt from, if they are saved with it.
     describe
         Returns the code of a preprocessed image; None without `source`, or without PyTorch.
+    folder
+        Where it was loaded from.
     """
 
     card: ModelCard
     engine: Engine
     source: Codes | None = None
     describe: Describe | None = None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What ``import napari_graphflow as gf`` offers; a thin layer over the other rooms."""

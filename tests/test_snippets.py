@@ -1,0 +1,30 @@
+"""The Python of the documentation runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def code_of(page: str) -> str:
+    """Return the Python of a page in one piece, with trainings of two steps by a poor teacher."""
+    code = "\n".join(FENCE.findall((CHECKOUT / page).read_text("utf-8")))
+    return re.sub(r"steps=\d+", "steps=2", code).replace("method=", "teacher_min_dice=0, method=")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what a mask of two steps deserves
+def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code_of("docs/python.md"), "docs/python.md", "exec"), {"__name__": "page"})
+    assert (tmp_path / "mask.nii.gz").is_file()
+    assert (tmp_path / "models" / "student" / "model.json").is_file()
+
+
+def test_the_first_student_takes_fifteen_lines_of_python() -> None:
+    first = FENCE.search((CHECKOUT / "docs" / "python.md").read_text("utf-8"))
+    assert first is not None
+    assert len([line for line in first[1].splitlines() if line.strip()]) <= 15
