@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import napari_graphflow.cli.masks  # noqa: F401, adds commands to `datasets`
 from napari_graphflow import __version__
+from napari_graphflow.cli.compare import compare
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.export import export
@@ -33,9 +34,8 @@ app = App(
 
 
 for command in (
-    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate, export,
-    jobs,
-    demo,
+    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate,
+    compare, export, jobs, demo,
 ):  # fmt: skip
     app.command(command)
 

@@ -4,6 +4,7 @@ Masks are compared class by class. All functions follow one convention for missi
 
 =====================  =========  ==============  =======================
 structure present in   Dice, IoU  distances       relative volume error
+                       and NSD
 =====================  =========  ==============  =======================
 both                   0 to 1     mm              (prediction - reference) / reference
 neither                nan        nan             nan
@@ -27,6 +28,14 @@ from scipy.spatial import KDTree
 
 from napari_graphflow.imaging.labels import IGNORE
 
+#: Tolerance of the surface Dice in mm, where none is given.
+TOLERANCE = 2.0
+#: The convention above in words, for reports.
+RULE = (
+    "A structure that is in neither mask has no score and counts in no mean. One that only one of "
+    "both masks contains has Dice and surface Dice 0, which count in the means, and infinite "
+    "distances, which are left out of the means and counted as missed."
+)
 Mask = NDArray[Any]
 CaseResult = dict[str, dict[str, float]]
 
@@ -107,6 +116,36 @@ def average_surface_distance(
     return _average(*_surface_distances(prediction, reference, label, spacing))
 
 
+def surface_dice(
+    prediction: Mask,
+    reference: Mask,
+    label: int = 1,
+    *,
+    spacing: Sequence[float],
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Compute the normalised surface Dice (NSD): the share of both surfaces that agree.
+
+    Parameters
+    ----------
+    prediction, reference, label, spacing
+        As for :func:`hausdorff_distance_95`.
+    tolerance
+        Largest distance in mm at which a surface voxel counts as in agreement.
+
+    Returns
+    -------
+    float
+        0 to 1; nan if neither mask contains the label, 0 if only one does.
+
+    Notes
+    -----
+    The number of surface voxels of either mask within the tolerance of the other surface, divided
+    by the number of all (Nikolov et al., 2018, with voxels instead of surface elements).
+    """
+    return _surface_dice(*_surface_distances(prediction, reference, label, spacing), tolerance)
+
+
 def volume_ml(mask: Mask, label: int = 1, *, spacing: Sequence[float]) -> float:
     """Compute the volume of a structure in ml; `spacing` in mm along the three axes of `mask`."""
     if mask.ndim != 3:
@@ -129,6 +168,7 @@ def evaluate_case(
     classes: Mapping[str, int],
     spacing: Sequence[float],
     ignore: int | None = IGNORE,
+    tolerance: float = TOLERANCE,
 ) -> CaseResult:
     """Compute all metrics of every foreground class.
 
@@ -143,11 +183,13 @@ def evaluate_case(
     ignore
         Ignore label: voxels with this value in the reference are excluded from both masks; None
         excludes no voxels.
+    tolerance
+        Of the surface Dice, in mm.
 
     Returns
     -------
     dict
-        For each class ``dice_score``, ``iou_score``, ``volume_overlap_error``,
+        For each class ``dice_score``, ``iou_score``, ``volume_overlap_error``, ``surface_dice``,
         ``hausdorff_distance_95`` and ``average_surface_distance`` in mm,
         ``relative_volume_error`` and, because signed ones cancel in a mean,
         ``absolute_volume_error``, and the sizes ``prediction_ml`` and ``reference_ml`` (for 2D
@@ -178,6 +220,7 @@ def evaluate_case(
             "dice_score": 2 * both / (size_p + size_r) if size_p + size_r else math.nan,
             "iou_score": iou,
             "volume_overlap_error": 1 - iou,
+            "surface_dice": _surface_dice(*distances, tolerance),
             "hausdorff_distance_95": _hausdorff_95(*distances),
             "average_surface_distance": _average(*distances),
             "relative_volume_error": _relative_error(size_p, size_r),
@@ -263,6 +306,13 @@ def _hausdorff_95(forward: NDArray[np.float64], backward: NDArray[np.float64]) -
 
 def _average(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> float:
     return float(np.concatenate([forward, backward]).mean()) if forward.size else math.nan
+
+
+def _surface_dice(
+    forward: NDArray[np.float64], backward: NDArray[np.float64], tolerance: float
+) -> float:
+    distances = np.concatenate([forward, backward])
+    return float(np.mean(distances <= tolerance)) if distances.size else math.nan
 
 
 def _relative_error(size_prediction: int, size_reference: int) -> float:

@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from skimage.measure import find_contours
 from skimage.segmentation import find_boundaries
+
+from napari_graphflow.imaging.labels import IGNORE
 
 #: Colour of the contours of the reference in a preview.
 REFERENCE = (255, 255, 255)
 #: One colour per class except the background.
 COLOURS = ((230, 89, 76), (63, 167, 240), (98, 196, 98), (242, 177, 52), (176, 123, 224))
 #: Height of a slice in a report, in pixels.
-HEIGHT = 300
+HEIGHT = 360
+#: How much larger outlines are drawn before they are reduced.
+_FINER = 3
 #: Minimum length of the shorter side of a preview, in pixels.
 SIDE = 192
 Colour = tuple[int, int, int]
@@ -55,28 +60,65 @@ def with_contours(
 
 
 def slice_with_contours(
-    image: Grey, mask: Mask | None, spacing: Sequence[float], limits: tuple[float, float]
+    image: Grey,
+    mask: Mask | None,
+    spacing: Sequence[float],
+    limits: tuple[float, float],
+    reference: Mask | None = None,
 ) -> Image.Image:
-    """Draw a slice in grey, with its physical aspect ratio and the outline of each class.
+    """Draw a slice in grey, with its physical aspect ratio and smooth outlines of each class.
 
     Parameters
     ----------
     image
         (y, x).
     mask
-        (y, x), class indices, or None.
+        (y, x), class indices, one colour per class, or None.
     spacing
         (y, x) in mm.
     limits
         Intensities shown as black and white.
+    reference
+        (y, x), class indices, in white below the others, or None.
     """
     grey = Image.fromarray(_grey(image, limits))
     image_2d = _enlarged(grey, image.shape, spacing, smooth=True).convert("RGB")
-    if mask is None:
-        return image_2d
-    classes = Image.fromarray(mask.astype(np.uint8))
-    large = np.asarray(_enlarged(classes, image.shape, spacing, smooth=False))
-    return Image.fromarray(with_contours(np.asarray(image_2d), large, width=2))
+    # Drawn larger and reduced, because PIL's lines are not smooth.
+    large = image_2d.resize((image_2d.width * _FINER, image_2d.height * _FINER))
+    pen = ImageDraw.Draw(large)
+    scale = (large.height / image.shape[0], large.width / image.shape[1])
+    for labels, colour, width in ((reference, REFERENCE, 3), (mask, None, 4)):
+        for value in () if labels is None else np.unique(labels[(labels > 0) & (labels != IGNORE)]):
+            for line in smooth_outlines(labels == value):
+                points = [((x + 0.5) * scale[1], (y + 0.5) * scale[0]) for y, x in line]
+                pen.line(points, colour or class_colour(int(value)), width, joint="curve")
+    return large.resize(image_2d.size, Image.Resampling.LANCZOS)
+
+
+def smooth_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Return the outlines of a mask as closed polygons with rounded corners.
+
+    They run half-way between pixels, and corners are cut (Chaikin, 1974) instead of filtering the
+    mask, so that a structure of a single pixel keeps its outline.
+
+    Parameters
+    ----------
+    mask
+        (y, x).
+
+    Returns
+    -------
+    list of array
+        (n, 2) each, y and x in pixels.
+    """
+    lines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    return [_rounded(_rounded(line)) - 1 for line in lines]
+
+
+def _rounded(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    step = np.diff(line, axis=0)
+    cut = np.stack([line[:-1] + step / 4, line[:-1] + 3 * step / 4], 1).reshape(-1, 2)
+    return np.concatenate([cut, cut[:1]])
 
 
 def draw(image: Grey, reference: Mask, labels: Mask) -> Image.Image:

@@ -130,10 +130,10 @@ def _write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _as_cell(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
 
 
-def _as_cell(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
     """Put an apostrophe before text that a spreadsheet would calculate."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"

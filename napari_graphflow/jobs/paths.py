@@ -25,6 +25,8 @@ class JobPaths:
         Folder of the checkpoints, and its files.
     artifacts, model, preview
         Folder of the results: the trained model, and the latest 2D image of a validation case.
+    report, study
+        Of a comparison: its page, and its scores with the names of cases.
     preview_case
         Name of the validation case of the preview.
     cases_file, manifest, memory_setting, teacher_scores
@@ -57,6 +59,8 @@ class JobPaths:
         self.artifacts = folder / "artifacts"
         self.model = self.artifacts / "model"
         self.preview = self.artifacts / "preview.png"
+        self.report = self.artifacts / "report.html"
+        self.study = self.artifacts / "study.json"
         self.preview_case = folder / "preview_case"
         self.cases_file = folder / "cases.json"
         self.manifest = folder / "manifest.json"

@@ -11,6 +11,7 @@ from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Case, Dataset
 from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.paired import Scores
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling import locks
@@ -23,7 +24,7 @@ from napari_graphflow.labelling.rounds import (
     write_round,
 )
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.labelling.verdict import Scores, judge
+from napari_graphflow.labelling.verdict import judge
 from napari_graphflow.system.failures import in_words
 
 WEIGHTS = "weights.safetensors"

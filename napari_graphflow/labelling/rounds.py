@@ -26,6 +26,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.paired import Scores
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import absolute_paths, create
@@ -35,7 +36,7 @@ from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.records import now
 from napari_graphflow.labelling.snapshot import Snapshot, every_case, restore, take
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.labelling.verdict import Scores, Verdict
+from napari_graphflow.labelling.verdict import Verdict
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 

@@ -1,50 +1,19 @@
 """Whether the model of a round is better than the last one, on the same frozen cases."""
 
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from napari_graphflow.config.settings import Frozen
+from napari_graphflow.evaluation.paired import (
+    PairedDifference,
+    Scores,
+    mean_of_cases,
+    paired_difference,
+)
 
-#: By case and structure; None where neither mask contains the structure.
-Scores = dict[str, dict[str, float | None]]
 Outcome = Literal["first", "better", "worse", "unclear"]
-_RESAMPLES = 10_000
-_LEVEL = 0.95
-
-
-class Comparison(Frozen):
-    """The paired comparison of two models.
-
-    Parameters
-    ----------
-    cases
-        Number of cases that both models have a score for.
-    last, new
-        Mean Dice of the last and of the new model over these cases.
-    low, high
-        Ends of the 95 % interval of the mean difference, by a bootstrap over cases; None for fewer
-        than two cases.
-    """
-
-    cases: int
-    last: float
-    new: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def difference(self) -> float:
-        return self.new - self.last
-
-    @property
-    def outcome(self) -> Outcome:
-        """``better`` or ``worse`` only if the interval does not contain 0."""
-        if self.low is None or self.high is None:
-            return "unclear"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "unclear"
 
 
 class Verdict(Frozen):
@@ -60,7 +29,7 @@ class Verdict(Frozen):
     last
         Number of the round it was compared with; None for the first.
     overall, structures
-        Comparison of the mean over structures, and of each structure.
+        PairedDifference of the mean over structures, and of each structure.
     alone
         The student (new) compared with the same student without its teacher (last); None if it was
         not trained.
@@ -73,9 +42,9 @@ class Verdict(Frozen):
     outcome: Outcome
     accepted: bool
     last: int | None = None
-    overall: Comparison | None = None
-    structures: dict[str, Comparison] = Field(default_factory=dict)
-    alone: Comparison | None = None
+    overall: PairedDifference | None = None
+    structures: dict[str, PairedDifference] = Field(default_factory=dict)
+    alone: PairedDifference | None = None
     teacher: float | None = None
     sentence: str
 
@@ -100,8 +69,8 @@ def judge(
         The same of the student without its teacher, and of the teacher.
     """
     verdict = _against_last(new, last, last_round)
-    single = None if alone is None else compare(_mean_of_cases(new), _mean_of_cases(alone))
-    known = [value for value in _mean_of_cases(teacher or {}).values() if value is not None]
+    single = None if alone is None else paired_difference(mean_of_cases(new), mean_of_cases(alone))
+    known = [value for value in mean_of_cases(teacher or {}).values() if value is not None]
     taught = float(np.mean(known)) if known else None
     parts = []
     if single is not None:
@@ -127,7 +96,7 @@ def _against_last(new: Scores, last: Scores, last_round: int | None) -> Verdict:
     last_round
         Number of the round of the last model; None if there is none.
     """
-    mean = _mean_of_cases(new)
+    mean = mean_of_cases(new)
     if last_round is None:
         known = [value for value in mean.values() if value is not None]
         text = "The first model; there is nothing to compare it with."
@@ -137,10 +106,10 @@ def _against_last(new: Scores, last: Scores, last_round: int | None) -> Verdict:
                 "round trains on."
             )
         return Verdict(outcome="first", accepted=True, sentence=text)
-    overall = compare(mean, _mean_of_cases(last))
+    overall = paired_difference(mean, mean_of_cases(last))
     structures = {}
     for name in sorted({name for scores in new.values() for name in scores}):
-        one = compare(
+        one = paired_difference(
             {case: scores.get(name) for case, scores in new.items()},
             {case: scores.get(name) for case, scores in last.items()},
         )
@@ -175,46 +144,11 @@ def _against_last(new: Scores, last: Scores, last_round: int | None) -> Verdict:
     )
 
 
-def compare(new: Mapping[str, float | None], last: Mapping[str, float | None]) -> Comparison | None:
-    """Compare two scores per case; None if no case has both."""
-    pairs = [
-        (a, b) for case, a in new.items() if a is not None and (b := last.get(case)) is not None
-    ]
-    if not pairs:
-        return None
-    ours, theirs = (np.array(values) for values in zip(*pairs, strict=True))
-    low, high = bootstrap_interval(ours - theirs)
-    return Comparison(
-        cases=len(pairs), last=float(theirs.mean()), new=float(ours.mean()), low=low, high=high
-    )
-
-
-def bootstrap_interval(differences: Sequence[float] | np.ndarray) -> tuple[float | None, ...]:
-    """Return the percentile interval of the mean, drawing cases with replacement, seed 0."""
-    values = np.asarray(differences, float)
-    if len(values) < 2:
-        return None, None
-    drawn = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
-    means = values[drawn].mean(1)
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(means, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def _mean_of_cases(scores: Scores) -> dict[str, float | None]:
-    """Return the mean over the structures of each case."""
-    means: dict[str, float | None] = {}
-    for case, structures in scores.items():
-        known = [value for value in structures.values() if value is not None]
-        means[case] = float(np.mean(known)) if known else None
-    return means
-
-
 def _cases(count: int) -> str:
     return f"{count} frozen case{'s' * (count != 1)}"
 
 
-def _interval(one: Comparison) -> str:
+def _interval(one: PairedDifference) -> str:
     if one.low is None or one.high is None:
         return ", too few cases for an interval"
     return f", 95 % interval {one.low:+.3f} to {one.high:+.3f}"

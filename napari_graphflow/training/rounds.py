@@ -11,12 +11,12 @@ from napari_graphflow.config.labelling import RoundConfig, student_alone
 from napari_graphflow.config.model_card import read_model_card, weights_hash
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.compatibility import check_classes
+from napari_graphflow.evaluation.paired import Scores
 from napari_graphflow.inference.dice import dice_of_case
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling.judging import Part, ToScore, conclude, what_to_score
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.labelling.verdict import Scores
 from napari_graphflow.system.events import (
     CheckpointSaved,
     Event,

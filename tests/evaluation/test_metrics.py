@@ -11,6 +11,7 @@ from napari_graphflow.evaluation.metrics import (
     iou_score,
     relative_volume_error,
     summarise,
+    surface_dice,
     volume_ml,
     volume_overlap_error,
 )
@@ -159,6 +160,7 @@ def test_evaluate_case_agrees_with_the_single_metrics():
                 "dice_score": dice_score(prediction, reference, value),
                 "iou_score": iou_score(prediction, reference, value),
                 "volume_overlap_error": volume_overlap_error(prediction, reference, value),
+                "surface_dice": surface_dice(prediction, reference, value, spacing=spacing),
                 "hausdorff_distance_95": hausdorff_distance_95(
                     prediction, reference, value, spacing=spacing
                 ),
@@ -222,3 +224,17 @@ def test_mean_over_classes_weights_classes_equally():
         "infinite": 0,
     }
     assert summarise({}) == {}
+
+
+def test_surface_dice_is_the_share_of_both_surfaces_within_the_tolerance():
+    # Lines 2 mm apart; one is 2 voxels longer, at distances of sqrt(5) and sqrt(8).
+    reference, prediction = np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)
+    reference[2, 1:5], prediction[4, 1:7] = 1, 1
+    spacing = (1.0, 1.0)
+    assert surface_dice(prediction, reference, spacing=spacing, tolerance=1.9) == 0
+    assert surface_dice(prediction, reference, spacing=spacing, tolerance=2.0) == 8 / 10
+    assert surface_dice(prediction, reference, spacing=spacing, tolerance=2.3) == 9 / 10
+    assert surface_dice(prediction, reference, spacing=spacing, tolerance=3.0) == 1
+    empty = np.zeros_like(reference)
+    assert surface_dice(empty, reference, spacing=spacing) == 0
+    assert math.isnan(surface_dice(empty, empty, spacing=spacing))

@@ -309,7 +309,7 @@ def test_a_dataset_without_masks_cannot_be_learned_from(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_a_verdict_covers_the_true_difference() -> None:
-    from napari_graphflow.labelling.verdict import bootstrap_interval
+    from napari_graphflow.evaluation.paired import bootstrap_interval
 
     assert bootstrap_interval([0.1]) == (None, None)
     low, high = bootstrap_interval(np.array([0.0, 0.1, 0.2, 0.1]))

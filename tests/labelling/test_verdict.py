@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from napari_graphflow.labelling.verdict import Scores, judge
+from napari_graphflow.evaluation.paired import Scores
+from napari_graphflow.labelling.verdict import judge
 
 
 def scores(*values: float) -> Scores:

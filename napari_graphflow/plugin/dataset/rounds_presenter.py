@@ -9,11 +9,11 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import network_title, students, teachers
 from napari_graphflow.config.run import PRESETS, DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.dataset.findings import counted
+from napari_graphflow.evaluation.paired import PairedDifference, paired_difference
 from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.rounds import Round, default_round
 from napari_graphflow.labelling.statuses import COUNTED
-from napari_graphflow.labelling.verdict import Comparison, compare
 
 HEADERS = ("Round", "Started", "Masks", "State")
 SCORES = ("Dice", "Last", "New", "Difference")
@@ -126,11 +126,11 @@ def score_rows(rounds: Sequence[Round], number: int) -> list[tuple[str, str, str
     rows = []
     for name in structures:
         new = {case: scores.get(name) for case, scores in one.scores.items()}
-        paired = compare(new, {case: scores.get(name) for case, scores in before.items()})
+        paired = paired_difference(new, {case: scores.get(name) for case, scores in before.items()})
         known = [value for value in new.values() if value is not None]
         rows.append(_row(name, paired, sum(known) / len(known) if known else None))
     for case, scores in sorted(one.scores.items()):
-        paired = compare(scores, before.get(case, {}))
+        paired = paired_difference(scores, before.get(case, {}))
         known = [value for value in scores.values() if value is not None]
         row = _row(case, paired, sum(known) / len(known) if known else None)
         # The interval would be one over structures.
@@ -138,7 +138,9 @@ def score_rows(rounds: Sequence[Round], number: int) -> list[tuple[str, str, str
     return rows
 
 
-def _row(name: str, paired: Comparison | None, new: float | None) -> tuple[str, str, str, str]:
+def _row(
+    name: str, paired: PairedDifference | None, new: float | None
+) -> tuple[str, str, str, str]:
     if paired is None:
         return name, "–", "–" if new is None else f"{new:.3f}", ""
     interval = ""

@@ -1,0 +1,214 @@
+"""Compare two models, or folders of masks, on a dataset, and write the report."""
+
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from napari_graphflow.config.comparison import ComparisonConfig
+from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.case_pictures import case_picture
+from napari_graphflow.evaluation.metrics import evaluate_case
+from napari_graphflow.evaluation.report import Picture, write_report
+from napari_graphflow.evaluation.study import (
+    Side,
+    Study,
+    cases_by_dice,
+    versions,
+    worst_slice,
+)
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.cost import measured_peak
+from napari_graphflow.inference.report_maps import map_pictures
+from napari_graphflow.inference.sides import OpenSide, alone_beside, model_folder, open_side
+from napari_graphflow.system.events import Event, Phase, Progress
+from napari_graphflow.system.files import replace_file
+
+#: Cases of which pictures are kept in memory; of more, only the first ones.
+_MOST_PICTURES = 60
+
+
+@dataclass
+class _Found:
+    """What was found so far: scores and slices by side and case, and the pictures by case."""
+
+    sides: list[Side]
+    pictures: dict[str, Picture] = field(default_factory=dict)
+
+
+def compare_on_dataset(
+    config: ComparisonConfig, report: Path, study_file: Path | None = None
+) -> Iterator[Event]:
+    """Score both sides and, where there is one, the student alone; write the report.
+
+    Parameters
+    ----------
+    config
+        What to compare.
+    report
+        The page to write; ``.csv`` and ``.json`` are written beside it.
+    study_file
+        Receives the study with the names of its cases, for the window.
+
+    Yields
+    ------
+    event
+        Progress, case by case.
+
+    Raises
+    ------
+    UserError
+        If the split has no labelled case, a model does not fit, or a mask is missing.
+    """
+    dataset = Dataset.open(config.dataset, fold=config.fold)
+    cases = dataset.labelled(config.split)
+    if not cases:
+        raise UserError(
+            f"The split {config.split} of {dataset.name} has no labelled case.",
+            "Choose another split.",
+        )
+    yield Phase(kind="starting", name="loading the models")
+    opened = [
+        open_side(path, letter, dataset, cases, device=config.device, threads=config.threads)
+        for path, letter in _sides(config)
+    ]
+    _refuse_same(opened)
+    yield Phase(kind="scoring", name="scoring the cases")
+    found = _Found([one.side for one in opened])
+    for number, case in enumerate(cases, start=1):
+        _score(config, dataset, case, opened, found)
+        yield Progress(step=number, total=len(cases))
+    yield Phase(kind="scoring", name="measuring memory")
+    image = read_case(cases[0])
+    for index, one in enumerate(opened):
+        found.sides[index] = _with_cost(found.sides[index], one, image, config.device)
+        yield Progress(step=index + 1, total=len(opened))
+    study = Study(
+        sides=tuple(found.sides),
+        dataset=dataset.name,
+        split=config.split,
+        tolerance=config.tolerance,
+        dims=image.ndim,
+        made=datetime.now().astimezone().isoformat(timespec="minutes"),
+        versions=versions(),
+        notes=tuple(
+            dict.fromkeys(
+                note for one in opened if one.masks is not None for note in one.masks.notes
+            )
+        ),
+    )
+    shown = _shown_cases(study, found)
+    maps: list[Picture] = []
+    if config.maps and shown:
+        yield Phase(kind="scoring", name="computing the maps")
+        middle = next(case for case in cases if case.name == shown[len(shown) // 2])
+        maps = map_pictures(opened, found.sides, middle)
+    if study_file is not None:
+        replace_file(study_file, study.model_dump_json().encode())
+    pictures = [found.pictures[name] for name in shown]
+    if not config.names:
+        numbers = {name: f"case {n}" for n, name in enumerate(study.cases, start=1)}
+        pictures, maps = (_renamed(one, numbers) for one in (pictures, maps))
+    write_report(
+        report,
+        study if config.names else study.unnamed(),
+        title=config.name or "Comparison of segmentations",
+        pictures=pictures,
+        maps=maps,
+        classes=dataset.classes,
+        facts=[("Computer", f"{sys.platform}, {os.cpu_count()} threads")],
+    )
+
+
+def _sides(config: ComparisonConfig) -> list[tuple[Path, str]]:
+    found = [(config.a, "A"), (config.b, "B")]
+    alone = config.alone
+    for path, _ in tuple(found):
+        folder = model_folder(path)
+        if alone is None and folder is not None:
+            alone = alone_beside(folder)
+    others = {model_folder(path) for path, _ in found}
+    if alone is not None and model_folder(alone) not in others:
+        found.append((alone, ""))
+    return found
+
+
+def _refuse_same(opened: Sequence[OpenSide]) -> None:
+    if opened[0].folder is not None and opened[0].folder == opened[1].folder:
+        raise UserError("A and B are the same model.", "Choose two different ones.")
+
+
+def _score(
+    config: ComparisonConfig,
+    dataset: Dataset,
+    case: Case,
+    opened: Sequence[OpenSide],
+    found: _Found,
+) -> None:
+    image = read_case(case)
+    truth = read_case_labels(dataset, case, image).array
+    upright = image.with_array(truth).oriented().array
+    masks = []
+    for index, one in enumerate(opened):
+        labels = one.predict(case, image)
+        side = found.sides[index]
+        scores = evaluate_case(
+            labels, truth, dataset.classes, image.spacing, tolerance=config.tolerance
+        )
+        mask = image.with_array(labels).oriented().array
+        masks.append(mask)
+        found.sides[index] = side.model_copy(
+            update={
+                "scores": side.scores | {case.name: scores},
+                "worst_slices": side.worst_slices | {case.name: worst_slice(mask, upright, IGNORE)},
+            }
+        )
+    if len(found.pictures) < _MOST_PICTURES:
+        study = Study(sides=tuple(found.sides), tolerance=config.tolerance)
+        judged = found.sides.index(_judged(study))
+        titles = {
+            study.heading(side): (mask, side.dice()[case.name])
+            for side, mask in zip(found.sides, masks, strict=True)
+        }
+        found.pictures[case.name] = case_picture(
+            case.name,
+            image.oriented(),
+            upright,
+            titles,
+            found.sides[judged].worst_slices[case.name],
+        )
+
+
+def _judged(study: Study) -> Side:
+    """Return the side whose worst cases are shown: the student, else B."""
+    return study.of_role("student") or study.sides[1]
+
+
+def _shown_cases(study: Study, found: _Found) -> list[str]:
+    """Return the worst, the median and the best case of those with a picture."""
+    order = [case for case in cases_by_dice(_judged(study)) if case in found.pictures]
+    if not order:
+        return list(found.pictures)[:3]
+    return list(dict.fromkeys((order[0], order[len(order) // 2], order[-1])))
+
+
+def _with_cost(side: Side, one: OpenSide, image: Volume, device: str) -> Side:
+    if side.cost is None or one.folder is None:
+        return side
+    measured = {
+        "seconds": statistics.median(one.seconds) if one.seconds else None,
+        "peak_bytes": measured_peak(one.folder, image, device),
+    }
+    return side.model_copy(update={"cost": side.cost.model_copy(update=measured)})
+
+
+def _renamed(pictures: Sequence[Picture], numbers: dict[str, str]) -> list[Picture]:
+    return [
+        Picture(numbers[one.case], one.caption.replace(one.case, numbers[one.case], 1), one.png)
+        for one in pictures
+    ]

@@ -1,0 +1,176 @@
+"""Open what is compared: a saved model, a job with a model, or a folder of masks."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import WEIGHTS, ModelCard
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.dataset.cases import Case, Dataset
+from napari_graphflow.dataset.compatibility import check_classes
+from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.predictions import Predictions
+from napari_graphflow.evaluation.study import Cost, Role, Side
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import load_for_inference
+from napari_graphflow.inference.predict import segment
+from napari_graphflow.jobs.event_log import read_events
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import Metric
+
+Predict = Callable[[Case, Volume], NDArray[np.integer]]
+
+
+@dataclass
+class OpenSide:
+    """What is compared, ready to give the mask of a case.
+
+    Attributes
+    ----------
+    side
+        Its description, without scores.
+    predict
+        Returns the mask of a case on the grid of its image.
+    folder
+        Folder of the model; None for masks.
+    seconds
+        Duration of each case.
+    masks
+        The folder of masks, for its notes.
+    """
+
+    side: Side
+    predict: Predict
+    folder: Path | None = None
+    seconds: list[float] = field(default_factory=list)
+    masks: Predictions | None = None
+
+
+def open_side(
+    path: Path,
+    letter: str,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    *,
+    device: str = "auto",
+    threads: int = 0,
+) -> OpenSide:
+    """Open a model or a folder of masks.
+
+    Raises
+    ------
+    UserError
+        If there is neither, the model does not fit the dataset, or a case has no mask.
+    """
+    folder = model_folder(path)
+    if folder is None:
+        masks = Predictions(path, dataset, cases)
+        return OpenSide(Side(letter=letter, role="mask", name=path.name), masks, masks=masks)
+    loaded = load_for_inference(folder, device, threads=threads or None)
+    card = loaded.card
+    check_classes(card, dataset)
+    seconds: list[float] = []
+
+    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
+        started = time.perf_counter()
+        labels = segment(loaded, image).labels.array
+        seconds.append(time.perf_counter() - started)
+        return labels
+
+    side = Side(
+        letter=letter,
+        role=role_of(card),
+        name=card.name,
+        cost=Cost(
+            parameters=card.parameters or None,
+            model_bytes=model_bytes(folder),
+            device=loaded.engine.title,
+        ),
+        curve=training_curve(folder),
+        facts=training_facts(card),
+    )
+    return OpenSide(side, predict, folder, seconds)
+
+
+def model_folder(path: Path) -> Path | None:
+    """Return the folder of a model, given it or its job; None if it is neither."""
+    if (path / "model.json").is_file():
+        return path
+    paths = JobPaths(path)
+    if (paths.model / "model.json").is_file():
+        return paths.model
+    if paths.spec_file.is_file():
+        raise UserError(f"The job {path.name} has no trained model yet.", "Wait until it is done.")
+    return None
+
+
+def alone_beside(student: Path) -> Path | None:
+    """Return the student that was trained without the teacher of this one, beside it."""
+    job = student.parent.parent
+    folders = [student.with_name(f"{student.name}-alone")]
+    if student == JobPaths(job).model:
+        folders.append(JobPaths(JobPaths(job).alone).model)
+    return next((folder for folder in folders if (folder / "model.json").is_file()), None)
+
+
+def role_of(card: ModelCard) -> Role:
+    """Return what a model is in a comparison; a student of unknown origin counts as distilled."""
+    if card.role == "teacher":
+        return "teacher"
+    made = card.provenance
+    return "alone" if made is not None and made.teacher is None else "student"
+
+
+def training_facts(card: ModelCard) -> dict[str, str]:
+    """Return how a model was trained, for reports."""
+    made = card.provenance
+    facts = {"network": card.network}
+    if made is None:
+        return facts
+    run = made.run
+    if isinstance(run, DistillationConfig):
+        facts["method"] = METHODS[run.method.name].title
+    if made.teacher is not None:
+        facts["teacher"] = made.teacher.name
+    facts |= {"masks": str(made.labelled_cases), "cases without a mask": str(made.unlabelled_cases)}
+    if run is not None:
+        facts |= {
+            "steps": f"{run.steps:,}",
+            "batch": str(run.batch_size),
+            "patch": " x ".join(map(str, card.patch_size)),
+            "learning rate": f"{run.learning_rate:g}",
+            "augmentation": run.augmentation,
+            "seed": str(run.seed),
+        }
+    return facts
+
+
+def training_curve(model: Path) -> tuple[tuple[int, float], ...]:
+    """Return step and validation Dice of a model's training, while its job is there."""
+    folder, name = model.parent.parent, "dice"
+    if model != JobPaths(folder).model:
+        return ()
+    if folder == JobPaths(folder.parent).alone:
+        folder, name = folder.parent, "alone/dice"
+    points: dict[int, float] = {}
+    offset, before = 0, -1
+    while offset != before:
+        before = offset
+        events, offset = read_events(JobPaths(folder).events_file, offset)
+        for event in events:
+            if isinstance(event, Metric) and event.name == name and event.value is not None:
+                points[event.step] = event.value
+    return tuple(sorted(points.items()))
+
+
+def model_bytes(folder: Path) -> int | None:
+    """Return the size of a model's weights; None if they are gone."""
+    try:
+        return (folder / WEIGHTS).stat().st_size
+    except OSError:
+        return None
