@@ -21,7 +21,15 @@ from napari_graphflow.cli.labelling import propose
 from napari_graphflow.cli.models import models, networks
 from napari_graphflow.cli.rounds import rounds
 from napari_graphflow.cli.segment import evaluate, segment
-from napari_graphflow.cli.terminal import console, explain_command, fail, failure_as_json, output
+from napari_graphflow.cli.terminal import (
+    console,
+    discard_output,
+    explain_command,
+    fail,
+    failure_as_json,
+    open_closed_streams,
+    output,
+)
 from napari_graphflow.cli.train import distill, train
 from napari_graphflow.cli.volumes import volumes
 
@@ -45,6 +53,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # Must be set before torch is imported; otherwise idle threads occupy the CPU.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_closed_streams()
     try:
         with failure_as_json() if "--json" in arguments else nullcontext():
             result = app(
@@ -54,12 +63,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 exit_on_error=False,
                 result_action="return_value",
             )
+        sys.stdout.flush()
     except KeyboardInterrupt:
         console.print("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
+        discard_output()
         sys.exit(0)
     except Exception as error:
+        discard_output()
         failure = explain_command(error)
         if failure.code == "unexpected" and not isinstance(error, OSError):
             raise  # the traceback is needed; Python exits with the same code

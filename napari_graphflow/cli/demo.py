@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from napari_graphflow.cli.terminal import console, follow, output
+from napari_graphflow.system.destinations import require_writable
 
 
 def demo(
@@ -27,6 +28,7 @@ def demo(
     """
     from napari_graphflow.cli import demo_run
 
+    require_writable([out / "report.html"])
     code = demo_run.run(out, follow, lambda text: console.print(text, style="bold"))
     if code:
         return code

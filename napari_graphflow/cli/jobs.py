@@ -18,7 +18,7 @@ from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import move, start_next, waiting
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs
+from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs, unreadable_jobs
 from napari_graphflow.jobs.trust import UntrustedError
 from napari_graphflow.runners import runner_of
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
@@ -31,6 +31,7 @@ from napari_graphflow.system.words import duration
 jobs = App(name="jobs", help="List, inspect and control trainings, distillations and other jobs.")
 
 
+UNREADABLE = "The settings of this job cannot be read. Delete its folder if it is not needed."
 _JOB_TO_REMOVE = "Folder of the job, or (part of) its name in the default jobs folder."
 
 
@@ -48,8 +49,10 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
         start_next(where)  # in case a killed job could not start the next one
     order = waiting(where)
     found = [(job, _current_status(job)) for job in list_jobs(root)]
+    bad = unreadable_jobs(root)
     if json:
-        print_json([{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found])
+        rows = [{"folder": job.folder, "title": job.title, **s.as_dict()} for job, s in found]
+        print_json([*rows, *({"folder": one, "problem": UNREADABLE} for one in bad)])
         return
     table = Table("job", "state", "step", "left", "device", "best Dice", "title", box=None)
     for job, status in found:
@@ -60,6 +63,8 @@ def list_(*, root: Path | None = None, json: Json = False) -> None:
         left = duration(status.run.eta_s or 0, narrow=True) if known else ""
         table.add_row(job.folder.name, state, steps, left, status.process.device, best, job.title)
     output.print(table)
+    for one in bad:
+        console.print(f"{one.name}: {UNREADABLE}", style="yellow", soft_wrap=True)
 
 
 @jobs.command
@@ -93,8 +98,9 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
 def cancel(job: JobName) -> None:
     """Cancel a job; its last checkpoint is kept."""
     found = find_job(job)
-    runner_of(found).cancel(found)
-    output.print(f"{found.title}: {found.status().state}.")
+    status = runner_of(found).cancel(found)
+    doubt = f" {status.failure}" if status.failure else ""
+    output.print(f"{found.title}: {status.state}.{doubt}", soft_wrap=True)
 
 
 @jobs.command

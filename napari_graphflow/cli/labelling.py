@@ -19,6 +19,7 @@ from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.rereads import due
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.runners import runner
+from napari_graphflow.system.destinations import require_writable
 
 Note = Annotated[str, Parameter(help="Why; it becomes the comment of the case.")]
 
@@ -189,6 +190,7 @@ def propose(
         Start the job, print its folder and return at once.
     """
     labelling = Labelling(folder)
+    require_writable([labelling.paths.settings])
     asked = ProposalConfig(dataset=folder, model=model, cases=cases, again=again)
     known = waiting(labelling, asked).known
     job = start_proposals(labelling, model, cases=cases, again=again, device=device)

@@ -26,6 +26,7 @@ from napari_graphflow.labelling.agreement import (
 from napari_graphflow.labelling.agreement import agreement as compare_readers
 from napari_graphflow.labelling.provenance import provenance as mask_provenance
 from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.system.destinations import require_writable
 
 
 @datasets.command(name="take-mask")
@@ -90,6 +91,7 @@ def export_mask(
     names
         Also write the name of the reader.
     """
+    require_writable(exchange.written_files(out))
     refuse_overwriting(exchange.written_files(out), overwrite=overwrite)
     written = exchange.export_mask(
         Labelling(folder), case, out, dicom=dicom, series=series, names=names

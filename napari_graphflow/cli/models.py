@@ -17,7 +17,9 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.events import TeacherScored
+from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import models_root
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def import_model(
     """
     from napari_graphflow.models.saved import import_model as import_weights
 
+    require_writable([out])
     if out.exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     model = import_weights(weights, read_config(ModelCard, card), out)
@@ -118,6 +121,7 @@ def convert(folders: tuple[Path, ...], /, *, json: Json = False) -> None:
     from napari_graphflow.models.openvino_form import convert as convert_model
     from napari_graphflow.models.saved import load_model
 
+    require_writable(folder / "form" for folder in folders)
     rows = []
     for folder in folders:
         parity = convert_model(load_model(folder)).parity
@@ -146,7 +150,11 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
         raise UserError(f"There is no folder {folder}.", "Check the path.")
     found: list[dict[str, Any]] = []
     for path in sorted(root.glob("*/model.json")):
-        card, form = read_model_card(path.parent), read_form(path.parent)
+        try:
+            card, form = read_model_card(path.parent), read_form(path.parent)
+        except (UserError, OSError) as error:
+            found.append({"name": path.parent.name, "problem": explain(error).text})
+            continue
         found.append(
             {
                 "name": path.parent.name,
@@ -167,6 +175,8 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
         box=None,
     )  # fmt: skip
     for row in found:
+        if "problem" in row:
+            continue
         seconds = [f"{row[key]:.3g}" if row[key] else "" for key in ("seconds", "torch_seconds")]
         millions = f"{row['parameters'] / 1e6:.2f} M"
         table.add_row(
@@ -174,6 +184,9 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
             *seconds,
         )  # fmt: skip
     output.print(table)
+    for row in found:
+        if "problem" in row:
+            console.print(f"{row['name']}: {row['problem']}", style="yellow", soft_wrap=True)
 
 
 @models.command
@@ -226,6 +239,7 @@ def describe(model: Path, *, dataset: DatasetFolder, device: Device = "auto") ->
     """
     from napari_graphflow.inference.describing import describe_dataset
 
+    require_writable([model / "description"])
     with progress_bar() as bar:
         task = bar.add_task("describing the images", total=None)
         count = describe_dataset(

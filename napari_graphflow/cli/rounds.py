@@ -23,6 +23,7 @@ from napari_graphflow.labelling.rounds import (
 )
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.runners import runner
+from napari_graphflow.system.destinations import require_writable
 
 rounds = App(name="rounds", help="Learn from what is labelled, and judge and undo the result.")
 Number = Annotated[int, Parameter(help="Number of the round.")]
@@ -103,6 +104,7 @@ def start_(
             method=METHODS[method].options(),
         )
     labelling = Labelling(config.dataset)
+    require_writable([labelling.paths.settings])
     record, job = start(labelling, own, teacher=first, alone=alone)
     runner("local").submit(job)
     if detach:

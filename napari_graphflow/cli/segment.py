@@ -8,6 +8,7 @@ from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Over
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.paths import refuse_overwriting, refuse_replacing
+from napari_graphflow.system.destinations import require_writable, write_or_keep
 from napari_graphflow.system.failures import Failure
 
 
@@ -141,13 +142,19 @@ def evaluate(
     overwrite
         Replace existing files of scores.
     """
-    from napari_graphflow.evaluation.scores import finite_or_none, score_files, write_scores
+    from napari_graphflow.evaluation.scores import (
+        finite_or_none,
+        score_files,
+        warning_lines,
+        write_scores,
+    )
     from napari_graphflow.inference.evaluate import evaluate_split
 
     if out is not None:
         folders = [one for one in (dataset, model, predictions) if one is not None]
         read = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
         files = score_files(out)
+        require_writable(files)
         refuse_replacing(files, read)
         refuse_overwriting(files if lesions else files[:2], overwrite=overwrite)
     with progress_bar() as bar:
@@ -166,7 +173,7 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if out is not None:
-        write_scores(scores, out)
+        write_or_keep(out, lambda path: write_scores(scores, path))
     if json:
         print_json(finite_or_none(scores))
         return
@@ -187,6 +194,8 @@ def evaluate(
         mean = found["summary"]["mean"]["dice_score"]["mean"]
         role = f" ({found['role']})" if found["role"] else ""
         output.print(f"{site}{role}: mean Dice {mean:.3f}, cases {found['cases']}")
+    for line in warning_lines(scores):
+        console.print(line, style="yellow", soft_wrap=True)
     for note in scores["notes"]:
         output.print(note, style="dim")
     for name, lesions_found in scores.get("lesions", {}).items():

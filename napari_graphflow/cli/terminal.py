@@ -1,10 +1,11 @@
 """Terminal output of all commands: messages, progress, JSON, exit codes."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
@@ -93,6 +94,30 @@ def _show(bar: Progress, task: TaskID, event: events.Event) -> None:
             bar.console.print(str(event), soft_wrap=True)
         case events.Warned():
             bar.console.print(event.text, style="yellow")
+
+
+def open_closed_streams() -> None:
+    """Open standard streams that the caller closed, to nowhere.
+
+    Otherwise the next file that is opened gets the number of standard output, and whatever a
+    library prints is written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def discard_output() -> None:
+    """Drop what standard output does not take, which Python would try again at its end."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress_bar() -> Progress:

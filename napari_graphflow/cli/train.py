@@ -1,5 +1,7 @@
 """``train`` and ``distill``: the commands that start a job."""
 
+import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +16,13 @@ from napari_graphflow.config.methods import METHODS, MethodInfo, MethodName
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.paths import user_errors
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
 from napari_graphflow.runners import runner as get_runner
+from napari_graphflow.system.destinations import require_writable, write_error
 from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
@@ -154,6 +156,8 @@ def _run_job(
     *,
     only_estimate: bool,
 ) -> int:
+    if out is not None:
+        require_writable([out])
     if out is not None and out.exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     if out is not None and detach:
@@ -190,8 +194,21 @@ def _run_job(
 
 def copy_model(model: Path, out: Path) -> Path:
     """Copy a trained model to another folder, and return its absolute path."""
-    with user_errors(out, writing=True):
+    try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(out) as aside:
             shutil.copytree(model, aside)
+    except (shutil.Error, OSError) as error:
+        failed = write_error(out, _first(error))
+        raise UserError(failed.text, f"The model is in {model}; copy it from there.") from None
     return out.resolve()
+
+
+def _first(error: OSError) -> OSError:
+    """Return the error of the first file that could not be copied."""
+    number = getattr(error, "errno", None)
+    if number is not None or not isinstance(error, shutil.Error):
+        return error
+    text = str(error.args[0][0][2]) if error.args and error.args[0] else ""
+    found = re.match(r"\[Errno (\d+)\]", text)
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error

@@ -29,6 +29,7 @@ from napari_graphflow.imaging.paths import (
 )
 from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.failures import explain
 
 volumes = App(
@@ -99,6 +100,7 @@ def convert(
         files = [out]
     else:
         files = mask_files(out) if is_mask else written_with(out)
+    require_writable(files)
     refuse_overwriting(files, overwrite=overwrite)
     if out.suffix.lower() == ".dcm" and like is None:
         raise UserError(

@@ -247,7 +247,9 @@ def read_case(case: Case) -> Volume:
                 "Resample the channels to the same grid.",
             )
     parts = [one.array if one.channels else one.array[..., None] for one in volumes]
-    return first.with_array(np.concatenate(parts, axis=-1), channels=True)
+    stacked = first.with_array(np.concatenate(parts, axis=-1), channels=True)
+    said = dict.fromkeys(text for one in volumes for text in one.warnings)
+    return replace(stacked, warnings=tuple(said))
 
 
 def read_case_labels(dataset: Dataset, case: Case, like: Volume | None = None) -> Volume:

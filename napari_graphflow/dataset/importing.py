@@ -39,6 +39,7 @@ from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.system.destinations import require_writable, write_error
 from napari_graphflow.system.files import written_aside
 
 Progress = Callable[[int, int], None]
@@ -101,6 +102,7 @@ def import_dataset(
         If the images, masks, splits or classes do not fit; nothing is written then.
     """
     out = Path(out)
+    require_writable([out])
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(
             f"{out} already exists and is not an empty folder.", "Choose another folder."
@@ -125,10 +127,7 @@ def import_dataset(
             writer.describe(name or out.name, {**record, **writer.notes()} | shown)
             _verify(temporary, sources)
     except OSError as error:
-        raise UserError(
-            f"The dataset cannot be written to {out}: {error.strerror or error}.",
-            "Choose another folder or free disk space.",
-        ) from None
+        raise write_error(out, error) from None
     return Dataset.open(out)
 
 

@@ -43,6 +43,8 @@ class Predictions:
     ----------
     notes
         What was left out, as sentences; complete once all cases were read.
+    warnings
+        Warnings of reading the masks, with the names of the cases.
 
     Raises
     ------
@@ -55,12 +57,16 @@ class Predictions:
             raise UserError(f"There is no folder {folder}.", "Check the path.")
         self.folder, self.dataset = folder, dataset
         self.files, self.notes = _match(folder, [case.name for case in cases])
+        self.warnings: dict[str, list[str]] = {}
 
     def __call__(self, case: Case, image: Volume) -> NDArray[np.integer]:
         """Read the mask of a case as class indices on the grid of its image."""
         path = self.files[case.name]
         names = read_class_names(path) or described_names(self.folder / "dataset.json")
-        array = read_labels(path, image, white=False).array
+        mask = read_labels(path, image, white=False)
+        array = mask.array
+        for text in mask.warnings:
+            self.warnings.setdefault(f"Mask to score: {text}", []).append(case.name)
         known = self._named(names, path) if names else self._stored()
         known = self._binary(array, known, bool(names))
         unknown = sorted(set(np.unique(array).tolist()) - set(known))

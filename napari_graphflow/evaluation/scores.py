@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.findings import some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.lesions import lesion_scores, summarise_lesions
 from napari_graphflow.evaluation.metrics import evaluate_case, summarise
@@ -52,8 +53,9 @@ def evaluate(
     Returns
     -------
     dict
-        ``cases`` and ``summary``, see :func:`evaluate_case` and :func:`summarise`; with `lesions`
-        also ``lesions``, see :func:`lesion_scores`.
+        ``cases`` and ``summary``, see :func:`evaluate_case` and :func:`summarise`; ``warnings``:
+        each warning of reading images and masks -> names of the cases; with `lesions` also
+        ``lesions``, see :func:`lesion_scores`.
 
     Raises
     ------
@@ -63,6 +65,7 @@ def evaluate(
     cases = list(cases)
     organs = dict(dataset.regions) | dict(organs or {})
     values = _values(dataset, organs, lesions)
+    warnings: dict[str, list[str]] = {}
     scored: dict[str, Any] = {}
     whole: dict[str, Any] = {}
     of_lesions: dict[str, dict[str, Any]] = {name: {} for name in lesions}
@@ -70,6 +73,8 @@ def evaluate(
         image = read_case(case)
         reference = read_case_labels(dataset, case, image)
         labels = predict(case, image)
+        for text in dict.fromkeys((*image.warnings, *reference.warnings)):
+            warnings.setdefault(text, []).append(case.name)
         truth, spacing = reference.array, image.spacing
         scored[case.name] = evaluate_case(labels, truth, dataset.classes, spacing)
         whole[case.name] = {
@@ -83,13 +88,18 @@ def evaluate(
     mean = summary.pop("mean", {})
     summary |= {name: of_organs[name] for name in organs} | {"mean": mean}
     merged = {name: scored[name] | whole[name] for name in scored}
-    result: Scores = {"cases": merged, "summary": summary}
+    result: Scores = {"cases": merged, "summary": summary, "warnings": warnings}
     if lesions:
         result["lesions"] = {
             name: {"cases": one, "summary": summarise_lesions(one)}
             for name, one in of_lesions.items()
         }
     return result
+
+
+def warning_lines(scores: Scores) -> list[str]:
+    """Return the warnings of reading as lines, each with the names of its cases."""
+    return [f"{some_of(cases)}: {text}" for text, cases in scores.get("warnings", {}).items()]
 
 
 def score_files(path: Path) -> tuple[Path, Path, Path]:

@@ -8,6 +8,7 @@ from napari_graphflow.config.exports import EXPORTS, PARITY, ExportParity, Kind
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.cases import find_cases
+from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.files import written_aside
 from napari_graphflow.system.install import install_hint
 
@@ -48,6 +49,7 @@ def export_model(
     """
     info = EXPORTS[kind]
     card = read_model_card(model_folder)
+    require_writable([out])
     if out.exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the export.")
     missing = [name for name in info.packages if find_spec(name) is None]

@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import HEADERS, VOXELS, split_ending, suffix
+from napari_graphflow.system.destinations import write_error
 
 Pathlike = str | os.PathLike[str]
 
@@ -96,15 +97,15 @@ def user_errors(path: Path, writing: bool = False) -> Iterator[None]:
             f"This computer has not enough memory for {path.name}.",
             "Close other programs, or crop the image first.",
         ) from None
-    except PermissionError:
-        what = f"{path.parent} cannot be written to" if writing else f"{path} cannot be read"
+    except PermissionError as error:
+        if writing:
+            raise write_error(path, error) from None
         raise UserError(
-            f"{what}: permission denied.", "Choose another location, or change the permissions."
+            f"{path} cannot be read: permission denied.",
+            "Choose another location, or change the permissions.",
         ) from None
     except OSError as error:
+        if writing:
+            raise write_error(path, error) from None
         reason = (error.strerror or "operating system error").lower()
-        verb = "written" if writing else "read"
-        raise UserError(
-            f"{path.name} cannot be {verb}: {reason}.",
-            "Free disk space or choose another disk." if writing else "Check the disk.",
-        ) from None
+        raise UserError(f"{path.name} cannot be read: {reason}.", "Check the disk.") from None

@@ -4,6 +4,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.cases import Case, Dataset, Split
 from napari_graphflow.dataset.compatibility import check_classes
@@ -12,6 +15,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import summarise
 from napari_graphflow.evaluation.predictions import Predictions
 from napari_graphflow.evaluation.scores import Organs, Predict, Scores, evaluate
+from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import LoadedModel, segment
 from napari_graphflow.inference.site_check import Codes, read_quantiles
@@ -67,6 +71,7 @@ def evaluate_split(
         :func:`napari_graphflow.evaluation.lesions.lesion_scores`, and their ``summary``;
         ``sites``, if known: site -> ``role`` (``source``, ``target`` or empty), number of
         ``cases`` and ``summary``;
+        ``warnings``: each warning of reading and segmenting -> names of the cases;
         ``dataset``, ``split``, ``scored`` (name of the model or folder) and ``notes``: sentences on
         the split and on what was left out.
 
@@ -94,15 +99,17 @@ def evaluate_split(
         loaded = load_for_inference(model, device)
         check_classes(loaded.card, dataset)
         match = read_quantiles(model) if match_intensities else None
-        predict: Predict = _from_model(loaded, match)
+        warnings: dict[str, list[str]] = {}
+        predict: Predict = _from_model(loaded, match, warnings)
         notes: list[str] = []
         title = loaded.card.name
     else:
         assert predictions is not None
         predict = masks = Predictions(predictions, dataset, cases)
-        notes, title = masks.notes, predictions.name
+        notes, title, warnings = masks.notes, predictions.name, masks.warnings
     scored = evaluate(dataset, cases, predict, progress, organs=organs, lesions=lesions)
     scored |= _by_site(scored, cases, sources, dataset.classes)
+    scored["warnings"] |= warnings
     said = [one.text for one in dataset.findings] + notes
     return {"dataset": dataset.name, "split": split, "scored": title, "notes": said, **scored}
 
@@ -155,5 +162,11 @@ def _only(case: dict[str, Any], classes: Collection[str]) -> dict[str, Any]:
     return {name: metrics for name, metrics in case.items() if name in classes}
 
 
-def _from_model(model: LoadedModel, match: Codes | None) -> Predict:
-    return lambda case, image: segment(model, image, match=match).labels.array
+def _from_model(model: LoadedModel, match: Codes | None, warnings: dict[str, list[str]]) -> Predict:
+    def predict(case: Case, image: Volume) -> NDArray[np.integer]:
+        found = segment(model, image, match=match)
+        for text in found.warnings:
+            warnings.setdefault(text, []).append(case.name)
+        return found.labels.array
+
+    return predict

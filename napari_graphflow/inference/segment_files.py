@@ -32,8 +32,9 @@ from napari_graphflow.inference.inputs import (
     masks_left_out,
 )
 from napari_graphflow.inference.loading import load_for_inference
-from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.inference.predict import LoadedModel, Prediction, segment
 from napari_graphflow.inference.site_check import Codes, SiteReport, read_quantiles, site_report
+from napari_graphflow.system.destinations import require_writable, write_or_keep
 from napari_graphflow.system.failures import explain
 
 _SEG = ".dcm"
@@ -102,6 +103,7 @@ def segment_files(
         for file in _written(target, soft=_soft_name(target) if probabilities else None)
     ]
     beside = [one for target in targets for one in companions(target)]
+    require_writable(files)
     refuse_replacing([*files, *beside], (file for image in images for file in image.files()))
     refuse_overwriting(files, overwrite=overwrite)
     match = read_quantiles(model_folder) if match_intensities else None
@@ -158,14 +160,9 @@ def _segment_one(
     facts = image_facts(volume)
     refuse_unfit(model.card, facts)
     prediction = segment(model, volume, probabilities=probabilities, progress=progress, match=match)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix.lower() == _SEG:
-        _write_segments(target, prediction.labels, image, volume, model.card.classes)
-    else:
-        write_labels(target, prediction.labels.array, volume, classes=model.card.classes)
-    if prediction.probabilities is not None:
-        soft = prediction.probabilities.array.astype(np.float32)
-        write_volume(_soft_name(target), volume.with_array(soft, channels=True))
+    write_or_keep(
+        target, lambda path: _write_result(path, prediction, image, volume, model.card.classes)
+    )
     row = {
         "image": str(image.path),
         "mask": str(target),
@@ -179,6 +176,20 @@ def _segment_one(
         ],
     }
     return row, prediction.code
+
+
+def _write_result(
+    target: Path, prediction: Prediction, image: ImageInput, volume: Volume, classes: dict[str, int]
+) -> None:
+    """Write the mask, and the probabilities if they were computed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() == _SEG:
+        _write_segments(target, prediction.labels, image, volume, classes)
+    else:
+        write_labels(target, prediction.labels.array, volume, classes=classes)
+    if prediction.probabilities is not None:
+        soft = prediction.probabilities.array.astype(np.float32)
+        write_volume(_soft_name(target), volume.with_array(soft, channels=True))
 
 
 def _write_segments(

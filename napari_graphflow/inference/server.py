@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -97,6 +98,8 @@ def main() -> int:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     idle = float(os.environ.get("GRAPHFLOW_WORKER_IDLE_S", IDLE_SECONDS))
     serve(HANDLERS, sys.stdin, replies, idle)
     return 0
@@ -124,7 +127,7 @@ def serve(
     with suppress(queue.Empty, BrokenPipeError):
         while (request := server.waiting.get(timeout=idle)) is not None:
             usable = _answer(request, handlers)
-            del server.known[request.id]
+            server.known.pop(request.id, None)
             if not usable:
                 return
 
@@ -139,12 +142,13 @@ class _Server:
         self._writing = threading.Lock()
 
     def listen(self, requests: Iterable[str]) -> None:
-        with suppress(ValueError):  # incomplete last line of a killed client
-            for line in requests:
-                fields = json.loads(line)
-                if fields["op"] == "shutdown":
-                    break
-                self._take(fields)
+        for line in requests:
+            fields = _parse(line)
+            if fields is None:  # no request, or the incomplete last line of a killed client
+                continue
+            if fields["op"] == "shutdown":
+                break
+            self._take(fields)
         for request in list(self.known.values()):
             request.cancel()
         self.waiting.put(None)
@@ -166,6 +170,17 @@ class _Server:
         with self._writing:
             self._replies.write(json.dumps(reply, default=str) + "\n")
             self._replies.flush()
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """Return the request on a line; None if it is none."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or not isinstance(fields.get("op"), str):
+        return None
+    return fields if fields["op"] == "shutdown" or type(fields.get("id")) is int else None
 
 
 def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:

@@ -6,6 +6,7 @@ are saved with the model. It says how differently the network describes the imag
 its masks are.
 """
 
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -145,7 +146,10 @@ def save_codes(
     if quantiles:
         content["quantiles"] = np.mean(quantiles, 0).astype(np.float32)
     with written_aside(folder / SOURCE) as aside:
+        aside.touch()
+        mode = stat.S_IMODE(aside.stat().st_mode)
         save_file(content, aside)
+        aside.chmod(mode)  # safetensors lets only this user read its files
 
 
 def read_quantiles(folder: Path) -> Codes:

@@ -61,7 +61,7 @@ class JobFolder(JobPaths):
             self.kind: Kind = self.spec["kind"]
             self.created = datetime.fromisoformat(self.spec["created"]).astimezone(UTC)
             _CONFIGS[self.kind]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise UserError(
                 f"{folder} is not a job: {self.spec_file.name} is missing or invalid.",
                 "Choose a folder from the list of jobs.",
@@ -151,7 +151,7 @@ class JobFolder(JobPaths):
     def requests(self) -> set[Request]:
         """Return the pending requests in ``control``."""
         try:
-            names = {path.name for path in self.control.iterdir()}
+            names = {path.name for path in self.control.iterdir() if path.is_file()}
         except OSError:  # not created, or on a disconnected drive
             return set()
         return {request for request in get_args(Request) if request in names}
@@ -166,6 +166,12 @@ class JobFolder(JobPaths):
         with in_words():
             self.control.mkdir(exist_ok=True)
             self.request_file(request).touch()
+            if self.request_file(request).is_dir():
+                raise UserError(
+                    f"The request “{request}” cannot be made: {self.request_file(request)} is a "
+                    "folder.",
+                    "Delete that folder.",
+                )
 
     def saved_status(self) -> Status:
         """Read ``status.json``, without checking whether the process is alive."""

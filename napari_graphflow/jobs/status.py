@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_graphflow.system.events import (
+    Count,
     Event,
     Metric,
     ModelSaved,
@@ -46,7 +47,7 @@ START_TIMEOUT = 120.0
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class RunReport(_Part):
@@ -69,8 +70,8 @@ class RunReport(_Part):
     """
 
     phase: str = ""
-    step: int = 0
-    total: int = 0
+    step: Count = 0
+    total: Count = 0
     eta_s: float | None = None
     best: float | None = None
     peak_bytes: int | None = None
@@ -126,7 +127,7 @@ class Process(_Part):
     """
 
     host: str = Field(default_factory=socket.gethostname)
-    pid: int | None = None
+    pid: Count | None = None
     started: str = ""
     launched: float | None = None
     heartbeat: float | None = None

@@ -4,6 +4,7 @@ import itertools
 import json
 import platform
 import re
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +58,11 @@ def create(kind: Kind, config: JobConfig, root: Path | None = None) -> Job:
         # Written last: a folder counts as a job once it has this file.
         replace_file(paths.spec_file, json.dumps(spec, indent=1).encode())
     job = Job(paths.folder)
-    accept("jobs", spec_hash(job))
+    try:
+        accept("jobs", spec_hash(job))
+    except UserError:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        raise
     return job
 
 
@@ -80,6 +85,21 @@ def list_jobs(root: Path | None = None) -> list[Job]:
         except UserError:
             continue
     return sorted(found, key=lambda job: (job.created, job.name), reverse=True)
+
+
+def unreadable_jobs(root: Path | None = None) -> list[Path]:
+    """Return the folders that should be jobs, but whose settings cannot be read."""
+    root = jobs_root() if root is None else Path(root)
+    found = []
+    with suppress(OSError):
+        for folder in sorted(root.iterdir()):
+            if folder.name.startswith(".") or not JobPaths(folder).spec_file.exists():
+                continue
+            try:
+                Job(folder)
+            except UserError:
+                found.append(folder)
+    return found
 
 
 def failed_jobs(root: Path | None = None) -> list[Job]:

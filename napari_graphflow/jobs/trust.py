@@ -27,11 +27,21 @@ class UntrustedError(UserError):
 
 
 def accept(kind: Kind, *values: str) -> None:
-    """Add entries to the list of what this user trusts."""
+    """Add entries to the list of what this user trusts.
+
+    Raises
+    ------
+    UserError
+        If the list cannot be written, or another process is writing it all the time.
+    """
     path = _list_file()
     with in_words():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(f".{path.name}.lock"), LOCK_TIMEOUT):
+        with locked(path.with_name(f".{path.name}.lock"), LOCK_TIMEOUT) as free:
+            if not free:  # otherwise entries of the other process would be lost
+                raise UserError(
+                    "The list of accepted jobs is locked by another process.", "Try again."
+                )
             known = _read()
             known[kind] = sorted({*known.get(kind, []), *values})
             replace_file(path, json.dumps(known, indent=1).encode())

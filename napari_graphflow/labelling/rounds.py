@@ -37,6 +37,8 @@ from napari_graphflow.labelling.records import now
 from napari_graphflow.labelling.snapshot import Snapshot, every_case, restore, take
 from napari_graphflow.labelling.steps import CaseSteps
 from napari_graphflow.labelling.verdict import Verdict
+from napari_graphflow.system import folders
+from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 
@@ -173,6 +175,7 @@ def start(
             f"The teacher would be {teacher.dims}D, but the student {config.dims}D.",
             "Choose the same number of dimensions for both.",
         )
+    require_writable([(folders.jobs_root() if jobs_root is None else jobs_root) / "round"])
     with in_words():
         steps.paths.create()
         list_rounds(steps)  # completes an undo, which takes the guard, too
@@ -212,8 +215,12 @@ def start(
                 before=before,
             )
             write_round(steps, record)
-            job = create("round", settings, jobs_root)
-            write_frozen(steps, config, masks | validation, job.frozen)
+            try:
+                job = create("round", settings, jobs_root)
+                write_frozen(steps, config, masks | validation, job.frozen)
+            except (UserError, OSError):
+                steps.paths.round(number).unlink(missing_ok=True)
+                raise
             record = record.model_copy(update={"job": str(job.folder)})
             write_round(steps, record)
         _log(steps, "round", f"Round {record.number} was started.")

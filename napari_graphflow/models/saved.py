@@ -4,6 +4,7 @@ Loading a model never runs code: weights are safetensors, and foreign checkpoint
 ``weights_only=True`` or rejected.
 """
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +171,10 @@ def save_weights(module: nn.Module, path: Path) -> None:
     # Cloned because safetensors refuses tensors that share memory.
     state = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
     with written_aside(path) as aside:
+        aside.touch()
+        mode = stat.S_IMODE(aside.stat().st_mode)
         save_file(state, aside)
+        aside.chmod(mode)  # safetensors lets only this user read its files
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -219,9 +223,16 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
     try:
+        with path.open("rb"):  # otherwise a lack of permission is taken for a damaged file
+            pass
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise UserError(
+            f"{path} cannot be read: permission denied.",
+            "Ask its owner for permission to read it.",
+        ) from None
     except SafetensorError as error:
         raise UserError(
             f"{path} is damaged or not a safetensors file ({error}).",

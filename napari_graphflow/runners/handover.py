@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -100,12 +101,47 @@ def ends_on_its_own(job: Job, timeout: float) -> bool:
     return True
 
 
-def settled(job: Job) -> Status:
-    """Return the status of a job that its engine has stopped, ``cancelled`` if it left none."""
-    status = job.status()
-    if status.active:
-        with suppress(UserError, ValueError):
-            job.settle("cancelled")
+def stopped(stop: Callable[[], object], has_ended: Callable[[], bool]) -> bool:
+    """Tell an engine to stop a job, and return whether it confirms that the job has ended.
+
+    Waits up to `STOPPING` seconds; False if the engine does not respond.
+    """
+    end = time.monotonic() + STOPPING
+    try:
+        stop()
+        while not has_ended():
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL)
+    except Exception:  # engines raise many types if they cannot be reached
+        return False
+    return True
+
+
+def unconfirmed(engine: str, command: str) -> Failure:
+    """Describe a cancellation that the engine has not confirmed."""
+    text = f"Cancelled here, but {engine} has not confirmed it; the job may continue there."
+    return Failure(
+        code="cancelled", text=text, remedy=f"To stop it, run there: {command}", exit_code=130
+    )
+
+
+def settled(job: Job, doubt: Failure | None = None) -> Status:
+    """Return the status of a job that its engine was told to stop.
+
+    It is ``cancelled`` if the job left none.
+
+    Parameters
+    ----------
+    doubt
+        Why it may still run, to be written into its status.
+    """
+    with suppress(UserError, ValueError):
+        if job.status().active:
+            job.settle("cancelled", doubt)
+        elif doubt is not None and job.saved_status().state == "cancelled":
+            with job.writing():
+                job.write_status(job.saved_status().model_copy(update={"failure": doubt}))
     return job.status()
 
 

@@ -11,7 +11,6 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.runners.handover import (
     POLL,
-    STOPPING,
     ended_early,
     ends_on_its_own,
     engine,
@@ -22,6 +21,8 @@ from napari_graphflow.runners.handover import (
     own_log,
     read_note,
     settled,
+    stopped,
+    unconfirmed,
     write_note,
 )
 from napari_graphflow.system.failures import explain
@@ -69,12 +70,13 @@ class Slurm:
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        if not ends_on_its_own(job, timeout) and (handle := self._handle(job)):
-            handle.cancel()
-            end = time.monotonic() + STOPPING
-            while not handle.done() and time.monotonic() < end:
-                time.sleep(POLL)
-        return settled(job)
+        was_active = job.status().active
+        if ends_on_its_own(job, timeout) and was_active:
+            return job.status()
+        handle = self._handle(job)
+        if handle is None or stopped(handle.cancel, handle.done):
+            return settled(job)
+        return settled(job, unconfirmed("Slurm", f"scancel {handle.job_id}"))
 
     def logs(self, job: Job) -> str:
         handle = self._handle(job)

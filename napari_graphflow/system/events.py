@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_graphflow.system.failures import Failure
 
+#: A number of steps, as large as a progress bar can show.
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
 
 class _Event(BaseModel):
     """Base class of all events.
@@ -59,8 +62,8 @@ class Progress(_Event):
     """Progress within the phase; `eta_s` is the estimated remaining time in seconds."""
 
     event: Literal["progress"] = "progress"
-    step: int
-    total: int
+    step: Count
+    total: Count
     eta_s: float | None = None
 
 
@@ -68,9 +71,9 @@ class Metric(_Event):
     """One point of a curve; infinite and NaN values are read back as None."""
 
     event: Literal["metric"] = "metric"
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     value: float | None
-    step: int
+    step: Count
     split: Literal["train", "val"] = "train"
 
 

@@ -19,6 +19,7 @@ EXIT_CODES = {
     "user": 2,
     "missing_file": 2,
     "no_permission": 2,
+    "bad_path": 2,
     "not_installed": 2,
     "out_of_memory": 3,
     "out_of_gpu_memory": 3,
@@ -32,10 +33,10 @@ EXIT_CODES = {
 #: Options that need less memory: of a run, and of a segmentation.
 SMALLER = "a smaller patch size or batch size"
 SMALLER_SEGMENTATION = "a smaller model, or a part of the image"
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MISSING = {errno.ENOENT, errno.ENOTDIR}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_DRIVE_GONE = {
+#: Error numbers of a full disk, of what may not be written, and of a drive that was disconnected.
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+DRIVE_GONE = {
     getattr(errno, name)
     for name in ("EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENODEV")
     if hasattr(errno, name)
@@ -170,6 +171,8 @@ def explain_exit(
             if crash
             else f"{what} stopped unexpectedly and left no error message."
         )
+    elif returncode in _BY_EXIT_CODE:  # a process that could not write its status
+        return _BY_EXIT_CODE[returncode]
     elif _signal(returncode) == 9:
         code = "killed"
         text = f"{what} was killed by the system, most likely because memory ran out."
@@ -241,6 +244,19 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
+#: Failures of a process whose exit code is all that it could leave.
+_BY_EXIT_CODE = {
+    EXIT_CODES["disk_full"]: _failure(
+        "disk_full", "The disk is full.", "Free some space, then resume from the last checkpoint."
+    ),
+    EXIT_CODES["drive_gone"]: _failure(
+        "drive_gone",
+        "The drive with the folder of the job is not responding.",
+        "Reconnect it, then resume from the last checkpoint.",
+    ),
+}
+
+
 def _recognise(error: BaseException, smaller: str) -> Failure | None:
     message = str(error).lower()
     number = error.errno if isinstance(error, OSError) else None
@@ -251,7 +267,7 @@ def _recognise(error: BaseException, smaller: str) -> Failure | None:
         return _out_of_memory(type(error).__name__, message, smaller)
     # numpy sets no errno if an array was written only partly.
     partly = re.fullmatch(r"\d+ requested and \d+ written", message)
-    if partly or number in _DISK_FULL or any(words in message for words in _SAYS_DISK_FULL):
+    if partly or number in DISK_FULL or any(words in message for words in _SAYS_DISK_FULL):
         return _failure(
             "disk_full",
             "The disk is full.",
@@ -304,17 +320,24 @@ def _out_of_memory(kind: str, message: str, smaller: str) -> Failure:
 
 def _recognise_file(error: OSError) -> Failure | None:
     name = error.filename if error.filename is not None else "a file"
-    if error.errno in _MISSING:
+    if error.errno == errno.ENOENT:
         return _failure(
             "missing_file", f"{_capital(name)} is missing.", "Restore it, or check the path."
         )
-    if error.errno in _DENIED:
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        text = f"{_capital(name)} cannot be used: a part of its path is a file, not a folder."
+        return _failure("bad_path", text, "Check the path, or choose another folder.")
+    if error.errno == errno.ENAMETOOLONG:
+        return _failure(
+            "bad_path", f"The name {str(name)[:80]} is too long.", "Choose a shorter one."
+        )
+    if error.errno in DENIED:
         return _failure(
             "no_permission",
             f"No permission to read or write {name}.",
             "Change its permissions, or choose another folder.",
         )
-    if error.errno in _DRIVE_GONE or getattr(error, "winerror", None) in _DRIVE_GONE_WINDOWS:
+    if error.errno in DRIVE_GONE or getattr(error, "winerror", None) in _DRIVE_GONE_WINDOWS:
         return _failure(
             "drive_gone",
             f"The drive with {name} is not responding.",

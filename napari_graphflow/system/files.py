@@ -119,7 +119,9 @@ def written_aside(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 def hidden_beside(path: Path) -> Path:
     """Return a hidden temporary path in the same folder, which nobody can have created before."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    # Cut, so that a name of the longest length can be written, too.
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")
+    return path.with_name(f".{name}.{secrets.token_hex(6)}.part")
 
 
 def _move_file(aside: Path, path: Path) -> None:
@@ -138,7 +140,7 @@ def _move_folder(aside: Path, path: Path) -> None:
     if not path.exists():
         aside.rename(path)
         return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    old = hidden_beside(path).with_suffix(".old")
     path.rename(old)
     try:
         aside.rename(path)

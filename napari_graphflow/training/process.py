@@ -37,6 +37,8 @@ PROGRESS_INTERVAL = 0.25
 RESERVE = 1 << 16
 #: Seconds to wait for a disconnected drive before giving up writing the final status.
 FINAL_STATUS_TIMEOUT = 60.0
+#: The same if not even the first status could be written.
+FIRST_STATUS_TIMEOUT = 2.0
 #: Why a job ends early; ``stop`` is a signal, such as from a computer that shuts down.
 Interruption = Literal["", "cancel", "stop", "pause"]
 
@@ -148,7 +150,13 @@ def run(folder: Path, events: Iterator[Event]) -> int:
         status = job.status()
         if not status.may_become("running"):
             raise UserError(f"The job {job.title} is {status.state}.", "Start a new job.")
-        with _Recorder(job, status) as recorder, _signals(recorder):
+        recorder = _Recorder(job, status)
+        try:
+            recorder.begin()
+        except OSError as error:  # such as a disk that is full from the start
+            _log(job, error)
+            return recorder.fail(error, FIRST_STATUS_TIMEOUT)
+        with recorder, _signals(recorder):
             return _consume(job, recorder, events)
 
 
@@ -200,11 +208,14 @@ class _Recorder:
             target=self._write_heartbeats, name="heartbeat", daemon=True
         )
 
-    def __enter__(self) -> "_Recorder":
+    def begin(self) -> None:
+        """Write the first status and open the events."""
         with suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE))
         self.job.write_state(self._status)
         self._events = open_events(self.job.events_file)
+
+    def __enter__(self) -> "_Recorder":
         self.poll_requests()
         self._thread.start()
         return self
@@ -224,14 +235,21 @@ class _Recorder:
         if self._is_logged(event):
             self._write_event(event)
 
-    def end(self, state: State, failure: Failure | None = None) -> int:
+    def end(
+        self,
+        state: State,
+        failure: Failure | None = None,
+        patience: float = FINAL_STATUS_TIMEOUT,
+    ) -> int:
         """Write the final status and return the exit code."""
         self._ended.set()
-        self._thread.join()
-        self._reserve.unlink(missing_ok=True)
+        if self._thread.is_alive():
+            self._thread.join()
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
         last = self._status.with_process(heartbeat=time.time())
         self._status = last.closed(state, failure)
-        deadline = time.monotonic() + FINAL_STATUS_TIMEOUT
+        deadline = time.monotonic() + patience
         while True:
             try:
                 self.job.folder.stat()
@@ -245,15 +263,16 @@ class _Recorder:
                     return self._status.exit_code
                 time.sleep(POLL_INTERVAL)
 
-    def fail(self, error: BaseException) -> int:
+    def fail(self, error: BaseException, patience: float = FINAL_STATUS_TIMEOUT) -> int:
         """Append the failure as an event, write the final status and return the exit code."""
-        self._reserve.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
         if not self.job.folder.exists():  # the cause of any failure
             error = self.job.gone()
         why = explain(error, self.job.log)
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # the log of events may not be open
             self._write_event(Failed(failure=why))
-        return self.end("failed", why)
+        return self.end("failed", why, patience)
 
     @property
     def ended(self) -> bool:

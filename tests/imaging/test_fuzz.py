@@ -2,6 +2,7 @@
 
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ KINDS = {
     "nrrd": volume("a.nrrd"), "mha": volume("a.mha"), "nifti": volume("a.nii"),
     "nifti.gz": volume("a.nii.gz"), "png": photograph("a.png"), "jpeg": photograph("a.jpg"),
     "bmp": photograph("a.bmp"), "tiff": photograph("a.tif"), "dicom": dicom,
+    "nhdr": volume("a.nhdr"), "mhd": volume("a.mhd"), "gif": photograph("a.gif"),
+    "webp": photograph("a.webp"),
 }  # fmt: skip
 
 
@@ -86,6 +89,9 @@ def fuzz(write: Callable[[Path], Path], tmp_path: Path, count: int, seed: int) -
     folder.mkdir()
     chance, data = random.Random(seed), original.read_bytes()
     ending = original.name.partition(".")[2]
+    for beside in tmp_path.iterdir():  # the voxels of a header
+        if beside.is_file() and beside != original:
+            shutil.copy(beside, folder)
     for number in range(count):
         (folder / f"{number:05d}.{ending}").write_bytes(mutated(data, chance))
     done = subprocess.run(

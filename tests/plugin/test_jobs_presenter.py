@@ -199,8 +199,8 @@ def test_jobs_can_be_filtered_by_dataset(tmp_path: Path) -> None:
     ours, theirs = (new_job(tmp_path / name, name) for name in ("ours", "theirs"))
     assert listing([theirs, ours], None).jobs == [theirs, ours]
     assert listing([theirs, ours], tmp_path / "ours").jobs == [ours]
-    assert listing([theirs], tmp_path / "ours").empty == NONE_HERE
-    assert listing([], tmp_path / "ours").empty == NO_JOBS
+    assert listing([theirs], tmp_path / "ours").note == NONE_HERE
+    assert listing([], tmp_path / "ours").note == NO_JOBS
 
 
 def test_a_single_failure_is_announced_with_its_cause(job: Job) -> None:

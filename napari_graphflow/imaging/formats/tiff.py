@@ -13,10 +13,22 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.colours import as_rgb, without_alpha
 from napari_graphflow.imaging.formats.loaded import Loaded, pixel_grid
 from napari_graphflow.imaging.formats.tiff_size import tiff_spacing
-from napari_graphflow.imaging.formats.voxels import check_memory, silenced
+from napari_graphflow.imaging.formats.voxels import (
+    EXPORT_AGAIN,
+    check_memory,
+    format_bytes,
+    format_shape,
+    silenced,
+)
 
 #: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.
 _OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
+#: Bytes of a value by type of a tag; the others have one.
+_TAG_BYTES = {
+    3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+}  # fmt: skip
+#: More pixels per byte than any codec of TIFF packs, even of an empty mask.
+_MOST_COMPRESSED = 1 << 16
 
 
 def read_tiff(path: Path, indices: bool) -> Loaded:
@@ -34,7 +46,7 @@ def read_tiff(path: Path, indices: bool) -> Loaded:
     with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         page = series.keyframe
-        check_memory(path.name, series.shape, series.size * series.dtype.itemsize)
+        _check_size(path, series)
         if len(tiff.series) > 1:
             notes.append(
                 f"The file contains {len(tiff.series)} series of pages; the first is shown."
@@ -69,8 +81,25 @@ def read_tiff(path: Path, indices: bool) -> Loaded:
     return Loaded(np.ascontiguousarray(array), grid, channels, (*notes, *size_notes))
 
 
+def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
+    """Refuse pixels that cannot be in the file or in memory, before memory is allocated."""
+    needed, size = series.size * series.dtype.itemsize, path.stat().st_size
+    plain = series.keyframe.compression == tifffile.COMPRESSION.NONE
+    packed = 8 * series.dtype.itemsize // max(1, series.keyframe.bitspersample)
+    if needed > size * (max(1, packed) if plain else _MOST_COMPRESSED):
+        raise UserError(
+            f"{path.name} is damaged: its header states {format_shape(series.shape)}, but the file "
+            f"contains {format_bytes(size)}.",
+            EXPORT_AGAIN,
+        )
+    check_memory(path.name, series.shape, needed)
+
+
 def _check_page_links(path: Path) -> None:
-    """Refuse pages that are linked in a circle or out of the file, where a reader would hang."""
+    """Refuse what a reader would hang on or allocate memory for.
+
+    Pages that are linked in a circle or out of the file, and tags whose values are not in it.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
@@ -84,8 +113,12 @@ def _check_page_links(path: Path) -> None:
                 raise ValueError("the pages are linked in a circle")
             seen.add(offset)
             file.seek(offset)
-            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(count)))
-            file.seek(entries * entry, 1)
+            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
+            if entries * entry > size:
+                raise ValueError("the file is too small for its tags")
+            for tag in struct.iter_unpack(f"{order}HH{link}{link}", file.read(entries * entry)):
+                if tag[2] * _TAG_BYTES.get(tag[1], 1) > size:
+                    raise ValueError("the file is too small for the values of a tag")
             (offset,) = struct.unpack(order + link, file.read(struct.calcsize(link)))
 
 

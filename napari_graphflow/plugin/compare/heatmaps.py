@@ -22,7 +22,8 @@ from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
-from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
+from napari_graphflow.plugin.worker.replies import Reply
+from napari_graphflow.plugin.worker.requests import Request, dispatcher
 
 CAPTION = "Internal features of the network, not tissue properties."
 

@@ -85,19 +85,28 @@ class Details:
 
 @dataclass(frozen=True)
 class Listing:
-    """The listed jobs, and the text that is shown if there are none."""
+    """The listed jobs, and the text above them: that there are none, or which cannot be read."""
 
     jobs: list[Job]
-    empty: str
+    note: str
 
 
-def listing(jobs: Sequence[Job], dataset: Path | None) -> Listing:
+def listing(jobs: Sequence[Job], dataset: Path | None, unreadable: Sequence[Path] = ()) -> Listing:
     """List the jobs of a dataset, or all of them.
 
     All are listed by default: jobs of all datasets share the devices and may wait for each other.
     """
     listed = [job for job in jobs if dataset is None or dataset_of(job) == dataset]
-    return Listing(listed, NONE_HERE if jobs else NO_JOBS)
+    empty = "" if listed else NONE_HERE if jobs else NO_JOBS
+    return Listing(listed, _joined(empty, _unreadable(unreadable)))
+
+
+def _unreadable(folders: Sequence[Path]) -> str:
+    if not folders:
+        return ""
+    names = ", ".join(folder.name for folder in folders[:MOST_NAMED])
+    more = ", ..." if len(folders) > MOST_NAMED else ""
+    return f"Jobs that cannot be read: {names}{more}."
 
 
 def table_row(job: Job, status: Status) -> Row:
@@ -196,6 +205,8 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
         phase = status.run.phase or "starting"
         where = f"On {status.process.device}." if status.process.device else ""
         return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.notice))
+    if status.state == "cancelled" and status.failure:  # a cluster has not confirmed it
+        return Message(_joined(status.failure), "warn")
     return Message(_joined(f"{status.state.capitalize()}.", best))
 
 

@@ -235,11 +235,12 @@ class JobsView(QWidget):
             self._background.run(lambda: _poll(queued), lambda _: None, lambda _: None)
 
     def _fill(self) -> None:
-        found = listing(self._watch.jobs, self._dataset if self.only.isChecked() else None)
+        dataset = self._dataset if self.only.isChecked() else None
+        found = listing(self._watch.jobs, dataset, self._watch.unreadable)
         statuses = self._watch.statuses
         self.table.list_jobs(found.jobs, lambda job: table_row(job, statuses[job]), self._shown)
-        self.empty.setText(found.empty)
-        self.empty.setVisible(not found.jobs)
+        self.empty.setText(found.note)
+        self.empty.setVisible(bool(found.note))
         self._select()
 
     def _select(self) -> None:

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.jobs.store import list_jobs, unreadable_jobs
 from napari_graphflow.system.folders import jobs_root
 
 SETTLED_S = 3.0
@@ -27,10 +28,13 @@ class Watch:
         The newest first.
     statuses
         The state of each.
+    unreadable
+        Folders whose settings cannot be read.
     """
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.unreadable: list[Path] = []
         self.statuses: dict[Job, Status] = {}
         self._listed: float | None = None
         self._written: dict[Job, int] = {}
@@ -48,12 +52,13 @@ class Watch:
         if settled and not force:
             return False
         first, self._listed = self._listed is None, changed
-        before, self.jobs = self.jobs, list_jobs()
+        before, self.jobs = (self.jobs, self.unreadable), list_jobs()
+        self.unreadable = unreadable_jobs()
         for job in self.jobs:
             if job not in self.statuses:
                 self.read(job)
         self.statuses = {job: self.statuses[job] for job in self.jobs}
-        return first or self.jobs != before
+        return first or (self.jobs, self.unreadable) != before
 
     def read(self, job: Job) -> Status:
         """Read and return the state of a job."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from napari.components import Dims
+from napari.components import Dims, ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
@@ -11,7 +11,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.segment.presenter import Existing
 from napari_graphflow.plugin.viewer.edits import edited_voxels, first_edit, voxels_of_others
 from napari_graphflow.plugin.viewer.layers import class_names
-from napari_graphflow.plugin.viewer.world import slice_in_view, voxels
+from napari_graphflow.plugin.viewer.world import grid_shape, slice_in_view, voxels
 from napari_graphflow.plugin.worker.segmentation import Task
 
 
@@ -52,6 +52,15 @@ def region_copy(task: Task) -> NDArray[np.generic] | None:
     return np.array(_region(data, task))
 
 
+def why_discarded(viewer: ViewerModel, task: Task) -> str:
+    """Return why a result belongs to no image any more, as a sentence, empty if it does."""
+    gone = task.image not in viewer.layers
+    if not gone and grid_shape(task.image) == task.shown().shape[: task.image.ndim]:
+        return ""
+    what = "closed" if gone else "given another shape"
+    return f"{task.image.name} was {what} during segmentation; its mask was discarded."
+
+
 def why_new_mask(task: Task, before: NDArray[np.generic] | None, new: NDArray[np.generic]) -> str:
     """Return why a result cannot go into the chosen mask, as a sentence, empty if it can."""
     mask = task.mask
@@ -60,6 +69,8 @@ def why_new_mask(task: Task, before: NDArray[np.generic] | None, new: NDArray[np
     reason = ""
     if not isinstance(data, np.ndarray) or not data.flags.writeable:
         reason = "its voxels cannot be changed"
+    elif data.shape != new.shape:
+        reason = "it has another shape now"
     elif not mask.editable:
         reason = "it is locked"
     elif new.size and int(new.max()) > np.iinfo(data.dtype).max:

@@ -37,6 +37,7 @@ from napari_graphflow.plugin.segment.target import (
     existing,
     region_copy,
     slice_along_z,
+    why_discarded,
     why_new_mask,
 )
 from napari_graphflow.plugin.viewer import case_masks
@@ -68,7 +69,8 @@ from napari_graphflow.plugin.widgets.panel import (
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.widgets.words import Message
-from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
+from napari_graphflow.plugin.worker.replies import Reply
+from napari_graphflow.plugin.worker.requests import Request, dispatcher
 from napari_graphflow.plugin.worker.segmentation import (
     Task,
     add_map,
@@ -275,10 +277,8 @@ class SegmentWidget(Panel):
         self._request = None
         self.progress.hide()
         key, remark = self._cases.key(task.image), ""
-        if task.image not in self.viewer.layers:
-            self._result = Message(
-                f"{task.image.name} was closed during segmentation; its mask was discarded.", "warn"
-            )
+        if lost := why_discarded(self.viewer, task):
+            self._result = Message(lost, "warn")
             self._update()
             return
         layer = task.mask if task.mask in self.viewer.layers else None

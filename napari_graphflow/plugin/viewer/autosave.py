@@ -300,3 +300,7 @@ def _restore(autosave: Autosave, saved: SavedMask) -> bool:
     except UserError as error:
         show_error(f"{saved.title()} was not restored. {error}")
         return False
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        # What is stored beside the voxels is not what this version writes.
+        show_error(f"{saved.title()} was not restored: its autosave {saved.path} is damaged.")
+        return False

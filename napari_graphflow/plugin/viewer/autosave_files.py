@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ class SavedMask:
 
     def title(self) -> str:
         """Return a line such as ``liver of brain_002, 14:05 on 2024-02-29``."""
-        when = time.localtime(float(self.about.get("saved", 0)))
+        try:
+            when = time.localtime(float(self.about.get("saved", 0)))
+        except (TypeError, ValueError, OverflowError, OSError):
+            when = time.localtime(0)
         case = f" of {self.about['case']}" if self.about.get("case") else ""
         return f"{self.about.get('name', 'mask')}{case}, {time.strftime('%H:%M on %Y-%m-%d', when)}"
 
@@ -83,7 +87,7 @@ def unsaved_masks() -> list[SavedMask]:
     for folder in sorted((data_root() / "autosave").glob("*/")):
         if _is_owned(folder):
             continue
-        masks = [one for path in sorted(folder.glob(f"*{ENDING}")) if (one := _read_about(path))]
+        masks = [_read_about(path) for path in sorted(folder.glob(f"*{ENDING}"))]
         if not masks:
             _remove(folder)
         found += masks
@@ -102,7 +106,7 @@ def read_mask(mask: SavedMask) -> NDArray[Any]:
         with gzip.open(mask.path, "rb") as file:
             file.readline(_LONGEST)
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, SyntaxError, MemoryError):
         raise UserError(
             f"The autosave of {mask.about.get('name')} is damaged.",
             "Open the last saved version of the mask.",
@@ -125,13 +129,21 @@ def _is_owned(folder: Path) -> bool:
         return False
 
 
-def _read_about(path: Path) -> SavedMask | None:
-    try:
-        with gzip.open(path, "rb") as file:
-            about = json.loads(file.readline(_LONGEST))
-    except (OSError, EOFError, ValueError):
-        return None
-    return SavedMask(path, about) if isinstance(about, dict) else None
+def _read_about(path: Path) -> SavedMask:
+    """Return a mask; one that cannot be read is listed as damaged."""
+    about = None
+    unreadable = (OSError, EOFError, ValueError, zlib.error, RecursionError)
+    with suppress(*unreadable), gzip.open(path, "rb") as file:
+        about = json.loads(file.readline(_LONGEST))
+    if isinstance(about, dict):
+        return SavedMask(path, about)
+    return SavedMask(path, {"name": f"Damaged autosave {path.name}", "saved": _modified(path)})
+
+
+def _modified(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _remove(folder: Path) -> None:

@@ -23,7 +23,7 @@ from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkab
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import remember
-from napari_graphflow.plugin.widgets.saved_models import saved_models
+from napari_graphflow.plugin.widgets.saved_models import broken_models, saved_models
 from napari_graphflow.plugin.widgets.unfit import Judge, mark_entry
 from napari_graphflow.plugin.widgets.words import count_text
 from napari_graphflow.system.folders import models_root
@@ -60,6 +60,7 @@ class ModelPicker(QWidget):
         super().__init__()
         self._panel, self._optional, self._prefer, self._empty = panel, optional, prefer, empty
         self._cards: dict[Path, ModelCard] = {}
+        self._broken: dict[Path, str] = {}
         self._judge: Judge | None = None
         self._deciding: Any = None
         self._by_user = False
@@ -138,6 +139,7 @@ class ModelPicker(QWidget):
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
         self._cards, before = saved_models(self._prefer), self.folder()
+        self._broken = broken_models()
         self._fill(before)
 
     def _fill(self, before: Path | None = None) -> None:
@@ -153,6 +155,9 @@ class ModelPicker(QWidget):
                 mark_entry(self.combo, self.combo.count() - 1, card.name, reason)
                 if not reason:
                     fitting.append(folder)
+            for folder, reason in self._broken.items():
+                self.combo.addItem(folder.name, "")
+                mark_entry(self.combo, self.combo.count() - 1, folder.name, reason)
             # What nobody has chosen is replaced if it does not fit.
             if chosen not in fitting and not self._by_user and not self._optional:
                 chosen = next(iter(fitting), chosen)

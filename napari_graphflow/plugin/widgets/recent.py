@@ -1,6 +1,7 @@
 """Recently opened dataset and model folders, stored in the data folder."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,7 @@ MARKS = {"datasets": "dataset.json", "models": "model.json"}
 
 def recent(kind: Kind) -> list[Path]:
     """Return recently opened folders that still exist, the newest first."""
-    found = (Path(folder) for folder in _read().get(kind, []))
-    return [folder for folder in found if (folder / MARKS[kind]).is_file()]
+    return [folder for folder in map(Path, _read().get(kind, [])) if _has(folder, MARKS[kind])]
 
 
 def remember(kind: Kind, folder: Path) -> None:
@@ -24,17 +24,30 @@ def remember(kind: Kind, folder: Path) -> None:
     text = str(Path(folder).resolve())
     entries[kind] = [text, *(one for one in entries.get(kind, []) if one != text)][:MAX_ENTRIES]
     file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(file, json.dumps(entries, indent=1).encode())
+    with suppress(OSError):  # a full disk or a home that may not be written
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, json.dumps(entries, indent=1).encode())
 
 
 def _read() -> dict[str, list[str]]:
     try:
         entries = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         # Only a convenience: a damaged list is replaced.
         return {}
-    return entries if isinstance(entries, dict) else {}
+    lists = entries.items() if isinstance(entries, dict) else ()
+    return {
+        kind: [one for one in folders if isinstance(one, str)]
+        for kind, folders in lists
+        if kind in MARKS and isinstance(folders, list)
+    }
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):  # such as a name that is too long
+        return False
 
 
 def _file() -> Path:

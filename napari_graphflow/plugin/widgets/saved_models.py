@@ -22,11 +22,24 @@ def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
     """Return the cards of all saved models: the preferred role first, then the newest first."""
     found: dict[Path, ModelCard] = {}
     for file, _ in sorted(_model_files().items(), key=lambda item: -item[1]):
-        # Incomplete or of a later version: not listed, reported when it is opened manually.
+        # Incomplete or of a later version: see `broken_models`.
         with suppress(UserError, OSError):
             found[file.parent] = read_model_card(file.parent)
     ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
     return dict(ordered) if prefer else found
+
+
+def broken_models() -> dict[Path, str]:
+    """Return the folders of models whose card cannot be read, with the reason as a clause."""
+    found = {}
+    for file in _model_files():
+        try:
+            read_model_card(file.parent)
+        except UserError as error:
+            found[file.parent] = error.text.partition("model.json ")[2].rstrip(".") or error.text
+        except OSError as error:
+            found[file.parent] = f"cannot be read: {(error.strerror or 'system error').lower()}"
+    return found
 
 
 def listed_datasets() -> list[Path]:

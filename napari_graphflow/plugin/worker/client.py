@@ -8,27 +8,29 @@ import itertools
 import json
 import os
 import queue
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 import traceback
 import weakref
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-import psutil
-from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.worker.replies import FINAL, Reply, error_reply, parse_reply
+from napari_graphflow.plugin.worker.volume_files import (
+    VolumeFiles,
+    load_array,
+    new_folder,
+    remove_tree,
+)
 from napari_graphflow.system.failures import (
     SMALLER_SEGMENTATION,
     Failure,
@@ -38,11 +40,10 @@ from napari_graphflow.system.failures import (
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import NO_CONSOLE, child_environment
 
-Reply = dict[str, Any]
-
-FINAL = frozenset({"result", "error", "cancelled"})
 NAME = "The segmentation process"
 LOG_BYTES = 1 << 20
+#: Seconds that a cancelled request may take to end; then the process is killed.
+CANCEL_TIMEOUT = 2.0
 
 
 @dataclass
@@ -52,6 +53,7 @@ class _Call:
     fields: dict[str, Any]
     process: "subprocess.Popen[str] | None" = None
     attempts: int = 0
+    cancelled: bool = False
 
 
 class InferenceWorker:
@@ -78,8 +80,10 @@ class InferenceWorker:
         self._writing = threading.Lock()
         self._outbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-        self._files = _VolumeFiles()
+        self._files = VolumeFiles()
         self._sender: threading.Thread | None = None
+        #: Processes that were killed because they did not end a cancelled request.
+        self._killed: set[int] = set()
 
     @property
     def pid(self) -> int | None:
@@ -160,17 +164,38 @@ class InferenceWorker:
                 on_progress(reply)
 
     def cancel(self, number: int) -> None:
-        """Request cancellation; the final reply reports whether it was cancelled."""
+        """Request cancellation; the final reply reports whether it was cancelled.
+
+        A process that does not end the request is killed after `CANCEL_TIMEOUT` seconds; the reply
+        then has ``killed``, and other requests are sent again to a new process.
+        """
         with self._lock:
             call = self._calls.get(number)
-            if call is None:
+            if call is None or call.cancelled:
                 return
             if call.process is None:
                 del self._calls[number]
                 self._replies.put({"id": number, "event": "cancelled"})
                 return
-            process = call.process
-        self._write(process, {"op": "cancel", "id": number})
+            call.cancelled = True
+        # In a thread, since the pipe of a process that does not listen may be full.
+        for step in (self._ask_to_cancel, self._kill_if_pending):
+            threading.Thread(target=step, args=(call,), name="cancel", daemon=True).start()
+
+    def _ask_to_cancel(self, call: _Call) -> None:
+        assert call.process is not None
+        self._write(call.process, {"op": "cancel", "id": call.id})
+
+    def _kill_if_pending(self, call: _Call) -> None:
+        """Kill the process of a request that has not ended some time after it was cancelled."""
+        assert call.process is not None
+        end = time.monotonic() + CANCEL_TIMEOUT
+        while call.id in self._calls:
+            if time.monotonic() >= end:
+                self._killed.add(call.process.pid)
+                call.process.kill()
+                return
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Kill the process and remove all files; pending requests get no reply."""
@@ -202,9 +227,10 @@ class InferenceWorker:
         with self._lock:
             if call.id not in self._calls:
                 return
-            if self._folder is None:
-                self._folder = _new_folder()
-                self._remove_folder = weakref.finalize(self, _remove_tree, self._folder)
+            # Temporary folders may be cleaned at any time.
+            if self._folder is None or not self._folder.is_dir():
+                self._folder = new_folder()
+                self._remove_folder = weakref.finalize(self, remove_tree, self._folder)
             folder = self._folder
         message: dict[str, Any] = {"id": call.id, "op": call.op, "out": str(folder / str(call.id))}
         for name, value in call.fields.items():
@@ -245,10 +271,7 @@ class InferenceWorker:
         ).start()
 
     def _start(self) -> "subprocess.Popen[str]":
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
-            self._log.replace(self._log.with_name(f"{self._log.name}.1"))
-        with self._log.open("ab") as log:
+        with self._open_log() as log:
             return subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -256,9 +279,20 @@ class InferenceWorker:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
+                errors="replace",
                 env=child_environment(),
                 creationflags=NO_CONSOLE,
             )
+
+    def _open_log(self) -> IO[bytes]:
+        """Open the log; without a place for it, the process works all the same."""
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
+                self._log.replace(self._log.with_name(f"{self._log.name}.1"))
+            return self._log.open("ab")
+        except OSError:
+            return Path(os.devnull).open("ab")
 
     def _write(self, process: "subprocess.Popen[str]", message: dict[str, Any]) -> None:
         line = json.dumps(message, default=str) + "\n"
@@ -272,16 +306,23 @@ class InferenceWorker:
         assert process.stdin is not None
         assert process.stdout is not None
         for line in process.stdout:
-            with suppress(ValueError):  # incomplete last line of a killed process
-                self._receive(json.loads(line))
+            if (reply := parse_reply(line)) is not None:
+                self._receive(reply)
         code = process.wait()
         with self._lock:
             if self._process is process:
                 self._process = None
             orphans = [call for call in self._calls.values() if call.process is process]
+        killed = process.pid in self._killed
         for call in orphans:
-            call.attempts += 1
-            if code == 0 and call.attempts == 1:
+            if call.cancelled:
+                self._finish({"id": call.id, "event": "cancelled", "killed": killed})
+                continue
+            call.attempts += not killed
+            if killed:
+                call.process = None
+                self._outbox.put(call)
+            elif code == 0 and call.attempts == 1:
                 call.process = None  # it exited normally while the request was being sent
                 self._outbox.put(call)
             else:
@@ -296,76 +337,22 @@ class InferenceWorker:
             return
         if reply["event"] == "result":
             try:
-                reply = {key: _load(value) for key, value in reply.items()}
+                reply = {key: load_array(value) for key, value in reply.items()}
             except (OSError, ValueError, MemoryError) as error:
-                reply = _error(reply["id"], explain(error, self._log, SMALLER_SEGMENTATION))
-        elif reply["event"] == "error":
-            reply = _error(reply["id"], Failure.model_validate(reply["failure"]))
+                reply = error_reply(reply["id"], explain(error, self._log, SMALLER_SEGMENTATION))
         if reply["event"] in FINAL:
-            with self._lock:
-                if self._calls.pop(reply["id"], None) is None:
-                    return
-        self._replies.put(reply)
+            if self._folder is not None:
+                remove_tree(self._folder / str(reply["id"]))
+            self._finish(reply)
+        else:
+            self._replies.put(reply)
 
     def _fail(self, call: _Call, failure: Failure) -> None:
+        self._finish(error_reply(call.id, failure))
+
+    def _finish(self, reply: Reply) -> None:
+        """Hand on the final reply of a request, once."""
         with self._lock:
-            if self._calls.pop(call.id, None) is None:
+            if self._calls.pop(reply["id"], None) is None:
                 return
-        self._replies.put(_error(call.id, failure))
-
-
-class _VolumeFiles:
-    """Writes each array once, while it exists and does not change."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[NDArray[Any]], int, Path]] = {}
-        self._numbers = itertools.count(1)
-
-    def path(self, array: NDArray[Any], folder: Path) -> Path:
-        plain = np.ascontiguousarray(array)
-        # Images can change in place; the checksum is cheap compared to segmenting an old image.
-        checksum = zlib.crc32(plain.view(np.uint8).reshape(-1).data)
-        known = self._known.get(id(array))
-        if known is not None and known[0]() is array and known[1] == checksum:
-            return known[2]
-        path = folder / f"volume-{next(self._numbers)}.npy"
-        try:
-            np.save(path, plain, allow_pickle=False)
-        except OSError:
-            _remove(path)
-            raise
-        weakref.finalize(array, _remove, path)
-        self._known[id(array)] = weakref.ref(array), checksum, path
-        return path
-
-
-def _error(number: int, failure: Failure) -> Reply:
-    return {"id": number, "event": "error", "failure": failure}
-
-
-def _load(value: Any) -> Any:
-    """Replace the path of an array by the array."""
-    if not (isinstance(value, str) and value.endswith(".npy")):
-        return value
-    array = np.load(value, allow_pickle=False)
-    _remove(Path(value))
-    return array
-
-
-def _new_folder() -> Path:
-    """Create a private temporary folder; remove those of processes that no longer run."""
-    ours = f"napari-graphflow-{socket.gethostname()}-"
-    for left in Path(tempfile.gettempdir()).glob(f"{ours}*"):
-        pid = left.name.removeprefix(ours).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            _remove_tree(left)
-    return Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-"))
-
-
-def _remove_tree(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+        self._replies.put(reply)

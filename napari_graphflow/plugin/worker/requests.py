@@ -5,13 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from napari.utils.notifications import show_info
+from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.worker.client import InferenceWorker
+from napari_graphflow.plugin.worker.replies import Reply
 
 INTERVAL_MS = 40
-Reply = dict[str, Any]
+KILLED = (
+    "The segmentation process did not respond to the cancellation and was ended. "
+    "The next segmentation starts it again."
+)
 
 
 @dataclass(eq=False)
@@ -95,6 +101,8 @@ class RequestDispatcher(QObject):
             self._worker = None
 
     def _poll(self) -> None:
+        for gone in [one for one in self._requests.values() if _is_gone(one)]:
+            self.drop(gone)
         for reply in self._worker.poll() if self._worker else ():
             request = self._requests.get(reply["id"])
             if request is not None:
@@ -108,11 +116,23 @@ class RequestDispatcher(QObject):
             return
         del self._requests[request.number]
         if reply["event"] == "result":
-            self._background.run(lambda: request.finish(reply), request.done, request.failed)
+            self._background.run(
+                lambda: request.finish(reply),
+                lambda result: None if _is_gone(request) else request.done(result),
+                lambda error: None if _is_gone(request) else request.failed(error),
+            )
         elif reply["event"] == "cancelled":
             request.cancelled()
+            if reply.get("killed"):
+                show_info(KILLED)
         else:
             request.failed(reply["failure"].as_error())
+
+
+def _is_gone(request: Request) -> bool:
+    """Whether the widget that shows the progress was deleted, as when its viewer is closed."""
+    shown = getattr(request.progress, "__self__", None)
+    return isinstance(shown, QObject) and not isalive(shown)
 
 
 _dispatcher: RequestDispatcher | None = None

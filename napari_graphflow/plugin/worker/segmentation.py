@@ -20,7 +20,8 @@ from napari_graphflow.plugin.viewer.layers import labels_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, record_on, size_and_axes
 from napari_graphflow.plugin.viewer.record import KEY, Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
-from napari_graphflow.plugin.worker.requests import Reply, Request, dispatcher
+from napari_graphflow.plugin.worker.replies import Reply
+from napari_graphflow.plugin.worker.requests import Request, dispatcher
 
 
 @dataclass(frozen=True)

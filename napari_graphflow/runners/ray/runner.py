@@ -14,7 +14,6 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.status import START_TIMEOUT, Status
 from napari_graphflow.runners.handover import (
-    POLL,
     STOPPING,
     ended_early,
     ends_on_its_own,
@@ -26,9 +25,11 @@ from napari_graphflow.runners.handover import (
     own_log,
     read_note,
     settled,
+    stopped,
+    unconfirmed,
     write_note,
 )
-from napari_graphflow.system.failures import explain
+from napari_graphflow.system.failures import Failure, explain
 
 ADDRESS = "http://127.0.0.1:8265"
 CLIENT_PORT = 10001
@@ -122,12 +123,19 @@ class Ray:
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        if not ends_on_its_own(job, timeout) and (name := read_note(job).get("id")):
-            self.client.stop_job(name)
-            end = time.monotonic() + STOPPING
-            while not self.client.get_job_status(name).is_terminal() and time.monotonic() < end:
-                time.sleep(POLL)
-        return settled(job)
+        was_active = job.status().active
+        if ends_on_its_own(job, timeout) and was_active:
+            return job.status()
+        return settled(job, self._stop(read_note(job).get("id")))
+
+    def _stop(self, name: str | None) -> Failure | None:
+        """Stop a job of the cluster; return a failure if the cluster does not confirm it."""
+        if name is None or stopped(
+            lambda: self.client.stop_job(name),
+            lambda: bool(self.client.get_job_status(name).is_terminal()),
+        ):
+            return None
+        return unconfirmed("the Ray cluster", f"ray job stop {name}")
 
     def logs(self, job: Job) -> str:
         name, log = read_note(job).get("id"), ""
@@ -186,9 +194,10 @@ class PackedRay(Ray):
         return job.status()
 
     def cancel(self, job: Job, timeout: float = 10.0) -> Status:
-        if ends_on_its_own(job, max(timeout, DOWNLOAD_TIMEOUT)):
-            return job.status()
-        # The job has ended, was never submitted, or the cluster is not responding.
-        with suppress(UserError, OSError, RuntimeError, KeyError):
-            self.client.stop_job(read_note(job)["id"])
-        return job.cancel(STOPPING)
+        ends_on_its_own(job, max(timeout, DOWNLOAD_TIMEOUT))
+        # The transfer process removes the id once the job has ended on the cluster. If it was
+        # killed, the job goes on there, whatever its status here is.
+        doubt = self._stop(read_note(job).get("id"))
+        if job.status().active:
+            job.cancel(STOPPING)
+        return settled(job, doubt)
