@@ -15,6 +15,7 @@ from napari_graphflow.evaluation.scores import finite_or_none
 from napari_graphflow.evaluation.study import COLUMNS, Study
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.imaging.paths import refuse_overwriting, refuse_replacing
+from napari_graphflow.system.destinations import require_writable
 
 
 def compare(
@@ -72,6 +73,7 @@ def compare(
     if report.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{report.name} is not the name of a page.", "Write OUT.html.")
     inputs = [one for one in (a, b, reference, image) if one is not None and one.is_file()]
+    require_writable(files)
     refuse_replacing(files, inputs)
     refuse_overwriting(files, overwrite=overwrite)
     if dataset is not None:

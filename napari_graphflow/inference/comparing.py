@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
+from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.case_pictures import case_picture
 from napari_graphflow.evaluation.metrics import evaluate_case
@@ -39,6 +40,7 @@ class _Found:
 
     sides: list[Side]
     pictures: dict[str, Picture] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
 def compare_on_dataset(
@@ -96,11 +98,7 @@ def compare_on_dataset(
         dims=image.ndim,
         made=datetime.now().astimezone().isoformat(timespec="minutes"),
         versions=versions(),
-        notes=tuple(
-            dict.fromkeys(
-                note for one in opened if one.masks is not None for note in one.masks.notes
-            )
-        ),
+        notes=(*_notes(opened), *_warnings(opened, found)),
     )
     shown = _shown_cases(study, found)
     maps: list[Picture] = []
@@ -151,7 +149,10 @@ def _score(
     found: _Found,
 ) -> None:
     image = read_case(case)
-    truth = read_case_labels(dataset, case, image).array
+    reference = read_case_labels(dataset, case, image)
+    truth = reference.array
+    for text in dict.fromkeys((*image.warnings, *reference.warnings)):
+        found.warnings.setdefault(text, []).append(case.name)
     upright = image.with_array(truth).oriented().array
     masks = []
     for index, one in enumerate(opened):
@@ -182,6 +183,18 @@ def _score(
             titles,
             found.sides[judged].worst_slices[case.name],
         )
+
+
+def _notes(opened: Sequence[OpenSide]) -> list[str]:
+    noted = (note for one in opened if one.masks is not None for note in one.masks.notes)
+    return list(dict.fromkeys(noted))
+
+
+def _warnings(opened: Sequence[OpenSide], found: _Found) -> list[str]:
+    """Return the warnings of reading with the number of their cases, which are not named."""
+    of_masks = [one.masks.warnings for one in opened if one.masks is not None]
+    every = [*found.warnings.items(), *(pair for one in of_masks for pair in one.items())]
+    return [f"{counted(len(cases), 'case')}: {text}" for text, cases in every]
 
 
 def _judged(study: Study) -> Side:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from napari_graphflow import __version__
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.inference.requests import Request, parse_request
 from napari_graphflow.system.failures import SMALLER_SEGMENTATION, explain
 from napari_graphflow.system.files import written_aside
 
@@ -38,53 +39,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 600.0
 #: Seconds that a running request may take to stop after napari has ended.
 LAST_SECONDS = 2.0
-PROGRESS_EVERY = 0.05
 MODELS_KEPT = 2
-
-
-class Request:
-    """One request while it is served.
-
-    Attributes
-    ----------
-    id, op
-        Number assigned by the client, and the operation.
-    fields
-        All fields of the request.
-    """
-
-    def __init__(self, fields: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
-        self.id: int = fields["id"]
-        self.op: str = fields["op"]
-        self.fields = fields
-        self._send = send
-        self._cancelled = threading.Event()
-        self._phase = ""
-        self._started = self._reported = 0.0
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-
-    def cancelled(self) -> bool:
-        """Return whether the client cancelled the request."""
-        return self._cancelled.is_set()
-
-    def phase(self, name: str) -> None:
-        """Report the start of a phase."""
-        self._phase, self._started = name, time.monotonic()
-        self.reply("progress", phase=name, done=0, total=0, eta_s=None)
-
-    def progress(self, done: int, total: int) -> None:
-        """Report the progress of the phase, at most every `PROGRESS_EVERY` seconds."""
-        now = time.monotonic()
-        if now - self._reported < PROGRESS_EVERY and done < total:
-            return
-        self._reported = now
-        eta = (now - self._started) / done * (total - done) if done else None
-        self.reply("progress", phase=self._phase, done=done, total=total, eta_s=eta)
-
-    def reply(self, event: str, **fields: Any) -> None:
-        self._send({"id": self.id, "event": event, **fields})
 
 
 Handler = Callable[[Request], dict[str, Any]]
@@ -143,7 +98,7 @@ class _Server:
 
     def listen(self, requests: Iterable[str]) -> None:
         for line in requests:
-            fields = _parse(line)
+            fields = parse_request(line)
             if fields is None:  # no request, or the incomplete last line of a killed client
                 continue
             if fields["op"] == "shutdown":
@@ -170,17 +125,6 @@ class _Server:
         with self._writing:
             self._replies.write(json.dumps(reply, default=str) + "\n")
             self._replies.flush()
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    """Return the request on a line; None if it is none."""
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("op"), str):
-        return None
-    return fields if fields["op"] == "shutdown" or type(fields.get("id")) is int else None
 
 
 def _answer(request: Request, handlers: Mapping[str, Handler]) -> bool:

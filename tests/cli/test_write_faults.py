@@ -54,6 +54,7 @@ TO_A_PATH: dict[str, tuple[str, Arguments]] = {
         "scores",
         lambda i, out: [i.data, "--predictions", i.masks, "--split", "train", "--out", out],
     ),
+    "compare": ("page.html", lambda i, out: [i.mask, i.mask, "--report", out]),
     "export": ("onnx", lambda i, out: [i.model, "--to", "onnx", "--out", out]),
     "train": ("model", lambda i, out: ["--dataset", i.data, "--steps", "2", "--out", out]),
     "distill": (

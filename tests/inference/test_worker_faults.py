@@ -16,6 +16,7 @@ import pytest
 
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference import server
+from napari_graphflow.inference.requests import parse_request
 from napari_graphflow.plugin.worker.client import CANCEL_TIMEOUT, InferenceWorker
 from napari_graphflow.plugin.worker.replies import FINAL, Reply, parse_reply
 
@@ -120,7 +121,7 @@ def served(lines: list[str]) -> list[dict[str, Any]]:
     replies = io.StringIO()
     running = server._Server(replies)
     for line in lines:
-        if (fields := server._parse(line)) is not None and fields["op"] != "shutdown":
+        if (fields := parse_request(line)) is not None and fields["op"] != "shutdown":
             running._take(fields)
     while not running.waiting.empty():
         request = running.waiting.get()
