@@ -37,7 +37,8 @@ def networks(*, macs: Flag = False, json: Json = False) -> None:
         Also count the multiply-adds for a 2D image of 256 x 256 pixels.
     """
     rows: dict[str, dict[str, Any]] = {
-        name: {**info._asdict(), "parameters": PARAMETERS[name]} for name, info in NETWORKS.items()
+        name: {**info._asdict(), "parameters": PARAMETERS.get(name, {})}
+        for name, info in NETWORKS.items()
     }
     if macs:
         from napari_graphflow.models.size import count_macs
@@ -51,7 +52,8 @@ def networks(*, macs: Flag = False, json: Json = False) -> None:
     columns = ("name", "usual role", "2D", "3D", *(["multiply-adds"] if macs else []))
     table = Table(*columns, "description", box=None)
     for name, row in rows.items():
-        millions = [f"{count / 1e6:.2f} M" for count in row["parameters"].values()]
+        counts = [row["parameters"].get(dims) for dims in (2, 3)]
+        millions = ["" if count is None else f"{count / 1e6:.2f} M" for count in counts]
         cost = [f"{row['macs'] / 1e9:.2f} G"] if macs else []
         table.add_row(name, row["role"], *millions, *cost, row["text"])
     output.print(table)

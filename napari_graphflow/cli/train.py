@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, create_model
 
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
-from napari_graphflow.config.methods import METHODS, MethodInfo, MethodName
+from napari_graphflow.config.method_info import MethodInfo
+from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError

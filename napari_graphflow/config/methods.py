@@ -3,11 +3,15 @@
 Nothing here imports torch, so that the window can list and describe them.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from napari_graphflow.config.entry_points import method_entries
 from napari_graphflow.config.generalisable import GeneralisableOptions
+from napari_graphflow.config.method_info import MethodInfo
 from napari_graphflow.config.settings import Frozen
 
 #: Loss of a term that compares class probabilities.
@@ -255,51 +259,9 @@ class ChannelWiseOptions(Frozen):
     tap_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-#: The options of any method, discriminated by `name`.
-MethodOptions = Annotated[
-    GraphFlowOptions
-    | EMKDOptions
-    | LogitsOptions
-    | DistOptions
-    | ChannelWiseOptions
-    | AttentionOptions
-    | GeneralisableOptions,
-    Field(discriminator="name"),
-]
-
-
-class MethodInfo(NamedTuple):
-    """A distillation method.
-
-    Attributes
-    ----------
-    title, text, tip
-        Texts for lists.
-    path, options
-        Import path of its class, and its options.
-    decoder
-        Whether it compares feature maps of a decoder, which some networks lack.
-    """
-
-    title: str
-    text: str
-    tip: str
-    path: str
-    options: type[
-        GraphFlowOptions
-        | EMKDOptions
-        | LogitsOptions
-        | DistOptions
-        | ChannelWiseOptions
-        | AttentionOptions
-        | GeneralisableOptions
-    ]
-    decoder: bool = False
-
-
 _METHODS = "napari_graphflow.distillation"
 
-#: All distillation methods by name.
+#: All distillation methods by name, those of other packages last.
 METHODS: dict[str, MethodInfo] = {
     "graph_flow": MethodInfo(
         "Graph Flow",
@@ -365,9 +327,23 @@ METHODS: dict[str, MethodInfo] = {
     ),
 }
 
+METHODS.update(method_entries(METHODS))
 
 if TYPE_CHECKING:
     MethodName = str
+    AnyOptions = (
+        GraphFlowOptions
+        | EMKDOptions
+        | LogitsOptions
+        | DistOptions
+        | ChannelWiseOptions
+        | AttentionOptions
+        | GeneralisableOptions
+    )
 else:
     #: One of the names in `METHODS`; the command line lists and checks them.
     MethodName = Literal[tuple(METHODS)]
+    AnyOptions = reduce(or_, (info.options for info in METHODS.values()))
+
+#: The options of any method, discriminated by `name`.
+MethodOptions = Annotated[AnyOptions, Field(discriminator="name")]

@@ -4,17 +4,27 @@ import re
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
+from napari_graphflow.config.entry_points import network_entries
 from napari_graphflow.errors import UserError
 
 Role = Literal["teacher", "student"]
 
 
 class NetworkInfo(NamedTuple):
-    """Usual role and one-line description of a network, and whether it has a decoder."""
+    """Usual role and one-line description of a network.
+
+    Attributes
+    ----------
+    decoder
+        Whether it has a decoder.
+    path
+        Import path of the function that builds it, of a network of another package.
+    """
 
     role: Role
     text: str
     decoder: bool = True
+    path: str = ""
 
 
 NETWORKS: dict[str, NetworkInfo] = {
@@ -45,6 +55,11 @@ NETWORKS: dict[str, NetworkInfo] = {
         "student", "Plain U-Net: a narrow one, 0.36 M parameters in 2D, that nnU-Net can run"
     ),
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
+}
+NETWORKS |= {
+    entry.name: NetworkInfo("student", f"of the package {entry.dist.name}", path=entry.value)
+    for entry in network_entries(NETWORKS)
+    if entry.dist is not None
 }
 
 #: Parameter counts at the published width, with one channel and two classes, by dimension.
@@ -84,7 +99,8 @@ def require_network(name: str) -> None:
 
 def network_title(name: str) -> str:
     """Return the name of a network as written in its paper."""
-    return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if name in NETWORKS else name
+    own = name in NETWORKS and not NETWORKS[name].path
+    return re.split(r"[:,(]", NETWORKS[name].text)[0].strip() if own else name
 
 
 def usual_role(name: str) -> Role:

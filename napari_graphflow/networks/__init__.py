@@ -6,15 +6,16 @@ the networks; they are imported when the first network is built.
 To add a network, write ``<name>.py`` with ``network(in_channels, classes, dims, width=None,
 **arguments) -> TapAdapter`` and add its line to `napari_graphflow.config.networks.NETWORKS`.
 Networks without a file here can also be used: any class of `monai.networks.nets` as
-``monai:<class>``, any other module by wrapping it in `TapAdapter`.
+``monai:<class>``, any other module by wrapping it in `TapAdapter`, and networks of other packages
+by the entry point ``napari_graphflow.networks``.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_graphflow.config.networks import require_network
+from napari_graphflow.config.networks import NETWORKS, require_network
 from napari_graphflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def build(
     class_name = name.partition(":")[2]
     if class_name:
         arguments |= {"class_name": class_name}
-    make = import_module(f"{__name__}.{'monai_any' if class_name else name}").network
+    make = _builder(name)
     known = inspect.signature(make).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         for argument in arguments.keys() - known.keys():
@@ -86,3 +87,14 @@ def build(
     if taps:
         network.use_taps({**network.taps, **taps})
     return network
+
+
+def _builder(name: str) -> "Callable[..., TapAdapter]":
+    """Return the function that builds a network."""
+    if name in NETWORKS and NETWORKS[name].path:
+        module, function = NETWORKS[name].path.split(":")
+        found: Callable[..., TapAdapter] = getattr(import_module(module), function)
+        return found
+    file = "monai_any" if ":" in name else name
+    made: Callable[..., TapAdapter] = import_module(f"{__name__}.{file}").network
+    return made

@@ -1,0 +1,43 @@
+"""Networks and methods of other installed packages, found by their entry points.
+
+Groups: ``napari_graphflow.networks``, each entry the function that builds a network; and
+``napari_graphflow.methods``, each entry a `MethodInfo`.
+"""
+
+import warnings
+from collections.abc import Collection, Iterator
+from importlib.metadata import EntryPoint, entry_points
+
+from napari_graphflow.config.method_info import MethodInfo
+
+
+def network_entries(taken: Collection[str]) -> Iterator[EntryPoint]:
+    """Yield the networks of other packages, without importing them; warn of a name in use."""
+    yield from _free("networks", taken)
+
+
+def method_entries(taken: Collection[str]) -> Iterator[tuple[str, MethodInfo]]:
+    """Yield the methods of other packages; warn of one that cannot be loaded."""
+    for entry in _free("methods", taken):
+        try:
+            info = entry.load()
+            options = info.options.model_fields["name"]
+            if options.default != entry.name:
+                raise ValueError(f"its options are named {options.default!r}")
+        except Exception as error:  # whatever another package does must not end this program
+            _warn(entry, f"cannot be loaded: {error}")
+            continue
+        yield entry.name, info
+
+
+def _free(group: str, taken: Collection[str]) -> Iterator[EntryPoint]:
+    for entry in entry_points(group=f"napari_graphflow.{group}"):
+        if entry.name in taken or not entry.name.isidentifier():
+            _warn(entry, "is left out: its name is in use, or is not a Python name")
+        else:
+            yield entry
+
+
+def _warn(entry: EntryPoint, problem: str) -> None:
+    where = entry.dist.name if entry.dist else "another package"
+    warnings.warn(f"{entry.name} ({entry.value}) of {where} {problem}.", stacklevel=4)
