@@ -36,6 +36,8 @@ _CONFIGS: dict[Kind, type[JobConfig]] = {
 }
 #: Format of the time with which the name of a job's folder begins.
 STAMP = "%Y%m%dT%H%M%SZ"
+#: Characters of a title.
+MAX_TITLE = 120
 #: Seconds to wait for the write lock.
 LOCK_TIMEOUT = 2.0
 
@@ -101,7 +103,14 @@ class JobFolder(JobPaths):
 
     @property
     def title(self) -> str:
+        with suppress(OSError, UnicodeDecodeError):
+            if renamed := self.title_file.read_text("utf-8").strip():
+                return renamed
         return str(self.spec.get("title") or self.name)
+
+    def rename(self, title: str) -> None:
+        """Give the job another title; its folder and its settings stay as they are."""
+        replace_file(self.title_file, " ".join(title.split())[:MAX_TITLE].encode())
 
     def events(self, offset: int = 0) -> tuple[list[Event], int]:
         """Read the events written since the last call.

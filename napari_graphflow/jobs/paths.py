@@ -42,6 +42,8 @@ class JobPaths:
         Disk space reserved for the final status.
     runner_note, slurm
         Engine of the job, and the folder of submitit.
+    title_file
+        Title that replaces the first one, once the user has renamed the job.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,6 +76,7 @@ class JobPaths:
         self.reserve = folder / ".reserve"
         self.runner_note = folder / "runner.json"
         self.slurm = folder / "slurm"
+        self.title_file = folder / "title"
 
     def request_file(self, request: Request) -> Path:
         """Return the file that makes a request when created."""

@@ -16,8 +16,7 @@ from pytestqt.qtbot import QtBot
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.jobs.store import list_jobs
-from napari_graphflow.plugin.distil.widget import DistilWidget
-from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.worker.requests import dispatcher
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
@@ -87,11 +86,11 @@ def no_request_is_left(_worker: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def view(viewer: Viewer) -> Iterator[JobsView]:
-    """The job list of *Distil*; its jobs are cancelled afterwards."""
-    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
-    assert isinstance(widget, DistilWidget)
-    yield widget.jobs
+def view(viewer: Viewer) -> Iterator[JobsWidget]:
+    """The dock *Jobs*; its jobs are cancelled afterwards."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Jobs")
+    assert isinstance(widget, JobsWidget)
+    yield widget
     viewer.window.remove_dock_widget("all")
     # Waiting jobs first, otherwise they would start.
     for job in sorted(list_jobs(), key=lambda job: not job.status().waiting):

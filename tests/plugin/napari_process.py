@@ -19,7 +19,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
 
 TIMEOUT_S = 120
 
@@ -41,43 +43,45 @@ def start(widget: DistilWidget, dataset: Path, teacher: Path, steps: int) -> Non
     form.put_fields(patch_size=(16, 16, 16), teacher_min_dice=0.0)
     widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
     QTest.mouseClick(widget.button, Qt.MouseButton.LeftButton)
-    wait(lambda: widget.jobs.selected() is not None)
-    wait(lambda: widget.jobs.selected().status().run.step > 3)
-    sys.stdout.write(json.dumps({"job": str(widget.jobs.selected().folder)}) + "\n")
+    wait(lambda: find_dock(widget.viewer, "Jobs") is not None)
+    jobs = find_dock(widget.viewer, "Jobs")
+    wait(lambda: jobs.selected() is not None)
+    wait(lambda: jobs.selected().status().run.step > 3)
+    sys.stdout.write(json.dumps({"job": str(jobs.selected().folder)}) + "\n")
     sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def find(widget: DistilWidget) -> None:
-    wait(lambda: widget.jobs.selected() is not None)
-    job = widget.jobs.selected()
+def find(jobs: JobsWidget) -> None:
+    wait(lambda: jobs.selected() is not None)
+    job = jobs.selected()
     before, step = job.status().state, job.status().run.step
     wait(lambda: job.status().run.step > step)
-    wait(lambda: "left" in widget.jobs.progress.bar.format())
-    seen = {"job": str(job.folder), "state": before, "bar": widget.jobs.progress.bar.format()}
-    QTest.mouseClick(widget.jobs.cancel, Qt.MouseButton.LeftButton)
-    wait(lambda: widget.jobs.status.text().startswith("Cancelled"))
+    wait(lambda: "left" in jobs.details.progress.bar.format())
+    seen = {"job": str(job.folder), "state": before, "bar": jobs.details.progress.bar.format()}
+    QTest.mouseClick(jobs.details.cancel, Qt.MouseButton.LeftButton)
+    wait(lambda: jobs.status.text().startswith("Cancelled"))
     sys.stdout.write(json.dumps(seen | {"after": job.status().state}) + "\n")
 
 
-def leave(viewer: napari.Viewer, widget: DistilWidget) -> None:
-    wait(lambda: widget.jobs.selected() is not None)
-    state, before = widget.jobs.selected().status().state, time.monotonic()
+def leave(viewer: napari.Viewer, jobs: JobsWidget) -> None:
+    wait(lambda: jobs.selected() is not None)
+    state, before = jobs.selected().status().state, time.monotonic()
     viewer.close()
     sys.stdout.write(json.dumps({"state": state, "seconds": time.monotonic() - before}) + "\n")
 
 
-def student(viewer: napari.Viewer, widget: DistilWidget) -> None:
+def student(viewer: napari.Viewer, jobs: JobsWidget) -> None:
     """List the models before and after the job is done."""
     _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
-    wait(lambda: widget.jobs.selected() is not None)
-    job = widget.jobs.selected()
+    wait(lambda: jobs.selected() is not None)
+    job = jobs.selected()
     seen = {"job": str(job.folder), "state": job.status().state, "before": models(segment)}
-    wait(lambda: "Done." in widget.jobs.status.text())
+    wait(lambda: "Done." in jobs.status.text())
     segment.model.combo.showPopup()
     segment.model.combo.hidePopup()
     seen["listed"] = models(segment)
-    QTest.mouseClick(widget.jobs.use, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(jobs.details.use, Qt.MouseButton.LeftButton)
     seen["used"] = str(segment.model.folder())
     sys.stdout.write(json.dumps(seen) + "\n")
 
@@ -89,14 +93,13 @@ def models(segment: SegmentWidget) -> list[str]:
 
 if __name__ == "__main__":
     viewer = napari.Viewer(show=True)
-    _, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
     if sys.argv[1] == "start":
-        start(distil, Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        start(show_dock(viewer, "Distil"), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
     elif sys.argv[1] == "find":
-        find(distil)
+        find(show_dock(viewer, "Jobs"))
         viewer.close()
     elif sys.argv[1] == "leave":
-        leave(viewer, distil)
+        leave(viewer, show_dock(viewer, "Jobs"))
     else:
-        student(viewer, distil)
+        student(viewer, show_dock(viewer, "Jobs"))
         viewer.close()

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from napari_graphflow.cli import main
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.store import list_jobs
-from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer import autosave
 from napari_graphflow.plugin.viewer.autosave_files import ENDING, unsaved_masks
@@ -54,7 +54,7 @@ def break_jobs(tmp_path: Path) -> Any:
 
 
 def test_jobs_that_cannot_be_read_are_named_and_the_others_listed(
-    view: JobsView, tmp_path: Path
+    view: JobsWidget, tmp_path: Path
 ) -> None:
     good = break_jobs(tmp_path)
     view.choose(good)

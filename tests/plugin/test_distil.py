@@ -24,6 +24,8 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.networks import build
 from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.widget import JobsWidget
+from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
 from napari_graphflow.runners import RunnerName
 
 SLOW_MS = 300_000
@@ -49,15 +51,20 @@ def choose(qtbot: QtBot, widget: DistilWidget, dataset: Path) -> None:
     qtbot.waitUntil(widget.dataset.checked, timeout=SLOW_MS)
 
 
-def start(qtbot: QtBot, widget: DistilWidget) -> Job:
-    before = widget.jobs.jobs()
+def start(qtbot: QtBot, widget: DistilWidget) -> tuple[JobsWidget, Job]:
+    """Start a job; return the dock that shows it then."""
+    before = list_jobs()
+    show_dock(widget.viewer, "Distil")
     click(qtbot, widget.button)
     assert not widget.button.isEnabled()
-    qtbot.waitUntil(lambda: len(widget.jobs.jobs()) > len(before), timeout=20_000)
+    qtbot.waitUntil(lambda: len(list_jobs()) > len(before), timeout=20_000)
     qtbot.waitUntil(widget.button.isEnabled, timeout=20_000)
     assert widget.status.text().startswith("✓ Job started")
-    (job,) = set(widget.jobs.jobs()) - set(before)
-    return job
+    (job,) = set(list_jobs()) - set(before)
+    jobs = find_dock(widget.viewer, "Jobs")
+    assert jobs.selected() == job
+    qtbot.waitUntil(jobs.isVisible)
+    return jobs, job
 
 
 def short(widget: DistilWidget, **values: object) -> None:
@@ -76,8 +83,6 @@ def test_an_empty_dock_asks_for_a_dataset(add_distil: AddDistil) -> None:
     widget = add_distil()
     assert not widget.button.isEnabled()
     assert "Choose a dataset." in widget.status.text()
-    assert "No jobs yet" in widget.jobs.empty.text()
-    assert not widget.jobs.empty.isHidden()
     assert widget.button.text() == "Start training the teacher"
 
 
@@ -188,29 +193,27 @@ def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     choose(qtbot, widget, tiny_dataset)
     widget.network.setCurrentIndex(widget.network.findData("unet"))
     short(widget, width="8")
-    job = start(qtbot, widget)
-    assert widget.jobs.selected() == job
+    jobs, job = start(qtbot, widget)
     qtbot.waitUntil(lambda: job.status().state == "done", timeout=SLOW_MS)
-    qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
-    assert widget.jobs.curves.series("dice")[0] == [2.0, 4.0]
-    assert len(widget.jobs.curves.series("loss/total")[0]) == 4
+    qtbot.waitUntil(jobs.details.use.isVisible, timeout=5000)
+    assert jobs.details.curves.series("dice")[0] == [2.0, 4.0]
+    assert len(jobs.details.curves.series("loss/total")[0]) == 4
 
-    click(qtbot, widget.jobs.use)
+    click(qtbot, jobs.details.use)
     assert widget.kind == "distill"
     assert widget.teacher.card().name == "U-Net on blobs"
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     short(widget, width="8")
     widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
-    student = start(qtbot, widget)
-    assert student != job
+    _, student = start(qtbot, widget)
     qtbot.waitUntil(lambda: student.status().state == "done", timeout=SLOW_MS)
-    qtbot.waitUntil(widget.jobs.use.isVisible, timeout=5000)
+    qtbot.waitUntil(jobs.details.use.isVisible, timeout=5000)
     assert (
-        widget.jobs.curves.series("loss/vertices")[0]
-        or (widget.jobs.curves.series("loss/vertex")[0])
+        jobs.details.curves.series("loss/vertices")[0]
+        or (jobs.details.curves.series("loss/vertex")[0])
     )
 
-    click(qtbot, widget.jobs.use)
+    click(qtbot, jobs.details.use)
     _, segment = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     assert segment.model.card().name == "ENet from U-Net on blobs"
 
@@ -221,22 +224,22 @@ def test_a_running_job_is_listed_and_cancelled_by_another_window(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     short(widget, steps=100_000, width="8")
-    job = start(qtbot, widget)
-    qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: "left" in widget.jobs.progress.bar.format(), timeout=SLOW_MS)
+    jobs, job = start(qtbot, widget)
+    qtbot.waitUntil(lambda: jobs.details.progress.bar.value() > 1, timeout=SLOW_MS)
+    qtbot.waitUntil(lambda: "left" in jobs.details.progress.bar.format(), timeout=SLOW_MS)
 
     viewer.window.remove_dock_widget("all")
-    again = add_distil()
-    assert again is not widget
-    assert again.jobs.selected() == job
-    qtbot.waitUntil(lambda: again.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
-    click(qtbot, again.jobs.cancel)
-    assert again.jobs.status.text() == "Cancelling …"
-    assert not again.jobs.cancel.isEnabled()
+    again = show_dock(viewer, "Jobs")
+    assert again is not jobs
+    assert again.selected() == job
+    qtbot.waitUntil(lambda: again.details.progress.bar.value() > 1, timeout=SLOW_MS)
+    click(qtbot, again.details.cancel)
+    assert again.status.text() == "Cancelling …"
+    assert not again.details.cancel.isEnabled()
     qtbot.waitUntil(lambda: job.status().state == "cancelled", timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: again.jobs.status.text().startswith("Cancelled"), timeout=5000)
-    assert not again.jobs.progress.isVisible()
-    assert again.jobs.pause.text() == "Resume"
+    qtbot.waitUntil(lambda: again.status.text().startswith("Cancelled"), timeout=5000)
+    assert not again.details.progress.isVisible()
+    assert again.details.pause.text() == "Resume"
 
 
 def test_a_killed_job_is_reported_and_can_be_resumed(
@@ -245,29 +248,30 @@ def test_a_killed_job_is_reported_and_can_be_resumed(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     short(widget, steps=100_000, width="8")
-    job = start(qtbot, widget)
+    jobs, job = start(qtbot, widget)
     qtbot.waitUntil(lambda: job.status().run.step > 3, timeout=SLOW_MS)
     os.kill(job.status().process.pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: "killed by the system" in widget.jobs.status.text(), timeout=10_000)
-    assert "Traceback" not in widget.jobs.status.text()
+    qtbot.waitUntil(lambda: "killed by the system" in jobs.status.text(), timeout=10_000)
+    assert "Traceback" not in jobs.status.text()
     assert not job.model.exists()
     assert not list(job.folder.rglob("*.tmp"))
-    assert widget.jobs.pause.text() == "Resume"
+    assert jobs.details.pause.text() == "Resume"
     viewer.add_labels(np.zeros((4, 4), np.uint8))
 
 
 def test_a_failed_job_shows_its_error(
-    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, make_model
+    add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path, make_model
 ) -> None:
     teacher = make_model("large", role="teacher", network="unet")
     job = create("distill", DistillationConfig(dataset=tiny_dataset / "gone", teacher=teacher))
     queue.start(job)
-    widget = add_distil()
+    click(qtbot, add_distil().show_jobs)
+    jobs = find_dock(viewer, "Jobs")
     qtbot.waitUntil(lambda: job.status().state == "failed", timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: widget.jobs.status.text().startswith("✕"), timeout=5000)
-    assert "gone" in widget.jobs.status.text()
-    click(qtbot, widget.jobs.log)
+    qtbot.waitUntil(lambda: jobs.status.text().startswith("✕"), timeout=5000)
+    assert "gone" in jobs.status.text()
+    click(qtbot, jobs.details.log)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -305,12 +309,12 @@ def test_the_window_stays_responsive_while_a_job_runs(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     short(widget, steps=100_000, width="8")
-    click(qtbot, widget.button)
-    qtbot.waitUntil(lambda: widget.jobs.progress.bar.value() > 1, timeout=SLOW_MS)
+    jobs, _ = start(qtbot, widget)
+    qtbot.waitUntil(lambda: jobs.details.progress.bar.value() > 1, timeout=SLOW_MS)
     slowest = 0.0
     for _ in range(20):
         before = time.perf_counter()
-        widget.jobs.refresh()
+        jobs.refresh()
         slowest = max(slowest, time.perf_counter() - before)
         qtbot.wait(50)
     assert slowest < 0.25, f"a refresh took {slowest:.3f} s"

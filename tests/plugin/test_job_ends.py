@@ -1,4 +1,4 @@
-"""Jobs that end while *Distil* is closed are announced once when it is opened."""
+"""Jobs that end while *Jobs* is closed are announced once when it is opened."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from napari import Viewer
 from napari.utils.notifications import notification_manager
 
 from napari_graphflow.jobs.status import Process, Status
-from napari_graphflow.plugin.distil.widget import DistilWidget
+from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.system.failures import Failure
 
 BROKE = Failure(code="ended", text="It broke.")
@@ -26,9 +26,9 @@ def open_dock(viewer: Viewer) -> Iterator[OpenDock]:
 
     def opened_and_closed() -> list[str]:
         notification_manager.records.clear()
-        _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
-        assert isinstance(widget, DistilWidget)
-        widget.jobs.refresh()
+        _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Jobs")
+        assert isinstance(widget, JobsWidget)
+        widget.refresh()
         viewer.window.remove_dock_widget("all")
         return [str(one.message) for one in notification_manager.records]
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,9 @@ from qtpy.QtCore import Qt
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, RunReport, Status
-from napari_graphflow.plugin.distil.widget import DistilWidget
-from napari_graphflow.plugin.jobs.view import JobsView
 from napari_graphflow.plugin.jobs.watch import STATS, Watch
+from napari_graphflow.plugin.jobs.widget import JobsWidget
+from napari_graphflow.plugin.widgets.docks import show_dock
 
 EXIT_WHILE_STARTING = """
 import sys, time
@@ -32,19 +34,18 @@ def begin():
     time.sleep(float(sys.argv[1]))
     Path(sys.argv[2]).touch()
 
-distil.jobs.start(begin, print, print)
+distil._starts.run(begin, print, print)
 QTimer.singleShot(100, viewer.close)
 napari.run()
 """
 
 
-def row_of(view: JobsView, job: Job) -> str:
-    index = view.jobs().index(job)
-    return " ".join(
-        item.text()
-        for column in range(view.table.columnCount())
-        if (item := view.table.item(index, column))
-    )
+def row_of(view: JobsWidget, job: Job) -> str:
+    return view.list.row_of(job).text
+
+
+def contains(text: Callable[[], str], part: str) -> bool:
+    return part in text()
 
 
 def notifications() -> list[str]:
@@ -53,7 +54,7 @@ def notifications() -> list[str]:
 
 @pytest.mark.parametrize("state", ["paused", "created"])
 def test_a_job_finished_by_another_process_is_announced(
-    view: JobsView, qtbot: QtBot, tmp_path: Path, state: str
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path, state: str
 ) -> None:
     job = new_job(tmp_path, "theirs", Status(state=state))
     view.choose(job)
@@ -65,7 +66,7 @@ def test_a_job_finished_by_another_process_is_announced(
 
 
 def test_a_temporarily_unreadable_job_is_not_announced_as_ended(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(
         tmp_path,
@@ -104,7 +105,7 @@ def test_a_refresh_of_many_jobs_reads_only_the_changed_ones(
 
 
 def test_a_resume_request_is_obeyed_while_no_job_is_queued(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path, "first", Status(state="paused"))
     view.choose(job)
@@ -113,7 +114,7 @@ def test_a_resume_request_is_obeyed_while_no_job_is_queued(
 
 
 def test_moving_and_starting_jobs_do_not_block_the_window(
-    viewer: Viewer, view: JobsView, qtbot: QtBot, tiny_dataset: Path,
+    viewer: Viewer, view: JobsWidget, qtbot: QtBot, tiny_dataset: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Drivers and the lock of the queue may take seconds; errors are shown."""
@@ -122,23 +123,24 @@ def test_moving_and_starting_jobs_do_not_block_the_window(
         time.sleep(1.5)
         raise UserError("The queue of jobs is locked by another process.", "Try again.")
 
-    monkeypatch.setattr("napari_graphflow.plugin.jobs.view.move", slowly)
+    monkeypatch.setattr("napari_graphflow.plugin.jobs.requests.move", slowly)
     monkeypatch.setattr("napari_graphflow.plugin.distil.widget._submit", slowly)
     job = new_job(tiny_dataset, "first", Status(state="queued", process=Process(rank=1.0)))
     view.choose(job)
-    (widget,) = viewer.window._qt_window.findChildren(DistilWidget)
+    widget = show_dock(viewer, "Distil")
     widget.dataset.choose(tiny_dataset)
     qtbot.waitUntil(widget.dataset.checked, timeout=60_000)
-    for button in (view.up, view.down, widget.button):
+    for button in (widget.button, view.details.up, view.details.down):
+        name = "Distil" if button is widget.button else "Jobs"
+        dock = show_dock(viewer, name)
         qtbot.waitUntil(button.isEnabled, timeout=5000)
-        widget.status.info("")
+        dock.status.info("")
         before = time.perf_counter()
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         assert time.perf_counter() - before < 1
         assert not button.isEnabled()
-        qtbot.waitUntil(
-            lambda: "is locked by another process" in widget.status.text(), timeout=20_000
-        )
+        status = dock.status.text
+        qtbot.waitUntil(partial(contains, status, "is locked by another"), timeout=20_000)
         assert button.isEnabled()
 
 

@@ -7,19 +7,24 @@ from pathlib import Path
 import pytest
 from job_cases import new_job
 
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, RunReport, Status
+from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.jobs.presenter import (
     NO_JOBS,
     NONE_HERE,
     Buttons,
-    Progress,
+    Level,
+    datasets_of,
     details,
+    levels,
     listing,
     notification,
     table_row,
 )
-from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.plugin.widgets.words import Message, Progress
+from napari_graphflow.system.events import TeacherScored
 from napari_graphflow.system.failures import Failure
 
 BROKE = Failure(code="ended", text="It broke.")
@@ -55,34 +60,49 @@ def test_importing_a_presenter_loads_neither_qt_nor_torch(dock: str) -> None:
 
 
 ROWS = {
-    "running": (RUNNING, ("first", "20 %", "2 h 05", "cuda:0", "0.843"), 0.2),
+    "running": (RUNNING, "Training · 20 %", "2 h 05 left", "Dice 0.843", 0.2),
     "running, steps unknown": (
         Status(state="running", run=RunReport(phase="reading the data")),
-        ("first", "running", "", "", ""), None
+        "Training · running", "", "", None
     ),
     "paused on a cluster": (
         Status(
             state="paused", run=RunReport(best=0.5, step=3, total=4, eta_s=9.0),
             process=Process(runner="ray"),
         ),
-        ("first", "paused", "", "ray", "0.500"), None
+        "Training · paused", "", "Dice 0.500", None
     ),
-    "failed": (Status(state="failed", failure=BROKE), ("first", "failed", "", "", ""), None),
+    "failed": (Status(state="failed", failure=BROKE), "Training · failed", "", "", None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", ROWS)
-def test_a_row_shows_state_time_left_device_and_dice(case: str, job: Job) -> None:
-    status, texts, share = ROWS[case]
+def test_a_row_shows_work_state_time_left_and_dice(case: str, job: Job) -> None:
+    status, about, left, dice, share = ROWS[case]
     row = table_row(job, status)
-    assert (row.texts, row.share, row.state) == (texts, share, status.state)
+    assert (row.title, row.about, row.left, row.dice) == ("first", about, left, dice)
+    assert (row.share, row.state) == (share, status.state)
 
 
-def test_row_tooltips_contain_the_folder_and_the_failure(job: Job) -> None:
-    row = table_row(job, Status(state="failed", failure=BROKE))
-    assert str(job.folder) in row.tips[0]
-    assert row.tips[1] == "It broke."
-    assert table_row(job, Status()).tips[1] == "created"
+def test_the_tooltip_of_a_row_contains_device_failure_and_folder(job: Job) -> None:
+    tip = table_row(job, RUNNING).tip.splitlines()
+    assert (tip[0], tip[2:]) == ("first", ["On cuda:0", "training", str(job.folder)])
+    assert "It broke." in table_row(job, Status(state="failed", failure=BROKE)).tip
+
+
+def test_the_curves_show_the_teacher_and_the_same_student_alone(tmp_path: Path) -> None:
+    teacher = TeacherScored(dice={"organ": 0.9}, mean=0.9, cases=2, available=2)
+    settings = {"dataset": tmp_path, "network": "enet", "steps": 40, "device": "cpu"}
+    distilled = create("distill", DistillationConfig(teacher=tmp_path / "t", **settings))
+    alone, longer = (
+        create("train", TrainingConfig(**settings | {"steps": steps})) for steps in (40, 80)
+    )
+    done = Status(state="done", run=RunReport(best=0.7))
+    statuses = {longer: done, distilled: Status(run=RunReport(teacher=teacher)), alone: Status()}
+    assert levels(distilled, statuses) == (Level("teacher", 0.9),)
+    found = levels(distilled, statuses | {alone: done})
+    assert found[1:] == (Level("same student without distillation", 0.7),)
+    assert levels(alone, statuses) == ()
 
 
 BUTTONS = {
@@ -97,23 +117,23 @@ BUTTONS = {
     "running": (RUNNING, Buttons(pause=True, cancel=True, move=True, shows_checkpoint=True)),
     "paused": (
         Status(state="paused"),
-        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+        Buttons(resume=True, pause=True, move=True, remove=True)
     ),
     "failed": (
         Status(state="failed"),
-        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+        Buttons(resume=True, pause=True, move=True, remove=True)
     ),
     "cancelled": (
         Status(state="cancelled"),
-        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+        Buttons(resume=True, pause=True, move=True, remove=True)
     ),
     "lost": (
         Status(state="lost"),
-        Buttons(resume=True, pause=True, move=True, shows_remove=True)
+        Buttons(resume=True, pause=True, move=True, remove=True)
     ),
     "done": (
         Status(state="done", run=RunReport(model="artifacts/model")),
-        Buttons(move=True, shows_use=True, shows_remove=True)
+        Buttons(move=True, shows_use=True, remove=True)
     ),
 }  # fmt: skip
 
@@ -199,6 +219,7 @@ def test_jobs_can_be_filtered_by_dataset(tmp_path: Path) -> None:
     ours, theirs = (new_job(tmp_path / name, name) for name in ("ours", "theirs"))
     assert listing([theirs, ours], None).jobs == [theirs, ours]
     assert listing([theirs, ours], tmp_path / "ours").jobs == [ours]
+    assert datasets_of([theirs, ours]) == [tmp_path / "ours", tmp_path / "theirs"]
     assert listing([theirs], tmp_path / "ours").note == NONE_HERE
     assert listing([], tmp_path / "ours").note == NO_JOBS
 

@@ -22,7 +22,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.queue import start, submit, waiting
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.jobs.curves import POINTS, Curves
-from napari_graphflow.plugin.jobs.view import JobsView
+from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.system.events import Metric
 
 RUNNING = """
@@ -44,39 +44,39 @@ def running_job(dataset: Path) -> Job:
 
 
 def test_queued_jobs_are_moved_and_cancelled_by_clicks(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     first = running_job(tmp_path)
     a, b = (submit(new_job(tmp_path, name)) for name in "ab")
     view.choose(b)
     assert view.status.text() == "Queued for the CPU (2 of 2)."
-    assert not view.checkpoint.isVisible()
-    click(qtbot, view.up)
+    assert not view.details.checkpoint.isVisible()
+    click(qtbot, view.details.up)
     assert view.status.text() == "Moving …"
-    assert not view.up.isEnabled()
-    qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
+    assert not view.details.up.isEnabled()
+    qtbot.waitUntil(view.details.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [b, a]
     assert view.status.text() == "Queued for the CPU (1 of 2)."
-    click(qtbot, view.down)
-    qtbot.waitUntil(view.up.isEnabled, timeout=20_000)
+    click(qtbot, view.details.down)
+    qtbot.waitUntil(view.details.up.isEnabled, timeout=20_000)
     assert waiting(first.folder.parent) == [a, b]
-    click(qtbot, view.cancel)
+    click(qtbot, view.details.cancel)
     qtbot.waitUntil(lambda: b.status().state == "cancelled", timeout=20_000)
     qtbot.waitUntil(lambda: view.status.text() == "Cancelled.", timeout=5000)
-    assert not view.up.isVisible()
+    assert not view.details.up.isVisible()
 
 
 def test_the_checkpoint_button_requests_a_checkpoint(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = running_job(tmp_path)
     view.choose(job)
     qtbot.waitUntil(lambda: job.status().state == "running", timeout=60_000)
-    qtbot.waitUntil(view.checkpoint.isVisible, timeout=5000)
+    qtbot.waitUntil(view.details.checkpoint.isVisible, timeout=5000)
     assert "On cpu." in view.status.text()
-    click(qtbot, view.checkpoint)
+    click(qtbot, view.details.checkpoint)
     assert job.requests() == {"checkpoint_now"}
-    click(qtbot, view.settings)
+    click(qtbot, view.details.settings)
     (dialog,) = view.findChildren(QDialog)
     shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())
     assert shown["config"]["name"] == "first"
@@ -84,7 +84,7 @@ def test_the_checkpoint_button_requests_a_checkpoint(
 
 
 def test_resume_is_requested_once_and_shown_as_pending(
-    view: JobsView, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A local job does not wait for a cluster that is slow to resume another job."""
     there, here = (new_job(tmp_path, name) for name in ("there", "here"))
@@ -99,20 +99,20 @@ def test_resume_is_requested_once_and_shown_as_pending(
         submitted.append(job)
 
     slow = SimpleNamespace(submit=submit_slowly, poll=Job.status)
-    monkeypatch.setattr("napari_graphflow.plugin.jobs.view.runner_of", lambda _: slow)
+    monkeypatch.setattr("napari_graphflow.plugin.jobs.requests.runner_of", lambda _: slow)
     view.choose(there)
-    click(qtbot, view.pause)
+    click(qtbot, view.details.pause)
     view.refresh()
     assert view.status.text() == "Resuming …"
-    assert not view.pause.isEnabled()
+    assert not view.details.pause.isEnabled()
     view.choose(here)
-    click(qtbot, view.pause)
+    click(qtbot, view.details.pause)
     qtbot.waitUntil(lambda: submitted == [here], timeout=5000)
-    qtbot.waitUntil(view.pause.isEnabled, timeout=5000)
+    qtbot.waitUntil(view.details.pause.isEnabled, timeout=5000)
     view.choose(there)
-    assert not view.pause.isEnabled()
+    assert not view.details.pause.isEnabled()
     answer.set()
-    qtbot.waitUntil(view.pause.isEnabled, timeout=5000)
+    qtbot.waitUntil(view.details.pause.isEnabled, timeout=5000)
     assert view.status.text() == "Paused."
     assert submitted == [here, there]
 
@@ -138,7 +138,7 @@ sys.exit(process.run(Path(sys.argv[1]), events()))
     ],
 )
 def test_a_notification_reports_the_end_of_a_job(
-    view: JobsView, qtbot: QtBot, tmp_path: Path, body: str, message: str
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path, body: str, message: str
 ) -> None:
     job = new_job(tmp_path, "first")
     start(job, [sys.executable, "-c", ENDING.replace("BODY", body), str(job.folder)], device="cpu")
@@ -149,25 +149,25 @@ def test_a_notification_reports_the_end_of_a_job(
     assert str(record.message).startswith(message)
 
 
-def test_the_preview_shows_the_chosen_case(view: JobsView, qtbot: QtBot, tmp_path: Path) -> None:
+def test_the_preview_shows_the_chosen_case(view: JobsWidget, qtbot: QtBot, tmp_path: Path) -> None:
     job = new_job(tmp_path, "first")
     (job.folder / "cases.json").write_text(json.dumps({"validation": ["one", "two"]}))
     view.choose(job)
-    assert not view.preview.isVisible()
+    assert not view.details.preview.isVisible()
     masks = np.zeros((2, 20, 20), np.uint8)
     masks[:, 5:10, 5:10] = 1
     draw(masks[0].astype(float), *masks).save(job.preview)
     view.refresh()
-    assert view.preview.isVisible()
-    assert view.preview.image.pixmap().width() >= 192
-    assert view.preview.case.currentText() == "one"
-    view.preview.case.setCurrentText("two")
-    view.preview.case.activated.emit(1)
+    assert view.details.preview.isVisible()
+    assert view.details.preview.image.pixmap().width() >= 192
+    assert view.details.preview.case.currentText() == "one"
+    view.details.preview.case.setCurrentText("two")
+    view.details.preview.case.activated.emit(1)
     assert chosen_case(job.folder, ["one", "two"]) == "two"
 
 
 def test_a_long_history_does_not_block_the_window(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path, "first")
     lines = (
@@ -180,13 +180,13 @@ def test_a_long_history_does_not_block_the_window(
     job.events_file.write_text("\n".join(lines) + "\n")
     view.choose(job)
     slowest, end = 0.0, time.monotonic() + 120
-    while view.curves.series("loss/4")[0][-1:] < [99_000.0]:
+    while view.details.curves.series("loss/4")[0][-1:] < [99_000.0]:
         before = time.thread_time()  # CPU time of this thread, because the computer may be busy
         view.refresh()
         slowest = max(slowest, time.thread_time() - before)
         qtbot.wait(5)
         assert time.monotonic() < end
-    steps, values = view.curves.series("loss/4")
+    steps, values = view.details.curves.series("loss/4")
     assert len(steps) <= POINTS
     assert steps[0] == 4
     assert [value - step for step, value in zip(steps, values, strict=True)] == [1.0] * len(steps)
@@ -210,35 +210,35 @@ def test_repeated_steps_of_a_resumed_job_are_drawn_once(qtbot: QtBot) -> None:
 
 
 def test_a_job_is_removed_after_a_question_that_names_it(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     kept, failed = (
         new_job(tmp_path, "kept", Status(state="failed")),
         new_job(tmp_path, "broken", Status(state="failed")),
     )
     view.choose(failed)
-    click(qtbot, view.remove)
+    click(qtbot, view.details.remove)
     assert "broken" in answer(qtbot, "Keep")
     assert failed.folder.is_dir()
-    click(qtbot, view.remove)
+    click(qtbot, view.details.remove)
     answer(qtbot, "Remove")
     qtbot.waitUntil(lambda: not failed.folder.exists(), timeout=10_000)
     qtbot.waitUntil(lambda: view.jobs() == [kept], timeout=10_000)
 
 
 def test_a_job_from_elsewhere_is_resumed_only_after_a_question(
-    view: JobsView, qtbot: QtBot, tmp_path: Path
+    view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
     job = new_job(tmp_path / "private", "liver", Status(state="paused"))
     job.spec_file.write_text(job.spec_file.read_text() + "\n")  # not as it was created here
     view.refresh()
     view.choose(job)
-    click(qtbot, view.pause)
+    click(qtbot, view.details.pause)
     qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
     assert f"reads {tmp_path / 'private'}" in question().text()
     answer(qtbot, "Cancel")
     assert job.status().state == "paused"
-    click(qtbot, view.pause)
+    click(qtbot, view.details.pause)
     qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
     answer(qtbot, "Trust it")
     qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)

@@ -163,12 +163,12 @@ def test_use_this_model_on_a_student_raises_the_open_segment_dock(
     else:
         viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     segment = find_dock(viewer, "Segment")
-    distil = show_dock(viewer, "Distil")
-    qtbot.waitUntil(distil.jobs.use.isVisible)
-    click(qtbot, distil.jobs.use)
-    assert segment.model.folder().parent.parent == distil.jobs.selected().folder
+    jobs = show_dock(viewer, "Jobs")
+    qtbot.waitUntil(jobs.details.use.isVisible)
+    click(qtbot, jobs.details.use)
+    assert segment.model.folder().parent.parent == jobs.selected().folder
     assert segment.model.card().name == "small"
-    assert distil.teacher.folder() is None, "a student became the teacher"
+    assert find_dock(viewer, "Distil") is None, "a student became the teacher"
     qtbot.waitUntil(segment.isVisible)
     assert len(viewer.window.dock_widgets) == 2
     viewer.window.remove_dock_widget("all")
@@ -178,9 +178,10 @@ def test_use_this_model_on_a_teacher_makes_it_the_teacher(
     viewer: Viewer, qtbot: QtBot, home: Path, make_model: MakeModel, tiny_dataset: Path
 ) -> None:
     finished_job(tiny_dataset, make_model("large", role="teacher", network="unet"))
-    distil = show_dock(viewer, "Distil")
-    qtbot.waitUntil(distil.jobs.use.isVisible)
-    click(qtbot, distil.jobs.use)
+    jobs = show_dock(viewer, "Jobs")
+    qtbot.waitUntil(jobs.details.use.isVisible)
+    click(qtbot, jobs.details.use)
+    distil = find_dock(viewer, "Distil")
     assert distil.teacher.card().name == "large"
     assert "Set as teacher" in distil.status.text()
     assert find_dock(viewer, "Segment") is None

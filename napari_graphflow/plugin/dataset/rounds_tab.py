@@ -270,7 +270,7 @@ class RoundsTab(QWidget):
         chosen = self._chosen()
         record = next((one for one in self._rounds if chosen and one.number == chosen.number), None)
         if record is not None and record.job and Path(record.job).is_dir():
-            show_dock(self._panel.viewer, "Distil").jobs.choose(Job(Path(record.job)))
+            show_dock(self._panel.viewer, "Jobs").choose(Job(Path(record.job)))
 
     def _update(self) -> None:
         chosen = self._chosen()

@@ -39,7 +39,7 @@ CHOOSE_DATASET = Message(
 )
 STARTING = Message("Submitting the job …")
 STARTED = Message(
-    "Job started. It continues after napari is closed and stays listed below.", level="done"
+    "Job started. It continues after napari is closed and stays listed under Jobs.", level="done"
 )
 SET_AS_TEACHER = Message("Set as teacher. Start the distillation when ready.", "done")
 MEASURING = "Running a few training steps …"

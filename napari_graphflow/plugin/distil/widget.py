@@ -8,16 +8,13 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
-    QFrame,
     QLabel,
     QPushButton,
     QRadioButton,
     QSpinBox,
-    QWidget,
 )
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate, estimate
@@ -27,8 +24,7 @@ from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
-from napari_graphflow.plugin.jobs.view import JobsView
-from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.background import Background, LastingBackground
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
@@ -92,7 +88,8 @@ class DistilWidget(Panel):
         )
         self.estimate = note()
         self.button = PrimaryButton("Start distillation", self)
-        self.jobs = JobsView(self, self._use_model)
+        self.show_jobs = QPushButton("Jobs")
+        self.show_jobs.setToolTip("Show all jobs with their progress and curves.")
         self._starting = self._measuring = False
 
         for name, known in METHODS.items():
@@ -127,10 +124,8 @@ class DistilWidget(Panel):
         self.column.addLayout(row(self.measure, stretch=-1))
         self.column.addWidget(self.estimate)
         self.estimate.hide()
-        self.column.addWidget(self.button)
+        self.column.addLayout(row(self.button, self.show_jobs, stretch=0))
         self.column.addWidget(self.status)
-        self.column.addWidget(_rule())
-        self.column.addWidget(self.jobs)
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
@@ -143,9 +138,10 @@ class DistilWidget(Panel):
         self.command.clicked.connect(self._copy)
         self.measure.clicked.connect(self._measure)
         self.button.clicked.connect(self.start)
+        self.show_jobs.clicked.connect(lambda: show_dock(self.viewer, "Jobs"))
         self._effort_changed()
         self._update()
-        self._background = Background(self)
+        self._background, self._starts = Background(self), LastingBackground(self)
         self._closing = threading.Event()
         self._background.run(devices, self._offer_devices, lambda _: None)
 
@@ -170,12 +166,12 @@ class DistilWidget(Panel):
         )
 
     def released(self) -> None:
-        """Stop monitoring; the jobs keep running."""
+        """Stop, once a job that is being started is so."""
         super().released()
-        self.jobs.stop()
         self.dataset.stop()
         self._closing.set()  # otherwise quitting napari would wait for the estimate
         self._background.stop()
+        self._starts.stop()
 
     def config(self) -> TrainingConfig:
         """Return the configuration that the window shows.
@@ -207,8 +203,8 @@ class DistilWidget(Panel):
         self.status.show_message(presenter.STARTING)
         choices = self.choices()
         # Drivers, the queue and clusters may take seconds to respond.
-        begin = self.jobs.start if choices.runner == "local" else self._background.run
-        begin(
+        background = self._starts if choices.runner == "local" else self._background
+        background.run(
             lambda: _submit(choices.kind, config, choices.runner, choices.processes),
             self._started, self._not_started,
         )  # fmt: skip
@@ -217,7 +213,7 @@ class DistilWidget(Panel):
         self._starting = False
         self._update()
         self.status.show_message(presenter.STARTED)
-        self.jobs.choose(job)
+        show_dock(self.viewer, "Jobs").choose(job)
 
     def _not_started(self, error: Exception) -> None:
         self._starting = False
@@ -269,7 +265,6 @@ class DistilWidget(Panel):
         self.effort_text.setText(chosen.text)
 
     def _update(self) -> None:
-        self.jobs.show_dataset(self.dataset.folder())
         choices = self.choices()
         shown = presenter.present(choices)
         self.network_label.setText(shown.network_label)
@@ -314,16 +309,10 @@ class DistilWidget(Panel):
         except UserError as error:
             self.fail(error)
 
-    def _use_model(self, folder: Path) -> None:
-        try:
-            card = read_model_card(folder)
-        except UserError as error:
-            self.fail(error)
-            return
-        if card.role == "teacher" and self.teacher.choose(folder):
+    def use_teacher(self, folder: Path) -> None:
+        """Choose a teacher that was just trained."""
+        if self.teacher.choose(folder):
             self.status.show_message(presenter.SET_AS_TEACHER)
-        elif card.role == "student":
-            show_dock(self.viewer, "Segment").model.choose(folder)
 
 
 def _submit(kind: RunKind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
@@ -349,10 +338,3 @@ def _method_form(name: str) -> ConfigForm[Any]:
     options = METHODS[name].options()
     fields = [field for field in type(options).model_fields if field != "name"]
     return ConfigForm(options, fields, f"Options of {METHODS[name].title}")
-
-
-def _rule() -> QWidget:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setStyleSheet("color: #555555;")
-    return line

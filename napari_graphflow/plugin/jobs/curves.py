@@ -1,18 +1,18 @@
 """Live curves of a job: validation Dice above, loss terms below."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_graphflow.plugin.jobs.presenter import Level, curve_title
+from napari_graphflow.plugin.widgets.palette import DARK, Colours
 from napari_graphflow.system.events import Event, Metric
 
-COLOURS = ("#4fb3ff", "#ffb454", "#7fd77f", "#d58cff", "#ff7d7d", "#4fd6c4", "#c9c24f", "#f58bc0")
-GREY = "#9a9ea6"
-HEIGHT = 220
+HEIGHT = 230
 #: Maximum number of points of a curve; beyond it every second point is dropped.
 POINTS = 600
 
@@ -26,6 +26,8 @@ class Curves(QWidget):
         self._strides: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._lines: dict[str, pg.PlotDataItem] = {}
+        self._levels: dict[Level, pg.InfiniteLine] = {}
+        self._colours = DARK
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setBackground(None)
         self._canvas.setFixedHeight(HEIGHT)
@@ -33,14 +35,13 @@ class Curves(QWidget):
         self._canvas.ci.layout.setSpacing(2)
         self._dice = self._plot(0, "Dice")
         self._dice.setYRange(0, 1)
-        self._loss = self._plot(1, "loss")
+        self._loss = self._plot(1, "Loss")
         self._loss.setLogMode(y=True)
         self._loss.setXLink(self._dice)
         self._dice.getAxis("bottom").setStyle(showValues=False)
         self._legend = QLabel()
         self._legend.setWordWrap(True)
         self._legend.setTextFormat(Qt.TextFormat.RichText)
-        self._legend.setStyleSheet("font-size: 8pt;")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
@@ -52,7 +53,33 @@ class Curves(QWidget):
         for name, line in self._lines.items():
             (self._loss if name.startswith("loss/") else self._dice).removeItem(line)
         self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
+        self.show_levels(())
         self._legend.setText("")
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        self._colours = colours
+        for plot, title in ((self._dice, "Dice"), (self._loss, "Loss")):
+            plot.getAxis("left").setLabel(title, color=colours.note)
+            for side in ("left", "bottom"):
+                plot.getAxis(side).setPen(pg.mkPen(colours.groove))
+                plot.getAxis(side).setTextPen(pg.mkPen(colours.note))
+        self._paint()
+
+    def show_levels(self, levels: Sequence[Level]) -> None:
+        """Show horizontal lines over the curve of Dice."""
+        if list(levels) == list(self._levels):
+            return
+        for line in self._levels.values():
+            self._dice.removeItem(line)
+        self._levels = {level: pg.InfiniteLine(level.dice, angle=0) for level in levels}
+        for line in self._levels.values():
+            self._dice.addItem(line)
+        self._paint()
+
+    def legend(self) -> str:
+        """Return the legend, without its colours."""
+        return "  ".join(title for title, _, _ in self._entries())
 
     def add(self, events: Iterable[Event]) -> None:
         """Add the metrics among some events."""
@@ -95,34 +122,49 @@ class Curves(QWidget):
         plot.hideButtons()
         plot.setMouseEnabled(x=False, y=False)
         plot.showGrid(x=True, y=True, alpha=0.15)
-        left = plot.getAxis("left")
-        left.setWidth(46)
-        left.setLabel(title, color=GREY)
+        plot.getAxis("left").setWidth(46)
+        plot.getAxis("left").setLabel(title)
         for side in ("left", "bottom"):
-            axis = plot.getAxis(side)
-            axis.setPen(pg.mkPen("#666666"))
-            axis.setTextPen(pg.mkPen(GREY))
-            axis.enableAutoSIPrefix(False)
+            plot.getAxis(side).enableAutoSIPrefix(False)
         return plot
 
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:
-            loss = name.startswith("loss/")
-            siblings = [other for other in self._lines if other.startswith("loss/") == loss]
-            colour = COLOURS[(len(siblings) + 4 * loss) % len(COLOURS)]
-            width = 2.5 if name == "dice" else 1.2
-            line = pg.PlotDataItem(pen=pg.mkPen(colour, width=width), symbolSize=5, antialias=True)
-            line.setSymbolBrush(colour)
+            line = pg.PlotDataItem(symbolSize=5, antialias=True)
             line.setSymbolPen(None)
-            (self._loss if loss else self._dice).addItem(line)
+            (self._loss if name.startswith("loss/") else self._dice).addItem(line)
             self._lines[name] = line
-            entries = (
-                f'<span style="color:{one.opts["pen"].color().name()}">━</span>&nbsp;{title}'
-                for key, one in self._lines.items()
-                for title in (escape(_title(key)),)
-            )
-            self._legend.setText("&nbsp;&nbsp; ".join(entries))
+            self._paint()
         return self._lines[name]
+
+    def _entries(self) -> list[tuple[str, str, str]]:
+        """Return title, colour and mark of each line in the legend."""
+        curves = ((curve_title(name), self._colour(name), "━") for name in self._lines)
+        levels = (
+            (f"{level.text} {level.dice:.2f}", self._colours.note, "╍" if number else "┈")
+            for number, level in enumerate(self._levels)
+        )
+        return [*curves, *levels]
+
+    def _colour(self, name: str) -> str:
+        loss = name.startswith("loss/")
+        place = [one for one in self._lines if one.startswith("loss/") == loss].index(name)
+        return self._colours.curves[(place + 4 * loss) % len(self._colours.curves)]
+
+    def _paint(self) -> None:
+        for name, line in self._lines.items():
+            colour = self._colour(name)
+            line.setPen(pg.mkPen(colour, width=2.5 if name == "dice" else 1.2))
+            line.setSymbolBrush(colour)
+        styles = (Qt.PenStyle.DotLine, Qt.PenStyle.DashLine)
+        for level, style in zip(self._levels.values(), styles, strict=False):
+            level.setPen(pg.mkPen(self._colours.note, width=1.5, style=style))
+        self._legend.setText(
+            "&nbsp;&nbsp; ".join(
+                f'<span style="color:{colour}">{mark}</span>&nbsp;{escape(title)}'
+                for title, colour, mark in self._entries()
+            )
+        )
 
 
 def _is_shown(name: str, value: float) -> bool:
@@ -134,7 +176,3 @@ def _is_shown(name: str, value: float) -> bool:
 
 def _symbol(name: str, points: tuple[list[float], list[float]]) -> str | None:
     return "o" if name.startswith("dice") or len(points[0]) == 1 else None
-
-
-def _title(name: str) -> str:
-    return {"dice": "mean Dice"}.get(name, name.replace("dice/", "Dice ").replace("loss/", ""))

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_graphflow.config.methods import METHODS
+from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
-from napari_graphflow.plugin.widgets.words import Message, progress_text
+from napari_graphflow.plugin.widgets.words import Message, Progress, progress_text
 from napari_graphflow.system.failures import Failure
 from napari_graphflow.system.words import duration
 
@@ -15,28 +17,81 @@ NONE_HERE = "No jobs for this dataset yet."
 #: Ends that are announced; the user paused or cancelled the other jobs.
 ENDINGS = {"done": "is done", "failed": "failed", "lost": "stopped unexpectedly"}
 MOST_NAMED = 4
+PAUSING = "Pausing: saving a checkpoint …"
+STATES: dict[State, str] = {
+    "created": "not started",
+    "queued": "waiting",
+    "running": "running",
+    "paused": "paused",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "lost": "stopped unexpectedly",
+}
+KINDS: dict[Kind, str] = {
+    "train": "Training",
+    "distill": "Distillation",
+    "propose": "Proposed masks",
+    "round": "Round",
+}
+#: Terms of the loss in words.
+LOSSES = {
+    "total": "total loss",
+    "supervised": "reference masks",
+    "logits": "teacher's probabilities",
+    "vertices": "features (vertices)",
+    "edges": "changes between layers (edges)",
+    "adversarial": "adversarial",
+    "prediction_maps": "teacher's probabilities",
+    "importance_maps": "where the teacher looks",
+    "region_affinity": "likeness of regions",
+    "attention": "where the networks look",
+    "dist": "relations between classes",
+    "channels": "brightest places of each class",
+    "tap": "features",
+    "intra": "likeness of classes in one image",
+    "inter": "likeness of classes between images",
+    "cross": "masks coded by the other network",
+    "augmented": "altered images",
+    "pseudo_labels": "teacher's masks",
+}
+#: Settings that two runs share if their students may be compared.
+SCHEDULE = (
+    "dataset", "network", "dims", "width", "steps", "batch_size", "patch_size", "learning_rate",
+    "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table.
+    """One row of the list, two lines high.
 
     Attributes
     ----------
-    texts
-        Texts of the columns Job, State, Left, On and Dice.
-    tips
-        The tooltips of these columns.
+    title, dice
+        The upper line: name, and best mean Dice on the validation cases.
+    about, left
+        The lower line: method and state, and the time left.
+    tip
+        The tooltip.
     state
         Determines the colour.
     share
         Completed fraction of the current phase, from 0 to 1; None if unknown.
     """
 
-    texts: tuple[str, str, str, str, str]
-    tips: tuple[str, str, str, str, str]
+    title: str
+    dice: str
+    about: str
+    left: str
+    tip: str
     state: State
     share: float | None
+
+    @property
+    def text(self) -> str:
+        """All of it, for screen readers and the search by typing."""
+        return ", ".join(part for part in (self.title, self.about, self.left, self.dice) if part)
 
 
 @dataclass(frozen=True)
@@ -49,8 +104,10 @@ class Buttons:
         Whether the first button reads *Resume* instead of *Pause*.
     pause, cancel, move, log
         Whether these are enabled.
-    shows_checkpoint, shows_move, shows_use, shows_remove
+    shows_checkpoint, shows_move, shows_use
         Whether these are shown.
+    remove
+        Whether the job can be removed.
     """
 
     resume: bool = False
@@ -61,17 +118,7 @@ class Buttons:
     shows_checkpoint: bool = False
     shows_move: bool = False
     shows_use: bool = False
-    shows_remove: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress bar: `text` while the number of steps is unknown, otherwise the steps."""
-
-    text: str = ""
-    step: int = 0
-    total: int = 0
-    eta_s: float | None = None
+    remove: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +128,14 @@ class Details:
     message: Message
     buttons: Buttons
     progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line over the curves of a job, such as the Dice of its teacher."""
+
+    text: str
+    dice: float
 
 
 @dataclass(frozen=True)
@@ -109,24 +164,79 @@ def _unreadable(folders: Sequence[Path]) -> str:
     return f"Jobs that cannot be read: {names}{more}."
 
 
+def datasets_of(jobs: Sequence[Job]) -> list[Path]:
+    """Return the datasets of some jobs, by name."""
+    found = {folder for job in jobs if (folder := dataset_of(job)) is not None}
+    return sorted(found, key=lambda folder: (folder.name.lower(), folder))
+
+
 def table_row(job: Job, status: Status) -> Row:
     """Return the row of a job."""
     running = status.state == "running"
     known = running and bool(status.run.total)
-    state = progress_text(status.run.step, status.run.total, None) if known else status.state
+    state = STATES[status.state]
+    if known:
+        state = progress_text(status.run.step, status.run.total, None)
     left = ""
     if running and status.run.eta_s is not None:
-        left = duration(status.run.eta_s, narrow=True)
+        left = f"{duration(status.run.eta_s, narrow=True)} left"
     where = status.process.device or status.process.runner
-    best = "" if status.run.best is None else f"{status.run.best:.3f}"
-    about = f"{job.title}\n{job.created.astimezone():%d %b %Y %H:%M}\n{job.folder}"
-    activity = _joined(status.run.phase, status.notice, status.failure) or state
+    best = "" if status.run.best is None else f"Dice {status.run.best:.3f}"
+    activity = _joined(status.run.phase if running else "", status.notice, status.failure)
+    created = f"{job.created.astimezone():%d %b %Y %H:%M}"
+    on = where and f"On {where}"
     return Row(
-        texts=(job.title, state, left, where, best),
-        tips=(about, activity, left, where, best),
+        title=job.title,
+        dice=best,
+        about=f"{kind_text(job)} · {state}",
+        left=left,
+        tip="\n".join(part for part in (job.title, created, on, activity, str(job.folder)) if part),
         state=status.state,
         share=status.run.step / status.run.total if known else None,
     )
+
+
+def kind_text(job: Job) -> str:
+    """Return what a job does: the title of its method, or the kind of work."""
+    if job.kind == "distill":
+        try:
+            return METHODS[job.spec["config"]["method"]["name"]].title
+        except (KeyError, TypeError):
+            return "distillation"
+    return KINDS[job.kind]
+
+
+def levels(job: Job, statuses: Mapping[Job, Status]) -> tuple[Level, ...]:
+    """Return the Dice of the teacher, and of the same student trained alone, where known.
+
+    A student counts as the same if its network, dataset and training schedule are the same.
+    """
+    found = []
+    scored = statuses[job].run.teacher
+    if scored is not None and scored.mean is not None:
+        found.append(Level("teacher", scored.mean))
+    if job.kind == "distill":
+        for other, status in statuses.items():
+            alone = other.kind == "train" and status.state == "done"
+            if alone and status.run.best is not None and _schedule(other) == _schedule(job):
+                found.append(Level("same student without distillation", status.run.best))
+                break
+    return tuple(found)
+
+
+def curve_title(metric: str) -> str:
+    """Return a metric in words, as in the legend of its curve."""
+    kind, _, name = metric.partition("/")
+    if kind == "dice":
+        return name.replace("_", " ") if name else "mean Dice"
+    return LOSSES.get(name, name.replace("_", " "))
+
+
+def _schedule(job: Job) -> object:
+    config = job.spec.get("config")
+    if not isinstance(config, dict):
+        return job  # equal to no other
+    return {name: config.get(name) for name in SCHEDULE}
 
 
 def details(
@@ -147,13 +257,13 @@ def details(
     buttons = Buttons(
         resume=status.resumable and not status.active,
         pause=not pending and (status.state == "running" or status.resumable),
-        cancel=not pending and status.active,
+        cancel=status.active and pending in ("", PAUSING),
         move=not pending,
         log=log,
         shows_checkpoint=status.state == "running",
         shows_move=status.waiting,
         shows_use=bool(status.run.model),
-        shows_remove=not pending and not status.active and status.state != "created",
+        remove=not pending and not status.active and status.state != "created",
     )
     message = Message(pending) if pending else _message(job, statuses)
     return Details(message, buttons, _progress(status))

@@ -1,13 +1,18 @@
 """Run functions on a background thread and return their results to the Qt thread."""
 
+import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
+
+#: Seconds that closing the window may wait for a job that is being started.
+LEAVING_S = 3.0
 
 
 class Background(QObject):
@@ -78,6 +83,24 @@ class Background(QObject):
                 done(future.result())
             elif isinstance(error, Exception):
                 failed(error)
+
+
+class LastingBackground(Background):
+    """Runs functions that the end of napari must not lose, such as the start of a job.
+
+    napari does not close its docks at exit.
+    """
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._at_exit = partial(self.finish, LEAVING_S)
+        atexit.register(self._at_exit)
+
+    def stop(self) -> None:
+        """Wait a limited time for what was requested; nothing runs afterwards."""
+        atexit.unregister(self._at_exit)
+        self.finish(LEAVING_S)
+        super().stop()
 
 
 def _work(tasks: "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]") -> None:

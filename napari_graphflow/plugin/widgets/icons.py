@@ -5,7 +5,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
 
-from napari_graphflow.plugin.widgets.layout import GREY
+from napari_graphflow.plugin.widgets.palette import SYMBOL_GREY
 
 _SIZE = 32
 _ACTIVE = "#3a9fe0"
@@ -24,7 +24,7 @@ def lock_icon() -> QIcon:
 def _icon(on: Callable[[QPainter], None], off: Callable[[QPainter], None]) -> QIcon:
     icon = QIcon()
     for draw, state, colour in (
-        (on, QIcon.State.On, _ACTIVE), (off, QIcon.State.Off, GREY),
+        (on, QIcon.State.On, _ACTIVE), (off, QIcon.State.Off, SYMBOL_GREY),
     ):  # fmt: skip
         pixmap = QPixmap(_SIZE, _SIZE)
         pixmap.fill(Qt.GlobalColor.transparent)

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-#: Legible in napari's dark and light theme.
-GREY = "#8f949c"
+from napari_graphflow.plugin.widgets.palette import SYMBOL_GREY
+
 #: Qt's value for an unlimited height.
 MAX_HEIGHT = 2**24 - 1
 
@@ -68,8 +68,15 @@ def note(text: str = "", *, wrap: bool = True) -> QLabel:
     if not wrap:
         label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setStyleSheet(f"color: {GREY}; font-size: 9pt;")
+    set_role(label, "note")
     return label
+
+
+def set_role(label: QLabel, role: str) -> None:
+    """Style a label inside a `Panel` as ``note``, ``done``, ``warn``, ``fail`` or plain text."""
+    label.setProperty("graphflow", role)
+    label.style().unpolish(label)
+    label.style().polish(label)
 
 
 def swatch(text: str, colour: str) -> QLabel:
@@ -159,7 +166,7 @@ def _arrow(*, down: bool) -> QIcon:
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(QPen(QColor(GREY), 3))
+    painter.setPen(QPen(QColor(SYMBOL_GREY), 3))
     corners = [(5, 9), (12, 16), (19, 9)] if down else [(9, 5), (16, 12), (9, 19)]
     painter.drawPolyline(QPolygon([QPoint(x, y) for x, y in corners]))
     painter.end()

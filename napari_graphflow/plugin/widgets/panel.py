@@ -24,6 +24,8 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.session import start_session
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.layout import set_role
+from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
 from napari_graphflow.plugin.widgets.words import Message
 
 WIDTH = 340
@@ -39,14 +41,21 @@ class Panel(QScrollArea):
     ----------
     closing
         Emitted when background work must stop.
+    colours
+        Colours of texts for the theme of napari.
+    themed
+        Emitted with these colours when the theme changes.
     """
 
     closing = Signal()
+    themed = Signal(object)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = viewer
         self._placed = False
+        self._restyle()
+        viewer.events.theme.connect(self._restyle)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -63,6 +72,11 @@ class Panel(QScrollArea):
         self.status = StatusLine()
         self.background = Background(self)
         start_session(viewer)
+
+    def _restyle(self, _: Any = None) -> None:
+        self.colours = colours_of(self.viewer.theme)
+        self.setStyleSheet(style_sheet(self.colours))
+        self.themed.emit(self.colours)
 
     def sizeHint(self) -> QSize:
         """Return the default width and the height of all rows."""
@@ -127,26 +141,27 @@ class StatusLine(QLabel):
 
     def done(self, text: str) -> None:
         """Show that an action has succeeded."""
-        self._show(f"✓ {text}", "color: #46a854;")
+        self._show(f"✓ {text}", "done")
 
     def warn(self, text: str, *, notify: bool = False) -> None:
         """Show a warning."""
-        self._show(f"⚠ {text}", "color: #c08a12;")
+        self._show(f"⚠ {text}", "warn")
         if notify:
             show_warning(text)
 
     def fail(self, text: str) -> None:
         """Show an error."""
-        self._show(f"✕ {text}", "color: #e8605a;")
+        self._show(f"✕ {text}", "fail")
 
     def show_message(self, message: Message) -> None:
         """Show a message of any level."""
         show = {"info": self.info, "done": self.done, "warn": self.warn, "fail": self.fail}
         show[message.level](message.text)
 
-    def _show(self, text: str, style: str) -> None:
+    def _show(self, text: str, role: str) -> None:
         self.setText(text)
-        self.setStyleSheet(style)
+        if role != self.property("graphflow"):
+            set_role(self, role)
         self.setVisible(bool(text))
 
 

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_graphflow.plugin.widgets.words import as_text, progress_text
+from napari_graphflow.plugin.widgets.words import Progress, as_text, progress_text
 
 
 class ProgressRow(QWidget):
@@ -33,10 +33,20 @@ class ProgressRow(QWidget):
         row.addWidget(self.cancel)
         self.hide()
 
+    def present(self, progress: Progress | None) -> None:
+        """Show what a presenter says; nothing if it is None."""
+        if progress is None:
+            self.hide()
+        elif progress.total:
+            self.advance(progress.step, progress.total, progress.eta_s, progress.text)
+        else:
+            self.wait(progress.text)
+
     def follow(self, reply: dict[str, Any]) -> None:
         """Show the progress that the worker reports."""
         if reply.get("total"):
-            self.advance(reply["done"], reply["total"], reply.get("eta_s"))
+            phase = str(reply.get("phase", ""))
+            self.advance(reply["done"], reply["total"], reply.get("eta_s"), phase)
         else:
             self.wait(str(reply.get("phase", "")))
 
@@ -47,9 +57,10 @@ class ProgressRow(QWidget):
         self.setToolTip(as_text(text))
         self.show()
 
-    def advance(self, done: int, total: int, eta_s: float | None) -> None:
+    def advance(self, done: int, total: int, eta_s: float | None, phase: str = "") -> None:
         """Show how many of `total` steps are done."""
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         self.bar.setFormat(progress_text(done, total, eta_s))
+        self.setToolTip(as_text(phase))
         self.show()

@@ -23,6 +23,16 @@ class Message:
     level: Literal["info", "done", "warn", "fail"] = "info"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """A progress bar: the steps, or only `text` while their number is unknown."""
+
+    text: str = ""
+    step: int = 0
+    total: int = 0
+    eta_s: float | None = None
+
+
 def as_text(text: str) -> str:
     """Return text of a file for a place where Qt would run markup, such as a tooltip."""
     if "<" not in text:

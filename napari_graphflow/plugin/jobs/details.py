@@ -1,0 +1,100 @@
+"""The selected job: progress, buttons, curves and preview."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_graphflow.jobs.event_log import read_events
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.plugin.jobs.curves import Curves
+from napari_graphflow.plugin.jobs.presenter import Details, Level
+from napari_graphflow.plugin.jobs.preview import Preview
+from napari_graphflow.plugin.widgets.layout import row
+from napari_graphflow.plugin.widgets.panel import StatusLine
+from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.system.events import Event
+
+#: Seconds per refresh for reading the events of a job.
+READ_S = 0.01
+
+
+class JobDetails(QWidget):
+    """Shows what the presenter says of one job; its buttons are connected by the dock."""
+
+    def __init__(self, status: StatusLine) -> None:
+        super().__init__()
+        self._job: Job | None = None
+        self._offset = 0
+        self.progress = ProgressRow()
+        self.progress.cancel.hide()
+        self.status = status
+        self.pause = _button(
+            "Pause", "Save a checkpoint and stop the process; Resume continues from the checkpoint."
+        )
+        self.cancel = _button("Cancel", "End the job. Its last checkpoint is kept.")
+        self.checkpoint = _button("Checkpoint", "Save a checkpoint now and continue.")
+        self.up = _button("Move up", "Move this job up in the queue.")
+        self.down = _button("Move down", "Move this job down in the queue.")
+        self.use = _button("Use this model", "Choose this model where it is of use.")
+        self.log = _button("Log", "Show what the job has printed.")
+        self.settings = _button("Settings", "Show the settings of this job.")
+        self.rename = _button("Rename …", "Give this job another name in this list.")
+        self.remove = _button("Remove …", "Delete the folder of this job.")
+        self.curves = Curves()
+        self.preview = Preview()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addWidget(self.progress)
+        column.addWidget(self.status)
+        changing = (self.pause, self.cancel, self.checkpoint, self.up, self.down, self.use)
+        column.addLayout(row(*changing, stretch=-1))
+        column.addLayout(row(self.log, self.settings, self.rename, self.remove, stretch=-1))
+        column.addWidget(self.curves)
+        column.addWidget(self.preview)
+
+    def show_job(self, job: Job | None) -> None:
+        """Show another job."""
+        self._job, self._offset = job, 0
+        self.curves.clear()
+        self.preview.show_job(job)
+
+    def present(self, shown: Details, levels: Sequence[Level]) -> None:
+        """Show the current state of the job."""
+        if self._job is not None:
+            self.curves.add(self._new_events(self._job))
+        self.curves.show_levels(levels)
+        self.curves.setVisible(not self.curves.empty())
+        self.preview.refresh()
+        self.progress.present(shown.progress)
+        self.status.show_message(shown.message)
+        buttons = shown.buttons
+        self.pause.setText("Resume" if buttons.resume else "Pause")
+        self.pause.setEnabled(buttons.pause)
+        self.cancel.setEnabled(buttons.cancel)
+        self.checkpoint.setVisible(buttons.shows_checkpoint)
+        for button in (self.up, self.down):
+            button.setVisible(buttons.shows_move)
+            button.setEnabled(buttons.move)
+        self.log.setEnabled(buttons.log)
+        self.use.setVisible(buttons.shows_use)
+        self.remove.setEnabled(buttons.remove)
+
+    def _new_events(self, job: Job) -> Iterator[Event]:
+        """Yield new events; a long history takes several refreshes."""
+        # One by one: thousands at once would trigger the garbage collection, which traverses all
+        # objects of the window.
+        end = time.monotonic() + READ_S
+        while True:
+            before = self._offset
+            events, self._offset = read_events(job.events_file, before)
+            yield from events
+            if self._offset == before or time.monotonic() > end:
+                return
+
+
+def _button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    return button
