@@ -4,6 +4,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,12 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.engines import Engine
 from napari_graphflow.inference.site_check import Codes, Describe, matched
 from napari_graphflow.inference.whole_volume import Cancelled, Progress, label_array
+
+
+class Phase(Protocol):
+    """Receives the name of a phase that begins, and what its steps are if they are counted."""
+
+    def __call__(self, name: str, steps: str = "") -> None: ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def segment(
     volume: Volume,
     *,
     progress: Progress | None = None,
+    phase: Phase | None = None,
     cancelled: Cancelled | None = None,
     probabilities: bool = False,
     match: Codes | None = None,
@@ -90,6 +98,8 @@ def segment(
         An image in its stored grid; the mask is returned in the same grid.
     progress
         Called with the number of finished windows and their total.
+    phase
+        Called with the name of each phase at its start, and with what its steps are, if counted.
     cancelled
         Called between windows; True raises
         :class:`~napari_graphflow.inference.whole_volume.InferenceCancelled`.
@@ -107,8 +117,18 @@ def segment(
     started = time.perf_counter()
     card = model.card
     check_fits(volume, card)
+    enter = phase or (lambda name, steps="": None)
+    enter("preparing the image")
     prepared = prepare(volume, card.preprocessing)
     shape = prepared.oriented.shape
+    enter("segmenting", "window")
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total)
+        if done == total:
+            enter("back to the scan's grid")
+
     soft = _temporary((len(card.classes), *shape)) if probabilities else None
     labels = label_array(
         model.engine,
@@ -119,7 +139,7 @@ def segment(
         whole=card.windows == "whole",
         even=card.windows == "even",
         probabilities=soft,
-        progress=progress,
+        progress=report,
         cancelled=cancelled,
     )
     return Prediction(

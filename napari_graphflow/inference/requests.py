@@ -26,7 +26,7 @@ class Request:
         self.fields = fields
         self._send = send
         self._cancelled = threading.Event()
-        self._phase = ""
+        self._phase = self._steps = ""
         self._started = self._reported = 0.0
 
     def cancel(self) -> None:
@@ -36,9 +36,9 @@ class Request:
         """Return whether the client cancelled the request."""
         return self._cancelled.is_set()
 
-    def phase(self, name: str) -> None:
-        """Report the start of a phase."""
-        self._phase, self._started = name, time.monotonic()
+    def phase(self, name: str, steps: str = "") -> None:
+        """Report the start of a phase, and what its steps are if they are counted."""
+        self._phase, self._steps, self._started = name, steps, time.monotonic()
         self.reply("progress", phase=name, done=0, total=0, eta_s=None)
 
     def progress(self, done: int, total: int) -> None:
@@ -48,7 +48,8 @@ class Request:
             return
         self._reported = now
         eta = (now - self._started) / done * (total - done) if done else None
-        self.reply("progress", phase=self._phase, done=done, total=total, eta_s=eta)
+        where = {"phase": self._phase, "steps": self._steps}
+        self.reply("progress", **where, done=done, total=total, eta_s=eta)
 
     def reply(self, event: str, **fields: Any) -> None:
         self._send({"id": self.id, "event": event, **fields})

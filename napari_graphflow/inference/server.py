@@ -165,11 +165,11 @@ def _segment(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.site_check import session_report
 
     volume = _read_volume(fields)
-    request.phase("segmenting")
     prediction = segment(
         model,
         volume,
         progress=request.progress,
+        phase=request.phase,
         cancelled=request.cancelled,
         probabilities=bool(fields.get("probabilities")),
     )
@@ -197,7 +197,7 @@ def _heatmap(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.graph_flow_maps import variation_maps
 
     volume = _read_volume(fields)
-    request.phase("computing the variation maps")
+    request.phase("computing the variation maps", "window")
     maps = variation_maps(
         student,
         volume,
@@ -214,7 +214,7 @@ def _importance(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.emkd_maps import importance_maps
 
     volume = _read_volume(fields)
-    request.phase("computing the importance maps")
+    request.phase("computing the importance maps", "window")
     maps = importance_maps(
         student,
         volume,

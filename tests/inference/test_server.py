@@ -79,7 +79,10 @@ def test_the_real_process_segments_and_cancels(model: Path) -> None:
     assert reply["classes"] == {"background": 0, "organ": 1}
     assert reply["device"]
     assert reply["seconds"] > 0
-    assert list(dict.fromkeys(phases)) == ["starting", "loading the model", "segmenting"]
+    assert list(dict.fromkeys(phases)) == [
+        "starting", "loading the model", "preparing the image", "segmenting",
+        "back to the scan's grid",
+    ]  # fmt: skip
 
     drawn = worker.run("heatmap", student=model, image=volume)
     assert drawn["student"].shape == volume.shape

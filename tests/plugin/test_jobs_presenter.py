@@ -204,7 +204,7 @@ PROGRESS = {
     "waiting": (Status(state="queued"), None),
     "starting": (Status(state="queued", process=Process(launched=1.0)), Progress(text="starting")),
     "reading": (Status(state="running", run=RunReport(phase="reading")), Progress(text="reading")),
-    "training": (RUNNING, Progress(step=20, total=100, eta_s=7512.0)),
+    "training": (RUNNING, Progress("training", 20, 100, 7512.0)),
     "done": (Status(state="done", run=RunReport(step=100, total=100)), None),
 }
 

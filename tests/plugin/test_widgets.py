@@ -7,12 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clicking import click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.words import count_text, progress_text
 from napari_graphflow.plugin.worker.requests import dispatcher
 
@@ -142,3 +144,20 @@ def test_parameter_counts_are_formatted(number: int, text: str) -> None:
 def test_progress_is_formatted() -> None:
     assert progress_text(62, 100, 14) == "62 % · 14 s left"
     assert progress_text(0, 0, None) == "0 %"
+
+
+def test_the_bar_has_words_and_says_at_once_that_it_cancels(qtbot: QtBot) -> None:
+    row = ProgressRow()
+    qtbot.addWidget(row)
+    row.follow({"phase": "starting PyTorch"})
+    assert row.bar.text() == "starting PyTorch"
+    row._since -= 3
+    row.wait("starting PyTorch")
+    assert row.bar.text() == "starting PyTorch 3 s"
+    row.follow({"phase": "segmenting", "steps": "window", "done": 12, "total": 40, "eta_s": 14})
+    assert row.bar.text() == "window 12 of 40 · 30 % · 14 s left"
+    with qtbot.waitSignal(row.cancelled):
+        click(qtbot, row.cancel)
+    assert row.bar.text() == "cancelling …"
+    row.follow({"phase": "segmenting", "steps": "window", "done": 13, "total": 40})
+    assert row.bar.text() == "cancelling …", "a reply on its way"

@@ -297,7 +297,8 @@ def _progress(status: Status) -> Progress | None:
     if not status.active or status.waiting:
         return None
     if status.run.total:
-        return Progress(step=status.run.step, total=status.run.total, eta_s=status.run.eta_s)
+        run = status.run
+        return Progress(run.phase, run.step, run.total, run.eta_s)
     return Progress(text=status.run.phase or "starting")
 
 

@@ -66,7 +66,7 @@ from napari_graphflow.plugin.widgets.panel import (
     copy_text,
     enabled,
 )
-from napari_graphflow.plugin.widgets.progress import ProgressRow
+from napari_graphflow.plugin.widgets.progress import CANCELLING, ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.widgets.words import Message
 from napari_graphflow.plugin.worker.replies import Reply
@@ -203,7 +203,7 @@ class SegmentWidget(Panel):
     def cancel(self) -> None:
         """Cancel the running request."""
         if self._request is not None:
-            self.progress.wait("cancelling …")
+            self.progress.wait(CANCELLING)
             dispatcher().cancel(self._request)
 
     def released(self) -> None:

@@ -116,6 +116,7 @@ class RequestDispatcher(QObject):
             return
         del self._requests[request.number]
         if reply["event"] == "result":
+            request.progress({"phase": "showing the result"})
             self._background.run(
                 lambda: request.finish(reply),
                 lambda result: None if _is_gone(request) else request.done(result),
