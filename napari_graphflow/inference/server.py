@@ -303,7 +303,7 @@ def _load(request: Request, folder: str, device: str) -> "Model":
     read_model_card(Path(folder))  # report a wrong folder before the seconds of importing torch
     if "torch" not in sys.modules:
         request.phase("starting PyTorch")
-    _import_torch()
+    _import_torch(request)
     request.phase("loading the model")
     return _load_once(folder, _stamps(folder), device)
 
@@ -314,24 +314,24 @@ def _load_for_inference(request: Request, folder: str, device: str) -> "LoadedMo
     read_model_card(Path(folder))
     if not uses_openvino(Path(folder), device) and "torch" not in sys.modules:
         request.phase("starting PyTorch")
-        _import_torch()
+        _import_torch(request)
     request.phase("loading the model")
-    return _load_engine_once(folder, _stamps(folder), device)
+    return _load_engine_once(folder, _stamps(folder), device, _threads(request))
 
 
 def _stamps(folder: str) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((str(p), p.stat().st_mtime_ns) for p in Path(folder).rglob("*")))
 
 
-def _threads() -> int:
-    """Leave one core to napari."""
-    return max(1, (os.cpu_count() or 2) - 1)
+def _threads(request: Request) -> int:
+    """Return the requested number of threads; by default leave one core to napari."""
+    return int(request.fields.get("threads") or max(1, (os.cpu_count() or 2) - 1))
 
 
-def _import_torch() -> None:
+def _import_torch(request: Request) -> None:
     import torch
 
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(_threads(request))
 
 
 @lru_cache(maxsize=MODELS_KEPT)
@@ -344,8 +344,8 @@ def _load_once(folder: str, stamps: tuple[tuple[str, int], ...], device: str) ->
 
 @lru_cache(maxsize=MODELS_KEPT)
 def _load_engine_once(
-    folder: str, stamps: tuple[tuple[str, int], ...], device: str
+    folder: str, stamps: tuple[tuple[str, int], ...], device: str, threads: int
 ) -> "LoadedModel":
     from napari_graphflow.inference.loading import load_for_inference
 
-    return load_for_inference(Path(folder), device, threads=_threads())
+    return load_for_inference(Path(folder), device, threads=threads)

@@ -1,5 +1,6 @@
 """Keys of *Dataset*: chosen in the preferences, refused if napari uses them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from qtpy.QtWidgets import QApplication
 from napari_graphflow.dataset.samples import PACKAGE
 from napari_graphflow.plugin.dataset import keys
 from napari_graphflow.plugin.dataset.keys import GROUP, KEYS, keys_of_napari, usable
+from napari_graphflow.plugin.viewer.preferences import PLUGIN, Preferences, preferences
 
 
 def test_the_preferences_begin_with_the_keys_of_the_buttons() -> None:
     manifest = yaml.safe_load((PACKAGE / "napari.yaml").read_text("utf-8"))
     properties = manifest["contributions"]["configurations"][GROUP]["properties"]
     assert {name: one["default"] for name, one in properties.items()} == KEYS
+    general = manifest["contributions"]["configurations"]["general"]["properties"]
+    assert {name: one["default"] for name, one in general.items()} == asdict(Preferences())
+    get_plugin_settings(PLUGIN).general.device = "cpu"
+    assert preferences() == Preferences(device="cpu")
 
 
 def test_no_default_key_is_one_of_napari() -> None:
@@ -44,7 +50,7 @@ def test_a_key_changed_in_the_preferences_is_shown_and_works_at_once(
     qtbot: QtBot, viewer: Viewer, tmp_path: Path
 ) -> None:
     _, dock = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
-    settings = getattr(get_plugin_settings(keys.PLUGIN), GROUP)
+    settings = getattr(get_plugin_settings(PLUGIN), GROUP)
     assert dock.next.text() == "Open next (N)"
     settings.next = "Q"
     assert dock.next.text() == "Open next (Q)"

@@ -10,9 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
+from napari_graphflow.plugin.viewer.preferences import plugin_settings
 from napari_graphflow.system.folders import data_root
 
-PLUGIN = "napari-graphflow"
 #: Name of the group in ``napari.yaml``, which repeats these keys for the preferences.
 GROUP = "dataset_keys"
 KEYS = {
@@ -95,7 +95,7 @@ class Keys:
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(act)
             self._shortcuts[name] = shortcut
-        self._settings = _settings()
+        self._settings = plugin_settings(GROUP)
         if self._settings is not None:
             self._settings.events.connect(self.read)
         self.read()
@@ -144,16 +144,6 @@ _ANNOTATIONS = (
     "points", "shape", "vertex", "activate_add_", "activate_direct", "activate_select",
     "select_all", "select_append",
 )  # fmt: skip
-
-
-def _settings() -> Any:
-    try:
-        from napari.settings import get_plugin_settings
-    except ImportError:  # napari before 0.9
-        return None
-    with suppress(KeyError, AttributeError):
-        return getattr(get_plugin_settings(PLUGIN), GROUP)
-    return None
 
 
 def _normal(key: str) -> str:

@@ -24,6 +24,7 @@ from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
+from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background, LastingBackground
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
 from napari_graphflow.plugin.widgets.docks import show_dock
@@ -253,6 +254,8 @@ class DistilWidget(Panel):
         choices = {f"auto: {found[0]}": "auto"} | {str(device): device.name for device in found}
         for form in self.forms.values():
             form.offer("device", choices)
+            if preferences().device in choices.values():
+                form.put_fields(device=preferences().device)
 
     def _runner_changed(self) -> None:
         self.workers.setVisible(presenter.present(self.choices()).shows_workers)

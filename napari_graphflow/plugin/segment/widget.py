@@ -47,6 +47,7 @@ from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
+from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.widgets.command_line import segment_command
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
@@ -128,6 +129,7 @@ class SegmentWidget(Panel):
         self.whole.setChecked(True)
         for title, name in DEVICES.items():
             self.device.addItem(title, name)
+        self.device.setCurrentIndex(max(0, self.device.findData(preferences().device)))
         shrinkable(self.device)
         rows = Rows()
         rows.add("Image", row(self.image, self.open))

@@ -33,6 +33,7 @@ from napari_graphflow.plugin.viewer.autosave_files import (
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_colours, class_table, class_values, is_mask
 from napari_graphflow.plugin.viewer.placement import CASE, mask_placement
+from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.viewer.record import (
     KEY,
     Placement,
@@ -42,7 +43,6 @@ from napari_graphflow.plugin.viewer.record import (
 from napari_graphflow.plugin.viewer.restoring import about_case, reopened_image
 from napari_graphflow.plugin.viewer.world import transform_keywords, voxels
 
-INTERVAL_S = 20.0
 _DIALOG = "graphflow-restore"
 _autosaves: "WeakKeyDictionary[Viewer, Autosave]" = WeakKeyDictionary()
 
@@ -55,10 +55,10 @@ class Autosave(QObject):
     viewer
         Referenced weakly; autosave stops when it is closed.
     interval_s
-        Seconds between two saves.
+        Seconds between two saves; None as in the preferences.
     """
 
-    def __init__(self, viewer: Viewer, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, viewer: Viewer, interval_s: float | None = None) -> None:
         super().__init__()
         self._viewer = ref(viewer)
         self._folder: Path | None = None
@@ -76,7 +76,8 @@ class Autosave(QObject):
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         self._timer = QTimer(self)
-        self._timer.setInterval(max(1, int(1000 * interval_s)))
+        self._interval_s = interval_s
+        self._set_interval()
         self._timer.timeout.connect(self.save_changed)
         self._timer.start()
         application = QApplication.instance()
@@ -95,10 +96,17 @@ class Autosave(QObject):
             self._timer.stop()
             self._pool.shutdown(wait=False)
             return
+        self._set_interval()
         self._check_pending()
         if not self._pending:  # a slow disk gets one save at a time
             for layer in list(self._changed):
                 self._save(layer)
+
+    def _set_interval(self) -> None:
+        seconds = preferences().autosave_s if self._interval_s is None else self._interval_s
+        milliseconds = max(1, int(1000 * seconds))
+        if milliseconds != self._timer.interval():
+            self._timer.setInterval(milliseconds)
 
     def _quit(self) -> None:
         for layer in list(self._changed):
@@ -216,7 +224,7 @@ class Autosave(QObject):
             show_warning(f"Autosave failed ({error}). Please save your masks manually.")
 
 
-def start_autosave(viewer: Viewer | None, interval_s: float = INTERVAL_S) -> Autosave | None:
+def start_autosave(viewer: Viewer | None, interval_s: float | None = None) -> Autosave | None:
     """Start autosaving the masks of a viewer, and offer to restore unsaved ones."""
     if viewer is None or QApplication.instance() is None:
         return None

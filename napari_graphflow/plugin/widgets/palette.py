@@ -7,7 +7,7 @@ from napari.utils.theme import get_theme
 #: Contrast of text to its background that WCAG 2.2 (level AA) asks for, and that of symbols.
 TEXT_CONTRAST, SYMBOL_CONTRAST = 4.5, 3.0
 #: Grey of symbols and icons, on either theme.
-SYMBOL_GREY = "#7b7e84"
+SYMBOL_GREY = "#797c82"
 
 
 @dataclass(frozen=True)

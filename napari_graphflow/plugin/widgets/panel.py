@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -78,6 +79,11 @@ class Panel(QScrollArea):
         self.setStyleSheet(style_sheet(self.colours))
         self.themed.emit(self.colours)
 
+    @property
+    def title(self) -> str:
+        """Name of the dock, that of its room."""
+        return type(self).__module__.split(".")[-2].capitalize()
+
     def sizeHint(self) -> QSize:
         """Return the default width and the height of all rows."""
         return QSize(WIDTH, self.widget().sizeHint().height())
@@ -100,6 +106,10 @@ class Panel(QScrollArea):
         window = self.window()
         if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
             return
+        # napari adds the name of the plugin, which cuts the tabs; it finds docks by another name.
+        dock.setWindowTitle(self.title)
+        for tabs in window.findChildren(QTabBar):
+            tabs.setElideMode(Qt.TextElideMode.ElideNone)
         area = window.dockWidgetArea(dock)
         for other in window.findChildren(QDockWidget):
             ours = other is not dock and isinstance(other.widget(), Panel)

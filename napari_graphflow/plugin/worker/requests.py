@@ -9,6 +9,7 @@ from napari.utils.notifications import show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
+from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.worker.client import InferenceWorker
 from napari_graphflow.plugin.worker.replies import Reply
@@ -72,7 +73,7 @@ class RequestDispatcher(QObject):
         """Send a request, with a `Volume` as one of its fields; return at once."""
         if self._worker is None:
             self._worker = InferenceWorker()
-        request.number = self._worker.request(op, **fields)
+        request.number = self._worker.request(op, threads=preferences().threads, **fields)
         self._requests[request.number] = request
         self._timer.start()
         return request
