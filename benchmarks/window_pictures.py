@@ -125,7 +125,7 @@ class Window:
         picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
         self.out.mkdir(exist_ok=True, parents=True)
         path = self.out / f"{name}.png"
-        picture.quantize(96).save(path, optimize=True)
+        picture.quantize(128, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
         print(path, path.stat().st_size, flush=True)
 
 
@@ -141,9 +141,9 @@ def make_models(home: Path) -> None:
     torch.set_num_threads(1)
     classes = {"background": 0, "liver": 1, "spleen": 2, "left_kidney": 3, "lesion": 4}
     for name, role, network, dims in (
-        ("abdomen teacher", "teacher", "unet", 3),
-        ("abdomen student", "student", "enet", 3),
         ("flat student", "student", "enet", 2),
+        ("abdomen student", "student", "enet", 3),
+        ("abdomen teacher", "teacher", "unet", 3),
     ):
         torch.manual_seed(0)
         width = 8 if network == "unet" else None

@@ -119,9 +119,9 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
 
     notes = []
     if method.paraphrasers:
-        notes.append("The teacher's channels are those of the paraphraser (autoencoder) code.")
+        notes.append("The teacher's features are compressed as in the training of the student.")
     if method.options.peaks == "teacher":
-        notes.append("The student's map is drawn at the peaks of its teacher's channels.")
+        notes.append("The student's map is drawn where the teacher responds most.")
     return graphs, " ".join(notes)
 
 

@@ -14,7 +14,7 @@ from clicking import answer, click, question
 from job_cases import new_job
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtWidgets import QDialog, QPlainTextEdit
+from qtpy.QtWidgets import QDialog, QTableWidget
 
 from napari_graphflow.evaluation.pictures import draw
 from napari_graphflow.jobs.folder import chosen_case
@@ -23,6 +23,7 @@ from napari_graphflow.jobs.queue import start, submit, waiting
 from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.plugin.jobs.curves import POINTS, Curves
 from napari_graphflow.plugin.jobs.widget import JobsWidget
+from napari_graphflow.plugin.widgets.words import CHOICES
 from napari_graphflow.system.events import Metric
 
 RUNNING = """
@@ -78,8 +79,13 @@ def test_the_checkpoint_button_requests_a_checkpoint(
     assert job.requests() == {"checkpoint_now"}
     click(qtbot, view.details.settings)
     (dialog,) = view.findChildren(QDialog)
-    shown = json.loads(dialog.findChild(QPlainTextEdit).toPlainText())
-    assert shown["config"]["name"] == "first"
+    table = dialog.findChild(QTableWidget)
+    shown = {
+        table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount())
+    }
+    assert shown["name"] == "first"
+    assert shown["device"] == "cpu"
+    assert shown["precision of numbers"] in (*CHOICES.values(), "automatic")
     dialog.close()
 
 

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdi
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer.layers import class_names
+from napari_graphflow.plugin.viewer.map_layers import is_map
 from napari_graphflow.plugin.worker.requests import dispatcher
 
 pytestmark = pytest.mark.both_bindings
@@ -180,6 +181,17 @@ def test_probability_and_uncertainty_maps_are_added_on_request(
     uncertainty = maps["uncertainty · scan"].data
     assert 0 <= uncertainty.min() <= uncertainty.max() <= 1.001
     assert segment.image.layer() is image, "a map is listed as an image"
+    shown = [name for name, layer in maps.items() if is_map(layer) and layer.visible]
+    assert shown == ["uncertainty · scan"], "more than one map is shown"
+    assert segment.maps.combo.currentText() == "uncertainty"
+    assert maps["uncertainty · scan"].colormap.map(np.zeros(1))[0, 3] == 0, "0 hides the image"
+    segment.maps.combo.setCurrentIndex(1)
+    segment.maps.combo.activated.emit(1)
+    assert [one.visible for one in maps.values() if is_map(one)] == [True, False, False]
+    assert "How likely" in segment.maps.caption.text()
+    assert "Softmax" in segment.maps.caption.toolTip()
+    segment.maps.opacity.setValue(30)
+    assert maps["probability of organ · scan"].opacity == 0.3
 
 
 def test_cancelling_a_segmentation_adds_no_layer(

@@ -192,7 +192,7 @@ def test_paraphraser_training_resumes_where_it_paused_and_obeys_requests(
     assert isinstance(next(run), CheckpointSaved)
     assert not request.exists()
     run.close()
-    paraphrasing = Phase(kind="preparing", name="training the paraphrasers", steps=4)
+    paraphrasing = Phase(kind="preparing", name="compressing the teacher's features", steps=4)
     after = distill(config, tmp_path)
     assert paraphrasing in after
     assert next(after) == Progress(step=2, total=4)

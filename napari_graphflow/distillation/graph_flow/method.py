@@ -131,7 +131,7 @@ class GraphFlow(Method):
         yield from self._measure_energy(training, total)
 
     def _train_paraphrasers(self, teacher: Callable[[int], Output], total: int) -> Iterator[Event]:
-        yield Phase(kind="preparing", name="training the paraphrasers", steps=total)
+        yield Phase(kind="preparing", name="compressing the teacher's features", steps=total)
         optimiser = self.paraphraser_optimiser
         assert optimiser is not None
         self.paraphrasers.requires_grad_(True).train()

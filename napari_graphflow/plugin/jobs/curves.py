@@ -30,6 +30,9 @@ class Curves(QWidget):
         self._colours = DARK
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setBackground(None)
+        # Otherwise it keeps the background of the theme in which it was made.
+        self._canvas.viewport().setAutoFillBackground(False)
+        self._canvas.setStyleSheet("background: transparent; border: none;")
         self._canvas.setFixedHeight(HEIGHT)
         self._canvas.ci.layout.setContentsMargins(0, 0, 0, 0)
         self._canvas.ci.layout.setSpacing(2)
@@ -37,6 +40,8 @@ class Curves(QWidget):
         self._dice.setYRange(0, 1)
         self._loss = self._plot(1, "Loss")
         self._loss.setLogMode(y=True)
+        # Powers of ten: the labels between them overlap.
+        self._loss.getAxis("left").setStyle(maxTickLevel=0)
         self._loss.setXLink(self._dice)
         self._dice.getAxis("bottom").setStyle(showValues=False)
         self._legend = QLabel()

@@ -1,19 +1,21 @@
 """The log and the settings of a job, and the questions about it."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
     QMessageBox,
     QPlainTextEdit,
+    QTableWidget,
+    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.plugin.jobs.settings import settings_rows
+from napari_graphflow.plugin.widgets.words import as_text
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
 
 LOG_BYTES = 200_000
@@ -24,16 +26,29 @@ def show_log(job: Job, parent: QWidget) -> None:
     with job.log.open("rb") as file:
         file.seek(max(0, job.log.stat().st_size - LOG_BYTES))
         content = file.read().decode("utf-8", "replace")
-    dialog, text = _text_dialog(f"Log: {job.title}", content or "The log is empty.", parent)
-    dialog.show()
+    text = QPlainTextEdit(content or "The log is empty.")
+    text.setReadOnly(True)
+    text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    _dialog(f"Log: {job.title}", text, parent).show()
     text.verticalScrollBar().setValue(text.verticalScrollBar().maximum())
 
 
 def show_settings(job: Job, parent: QWidget) -> None:
-    """Show the specification of a job."""
-    content = {"folder": str(job.folder)} | job.spec
-    dialog, _ = _text_dialog(f"Settings: {job.title}", json.dumps(content, indent=2), parent)
-    dialog.show()
+    """Show the settings of a job as a table."""
+    rows = settings_rows(job)
+    table = QTableWidget(len(rows), 2)
+    table.setHorizontalHeaderLabels(["Setting", "Value"])
+    table.verticalHeader().hide()
+    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+    table.setShowGrid(False)
+    for number, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = QTableWidgetItem(text)
+            item.setToolTip(as_text(text))
+            table.setItem(number, column, item)
+    table.resizeColumnToContents(0)
+    table.horizontalHeader().setStretchLastSection(True)
+    _dialog(f"Settings: {job.title}", table, parent).show()
 
 
 def ask_to_remove(parent: QWidget, text: str, remove: Callable[[], None]) -> None:
@@ -71,13 +86,10 @@ def _ask(
     box.open()
 
 
-def _text_dialog(title: str, content: str, parent: QWidget) -> tuple[QDialog, Any]:
+def _dialog(title: str, content: QWidget, parent: QWidget) -> QDialog:
     dialog = QDialog(parent)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.setWindowTitle(title)
     dialog.resize(760, 420)
-    text = QPlainTextEdit(content)
-    text.setReadOnly(True)
-    text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    QVBoxLayout(dialog).addWidget(text)
-    return dialog, text
+    QVBoxLayout(dialog).addWidget(content)
+    return dialog

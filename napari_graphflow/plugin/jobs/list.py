@@ -16,7 +16,7 @@ from superqt.utils import signals_blocked
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.presenter import Row
-from napari_graphflow.plugin.widgets.palette import DARK, Colours
+from napari_graphflow.plugin.widgets.palette import DARK, LIST, Colours
 from napari_graphflow.plugin.widgets.words import as_text
 
 SHOWN_ROWS = 4
@@ -40,6 +40,7 @@ class JobsList(QListWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setUniformItemSizes(True)
         self.setAccessibleName("Jobs")
+        self.setObjectName(LIST)
 
     def set_colours(self, colours: Colours) -> None:
         """Draw in the colours of a theme."""

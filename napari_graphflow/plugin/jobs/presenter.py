@@ -314,7 +314,8 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
         return Message(f"Queued {_awaited(job)} ({_position(job, statuses)}).")
     if status.active:
         phase = status.run.phase or "starting"
-        where = f"On {status.process.device}." if status.process.device else ""
+        device = {"cpu": "the CPU"}.get(status.process.device, status.process.device)
+        where = f"On {device}." if device else ""
         return Message(_joined(f"{phase[:1].upper()}{phase[1:]}.", where, best, status.notice))
     if status.state == "cancelled" and status.failure:  # a cluster has not confirmed it
         return Message(_joined(status.failure), "warn")

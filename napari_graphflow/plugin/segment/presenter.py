@@ -8,6 +8,12 @@ from napari_graphflow.plugin.widgets.words import Message
 
 #: Longest name of a case on the button.
 _LONGEST = 24
+DEVICES = {
+    "automatic": "auto",
+    "CPU": "cpu",
+    "NVIDIA GPU": "cuda",
+    "Apple GPU": "mps",
+}
 NO_MODEL = "No saved model found. Train one with Plugins > Graph Flow > Distil."
 
 

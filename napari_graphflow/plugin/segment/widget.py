@@ -23,6 +23,7 @@ from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.segment.export_row import export_section
 from napari_graphflow.plugin.segment.presenter import (
+    DEVICES,
     button_text,
     guidance,
     question,
@@ -59,6 +60,7 @@ from napari_graphflow.plugin.widgets.layout import (
     row,
     shrinkable,
 )
+from napari_graphflow.plugin.widgets.map_box import MapBox
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import (
     NOT_A_DEVICE,
@@ -81,12 +83,6 @@ from napari_graphflow.plugin.worker.segmentation import (
     update_mask,
 )
 
-DEVICES = {
-    "automatic": "auto",
-    "CPU": "cpu",
-    "NVIDIA GPU": "cuda",
-    "Apple GPU": "mps",
-}
 NEW = "new mask"
 
 
@@ -118,8 +114,10 @@ class SegmentWidget(Panel):
         self.probability = QCheckBox("class probabilities")
         self.uncertainty = QCheckBox("uncertainty")
         self.uncertainty.setToolTip(
-            "Normalised entropy of the class probabilities: 0 = certain, 1 = all equally likely."
+            "How unsure the model is in each voxel, as a map: 0 = sure, 1 = all structures equally "
+            "likely (normalised entropy of the class probabilities)."
         )
+        self.maps = MapBox(napari_viewer)
         self.command = QLabel()
         self.command.setWordWrap(True)
         self.copy = QPushButton("Copy")
@@ -142,6 +140,7 @@ class SegmentWidget(Panel):
         self.column.addWidget(self.button)
         self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
+        self.column.addWidget(self.maps)
         self.column.addWidget(self.save)
         self.column.addWidget(folded("Additional maps", self.probability, self.uncertainty))
         self.column.addWidget(folded("Copy as command line", self.command, self.copy))
@@ -292,7 +291,7 @@ class SegmentWidget(Panel):
         if layer is None or remark:
             layer = add_mask(self.viewer, task, labels, reply["classes"])
         for name, array in extras.items():
-            add_map(self.viewer, task.image, name, array)
+            self.maps.show_map(add_map(self.viewer, task.image, name, array))
         self._result = segmented(self._cases.name(key), reply, remark)
         shown = self._cases.shown()
         if shown is not None and shown.key == key:

@@ -236,10 +236,10 @@ class VolumeWidget(Panel):
             shape = times(layer.data.shape[: layer.ndim])
             units = "voxels" if layer.ndim == 3 else "pixels"
             size = f" of {times(known.spacing)} mm" if known.sized else ", size unknown"
-            stored = ""
-            if known.orientation and known.anatomical:
-                stored = f", stored as {known.orientation}"
-            self.facts.setText(f"{shape} {units}{size}{stored}; {layer.data.dtype}")
+            self.facts.setText(f"{shape} {units}{size}")
+            turned = known.orientation if known.anatomical else ""
+            axes = f"Axes of the file: {turned}. " if turned else ""
+            self.facts.setToolTip(f"{axes}Type of its numbers: {layer.data.dtype}.")
 
     def _set_side_by_side(self, wanted: bool) -> None:
         self._cases.side_by_side = wanted

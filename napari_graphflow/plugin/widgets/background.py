@@ -3,6 +3,7 @@
 import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -66,7 +67,8 @@ class Background(QObject):
         self._tasks.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
-            self._poll()
+            with suppress(RuntimeError):  # at exit, Qt may have deleted the timer
+                self._poll()
 
     def busy(self) -> bool:
         """Whether a result is pending."""

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
+from napari_graphflow.plugin.widgets.words import CHOICES, setting_title
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
@@ -74,7 +75,7 @@ class ConfigForm(QWidget, Generic[T]):
                 shrinkable(field.native, entry_as_tip=False)
                 field.native.setMinimumContentsLength(6)
             field.tooltip = descriptions.get(name, "")
-            label = QLabel(_words(name))
+            label = QLabel(setting_title(name))
             label.setToolTip(field.tooltip)
             label.setMinimumWidth(LABEL_WIDTH)
             rows.add(label, field.native)
@@ -165,7 +166,8 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     annotation = _without_none(field.annotation)
     keywords: dict[str, Any] = {"name": name}
     if get_origin(annotation) is Literal:
-        return ComboBox(choices=get_args(annotation), value=value, **keywords)
+        choices = [(CHOICES.get(str(one), str(one)), one) for one in get_args(annotation)]
+        return ComboBox(choices=choices, value=value, **keywords)
     if name == "device":  # the available ones are detected in the background, see `offer`
         return ComboBox(choices=("auto", "cpu"), value=value, **keywords)
     if annotation is bool:
@@ -235,7 +237,3 @@ def _without_none(annotation: Any) -> Any:
     inner = next(part for part in get_args(annotation) if part is not type(None))
     # `Annotated[int, Field(ge=1)] | None` keeps its inner annotation.
     return getattr(inner, "__origin__", inner) if hasattr(inner, "__metadata__") else inner
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

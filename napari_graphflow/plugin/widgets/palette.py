@@ -6,6 +6,8 @@ from napari.utils.theme import get_theme
 
 #: Contrast of text to its background that WCAG 2.2 (level AA) asks for, and that of symbols.
 TEXT_CONTRAST, SYMBOL_CONTRAST = 4.5, 3.0
+#: Name of lists with coloured texts.
+LIST = "graphflow-list"
 #: Grey of symbols and icons, on either theme.
 SYMBOL_GREY = "#797c82"
 
@@ -80,12 +82,16 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def style_sheet(colours: Colours) -> str:
-    """Return the style of labels by their property ``graphflow``; see `set_role`."""
+def style_sheet(theme: str) -> str:
+    """Return the style of labels by their property ``graphflow``, and of lists with such texts."""
+    colours = colours_of(theme)
     roles = {
         "note": f"color: {colours.note};",
         "done": f"color: {colours.done};",
         "warn": f"color: {colours.warn};",
         "fail": f"color: {colours.fail};",
     }
-    return "\n".join(f'QLabel[graphflow="{role}"] {{ {style} }}' for role, style in roles.items())
+    labels = [f'QLabel[graphflow="{role}"] {{ {style} }}' for role, style in roles.items()]
+    # napari's lists are brighter, too bright for coloured letters.
+    field = get_theme(theme).foreground.as_hex(format="long")
+    return "\n".join([*labels, f"QListView#{LIST} {{ background-color: {field}; }}"])

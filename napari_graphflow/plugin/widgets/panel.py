@@ -76,7 +76,7 @@ class Panel(QScrollArea):
 
     def _restyle(self, _: Any = None) -> None:
         self.colours = colours_of(self.viewer.theme)
-        self.setStyleSheet(style_sheet(self.colours))
+        self.setStyleSheet(style_sheet(self.viewer.theme))
         self.themed.emit(self.colours)
 
     @property

@@ -40,6 +40,36 @@ def as_text(text: str) -> str:
     return f"<qt>{escape(text)}</qt>".replace("\n", "<br>")
 
 
+#: Settings whose names are jargon or too short.
+_SETTINGS = {
+    "dims": "dimensions",
+    "ema_decay": "averaging of the weights",
+    "grad_clip": "limit of the gradient",
+    "labels_only": "share of steps with labels only",
+    "paraphraser_steps": "steps to compress the teacher",
+    "precision": "precision of numbers",
+    "validate_every": "validate every ... steps",
+}
+#: Choices whose names are jargon.
+CHOICES = {
+    "32-true": "32 bits, exact",
+    "16-mixed": "16 bits, faster",
+    "bf16-mixed": "16 bits (bfloat16), faster",
+    "graph_flow": "Graph Flow",
+    "emkd": "EMKD",
+}
+
+
+def setting_title(name: str) -> str:
+    """Return the name of a setting in words."""
+    return _SETTINGS.get(name, name.replace("_", " "))
+
+
+def in_words(name: str) -> str:
+    """Return the name of a structure as it is read aloud: ``left_kidney`` is left kidney."""
+    return name.replace("_", " ")
+
+
 def progress_text(done: int, total: int, eta_s: float | None) -> str:
     """Format progress, such as ``62 % · 14 s left``."""
     share = f"{100 * done // max(total, 1)} %"

@@ -17,11 +17,18 @@ from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.edits import keep_result
 from napari_graphflow.plugin.viewer.layer_facts import layer_facts
 from napari_graphflow.plugin.viewer.layers import labels_layer
-from napari_graphflow.plugin.viewer.placement import DERIVED, record_on, size_and_axes
-from napari_graphflow.plugin.viewer.record import KEY, Placement
+from napari_graphflow.plugin.viewer.map_layers import map_layer, maps_of, show_only
+from napari_graphflow.plugin.viewer.placement import record_on, size_and_axes
+from napari_graphflow.plugin.viewer.record import Placement
 from napari_graphflow.plugin.viewer.world import transform_keywords
+from napari_graphflow.plugin.widgets.words import in_words
 from napari_graphflow.plugin.worker.replies import Reply
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
+
+UNCERTAINTY = "How unsure the model is: 0 sure, 1 all structures equally likely. No diagnosis."
+ENTROPY = "Entropy of the class probabilities, divided by that of equal ones."
+PROBABILITY = "How likely the model holds this structure to be here, from 0 to 1. Not calibrated."
+SOFTMAX = "Softmax of the logits of the network."
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def _finish(reply: Reply, task: Task) -> SegmentationResult:
         soft_array = task.place.shown(soft).array.astype(np.float32)
         if task.probability:
             maps |= {
-                f"probability of {name}": np.ascontiguousarray(soft_array[..., value])
+                f"probability of {in_words(name)}": np.ascontiguousarray(soft_array[..., value])
                 for name, value in reply["classes"].items()
                 if value
             }
@@ -174,23 +181,25 @@ def add_mask(viewer: ViewerModel, task: Task, labels: Volume, classes: dict[str,
     return layer
 
 
-def add_map(viewer: ViewerModel, image: Image, name: str, array: NDArray[Any]) -> None:
+def add_map(viewer: ViewerModel, image: Image, name: str, array: NDArray[Any]) -> Image:
     """Add a map of probabilities or uncertainty to the case of its image, in place of the last."""
     cases, title = cases_of(viewer), f"{name} · {image.name}"
-    ours = [one for one in cases.layers(cases.key(image)) if DERIVED in one.metadata]
-    for old in [one for one in ours if one.name == title]:
+    key = cases.key(image)
+    for old in [one for one in maps_of(viewer, key) if one.name == title]:
         viewer.layers.remove(old)
-    layer = Image(
+    uncertain = name == "uncertainty"
+    layer = map_layer(
         array,
-        name=title,
-        **transform_keywords(image),
-        colormap="inferno" if name == "uncertainty" else "viridis",
-        contrast_limits=(0.0, 1.0),
-        blending="additive",
-        opacity=0.6,
-        metadata={KEY: image.metadata.get(KEY), DERIVED: image.name},
+        image,
+        title,
+        (0.0, 1.0),
+        colours="inferno" if uncertain else "viridis",
+        caption=UNCERTAINTY if uncertain else PROBABILITY,
+        term=ENTROPY if uncertain else SOFTMAX,
     )
     cases.add(layer, image)
+    show_only(viewer, key, layer)
+    return layer
 
 
 def update_mask(layer: Labels, new: NDArray[Any], task: Task) -> None:
