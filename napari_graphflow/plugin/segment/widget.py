@@ -99,9 +99,7 @@ class SegmentWidget(Panel):
         self.model = ModelPicker(self)
         self.whole = QRadioButton("whole volume")
         self.slice = QRadioButton("this slice")
-        self.slice.setToolTip(
-            "Segment the current slice only; other slices of the mask are not changed."
-        )
+        self.slice.setToolTip("Only the current slice; other slices of the mask are not changed.")
         self._region = QButtonGroup(self)
         self.device = QComboBox()
         self.mask = LayerCombo(napari_viewer, self._fits, empty=NEW, optional=NEW)

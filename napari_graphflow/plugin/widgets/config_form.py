@@ -215,7 +215,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
     except ValueError:
         what = "an integer" if kind is int else "a number"
         raise UserError(
-            f"{text!r} is not a valid {_words(name)}.", f"Enter {what} under Advanced."
+            f"{text!r} is not a valid {setting_title(name)}.", f"Enter {what} under Advanced."
         ) from None
 
 
