@@ -51,8 +51,15 @@ def test_missing_image_and_model_are_reported_in_order(
     open_image(viewer, write_scan())
     assert not segment.button.isEnabled()
     assert "No saved model found" in segment.status.text()
-    make_model("small")
+    assert segment.first.isVisible()
+    ways = [button.text() for button in segment.first.buttons]
+    assert ways[:2] == ["Open a sample scan", "Train a teacher"]
+    folder = make_model("small")
     segment.model.refresh()
+    assert not segment.first.isVisible()
+    tip = segment.model.combo.itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert "For unknown modality, 3D, 1 channel: organ, lesion\nLicence: not stated" in tip
+    assert str(folder) in tip
     assert segment.button.isEnabled()
     assert segment.status.text() == ""
     assert "student · 3D" in segment.model.about.text()

@@ -14,7 +14,7 @@ DEVICES = {
     "NVIDIA GPU": "cuda",
     "Apple GPU": "mps",
 }
-NO_MODEL = "No saved model found. Train one with Plugins > Graph Flow > Distil."
+NO_MODEL = "No saved model found. Choose one of the ways above."
 
 
 @dataclass(frozen=True)

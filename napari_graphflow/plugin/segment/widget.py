@@ -22,6 +22,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.segment.export_row import export_section
+from napari_graphflow.plugin.segment.first_run import FirstRun
 from napari_graphflow.plugin.segment.presenter import (
     DEVICES,
     button_text,
@@ -135,6 +136,8 @@ class SegmentWidget(Panel):
         rows.add("Result", self.mask)
         rows.add("Device", self.device)
         self.column.addLayout(rows)
+        self.first = FirstRun(self, self.model)
+        self.column.addWidget(self.first)
         self.column.addWidget(self.button)
         self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
@@ -253,17 +256,9 @@ class SegmentWidget(Panel):
         if self.slice.isChecked() and layer.ndim == 3:
             index = slice_along_z(self.viewer.dims, layer)
             slab = slab_around(index, volume, card, size_and_axes(layer))
-        return Task(
-            layer,
-            card,
-            volume,
-            mask if isinstance(mask, Labels) else None,
-            slab,
-            index,
-            self.probability.isChecked(),
-            self.uncertainty.isChecked(),
-            str(folder),
-        )
+        into = mask if isinstance(mask, Labels) else None
+        soft = self.probability.isChecked(), self.uncertainty.isChecked()
+        return Task(layer, card, volume, into, slab, index, *soft, str(folder))
 
     def _show(
         self,
@@ -338,6 +333,7 @@ class SegmentWidget(Panel):
     def _update(self, *_: Any) -> None:
         image, card = self.image.layer(), self.model.card()
         idle = self._request is None
+        self.first.setVisible(card is None)
         self.button.setText(button_text(self.image.case()))
         misfit = self.model.misfit_text(self.image.case())
         self.button.setEnabled(idle and image is not None and card is not None and not misfit)

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from napari.layers import Image, Layer
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
-from napari_graphflow.config.openvino_form import OpenVinoForm, read_form
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset
 from napari_graphflow.errors import UserError
@@ -21,11 +19,12 @@ from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
 from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
+from napari_graphflow.plugin.widgets.model_text import about_text, role_icon, tip_text
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.recent import remember
 from napari_graphflow.plugin.widgets.saved_models import broken_models, saved_models
 from napari_graphflow.plugin.widgets.unfit import Judge, mark_entry
-from napari_graphflow.plugin.widgets.words import count_text
+from napari_graphflow.plugin.widgets.words import as_text
 from napari_graphflow.system.folders import models_root
 
 
@@ -150,9 +149,14 @@ class ModelPicker(QWidget):
                 self.combo.addItem(self._optional if self._cards else self._empty, "")
             fitting = []
             for folder, card in self._cards.items():
-                self.combo.addItem(card.name, str(folder))
+                index = self.combo.count()
+                self.combo.addItem(role_icon(card.role), card.name, str(folder))
                 reason = self._judge(card) if self._judge else None
-                mark_entry(self.combo, self.combo.count() - 1, card.name, reason)
+                mark_entry(self.combo, index, card.name, reason)
+                if not reason:
+                    with suppress(OSError):  # removed a moment ago
+                        tip = as_text(tip_text(card, folder))
+                        self.combo.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
                 if not reason:
                     fitting.append(folder)
             for folder, reason in self._broken.items():
@@ -191,35 +195,16 @@ class ModelPicker(QWidget):
             self._describe_card(card, folder)
 
     def _describe_card(self, card: ModelCard, folder: Path) -> None:
-        trained = datetime.fromtimestamp((folder / "model.json").stat().st_mtime)
-        score = card.provenance.best_validation_dice if card.provenance else None
-        parts = [card.role_text, f"{card.dims}D", count_text(card.parameters), f"{trained:%d %b}"]
-        parts += [f"Dice {score:.2f}"] if score is not None else []
-        form = read_form(folder)
-        parts += [f"OpenVINO {form.parity.openvino_seconds:.2g} s"] if form else []
         reason = self.misfit()
-        self.about.setText(f"✕ Does not fit: {reason}." if reason else " · ".join(parts))
-        self.about.setToolTip(
-            f"{card.network}, {card.parameters:,} parameters, {trained:%d %b %Y %H:%M}\n"
-            f"For {card.purpose_text}\n{seconds_text(form)}{folder}"
-        )
+        text = about_text(card, folder)
+        self.about.setText(f"✕ Does not fit: {reason}." if reason else text)
+        self.about.setToolTip(as_text(tip_text(card, folder)))
         self.about.show()
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Model folder", str(models_root()))
         if folder:
             self.choose(Path(folder))
-
-
-def seconds_text(form: OpenVinoForm | None) -> str:
-    """Return the measured seconds per window, as a line; empty without an OpenVINO form."""
-    if form is None:
-        return ""
-    parity = form.parity
-    return (
-        f"One window: {parity.openvino_seconds:.3g} s in OpenVINO, {parity.torch_seconds:.3g} s in "
-        f"PyTorch; {parity.equal_labels:.2%} equal labels\n"
-    )
 
 
 class _Combo(QComboBox):
