@@ -14,7 +14,7 @@ from napari import Viewer
 from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
