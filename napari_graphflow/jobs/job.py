@@ -205,7 +205,9 @@ class Job(JobFolder):
     def _end(self, timeout: float) -> Iterator[Status]:
         started, attempts = time.monotonic(), 0
         while (status := self.status()).active:
-            if time.monotonic() - started >= timeout * (attempts + 1) and attempts < 2:
+            if time.monotonic() - started >= timeout * (attempts + 1):
+                if attempts == 2:  # it was killed, or has no process here
+                    break
                 attempts += 1
                 if not self._end_process(status, kill=attempts == 2):
                     break

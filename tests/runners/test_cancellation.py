@@ -41,6 +41,7 @@ class Cluster:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_graphflow.runners.handover.STOPPING", 0.2)
     monkeypatch.setattr("napari_graphflow.runners.handover.POLL", 0.01)
+    monkeypatch.setattr("napari_graphflow.runners.ray.runner.STOPPING", 0.05)
 
 
 def on_ray(
