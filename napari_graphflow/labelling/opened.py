@@ -50,6 +50,11 @@ class OpenedCase:
     mask_hash: str
     draft_hash: str
 
+    @property
+    def source(self) -> str:
+        """Another program that the draft is from; empty if none."""
+        return self.facts.source if self.origin == "draft" else ""
+
 
 def open_mask(
     dataset: Dataset,

@@ -33,6 +33,8 @@ class CaseFacts(Frozen):
         Slices marked as done, as indices along an axis of the stored array; None means all.
     proposal
         SHA-256 of the weights of the model whose proposal the mask in progress began with.
+    source
+        Another program that the mask in progress is from.
     rejected
         The same of the models whose proposals were rejected.
     reader
@@ -52,6 +54,7 @@ class CaseFacts(Frozen):
     slices: Slices | None = None
     axis: Annotated[int, Field(ge=0, le=2)] = 0
     proposal: str = ""
+    source: str = ""
     rejected: tuple[str, ...] = ()
     reader: str = ""
     readers: tuple[str, ...] = ()

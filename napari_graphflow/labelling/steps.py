@@ -150,7 +150,7 @@ class CaseSteps:
             "changed": now(),
         }
         if action in ("save", "accept"):
-            changes["proposal"] = used.sha256 if used else ""
+            changes |= {"proposal": used.sha256 if used else "", "source": ""}
         changed = facts.model_copy(update=changes)
         if changed.status in COUNTED and not changed.mask:
             raise UserError(f"The case {case.name} has no finished mask.", "Annotate it first.")

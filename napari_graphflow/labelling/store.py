@@ -109,6 +109,7 @@ class Labelling(CaseSteps):
         *,
         slices: Sequence[int] | None = None,
         axis: int = 0,
+        source: str = "",
     ) -> OpenedCase:
         """Save a mask in progress; the mask that counts, if there is one, is not changed.
 
@@ -120,6 +121,8 @@ class Labelling(CaseSteps):
             Class indices on the grid of the image.
         slices, axis
             Slices marked as done, see `CaseFacts`.
+        source
+            Program that the mask is from, if another one.
 
         Returns
         -------
@@ -148,6 +151,7 @@ class Labelling(CaseSteps):
                     "slices": None if slices is None else tuple(sorted(set(slices))),
                     "axis": axis,
                     "proposal": opened.proposal.sha256 if opened.proposal else "",
+                    "source": source,
                     "reader": self.reader,
                     "changed": now(),
                 }
@@ -165,7 +169,7 @@ class Labelling(CaseSteps):
         slices: Sequence[int] | None = None,
         axis: int = 0,
         seconds: float | None = None,
-        source: str = "",
+        source: str | None = None,
     ) -> OpenedCase:
         """Save a finished mask where training finds it; the reader's draft is removed.
 
@@ -178,7 +182,7 @@ class Labelling(CaseSteps):
         seconds
             Time that the reader took.
         source
-            Program that the mask is from, if another one.
+            Program that the mask is from, if another one; None for that of the draft.
 
         Raises
         ------
@@ -187,6 +191,7 @@ class Labelling(CaseSteps):
             another window has the case open, or the status does not allow it.
         """
         case = self.case(opened.name)
+        source = opened.source if source is None else source
         stored_values(self.dataset, labels, opened.image)  # nothing is written if it is no mask
         before = self._began_with(case, opened)
         voxels = None if before is None else int(np.count_nonzero(labels != before))

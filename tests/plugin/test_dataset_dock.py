@@ -380,7 +380,7 @@ def test_changes_of_a_case_that_was_taken_over_are_kept_in_this_window(
     paint(mask, (0, 1, 2), 2)
     expected = mask.data.copy()
     assert dock.session.case is not None
-    dock.session._lost(dock.session.case, UserError("Somebody has it.", "Wait."))
+    dock.session.hold.lost(dock.session.case, UserError("Somebody has it.", "Wait."))
     open_case(qtbot, dock, "scan_3")
     assert list(dock.session.unsaved) == ["scan_2"]
     again = open_case(qtbot, dock, "scan_2")

@@ -82,7 +82,7 @@ def test_the_inbox_lists_proposed_cases_by_priority(
     click(qtbot, dock.proposals.inbox)
     assert dock.tabs.currentIndex() == 0
     assert sorted(dock.model.names()) == ["scan_6", "scan_7", "scan_8"]
-    assert dock.model.names() == [one.case for one in dock.suggestions]
+    assert dock.model.names() == [one.case for one in dock.order.suggestions]
     assert "unsure" in dock.why.text()
 
 

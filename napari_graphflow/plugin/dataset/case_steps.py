@@ -10,7 +10,13 @@ def put_away(labelling: Labelling, unsaved: Unsaved) -> tuple[str, None]:
     """Store the changes as a draft, and release the case."""
     text = ""
     if unsaved.painted or unsaved.marked:
-        labelling.save_draft(unsaved.opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis)
+        labelling.save_draft(
+            unsaved.opened,
+            unsaved.labels,
+            slices=unsaved.done,
+            axis=unsaved.axis,
+            source=unsaved.source,
+        )
         text = f"{unsaved.name} was put away as your draft."
     labelling.release(unsaved.name)
     return text, None
@@ -48,7 +54,13 @@ def act(labelling: Labelling, unsaved: Unsaved, action: str, note: str) -> CaseF
     name, useless = unsaved.name, unsaved.opened.facts.status == "proposed"
     if (unsaved.painted or unsaved.marked) and not (action == "reject" and useless):
         save = labelling.save if action in ("approve", "review") else labelling.save_draft
-        save(unsaved.opened, unsaved.labels, slices=unsaved.done, axis=unsaved.axis)
+        save(
+            unsaved.opened,
+            unsaved.labels,
+            slices=unsaved.done,
+            axis=unsaved.axis,
+            source=unsaved.source,
+        )
     if action == "reject":
         facts = labelling.reject(name, seconds=unsaved.seconds, note=note)
     else:

@@ -138,7 +138,7 @@ class OpenCase:
     def _credited(self) -> str:
         """Return the program that the mask is from, unless nothing of it is left, as after undo."""
         if self.taken is None:
-            return ""
+            return self.source  # that of the draft
         where, values = self.taken
         return self.source if (np.asarray(self.mask.data)[where] == values).any() else ""
 
@@ -224,7 +224,8 @@ def show(viewer: Viewer, loaded: LoadedCase) -> OpenCase:
     viewer.reset_view()
     look_at(viewer, mask, loaded.focus)
     slices = None if facts.slices is None else frozenset(facts.slices)
-    return OpenCase(loaded, loaded.opened, images, mask, slices, facts.axis)
+    source = loaded.opened.source
+    return OpenCase(loaded, loaded.opened, images, mask, slices, facts.axis, source=source)
 
 
 def look_at(viewer: Viewer, layer: Layer, voxel: tuple[int, ...]) -> None:

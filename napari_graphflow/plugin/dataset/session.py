@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any
 
 from napari.layers import Labels
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.labelling.locks import HEARTBEAT
 from napari_graphflow.labelling.opened import OpenedCase
 from napari_graphflow.labelling.records import CaseFacts
-from napari_graphflow.labelling.statuses import allowed
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import case_steps, open_case
+from napari_graphflow.plugin.dataset.case_hold import CaseHold
 from napari_graphflow.plugin.dataset.loading import LoadedCase, case_stamp, load_case
 from napari_graphflow.plugin.dataset.open_case import OpenCase, Unsaved, in_values_of
 from napari_graphflow.plugin.dataset.restored import adopt
@@ -63,10 +62,10 @@ class CaseSession(QObject):
         self.unsaved: dict[str, Unsaved] = {}
         self._ahead: LoadedCase | None = None
         self._wanted = ""
-        self._beats = QTimer(self)
-        self._beats.setInterval(int(1000 * HEARTBEAT))
-        self._beats.timeout.connect(self._beat)
-        self._beats.start()
+        self._slab: tuple[int, int] | None = None
+        self.hold = CaseHold(self, self._background, lambda: (self.labelling, self.case))
+        self.hold.changed.connect(self.changed)
+        self.hold.taken.connect(self.taken)
         self._viewer.layers.events.removed.connect(self._removed)
         application = QApplication.instance()
         if application is not None:
@@ -83,8 +82,8 @@ class CaseSession(QObject):
         self.put_away()
         self.labelling, self._ahead, self._wanted = labelling, None, ""
 
-    def open(self, name: str) -> None:
-        """Show a case; the open one is put away as a draft."""
+    def open(self, name: str, slab: tuple[int, int] | None = None) -> None:
+        """Show a case, at a slab of its slices if one is given; the open one becomes a draft."""
         labelling = self.labelling
         if labelling is None or not name or (self.case is not None and self.case.name == name):
             return
@@ -93,7 +92,7 @@ class CaseSession(QObject):
         except UserError as error:
             self.failed.emit(error)
             return
-        self._wanted = name
+        self._wanted, self._slab = name, slab
         ready, self._ahead = self._ahead, None
         unsaved = self.unsaved.get(name)
         fits = ready is not None and not unsaved and ready.name == name
@@ -263,13 +262,12 @@ class CaseSession(QObject):
 
     def take_over(self) -> None:
         """Take the open case from the other window that has it open."""
-        self._hold(take_over=True)
+        self.hold.take(take_over=True)
 
     def release(self) -> None:
         """Put the open case away, before the dock is closed."""
-        if not self._beats.isActive():
+        if not self.hold.stop():
             return
-        self._beats.stop()
         self._viewer.layers.events.removed.disconnect(self._removed)
         try:
             self.put_away()
@@ -296,27 +294,10 @@ class CaseSession(QObject):
         )  # fmt: skip
         if text := adopt(self._viewer, case):
             self.said.emit(text)
+        if self._slab is not None:
+            self.go_to(self._slab)
         self.changed.emit()
-        self._hold()
-
-    def _hold(self, *, take_over: bool = False) -> None:
-        case, labelling = self.case, self.labelling
-        if case is None or labelling is None:
-            return
-        name = case.name
-
-        def held(_: Any) -> None:
-            if case is not self.case:
-                return
-            case.editable = "draft" in allowed(case.opened.facts.status)
-            case.mask.editable = case.editable
-            self.changed.emit()
-
-        def refused(error: Exception) -> None:
-            if case is self.case:
-                self.taken.emit(name, error)
-
-        self._background.run(lambda: labelling.hold(name, take_over=take_over), held, refused)
+        self.hold.take()
 
     def _close(self, case: OpenCase) -> Labelling:
         assert self.labelling is not None
@@ -382,19 +363,6 @@ class CaseSession(QObject):
                 self.put_away()
             except UserError as error:
                 self.failed.emit(error)
-
-    def _beat(self) -> None:
-        labelling, case = self.labelling, self.case
-        if labelling is not None and case is not None and case.editable:
-            self._background.run(labelling.beat, lambda _: None, partial(self._lost, case))
-
-    def _lost(self, case: OpenCase, error: Exception) -> None:
-        """Stop editing: another window has taken the case over."""
-        if case is not self.case:
-            return
-        case.editable = case.mask.editable = False
-        self.changed.emit()
-        self.taken.emit(case.name, error)
 
     def _run(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._background.run(function, done, self.failed.emit)

@@ -21,6 +21,7 @@ from napari_graphflow.labelling.statuses import STATUSES
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.case_box import CaseBox, confirmed
+from napari_graphflow.plugin.dataset.case_order import CaseOrder
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
 from napari_graphflow.plugin.dataset.keys import Keys, with_key
 from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
@@ -50,9 +51,7 @@ class DatasetWidget(Panel):
         super().__init__(napari_viewer)
         self.session = CaseSession(self)
         self.rows: list[CaseRow] = []
-        self.suggestions: list[Suggestion] = []
-        self._seen: list[str] = []
-        self._in_order = False
+        self.order = CaseOrder()
         self._taken = ""
         self.dataset = DatasetCombo(self)
         self.new = QPushButton("New …")
@@ -149,18 +148,22 @@ class DatasetWidget(Panel):
 
     def open(self, name: str) -> None:
         """Open a case; the open one is put away."""
-        if name and name not in self._seen:
-            self._seen.append(name)
+        self.order.opened(name)
         self.session.open(name)
 
     def open_next(self) -> None:
         """Open the suggested case that was not looked at yet."""
-        self._in_order = False
-        name = self._next_name()
+        self.order.in_order = False
+        name = self.order.suggested(self._current())
         if name:
-            self.open(name)
+            self._open_suggested(name)
         else:
             self.status.done("No case waits for you.")
+
+    def _open_suggested(self, name: str) -> None:
+        """Open a case at the slices that are suggested, unless the user goes by the list."""
+        self.order.opened(name)
+        self.session.open(name, None if self.order.in_order else self.order.slab(name))
 
     def refresh(self) -> None:
         """Read the list of cases again, in the background."""
@@ -215,7 +218,7 @@ class DatasetWidget(Panel):
             self.dataset.put_back(labelling.dataset.folder if labelling else None)
             self.fail(error)
             return
-        self._seen, self._in_order = [], False
+        self.order.restart()
         self._show_list([], [])
         if folder is None:
             self.status.show_message(presenter.CHOOSE)
@@ -234,7 +237,7 @@ class DatasetWidget(Panel):
             self.refresh()
 
     def _show_list(self, rows: list[CaseRow], suggestions: list[Suggestion]) -> None:
-        self.rows, self.suggestions = rows, suggestions
+        self.rows, self.order.suggestions = rows, suggestions
         chosen = self.table.chosen()
         self.model.put(rows)
         self.table.choose(chosen)
@@ -256,7 +259,7 @@ class DatasetWidget(Panel):
         self._update()
 
     def _step(self, step: int) -> None:
-        self._in_order = True
+        self.order.in_order = True
         self.open(self._neighbour(step))
 
     def _neighbour(self, step: int) -> str:
@@ -264,15 +267,14 @@ class DatasetWidget(Panel):
         current = case.name if case is not None else self.table.chosen()
         return presenter.neighbour(self.model.names(), current, step)
 
-    def _next_name(self) -> str:
-        current = self.session.case.name if self.session.case is not None else ""
-        waiting = [one.case for one in self.suggestions if one.case != current]
-        fresh = [name for name in waiting if name not in self._seen]
-        return next(iter(fresh or waiting), "")
+    def _current(self) -> str:
+        return self.session.case.name if self.session.case is not None else ""
 
     def _read_ahead(self) -> None:
-        if self.session.case is not None or not self._seen:
-            self.session.read_ahead(self._neighbour(1) if self._in_order else self._next_name())
+        if self.session.case is not None or not self.order.begun:
+            self.session.read_ahead(
+                self._neighbour(1) if self.order.in_order else self.order.suggested(self._current())
+            )
 
     def _press(self, name: str) -> None:
         case = self.session.case
@@ -283,7 +285,7 @@ class DatasetWidget(Panel):
         then = None
         if name in _GOES_ON:
             # This case is decided: it does not come again.
-            self.suggestions = [one for one in self.suggestions if one.case != case.name]
+            self.order.decided(case.name)
             then = partial(self._go_on, case.name)
         if name == "finish":
             self.session.finish(then)
@@ -291,18 +293,15 @@ class DatasetWidget(Panel):
             self.session.act(name, then)
 
     def _go_on(self, name: str) -> None:
-        following = self._next_name()
-        if self._in_order:
-            following = presenter.neighbour(self.model.names(), name, 1)
-        if following:
-            self.open(following)
+        if following := self.order.following(name, self.model.names()):
+            self._open_suggested(following)
 
     def _show_inbox(self) -> None:
         """List the proposed cases, those to see first at the top."""
         self.tabs.setCurrentIndex(0)
         self.search.clear()
         self.filter.setCurrentIndex(self.filter.findData("proposed"))
-        self.model.put_order([one.case for one in self.suggestions])
+        self.model.put_order([one.case for one in self.order.suggestions])
 
     def _go_to_worst(self) -> None:
         """Look at the next place where the model is unsure."""
@@ -356,8 +355,8 @@ class DatasetWidget(Panel):
         self.structures.setVisible(case is not None)
         self.before.setEnabled(bool(self._neighbour(-1)))
         self.after.setEnabled(bool(self._neighbour(1)))
-        self.next.setEnabled(bool(self.suggestions))
-        reason = presenter.reason(self.suggestions, self._next_name())
+        self.next.setEnabled(bool(self.order.suggestions))
+        reason = self.order.reason(self._current())
         self.why.setText(reason)
         self.why.setVisible(bool(reason) and case is None)
         self.next.setToolTip(reason or "Open the case that should be labelled next.")
