@@ -13,6 +13,7 @@ from napari_graphflow.cli.terminal import console, failure_as_json, output, prin
 from napari_graphflow.cli.terminal import follow as follow_job
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import read_config
+from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
@@ -20,6 +21,7 @@ from napari_graphflow.jobs.queue import move, start_next, waiting
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs, unreadable_jobs
 from napari_graphflow.jobs.trust import UntrustedError
+from napari_graphflow.labelling.rounds import is_default
 from napari_graphflow.runners import runner_of
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
 from napari_graphflow.runners.handover import own_log
@@ -85,6 +87,8 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
         print_json({"folder": found.folder, **status.as_dict(), "config": config})
         return 0
     output.print(f"{found.title}: {status.state}. {status.notice or status.failure or ''}".rstrip())
+    if status.run.failed_cases:
+        output.print(f"  {counted(status.run.failed_cases, 'case')} failed; see its log.")
     if named := named_elsewhere(found):
         output.print(f"  Not created here: {'; '.join(named)}", soft_wrap=True, markup=False)
     if status.run.teacher is not None:
@@ -130,7 +134,8 @@ def remove(
         return
     for one in chosen:
         state, model = one.status().state, " with its trained model" if one.model.is_dir() else ""
-        output.print(f"{one.folder}  {state}{model}", soft_wrap=True)
+        default = ", the default of its dataset" if is_default(one) else ""
+        output.print(f"{one.folder}  {state}{model}{default}", soft_wrap=True)
     if not yes:
         what = "this job" if len(chosen) == 1 else f"these {len(chosen)} jobs"
         _confirm(f"Delete {what}?", "Deleting jobs")

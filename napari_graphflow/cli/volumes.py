@@ -32,6 +32,8 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.failures import explain
 
+#: What the table of series shows of each.
+SHOWN = ("description", "modality", "date", "count", "shape", "spacing")
 volumes = App(
     name="volumes", help="Inspect and convert volumes, 2D images, masks and DICOM folders."
 )
@@ -174,7 +176,10 @@ def _print(facts: dict[str, Any]) -> None:
     for sentence in facts["warnings"]:
         output.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
     if "series" in facts:
-        table = Table("", "description", "modality", "date", "slices", "size", "spacing", box=None)
+        heads = ["", "description", "modality", "date", "slices", "size", "spacing"]
+        rows = [[str(one[key]) for key in SHOWN] for one in facts["series"]]
+        alike = len({tuple(row) for row in rows}) < len(rows)
+        table = Table(*heads, *["first file"] * alike, box=None)
         for number, one in enumerate(facts["series"], start=1):
             texts = (
                 str(number),
@@ -183,7 +188,8 @@ def _print(facts: dict[str, Any]) -> None:
                 one["date"],
                 str(one["count"]),
             )
-            table.add_row(*texts, _joined(one["shape"]), _joined(one["spacing"]))
+            place = [one["first_file"]] * alike
+            table.add_row(*texts, _joined(one["shape"]), _joined(one["spacing"]), *place)
         output.print(table)
 
 

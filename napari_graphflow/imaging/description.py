@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_graphflow.imaging.contents import Part, format_of, inspect_path
 from napari_graphflow.imaging.dicom.reading import read_series
-from napari_graphflow.imaging.dicom.series import Series
+from napari_graphflow.imaging.dicom.series import Series, place_of
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.paths import Pathlike
 from napari_graphflow.imaging.segments import is_segmentation, read_segments, segment_names
@@ -124,5 +124,6 @@ def _header(series: Series) -> dict[str, Any]:
         **{name: getattr(series, name) for name in names},
         **{name: list(getattr(series, name)) for name in ("shape", "spacing")},
         "warnings": [] if series.is_segmentation else list(series.warnings),
+        "first_file": place_of(series),
         "readable": not series.problem or series.is_segmentation,
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_graphflow.system.events import (
+    CaseDone,
     Count,
     Event,
     Metric,
@@ -65,6 +66,8 @@ class RunReport(_Part):
         Peak memory, once reported.
     model
         Folder of the trained model, relative to the job's folder.
+    failed_cases
+        Number of cases that the run could not do.
     teacher
         Scores of the teacher on the dataset, once it was checked.
     """
@@ -76,6 +79,7 @@ class RunReport(_Part):
     best: float | None = None
     peak_bytes: int | None = None
     model: str = ""
+    failed_cases: Count = 0
     teacher: TeacherScored | None = None
 
     def after(self, event: Event) -> Self:
@@ -94,6 +98,8 @@ class RunReport(_Part):
                 update = {"peak_bytes": event.peak_bytes}
             case ModelSaved():
                 update = {"model": event.path}
+            case CaseDone(problem=str(problem)) if problem:
+                update = {"failed_cases": self.failed_cases + 1}
             case TeacherScored():
                 update = {"teacher": event}
             case _:

@@ -13,6 +13,7 @@ resumed.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import absolute_paths, create
 from napari_graphflow.labelling import locks, log
 from napari_graphflow.labelling.frozen import frozen_cases, write_frozen
+from napari_graphflow.labelling.layout import LabellingPaths
 from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.records import now
 from napari_graphflow.labelling.snapshot import Snapshot, every_case, restore, take
@@ -119,13 +121,28 @@ def get_round(steps: CaseSteps, number: int) -> Round:
 
 
 def default_round(rounds: Sequence[Round]) -> Round | None:
-    """Return the round whose model is the default: the newest that was accepted and not undone."""
-    accepted = (one for one in rounds if one.state == "done" and one.verdict)
+    """Return the round whose model is the default: the newest that was accepted and not undone.
+
+    Rounds whose model was deleted with its job do not count.
+    """
+    done = (one for one in rounds if one.state == "done" and one.verdict)
+    accepted = (one for one in done if (Path(one.model) / "model.json").is_file())
     return max(
         (one for one in accepted if one.verdict and one.verdict.accepted),
         key=lambda one: one.number,
         default=None,
     )
+
+
+def is_default(job: Job) -> bool:
+    """Whether a job holds the model that is the default of its dataset."""
+    with suppress(UserError, OSError):
+        if isinstance(job.config, RoundConfig):
+            paths = LabellingPaths(job.config.dataset, "")
+            files = sorted(paths.rounds.glob("[0-9]*.json"))
+            found = default_round([read_config(Round, path) for path in files])
+            return found is not None and Path(found.job) == job.folder
+    return False
 
 
 def job_state(one: Round) -> str:

@@ -266,3 +266,16 @@ def test_a_mask_with_an_undeclared_class_is_refused_at_import(
         main([str(one) for one in ("datasets", "import", *arguments)])
     assert ended.value.code == 2
     assert "9" in capsys.readouterr().err
+
+
+def test_series_with_the_same_line_are_told_apart_by_their_first_file(call, tmp_path: Path) -> None:
+    for name, uid in (("a", "1.2.3.1"), ("b", "1.2.3.2")):
+        write_series(tmp_path / "scans" / name, uid=uid)
+    found = call("info", tmp_path / "scans", "--json").json["series"]
+    files = {one["first_file"] for one in found}
+    assert {file.partition("/")[0] for file in files} == {"a", "b"}
+    printed = call("info", tmp_path / "scans").out
+    assert all(file in printed for file in files)
+    refused = call("convert", tmp_path / "scans", tmp_path / "out.nii.gz")
+    assert refused.code == 2
+    assert all(f"from {file}" in refused.err for file in files)

@@ -82,3 +82,16 @@ def test_a_mask_of_a_photograph_is_saved_without_a_pixel_size(tmp_path: Path, en
     assert not read_volume(path).sized
     with Image.open(path) as stored:
         assert "dpi" not in stored.info or stored.info["dpi"] == (1, 1)
+
+
+@pytest.mark.parametrize(("unit", "size", "doubted"), [
+    ("meter", 1.0, True), ("meter", 0.001, False), ("mm", 1.0, False), ("micron", 500.0, False),
+])  # fmt: skip
+def test_a_voxel_size_in_metres_that_may_be_in_millimetres_is_doubted(
+    tmp_path: Path, unit: str, size: float, doubted: bool
+) -> None:
+    scan = nibabel.Nifti1Image(VOXELS, np.diag([size, size, size, 1.0]))
+    scan.header.set_xyzt_units(xyz=unit)
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    found = read_volume(tmp_path / "scan.nii.gz").warnings
+    assert any("in metres" in text for text in found) == doubted

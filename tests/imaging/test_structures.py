@@ -187,3 +187,12 @@ def test_the_command_line_converts_structures_to_masks(tmp_path: Path, ending: s
         mask = read_labels(tmp_path / f"mask-{number}{ending}", like)
         assert np.count_nonzero(mask.array) == 25 and mask.array[2, 2:7, 2:7].all()
         assert name in read_class_names(tmp_path / f"mask-{number}{ending}")
+
+
+def test_contours_beyond_the_edges_of_the_image_are_named(tmp_path: Path) -> None:
+    like = image()
+    beyond = [on_slice(circle(20.0, (5.0, 36.7)), index, like) for index in range(4, 8)]
+    inside = [on_slice(circle(9.0, (40.0, 36.7)), index, like) for index in range(4, 8)]
+    path = write_structures(tmp_path / "rt.dcm", {"liver": beyond, "lesion": inside})
+    ((mask, _),) = read_segments(path, like)
+    assert "Contours that reach beyond the image are cut: liver." in mask.warnings

@@ -11,6 +11,7 @@ from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QInputDialog
 
+from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.dataset.widget import DatasetWidget
@@ -107,3 +108,37 @@ def test_a_mask_on_another_grid_is_not_offered(
     case = opened(qtbot, dock)
     viewer.add_labels(np.ones((2, 2, 2), np.uint8), scale=case.mask.scale, units=case.mask.units)
     assert not dock.take.isVisible()
+
+
+def test_the_program_is_credited_after_the_mask_was_put_away_as_a_draft(
+    qtbot: QtBot,
+    viewer: Viewer,
+    dock: DatasetWidget,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = opened(qtbot, dock)
+    found = np.zeros(case.mask.data.shape, np.uint8)
+    found[0, 0, :2] = 1
+    other = viewer.add_labels(found, scale=case.mask.scale, units=case.mask.units)
+    viewer.layers.selection.active = other
+    monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("nnInteractive", True))
+    click(qtbot, dock.take)
+    dock.open("scan_1")
+    qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.name == "scan_1")
+    opened(qtbot, dock)
+    click(qtbot, dock.box.buttons["finish"])
+    qtbot.waitUntil(lambda: "saved as finished" in dock.status.text(), timeout=20_000)
+    saved = [one for one in Labelling(folder).entries() if one.what == "save"]
+    assert [one.source for one in saved] == ["nnInteractive"]
+
+
+def test_open_next_looks_at_the_suggested_slices(qtbot: QtBot, dock: DatasetWidget) -> None:
+    dock.order.suggestions = [Suggestion("scan_1", (7, 9), "liver", 1.0, "Look here.")]
+    dock.next.setEnabled(True)
+    click(qtbot, dock.next)
+    qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.editable)
+    case = dock.session.case
+    assert case is not None and case.name == "scan_1"
+    axis, shown = case.shown_slice(0, 8)
+    assert dock.session.slice_in_view(case) == (axis, shown)

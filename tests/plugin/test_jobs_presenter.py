@@ -25,6 +25,7 @@ from napari_graphflow.plugin.jobs.presenter import (
 )
 from napari_graphflow.plugin.widgets.words import Message, Progress
 from napari_graphflow.system.events import TeacherScored
+from napari_graphflow.system.events import CaseDone
 from napari_graphflow.system.failures import Failure
 
 BROKE = Failure(code="ended", text="It broke.")
@@ -239,3 +240,16 @@ def test_several_ended_jobs_are_announced_together_naming_the_first_four(tmp_pat
     message = notification(jobs, statuses)
     assert message is not None
     assert message.text.endswith("job 3 is done and 2 more have ended.")
+
+
+def test_a_job_that_is_done_says_how_many_cases_failed(tmp_path: Path) -> None:
+    job = new_job(tmp_path, "proposals")
+    run = RunReport()
+    for problem in ("", "It is damaged.", "It is 2D."):
+        run = run.after(CaseDone(case="a", problem=problem))
+    statuses = {job: Status(state="done", run=run)}
+    assert details(job, statuses).message == Message(
+        "Done, but 2 cases failed. See the log.", "warn"
+    )
+    told = notification([job], statuses)
+    assert told == Message("proposals is done, but 2 cases failed.", "warn")

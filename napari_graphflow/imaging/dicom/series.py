@@ -5,7 +5,7 @@ count, shape and spacing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,20 @@ def _series(slices: list[Slice], label: str, copies: int, notes: tuple[str, ...]
     )  # fmt: skip
 
 
+def lines(series: Sequence[Series]) -> list[tuple[Series, str]]:
+    """Return a line for each series; those of the same line name their first file, too."""
+    said = [one.summary() for one in series]
+    return [
+        (one, f"{line}, from {place_of(one)}" if said.count(line) > 1 else line)
+        for one, line in zip(series, said, strict=True)
+    ]
+
+
+def place_of(series: Series) -> str:
+    """Return the folder and name of the first file of a series."""
+    return "/".join(series.files[0].parts[-2:])
+
+
 def choose(series: list[Series], name: str = "") -> Series:
     """Return the only image of a list of series, or that with a description, number or key.
 
@@ -227,7 +241,7 @@ def choose(series: list[Series], name: str = "") -> Series:
         return found[0]
     if not found:
         raise UserError("There is no such DICOM series.", "Choose another folder or series.")
-    names = "; ".join(f"{series.index(one) + 1}: {one.summary()}" for one in found[:6])
+    names = "; ".join(f"{series.index(one) + 1}: {line}" for one, line in lines(found[:6]))
     more = "; ..." if len(found) > 6 else ""
     raise UserError(
         f"The folder contains {len(found)} DICOM series: {names}{more}.", "Choose one of them."

@@ -76,6 +76,7 @@ def read_structures(path: Path, like: Volume) -> list[Mask]:
     axis = _slice_axis(contours.values(), path.name)
     planes = {name: _planes(found, axis, path.name) for name, found in contours.items()}
     warnings = (*warnings, *_outside(planes, like.shape[axis], path.name), *_sparse(planes))
+    warnings += _cut(planes, like.shape[:axis] + like.shape[axis + 1 :])
     filled = ((name, _filled(planes[name], axis, like.shape)) for name in names)
     masks = [(like.with_array(array), used) for array, used in without_overlap(filled, names)]
     return [(replace(mask, warnings=warnings), used) for mask, used in masks]
@@ -156,6 +157,20 @@ def _outside(planes: Mapping[str, Planes], slices: int, name: str) -> tuple[str,
     if all(not 0 <= index < slices for one in planes.values() for index in one):
         raise UserError(f"The contours of {name} lie outside the image.", _REMEDY)
     return (f"Contours outside the image are left out: {', '.join(beyond)}.",) if beyond else ()
+
+
+def _cut(planes: Mapping[str, Planes], sizes: Sequence[int]) -> tuple[str, ...]:
+    """Warn of structures that reach beyond the edges of the slices."""
+    beyond = [
+        name
+        for name, found in planes.items()
+        if any(
+            (points < -1).any() or (points > sizes).any()
+            for contours in found.values()
+            for points in contours
+        )
+    ]
+    return (f"Contours that reach beyond the image are cut: {', '.join(beyond)}.",) * bool(beyond)
 
 
 def _sparse(planes: Mapping[str, Planes]) -> tuple[str, ...]:

@@ -60,6 +60,10 @@ HEADER = _record(_FIELDS, 348)
 HEADER_2 = _record(_FIELDS_2, 540)
 
 
+#: Code of metres among the units, and a voxel in mm that no scanner makes.
+_METRES, _DOUBTED_MM = 1, 100.0
+
+
 def is_header(start: bytes) -> bool:
     """Whether these are the first bytes of a NIfTI or Analyze file."""
     return _parse(start) is not None
@@ -256,7 +260,18 @@ def _plain(header: Any, ndim: int) -> tuple[Any, tuple[str, ...]]:
         f"The header has no voxel spacing along {' and '.join(axes)}; 1 mm is assumed, so "
         "distances and volumes may be wrong."
     )
-    return plain, (*warnings, warning) if axes else warnings
+    warnings += (warning,) if axes else ()
+    return plain, (*warnings, *_doubted_metres(header, size))
+
+
+def _doubted_metres(header: Any, size: Any) -> tuple[str, ...]:
+    """Doubt voxels of more than 100 mm, from a header that states millimetres as metres."""
+    largest = 1000 * float(np.nanmax(size, initial=0))
+    metres = _is_nifti(header) and int(header["units"]) & 7 == _METRES
+    if not metres or largest < _DOUBTED_MM:
+        return ()
+    what = f"The header gives the voxel size in metres, so that a voxel is {largest:.6g} mm long"
+    return (f"{what}; if these are millimetres, distances and volumes are wrong.",)
 
 
 def _voxel_size(plain: Any, size: Any) -> tuple[Any, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.dataset.findings import counted
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
 from napari_graphflow.plugin.widgets.words import Message, Progress, progress_text
@@ -60,6 +61,9 @@ SCHEDULE = (
     "dataset", "network", "dims", "width", "steps", "batch_size", "patch_size", "learning_rate",
     "seed",
 )  # fmt: skip
+IS_DEFAULT = (
+    "Its model is the default of the dataset; the model of an earlier round takes its place."
+)
 
 
 @dataclass(frozen=True)
@@ -276,13 +280,24 @@ def notification(ended: Sequence[Job], statuses: Mapping[Job, Status]) -> Messag
     first = statuses[ended[0]]
     if len(ended) == 1 and first.state != "done":
         return Message(_joined(f"{ended[0].title}:", first.failure), "fail")
-    parts = [f"{job.title} {ENDINGS[statuses[job].state]}" for job in ended[:MOST_NAMED]]
+    parts = [_ending(job, statuses[job]) for job in ended[:MOST_NAMED]]
     if len(ended) > MOST_NAMED:
         parts.append(f"{len(ended) - MOST_NAMED} more have ended")
     *others, last = parts
     text = f"{', '.join(others)} and {last}." if others else f"{last}."
-    succeeded = all(statuses[job].state == "done" for job in ended)
+    succeeded = all(
+        statuses[job].state == "done" and not statuses[job].run.failed_cases for job in ended
+    )
     return Message(text, "done" if succeeded else "warn")
+
+
+def _ending(job: Job, status: Status) -> str:
+    but = f", but {_failed(status)}" if status.run.failed_cases else ""
+    return f"{job.title} {ENDINGS[status.state]}{but}"
+
+
+def _failed(status: Status) -> str:
+    return f"{counted(status.run.failed_cases, 'case')} failed"
 
 
 def dataset_of(job: Job) -> Path | None:
@@ -308,6 +323,8 @@ def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     best = _joined(best, str(status.run.teacher or ""))
     if status.state in ("failed", "lost"):
         return Message(_joined(status.failure), "fail")
+    if status.state == "done" and status.run.failed_cases:
+        return Message(f"Done, but {_failed(status)}. See the log.", "warn")
     if status.state == "done":
         return Message(_joined("Done.", best), "done")
     if status.waiting:
@@ -343,7 +360,8 @@ def _joined(*parts: str | Failure | None) -> str:
     return " ".join(str(part) for part in parts if part)
 
 
-def removal_question(title: str, model: bool) -> str:
-    """Return the question before a job is removed."""
+def removal_question(title: str, model: bool, default: bool = False) -> str:
+    """Return the question before a job is removed; `default` if its model is that of a dataset."""
     held = "its model, log and checkpoints" if model else "its log and checkpoints"
-    return f"Remove the job “{title}”? Its folder with {held} is deleted."
+    text = f"Remove the job “{title}”? Its folder with {held} is deleted."
+    return f"{text} {IS_DEFAULT}" if default else text
