@@ -126,7 +126,7 @@ def default_round(rounds: Sequence[Round]) -> Round | None:
     Rounds whose model was deleted with its job do not count.
     """
     done = (one for one in rounds if one.state == "done" and one.verdict)
-    accepted = (one for one in done if (Path(one.model) / "model.json").is_file())
+    accepted = (one for one in done if Path(one.model).is_dir())
     return max(
         (one for one in accepted if one.verdict and one.verdict.accepted),
         key=lambda one: one.number,
