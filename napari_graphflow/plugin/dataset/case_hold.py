@@ -56,7 +56,7 @@ class CaseHold(QObject):
         def held(_: Any) -> None:
             if case is not self._current()[1]:
                 return
-            case.editable = "draft" in allowed(case.opened.facts.status)
+            case.editable = case.blind or "draft" in allowed(case.opened.facts.status)
             case.mask.editable = case.editable
             self.changed.emit()
 

@@ -1,6 +1,6 @@
 """Read a case into layer data on a background thread; without Qt and without a viewer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Turn
 from napari_graphflow.labelling.opened import OpenedCase
+from napari_graphflow.labelling.rereads import open_blind
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset.pictures import Colour, Picture, picture
 from napari_graphflow.plugin.viewer.layers import (
@@ -43,6 +44,8 @@ class LoadedCase:
         See `case_stamp`.
     picture
         For the list of cases.
+    blind
+        Whether it is drawn again without seeing its mask.
     """
 
     opened: OpenedCase
@@ -52,6 +55,7 @@ class LoadedCase:
     focus: tuple[int, ...]
     stamp: Stamp
     picture: Picture
+    blind: bool = False
 
     @property
     def name(self) -> str:
@@ -76,7 +80,25 @@ def load_case(labelling: Labelling, name: str, labels: NDArray[Any] | None = Non
         If the image or the mask cannot be read.
     """
     stamp = case_stamp(labelling, name)
-    opened = labelling.open_case(name)
+    return _loaded(labelling, labelling.open_case(name), stamp, labels)
+
+
+def load_blind(labelling: Labelling, name: str) -> LoadedCase:
+    """Read a case that waits for a second reading, with an empty mask.
+
+    Raises
+    ------
+    UserError
+        If it does not wait, or its image cannot be read.
+    """
+    stamp = case_stamp(labelling, name)
+    return replace(_loaded(labelling, open_blind(labelling, name), stamp), blind=True)
+
+
+def _loaded(
+    labelling: Labelling, opened: OpenedCase, stamp: Stamp, labels: NDArray[Any] | None = None
+) -> LoadedCase:
+    name = opened.name
     image, case = opened.image, labelling.case(name)
     shown = image.with_array((opened.labels if labels is None else labels).copy())
     turn = image.turn(ORDER) if image.ndim == 3 else None

@@ -68,6 +68,11 @@ class OpenCase:
         return self.opened.name
 
     @property
+    def blind(self) -> bool:
+        """Whether it is drawn again without seeing its mask."""
+        return self.loaded.blind
+
+    @property
     def layers(self) -> list[Layer]:
         return [*self.images, self.mask]
 
@@ -132,7 +137,13 @@ class OpenCase:
             As `labels` does.
         """
         return Unsaved(
-            self.opened, self.labels(), self.slices, self.axis, self.seconds, self._credited()
+            self.opened,
+            self.labels(),
+            self.slices,
+            self.axis,
+            self.seconds,
+            self._credited(),
+            self.blind,
         )
 
     def _credited(self) -> str:
@@ -182,6 +193,7 @@ class Unsaved:
     axis: int
     seconds: float
     source: str = ""
+    blind: bool = False
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from napari_graphflow.dataset.findings import listed
+from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.labelling.agreement import FINISHED, Agreement
 from napari_graphflow.system.files import replace_file
 from napari_graphflow.system.folders import data_root
@@ -31,6 +31,17 @@ def names(text: str) -> tuple[str, ...]:
     """Return the names in a text with commas, each once."""
     found = (part.strip() for part in text.split(","))
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def again_text(cases: Sequence[str]) -> str:
+    """Return the text of the button that opens a case to be drawn again."""
+    return f"Draw again ({counted(len(cases), 'case')})" if cases else "No case to draw again"
+
+
+def reread_text(case: str, rows: Sequence[Agreement]) -> str:
+    """Return how far a second reading agrees with the accepted mask."""
+    found = ", ".join(f"{one.structure} {one.dice:.2f}" for one in rows if not math.isnan(one.dice))
+    return f"{case} was drawn again. Dice with the accepted mask: {found or 'no structure'}."
 
 
 def masks_text(case: str, found: Sequence[str]) -> str:

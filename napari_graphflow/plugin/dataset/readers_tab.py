@@ -3,8 +3,10 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_graphflow.labelling.agreement import (
     Agreement,
@@ -14,7 +16,9 @@ from napari_graphflow.labelling.agreement import (
 )
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.proposals import Proposal
+from napari_graphflow.labelling.rereads import due, set_share, share
 from napari_graphflow.plugin.dataset import readers_presenter as presenter
+from napari_graphflow.plugin.dataset.differences import show_differences
 from napari_graphflow.plugin.dataset.new_dialog import fill, table
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
@@ -62,6 +66,22 @@ class ReadersTab(QWidget):
         column.addWidget(self.table)
         column.addLayout(row(self.method, self.consensus, stretch=1))
         column.addStretch(1)
+        self.share = QSpinBox()
+        self.share.setRange(0, 100)
+        self.share.setSuffix(" %")
+        self.share.setToolTip(
+            "Share of the proposals accepted untouched that are drawn again, without seeing them."
+        )
+        self.again = QPushButton("Draw again")
+        self.again.setToolTip(
+            "Open a case with an empty mask. Yours is compared with the accepted one, which stays."
+        )
+        second = Rows()
+        second.add("Blind re-read", row(self.share, self.again, stretch=1))
+        column.insertLayout(column.count() - 1, second)
+        self._due: list[str] = []
+        self.share.editingFinished.connect(self._share_chosen)
+        self.again.clicked.connect(lambda _: self._session.open_blind(self._due[0]))
         self.reader.editingFinished.connect(self._rename)
         self.given.editingFinished.connect(self._give)
         self.compare.clicked.connect(lambda _: self._compare())
@@ -83,6 +103,11 @@ class ReadersTab(QWidget):
             self.given.setText(", ".join(found.facts.readers) if found is not None else "")
         if labelling is None or not name:
             self._show_masks(name, [])
+        if labelling is not None:
+            self._panel.background.run(
+                lambda: (share(labelling), due(labelling)), self._show_due, self._panel.fail
+            )
+        if labelling is None or not name:
             return
         self._panel.background.run(
             lambda: readers_of(labelling, name), partial(self._show_masks, name), self._panel.fail
@@ -100,6 +125,25 @@ class ReadersTab(QWidget):
             combo.setEnabled(len(found) > 1)
         self.compare.setEnabled(len(found) > 1)
         self.consensus.setEnabled(len(found) > 1)
+
+    def _show_due(self, found: tuple[float, list[str]]) -> None:
+        part, self._due = found
+        if not self.share.hasFocus():
+            self.share.setValue(round(100 * part))
+        self.again.setEnabled(bool(self._due))
+        self.again.setText(presenter.again_text(self._due))
+
+    def _share_chosen(self) -> None:
+        labelling, part = self._session.labelling, self.share.value() / 100
+        if labelling is None:
+            return
+
+        def keep() -> tuple[float, list[str]]:
+            if part != share(labelling):
+                set_share(labelling, part)
+            return part, due(labelling)
+
+        self._panel.background.run(keep, self._show_due, self._panel.fail)
 
     def _rename(self) -> None:
         name = self.reader.text().strip()
@@ -126,14 +170,19 @@ class ReadersTab(QWidget):
         pair = (self.first.currentText(), self.second.currentText())
         self._panel.status.info(f"Comparing {pair[0]} and {pair[1]} …")
         self._panel.background.run(
-            lambda: agreement(labelling, name, pair)[0],
-            partial(self._show_rows, name),
+            lambda: agreement(labelling, name, pair),
+            lambda found: self._show_rows(name, pair, *found),
             self._panel.fail,
         )
 
-    def _show_rows(self, name: str, rows: list[Agreement]) -> None:
+    def _show_rows(
+        self, name: str, pair: tuple[str, str], rows: list[Agreement], differs: NDArray[np.uint8]
+    ) -> None:
         if name != self._case:
             return
+        case = self._session.case
+        if case is not None and case.name == name:
+            show_differences(self._panel.viewer, case, differs, pair)
         self._rows = rows
         fill(self.table, [presenter.cells(one, self._shown(one.worst_slice)) for one in rows])
         self._panel.status.done(f"Masks of {name} were compared, as they were last put away.")

@@ -15,7 +15,7 @@ from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import case_steps, open_case
 from napari_graphflow.plugin.dataset.case_hold import CaseHold
-from napari_graphflow.plugin.dataset.loading import LoadedCase, case_stamp, load_case
+from napari_graphflow.plugin.dataset.loading import LoadedCase, case_stamp, load_blind, load_case
 from napari_graphflow.plugin.dataset.open_case import OpenCase, Unsaved, in_values_of
 from napari_graphflow.plugin.dataset.restored import adopt
 from napari_graphflow.plugin.viewer import case_masks
@@ -103,6 +103,20 @@ class CaseSession(QObject):
         labels = unsaved.labels if unsaved else None
         self._run(lambda: load_case(labelling, name, labels), partial(self._show, labelling))
 
+    def open_blind(self, name: str) -> None:
+        """Open a case whose proposal was accepted with an empty mask, to draw it again."""
+        labelling = self.labelling
+        if labelling is None:
+            return
+        try:
+            self.put_away()
+        except UserError as error:
+            self.failed.emit(error)
+            return
+        self._wanted, self._slab, self._ahead = name, None, None
+        self.reading.emit(name)
+        self._run(lambda: load_blind(labelling, name), partial(self._show, labelling))
+
     def read_ahead(self, name: str) -> None:
         """Read the case that is probably opened next."""
         labelling, ready = self.labelling, self._ahead
@@ -188,6 +202,10 @@ class CaseSession(QObject):
             return
         labelling = self.labelling
         try:
+            if case.blind:
+                raise UserError(
+                    f"{case.name} is drawn again, and its status stays.", "Finish it, or open it."
+                )
             unsaved = case.draft()
         except UserError as error:
             self.failed.emit(error)
@@ -280,7 +298,7 @@ class CaseSession(QObject):
             return
         self._wanted = ""
         case = self.case = open_case.show(self._viewer, loaded)
-        unsaved = self.unsaved.pop(loaded.name, None)
+        unsaved = None if loaded.blind else self.unsaved.pop(loaded.name, None)
         case.changed = unsaved is not None
         if unsaved is not None:
             case.slices, case.axis = unsaved.slices, unsaved.axis
@@ -342,7 +360,8 @@ class CaseSession(QObject):
 
     def _keep(self, unsaved: Unsaved, error: Exception) -> None:
         """Keep a mask that could not be saved until its case is opened again."""
-        self.unsaved[unsaved.name] = unsaved
+        if not unsaved.blind:  # it must not take the place of the accepted one
+            self.unsaved[unsaved.name] = unsaved
         self.failed.emit(error)
 
     def _described(self, case: OpenCase, facts: CaseFacts) -> None:
