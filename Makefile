@@ -85,7 +85,10 @@ test: setup
 test-windows: setup
 	for binding in pyqt5 pyqt6; do QT_API=$$binding PYTEST_QT_API=$$binding $(PYTEST) $(FAST) tests/plugin; done
 
+# With Ray and submitit, whose tests start a cluster on this computer.
 test-slow: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray,slurm]'
+	$(BIN)/python -c 'import ray, submitit'
 	$(PYTEST) -m "slow and not soak"
 
 # Says so where there is no CUDA device.
