@@ -14,10 +14,10 @@ from napari_graphflow.config.run import MIN_TEACHER_DICE, DistillationConfig, Tr
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.rounds import (
     Round,
-    default_round,
     get_round,
     job_state,
     list_rounds,
+    offered_round,
     start,
     undo,
 )
@@ -120,7 +120,7 @@ def start_(
 def list_(folder: DatasetFolder, *, json: Json = False) -> None:
     """List the rounds with their verdicts."""
     found = list_rounds(Labelling(folder))
-    default = default_round(found)
+    default = offered_round(found)
     if json:
         number = default.number if default else None
         print_json({"default": number, "rounds": [_summary(one) for one in found]})

@@ -176,10 +176,7 @@ def _print(facts: dict[str, Any]) -> None:
     for sentence in facts["warnings"]:
         output.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
     if "series" in facts:
-        heads = ["", "description", "modality", "date", "slices", "size", "spacing"]
-        rows = [[str(one[key]) for key in SHOWN] for one in facts["series"]]
-        alike = len({tuple(row) for row in rows}) < len(rows)
-        table = Table(*heads, *["first file"] * alike, box=None)
+        table = Table("", "description", "modality", "date", "slices", "size", "spacing", box=None)
         for number, one in enumerate(facts["series"], start=1):
             texts = (
                 str(number),
@@ -188,9 +185,12 @@ def _print(facts: dict[str, Any]) -> None:
                 one["date"],
                 str(one["count"]),
             )
-            place = [one["first_file"]] * alike
-            table.add_row(*texts, _joined(one["shape"]), _joined(one["spacing"]), *place)
+            table.add_row(*texts, _joined(one["shape"]), _joined(one["spacing"]))
         output.print(table)
+        rows = [[str(one[key]) for key in SHOWN] for one in facts["series"]]
+        for number, (one, shown) in enumerate(zip(facts["series"], rows, strict=True), start=1):
+            if rows.count(shown) > 1:
+                output.print(f"{number}: first file {one['first_file']}", soft_wrap=True)
 
 
 def _text(value: Any) -> str:

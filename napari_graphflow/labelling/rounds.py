@@ -121,17 +121,18 @@ def get_round(steps: CaseSteps, number: int) -> Round:
 
 
 def default_round(rounds: Sequence[Round]) -> Round | None:
-    """Return the round whose model is the default: the newest that was accepted and not undone.
-
-    Rounds whose model was deleted with its job do not count.
-    """
-    done = (one for one in rounds if one.state == "done" and one.verdict)
-    accepted = (one for one in done if Path(one.model).is_dir())
+    """Return the round whose model is the default: the newest that was accepted and not undone."""
+    accepted = (one for one in rounds if one.state == "done" and one.verdict)
     return max(
         (one for one in accepted if one.verdict and one.verdict.accepted),
         key=lambda one: one.number,
         default=None,
     )
+
+
+def offered_round(rounds: Sequence[Round]) -> Round | None:
+    """Return the default round among those whose model was not deleted with its job."""
+    return default_round([one for one in rounds if Path(one.model).is_dir()])
 
 
 def is_default(job: Job) -> bool:
@@ -140,7 +141,7 @@ def is_default(job: Job) -> bool:
         if isinstance(job.config, RoundConfig):
             paths = LabellingPaths(job.config.dataset, "")
             files = sorted(paths.rounds.glob("[0-9]*.json"))
-            found = default_round([read_config(Round, path) for path in files])
+            found = offered_round([read_config(Round, path) for path in files])
             return found is not None and Path(found.job) == job.folder
     return False
 

@@ -23,12 +23,15 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.dataset.cases import Dataset, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import write_volume
+from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.masks import content_hash
 from napari_graphflow.labelling.rounds import (
     default_round,
     get_round,
+    is_default,
     list_rounds,
+    offered_round,
     start,
     undo,
 )
@@ -314,3 +317,14 @@ def test_the_interval_of_a_verdict_covers_the_true_difference() -> None:
     assert bootstrap_interval([0.1]) == (None, None)
     low, high = bootstrap_interval(np.array([0.0, 0.1, 0.2, 0.1]))
     assert low is not None and high is not None and 0.0 < low < 0.1 < high < 0.2
+
+
+def test_a_default_model_that_was_deleted_with_its_job_is_no_longer_offered(
+    labelling: Labelling,
+) -> None:
+    first, second = (judged_round(labelling, dice) for dice in (0.8, 0.9))
+    assert [is_default(Job(Path(one.job))) for one in (first, second)] == [False, True]
+    shutil.rmtree(second.model)
+    offered = offered_round(list_rounds(labelling))
+    assert offered is not None and offered.number == first.number
+    assert is_default(Job(Path(first.job)))

@@ -12,7 +12,7 @@ from napari_graphflow.dataset.findings import counted
 from napari_graphflow.evaluation.paired import PairedDifference, paired_difference
 from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.labelling.overview import CaseRow
-from napari_graphflow.labelling.rounds import Round, default_round
+from napari_graphflow.labelling.rounds import Round, offered_round
 from napari_graphflow.labelling.statuses import COUNTED
 
 HEADERS = ("Round", "Started", "Masks", "State")
@@ -88,7 +88,7 @@ def learn_text(rows: Sequence[CaseRow]) -> str:
 
 def cells(rounds: Sequence[Round], states: Sequence[str]) -> list[RoundCells]:
     """Return the rows of the list, the newest round first; `states` are those to show."""
-    default = default_round(rounds)
+    default = offered_round(rounds)
     newest = max((one.number for one in rounds if one.state != "undone"), default=0)
     found = []
     for one, state in zip(rounds, states, strict=True):

@@ -23,9 +23,9 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.rounds import (
     Round,
-    default_round,
     job_state,
     list_rounds,
+    offered_round,
     start,
     undo,
 )
@@ -229,7 +229,7 @@ class RoundsTab(QWidget):
             first = one.verdict.sentence.split(":")[0].rstrip(".")
             self._panel.status.done(f"Round {one.number}: {first}.")
         self._waited = {one.number for one in running}
-        default = default_round(self._rounds)
+        default = offered_round(self._rounds)
         if default is not None and self._model != Path(default.model):
             self._model = Path(default.model)
             self.model_judged.emit(self._model)
