@@ -77,7 +77,7 @@ def test_an_unfinished_second_reading_is_kept_and_becomes_no_draft(
     qtbot: QtBot, dock: DatasetWidget, folder: Path
 ) -> None:
     case = drawn_again(qtbot, dock)
-    case.mask.data_setitem(np.array([[0], [0], [0]]), np.array([1]))
+    case.mask.data_setitem((np.array([0]),) * 3, np.array([1], case.mask.data.dtype))
     dock.session.act("flag")
     assert "is drawn again" in dock.status.text()
     dock.open("scan_0")
@@ -92,6 +92,8 @@ def test_the_differences_of_two_readers_are_shown_as_a_layer(
 ) -> None:
     dock.open("scan_3")
     qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.editable)
+    dock.tabs.setCurrentIndex(0)
+    dock.tabs.setCurrentWidget(dock.readers)
     qtbot.waitUntil(dock.readers.compare.isEnabled, timeout=20_000)
     case = dock.session.case
     assert case is not None
