@@ -24,8 +24,7 @@ from napari_graphflow.plugin.jobs.presenter import (
     table_row,
 )
 from napari_graphflow.plugin.widgets.words import Message, Progress
-from napari_graphflow.system.events import TeacherScored
-from napari_graphflow.system.events import CaseDone
+from napari_graphflow.system.events import CaseDone, TeacherScored
 from napari_graphflow.system.failures import Failure
 
 BROKE = Failure(code="ended", text="It broke.")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.dataset.findings import counted
+from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
 from napari_graphflow.plugin.widgets.words import Message, Progress, progress_text

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QInputDialog
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.labelling.rounds import is_default
 from napari_graphflow.plugin.jobs.details import JobDetails
 from napari_graphflow.plugin.jobs.dialogs import ask_to_remove, show_log, show_settings
 from napari_graphflow.plugin.jobs.finished import FinishedJobs
@@ -239,7 +240,9 @@ class JobsWidget(Panel):
     def _remove(self) -> None:
         job = self._shown
         if job is not None:
-            text = removal_question(job.title, bool(self._watch.statuses[job].run.model))
+            text = removal_question(
+                job.title, bool(self._watch.statuses[job].run.model), is_default(job)
+            )
             ask_to_remove(self, text, lambda: self._requests.remove(job))
 
     def _use(self) -> None:
