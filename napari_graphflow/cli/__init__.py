@@ -13,12 +13,14 @@ from cyclopts import App, Parameter
 import napari_graphflow.cli.masks  # noqa: F401, adds commands to `datasets`
 from napari_graphflow import __version__
 from napari_graphflow.cli.compare import compare
+from napari_graphflow.cli.config_file import config_of
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.demo import demo
 from napari_graphflow.cli.export import export
 from napari_graphflow.cli.jobs import jobs
 from napari_graphflow.cli.labelling import propose
 from napari_graphflow.cli.models import models, networks
+from napari_graphflow.cli.plan import plan
 from napari_graphflow.cli.rounds import rounds
 from napari_graphflow.cli.segment import evaluate, segment
 from napari_graphflow.cli.terminal import (
@@ -42,7 +44,7 @@ app = App(
 
 
 for command in (
-    volumes, datasets, propose, rounds, networks, models, train, distill, segment, evaluate,
+    volumes, datasets, propose, rounds, networks, models, plan, train, distill, segment, evaluate,
     compare, export, jobs, demo,
 ):  # fmt: skip
     app.command(command)
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     open_closed_streams()
     try:
         with failure_as_json() if "--json" in arguments else nullcontext():
+            app.config = config_of(arguments)
             result = app(
                 arguments,
                 console=output,

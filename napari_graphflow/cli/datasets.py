@@ -1,5 +1,6 @@
 """``datasets``: import images and masks as a dataset, and check it."""
 
+import json as json_module
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,9 @@ from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.checks import check_record
 from napari_graphflow.dataset.findings import Finding, counted
 from napari_graphflow.dataset.importing import EmptySlices, import_dataset
+from napari_graphflow.dataset.splits import NNUNET, OWN, draw_folds, has_splits, read_json
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.files import replace_file
 
 _KINDS = ("labelled", "unlabelled")
 datasets = App(name="datasets", help="Import images and masks as a dataset, and check it.")
@@ -161,3 +164,25 @@ def _print_dataset(dataset: Dataset) -> None:
         output.print(
             f"  {split}: {numbers['labelled']} labelled, {numbers['unlabelled']} unlabelled"
         )
+
+
+@datasets.command
+def folds(folder: DatasetFolder, *, number: int = 5) -> None:
+    """Draw folds for a cross-validation, by patient, as nnU-Net's splits_final.json.
+
+    Parameters
+    ----------
+    number
+        Number of folds.
+    """
+    dataset = Dataset.open(folder)
+    if has_splits(folder):
+        raise UserError(
+            f"{folder} has {OWN} or {NNUNET} already.", "Remove it first to draw new folds."
+        )
+    names = sorted(case.name for case in dataset.cases if case.label and case.split != "test")
+    known = read_json(folder / "dataset.json").get("patients")
+    drawn = draw_folds(names, number, known)
+    replace_file(folder / NNUNET, json_module.dumps(drawn, indent=1).encode() + b"\n")
+    sizes = ", ".join(str(len(one["val"])) for one in drawn)
+    output.print(f"{folder / NNUNET}: {number} folds with {sizes} validation cases", soft_wrap=True)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import yaml
 from cyclopts import App, Parameter
 from rich.table import Table
 
@@ -17,10 +18,11 @@ from napari_graphflow.dataset.findings import counted
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.queue import move, start_next, waiting
+from napari_graphflow.jobs.queue import move, start_next, submit, waiting
+from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.jobs.store import failed_jobs, find_job, list_jobs, unreadable_jobs
-from napari_graphflow.jobs.trust import UntrustedError
+from napari_graphflow.jobs.store import create, failed_jobs, find_job, list_jobs, unreadable_jobs
+from napari_graphflow.jobs.trust import UntrustedError, require_trusted
 from napari_graphflow.labelling.rounds import is_default
 from napari_graphflow.runners import runner_of
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
@@ -95,7 +97,40 @@ def show(job: JobName, *, follow: Flag = False, json: Json = False) -> int:
         output.print(f"  {status.run.teacher}", soft_wrap=True)
     for name, (step, value) in _latest_metrics(found).items():
         output.print(f"  {name:<24} {value:.4f}  at step {step}")
+    output.print("Settings that differ from the defaults:")
+    output.print(settings_as_yaml(found), soft_wrap=True, end="")
     return 0
+
+
+def settings_as_yaml(job: Job) -> str:
+    """Return the settings of a job that differ from the defaults, as ``--config`` takes them."""
+    values = job.config.model_dump(mode="json", exclude_defaults=True)
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+@jobs.command
+def rerun(job: JobName, *, detach: Flag = False) -> int:
+    """Start a new job with the settings of another one; its files may have changed meanwhile.
+
+    To change a setting, use ``train`` or ``distill`` with ``--config`` and the job's folder.
+
+    Parameters
+    ----------
+    detach
+        Start the job, print its folder and return at once.
+    """
+    found = find_job(job)
+    require_trusted(found)  # the new job counts as one of this user
+    if not isinstance(found.config, TrainingConfig):
+        raise UserError(
+            f"{found.title} is neither a training nor a distillation.",
+            "Start it again where it was started.",
+        )
+    check_run(found.config)
+    again = create(found.kind, found.config, found.folder.parent)
+    submit(again)
+    output.print(str(again.folder), soft_wrap=True)
+    return 0 if detach else follow_job(again)
 
 
 @jobs.command

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.errors import UserError
@@ -24,6 +25,7 @@ def segment(
     dicom_seg: Flag = False,
     match_intensities: Flag = False,
     overwrite: Overwrite = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Segment files, folders of files or DICOM folders; masks have the geometry of their image.
@@ -111,6 +113,7 @@ def evaluate(
     match_intensities: Flag = False,
     out: Path | None = None,
     overwrite: Overwrite = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Score a model, or a folder of masks, on the labelled cases of a split.

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import Field, ValidationError, create_model
 
+from napari_graphflow.cli.config_file import ConfigFile
+from napari_graphflow.cli.cross_validation import train_folds
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.method_info import MethodInfo
@@ -19,11 +23,14 @@ from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import RunKind
+from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
 from napari_graphflow.runners import runner as get_runner
 from napari_graphflow.system.destinations import require_writable, write_error
+from napari_graphflow.system.devices import devices
 from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
@@ -102,6 +109,14 @@ Runner = Annotated[
     ),
 ]
 
+Gpus = Annotated[
+    int,
+    Parameter(
+        help="Number of GPUs of this computer that share each batch; the batch size must be a "
+        "multiple of it. The job starts at once, without waiting in the queue."
+    ),
+]
+
 Workers = Annotated[int, Parameter(help="Number of Ray worker processes that share each batch.")]
 
 
@@ -113,6 +128,9 @@ def train(
     estimate: Estimate = False,
     runner: Runner = "local",
     workers: Workers = 1,
+    gpus: Gpus = 1,
+    folds: int = 0,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Train a network on the labelled cases of a dataset.
@@ -121,8 +139,21 @@ def train(
     ----------
     config
         Settings of the training.
+    folds
+        Cross-validation: train once for each of so many folds of the dataset's splits_final.json,
+        which ``datasets folds`` draws. 0 trains once.
     """
-    return _run_job("train", config, out, detach, json, runner, workers, only_estimate=estimate)
+    engine = _engine(runner, workers, gpus, config)
+    if folds and (detach or estimate):
+        raise UserError(
+            "--folds waits for each training, so that --detach and --estimate cannot be used.",
+            "Leave one of them out.",
+        )
+    if folds:
+        if out is not None and out.exists():
+            raise UserError(f"{out} already exists.", "Choose another folder for the models.")
+        return train_folds(config, folds, engine, out, copy_model, json=json)
+    return _run_job("train", config, out, detach, json, engine, only_estimate=estimate)
 
 
 def distill(
@@ -133,6 +164,8 @@ def distill(
     estimate: Estimate = False,
     runner: Runner = "local",
     workers: Workers = 1,
+    gpus: Gpus = 1,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Distil a teacher into a student, on labelled and unlabelled cases.
@@ -143,7 +176,33 @@ def distill(
         Settings of the distillation.
     """
     run = distillation(config)
-    return _run_job("distill", run, out, detach, json, runner, workers, only_estimate=estimate)
+    engine = _engine(runner, workers, gpus, run)
+    return _run_job("distill", run, out, detach, json, engine, only_estimate=estimate)
+
+
+def _engine(
+    runner: RunnerName, workers: int, gpus: int, config: TrainingConfig
+) -> Callable[[], Callable[[Job], object]]:
+    """Return a function that connects to the engine of a job, and returns what submits to it."""
+    if gpus == 1:
+        return lambda: get_runner(runner, workers).submit
+    if runner != "local" or gpus < 1 or config.batch_size % gpus:
+        raise UserError(
+            f"A job with batch size {config.batch_size} and the runner {runner} cannot share its "
+            f"batches among {gpus} GPUs.",
+            "Choose the runner local and a batch size that is a multiple of --gpus.",
+        )
+    found = [one for one in devices() if one.name.startswith("cuda")]
+    if len(found) < gpus:
+        raise UserError(f"This computer has {len(found)} NVIDIA GPUs.", "Choose fewer with --gpus.")
+    return lambda: lambda job: start(job, shared_command(job, gpus), device="cuda")
+
+
+def shared_command(job: Job, processes: int) -> list[str]:
+    """Return the command that runs a job in several processes of this computer."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={processes}", "-m", "napari_graphflow", "jobs", "run"]
+    return [*launcher, str(job.folder)]
 
 
 def _run_job(
@@ -152,8 +211,7 @@ def _run_job(
     out: Path | None,
     detach: bool,
     json: bool,
-    runner: RunnerName,
-    workers: int,
+    engine: Callable[[], Callable[[Job], object]],
     *,
     only_estimate: bool,
 ) -> int:
@@ -171,9 +229,9 @@ def _run_job(
         found = estimate_run(kind, config, console.print)
         print_json({**asdict(found), "text": str(found)}) if json else output.print(str(found))
         return 0
-    engine = get_runner(runner, workers)
+    submit = engine()
     job = create(kind, config)
-    engine.submit(job)
+    submit(job)
     if detach:
         print_json({"folder": job.folder}) if json else output.print(str(job.folder))
         return 0

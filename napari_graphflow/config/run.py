@@ -89,6 +89,18 @@ class TrainingConfig(Frozen):
         CPU threads; 0 uses all cores but one, so that the user interface stays responsive.
     preprocessing
         Spacing and intensity. Default: chosen from the data.
+    init
+        Folder of a saved model whose weights the run starts from (warm start): the same network,
+        width, channels and number of classes. Default: random weights.
+    class_weights
+        Weights of the classes in the cross-entropy of the labelled patches: ``equal``, or
+        ``balanced`` by the inverse square root of their number of voxels, for small structures.
+    patience
+        Number of validations in a row without a better Dice after which the training stops early.
+        0 trains all steps.
+    curves
+        Also write the curves for other programs, into the job's artifacts: ``csv``, a table, or
+        ``tensorboard``, which needs the package of this name.
     name
         Name of the trained model. Default: built from network and dataset.
     """
@@ -117,6 +129,10 @@ class TrainingConfig(Frozen):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     preprocessing: Preprocessing | None = None
+    init: Path | None = None
+    class_weights: Literal["equal", "balanced"] = "equal"
+    patience: Annotated[int, Field(ge=0)] = 0
+    curves: Literal["none", "csv", "tensorboard"] = "none"
     name: str = ""
 
     _positive_sides = field_validator("patch_size")(positive_sides)
@@ -210,6 +226,11 @@ class DistillationConfig(TrainingConfig):
             raise ValueError(
                 "the official preset of EMKD distils every voxel; choose the preset robust for "
                 "hard answers or a confidence"
+            )
+        if self.class_weights != "equal" and isinstance(self.method, EMKDOptions) and official:
+            raise ValueError(
+                "the official preset of EMKD has its own loss of the labelled patches; choose the "
+                "preset robust for class_weights"
             )
         return self
 

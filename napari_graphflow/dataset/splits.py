@@ -215,3 +215,42 @@ def _drawn(cases: Sequence[Case], known: Mapping[str, str]) -> tuple[Sequence[Ca
     remedy = f"Write {OWN} to choose others."
     named: dict[Split, set[str]] = {"train": set(), "val": held, "test": set()}
     return list(_with(cases, named)), [Finding("info", "", text, remedy)]
+
+
+def draw_folds(
+    names: Sequence[str], folds: int, known_patients: Mapping[str, str] | None = None
+) -> list[dict[str, list[str]]]:
+    """Draw folds for a cross-validation, by patient, as nnU-Net lists them.
+
+    Parameters
+    ----------
+    names
+        Labelled training cases.
+    folds
+        Number of folds.
+    known_patients
+        Patient by case, where known; of the others, the name tells it.
+
+    Returns
+    -------
+    folds
+        The lists ``train`` and ``val`` of each; each case is in ``val`` once.
+
+    Raises
+    ------
+    UserError
+        If there are fewer patients than folds.
+    """
+    patient = patients(names, known_patients or {})
+    order = draw_patients(patient.values(), len(names))
+    if not 2 <= folds <= len(order):
+        raise UserError(
+            f"{counted(len(order), 'patient')} cannot be drawn into {counted(folds, 'fold')}.",
+            f"Choose from 2 to {len(order)} folds." if len(order) > 1 else "Label more patients.",
+        )
+    found = []
+    for fold in range(folds):
+        held = set(order[fold::folds])
+        val = sorted(name for name in names if patient[name] in held)
+        found.append({"train": sorted(set(names) - set(val)), "val": val})
+    return found

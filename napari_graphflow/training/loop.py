@@ -7,7 +7,7 @@ checkpoint and ends the run; calling it again with the same folder resumes from 
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -58,6 +58,7 @@ from napari_graphflow.training.parallel import (
     start_fabric,
     synchronise_batch_norm,
 )
+from napari_graphflow.training.start import class_weights, start_from
 from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
 from napari_graphflow.training.teacher import check_teacher
@@ -178,6 +179,8 @@ def _set_up(plan: Plan) -> Run:
     fabric = start_fabric(config)
     torch.manual_seed(config.seed)
     network = build_network(plan.card)
+    if config.init is not None:
+        start_from(network, config.init, plan.card)
     batches = Batches(
         data.labelled,
         data.unlabelled,
@@ -222,6 +225,7 @@ def _set_up(plan: Plan) -> Run:
         None if plan.teacher is None else set_up_teacher(plan.teacher.module, fabric),
         method,
         average and average.to(fabric.device),
+        class_weights(config, data, fabric.device),
     )
 
 
@@ -253,7 +257,7 @@ def _steps(run: Run) -> Iterator[Event]:
                 done, left = run.step - first, config.steps - run.step
                 eta = round((time.monotonic() - started) / done * left, 1) if done else None
                 yield Progress(step=run.step, total=config.steps, eta_s=eta)
-            if run.step >= config.steps:
+            if run.step >= config.steps or (yield from _stops_early(run)):
                 break
             # Dropout then depends only on seed and step, so that a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + run.step)
@@ -276,6 +280,22 @@ def _steps(run: Run) -> Iterator[Event]:
         result = run.save_result()
         yield from describe_source(run)
         yield result
+
+
+def _stops_early(run: Run) -> Generator[Event, None, bool]:
+    """Return whether the run stops early; the first process decides, which alone validates."""
+    config = run.config
+    if not config.patience or run.step % config.validate_every:
+        return False
+    run.stale = run.fabric.broadcast(run.stale)
+    if run.stale < config.patience:
+        return False
+    yield Warned(
+        code="stopped_early",
+        text=f"Stopped at step {run.step} of {config.steps}: no better Dice in {run.stale} "
+        "validations.",
+    )
+    return True
 
 
 def _report(run: Run) -> Iterator[Event]:
@@ -308,8 +328,9 @@ def _validate(run: Run) -> Iterator[Event]:
     yield Metric(name="dice", value=mean, step=run.step, split="val")
     for name, value in scores.items():
         yield Metric(name=f"dice/{name}", value=value, step=run.step, split="val")
+    run.stale += 1
     if mean > run.best:
-        run.best = mean
+        run.best, run.stale = mean, 0
         path = JobPaths(plan.folder).best_weights
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(network, path)

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -84,13 +84,15 @@ def _run_other_rank(job: Job) -> int:
 
 
 def _events_with_conversion(job: Job) -> Iterator[Event]:
-    yield from _events(job)
+    from napari_graphflow.training.curves import with_curves
+
+    yield from with_curves(_events(job), job)
     from napari_graphflow.training.conversion import convert_result
 
     yield from convert_result(job.folder)
 
 
-def _events(job: Job) -> Iterator[Event]:
+def _events(job: Job) -> Generator[Event, None, None]:
     # Imported here, so that a missing package is reported like any other failure, and a wrong
     # folder before torch is imported, which takes seconds.
     from napari_graphflow.dataset.cases import Dataset

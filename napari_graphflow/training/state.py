@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -23,7 +23,7 @@ from napari_graphflow.training.checkpoints import Checkpoints
 from napari_graphflow.training.data import TrainingData
 
 #: Attributes of `Run` in a checkpoint, besides the states of its parts.
-PROGRESS = ("step", "best", "prepared", "pending_metrics")
+PROGRESS = ("step", "best", "stale", "prepared", "pending_metrics")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Run:
         The frozen network on its device.
     average
         The moving average of the network's weights, if any.
+    class_weights
+        (K,), weights of the classes in the cross-entropy; None weights all equally.
+    stale
+        Number of validations since the best one.
     prepared
         Whether the method has trained its own modules.
     pending_metrics
@@ -75,8 +79,10 @@ class Run:
     teacher: nn.Module | None = None
     method: Method | None = None
     average: AveragedModel | None = None
+    class_weights: Tensor | None = None
     step: int = 0
     best: float = -1.0
+    stale: int = 0
     prepared: bool = False
     pending_metrics: dict[str, float] | None = None
 

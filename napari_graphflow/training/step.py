@@ -1,5 +1,7 @@
 """One optimiser step: supervised loss, distillation terms, gradients."""
 
+from functools import partial
+
 import torch
 from monai.losses import DiceLoss
 from torch import Tensor
@@ -45,7 +47,8 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     runs_networks = run.method is not None and run.method.runs_networks and not last
     with maybe_recording(run.student, runs_networks) as recorded:
         output = forward_gathered(run.student, images, fabric)
-    supervised = (run.method and run.method.supervised_loss) or supervised_loss
+    own = run.method and run.method.supervised_loss
+    supervised = own or partial(supervised_loss, weights=run.class_weights)
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     diagnostics: dict[str, float] = {}
     teacher_output = None
@@ -91,7 +94,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     return losses, diagnostics
 
 
-def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def supervised_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy plus Dice loss over the annotated voxels.
 
     Parameters
@@ -100,15 +103,21 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
         (B, K, *spatial).
     labels
         (B, *spatial), class indices or `IGNORE`.
+    weights
+        (K,), weight of each class in the cross-entropy, which is divided by the sum of the weights
+        of all voxels; None weights all equally.
     """
     valid = labels != IGNORE
-    cross_entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    cross_entropy = functional.cross_entropy(
+        logits, labels, weights, ignore_index=IGNORE, reduction="sum"
+    )
     target = functional.one_hot(labels.masked_fill(~valid, 0), logits.shape[1])
     mask = valid[:, None]
     dice = DiceLoss(include_background=False, batch=True)(
         logits.softmax(1) * mask, target.movedim(-1, 1) * mask
     )
-    loss: Tensor = cross_entropy / valid.sum().clamp_min(1) + dice
+    total = valid.sum() if weights is None else weights[labels[valid]].sum()
+    loss: Tensor = cross_entropy / total.clamp_min(1 if weights is None else 1e-8) + dice
     return loss
 
 

@@ -1,0 +1,107 @@
+"""``--config FILE``: the settings of a command from a YAML or JSON file, or from a job."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from cyclopts import Parameter
+from cyclopts.config import Dict
+
+from napari_graphflow.config.methods import METHODS
+from napari_graphflow.errors import UserError
+from napari_graphflow.jobs.folder import Kind
+from napari_graphflow.jobs.paths import JobPaths
+
+OPTION = "--config"
+#: Commands that take it; `plan` prepares a `train`.
+COMMANDS = ("train", "distill", "evaluate", "segment", "plan")
+
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(
+        name=OPTION,
+        help="YAML or JSON file with settings of this command, named as in Python (batch_size), "
+        "or the job.json or folder of a job. Options given beside it take precedence. Paths are "
+        "relative to the working directory.",
+    ),
+]
+
+
+def config_of(arguments: Sequence[str]) -> list[Dict]:
+    """Return the settings that the arguments of a command name by ``--config``, if any.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or holds no settings of this command.
+    """
+    if not arguments or arguments[0] not in COMMANDS:
+        return []
+    command = arguments[0]
+    for place, argument in enumerate(arguments):
+        if argument == OPTION and place + 1 < len(arguments):
+            path = Path(arguments[place + 1])
+        elif argument.startswith(f"{OPTION}="):
+            path = Path(argument.partition("=")[2])
+        else:
+            continue
+        return [Dict({command: as_options(read_settings(path, command))}, source=str(path))]
+    return []
+
+
+def read_settings(path: Path, command: str) -> dict[str, Any]:
+    """Read the settings of a command from a file or a job's folder.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or holds no settings of this command.
+    """
+    if path.is_dir():
+        path = JobPaths(path).spec_file
+    try:
+        text = path.read_text("utf-8")
+        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.", "Check the path.") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read: {why}.", "Write YAML or JSON.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no settings.", "Write lines such as “steps: 1000”.")
+    if "kind" in found and "config" in found:  # of a job
+        kind: Kind = found["kind"]
+        wanted = "train" if command == "plan" else command
+        if kind != wanted:
+            raise UserError(
+                f"{path} is the job of a {kind}, and the command is {command}.",
+                f"Run: napari-graphflow {kind} --config {path}",
+            )
+        found = found["config"]
+    return dict(found)
+
+
+def as_options(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as the command line names them: a method's options in a group of its own."""
+    options = {name: value for name, value in settings.items() if value is not None}
+    method = options.get("method")
+    if isinstance(method, dict):
+        name = method.get("name", "graph_flow")
+        if name not in METHODS:
+            raise UserError(f"{name!r} is not a method.", f"Choose {', '.join(METHODS)}.")
+        group = {key: value for key, value in method.items() if key != "name"}
+        options["method"] = name
+        options[name] = {key: value for key, value in group.items() if value is not None}
+    if "teacher" in options or isinstance(method, dict):
+        options.pop("role", None)  # always that of a student
+    return _without_none(options)
+
+
+def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(one) if isinstance(one, dict) else one
+        for key, one in value.items()
+        if one is not None and one != {}
+    }
