@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
 DOCKS = ("Segment", "Distil", "Jobs", "Compare", "Dataset", "Volume")
 #: Of the documentation: dock, theme and size.
-SHOWN = (("Segment", "dark", "small"), ("Jobs", "light", "small"))
+SHOWN = (("Jobs", "dark", "small"), ("Jobs", "light", "small"))
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         (Path(home) / "reader.json").write_text('{"default": false}', "utf-8")
         make_models(Path(home))
         make_jobs(Path(home))
-        window = Window(options.out, options.scale)
+        window = Window(options.out, options.scale, fill=options.all)
         wanted = (
             [(dock, theme, size) for theme in ("dark", "light") for size in SIZES for dock in DOCKS]
             if options.all
@@ -51,7 +51,7 @@ def main() -> None:
 class Window:
     """napari with a phantom, its mask and the docks."""
 
-    def __init__(self, out: Path, scale: float) -> None:
+    def __init__(self, out: Path, scale: float, *, fill: bool) -> None:
         import napari
         from napari.settings import get_settings
 
@@ -63,7 +63,8 @@ class Window:
         self.viewer = napari.Viewer(show=True)
         self.window = self.viewer.window._qt_window  # noqa: SLF001
         self.viewer.open_sample("napari-graphflow", "abdomen-labelled")
-        self.fill()
+        if fill:
+            self.fill()
 
     def fill(self) -> None:
         """Segment by a click, so that maps are shown, and choose a dataset."""
@@ -125,7 +126,7 @@ class Window:
         picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
         self.out.mkdir(exist_ok=True, parents=True)
         path = self.out / f"{name}.png"
-        picture.quantize(128, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+        picture.quantize(192, method=Image.Quantize.FASTOCTREE).save(path, optimize=True)
         print(path, path.stat().st_size, flush=True)
 
 

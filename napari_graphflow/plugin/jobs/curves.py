@@ -40,8 +40,6 @@ class Curves(QWidget):
         self._dice.setYRange(0, 1)
         self._loss = self._plot(1, "Loss")
         self._loss.setLogMode(y=True)
-        # Powers of ten: the labels between them overlap.
-        self._loss.getAxis("left").setStyle(maxTickLevel=0)
         self._loss.setXLink(self._dice)
         self._dice.getAxis("bottom").setStyle(showValues=False)
         self._legend = QLabel()
@@ -122,7 +120,8 @@ class Curves(QWidget):
         return self._points.get(name, ([], []))
 
     def _plot(self, row: int, title: str) -> pg.PlotItem:
-        plot = self._canvas.addPlot(row=row, col=0)
+        axes = {"left": LogAxis("left")} if title == "Loss" else {}
+        plot = self._canvas.addPlot(row=row, col=0, axisItems=axes)
         plot.setMenuEnabled(False)
         plot.hideButtons()
         plot.setMouseEnabled(x=False, y=False)
@@ -170,6 +169,21 @@ class Curves(QWidget):
                 for title, colour, mark in self._entries()
             )
         )
+
+
+class LogAxis(pg.AxisItem):
+    """A logarithmic axis with few labels; those of pyqtgraph overlap in a low plot."""
+
+    def tickValues(self, *span: float) -> list[tuple[float, list[float]]]:
+        """Return the powers of ten, or a few even steps if there are fewer than two."""
+        low, high, _ = span
+        powers = [float(one) for one in range(math.ceil(low), math.floor(high) + 1)]
+        if len(powers) < 2:
+            powers = [low + (high - low) * share for share in (0.1, 0.5, 0.9)]
+        return [(1.0, powers[:: max(1, math.ceil(len(powers) / 4))])]
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [f"{10**value:.2g}" for value in values]
 
 
 def _is_shown(name: str, value: float) -> bool:
