@@ -1,9 +1,10 @@
 """SNOMED CT codes of anatomical structures by name, from the dictionary of pydicom."""
 
 import re
+from typing import TYPE_CHECKING
 
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
+if TYPE_CHECKING:
+    from pydicom.sr.coding import Code
 
 #: Context groups of the standard in which a name is looked up, in this order, with its category:
 #: lesions (7159), tissues (7166), common anatomical structures (7151).
@@ -22,7 +23,7 @@ _NOT_LESIONS = ("normal", "background")
 _SIDES = {"left": "Left", "right": "Right"}
 
 
-def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
+def code_of(name: str) -> "tuple[Code, Code, Code | None] | None":
     """Look up a name such as ``liver``, ``Left kidney`` or ``tumour``.
 
     Returns
@@ -30,6 +31,8 @@ def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
     category, structure, side
         Or None if the dictionary does not contain exactly this name, in the singular or plural.
     """
+    from pydicom.sr.codedict import codes  # takes half a second
+
     words = re.findall(r"[^\W_]+", name.casefold())
     sides = [word for word in words if word in _SIDES]
     plain = "".join(word for word in words if word not in _SIDES)
@@ -47,7 +50,9 @@ def code_of(name: str) -> tuple[Code, Code, Code | None] | None:
     return None
 
 
-def _find(key: str) -> tuple[Code, Code] | None:
+def _find(key: str) -> "tuple[Code, Code] | None":
+    from pydicom.sr.codedict import codes
+
     for group, category in _GROUPS:
         for keyword, code in getattr(codes, group).concepts.items():
             if keyword.casefold() == key not in _NOT_LESIONS and code.scheme_designator == "SCT":

@@ -1,0 +1,76 @@
+"""How long the window does not respond while the first dock of this plugin opens.
+
+Each dock is opened in a fresh process, as by its entry in the menu, and so is a dock of napari
+alone as the control. CPU time of the window's thread is measured, because other processes may be
+busy, and the longest time between two ticks of a timer::
+
+    xvfb-run -a python benchmarks/dock_opening.py
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+DOCKS = ("napari alone", "Volume", "Segment", "Dataset", "Distil", "Jobs", "Compare")
+REPEATS = 3
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        print(json.dumps(measure(sys.argv[1])))
+        return
+    for dock in DOCKS:
+        found = [run(dock) for _ in range(REPEATS)]
+        best = {name: round(min(one[name] for one in found)) for name in found[0]}
+        print(f"{dock:<14}", *(f"{name} {value:>5} ms" for name, value in best.items()), flush=True)
+
+
+def run(dock: str) -> dict[str, float]:
+    """Open a dock in a fresh process."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"GRAPHFLOW_HOME": home}
+        output = subprocess.run(
+            [sys.executable, __file__, dock],
+            env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def measure(dock: str) -> dict[str, float]:
+    import napari
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QLabel
+
+    viewer = napari.Viewer(show=True)
+    application = napari.qt.get_qapp()
+    ticks = [time.perf_counter()]
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.start(10)
+
+    def rest(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            application.processEvents()
+            time.sleep(0.001)
+
+    rest(1)
+    del ticks[:-1]
+    before = time.thread_time()
+    if dock == "napari alone":
+        viewer.window.add_dock_widget(QLabel("a dock"), name="control")
+    else:
+        viewer.window.add_plugin_dock_widget("napari-graphflow", dock)
+    cpu = time.thread_time() - before
+    rest(2)
+    pause = max(later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False))
+    viewer.close()
+    return {"CPU": 1000 * cpu, "longest pause": 1000 * pause}
+
+
+if __name__ == "__main__":
+    main()
