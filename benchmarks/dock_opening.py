@@ -7,6 +7,7 @@ busy, and the longest time between two ticks of a timer::
     xvfb-run -a python benchmarks/dock_opening.py
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -67,7 +68,7 @@ def measure(dock: str) -> dict[str, float]:
         viewer.window.add_plugin_dock_widget("napari-graphflow", dock)
     cpu = time.thread_time() - before
     rest(2)
-    pause = max(later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False))
+    pause = max(later - earlier for earlier, later in itertools.pairwise(ticks))
     viewer.close()
     return {"CPU": 1000 * cpu, "longest pause": 1000 * pause}
 

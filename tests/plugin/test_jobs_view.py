@@ -74,7 +74,7 @@ def test_the_checkpoint_button_requests_a_checkpoint(
     view.choose(job)
     qtbot.waitUntil(lambda: job.status().state == "running", timeout=60_000)
     qtbot.waitUntil(view.details.checkpoint.isVisible, timeout=5000)
-    assert "On cpu." in view.status.text()
+    assert "On the CPU." in view.status.text()
     click(qtbot, view.details.checkpoint)
     assert job.requests() == {"checkpoint_now"}
     click(qtbot, view.details.settings)

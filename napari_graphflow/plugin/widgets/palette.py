@@ -8,6 +8,11 @@ from napari.utils.theme import get_theme
 TEXT_CONTRAST, SYMBOL_CONTRAST = 4.5, 3.0
 #: Name of lists with coloured texts.
 LIST = "graphflow-list"
+#: What has a frame while it has the focus; napari shows that of few.
+_FRAMED = (
+    "QPushButton", "QToolButton", "QComboBox", "QLineEdit", "QAbstractSpinBox", "QListView",
+    "QTableView", "QSlider",
+)  # fmt: skip
 #: Grey of symbols and icons, on either theme.
 SYMBOL_GREY = "#797c82"
 
@@ -83,7 +88,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def style_sheet(theme: str) -> str:
-    """Return the style of labels by their property ``graphflow``, and of lists with such texts."""
+    """Return the style of a dock: roles of labels (see `set_role`), lists, and the focus."""
     colours = colours_of(theme)
     roles = {
         "note": f"color: {colours.note};",
@@ -94,4 +99,13 @@ def style_sheet(theme: str) -> str:
     labels = [f'QLabel[graphflow="{role}"] {{ {style} }}' for role, style in roles.items()]
     # napari's lists are brighter, too bright for coloured letters.
     field = get_theme(theme).foreground.as_hex(format="long")
-    return "\n".join([*labels, f"QListView#{LIST} {{ background-color: {field}; }}"])
+    focus = f"border: 1px solid {colours.active};"
+    framed = ", ".join(f"{kind}:focus" for kind in _FRAMED)
+    return "\n".join(
+        [
+            *labels,
+            f"QListView#{LIST} {{ background-color: {field}; }}",
+            f"{framed} {{ {focus} }}",
+            "QCheckBox:focus, QRadioButton:focus { text-decoration: underline; }",
+        ]
+    )
