@@ -1,6 +1,7 @@
 """*Jobs*: the list of all jobs, with progress, curves and buttons of the selected one."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from napari.components import ViewerModel
@@ -30,6 +31,7 @@ from napari_graphflow.plugin.jobs.watch import Watch
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import note, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
+from napari_graphflow.plugin.widgets.words import Message
 
 INTERVAL_MS = 500
 #: Seconds between two checks whether a waiting job can start, in case a killed job did not start
@@ -46,6 +48,7 @@ class JobsWidget(Panel):
         super().__init__(napari_viewer)
         self._watch, self._finished = Watch(), FinishedJobs()
         self._shown: Job | None = None
+        self._error: Message | None = None  # shown until the next click
         self._queue_seen = time.monotonic()
         self._requests = Requests(self)
         self.dataset = QComboBox()
@@ -99,6 +102,11 @@ class JobsWidget(Panel):
     def selected(self) -> Job | None:
         """Return the job whose details are shown."""
         return self._shown
+
+    def fail(self, error: Exception) -> None:
+        """Show an error until the next click, although the status line follows the job."""
+        super().fail(error)
+        self._error = Message(str(error), "fail")
 
     def released(self) -> None:
         """Stop monitoring; the jobs keep running."""
@@ -159,7 +167,7 @@ class JobsWidget(Panel):
     def _select(self) -> None:
         job = self.list.selected()
         if job != self._shown or job is None:
-            self._shown = job
+            self._shown, self._error = job, None
             self.details.show_job(job)
         self._refresh_details()
 
@@ -173,7 +181,14 @@ class JobsWidget(Panel):
             statuses = {**statuses, job: job.status()}
         pending = self._requests.pending.get(job, "")
         shown = details(job, statuses, pending=pending, log=job.log.is_file())
+        if self._error is not None and not pending:
+            shown = replace(shown, message=self._error)
         self.details.present(shown, levels(job, statuses))
+
+    def _clicked(self) -> Job | None:
+        """Return the job of a button that was clicked; its last error is history."""
+        self._error = None
+        return self._shown
 
     def _answered(self) -> None:
         if self._watch.refresh_jobs(force=True):
@@ -185,7 +200,7 @@ class JobsWidget(Panel):
         self.refresh()
 
     def _pause_or_resume(self) -> None:
-        job = self._shown
+        job = self._clicked()
         if job is None:
             return
         status = self._watch.statuses[job]
@@ -196,17 +211,20 @@ class JobsWidget(Panel):
         self._refresh_details()
 
     def _cancel(self) -> None:
-        if self._shown is not None:
-            self._requests.cancel(self._shown, self._watch.statuses[self._shown])
+        job = self._clicked()
+        if job is not None:
+            self._requests.cancel(job, self._watch.statuses[job])
             self._refresh_details()
 
     def _checkpoint(self) -> None:
-        if self._shown is not None:
-            self._requests.checkpoint(self._shown)
+        job = self._clicked()
+        if job is not None:
+            self._requests.checkpoint(job)
 
     def _move(self, places: int) -> None:
-        if self._shown is not None:
-            self._requests.move(self._shown, self._watch.statuses[self._shown], places)
+        job = self._clicked()
+        if job is not None:
+            self._requests.move(job, self._watch.statuses[job], places)
             self._refresh_details()
 
     def _show_log(self) -> None:
@@ -218,7 +236,7 @@ class JobsWidget(Panel):
             show_settings(self._shown, self)
 
     def _rename(self) -> None:
-        job = self._shown
+        job = self._clicked()
         if job is None:
             return
         dialog = QInputDialog(self)
@@ -238,7 +256,7 @@ class JobsWidget(Panel):
         self.list.fill(job, table_row(job, self._watch.read(job)))
 
     def _remove(self) -> None:
-        job = self._shown
+        job = self._clicked()
         if job is not None:
             text = removal_question(
                 job.title, bool(self._watch.statuses[job].run.model), is_default(job)

@@ -124,11 +124,20 @@ class Panel(QScrollArea):
         self.background.stop()
 
     def fail(self, error: Exception) -> None:
-        """Show a `UserError` in the status line and as a notification; raise any other error."""
+        """Show a `UserError` once: in the status line, or as a notification if that is hidden.
+
+        Any other error is raised.
+        """
         if not isinstance(error, UserError):
             raise error
         self.status.fail(str(error))
-        show_error(str(error))
+        if self.isVisible():
+            QTimer.singleShot(0, self._show_status)
+        else:
+            show_error(str(error))
+
+    def _show_status(self) -> None:
+        self.ensureWidgetVisible(self.status)
 
     def colour(self, name: str) -> str:
         """Return a colour of napari's current theme, such as ``current`` or ``text``."""
