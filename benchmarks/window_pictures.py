@@ -34,6 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         os.environ["GRAPHFLOW_HOME"] = home
+        os.environ["NAPARI_CONFIG"] = str(Path(home) / "napari.yaml")  # not those of the user
         (Path(home) / "reader.json").write_text('{"default": false}', "utf-8")
         make_models(Path(home))
         make_jobs(Path(home))

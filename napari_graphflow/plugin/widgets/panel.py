@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from napari.components import ViewerModel
+from napari.settings import get_settings
 from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
@@ -29,7 +30,8 @@ from napari_graphflow.plugin.widgets.layout import set_role
 from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
 from napari_graphflow.plugin.widgets.words import Message
 
-WIDTH = 340
+#: Width of a dock in pixels at the size of napari's font.
+WIDTH, FONT_SIZE = 340, 9
 NOT_A_DEVICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -62,7 +64,7 @@ class Panel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         # Expanding, so that napari adds no stretch below.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(_width())
         body = QWidget()
         # A narrow dock squeezes the rows instead of cutting them off at the right.
         body.setMinimumWidth(1)
@@ -86,7 +88,7 @@ class Panel(QScrollArea):
 
     def sizeHint(self) -> QSize:
         """Return the default width and the height of all rows."""
-        return QSize(WIDTH, self.widget().sizeHint().height())
+        return QSize(_width(), self.widget().sizeHint().height())
 
     def event(self, event: QEvent) -> bool:
         """Release resources when the dock is closed: napari then removes its content."""
@@ -142,6 +144,12 @@ class Panel(QScrollArea):
     def colour(self, name: str) -> str:
         """Return a colour of napari's current theme, such as ``current`` or ``text``."""
         return str(getattr(get_theme(self.viewer.theme), name).as_hex())
+
+
+def _width() -> int:
+    """Return the width of a dock, in which the rows fit at the size of the font."""
+    size = get_settings().appearance.font_size
+    return round(WIDTH * max(1.0, size / FONT_SIZE))
 
 
 class StatusLine(QLabel):
