@@ -1,5 +1,7 @@
 """``networks`` and ``models``: available networks and saved models."""
 
+import shutil
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,18 +63,33 @@ def networks(*, macs: Flag = False, json: Json = False) -> None:
 
 @models.command(name="import")
 def import_model(
-    weights: Path,
-    card: Path,
-    out: Path,
+    path: Path,
+    /,
     *,
+    out: Path | None = None,
+    card: Path | None = None,
+    name: str = "",
+    classes: tuple[str, ...] = (),
     dataset: Path | None = None,
-) -> None:
-    """Create a saved model from a checkpoint of any network and a card that describes it.
+    fold: tuple[str, ...] = (),
+    configuration: str = "",
+    mirror: Flag = False,
+    licence: str = "",
+    source: str = "",
+    force: Flag = False,
+    json: Json = False,
+) -> int:
+    """Create a saved model from what another program trained.
+
+    PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), or a checkpoint of
+    any network that --card describes. Nothing in it is run.
 
     Parameters
     ----------
-    weights
-        A safetensors file, or a .pt file that contains only tensors.
+    path
+        What was trained; with --card a safetensors file, or a .pt file that contains only tensors.
+    out
+        Folder of the new model; must not exist. Default: a folder in that of this user's models.
     card
         JSON file in the format of model.json: name, role (teacher), network (such as
         monai:DynUNet), arguments, dims (2 or 3), in_channels, classes ({"background": 0, ...}),
@@ -82,30 +99,76 @@ def import_model(
         percentiles (0 100 clips nothing), each per channel if there are several. divisor is the
         number of which each side must be a multiple; "windows": "even" cuts windows as nnU-Net
         does.
-    out
-        Folder of the new model; must not exist.
+    name
+        Name of the model; by default what the other program calls it.
+    classes
+        The classes of the model from those of what was trained, such as lung=lung_left,lung_right
+        (several to one), liver (the same name) or spleen= (none). Upper and lower case are the
+        same; what is not named is background. Default: the same classes, or those of --dataset.
     dataset
-        Folder of a dataset on which the model is scored at once, as by ``models check``.
+        Folder of a dataset whose classes the model gets, and on which it is scored at once, as by
+        ``models check``. A poor model is removed again.
+    fold
+        Folds of nnU-Net to use, such as 0 or all; several become an ensemble. Default: all that
+        are finished.
+    configuration
+        Configuration of nnU-Net, such as 2d or 3d_fullres. Default: that of the training.
+    mirror
+        Also mirror each window, as nnUNetv2_predict does unless told not to; 4 times as slow in
+        2D, 8 times in 3D.
+    licence
+        Licence under which the model may be used.
+    source
+        Where the model comes from.
+    force
+        Keep a model that is poor on the dataset.
     """
-    from napari_graphflow.models.saved import import_model as import_weights
+    from napari_graphflow.models.importing import ImportOptions, import_teacher
+    from napari_graphflow.models.importing.classes import read_table
 
-    require_writable([out])
-    if out.exists():
-        raise UserError(f"{out} already exists.", "Choose another folder for the model.")
-    model = import_weights(weights, read_config(ModelCard, card), out)
-    output.print(f"{model.card.name}: {model.card.parameters / 1e6:.2f} M parameters in {out}")
+    opened = None if dataset is None else Dataset.open(dataset)
+    options = ImportOptions(
+        name=name,
+        licence=licence,
+        source=source,
+        card=None if card is None else read_config(ModelCard, card),
+        classes=read_table(classes) if classes else None,
+        dataset_classes=None if opened is None else opened.classes,
+        folds=fold,
+        configuration=configuration,
+        mirror=mirror,
+    )
+    target = out or _free_folder(name or path.resolve().stem)
+    require_writable([target])
+    model = import_teacher(path, target, options)
+    found, folder = model.card, model.folder
+    if json:
+        print_json({"name": found.name, "model": str(folder), "parameters": found.parameters})
+    else:
+        output.print(f"{found.name}: {found.parameters / 1e6:.2f} M parameters in {folder}")
     if dataset is None:
-        command = f"napari-graphflow models check {out} --dataset DATASET"
+        command = f"napari-graphflow models check {folder} --dataset DATASET"
         console.print(f"Score it before it teaches: {command}", soft_wrap=True)
-        return
+        return 0
     from napari_graphflow.inference.loading import in_torch
 
-    scores = _scored(in_torch(model), dataset)
-    output.print(str(scores), soft_wrap=True)
     try:
-        refuse_poor(model.card.name, scores, MIN_TEACHER_DICE)
+        scores = _scored(in_torch(model), dataset)
+        output.print(str(scores), soft_wrap=True)
+        refuse_poor(found.name, scores, 0.0 if force else MIN_TEACHER_DICE)
     except UserError as error:
-        console.print(f"warning: {error}", style="yellow", soft_wrap=True)
+        shutil.rmtree(folder)
+        raise UserError(
+            f"The model was not kept. {error.text}", f"{error.remedy} Or keep it with --force."
+        ) from None
+    return 0
+
+
+def _free_folder(name: str) -> Path:
+    """Return a folder among the models of this user that does not exist."""
+    root = models_root()
+    names = (name if n == 1 else f"{name}-{n}" for n in count(1))
+    return next(root / one for one in names if not (root / one).exists())
 
 
 @models.command

@@ -160,6 +160,15 @@ class ModelCard(Frozen):
         ``whole`` runs images of up to four patches in one window; ``patch`` always cuts windows
         of `patch_size` and pads smaller images with zeros; ``even`` also spaces them evenly, as
         nnU-Net does.
+    mirror
+        Axes of the network's input, from 0, along which each window is also mirrored; the logits
+        of all flips are averaged. 2^n times as slow. Default: none.
+    mapping
+        Class of this model for each output of the network, by the network's own name for it;
+        several outputs may have the same class. Default: the outputs are the classes.
+    regions
+        Class of each output of a network whose outputs are overlapping regions, each with its own
+        sigmoid; later ones are painted over earlier ones. Default: the classes exclude each other.
     preprocessing
         Orientation, axes, spacing and scaling of the intensities.
     """
@@ -176,10 +185,32 @@ class ModelCard(Frozen):
     patch_size: tuple[int, ...]
     divisor: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
     windows: Literal["whole", "patch", "even"] = "whole"
+    mirror: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    mapping: dict[str, str] = Field(default_factory=dict)
+    regions: tuple[int, ...] = ()
     preprocessing: Preprocessing
     parameters: int = 0
     provenance: Provenance | None = None
     purpose: Purpose = Purpose()
+
+    @property
+    def outputs_before_mapping(self) -> tuple[str, ...]:
+        """Names of the classes that the network itself distinguishes."""
+        return tuple(self.mapping) or tuple(self.classes)
+
+    @property
+    def outputs(self) -> int:
+        """Number of channels of the network's output."""
+        return len(self.outputs_before_mapping) - bool(self.regions)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Classes of the network that are each class of the model; empty if they are the same."""
+        if not self.mapping:
+            return ()
+        names = list(self.mapping.values())
+        by_index = sorted(self.classes, key=self.classes.__getitem__)
+        return tuple(tuple(i for i, one in enumerate(names) if one == name) for name in by_index)
 
     @property
     def modality(self) -> str:
@@ -226,6 +257,17 @@ class ModelCard(Frozen):
         too_large = [one for one in _integers(self.arguments) if abs(one) > _LARGEST_NUMBER]
         if too_large:
             raise ValueError(f"arguments has the number {too_large[0]}, which is too large")
+        if any(axis >= self.dims for axis in self.mirror):
+            raise ValueError(
+                f"mirror names an axis that an input of {self.dims} axes does not have"
+            )
+        unknown = sorted(set(self.mapping.values()) - set(self.classes))
+        if unknown:
+            raise ValueError(f"mapping names {unknown[0]!r}, which is not among the classes")
+        if self.regions and sorted(self.regions) != list(
+            range(1, len(self.outputs_before_mapping))
+        ):
+            raise ValueError("regions must name each class but the background once")
         known = self.preprocessing.channels
         if known not in (None, self.in_channels):
             raise ValueError(

@@ -62,6 +62,9 @@ NETWORKS |= {
     if entry.dist is not None
 }
 
+#: Modules of networks whose names are ``<family>:<class>``.
+FAMILIES = {"monai": "monai_any", "nnunet": "nnunet"}
+
 #: Parameter counts at the published width, with one channel and two classes, by dimension.
 PARAMETERS: dict[str, dict[int, int]] = {
     "unet": {2: 7_782_882, 3: 5_658_898},
@@ -89,7 +92,7 @@ def require_network(name: str) -> None:
         If there is no such network; suggests similar names.
     """
     family, _, class_name = name.partition(":")
-    if name not in NETWORKS and not (family == "monai" and class_name):
+    if name not in NETWORKS and not (family in FAMILIES and class_name):
         near = get_close_matches(name, NETWORKS, cutoff=0.4)
         raise UserError(
             f"{name!r} is not a valid network.",

@@ -47,6 +47,33 @@ def positive_sides(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+class NnUNetSteps(Frozen):
+    """Steps of nnU-Net v2 instead of ours, so that its networks receive what they learnt from.
+
+    After the reorientation, images are cropped to the box of their non-zero voxels, scaled, and
+    only then resampled, by splines; voxels of an axis with far larger spacing are not mixed.
+
+    Parameters
+    ----------
+    masked
+        Whether ``zscore`` of each channel is computed within the non-zero voxels only.
+    order, order_z
+        Order of the splines of images, and along an axis that is resampled by itself.
+    logits_order, logits_order_z
+        The same for the logits on their way back to the grid of the image.
+    separate_z
+        Whether the axis with the largest spacing is resampled by itself. Default: if its spacing is
+        more than three times the smallest one.
+    """
+
+    masked: tuple[bool, ...] = ()
+    order: Annotated[int, Field(ge=0, le=5)] = 3
+    order_z: Annotated[int, Field(ge=0, le=5)] = 0
+    logits_order: Annotated[int, Field(ge=0, le=5)] = 1
+    logits_order_z: Annotated[int, Field(ge=0, le=5)] = 0
+    separate_z: bool | None = None
+
+
 class Preprocessing(Frozen):
     """Preprocessing of a stored volume for a network; saved with the model.
 
@@ -84,6 +111,8 @@ class Preprocessing(Frozen):
         Mean and standard deviation for ``mean_std``: one number, or one per channel.
     size
         Size (y, x) in pixels to which 2D images are resized. Default: their own size.
+    nnunet
+        Steps of nnU-Net, for its models and their students. Default: the steps above.
     """
 
     spacing: tuple[float, ...] | None = None
@@ -97,6 +126,7 @@ class Preprocessing(Frozen):
     mean: Numbers = ()
     std: Numbers = ()
     size: tuple[int, int] | None = None
+    nnunet: NnUNetSteps | None = None
 
     @field_validator("orientation")
     @classmethod

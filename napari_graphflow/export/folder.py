@@ -52,6 +52,11 @@ def export_model(
     require_writable([out])
     if out.exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the export.")
+    if card.preprocessing.nnunet is not None or card.mirror:
+        raise UserError(
+            f"{card.name} has the steps of nnU-Net around its network, which no export contains.",
+            "Use it with napari-graphflow segment.",
+        )
     missing = [name for name in info.packages if find_spec(name) is None]
     if missing:
         raise UserError(f"{missing[0]} is not installed.", install_hint(info.extra))

@@ -41,6 +41,7 @@ class Steps:
     std: Sequence[float]
     size: tuple[int, int] | None
     channels: int | None
+    nnunet: None = None  # models with these steps are not exported
 
     def code(self, stored: str) -> str:
         """Return the orientation code of the network's input, its axes reordered."""

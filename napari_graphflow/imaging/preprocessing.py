@@ -5,7 +5,7 @@ model, so that inference uses the same ones as training.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,13 +36,15 @@ class Preprocessed:
     array
         float32 of shape (C, z, y, x) or (C, y, x), with the axes in the order of the settings.
     oriented
-        The source volume after reorientation, before resampling.
+        The source volume after reorientation and cropping, before resampling.
     source
         The volume as stored.
     turn
         The reorientation.
     warnings
         Sentences about voxels without intensities.
+    box
+        Part of the reoriented volume that was kept; empty if all of it was.
     """
 
     array: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Preprocessed:
     source: Volume
     turn: Turn
     warnings: tuple[str, ...] = ()
+    box: tuple[slice, ...] = ()
 
     @property
     def resampled(self) -> bool:
@@ -71,6 +74,8 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
     """
     turn = _turn(volume, preprocessing)
     oriented = volume.turned(turn)
+    if preprocessing.nnunet is not None:
+        return _prepare_as_nnunet(volume, oriented, turn, preprocessing)
     channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
     kinds = _kinds(len(channels), preprocessing)
     shape = target_shape(oriented, preprocessing)
@@ -94,9 +99,62 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
     return Preprocessed(prepared, oriented, volume, turn, tuple(warnings))
 
 
-def prepare_labels(labels: Volume, preprocessing: "Preprocessing") -> NDArray[np.integer]:
-    """Resample a mask to the grid of the preprocessed image, by nearest neighbour."""
-    oriented = labels.turned(_turn(labels, preprocessing))
+def _prepare_as_nnunet(
+    volume: Volume, oriented: Volume, turn: Turn, preprocessing: "Preprocessing"
+) -> Preprocessed:
+    """Crop to the voxels that are not zero, scale, and resample by splines."""
+    from napari_graphflow.imaging import nnunet
+
+    steps = preprocessing.nnunet
+    assert steps is not None
+    channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
+    kinds = _kinds(len(channels), preprocessing)
+    filled = [fill(channel, finite_only=True) for channel in channels]
+    shares = [1.0 if one is None else one.share for one in filled]
+    known = [one.array for one in filled if one is not None]
+    if len(known) < len(channels):
+        raise UserError("The image contains no finite values.", "Export it again.")
+    warnings = [
+        _replaced(share, index, len(channels))
+        for index, share in enumerate(shares)
+        if share >= _MENTIONED
+    ]
+    inside = nnunet.nonzero(np.stack(known))
+    box = nnunet.box_of(inside)
+    cropped = cropped_to(oriented, box)
+    shape = target_shape(cropped, preprocessing)
+    spacing = target_spacing(cropped, preprocessing)
+    axis = nnunet.separate_axis(steps, cropped.spacing, spacing)
+    prepared = np.empty((len(channels), *shape), np.float32)
+    for index, kind in enumerate(kinds):
+        one = np.ascontiguousarray(known[index][box])
+        nnunet.scale(one, kind, preprocessing, index, inside[box])
+        prepared[index] = nnunet.resample(one, shape, axis, steps.order, steps.order_z)
+    return Preprocessed(prepared, cropped, volume, turn, tuple(warnings), box)
+
+
+def cropped_to(volume: Volume, box: tuple[slice, ...]) -> Volume:
+    """Return the part of a volume in a box; an empty box keeps all of it."""
+    if not box:
+        return volume
+    starts = np.array([part.start or 0 for part in box])[::-1]
+    origin = np.array(volume.origin) + (volume.matrix * volume.spacing[::-1]) @ starts
+    return replace(volume, array=volume.array[box], origin=tuple(origin.tolist()))
+
+
+def prepare_labels(
+    labels: Volume, preprocessing: "Preprocessing", box: tuple[slice, ...] = ()
+) -> NDArray[np.integer]:
+    """Resample a mask to the grid of the preprocessed image, by nearest neighbour.
+
+    Parameters
+    ----------
+    labels, preprocessing
+        The mask in the grid of the image as stored, and the settings.
+    box
+        Part of the image that was kept, see `Preprocessed`.
+    """
+    oriented = cropped_to(labels.turned(_turn(labels, preprocessing)), box)
     shape = target_shape(oriented, preprocessing)
     indices: NDArray[np.integer] = _resize(
         oriented.array[None], shape, sitk.sitkNearestNeighbor
@@ -137,7 +195,14 @@ def restore_maps(
 def to_source_orientation(
     array: NDArray[Any], preprocessed: Preprocessed, *, channels: bool = False
 ) -> Volume:
-    """Undo the reorientation, and take over the exact geometry of the source."""
+    """Undo crop and reorientation, and take over the exact geometry of the source."""
+    if preprocessed.box:
+        turned = preprocessed.turn.apply(preprocessed.source.array)
+        whole = np.zeros(
+            (*turned.shape[: len(preprocessed.box)], *array.shape[-1:] * channels), array.dtype
+        )
+        whole[preprocessed.box] = array
+        array = whole
     ordered = np.ascontiguousarray(preprocessed.turn.undo(array))
     return preprocessed.source.with_array(ordered, channels=channels)
 
@@ -155,9 +220,15 @@ def target_shape(oriented: Volume, preprocessing: "Preprocessing") -> tuple[int,
             f"Choose a model trained on {oriented.ndim}D images.",
         )
     return tuple(
-        max(1, round(size * old / new)) if new else size
+        max(1, round(old / new * size)) if new else size
         for size, old, new in zip(oriented.shape, oriented.spacing, spacing, strict=True)
     )
+
+
+def target_spacing(oriented: Volume, preprocessing: "Preprocessing") -> tuple[float, ...]:
+    """Return the voxel spacing of the preprocessed array of an oriented volume."""
+    wanted = preprocessing.spacing or oriented.spacing
+    return tuple(new or old for new, old in zip(wanted, oriented.spacing, strict=True))
 
 
 def _turn(volume: Volume, preprocessing: "Preprocessing") -> Turn:

@@ -205,7 +205,7 @@ def _affinity(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     classes = len(model.card.classes)
     prepared = prepare(volume, model.card.preprocessing)
-    mask = prepare_labels(labels, model.card.preprocessing)
+    mask = prepare_labels(labels, model.card.preprocessing, prepared.box)
     # The mask is windowed together with the image; its padding is 0, which is not a class.
     stacked = np.concatenate([prepared.array, mask[None].astype(np.float32) + 1])
     sums: list[Tensor] = []

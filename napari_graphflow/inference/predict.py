@@ -4,7 +4,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,15 @@ from napari_graphflow.dataset.compatibility import check_fits
 from napari_graphflow.imaging.preprocessing import prepare, to_source_orientation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.engines import Engine
+from napari_graphflow.inference.mirrored import Mirrored
 from napari_graphflow.inference.site_check import Codes, Describe, matched
-from napari_graphflow.inference.whole_volume import Cancelled, Progress, label_array
+from napari_graphflow.inference.spline_labels import spline_labels
+from napari_graphflow.inference.whole_volume import (
+    Cancelled,
+    Progress,
+    label_array,
+    logits_array,
+)
 
 
 class Phase(Protocol):
@@ -130,18 +137,27 @@ def segment(
             enter("back to the scan's grid")
 
     soft = _temporary((len(card.classes), *shape)) if probabilities else None
-    labels = label_array(
-        model.engine,
-        prepared.array if match is None else matched(prepared.array, match),
-        card.patch_size,
-        shape,
-        len(card.classes),
-        whole=card.windows == "whole",
-        even=card.windows == "even",
-        probabilities=soft,
-        progress=report,
-        cancelled=cancelled,
-    )
+    array = prepared.array if match is None else matched(prepared.array, match)
+    engine = Mirrored(model.engine, card.mirror) if card.mirror else model.engine
+    options: dict[str, Any] = {
+        "whole": card.windows == "whole",
+        "even": card.windows == "even",
+        "progress": report,
+        "cancelled": cancelled,
+    }
+    if card.preprocessing.nnunet is not None:
+        logits = logits_array(engine, array, card.patch_size, len(card.classes), **options)
+        labels = spline_labels(logits, prepared, card.preprocessing, soft)
+    else:
+        labels = label_array(
+            engine,
+            array,
+            card.patch_size,
+            shape,
+            len(card.classes),
+            probabilities=soft,
+            **options,
+        )
     return Prediction(
         labels=to_source_orientation(labels, prepared),
         probabilities=None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.imaging.restoring import LabelMap
 from napari_graphflow.inference.engines import Array, Engine, OutputKind
-from napari_graphflow.inference.windows import gaussian_weights, plan_windows, slabs
+from napari_graphflow.inference.windows import Slab, Windows, gaussian_weights, plan_windows, slabs
 
 OVERLAP = 0.5
 #: Images of up to this number of patches are run in one window: faster, and without seams.
@@ -71,30 +71,17 @@ def label_array(
         Called between windows; True raises :class:`InferenceCancelled`.
     """
     shape = array.shape[1:]
-    slices = len(shape) > len(patch_size)
-    fitting = window_size(shape[slices:], patch_size)
-    size = fitting if whole else tuple(patch_size)
-    windows = plan_windows(
-        shape, (1, *size) if slices else size, overlap, axis=0 if slices else None, even=even
-    )
     restored = tuple(target) != shape or probabilities is not None
-    weights = gaussian_weights(windows.size, even=even) if windows.overlapping else None
-    kind: OutputKind = (
-        "logits" if weights is not None else "probabilities" if restored else "labels"
-    )
-    total = len(windows.positions)
-
-    def compute(batches: Iterable[Array]) -> Iterator[NDArray[Any]]:
-        return engine.compute(_until(batches, cancelled), kind, weights)
-
-    merged = slabs(
+    windows, merged, kind = _merged(
+        engine,
         array,
-        windows,
-        compute,
-        batch=engine.batch_size(math.prod(size)),
-        weights=weights,
-        reuse=True,
-        done=_report(progress, total),
+        patch_size,
+        overlap,
+        "probabilities" if restored else "labels",
+        whole=whole,
+        even=even,
+        progress=progress,
+        cancelled=cancelled,
     )
     if restored:
         label_map = LabelMap(shape, target, classes, windows.axis, probabilities)
@@ -109,6 +96,77 @@ def label_array(
         rows = np.moveaxis(found, windows.axis, 0)
         lines[slab.start : slab.start + len(rows)] = rows
     return labels
+
+
+def logits_array(
+    engine: Engine,
+    array: Array,
+    patch_size: Sequence[int],
+    classes: int,
+    *,
+    whole: bool = True,
+    even: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> Array:
+    """Return the logits (K, *spatial) of a preprocessed array; parameters of `label_array`."""
+    windows, merged, _ = _merged(
+        engine,
+        array,
+        patch_size,
+        OVERLAP,
+        "logits",
+        whole=whole,
+        even=even,
+        progress=progress,
+        cancelled=cancelled,
+    )
+    logits = np.empty((classes, *array.shape[1:]), np.float32)
+    lines = np.moveaxis(logits, windows.axis + 1, 0)
+    for slab in merged:
+        rows = np.moveaxis(slab.array, windows.axis + 1, 0)
+        lines[slab.start : slab.start + len(rows)] = rows
+    return logits
+
+
+def _merged(
+    engine: Engine,
+    array: Array,
+    patch_size: Sequence[int],
+    overlap: float,
+    wanted: OutputKind,
+    *,
+    whole: bool,
+    even: bool,
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> tuple[Windows, Iterator[Slab], OutputKind]:
+    """Return the windows of an array, its merged slabs, and what these are.
+
+    They are logits where windows overlap, otherwise what is wanted.
+    """
+    shape = array.shape[1:]
+    slices = len(shape) > len(patch_size)
+    size = window_size(shape[slices:], patch_size) if whole else tuple(patch_size)
+    windows = plan_windows(
+        shape, (1, *size) if slices else size, overlap, axis=0 if slices else None, even=even
+    )
+    weights = gaussian_weights(windows.size, even=even) if windows.overlapping else None
+    kind: OutputKind = wanted if weights is None else "logits"
+
+    def compute(batches: Iterable[Array]) -> Iterator[NDArray[Any]]:
+        return engine.compute(_until(batches, cancelled), kind, weights)
+
+    merged = slabs(
+        array,
+        windows,
+        compute,
+        batch=engine.batch_size(math.prod(size)),
+        weights=weights,
+        reuse=True,
+        done=_report(progress, len(windows.positions)),
+    )
+    return windows, merged, kind
 
 
 def softmax(logits: NDArray[np.floating]) -> Array:

@@ -18,7 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.layers import norms_without_copies
-from napari_graphflow.networks.taps import TapAdapter
+from napari_graphflow.networks.taps import Head, TapAdapter
 from napari_graphflow.system.files import replace_file, written_aside
 
 #: Weights of the distillation method that produced a student, such as its paraphrasers.
@@ -59,16 +59,16 @@ def build_network(card: ModelCard) -> nn.Module:
     _refuse_huge(card)
     network = _build(card)
     if card.divisor is not None:
-        network.multiple = card.divisor  # type: ignore[assignment]
+        network.multiple = card.divisor
+    network.head = Head(card.regions, card.groups)
     return network
 
 
-def _build(card: ModelCard) -> nn.Module:
+def _build(card: ModelCard) -> TapAdapter:
     arguments = dict(card.arguments)
     if card.taps:
         arguments["taps"] = card.taps
-    classes = len(card.classes)
-    return build(card.network, card.in_channels, classes, card.dims, card.width, **arguments)
+    return build(card.network, card.in_channels, card.outputs, card.dims, card.width, **arguments)
 
 
 def _refuse_huge(card: ModelCard) -> None:
@@ -128,8 +128,10 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     return Model(card, module.eval().to(device), folder)
 
 
-def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
-    """Create a saved model from a network's checkpoint (safetensors or tensor-only ``.pt``).
+def import_state(
+    state: dict[str, Tensor], card: ModelCard, out: Path, source: Path | None = None
+) -> Model:
+    """Create a saved model from the weights of a network; `source` names them in errors.
 
     Raises
     ------
@@ -138,7 +140,7 @@ def import_model(weights: Path, card: ModelCard, out: Path) -> Model:
         the card.
     """
     module = build_network(card)
-    load_weights(module, weights)
+    _load_state(module, state, source or out)
     _try(module, card)
     parameters = count_parameters(module)
     save_model(out, card.model_copy(update={"parameters": parameters}), module)
@@ -185,7 +187,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
     UserError
         If the file is missing or damaged, or its names or shapes differ from the module's.
     """
-    state = _read_state(Path(path))
+    _load_state(module, read_state(Path(path)), path)
+
+
+def _load_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     wanted = module.state_dict()
     missing = sorted(set(wanted) - set(state))
     extra = sorted(set(state) - set(wanted))
@@ -219,7 +224,14 @@ def _check_values(name: str, values: Tensor, wanted: Tensor, path: Path) -> None
         )
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a network from a safetensors file or a tensor-only ``.pt`` file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or holds anything else.
+    """
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
     try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_graphflow.config.networks import NETWORKS, require_network
+from napari_graphflow.config.networks import FAMILIES, NETWORKS, require_network
 from napari_graphflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def build(
     Parameters
     ----------
     name
-        A key of `NETWORKS`, or ``monai:<class>`` for a class of `monai.networks.nets`.
+        A key of `NETWORKS`, ``monai:<class>`` for a class of `monai.networks.nets`, or
+        ``nnunet:<class>`` for one of `napari_graphflow.networks.nnunet`.
     in_channels, classes
         Channels of the image, and number of classes with the background.
     dims
@@ -95,6 +96,7 @@ def _builder(name: str) -> "Callable[..., TapAdapter]":
         module, function = NETWORKS[name].path.split(":")
         found: Callable[..., TapAdapter] = getattr(import_module(module), function)
         return found
-    file = "monai_any" if ":" in name else name
+    family, _, class_name = name.partition(":")
+    file = FAMILIES[family] if class_name else name
     made: Callable[..., TapAdapter] = import_module(f"{__name__}.{file}").network
     return made

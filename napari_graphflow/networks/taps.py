@@ -51,6 +51,41 @@ class Output(NamedTuple):
         return Output(self.logits[:count], {name: x[:count] for name, x in self.taps.items()})
 
 
+class Head(NamedTuple):
+    """What becomes of the outputs of a network before they are the logits of its classes.
+
+    Parameters
+    ----------
+    regions
+        Class that each output paints over those before it where its sigmoid is above 0.5; empty
+        if the outputs are logits.
+    groups
+        Classes of the network that are each class of the result; empty if they are the same.
+    """
+
+    regions: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits of the classes (B, K, *spatial).
+
+        A class of several outputs has the probability of their sum: the logarithm of the sum of
+        the exponentials of their logits. Regions become classes of which the most probable one is
+        the one that is painted: before each region, the largest logit so far is moved to 0.
+        """
+        if self.regions:
+            classes = [torch.zeros_like(x[:, :1])]
+            for index in range(len(self.regions)):
+                top = torch.cat(classes, 1).amax(1, keepdim=True)
+                classes = [*(one - top for one in classes), x[:, index : index + 1]]
+            order = [0, *self.regions]
+            x = torch.cat([classes[order.index(index)] for index in range(len(order))], 1)
+        if self.groups:
+            empty = torch.full_like(x[:, 0], -1e4)
+            x = torch.stack([x[:, list(g)].logsumexp(1) if g else empty for g in self.groups], 1)
+        return x
+
+
 class TapAdapter(nn.Module):
     """Wrap any segmentation network so that it returns `Output`.
 
@@ -84,6 +119,7 @@ class TapAdapter(nn.Module):
         super().__init__()
         self.module = module
         self.multiple = multiple if isinstance(multiple, int) else tuple(multiple)
+        self.head = Head()
         self.taps: dict[str, str] = {}
         self.use_taps(taps)
         self.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
@@ -126,6 +162,7 @@ class TapAdapter(nn.Module):
         logits = first_output(self.module(padded))
         if logits.ndim == x.ndim + 1:
             logits = logits[:, 0]
+        logits = self.head(logits)
         if logits.shape[2:] != padded.shape[2:]:
             raise UserError(
                 f"{type(self.module).__name__} returns logits of size {_size(logits)} for an image "

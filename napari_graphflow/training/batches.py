@@ -78,7 +78,7 @@ def load_case(
     image = _memory_mapped(cache / f"{case.name}-image.npy", prepared.array)
     if not labelled:
         return TrainingCase(case.name, image, None, None, prepared.warnings)
-    mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing)
+    mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing, prepared.box)
     labels = _memory_mapped(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:

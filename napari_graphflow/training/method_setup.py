@@ -49,6 +49,8 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
         "width": config.width,
         "arguments": {},
         "taps": {},
+        "mapping": {},
+        "regions": (),
     }
     student = build_network(teacher.card.model_copy(update=fresh)).eval()
     sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)

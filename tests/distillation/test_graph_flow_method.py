@@ -18,7 +18,7 @@ from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.graph_flow.loss import graph_flow_loss, variation_graph
 from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
-from napari_graphflow.models.saved import import_model
+from napari_graphflow.models.saved import import_state, read_state
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Warned
 from napari_graphflow.training.loop import distill
@@ -133,7 +133,7 @@ def test_graph_flow_trains_with_a_foreign_anisotropic_teacher(blobs, tmp_path):
         arguments=arguments | {"multiple": [2, 8, 8]}, preprocessing=Preprocessing(),
         taps={"encoder": "downsamples.1", "decoder": "upsamples.1"},
     )  # fmt: skip
-    import_model(tmp_path / "w.safetensors", card, tmp_path / "thin")
+    import_state(read_state(tmp_path / "w.safetensors"), card, tmp_path / "thin")
     options = GraphFlowOptions(patch=(1, 3, 3), paraphraser_steps=2)
     config = distillation(blobs, tmp_path / "thin", method=options, steps=2)
     events = list(distill(config, tmp_path / "run"))

@@ -19,7 +19,7 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import NETWORKS
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
-from napari_graphflow.models.saved import import_model, load_model
+from napari_graphflow.models.saved import import_state, load_model, read_state
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
 from napari_graphflow.networks.enet import pool, unpool
@@ -171,7 +171,7 @@ def test_foreign_network_is_rebuilt_from_checkpoint_and_model_card(tmp_path, suf
         patch_size=(16, 16, 16),
         preprocessing=Preprocessing(),
     )
-    import_model(weights, card, tmp_path / "model")
+    import_state(read_state(weights), card, tmp_path / "model")
     network = load_model(tmp_path / "model").module
     x = image(3, size=(16, 24, 16))
     with torch.no_grad():

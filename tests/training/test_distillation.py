@@ -30,7 +30,7 @@ from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.inference.graph_flow_maps import variation_maps
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
-from napari_graphflow.models.saved import Model, import_model, load_model
+from napari_graphflow.models.saved import Model, import_state, load_model, read_state
 from napari_graphflow.networks import build
 from napari_graphflow.system.events import ModelSaved, Phase, Warned
 from napari_graphflow.training import method_setup
@@ -335,7 +335,7 @@ def test_an_imported_monai_network_can_be_the_teacher(blobs, tmp_path):
         arguments={"init_filters": 8, "multiple": 8}, preprocessing=Preprocessing(),
         taps={"encoder": "down_layers.2", "decoder": "up_layers.0"},
     )  # fmt: skip
-    import_model(tmp_path / "segresnet.safetensors", card, tmp_path / "foreign")
+    import_state(read_state(tmp_path / "segresnet.safetensors"), card, tmp_path / "foreign")
     events = list(distill(distillation(blobs, tmp_path / "foreign"), tmp_path / "run"))
     assert all(value > 0 for value in metrics(events)["loss/vertices"])
 

@@ -1,0 +1,46 @@
+"""Files of strangers: sizes are bounded before anything is allocated."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_graphflow.errors import UserError
+
+#: Bytes of the largest checkpoint and of the largest JSON file.
+LARGEST, LARGEST_JSON = 8 * 2**30, 64 * 2**20
+
+
+def refuse_large(path: Path, largest: int = LARGEST) -> None:
+    """Refuse a file that is missing, or larger than any model.
+
+    Raises
+    ------
+    UserError
+        If it is.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.", "Check the path.")
+    if path.stat().st_size > largest:
+        raise UserError(
+            f"{path} has {path.stat().st_size / 2**30:.1f} GB, more than any model that can be "
+            "used.",
+            "Check that it is the file of a model.",
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises
+    ------
+    UserError
+        If it is missing, too large or damaged.
+    """
+    refuse_large(path, LARGEST_JSON)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}).", "Copy the file again.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} does not hold a JSON object.", "Copy the file again.")
+    return found
