@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from cyclopts import App, Parameter
 
-import napari_graphflow.cli.masks  # noqa: F401, adds commands to `datasets`
+import napari_graphflow.cli.masks  # adds commands to `datasets`
 import napari_graphflow.cli.model_facts  # noqa: F401, adds commands to `models`
 from napari_graphflow import __version__
 from napari_graphflow.cli.compare import compare
