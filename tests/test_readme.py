@@ -11,7 +11,7 @@ from napari_graphflow.cli import app
 CHECKOUT = Path(__file__).parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/volumes.md", "docs/labelling.md",
-    "docs/export.md", "docs/speed.md",
+    "docs/export.md", "docs/speed.md", "docs/teachers.md",
 )  # fmt: skip
 COMMAND = re.compile(r"^napari-graphflow (.+)$|`napari-graphflow ([^`|]+)`", re.MULTILINE)
 

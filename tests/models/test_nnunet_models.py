@@ -226,7 +226,7 @@ def test_a_model_is_shown_and_removed_only_on_request(
     capsys.readouterr()
     assert command("show", model, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["licence"], shown["orientation"], len(shown["sha256"])) == ("CC0", "LPS", 64)
+    assert (shown["licence"], shown["orientation"], len(shown["sha256"])) == ("CC0", "stored", 64)
     assert command("remove", model) == 2
     (model / "notes.txt").write_text("mine", "utf-8")
     assert command("remove", model, "--yes") == 2

@@ -17,6 +17,7 @@ from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
+from napari_graphflow.plugin.widgets.foreign_models import import_foreign, is_foreign
 from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.model_text import about_text, role_icon, tip_text
@@ -64,7 +65,7 @@ class ModelPicker(QWidget):
         self._deciding: Any = None
         self._by_user = False
         self.combo = _Combo(self.refresh)
-        self.browse = browse_button("Open a model folder")
+        self.browse = browse_button("Add a model: a saved one, or a results folder of nnU-Net")
         self.about = note()
         line = QHBoxLayout()
         line.setSpacing(4)
@@ -122,7 +123,13 @@ class ModelPicker(QWidget):
         return f"{card.name} does not fit {case}: {reason}." if card and reason else ""
 
     def choose(self, folder: Path) -> bool:
-        """Choose a saved model in any folder; show an error and return False if it is not one."""
+        """Choose a saved model in any folder, or import one of another program.
+
+        Shows an error and returns False if it is neither.
+        """
+        if is_foreign(folder) and not (folder / "model.json").is_file():
+            self._import(folder)
+            return True
         try:
             read_model_card(folder)
         except UserError as error:
@@ -134,6 +141,22 @@ class ModelPicker(QWidget):
         self.refresh()
         self.combo.setCurrentIndex(self.combo.findData(str(folder)))
         return True
+
+    def _import(self, folder: Path) -> None:
+        """Import a model of another program, and choose it."""
+        self.about.setText(f"Importing {folder.name} ...")
+        self.about.show()
+        self.browse.setEnabled(False)
+
+        def ended(result: Path | Exception) -> None:
+            self.browse.setEnabled(True)
+            self._describe()
+            if isinstance(result, Exception):
+                self._panel.fail(result)
+            else:
+                self.choose(result)
+
+        self._panel.background.run(partial(import_foreign, folder), ended, ended)
 
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
