@@ -44,7 +44,7 @@ def test_a_results_folder_is_imported_and_chosen(
         return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    click(dock.model.browse)
+    click(qtbot, dock.model.browse)
     qtbot.waitUntil(lambda: dock.model.combo.currentText() == "foreign", timeout=5000)
     assert calls == [["models", "import", str(results), "--json"]]
     assert dock.model.browse.isEnabled()
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_imported_is_refused_in_words(
     )
     shown: list[str] = []
     monkeypatch.setattr(dock, "fail", lambda error: shown.append(str(error)))
-    click(dock.model.browse)
+    click(qtbot, dock.model.browse)
     qtbot.waitUntil(lambda: bool(shown), timeout=5000)
     assert shown == ["It is a cascade. Import 2d."]
     assert dock.model.folder() is None
