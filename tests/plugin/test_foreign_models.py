@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_imported_is_refused_in_words(
         ),
     )
     shown: list[str] = []
-    monkeypatch.setattr(dock, "fail", lambda error: shown.append(str(error)))
+    monkeypatch.setattr(SegmentWidget, "fail", lambda self, error: shown.append(str(error)))
     click(qtbot, dock.model.browse)
     qtbot.waitUntil(lambda: bool(shown), timeout=5000)
     assert shown == ["It is a cascade. Import 2d."]
