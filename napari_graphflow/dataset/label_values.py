@@ -59,7 +59,7 @@ def read_label_values(labels: Mapping[str, Any]) -> LabelValues:
             raise UserError(
                 f"Two classes of the dataset are called {name}.", "Give each its own name."
             )
-        regions[str(name)] = tuple(sorted({int(one) for one in values}))
+        regions[str(name)] = tuple(sorted({_whole(str(name), one) for one in values}))
     if alike := same_names(regions):
         raise UserError(
             f"The classes {alike[0]} and {alike[1]} of the dataset have the same name, apart from "
@@ -79,6 +79,15 @@ def read_label_values(labels: Mapping[str, Any]) -> LabelValues:
         order = sorted(regions, key=lambda one: regions[one])
         return LabelValues(tuple(order), tuple(regions[one] for one in order), ignore)
     return _parts(regions, stored, ignore)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise UserError(
+            f"The class {name} has the value {value}, but values are whole numbers.",
+            "Correct the labels in dataset.json.",
+        )
+    return int(value)
 
 
 def labels_with_ignore(labels: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

@@ -17,7 +17,12 @@ from napari_graphflow.imaging.class_names import names_file, write_class_names
 from napari_graphflow.imaging.dicom.reading import read_dicom
 from napari_graphflow.imaging.formats import load
 from napari_graphflow.imaging.formats.endings import FORMATS
-from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, with_value_warnings
+from napari_graphflow.imaging.formats.loaded import (
+    Geometry,
+    Loaded,
+    check_spacing,
+    with_value_warnings,
+)
 from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.grid import embed_in_grid, lacks_one_slice, shape_error
 from napari_graphflow.imaging.labels import as_labels, inverted_warning
@@ -53,7 +58,9 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     path = existing_path(path)
     with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
-            return read_dicom(path, series, resample)
+            volume = read_dicom(path, series, resample)
+            check_spacing(path.name, volume.spacing)
+            return volume
         return with_value_warnings(load(path, kind)).volume()
 
 

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import FORMATS, suffix
-from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, spatial
+from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, check_spacing, spatial
 from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_metaimage, read_nrrd
 from napari_graphflow.imaging.formats.pictures import read_image_2d
@@ -18,6 +18,8 @@ from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Stored, read_v
 
 _HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
 _STARTS = (
+    # First, since the 128 bytes before may be those of a TIFF, so that both kinds of readers open it.
+    ("DICOM", rb".{128}DICM"),
     ("NRRD", rb"NRRD000"),
     ("MetaImage", rb"\s*(ObjectType|ObjectSubType|Comment|NDims)\s*="),
     ("PNG", rb"\x89PNG\r\n\x1a\n"),
@@ -26,7 +28,6 @@ _STARTS = (
     ("GIF", rb"GIF8[79]a"),
     ("BMP", rb"BM.{4}\x00{4}"),
     ("WebP", rb"RIFF.{4}WEBP"),
-    ("DICOM", rb".{128}DICM"),
 )
 
 
@@ -62,6 +63,7 @@ def load(path: Path, kind: str, *, indices: bool = False) -> Loaded:
         # SimpleITK does not detect that files of other formats are truncated.
         stored = _read_header(path, kind) if kind else _unknown(path)
         loaded = _load_by_itk(path) if stored is None else read_voxels(stored)
+    check_spacing(path.name, loaded.geometry.spacing)
     return replace(loaded, warnings=(*_misnamed(path, kind), *loaded.warnings))
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
+
+#: Voxels in mm: from atoms to kilometres.
+_SMALLEST_MM, _LARGEST_MM = 1e-9, 1e6
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class Loaded:
             geometry.sized,
             geometry.anatomical,
             self.modality,
+        )
+
+
+def check_spacing(name: str, spacing: Sequence[float]) -> None:
+    """Refuse voxels that no device makes, whose distances and volumes would be meaningless."""
+    odd = [size for size in spacing if not _SMALLEST_MM <= size <= _LARGEST_MM]
+    if odd:
+        raise UserError(
+            f"The header of {name} states a voxel spacing of {odd[0]:.6g} mm.",
+            "Correct the voxel spacing, or export the image again.",
         )
 
 

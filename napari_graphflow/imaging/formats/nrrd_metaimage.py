@@ -142,6 +142,13 @@ def read_metaimage(path: Path) -> Stored | None:
     sizes = tuple(int(size) for size in fields["DimSize"].split())
     channels = int(fields.get("ElementNumberOfChannels", 1))
     name = fields["ElementDataFile"]
+    if name.upper().startswith("LIST"):
+        rest = start[end.end() :].decode("utf-8", "replace").splitlines()
+        axes = re.search(r"\d+", name)
+        each = int(axes[0]) if axes else len(sizes) - 1
+        _check_files(path, [one.strip() for one in rest if one.strip()], math.prod(sizes[each:]))
+    elif "%" in name:
+        _check_files(path, _numbered(path, name), sizes[-1])
     return _stored(
         "MetaImage",
         path,
@@ -153,6 +160,30 @@ def read_metaimage(path: Path) -> Stored | None:
         sizes=(channels, *sizes) if channels > 1 else sizes,
         warnings=() if {"ElementSpacing", "ElementSize"} & set(fields) else (_NO_SPACING,),
     )
+
+
+def _numbered(path: Path, entry: str) -> list[str]:
+    """Return the names of an entry such as ``slice%03d.raw 1 40 1``."""
+    parts = re.fullmatch(r"(.*%0?\d?d[^%]*?)\s+(\d{1,6})\s+(\d{1,6})\s+(\d{1,6})", entry)
+    if parts is None or not int(parts[4]):
+        raise UserError(f"The header of {path.name} is damaged.", EXPORT_AGAIN)
+    first, last, step = (int(parts[number]) for number in (2, 3, 4))
+    return [parts[1] % number for number in range(first, last + 1, step)]
+
+
+def _check_files(path: Path, names: list[str], needed: int) -> None:
+    """Refuse too few files of voxels: SimpleITK leaves the other voxels as they happen to be."""
+    if len(names) < needed:
+        raise UserError(
+            f"{path.name} is damaged: it names {len(names)} files of voxels, but needs {needed}.",
+            EXPORT_AGAIN,
+        )
+    missing = [one for one in names[:needed] if not (path.parent / one).is_file()]
+    if missing:
+        raise UserError(
+            f"The voxels of {path.name} are in another file, {missing[0]}, which is missing.",
+            "Put all files into the same folder.",
+        )
 
 
 def _start(path: Path) -> bytes:
