@@ -18,7 +18,7 @@ from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, Stored, read_v
 
 _HEADERS = {"NIfTI": read_header, "NRRD": read_nrrd, "MetaImage": read_metaimage}
 _STARTS = (
-    # First, since the 128 bytes before may be those of a TIFF, so that both kinds of readers open it.
+    # First, since the 128 bytes before may be those of a TIFF.
     ("DICOM", rb".{128}DICM"),
     ("NRRD", rb"NRRD000"),
     ("MetaImage", rb"\s*(ObjectType|ObjectSubType|Comment|NDims)\s*="),

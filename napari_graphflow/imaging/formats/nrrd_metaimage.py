@@ -144,8 +144,8 @@ def read_metaimage(path: Path) -> Stored | None:
     name = fields["ElementDataFile"]
     if name.upper().startswith("LIST"):
         rest = start[end.end() :].decode("utf-8", "replace").splitlines()
-        axes = re.search(r"\d+", name)
-        each = int(axes[0]) if axes else len(sizes) - 1
+        flat = re.search(r"\d+", name)
+        each = int(flat[0]) if flat else len(sizes) - 1
         _check_files(path, [one.strip() for one in rest if one.strip()], math.prod(sizes[each:]))
     elif "%" in name:
         _check_files(path, _numbered(path, name), sizes[-1])
