@@ -62,18 +62,22 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     return made
 
 
-@pytest.fixture
-def running(
-    viewer: Viewer, worker: Worker, qtbot: QtBot, make_model: Any, write_scan: Callable[[], Path]
-) -> SegmentWidget:
-    """A widget whose request the worker has not answered yet."""
-    make_model("small")
+def begin(viewer: Viewer, worker: Worker, qtbot: QtBot, scan: Path) -> SegmentWidget:
+    """Return a widget whose request the worker has not answered yet."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
-    viewer.open(str(write_scan()), plugin="napari-graphflow")
+    viewer.open(str(scan), plugin="napari-graphflow")
     widget.model.refresh()
     click(qtbot, widget.button)
     qtbot.waitUntil(lambda: bool(worker.sent), timeout=5000)
     return widget
+
+
+@pytest.fixture
+def running(
+    viewer: Viewer, worker: Worker, qtbot: QtBot, make_model: Any, write_scan: Callable[[], Path]
+) -> SegmentWidget:
+    make_model("small")
+    return begin(viewer, worker, qtbot, write_scan())
 
 
 def ended(qtbot: QtBot, widget: SegmentWidget) -> None:
@@ -81,8 +85,15 @@ def ended(qtbot: QtBot, widget: SegmentWidget) -> None:
 
 
 def test_an_answer_after_the_window_was_closed_is_dropped(
-    viewer: Viewer, running: SegmentWidget, worker: Worker, qtbot: QtBot
+    make_napari_viewer: Callable[..., Viewer],
+    worker: Worker,
+    qtbot: QtBot,
+    make_model: Any,
+    write_scan: Callable[[], Path],
 ) -> None:
+    make_model("small")
+    viewer = make_napari_viewer(show=True)
+    begin(viewer, worker, qtbot, write_scan())
     with qtbot.captureExceptions() as raised:
         worker.progress()
         qtbot.wait(100)
