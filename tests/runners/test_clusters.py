@@ -27,6 +27,7 @@ from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
+from napari_graphflow.jobs.trust import accept
 from napari_graphflow.runners import Runner, runner_of
 from napari_graphflow.runners.handover import read_note
 from napari_graphflow.runners.ray.runner import PackedRay, Ray
@@ -88,6 +89,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore")
 def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Path) -> None:
     ray = Ray(ray_address)
+    accept("addresses", *ray.addresses)
     teacher = store.create("train", training(blobs))
     ray.submit(teacher)
     until(lambda: not ray.poll(teacher).active)
@@ -123,6 +125,7 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
 @pytest.mark.filterwarnings("ignore")
 def test_a_packed_job_runs_on_ray_and_is_downloaded(ray_address: str, blobs: Path) -> None:
     ray = PackedRay(ray_address)
+    accept("addresses", *ray.addresses)
     teacher = store.create("train", training(blobs, validate_every=1))
     ray.submit(teacher)
     until(lambda: not ray.poll(teacher).active)
