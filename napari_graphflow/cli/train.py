@@ -24,6 +24,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
@@ -205,6 +206,25 @@ def shared_command(job: Job, processes: int) -> list[str]:
     return [*launcher, str(job.folder)]
 
 
+def _copies(config: TrainingConfig, out: Path | None) -> list[Path]:
+    """Return where the models are copied to: that of the student, and of the student alone.
+
+    Raises
+    ------
+    UserError
+        If one of these folders exists or cannot be written.
+    """
+    if out is None:
+        return []
+    both = isinstance(config, DistillationConfig) and config.also_alone
+    copies = [out, *[out.with_name(f"{out.name}-alone")] * both]
+    require_writable(copies)
+    for place in copies:
+        if place.exists():
+            raise UserError(f"{place} already exists.", "Choose another folder for the model.")
+    return copies
+
+
 def _run_job(
     kind: RunKind,
     config: TrainingConfig,
@@ -215,10 +235,7 @@ def _run_job(
     *,
     only_estimate: bool,
 ) -> int:
-    if out is not None:
-        require_writable([out])
-    if out is not None and out.exists():
-        raise UserError(f"{out} already exists.", "Choose another folder for the model.")
+    copies = _copies(config, out)
     if out is not None and detach:
         raise UserError(
             "--detach returns before there is a model to copy to --out.",
@@ -238,7 +255,8 @@ def _run_job(
     code = follow(job)
     model, done = job.model, job.status().state == "done"
     if out is not None and done:
-        model = copy_model(model, out)
+        sources = (model, JobPaths(job.alone).model)
+        model, *_ = (copy_model(*pair) for pair in zip(sources, copies, strict=False))
     elif out is not None and code == 0:
         text = f"When the job is done, copy its model from {model} to {out}."
         console.print(text, soft_wrap=True)

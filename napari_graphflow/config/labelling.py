@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import Device, DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen
 
@@ -72,16 +71,3 @@ class RoundConfig(Frozen):
     reader: str = ""
     device: Device = "auto"
     name: str = ""
-
-
-def student_alone(config: DistillationConfig, teacher: ModelCard) -> TrainingConfig:
-    """Return the same student without its teacher: same seed, batches, steps and preprocessing."""
-    same = {name: getattr(config, name) for name in TrainingConfig.model_fields}
-    return TrainingConfig(
-        **same
-        | {
-            "preprocessing": teacher.preprocessing,
-            "patch_size": config.patch_size or teacher.patch_size,
-            "name": f"{config.name} without a teacher".strip(),
-        }
-    )

@@ -181,6 +181,9 @@ class DistillationConfig(TrainingConfig):
     labels_only
         Share of the steps, at the end, that use only labelled patches and their masks, without
         the teacher.
+    also_alone
+        Then also train the same student without its teacher, with the same seed, batches and
+        steps: the control with which a comparison can say what distillation contributed.
     """
 
     teacher: Path
@@ -195,6 +198,7 @@ class DistillationConfig(TrainingConfig):
     answers: Literal["soft", "hard"] = "soft"
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
     labels_only: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    also_alone: bool = False
 
     @model_validator(mode="after")
     def _graph_patch_matches_dims(self) -> Self:

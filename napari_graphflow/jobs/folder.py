@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem
@@ -26,13 +27,14 @@ from napari_graphflow.system.files import locked, replace_file
 
 #: Jobs that train one network, and all jobs.
 RunKind = Literal["train", "distill"]
-Kind = Literal["train", "distill", "propose", "round"]
-JobConfig = TrainingConfig | ProposalConfig | RoundConfig
+Kind = Literal["train", "distill", "propose", "round", "compare"]
+JobConfig = TrainingConfig | ProposalConfig | RoundConfig | ComparisonConfig
 _CONFIGS: dict[Kind, type[JobConfig]] = {
     "train": TrainingConfig,
     "distill": DistillationConfig,
     "propose": ProposalConfig,
     "round": RoundConfig,
+    "compare": ComparisonConfig,
 }
 #: Format of the time with which the name of a job's folder begins.
 STAMP = "%Y%m%dT%H%M%SZ"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_graphflow import __version__
+from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.config.settings import Frozen, with_paths
@@ -126,6 +127,8 @@ def _title(config: JobConfig) -> str:
         return config.name
     if isinstance(config, RoundConfig):
         return f"round {config.number} on {config.dataset.name}"
+    if isinstance(config, ComparisonConfig):
+        return f"{config.a.name} and {config.b.name} compared on {config.dataset.name}"
     if isinstance(config, ProposalConfig):
         return f"masks by {config.model.name} for {config.dataset.name}"
     if isinstance(config, DistillationConfig):

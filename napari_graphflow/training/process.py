@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
@@ -108,6 +109,13 @@ def _events(job: Job) -> Generator[Event, None, None]:
 
         yield from propose_masks(config, job.folder)
         return
+    if isinstance(config, ComparisonConfig):
+        Dataset.open(config.dataset, fold=config.fold)
+        yield Phase(kind="starting", name="starting")
+        from napari_graphflow.inference.comparing import compare_on_dataset
+
+        yield from compare_on_dataset(config, job.report, job.study)
+        return
     if isinstance(config, RoundConfig):
         Dataset.open(job.frozen)
         yield Phase(kind="starting", name="starting")
@@ -121,7 +129,11 @@ def _events(job: Job) -> Generator[Event, None, None]:
     yield Phase(kind="starting", name="starting")
     from napari_graphflow.training import loop
 
-    if isinstance(config, DistillationConfig):
+    if isinstance(config, DistillationConfig) and config.also_alone:
+        from napari_graphflow.training.stages import distill_and_train_alone
+
+        yield from distill_and_train_alone(config, job.folder)
+    elif isinstance(config, DistillationConfig):
         yield from loop.distill(config, job.folder)
     else:
         yield from loop.train(config, job.folder)

@@ -1,15 +1,14 @@
 """The job of a round: the teacher, the student, the student alone, and the verdict on them."""
 
 import json
-import shutil
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
-from napari_graphflow.config.labelling import RoundConfig, student_alone
+from napari_graphflow.config.labelling import RoundConfig
 from napari_graphflow.config.model_card import read_model_card, weights_hash
-from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.config.student_alone import student_alone
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.evaluation.paired import Scores
 from napari_graphflow.inference.dice import dice_of_case
@@ -17,17 +16,9 @@ from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling.judging import Part, ToScore, conclude, what_to_score
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.system.events import (
-    CheckpointSaved,
-    Event,
-    Metric,
-    ModelSaved,
-    Phase,
-    Preview,
-    Progress,
-)
+from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.files import replace_file
-from napari_graphflow.training.loop import distill, train
+from napari_graphflow.training.stages import run_stage
 
 
 def run_round(config: RoundConfig, folder: Path) -> Iterator[Event]:
@@ -63,51 +54,15 @@ def run_round(config: RoundConfig, folder: Path) -> Iterator[Event]:
         total = 1 + first + config.alone
         if config.teacher is not None:
             teacher = config.teacher.model_copy(update=changes)
-            yield from _stage(teacher, paths.teacher, f"teacher (1 of {total})")
+            yield from run_stage(teacher, paths.teacher, f"teacher (1 of {total})")
             network = network.model_copy(update={"teacher": JobPaths(paths.teacher).model})
-        yield from _stage(network, folder, f"student ({1 + first} of {total})", main=True)
+        yield from run_stage(network, folder, f"student ({1 + first} of {total})", main=True)
         if config.alone:
             single = student_alone(network, read_model_card(network.teacher))
-            yield from _stage(single, paths.alone, f"student alone ({total} of {total})")
+            yield from run_stage(single, paths.alone, f"student alone ({total} of {total})")
     else:
-        yield from _stage(network, folder, "", main=True)
+        yield from run_stage(network, folder, "", main=True)
     yield from _judge(steps, config, paths)
-
-
-def _stage(
-    config: TrainingConfig, folder: Path, name: str, *, main: bool = False
-) -> Iterator[Event]:
-    """Train one network, unless it is trained already; `name` is told in each phase."""
-    paths = JobPaths(folder)
-    if (paths.model / "model.json").is_file():
-        return
-    asked = JobPaths(folder.parent).request_file("checkpoint_now")
-    if isinstance(config, DistillationConfig):
-        run = distill(config, folder)
-    else:
-        run = train(config, folder)
-    # Closed with this generator, so that it writes its checkpoint.
-    with closing(cast(Generator[Event, None, None], run)) as events:
-        for event in events:
-            if not main and asked.exists():
-                paths.control.mkdir(exist_ok=True)
-                asked.replace(paths.request_file("checkpoint_now"))
-            if not (isinstance(event, ModelSaved) and not main):
-                yield _relayed(event, name, "" if main else folder.name)
-    if not main:  # its model is saved, and a round has three of them
-        shutil.rmtree(paths.checkpoints, ignore_errors=True)
-
-
-def _relayed(event: Event, name: str, stage: str) -> Event:
-    """Return an event of a stage as one of the job; `stage` is its folder, empty for the main."""
-    match event:
-        case Phase() if name:
-            return event.model_copy(update={"name": f"{name}: {event.name}"})
-        case Metric() if stage:
-            return event.model_copy(update={"name": f"{stage.removesuffix('_stage')}/{event.name}"})
-        case CheckpointSaved() | Preview() if stage:
-            return event.model_copy(update={"path": f"{stage}/{event.path}"})
-    return event
 
 
 def _judge(steps: CaseSteps, config: RoundConfig, paths: JobPaths) -> Iterator[Event]:

@@ -57,6 +57,8 @@ class Choices:
         Folder and card of the teacher; None while one is to be trained first.
     network, method
         Names of the network to train and of the method.
+    also_alone
+        Whether the student is also trained without its teacher, for comparison.
     runner, workers
         Where the job runs, and the number of worker processes requested from a cluster.
     starting, measuring
@@ -69,6 +71,7 @@ class Choices:
     card: ModelCard | None = None
     network: str = ""
     method: MethodName = "graph_flow"
+    also_alone: bool = False
     runner: RunnerName = "local"
     workers: int = 1
     starting: bool = False
@@ -198,7 +201,7 @@ def config(choices: Choices, entered: TrainingConfig) -> TrainingConfig:
         dataset = choices.dataset.dataset.name if choices.dataset else ""
         name = f"{network_title(network)} on {dataset}"
     else:
-        changes["teacher"] = choices.teacher
+        changes |= {"teacher": choices.teacher, "also_alone": choices.also_alone}
         name = f"{network_title(network)} from {card.name}"
     changes["name"] = entered.name or name
     try:

@@ -7,6 +7,7 @@ from typing import Any
 from napari.components import ViewerModel
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QLabel,
     QPushButton,
@@ -41,7 +42,7 @@ from napari_graphflow.system.devices import Device, devices
 
 TRAIN_FIRST = "train a teacher first"
 #: Fields with their own widgets above the form, or that follow from them.
-ASKED = {"dataset", "teacher", "network", "method", "dims", "role"}
+ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone"}
 
 
 class DistilWidget(Panel):
@@ -63,6 +64,11 @@ class DistilWidget(Panel):
         self.method_text = note()
         self.effort = QButtonGroup(self)
         self.effort_text = note(wrap=False)
+        self.alone = QCheckBox("Also train the student alone")
+        self.alone.setToolTip(
+            "Afterwards, with the same seed, batches and steps but without the teacher. Compare "
+            "can then say what distillation contributed."
+        )
         self.forms: dict[str, ConfigForm[Any]] = {
             "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
             "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
@@ -114,6 +120,7 @@ class DistilWidget(Panel):
         rows.add("", self.method_text)
         rows.add("Effort", row(*efforts, stretch=-1))
         rows.add("", self.effort_text)
+        rows.add("", self.alone)
         self.column.addLayout(rows)
         self.column.addWidget(self.dataset.details)
         where = row(QLabel("Run on"), self.runner, stretch=1)
@@ -160,6 +167,7 @@ class DistilWidget(Panel):
             card=self.teacher.card(),
             network=str(self.network.currentData()),
             method=self.method.currentData(),
+            also_alone=self.alone.isChecked(),
             runner=self.runner.currentData(),
             workers=self.workers.value(),
             starting=self._starting,
@@ -266,6 +274,7 @@ class DistilWidget(Panel):
         for one in self.forms.values():
             one.put_fields(**chosen.entries)
         self.effort_text.setText(chosen.text)
+        self.alone.setChecked(effort == "quick")
 
     def _update(self) -> None:
         choices = self.choices()
@@ -273,7 +282,7 @@ class DistilWidget(Panel):
         self.network_label.setText(shown.network_label)
         self.network_label.setToolTip(shown.network_tip)
         self._list_networks(choices.kind, shown.networks)
-        for widget in (self.method, self.method_label, self.method_text):
+        for widget in (self.method, self.method_label, self.method_text, self.alone):
             widget.setVisible(shown.shows_method)
         self.method_text.setText(shown.method_text)
         self.method_text.setToolTip(shown.method_tip)

@@ -1,0 +1,17 @@
+"""The control of a distillation: the same student without its teacher."""
+
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+
+
+def student_alone(config: DistillationConfig, teacher: ModelCard) -> TrainingConfig:
+    """Return the same student without its teacher: same seed, batches, steps and preprocessing."""
+    same = {name: getattr(config, name) for name in TrainingConfig.model_fields}
+    return TrainingConfig(
+        **same
+        | {
+            "preprocessing": teacher.preprocessing,
+            "patch_size": config.patch_size or teacher.patch_size,
+            "name": f"{config.name} without a teacher" if config.name else "",
+        }
+    )

@@ -1,0 +1,69 @@
+"""Several trainings in one job, one after the other: those of a round, and a student alone."""
+
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.student_alone import student_alone
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.events import (
+    CheckpointSaved,
+    Event,
+    Metric,
+    ModelSaved,
+    Phase,
+    Preview,
+)
+from napari_graphflow.training.loop import distill, train
+
+
+def distill_and_train_alone(config: DistillationConfig, folder: Path) -> Iterator[Event]:
+    """Distil a student, then train it without its teacher: same seed, batches and steps.
+
+    Parameters and errors are those of :func:`napari_graphflow.training.loop.distill`. The second
+    model is saved in the folder ``alone`` of `JobPaths`. A model that is there already is not
+    trained again when the job is resumed.
+    """
+    yield from run_stage(config, folder, "student (1 of 2)", main=True)
+    single = student_alone(config, read_model_card(config.teacher))
+    yield from run_stage(single, JobPaths(folder).alone, "student alone (2 of 2)")
+
+
+def run_stage(
+    config: TrainingConfig, folder: Path, name: str, *, main: bool = False
+) -> Iterator[Event]:
+    """Train one network, unless it is trained already; `name` is told in each phase."""
+    paths = JobPaths(folder)
+    if (paths.model / "model.json").is_file():
+        return
+    asked = JobPaths(folder.parent).request_file("checkpoint_now")
+    if isinstance(config, DistillationConfig):
+        run = distill(config, folder)
+    else:
+        run = train(config, folder)
+    # Closed with this generator, so that it writes its checkpoint.
+    with closing(cast(Generator[Event, None, None], run)) as events:
+        for event in events:
+            if not main and asked.exists():
+                paths.control.mkdir(exist_ok=True)
+                asked.replace(paths.request_file("checkpoint_now"))
+            if not (isinstance(event, ModelSaved) and not main):
+                yield _relayed(event, name, "" if main else folder.name)
+    if not main:  # its model is saved, and a round has three of them
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
+
+
+def _relayed(event: Event, name: str, stage: str) -> Event:
+    """Return an event of a stage as one of the job; `stage` is its folder, empty for the main."""
+    match event:
+        case Phase() if name:
+            return event.model_copy(update={"name": f"{name}: {event.name}"})
+        case Metric() if stage:
+            return event.model_copy(update={"name": f"{stage.removesuffix('_stage')}/{event.name}"})
+        case CheckpointSaved() | Preview() if stage:
+            return event.model_copy(update={"path": f"{stage}/{event.path}"})
+    return event
