@@ -1,16 +1,37 @@
-"""Agreement and disagreement of two masks, as shown by the *Compare* widget."""
+"""Agreement and disagreement of masks of one case, as shown by the *Compare* dock."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.evaluation.metrics import dice_score
+from napari_graphflow.evaluation.metrics import TOLERANCE, evaluate_case
 
 ONLY_A, ONLY_B, OTHER_CLASS = 1, 2, 3
 DISAGREEMENT = {"only A": ONLY_A, "only B": ONLY_B, "another class": OTHER_CLASS}
+#: Places of one structure are at least this many slices apart.
+_APART = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """A slice in which masks differ in a structure.
+
+    Attributes
+    ----------
+    structure
+        Name of the structure.
+    slice
+        Index along the first axis; 0 for 2D images.
+    voxels
+        Voxels that differ there.
+    """
+
+    structure: str
+    slice: int
+    voxels: int
 
 
 @dataclass(frozen=True)
@@ -22,73 +43,106 @@ class Row:
     label, name
         Value and name of the structure.
     agreement
-        Dice of A and B; NaN if neither contains the structure.
+        Metrics of B against A, see :func:`napari_graphflow.evaluation.metrics.evaluate_case`.
     scores
-        Dice of A and of B against the reference; None without a reference.
+        Metrics of A, B and further masks against the reference; empty without one.
     volumes
-        Volumes of A and of B in ml, or areas in mm² for 2D images.
-    worst_slice
-        Slice with the most voxels on which A and B disagree, or None if they agree everywhere.
-    worst_voxels
-        Number of these voxels.
+        Volumes of A, B and further masks in ml, or areas in mm² for 2D images.
+    worst, worst_reference
+        Where A and B differ most, and where B differs most from the reference; None if nowhere.
     """
 
     label: int
     name: str
-    agreement: float
-    scores: tuple[float, float] | None
-    volumes: tuple[float, float]
-    worst_slice: int | None
-    worst_voxels: int
+    agreement: Mapping[str, float]
+    scores: tuple[Mapping[str, float], ...]
+    volumes: tuple[float, ...]
+    worst: Place | None
+    worst_reference: Place | None
 
 
 def compare_masks(
-    a: NDArray[Any],
-    b: NDArray[Any],
+    masks: Sequence[NDArray[Any]],
     reference: NDArray[Any] | None,
     spacing: tuple[float, ...],
     names: Mapping[int, str],
+    tolerance: float = TOLERANCE,
 ) -> tuple[list[Row], NDArray[np.uint8]]:
-    """Compare two masks structure by structure.
+    """Compare masks structure by structure.
 
     Parameters
     ----------
-    a, b, reference
-        Masks of equal shape, (z, y, x) or (y, x); `reference` may be None.
+    masks
+        A, B and possibly further ones, such as that of the student alone: (z, y, x) or (y, x).
+    reference
+        The true mask of the same shape, or None.
     spacing
         Voxel size in mm along each axis.
     names
         Name of each label, where known.
+    tolerance
+        Of the surface Dice, in mm.
 
     Returns
     -------
     list of Row
         One per label that any of the masks contains, without the background.
     array
-        Disagreement map, see :func:`disagreement`.
+        Disagreement map of A and B, see :func:`disagreement`.
     """
+    a, b = masks[0], masks[1]
+    every = [*masks, *([] if reference is None else [reference])]
+    labels = sorted({int(value) for mask in every for value in np.unique(mask)} - {0})
+    classes = {names.get(label, f"label {label}"): label for label in labels}
+    if len(classes) < len(labels):  # two labels of one name
+        classes = {f"label {label}": label for label in labels}
+
+    def score(mask: NDArray[Any], truth: NDArray[Any]) -> dict[str, dict[str, float]]:
+        return evaluate_case(mask, truth, classes, spacing, ignore=None, tolerance=tolerance)
+
+    agreement = score(b, a)
+    scores = [] if reference is None else [score(mask, reference) for mask in masks]
     voxel = float(np.prod(spacing)) / (1000.0 if a.ndim == 3 else 1.0)
-    masks = [mask for mask in (a, b, reference) if mask is not None]
-    rows = []
-    for label in sorted({int(value) for mask in masks for value in np.unique(mask)} - {0}):
-        in_a, in_b = a == label, b == label
-        differs = in_a ^ in_b
-        per_slice = differs.reshape(a.shape[0], -1).sum(1) if a.ndim == 3 else differs.sum()[None]
-        worst = int(per_slice.argmax())
-        rows.append(
-            Row(
-                label=label,
-                name=names.get(label, f"label {label}"),
-                agreement=dice_score(a, b, label),
-                scores=None
-                if reference is None
-                else (dice_score(a, reference, label), dice_score(b, reference, label)),
-                volumes=(int(in_a.sum()) * voxel, int(in_b.sum()) * voxel),
-                worst_slice=worst if per_slice[worst] else None,
-                worst_voxels=int(per_slice[worst]),
-            )
+    rows = [
+        Row(
+            label=label,
+            name=name,
+            agreement=agreement[name],
+            scores=tuple(one[name] for one in scores),
+            volumes=tuple(int(np.count_nonzero(mask == label)) * voxel for mask in masks),
+            worst=_worst(a, b, name, label),
+            worst_reference=None if reference is None else _worst(b, reference, name, label),
         )
+        for name, label in classes.items()
+    ]
     return rows, disagreement(a, b)
+
+
+def places(
+    mask: NDArray[Any], other: NDArray[Any], classes: Mapping[str, int], most: int = 30
+) -> list[Place]:
+    """Return the slices in which two masks differ, over all structures, the worst first.
+
+    Neighbours of a slice that is listed for the same structure are left out.
+    """
+    found = [
+        Place(name, int(index), int(count))
+        for name, label in classes.items()
+        for index, count in enumerate(_by_slice(mask, other, label))
+        if count
+    ]
+    chosen: list[Place] = []
+    for place in sorted(found, key=lambda one: -one.voxels):
+        near = (
+            one
+            for one in chosen
+            if one.structure == place.structure and abs(one.slice - place.slice) < _APART
+        )
+        if next(near, None) is None:
+            chosen.append(place)
+        if len(chosen) == most:
+            break
+    return chosen
 
 
 def disagreement(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
@@ -99,3 +153,16 @@ def disagreement(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
     result[differs & (b == 0)] = ONLY_A
     result[differs & (a == 0)] = ONLY_B
     return result
+
+
+def _by_slice(a: NDArray[Any], b: NDArray[Any], label: int) -> NDArray[np.integer]:
+    differs = (a == label) ^ (b == label)
+    return np.asarray(
+        differs.reshape(len(a), -1).sum(1) if a.ndim == 3 else [differs.sum()], np.int64
+    )
+
+
+def _worst(a: NDArray[Any], b: NDArray[Any], name: str, label: int) -> Place | None:
+    counts = _by_slice(a, b, label)
+    index = int(counts.argmax())
+    return Place(name, index, int(counts[index])) if counts[index] else None

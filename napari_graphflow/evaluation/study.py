@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.evaluation.metrics import CaseResult, summarise
 from napari_graphflow.evaluation.paired import PairedDifference, mean_of_cases, paired_difference
@@ -207,6 +208,14 @@ class Study(Frozen):
         many = f"{count} remarks name files" if count > 1 else "One remark names files"
         hidden = (f"{many}: see the report with names.",) if count else ()
         return self.model_copy(update={"sides": tuple(sides), "notes": hidden})
+
+
+def role_of(card: ModelCard) -> Role:
+    """Return what a model is in a comparison; a student of unknown origin counts as distilled."""
+    if card.role == "teacher":
+        return "teacher"
+    made = card.provenance
+    return "alone" if made is not None and made.teacher is None else "student"
 
 
 def versions() -> dict[str, str]:

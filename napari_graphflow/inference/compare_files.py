@@ -13,7 +13,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.case_pictures import case_picture
 from napari_graphflow.evaluation.metrics import evaluate_case
 from napari_graphflow.evaluation.report import write_report
-from napari_graphflow.evaluation.study import Cost, Side, Study, versions, worst_slice
+from napari_graphflow.evaluation.study import Cost, Side, Study, role_of, versions, worst_slice
 from napari_graphflow.imaging.class_names import read_class_names
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.labels import IGNORE
@@ -21,14 +21,8 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.cost import measured_peak
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.inference.sides import (
-    alone_beside,
-    model_bytes,
-    model_folder,
-    role_of,
-    training_curve,
-    training_facts,
-)
+from napari_graphflow.inference.sides import model_bytes, training_facts
+from napari_graphflow.jobs.trained import alone_beside, model_folder, training_curve
 
 CASE = "case 1"
 

@@ -26,7 +26,8 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.cost import measured_peak
 from napari_graphflow.inference.report_maps import map_pictures
-from napari_graphflow.inference.sides import OpenSide, alone_beside, model_folder, open_side
+from napari_graphflow.inference.sides import OpenSide, open_side
+from napari_graphflow.jobs.trained import alone_beside, model_folder
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.files import replace_file
 

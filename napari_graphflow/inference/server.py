@@ -194,11 +194,17 @@ def _segment(request: Request) -> dict[str, Any]:
 def _heatmap(request: Request) -> dict[str, Any]:
     fields = request.fields
     student, teacher = _student_and_teacher(request)
-    from napari_graphflow.inference.graph_flow_maps import variation_maps
+    from napari_graphflow.inference.network_maps import KINDS
 
     volume = _read_volume(fields)
+<<<<<<< HEAD
     request.phase("computing the variation maps", "window")
     maps = variation_maps(
+=======
+    kind = KINDS[fields.get("kind", "variation")]
+    request.phase("computing the maps")
+    maps = kind.compute(
+>>>>>>> 6b5e936 (Compare: rows per structure and mask, worst places in turn, reference outline, flicker, side by side, a whole dataset as a job, maps of every method)
         student,
         volume,
         teacher,

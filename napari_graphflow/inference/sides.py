@@ -13,15 +13,12 @@ from napari_graphflow.config.model_card import WEIGHTS, ModelCard
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Case, Dataset
 from napari_graphflow.dataset.compatibility import check_classes
-from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.predictions import Predictions
-from napari_graphflow.evaluation.study import Cost, Role, Side
+from napari_graphflow.evaluation.study import Cost, Side, role_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.jobs.event_log import read_events
-from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.system.events import Metric
+from napari_graphflow.jobs.trained import model_folder, training_curve
 
 Predict = Callable[[Case, Volume], NDArray[np.integer]]
 
@@ -97,35 +94,6 @@ def open_side(
     return OpenSide(side, predict, folder, seconds)
 
 
-def model_folder(path: Path) -> Path | None:
-    """Return the folder of a model, given it or its job; None if it is neither."""
-    if (path / "model.json").is_file():
-        return path
-    paths = JobPaths(path)
-    if (paths.model / "model.json").is_file():
-        return paths.model
-    if paths.spec_file.is_file():
-        raise UserError(f"The job {path.name} has no trained model yet.", "Wait until it is done.")
-    return None
-
-
-def alone_beside(student: Path) -> Path | None:
-    """Return the student that was trained without the teacher of this one, beside it."""
-    job = student.parent.parent
-    folders = [student.with_name(f"{student.name}-alone")]
-    if student == JobPaths(job).model:
-        folders.append(JobPaths(JobPaths(job).alone).model)
-    return next((folder for folder in folders if (folder / "model.json").is_file()), None)
-
-
-def role_of(card: ModelCard) -> Role:
-    """Return what a model is in a comparison; a student of unknown origin counts as distilled."""
-    if card.role == "teacher":
-        return "teacher"
-    made = card.provenance
-    return "alone" if made is not None and made.teacher is None else "student"
-
-
 def training_facts(card: ModelCard) -> dict[str, str]:
     """Return how a model was trained, for reports."""
     made = card.provenance
@@ -148,24 +116,6 @@ def training_facts(card: ModelCard) -> dict[str, str]:
             "seed": str(run.seed),
         }
     return facts
-
-
-def training_curve(model: Path) -> tuple[tuple[int, float], ...]:
-    """Return step and validation Dice of a model's training, while its job is there."""
-    folder, name = model.parent.parent, "dice"
-    if model != JobPaths(folder).model:
-        return ()
-    if folder == JobPaths(folder.parent).alone:
-        folder, name = folder.parent, "alone/dice"
-    points: dict[int, float] = {}
-    offset, before = 0, -1
-    while offset != before:
-        before = offset
-        events, offset = read_events(JobPaths(folder).events_file, offset)
-        for event in events:
-            if isinstance(event, Metric) and event.name == name and event.value is not None:
-                points[event.step] = event.value
-    return tuple(sorted(points.items()))
 
 
 def model_bytes(folder: Path) -> int | None:

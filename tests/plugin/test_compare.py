@@ -9,6 +9,7 @@ from napari import Viewer
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_graphflow.evaluation.comparison import DISAGREEMENT, compare_masks
 from napari_graphflow.plugin.compare.widget import CompareWidget
@@ -65,10 +66,10 @@ def test_the_table_shows_dice_and_volumes_of_two_masks(
     compare.b.choose(masks[1])
     click_compare(qtbot, compare)
     # |A| = 64, |B| = 48 + 64, intersection 48; a voxel has 1 mm³.
-    assert table(compare) == [
-        ["liver", f"{2 * 48 / (64 + 112):.3f}", "0.06", "0.11"],
-        ["lesion", "0.000", "0.00", "0.00"],
-    ]
+    liver, lesion = table(compare)
+    assert liver[:3] == ["liver", "A · B", f"{2 * 48 / (64 + 112):.3f}"]
+    assert liver[-1] == "0.06 · 0.11"
+    assert lesion == ["lesion", "A · B", "0.000", "0.000", "missed", "missed", "0.00 · 0.00"]
     assert "81 of 640 voxels differ" in compare.status.text()
 
 
@@ -83,6 +84,10 @@ def test_clicking_a_row_shows_the_slice_that_differs_most(
         qtbot.mouseClick(compare.table.viewport(), Qt.MouseButton.LeftButton, pos=where)
         assert viewer.dims.current_step[0] == slice_
     assert "Slice 8: 1 voxel of lesion differs" in compare.status.text()
+    for slice_ in (6, 2, 8, 6):  # over both structures, the worst first, then again
+        qtbot.mouseClick(compare.next_place, Qt.MouseButton.LeftButton)
+        assert viewer.dims.current_step[0] == slice_
+    assert "Place 1 of 3" in compare.status.text()
 
 
 def test_disagreement_and_outlines_can_be_shown_and_hidden(
@@ -115,7 +120,7 @@ def test_disagreement_and_outlines_can_be_shown_and_hidden(
     assert len(viewer.layers) == count, "the layers of the first comparison were not replaced"
 
 
-def test_a_reference_adds_a_dice_column_for_each_mask(
+def test_a_reference_adds_rows_and_an_outline_and_masks_flicker_and_stand_side_by_side(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:
     truth = viewer.add_labels(masks[0].data.copy(), name="annotation", scale=SPACING)
@@ -127,8 +132,28 @@ def test_a_reference_adds_a_dice_column_for_each_mask(
         compare.table.horizontalHeaderItem(column).text()
         for column in range(compare.table.columnCount())
     ]
-    assert headers == ["class", "A · B", "A · ref", "B · ref", "A ml", "B ml"]
-    assert table(compare)[0][2:4] == ["1.000", f"{2 * 48 / (64 + 112):.3f}"]
+    assert headers == ["structure", "", "Dice", "NSD", "HD95", "ASSD", "ml", "error"]
+    first, second = table(compare)[:2]
+    assert first == ["liver", "A", "1.000", "1.000", "0.0", "0.00", "0.06", "+0 %"]
+    assert second[:3] == ["", "B", f"{2 * 48 / (64 + 112):.3f}"] and second[-1] == "+75 %"
+    qtbot.mouseClick(compare.worst, Qt.MouseButton.LeftButton)
+    assert viewer.dims.current_step[0] == 6
+    layers = {layer.name: layer for layer in viewer.layers}
+    assert layers["outline reference: annotation"].visible
+
+    outlines = [layers["outline A: teacher"], layers["outline B: student"]]
+    QApplication.setActiveWindow(viewer.window._qt_window)
+    qtbot.keyClick(viewer.window._qt_window, Qt.Key.Key_X, Qt.KeyboardModifier.ShiftModifier)
+    assert [layer.visible for layer in outlines] == [True, False]
+    qtbot.mouseClick(compare.flicker, Qt.MouseButton.LeftButton)
+    assert [layer.visible for layer in outlines] == [False, True]
+    count = len(viewer.layers)
+    qtbot.mouseClick(compare.beside, Qt.MouseButton.LeftButton)
+    assert all(layer.visible for layer in outlines)
+    grid = (viewer.canvas if hasattr(viewer, "canvas") else viewer).grid
+    assert grid.enabled and len(viewer.layers) == count + 1, "the reference stands in both"
+    qtbot.mouseClick(compare.beside, Qt.MouseButton.LeftButton)
+    assert not grid.enabled and len(viewer.layers) == count
 
 
 def test_the_reference_is_locked_against_painting(viewer: Viewer, compare: CompareWidget) -> None:
@@ -200,7 +225,7 @@ def test_variation_maps_have_the_geometry_of_the_image(
 def test_2d_masks_are_measured_in_square_millimetres() -> None:
     a, b = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
     a[1, 1:4], b[1, 1:3] = 1, 1
-    rows, differs = compare_masks(a, b, None, (0.5, 2.0), {})
+    rows, differs = compare_masks([a, b], None, (0.5, 2.0), {})
     assert rows[0].volumes == (3.0, 2.0)
     assert rows[0].name == "label 1"
     assert np.argwhere(differs).tolist() == [[1, 3]]
@@ -208,9 +233,9 @@ def test_2d_masks_are_measured_in_square_millimetres() -> None:
 
 def test_identical_masks_have_no_worst_slice() -> None:
     a = np.ones((2, 3, 4), np.uint8)
-    rows, differs = compare_masks(a, a.copy(), None, (1, 1, 1), {})
-    assert rows[0].agreement == 1
-    assert rows[0].worst_slice is None
+    rows, differs = compare_masks([a, a.copy()], None, (1, 1, 1), {})
+    assert rows[0].agreement["dice_score"] == 1
+    assert rows[0].worst is None
     assert not differs.any()
 
 

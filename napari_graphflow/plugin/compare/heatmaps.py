@@ -1,4 +1,4 @@
-"""The variation maps of *Compare*, the input of Graph Flow's loss, as image layers."""
+"""The maps of *Compare*: what a distillation method compares, as image layers or as a matrix."""
 
 import re
 from functools import partial
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.plugin.compare.matrices import MatrixPlot
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
@@ -26,10 +27,30 @@ from napari_graphflow.plugin.worker.replies import Reply
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
 
 CAPTION = "Internal features of the network, not tissue properties."
+#: Name of each kind in layers, its title, and its term in the paper.
+KINDS = {
+    "variation": (
+        "Change from encoder to decoder",
+        "Variation maps of Graph Flow: where features change most between encoder and decoder.",
+    ),
+    "importance": (
+        "Strongest features",
+        "Importance maps of EMKD: features of the encoder (tap hi), summed at power 4.",
+    ),
+    "attention": (
+        "Strong features",
+        "Attention transfer: features of the encoder (tap hi), squared and summed.",
+    ),
+    "affinity": (
+        "Similarity of structures",
+        "Region affinity of EMKD: cosine of the mean features of every two structures.",
+    ),
+}
+PARTS = ("teacher", "student", "difference")
 
 
 class HeatmapSection(QWidget):
-    """Requests the variation maps of a student and its teacher on one image."""
+    """Requests the maps of a student and its teacher on one image."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -39,35 +60,38 @@ class HeatmapSection(QWidget):
         self.image = ShownImage(panel.viewer)
         self.student = ModelPicker(panel, prefer="student")
         self.teacher = ModelPicker(panel, prefer="teacher", optional="none")
-        self.button = QPushButton("Show variation maps")
-        self.button.setToolTip(
-            "Variation maps of Graph Flow: where features change most between the encoder and "
-            "the decoder."
-        )
+        self.kind = QComboBox()
+        for name, (title, tip) in KINDS.items():
+            self.kind.addItem(title, name)
+            self.kind.setItemData(self.kind.count() - 1, tip, 3)  # as tooltip
+        self.button = QPushButton("Show maps")
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
+        self.matrix = MatrixPlot()
+        self.matrix.hide()
         rows = Rows()
         rows.add("Image", self.image)
         rows.add("Student", self.student)
         rows.add("", self.student.about)
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
+        rows.add("Map", self.kind)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addLayout(rows)
-        column.addWidget(self.button)
-        column.addWidget(self.progress)
-        column.addWidget(self.notes)
+        for widget in (self.button, self.progress, self.matrix, self.notes):
+            column.addWidget(widget)
         self.button.clicked.connect(self.show_maps)
         self.progress.cancelled.connect(self._cancel)
         self.image.layer_changed.connect(self._update)
         self.student.model_changed.connect(self._update)
         self.teacher.model_changed.connect(self._update)
+        self.kind.currentIndexChanged.connect(self._update)
         self._update()
 
     def show_maps(self) -> None:
-        """Compute the maps and show them as layers in the grid of the image."""
+        """Compute the maps and show them as layers in the grid of the image, or as matrices."""
         layer, student = self.image.layer(), self.student.folder()
         if not isinstance(layer, Image) or student is None:
             return
@@ -81,18 +105,21 @@ class HeatmapSection(QWidget):
             self._panel.fail(error.of_case(case))
             return
         self.progress.wait("starting …")
+        kind = self.kind.currentData()
+        matrix = kind == "affinity"
         self._request = dispatcher().send(
-            "heatmap",
+            "affinity" if matrix else "heatmap",
             Request(
                 progress=self.progress.follow,
-                done=lambda found: self._show(layer, *found),
+                done=partial(self._show_matrices if matrix else self._show, layer, kind),
                 failed=partial(self._failed, case),
                 cancelled=self._ended,
-                finish=lambda reply: _maps(reply, volume, place),
+                finish=_matrices if matrix else lambda reply: _maps(reply, volume, place),
             ),
             image=volume,
             student=str(student),
             teacher=None if teacher is None else str(teacher),
+            kind=kind,
         )
         self._update()
 
@@ -101,17 +128,29 @@ class HeatmapSection(QWidget):
         if self._request is not None:
             dispatcher().drop(self._request)
 
-    def _show(self, layer: Image, maps: dict[str, NDArray[Any]], notes: list[str]) -> None:
+    def _show_matrices(self, layer: Image, kind: str, found: dict[str, Any]) -> None:
         self._ended()
+        self.matrix.fill({name: found[name] for name in PARTS if name in found}, found["classes"])
+        self.matrix.show()
+        self.notes.setText(" ".join(found["notes"]))
+        case = self._cases.name(self._cases.key(layer))
+        self._panel.status.done(f"{case}: similarity of its structures in the networks.")
+
+    def _show(
+        self, layer: Image, kind: str, found: tuple[dict[str, NDArray[Any]], list[str]]
+    ) -> None:
+        maps, notes = found
+        self._ended()
+        self.matrix.hide()
         if layer not in self._panel.viewer.layers:
-            self._panel.status.warn(f"{layer.name} was closed; its variation maps were discarded.")
+            self._panel.status.warn(f"{layer.name} was closed; its maps were discarded.")
             return
         self.notes.setText(" ".join(notes))
         shared = [maps[name] for name in ("student", "teacher") if name in maps]
         # One range for both, so that equal colours mean equal values.
         limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))
         for name, array in maps.items():
-            title = f"variation ({name})"
+            title = f"{kind} ({name})"
             ours = self._cases.layers(self._cases.key(layer))
             for old in [one for one in ours if _is_map(one, title)]:
                 self._panel.viewer.layers.remove(old)
@@ -125,12 +164,15 @@ class HeatmapSection(QWidget):
                 contrast_limits=(-reach, reach) if difference else limits,
                 blending="translucent" if difference else "additive",
                 opacity=0.7,
-                visible=not difference,
+                # One at a time: two additive maps over each other show neither.
+                visible=name == "student",
                 metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
             )
             self._cases.add(added, layer)
         case = self._cases.name(self._cases.key(layer))
-        self._panel.status.done(f"{case}: variation maps added as layers.")
+        self._panel.status.done(
+            f"{case}: {kind} maps added as layers; click their eyes to show one at a time."
+        )
 
     def _failed(self, case: str, error: Exception) -> None:
         if isinstance(error, UserError):
@@ -148,8 +190,9 @@ class HeatmapSection(QWidget):
             self.progress.wait("cancelling …")
             dispatcher().cancel(self._request)
 
-    def _update(self, layer: Layer | None = None) -> None:
+    def _update(self, layer: Layer | int | None = None) -> None:
         image = self.image.layer()
+        self.kind.setToolTip(KINDS[self.kind.currentData()][1])
         for picker in (self.student, self.teacher):
             picker.judge_for(image)
         self.button.setEnabled(
@@ -165,10 +208,15 @@ def _maps(
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     maps = {
         name: np.ascontiguousarray(place.shown(volume.with_array(reply[name])).array)
-        for name in ("teacher", "student", "difference")
+        for name in PARTS
         if isinstance(reply.get(name), np.ndarray)
     }
     return maps, reply.get("notes", [CAPTION])
+
+
+def _matrices(reply: Reply) -> dict[str, Any]:
+    found = {name: reply[name] for name in PARTS if isinstance(reply.get(name), np.ndarray)}
+    return found | {"classes": list(reply["classes"]), "notes": reply.get("notes", [CAPTION])}
 
 
 def _is_map(layer: Layer, title: str) -> bool:

@@ -1,6 +1,7 @@
 """The two inputs of a comparison: each an open mask, or a saved model to run."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
-from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.config.model_card import WEIGHTS, ModelCard, read_model_card
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.compare.presenter import cost
 from napari_graphflow.plugin.viewer.cases import Cases, cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer
@@ -105,12 +107,15 @@ class ModelRuns:
     ----------
     cautions
         What the user must know about the masks since they were last cleared.
+    costs
+        What each model cost in the last runs, as sentences.
     """
 
     def __init__(self, viewer: ViewerModel, progress: ProgressRow) -> None:
         self._viewer, self._progress = viewer, progress
         self._request: Request | None = None
         self.cautions: list[str] = []
+        self.costs: list[str] = []
         progress.cancelled.connect(self.cancel)
 
     @property
@@ -159,6 +164,7 @@ class ModelRuns:
                 return
             reply, labels, _ = found
             self.cautions += reply["cautions"]
+            self.costs.append(cost(card.name, card, _size(folder), reply))
             mask = add_mask(self._viewer, task, labels, reply["classes"])
             rest = [*sides[:index], mask, *sides[index + 1 :]]
             self.start(rest, image, done=done, failed=failed, cancelled=cancelled)
@@ -189,3 +195,9 @@ class ModelRuns:
         self._request = None
         self._progress.hide()
         then()
+
+
+def _size(folder: Path) -> int | None:
+    with suppress(OSError):
+        return (folder / WEIGHTS).stat().st_size
+    return None

@@ -1,15 +1,23 @@
 """What *Compare* says; without Qt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_graphflow.evaluation.comparison import Row
-from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.errors import UserError
+from napari_graphflow.evaluation.comparison import Place, Row
+from napari_graphflow.evaluation.study import Role, role_of
+from napari_graphflow.jobs.trained import alone_beside
+from napari_graphflow.plugin.viewer.edits import maker_of
+from napari_graphflow.plugin.widgets.words import Message, count_text
 
+_HEADINGS: dict[Role, str] = {"teacher": "Teacher", "student": "Student", "alone": "Alone"}
 NO_MASKS = "Choose two masks or models of this case. Masks must be open in the viewer."
 
 
@@ -25,6 +33,8 @@ class Comparison:
         The masks.
     rows, line
         The table, and the line about it.
+    places
+        The worst places, over all structures.
     """
 
     key: str
@@ -32,6 +42,7 @@ class Comparison:
     b: Labels
     rows: Sequence[Row]
     line: Message
+    places: Sequence[Place] = ()
 
 
 def compared(
@@ -44,6 +55,61 @@ def compared(
         share = f"{100 * count / size:.2f}\u00a0%"
         text = f"{case}: {count:,} of {size:,} {units} differ ({share})."
     return Message(" ".join((text, *dict.fromkeys(cautions))), "warn" if cautions else "done")
+
+
+def headings(sides: Sequence[Labels | Path | Any]) -> list[str]:
+    """Return what A, B and the student alone are called: by their role, else by their letter.
+
+    Parameters
+    ----------
+    sides
+        A and B: masks, folders of models, or None.
+    """
+    roles = [_role(side) for side in sides]
+    letters = ["A", "B"]
+    named = [
+        _HEADINGS[role] if role else letter for role, letter in zip(roles, letters, strict=False)
+    ]
+    if len(set(named)) < len(named):
+        named = letters
+    return [*named, "Alone"]
+
+
+def alone_of(sides: Sequence[Labels | Path | Any]) -> Path | None:
+    """Return the student alone that belongs to a student among the sides and is not one itself."""
+    folders = [side for side in sides if isinstance(side, Path)]
+    found = next((one for folder in folders if (one := alone_beside(folder))), None)
+    return None if found in folders else found
+
+
+def where(place: Place, axes: int, units: str, more: str = "") -> Message:
+    """Return the line about a place that is shown."""
+    count = place.voxels
+    found = f"1 {units.removesuffix('s')}" if count == 1 else f"{count:,} {units}"
+    at = f"Slice {place.slice}" if axes == 3 else "2D image"
+    verb = "differs" if count == 1 else "differ"
+    return Message(f"{at}: {found} of {place.structure} {verb}.{more}")
+
+
+def cost(heading: str, card: ModelCard, size: int | None, reply: Mapping[str, Any]) -> str:
+    """Return what a model costs on this computer."""
+    parts = [f"{count_text(card.parameters)} parameters"] if card.parameters else []
+    if size is not None:
+        parts.append(f"{size / 1e6:.1f} MB")
+    parts.append(f"{reply['seconds']:.2f} s on {reply['device']}")
+    if reply.get("peak_bytes"):
+        parts.append(f"memory up to {reply['peak_bytes'] / 1e6:,.0f} MB")
+    return f"{heading}: {', '.join(parts)}"
+
+
+def _role(side: Labels | Path | Any) -> Role | None:
+    folder = Path(made) if isinstance(side, Labels) and (made := maker_of(side)) else side
+    if not isinstance(folder, Path) or not (folder / "model.json").is_file():
+        return None
+    try:
+        return role_of(read_model_card(folder))
+    except UserError:
+        return None
 
 
 def guidance(*, shown: bool, advice: str, chosen: bool, different: bool, image: bool) -> str:

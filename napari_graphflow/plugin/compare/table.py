@@ -1,57 +1,94 @@
-"""The table of a comparison: one row per class."""
+"""The table of a comparison: for each structure a row per mask."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_graphflow.evaluation.comparison import Row
+from napari_graphflow.evaluation.metrics import RULE, TOLERANCE
+
+_ROWS_SHOWN = 9
+_TIPS = {
+    "Dice": "Overlap: 1 = identical, 0 = none.",
+    "NSD": f"Surface Dice: share of both surfaces within {TOLERANCE:g} mm of each other.",
+    "HD95": "95th percentile of the surface distances, in mm.",
+    "ASSD": "Mean surface distance, in mm.",
+    "error": "Relative error of the size against the reference.",
+}
+_METRICS = {
+    "Dice": ("dice_score", 3),
+    "NSD": ("surface_dice", 3),
+    "HD95": ("hausdorff_distance_95", 1),
+    "ASSD": ("average_surface_distance", 2),
+}
 
 
 class ComparisonTable(QTableWidget):
-    """Shows Dice and size per class."""
+    """Shows overlap, distances and size per structure and mask."""
 
     def __init__(self) -> None:
         super().__init__()
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(24)
+        self.verticalHeader().setDefaultSectionSize(22)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setShowGrid(False)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setToolTip(RULE)
+        #: Index of the structure of each row.
+        self.structures: list[int] = []
 
-    def fill(self, rows: Sequence[Row], unit: str) -> None:
-        """Show the rows; sizes are volumes in ml, areas in mm², or numbers of voxels or pixels."""
-        with_reference = any(found.scores for found in rows)
-        titles = ["class", "A · B"]
-        titles += ["A · ref", "B · ref"] if with_reference else []
-        titles += [f"A {unit}", f"B {unit}"]
-        tips = ["", "Dice of A and B"]
-        tips += ["Dice of A and reference", "Dice of B and reference"] if with_reference else []
-        size = {"ml": "Volume", "mm²": "Area"}.get(unit, "Size")
-        tips += [f"{size} in A", f"{size} in B"]
+    def fill(self, rows: Sequence[Row], unit: str, headings: Sequence[str]) -> None:
+        """Show the rows; sizes are volumes in ml, areas in mm², or numbers of voxels or pixels.
+
+        Parameters
+        ----------
+        rows
+            The comparison.
+        unit
+            Of sizes.
+        headings
+            What each mask is called.
+        """
+        referenced = any(row.scores for row in rows)
+        titles = ["structure", "", *_METRICS, unit, *(["error"] if referenced else [])]
+        self.structures = []
+        lines: list[list[str]] = []
+        # They are in ml; without a voxel size, a voxel counts as 1 mm³.
+        factor = 1000 if unit == "voxels" else 1
+        for index, row in enumerate(rows):
+            sizes = [_volume(volume * factor) for volume in row.volumes]
+            if referenced:
+                found = [
+                    [title, *_cells(scores), size, _percent(scores["relative_volume_error"])]
+                    for title, scores, size in zip(headings, row.scores, sizes, strict=False)
+                ]
+            else:
+                found = [["A · B", *_cells(row.agreement), " · ".join(sizes[:2])]]
+            for number, cells in enumerate(found):
+                lines.append([row.name if number == 0 else "", *cells])
+                self.structures.append(index)
         self.setColumnCount(len(titles))
         self.setHorizontalHeaderLabels(titles)
-        for column, tip in enumerate(tips):
-            self.horizontalHeaderItem(column).setToolTip(tip)
-        self.setRowCount(len(rows))
-        for index, found in enumerate(rows):
-            cells = [found.name, _score(found.agreement)]
-            cells += [_score(score) for score in found.scores or ()]
-            # They are in ml; without a voxel size, a voxel counts as 1 mm³.
-            factor = 1000 if unit == "voxels" else 1
-            cells += [_volume(volume * factor) for volume in found.volumes]
+        for column, title in enumerate(titles):
+            self.horizontalHeaderItem(column).setToolTip(_TIPS.get(title, ""))
+        self.setRowCount(len(lines))
+        for at, cells in enumerate(lines):
             for column, text in enumerate(cells):
-                self.setItem(index, column, _cell(text, column > 0))
+                self.setItem(at, column, _cell(text, column > 1))
         header = self.horizontalHeader()
+        header.setMinimumSectionSize(20)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        shown = range(min(len(rows), 8))
+        shown = range(min(len(lines), _ROWS_SHOWN))
         height = header.sizeHint().height() + sum(self.rowHeight(index) for index in shown)
-        self.setFixedHeight(height + 4)
+        self.setFixedHeight(height + 4 + self.horizontalScrollBar().sizeHint().height())
+
+
+def _cells(metrics: Mapping[str, float]) -> list[str]:
+    return [_number(metrics[key], digits) for key, digits in _METRICS.values()]
 
 
 def _cell(text: str, number: bool) -> QTableWidgetItem:
@@ -63,8 +100,14 @@ def _cell(text: str, number: bool) -> QTableWidgetItem:
     return item
 
 
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+def _number(value: float, digits: int) -> str:
+    if math.isinf(value):
+        return "missed"
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if not math.isfinite(value) else f"{100 * value:+.0f} %".replace("-", "−")
 
 
 def _volume(value: float) -> str:

@@ -1,4 +1,4 @@
-"""*Compare*: two masks or models, by scores, outlines and slice by slice."""
+"""*Compare*: masks or models, by scores, outlines and slice by slice."""
 
 from functools import partial
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
-from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QLabel,
-)
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QShortcut
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.comparison import DISAGREEMENT, Row, compare_masks
+from napari_graphflow.evaluation.comparison import Place, Row, compare_masks, places
+from napari_graphflow.plugin.compare import presenter
+from napari_graphflow.plugin.compare.dataset_section import DatasetSection
 from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
 from napari_graphflow.plugin.compare.mask_or_model import (
     MaskOrModelCombo,
@@ -24,15 +24,11 @@ from napari_graphflow.plugin.compare.mask_or_model import (
 )
 from napari_graphflow.plugin.compare.presenter import Comparison, compared, guidance
 from napari_graphflow.plugin.compare.table import ComparisonTable
+from napari_graphflow.plugin.compare.views import COLOURS, ComparisonViews
 from napari_graphflow.plugin.viewer.cases import cases_of
-from napari_graphflow.plugin.viewer.layers import class_names, class_table
-from napari_graphflow.plugin.viewer.placement import DERIVED, same_place
-from napari_graphflow.plugin.viewer.world import (
-    grid_shape,
-    transform_keywords,
-    voxel_size,
-    voxels,
-)
+from napari_graphflow.plugin.viewer.layers import class_names
+from napari_graphflow.plugin.viewer.placement import same_place
+from napari_graphflow.plugin.viewer.world import grid_shape, voxel_size, voxels
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
 from napari_graphflow.plugin.widgets.legend import voxel_unit
@@ -41,11 +37,11 @@ from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.widgets.words import Message
 
-COLOURS = {"A": "#35c8f0", "B": "#ff9d3c", "reference": "#6fdc6f"}
+FLICKER_KEY = "Shift+X"
 
 
 class CompareWidget(Panel):
-    """Compares two masks, running models first where chosen, and shows variation maps."""
+    """Compares two masks, running models first where chosen, and shows the networks' maps."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
@@ -61,53 +57,72 @@ class CompareWidget(Panel):
             optional="none",
         )
         self.reference.setToolTip(
-            "Ground truth for both masks. Its layer is locked while it is the reference."
+            "Ground truth for all masks. Its layer is locked while it is the reference."
         )
-        self.contours = QCheckBox("Outlines")
-        self.contours.setToolTip("Show outlines instead of filled masks.")
-        self.contours.setChecked(True)
-        self.disagreement = QCheckBox("Disagreement")
-        self.disagreement.setToolTip(
-            "Show where the masks differ: only in A, only in B, or different classes."
+        self.contours = _check("Outlines", "Show outlines instead of filled masks.")
+        self.disagreement = _check(
+            "Disagreement", "Show where A and B differ: only in A, only in B, other classes."
         )
-        self.disagreement.setChecked(True)
+        self.beside = _check("Side by side", "A and B beside each other, moved together.", on=False)
+        self.flicker = QPushButton(f"Flicker ({FLICKER_KEY})")
+        self.flicker.setToolTip("Show A and B in turn, once per click or key.")
+        self.worst = QPushButton("Worst to reference")
+        self.worst.setToolTip("Go to the slice in which B differs most from the reference.")
+        self.worst_pair = QPushButton("Worst A to B")
+        self.worst_pair.setToolTip("Go to the slice in which A and B differ most.")
+        self.next_place = QPushButton("Next worst")
+        self.next_place.setToolTip("Go to the next worst place, over all structures.")
         self.button = PrimaryButton("Compare", self)
         self.progress = ProgressRow()
         self._runs = ModelRuns(napari_viewer, self.progress)
         self.table = ComparisonTable()
-        self.legend = note(
-            "Dice: 1 = identical, 0 = no overlap. Click a row to show the slice that differs most."
-        )
+        self.costs = note()
         self.heatmap = HeatmapSection(self)
+        self.dataset = DatasetSection(self)
+        self._views = ComparisonViews(napari_viewer, self._cases)
         self._result: Comparison | None = None
         self._line = Message("")
-        self._views: dict[str, Labels] = {}
         self._key = self.image.key()
         self._protected: Labels | None = None
+        self._at = -1
 
         self._on = QLabel("Image")
+        self._titles = {title: swatch(title, COLOURS[title]) for title in "AB"}
         rows = Rows()
-        rows.add(swatch("A", COLOURS["A"]), self.a)
-        rows.add(swatch("B", COLOURS["B"]), self.b)
+        rows.add(self._titles["A"], self.a)
+        rows.add(self._titles["B"], self.b)
         rows.add(self._on, self.image)
-        rows.add("Reference", self.reference)
+        rows.add(swatch("Reference", COLOURS["reference"]), self.reference)
         self.column.addLayout(rows)
-        self.column.addLayout(row(self.contours, self.disagreement, stretch=1))
+        self.column.addLayout(row(self.contours, self.disagreement, self.beside, stretch=-1))
         self.column.addWidget(self.button)
         self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table)
-        self.column.addWidget(self.legend)
-        self.column.addWidget(folded("Variation maps of the networks", self.heatmap))
+        self.column.addLayout(row(self.worst, self.worst_pair, stretch=-1))
+        self.column.addLayout(row(self.next_place, self.flicker, stretch=-1))
+        self.column.addWidget(self.costs)
+        self.column.addWidget(folded("A whole dataset", self.dataset))
+        self.column.addWidget(folded("Maps of the networks", self.heatmap))
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
         self.button.clicked.connect(self.compare)
         self.table.cellClicked.connect(self._go_to_row)
-        self.contours.toggled.connect(self._show_views)
+        self.worst.clicked.connect(lambda: self._go_to_worst("worst_reference"))
+        self.worst_pair.clicked.connect(lambda: self._go_to_worst("worst"))
+        self.next_place.clicked.connect(self._go_to_next)
+        self.flicker.clicked.connect(self._flicker)
+        shortcut = QShortcut(QKeySequence(FLICKER_KEY), self)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        shortcut.activated.connect(self._flicker)
+        self.contours.toggled.connect(self._outlines_changed)
         self.disagreement.toggled.connect(self._show_views)
+        self.beside.toggled.connect(self._beside_changed)
         for combo in (self.a, self.b, self.image, self.reference):
             combo.layer_changed.connect(self._update)
+        for combo in (self.a, self.b):
+            combo.currentIndexChanged.connect(self._update)
         self.reference.layer_changed.connect(self._protect)
         self._cases.events.changed.connect(self._case_changed, position="last")
         if self.b.count() > 1:
@@ -120,6 +135,7 @@ class CompareWidget(Panel):
         self._protect(None)
         self._runs.release()
         self.heatmap.release()
+        self.dataset.release()
 
     def _protect(self, layer: Layer | None) -> None:
         """Lock a layer against painting while it is the reference."""
@@ -141,46 +157,53 @@ class CompareWidget(Panel):
         present = [layer for layer in (*sides, reference) if isinstance(layer, Labels)]
         try:
             for other in [*present[1:], *([image] if to_run and present and image else [])]:
-                _check(present[0], other)
+                _check_grid(present[0], other)
         except UserError as error:
             self._failed(shown.name, error)
             return
+        self._runs.cautions.clear()
+        self._runs.costs.clear()
+        headings = presenter.headings(sides)
         if not to_run:
-            self._runs.cautions.clear()
-            self._compare(reference, present[0], present[1])
+            self._compare(reference, headings, present[0], present[1])
             return
         assert image is not None
-        self._runs.cautions.clear()
+        alone = presenter.alone_of(sides) if reference is not None else None
         self._say(Message(f"{shown.name}: running …"))
         self._runs.start(
-            [side for side in sides if side is not None],
+            [side for side in (*sides, alone) if side is not None],
             image,
-            done=partial(self._ran, [self.a, self.b], reference),
+            done=partial(self._ran, reference, headings),
             failed=partial(self._failed, shown.name),
             cancelled=partial(self._was_cancelled, shown.name),
         )
         self._update()
 
-    def _ran(
-        self, combos: list[MaskOrModelCombo], reference: Labels | None, masks: list[Labels]
-    ) -> None:
+    def _ran(self, reference: Labels | None, headings: list[str], masks: list[Labels]) -> None:
         """Compare the masks of the models; choose them if their case is still shown."""
-        for combo, mask in zip(combos, masks, strict=True):
+        for combo, mask in zip((self.a, self.b), masks, strict=False):
             combo.refresh()
             combo.choose(mask)
-        self._compare(reference, *masks)
+        self._compare(reference, headings, *masks)
 
-    def _compare(self, reference: Labels | None, a: Labels, b: Labels) -> None:
-        masks = np.asarray(voxels(a)), np.asarray(voxels(b))
+    def _compare(self, reference: Labels | None, headings: list[str], *layers: Labels) -> None:
+        masks = [np.asarray(voxels(layer)) for layer in layers]
         truth = None if reference is None else np.asarray(voxels(reference))
-        names = class_names(b) | class_names(a)
-        spacing = voxel_size(a)
+        names = class_names(layers[1]) | class_names(layers[0])
+        spacing = voxel_size(layers[0])
         self.button.setEnabled(False)
-        case = self._cases.name(self._cases.key(a))
+        case = self._cases.name(self._cases.key(layers[0]))
         self._say(Message(f"{case}: comparing …"))
+
+        def compute() -> tuple[list[Row], NDArray[np.uint8], list[Place]]:
+            rows, differs = compare_masks(masks, truth, spacing, names)
+            classes = {one.name: one.label for one in rows}
+            against = masks[0] if truth is None else truth
+            return rows, differs, places(masks[1], against, classes)
+
         self.background.run(
-            lambda: compare_masks(*masks, truth, spacing, names),
-            lambda result: self._show(a, b, *result),
+            compute,
+            lambda found: self._show(layers[0], layers[1], reference, headings, *found),
             partial(self._failed, case),
         )
 
@@ -211,76 +234,72 @@ class CompareWidget(Panel):
             self._line = result.line if result and result.key == self._key else Message("")
         self._update()
 
-    def _show(self, a: Labels, b: Labels, rows: list[Row], differs: NDArray[np.uint8]) -> None:
-        self._remove_views()
+    def _show(
+        self,
+        a: Labels,
+        b: Labels,
+        reference: Labels | None,
+        headings: list[str],
+        rows: list[Row],
+        differs: NDArray[np.uint8],
+        worst: list[Place],
+    ) -> None:
+        self._views.remove()
+        self.beside.setChecked(False)
         key = self._cases.key(a)
         line = compared(self._cases.name(key), differs, _units(a), self._runs.cautions)
-        self._result = Comparison(key, a, b, rows, line)
-        self.table.fill(rows, voxel_unit(a)[1])
+        self._result = Comparison(key, a, b, rows, line, worst)
+        self._at = -1
+        self.table.fill(rows, voxel_unit(a)[1], headings)
+        self.costs.setText("\n".join(self._runs.costs))
         if a not in self.viewer.layers or b not in self.viewer.layers:
             self._result = None
             self._update()
             return
-        self._views["disagreement"] = self._add_view(
-            differs,
-            "disagreement",
-            [COLOURS["A"], COLOURS["B"], "#ff4fb0"],
-            a,
-            features=class_table(DISAGREEMENT),
-        )
-        for title, layer in (("A", a), ("B", b)):
-            self._views[title] = self._add_view(
-                voxels(layer), f"outline {title}: {layer.name}", [COLOURS[title]], a, contour=1
-            )
+        if reference not in self.viewer.layers:
+            reference = None
+        self._views.show(a, b, reference, differs)
         self._show_views()
         self._update()
         # Last, so that it is read even if another case is shown by now.
         self._say(line)
 
-    def _add_view(
-        self,
-        data: NDArray[Any],
-        name: str,
-        colours: list[str],
-        like: Labels,
-        contour: int = 0,
-        features: dict[str, list[Any]] | None = None,
-    ) -> Labels:
-        layer = Labels(
-            data,
-            name=name,
-            **transform_keywords(like),
-            colormap=CyclicLabelColormap(colors=["transparent", *colours]),
-            metadata={DERIVED: like.name},
-            opacity=1.0 if contour else 0.6,
-            visible=False,
-            features=features,
-        )
-        layer.contour = contour
-        layer.editable = False
-        self._cases.add(layer, like)
-        return layer
-
     def _show_views(self) -> None:
-        outlines = self.contours.isChecked()
-        for title, layer in self._views.items():
-            wanted = self.disagreement.isChecked() if title == "disagreement" else outlines
-            self._cases.set_visible(layer, wanted)
-        if self._result is not None and self._views:
-            for layer in (self._result.a, self._result.b):
-                self._cases.set_visible(layer, not outlines)
+        self._views.update(
+            outlines=self.contours.isChecked(),
+            disagreement=self.disagreement.isChecked(),
+            reference=True,
+        )
 
-    def _remove_views(self) -> None:
-        for layer in self._views.values():
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self._views = {}
+    def _outlines_changed(self) -> None:
+        self._views.flickering = ""
+        self._show_views()
 
-    def _update(self, layer: Layer | None = None) -> None:
+    def _flicker(self) -> None:
+        side = self._views.flicker()
+        if side and self._result is not None:
+            self._show_views()
+            mask = self._result.a if side == "A" else self._result.b
+            self._say(Message(f"Shown: {side}, {mask.name}. Click Outlines for both."))
+
+    def _beside_changed(self, wanted: bool) -> None:
+        if wanted and len(self._cases.keys()) > 1:
+            self.beside.setChecked(False)
+            self._say(Message("Close the other cases first: they would stand beside it, too."))
+            return
+        self._views.flickering = ""
+        self._show_views()
+        self._views.side_by_side(self.image.layer(), wanted)
+
+    def _update(self, layer: Any = None) -> None:
         a, b = self.a.currentData(), self.b.currentData()
         runs = any(combo.model() is not None for combo in (self.a, self.b))
         self._on.setVisible(runs)
         self.image.setVisible(runs)
+        chosen = [combo.layer() or combo.model() for combo in (self.a, self.b)]
+        for title, heading in zip("AB", presenter.headings(chosen), strict=False):
+            text = title if heading == title else f"{title} {heading.lower()}"
+            self._titles[title].setText(swatch(text, COLOURS[title]).text())
         idle = not self._runs.running
         enabled(idle, (self.a, self.b, self.reference))
         ours = self._result is not None and self._result.key == self.image.key()
@@ -288,8 +307,13 @@ class CompareWidget(Panel):
         ready = a is not None and b is not None and a != b and not missing
         misfit = self.a.misfit() or self.b.misfit()
         self.button.setEnabled(ready and idle and not misfit and not self.background.busy())
-        self.table.setVisible(ours)
-        self.legend.setVisible(ours)
+        buttons = (self.worst, self.worst_pair, self.next_place, self.flicker, self.beside)
+        for widget in (self.table, *buttons):
+            widget.setVisible(ours)
+        rows = self._result.rows if self._result is not None else ()
+        self.worst.setVisible(ours and any(one.scores for one in rows))
+        self.costs.setVisible(ours and bool(self.costs.text()))
+        self.dataset.choose(self.a.model(), self.b.model())
         text = guidance(
             shown=bool(self.image.key()) or not self.viewer.layers,
             advice=self._cases.advice(),
@@ -305,28 +329,43 @@ class CompareWidget(Panel):
             self.status.show_message(self._line)
 
     def _go_to_row(self, index: int, column: int = 0) -> None:
-        result = self._result
-        if result is None:
-            return
-        found, layer = result.rows[index], result.a
-        if found.worst_slice is None:
-            self._say(Message(f"A and B are identical in {found.name}."))
+        if self._result is not None:
+            found = self._result.rows[self.table.structures[index]]
+            self._go(found.worst, found.name)
+
+    def _go_to_worst(self, which: str) -> None:
+        if self._result is not None:
+            found = [place for one in self._result.rows if (place := getattr(one, which))]
+            self._go(max(found, key=lambda place: place.voxels, default=None), "any structure")
+
+    def _go_to_next(self) -> None:
+        if self._result is not None and self._result.places:
+            self._at = (self._at + 1) % len(self._result.places)
+            count = f" Place {self._at + 1} of {len(self._result.places)}."
+            self._go(self._result.places[self._at], "", count)
+
+    def _go(self, place: Place | None, name: str, more: str = "") -> None:
+        assert self._result is not None
+        layer = self._result.a
+        if place is None:
+            self._say(Message(f"There is no difference in {name}."))
             return
         if layer.ndim == 3:
             self.viewer.dims.ndisplay = 2
             self.viewer.dims.order = tuple(range(self.viewer.dims.ndim))
             axis = self.viewer.dims.ndim - 3
-            self.viewer.dims.set_point(axis, layer.data_to_world((found.worst_slice, 0, 0))[0])
-            where = f"Slice {found.worst_slice}"
-        else:
-            where = "2D image"
-        count, units = found.worst_voxels, _units(layer)
-        voxels = f"1 {units.removesuffix('s')}" if count == 1 else f"{count:,} {units}"
-        verb = "differs" if count == 1 else "differ"
-        self._say(Message(f"{where}: {voxels} of {found.name} {verb}."))
+            self.viewer.dims.set_point(axis, layer.data_to_world((place.slice, 0, 0))[0])
+        self._say(presenter.where(place, layer.ndim, _units(layer), more))
 
 
-def _check(a: Layer, b: Layer) -> None:
+def _check(text: str, tip: str, *, on: bool = True) -> QCheckBox:
+    box = QCheckBox(text)
+    box.setToolTip(tip)
+    box.setChecked(on)
+    return box
+
+
+def _check_grid(a: Layer, b: Layer) -> None:
     if grid_shape(a) != grid_shape(b):
         shapes = " and ".join("x".join(map(str, grid_shape(layer))) for layer in (a, b))
         raise UserError(

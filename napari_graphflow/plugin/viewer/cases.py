@@ -60,6 +60,10 @@ class Shown:
     image: Image | None
 
 
+#: In the metadata of a layer: the part of the grid, among those of its case, in which it is shown.
+PANEL = "graphflow_panel"
+
+
 class Cases:
     """The cases of one viewer, which is referenced weakly.
 
@@ -199,9 +203,10 @@ class Cases:
             grid_of(viewer).enabled = wanted
 
     def _case_numbers(self) -> list[int]:
-        """Return the number of the case of each layer of the viewer."""
+        """Return the number of the case, and of the part of it, of each layer of the viewer."""
         viewer = self._viewer()
-        keys = [self.key(layer) for layer in viewer.layers] if viewer is not None else []
+        layers = viewer.layers if viewer is not None else []
+        keys = [(self.key(layer), layer.metadata.get(PANEL, 0)) for layer in layers]
         order = list(dict.fromkeys(keys))
         return [order.index(key) for key in keys]
 

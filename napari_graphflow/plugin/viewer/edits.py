@@ -84,6 +84,12 @@ def voxels_of_others(layer: Labels, model: str, index: int | None = None) -> int
     return sum(int(np.count_nonzero(data[one])) for one in chosen if makers[one] != model)
 
 
+def maker_of(layer: Labels) -> str:
+    """Return what made a mask, as given to `keep_result`; empty if nothing or several did."""
+    makers = set(_makers.get(layer, []))
+    return makers.pop() if len(makers) == 1 else ""
+
+
 def first_edit(layer: Labels) -> str:
     """Return the time of the first edit as ``14:05``, empty if it was not noticed."""
     when = _first_edits.get(layer)
