@@ -69,6 +69,7 @@ class DatasetSection(QWidget):
         self.plot.hideButtons()
         self.cases = QTableWidget()
         self.cases.verticalHeader().hide()
+        self.cases.verticalHeader().setDefaultSectionSize(22)
         self.cases.setShowGrid(False)
         self.cases.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.cases.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -31,13 +31,14 @@ class ComparisonViews:
         self._layers: dict[str, Labels] = {}
         self._copies: list[Any] = []
         self._masks: tuple[Labels, ...] = ()
+        self._reference: Labels | None = None
         #: The side that flicker shows alone, if any.
         self.flickering = ""
 
     def show(self, a: Labels, b: Labels, reference: Labels | None, differs: NDArray[Any]) -> None:
         """Replace the layers by those of another comparison, all hidden at first."""
         self.remove()
-        self._masks = (a, b)
+        self._masks, self._reference = (a, b), reference
         colours = [COLOURS["A"], COLOURS["B"], "#ff4fb0"]
         table = class_table(DISAGREEMENT)
         self._layers["disagreement"] = self._add(differs, "disagreement", colours, a, table)
@@ -56,6 +57,8 @@ class ComparisonViews:
         }
         for title, layer in self._layers.items():
             self._cases.set_visible(layer, wanted[title])
+        if self._reference is not None:
+            self._cases.set_visible(self._reference, False)  # its outline is shown
         if self._layers:
             for title, mask in zip("AB", self._masks, strict=True):
                 shown = not outlines and self.flickering in ("", title)
@@ -95,7 +98,7 @@ class ComparisonViews:
         for layer in self._layers.values():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._layers, self._masks, self.flickering = {}, (), ""
+        self._layers, self._masks, self._reference, self.flickering = {}, (), None, ""
 
     def _copy(self, image: Image) -> Image:
         one = Image(
@@ -108,8 +111,9 @@ class ComparisonViews:
         if not image.rgb:
             one.contrast_limits, one.colormap = image.contrast_limits, image.colormap
         self._cases.add(one, image)
-        # Below the outlines.
-        self._viewer.layers.move(self._viewer.layers.index(one), 0)
+        # Below the outlines, and above A's image, so that A stands on the left.
+        layers = self._viewer.layers
+        layers.move(layers.index(one), layers.index(image) + 1)
         return one
 
     def _add(
