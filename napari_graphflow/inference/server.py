@@ -197,14 +197,9 @@ def _heatmap(request: Request) -> dict[str, Any]:
     from napari_graphflow.inference.network_maps import KINDS
 
     volume = _read_volume(fields)
-<<<<<<< HEAD
-    request.phase("computing the variation maps", "window")
-    maps = variation_maps(
-=======
     kind = KINDS[fields.get("kind", "variation")]
-    request.phase("computing the maps")
+    request.phase("computing the maps", "window")
     maps = kind.compute(
->>>>>>> 6b5e936 (Compare: rows per structure and mask, worst places in turn, reference outline, flicker, side by side, a whole dataset as a job, maps of every method)
         student,
         volume,
         teacher,
