@@ -64,12 +64,14 @@ def show(viewer: napari.Viewer, folder: Path) -> None:
             metadata = keywords["metadata"] | {DERIVED: "scan", "caption": CAPTION}
             style = {"metadata": metadata, "colormap": "magma", "blending": "additive"}
             viewer.add_layer(Layer.create(data, keywords | style | {"visible": False}, kind))
-    differ = masks["student"].data != masks["teacher"].data
+    # Where the student alone errs, and the distilled one does not.
+    truth = masks["reference"].data
+    differ = (masks["student_alone"].data != truth) & (masks["student"].data == truth)
     viewer.layers.selection.active = masks["student"]
     viewer.dims.set_current_step(0, int(differ.sum(axis=(1, 2)).argmax()))
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
     for combo, file in (
-        (widget.a, "teacher"),
+        (widget.a, "student_alone"),
         (widget.b, "student"),
         (widget.reference, "reference"),
     ):
