@@ -14,7 +14,6 @@ from rich.table import Table
 from napari_graphflow.cli.terminal import console, follow, output
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.system.destinations import require_writable
-from napari_graphflow.system.destinations import require_writable
 
 
 def demo(
