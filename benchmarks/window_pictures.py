@@ -6,7 +6,7 @@ Two tiny models are written, no training runs::
     xvfb-run -a -s "-screen 0 1920x1080x24" python benchmarks/window_pictures.py --out /elsewhere \\
         --all
 
-The first command makes the few pictures that the documentation shows; ``--all`` makes every dock in
+The first command makes the picture that the documentation shows; ``--all`` makes every dock in
 every theme and size, to look at. ``QT_API`` chooses the binding.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
 DOCKS = ("Segment", "Distil", "Jobs", "Compare", "Dataset", "Volume")
-#: Of the documentation: dock, theme and size.
-SHOWN = (("Jobs", "dark", "small"), ("Jobs", "light", "small"))
+#: Of the documentation: dock, theme and size; the file is named after the dock.
+SHOWN = (("Jobs", "dark", "small"),)
 
 
 def main() -> None:
@@ -45,7 +45,8 @@ def main() -> None:
             else SHOWN
         )
         for dock, theme, size in wanted:
-            window.picture(dock, theme, size)
+            name = f"{dock.lower()}_{theme}_{size}" if options.all else dock.lower()
+            window.picture(dock, theme, size, f"window_{name}")
         window.viewer.close()
 
 
@@ -85,14 +86,14 @@ class Window:
         show_dock(self.viewer, "Jobs")
         self.rest(1)
 
-    def picture(self, dock: str, theme: str, size: str) -> None:
+    def picture(self, dock: str, theme: str, size: str, name: str) -> None:
         """Save the whole window with one dock in front."""
         from napari_graphflow.plugin.widgets.docks import show_dock
 
         self.window.resize(*SIZES[size])
         self.viewer.theme = theme
         show_dock(self.viewer, dock)
-        self.save(f"window_{dock.lower()}_{theme}_{size}")
+        self.save(name)
 
     def rest(self, seconds: float) -> None:
         from qtpy.QtCore import QCoreApplication, QEvent
