@@ -26,7 +26,7 @@ from napari_graphflow.plugin.viewer.structure_locks import locks_of
 from napari_graphflow.plugin.viewer.world import unit_factors, voxel_size
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.icons import eye_icon, lock_icon
-from napari_graphflow.plugin.widgets.words import as_text, volume_text
+from napari_graphflow.plugin.widgets.words import as_text, in_words, volume_text
 
 #: Time from an edit to the new volumes.
 _DELAY_MS = 250
@@ -139,7 +139,7 @@ class Legend(QWidget):
             part.clear()
         if layer is None:
             return
-        names = {value: name for value, name in class_names(layer).items() if value}
+        names = {value: in_words(name) for value, name in class_names(layer).items() if value}
         for line, (value, name) in enumerate(names.items()):
             colour = QLabel()
             colour.setFixedSize(14, 14)
