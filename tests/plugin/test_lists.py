@@ -159,7 +159,7 @@ def test_use_this_model_on_a_student_raises_the_open_segment_dock(
     finished_job(tiny_dataset, make_model("small"))
     if by_menu:
         viewer.window.plugins_menu.aboutToShow.emit()
-        open_from_menu(viewer.window.plugins_menu, "Segment")
+        open_from_menu(viewer.window.plugins_menu, "Segment (Graph Flow)")
     else:
         viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     segment = find_dock(viewer, "Segment")

@@ -52,6 +52,7 @@ _SETTINGS = {
 }
 #: Choices whose names are jargon.
 CHOICES = {
+    "auto": "automatic",
     "32-true": "32 bits, exact",
     "16-mixed": "16 bits, faster",
     "bf16-mixed": "16 bits (bfloat16), faster",
