@@ -1,4 +1,4 @@
-"""How long the window does not respond while a job runs and is shown in *Distil*.
+"""How long the window does not respond while a job runs and is shown in *Jobs*.
 
 The time between two ticks of a 10 ms timer is measured: without a job, then while a training job
 runs, with the list of jobs, the progress bar and the curve visible, then while a job writes ten
@@ -73,8 +73,7 @@ def measure(seconds: float) -> dict[str, object]:
 
     viewer = napari.Viewer(show=True)
     viewer.open_sample("napari-graphflow", "abdomen-labelled")
-    _, distil = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
-    jobs = distil.jobs
+    _, jobs = viewer.window.add_plugin_dock_widget("napari-graphflow", "Jobs")
     application = napari.qt.get_qapp()
     ticks: list[float] = []
     timer = QTimer()
@@ -120,8 +119,8 @@ def measure(seconds: float) -> dict[str, object]:
     flooded = beat(seconds)
     written = flood.events_file.read_bytes().count(b"\n") - before
     rate = round(60 * written / (time.monotonic() - began))
-    assert jobs.preview.isVisible(), "the preview is not on the screen"
-    assert jobs.curves.series("loss/term_0")[0], "the curves are not on the screen"
+    assert jobs.details.preview.isVisible(), "the preview is not on the screen"
+    assert jobs.details.curves.series("loss/term_0")[0], "the curves are not on the screen"
     flood.cancel()
     viewer.close()
     return {
