@@ -101,7 +101,7 @@ class CompareWidget(Panel):
         self.column.addWidget(self.table)
         self.column.addLayout(row(self.worst, self.worst_pair, stretch=-1))
         self.column.addLayout(row(self.next_place, self.flicker, stretch=-1))
-        self.column.addWidget(self.beside)
+        self.column.addWidget(self.beside, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addWidget(self.costs)
         self.column.addWidget(folded("A whole dataset", self.dataset))
         self.column.addWidget(folded("Maps of the networks", self.heatmap))
