@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: setup test test-windows test-slow test-gpu soak lint format demo bench clean
+.PHONY: setup test test-windows test-slow test-gpu soak lint format demo docs bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,7 +58,7 @@ $(READY): pyproject.toml Makefile
 		fi
 	fi
 	echo "Installing napari-graphflow and its dependencies"
-	pip --editable '.[train,export,dicom-seg,pyqt5,pyqt6,dev]'
+	pip --editable '.[window,train,export,dicom-seg,pyqt5,pyqt6,dev]'
 	touch $(READY)
 
 FAST := -m "not slow and not soak"
@@ -111,8 +111,13 @@ format: setup
 demo: setup
 	$(BIN)/napari-graphflow demo
 
+# A site in site/, checked for broken links; its reference is made from the commands and docstrings.
+docs: setup
+	$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 bench: setup
 	for benchmark in inference loss_cost volume_reading window_heartbeat next_case; do $(SCREEN) $(BIN)/python benchmarks/$$benchmark.py; done
 
 clean:
-	rm -rf build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist demo site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

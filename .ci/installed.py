@@ -5,17 +5,18 @@
 
 import subprocess
 import sys
+import time
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
-
-from npe2 import PluginManifest
 
 import napari_graphflow
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
 
 PACKAGE = Path(napari_graphflow.__file__).parent
+#: MB of the base install, and seconds of ``--help`` on a busy machine.
+LARGEST_BASE, SLOWEST_HELP = 900, 30
 PROGRAM = Path(sys.executable).parent / "napari-graphflow"
 
 
@@ -27,11 +28,17 @@ def base() -> None:
     assert PACKAGE.is_relative_to(sys.prefix), f"{PACKAGE} is not the installed package"
 
     names = {distribution.name.lower() for distribution in distributions()}
-    unwanted = names & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
+    unwanted = names & {"napari", "qtpy", "pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
     assert not unwanted, f"the base install includes {unwanted}"
 
+    began = time.perf_counter()
     shown = run("--help")
+    seconds = time.perf_counter() - began
     assert shown.returncode == 0, shown.stderr
+    packages = PACKAGE.parent
+    size = sum(file.stat().st_size for file in packages.rglob("*") if file.is_file()) / 2**20
+    assert size < LARGEST_BASE, f"the base install has {size:.0f} MB"
+    assert seconds < SLOWEST_HELP, f"--help took {seconds:.1f} s"
     assert "segment" in shown.stdout, shown.stdout
 
     samples = list(PACKAGE.glob("sample_data/**/dataset.json"))
@@ -50,10 +57,12 @@ def base() -> None:
     assert refused.returncode == 2, (refused.returncode, message)
     assert "[train]" in message, message
     assert "Traceback" not in message, message
-    print("base install: no Qt binding, no torch; samples found; segment reports:", message)
+    print(f"base install: {size:.0f} MB, --help in {seconds:.1f} s; segment reports:", message)
 
 
 def window() -> None:
+    from npe2 import PluginManifest
+
     manifest = PluginManifest.from_distribution("napari-graphflow")
     commands = manifest.contributions.commands
     assert commands, "the manifest has no commands"

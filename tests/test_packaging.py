@@ -1,6 +1,7 @@
 """Packaging: the manifest, the base install, the version."""
 
-from importlib.metadata import entry_points, requires, version
+import tomllib
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from npe2 import PluginManifest
@@ -39,14 +40,16 @@ def test_the_top_level_manifest_is_a_link_to_the_one_in_the_package() -> None:
     assert link.resolve() == (PACKAGE / "napari.yaml").resolve()
 
 
-def test_the_base_install_requires_neither_a_qt_binding_nor_torch() -> None:
-    base = {
-        requirement.name.lower()
-        for requirement in map(Requirement, requires("napari-graphflow") or [])
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    }
-    assert "napari" in base
-    assert not base & {"pyqt5", "pyqt6", "pyside2", "pyside6", "torch", "monai"}
+def test_the_base_install_requires_neither_napari_nor_a_qt_binding_nor_torch() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    base = {Requirement(one).name.lower() for one in project["dependencies"]}
+    assert "numpy" in base
+    assert not base & {"napari", "qtpy", "pyqt5", "pyqt6", "pyside6", "torch", "monai"}
+    window = {Requirement(one).name.lower() for one in extras["window"]}
+    assert {"napari", "magicgui", "qtpy", "superqt"} == window
+    for binding in ("pyqt5", "pyqt6"):
+        assert "napari-graphflow[window]" in extras[binding], "one name installs the window"
 
 
 def test_the_console_script_runs_the_command_line() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from napari_graphflow.cli.terminal import console, follow, output
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.system.destinations import require_writable
+from napari_graphflow.system.install import install_hint
 
 
 def demo(
@@ -69,6 +71,9 @@ def demo(
 
 def _show(out: Path) -> int:
     """Open napari in a separate process, because this one has already imported torch."""
+    if find_spec("napari") is None:
+        console.print(f"napari is not installed, so it was not opened. {install_hint('window')}.")
+        return 0
     command = [sys.executable, "-m", "napari_graphflow.plugin.compare.show_demo", str(out)]
     display = sys.platform in ("win32", "darwin") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
