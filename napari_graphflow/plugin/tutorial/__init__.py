@@ -1,0 +1,1 @@
+"""The dock that leads through a first student, step by step."""

@@ -1,0 +1,202 @@
+"""The tutorials: what to do, and which button of which dock does it. No Qt."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from napari_graphflow.dataset.samples import sample_dataset
+from napari_graphflow.errors import UserError
+from napari_graphflow.system.failures import in_words
+from napari_graphflow.system.files import written_aside
+from napari_graphflow.system.folders import data_root
+
+
+class Step(NamedTuple):
+    """One step of a tutorial.
+
+    Attributes
+    ----------
+    title, text
+        What to do, and how it looks when it is done.
+    dock, target
+        Name of the dock, and the attribute of its widget that is highlighted, with dots for parts;
+        empty for a step without a button.
+    """
+
+    title: str
+    text: str
+    dock: str = ""
+    target: str = ""
+
+
+class Tutorial(NamedTuple):
+    """A tutorial on a sample dataset; `dims` is that of its networks."""
+
+    title: str
+    sample: str
+    steps: tuple[Step, ...]
+
+
+_SCORES = Step(
+    "Compare teacher and student",
+    "Choose the teacher as A, the student as B and the finished mask as the reference, and press "
+    "Compare. The table shows the Dice of each structure; a few hundred steps on a phantom show "
+    "the workflow, not a gain.",
+    "Compare",
+    "button",
+)
+_TEACHER = Step(
+    "Train a teacher",
+    "Choose the dataset of this tutorial, no teacher, the network U-Net and the effort “Quick "
+    "look”, and set dims to 2 under Advanced. Press Start. The job is a process of its own: you "
+    "may close napari.",
+    "Distil",
+    "button",
+)
+_STUDENT = Step(
+    "Distil a student",
+    "When the teacher is done, choose it under Teacher, and ENet as the student. The unlabelled "
+    "cases are used, too. Press Start.",
+    "Distil",
+    "teacher",
+)
+_JOBS = Step(
+    "Watch the jobs",
+    "Each job shows its step, the time left and its curves. A job can be paused, resumed and "
+    "cancelled.",
+    "Distil",
+    "show_jobs",
+)
+_PROPOSE = Step(
+    "Let the model propose masks",
+    "On the tab Proposals choose the student and press the button. The cases without a mask get "
+    "proposals, which you accept, correct or reject.",
+    "Dataset",
+    "proposals.button",
+)
+_ROUND = Step(
+    "Learn from what you corrected",
+    "A round trains a teacher and a student on all finished masks, and says on cases held back "
+    "whether the new student is better.",
+    "Dataset",
+    "rounds.button",
+)
+
+TUTORIALS: dict[str, Tutorial] = {
+    "scans": Tutorial(
+        "From scans to a student (phantom)",
+        "abdomen",
+        (
+            Step(
+                "Open the dataset",
+                "Press “Copy the sample” above, then choose the copy in this box. The table lists "
+                "its cases: some have a mask, some have none.",
+                "Dataset",
+                "dataset",
+            ),
+            Step(
+                "Open the next case",
+                "The case that is worth the most comes next, and the line below says why. Paint "
+                "or correct its mask; Ctrl+Z takes each edit back.",
+                "Dataset",
+                "next",
+            ),
+            _TEACHER,
+            _JOBS,
+            _STUDENT,
+            _PROPOSE,
+            _ROUND,
+            _SCORES,
+            Step(
+                "Segment a new scan",
+                "Open any scan, choose the student and press Segment. Save the mask: it keeps the "
+                "geometry of the scan.",
+                "Segment",
+                "button",
+            ),
+        ),
+    ),
+    "pictures": Tutorial(
+        "From 2D images to a student (cells)",
+        "cell_pictures",
+        (
+            Step(
+                "Open the dataset",
+                "Press “Copy the sample” above, then choose the copy in this box. 2D images need "
+                "no voxel size.",
+                "Dataset",
+                "dataset",
+            ),
+            Step("Open the next image", "Paint the cells that are missing.", "Dataset", "next"),
+            _TEACHER,
+            _STUDENT,
+            _PROPOSE,
+            _SCORES,
+        ),
+    ),
+    "nnunet": Tutorial(
+        "My nnU-Net teaches",
+        "abdomen",
+        (
+            Step(
+                "Import the network",
+                "In a terminal: napari-graphflow models import WEIGHTS CARD OUT --dataset DATA. "
+                "The page “A teacher of your own” shows the card. The score on your validation "
+                "cases says at once whether the card is right.",
+            ),
+            Step(
+                "Choose your dataset",
+                "The folder below nnUNet_raw is a dataset as it is. Cases without a mask are used "
+                "for the distillation.",
+                "Distil",
+                "dataset",
+            ),
+            Step(
+                "Choose the teacher",
+                "Press … beside the box and open the folder OUT. A model that does not fit the "
+                "dataset is greyed, with the reason.",
+                "Distil",
+                "teacher",
+            ),
+            Step(
+                "Estimate time and memory",
+                "A few real steps are measured, and the largest setting that fits is found.",
+                "Distil",
+                "measure",
+            ),
+            Step(
+                "Start",
+                "The student plain_conv_unet can be run by nnU-Net itself afterwards (Export in "
+                "the dock Segment).",
+                "Distil",
+                "button",
+            ),
+            _SCORES,
+        ),
+    ),
+}
+
+
+def copy_sample(name: str) -> Path:
+    """Copy a sample dataset into the data folder of this user, once; return the copy.
+
+    Raises
+    ------
+    UserError
+        If the sample is not installed, or the copy cannot be written.
+    """
+    target = data_root() / "tutorial" / name
+    if target.exists():
+        return target
+    source = sample_dataset(name)
+    try:
+        with in_words():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(target) as aside:
+                shutil.copytree(source, aside)
+    except OSError as error:
+        raise UserError(
+            f"The sample cannot be copied to {target}: {error.strerror or error}.",
+            "Free some space on the disk.",
+        ) from None
+    return target

@@ -1,0 +1,51 @@
+"""The dock Tutorial: each step shows its button, the sample is copied and offered."""
+
+from operator import attrgetter
+
+import pytest
+from clicking import click
+from qtpy.QtWidgets import QWidget
+
+from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.plugin.tutorial.steps import TUTORIALS
+from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
+from napari_graphflow.plugin.widgets.recent import recent
+
+
+def test_each_step_shows_its_button(viewer, qtbot):
+    dock = show_dock(viewer, "Tutorial")
+    for number, tutorial in enumerate(TUTORIALS.values()):
+        dock.tutorial.setCurrentIndex(number)
+        for place, step in enumerate(tutorial.steps):
+            assert dock.heading.text() == step.title
+            assert dock.count.text() == f"Step {place + 1} of {len(tutorial.steps)}"
+            if step.dock:
+                dock.parent().raise_()
+                qtbot.waitUntil(dock.show_me.isVisible)
+                click(qtbot, dock.show_me)
+                target = attrgetter(step.target)(find_dock(viewer, step.dock))
+                assert isinstance(target, QWidget)
+                assert target.graphicsEffect() is not None
+                qtbot.waitUntil(target.isVisible)
+            else:
+                assert not dock.show_me.isEnabled()
+            if dock.forward.isEnabled():
+                dock.parent().raise_()
+                click(qtbot, dock.forward)
+        assert not dock.forward.isEnabled()
+    # Without a case the dock Dataset holds these outside of its window.
+    find_dock(viewer, "Dataset").box.buttons.clear()
+
+
+@pytest.mark.parametrize("sample", ["abdomen", "cell_pictures"])
+def test_the_sample_is_copied_once_and_offered(viewer, qtbot, home, sample):
+    dock = show_dock(viewer, "Tutorial")
+    names = [one.sample for one in TUTORIALS.values()]
+    dock.tutorial.setCurrentIndex(names.index(sample))
+    click(qtbot, dock.copy)
+    copied = home / "tutorial" / sample
+    assert recent("datasets")[0] == copied
+    assert Dataset.open(copied).unlabelled("train")
+    (copied / "mine.txt").write_text("kept", "utf-8")
+    click(qtbot, dock.copy)
+    assert (copied / "mine.txt").is_file()
