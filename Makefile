@@ -114,7 +114,7 @@ demo: setup
 # A site in site/, checked for broken links; its reference is made from the commands and docstrings.
 docs: setup
 	$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup
 	for benchmark in inference loss_cost volume_reading window_heartbeat next_case; do $(SCREEN) $(BIN)/python benchmarks/$$benchmark.py; done
