@@ -1,8 +1,8 @@
 """Distil large segmentation networks into small ones, inside napari.
 
 ``import napari_graphflow as gf`` gives `gf.read_volume`, `gf.load_model`, `gf.segment`,
-`gf.train`, `gf.distill`, `gf.evaluate` and `gf.losses`. Each is imported when it is first used, so
-that importing the package costs nothing.
+`gf.train`, `gf.distill`, `gf.evaluate`, `gf.import_teacher` and `gf.losses`. Each is imported when
+it is first used, so that importing the package costs nothing.
 """
 
 from importlib import import_module
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from napari_graphflow.api.apply import evaluate, load_model, segment
     from napari_graphflow.api.runs import distill, train
     from napari_graphflow.imaging.files import read_volume
+    from napari_graphflow.models.importing import import_teacher
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "distill",
     "evaluate",
+    "import_teacher",
     "load_model",
     "losses",
     "read_volume",
@@ -35,6 +37,7 @@ _NAMES = {
     "train": "api.runs:train",
     "distill": "api.runs:distill",
     "losses": "api.losses:",
+    "import_teacher": "models.importing:import_teacher",
 }
 
 

@@ -140,9 +140,10 @@ TUTORIALS: dict[str, Tutorial] = {
         (
             Step(
                 "Import the network",
-                "In a terminal: napari-graphflow models import WEIGHTS CARD OUT --dataset DATA. "
-                "The page “A teacher of your own” shows the card. The score on your validation "
-                "cases says at once whether the card is right.",
+                "Press the folder button beside the box and choose the results folder of nnU-Net, "
+                "the one with plans.json, dataset.json and fold_0. nnU-Net need not be installed.",
+                "Distil",
+                "teacher",
             ),
             Step(
                 "Choose your dataset",
@@ -150,13 +151,6 @@ TUTORIALS: dict[str, Tutorial] = {
                 "for the distillation.",
                 "Distil",
                 "dataset",
-            ),
-            Step(
-                "Choose the teacher",
-                "Press … beside the box and open the folder OUT. A model that does not fit the "
-                "dataset is greyed, with the reason.",
-                "Distil",
-                "teacher",
             ),
             Step(
                 "Estimate time and memory",
