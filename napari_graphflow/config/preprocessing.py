@@ -13,6 +13,8 @@ AXES: tuple[Axis, ...] = ("z", "y", "x")
 STORED = "stored"
 #: Smallest and largest voxel spacing in mm.
 _SPACINGS = (1e-4, 1000)
+#: Marks a field that forms do not show.
+HIDDEN = "hidden"
 _DIRECTIONS = ("LR", "PA", "SI")
 
 
@@ -126,7 +128,8 @@ class Preprocessing(Frozen):
     mean: Numbers = ()
     std: Numbers = ()
     size: tuple[int, int] | None = None
-    nnunet: NnUNetSteps | None = None
+    # Set by an import, not by hand.
+    nnunet: NnUNetSteps | None = Field(default=None, json_schema_extra={HIDDEN: True})
 
     @field_validator("orientation")
     @classmethod

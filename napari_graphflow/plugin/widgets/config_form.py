@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_graphflow.config.preprocessing import HIDDEN
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
@@ -58,7 +59,7 @@ class ConfigForm(QWidget, Generic[T]):
         for name in fields:
             value, annotation = getattr(config, name), type(config).model_fields[name].annotation
             if part := _part(annotation):
-                form = ConfigForm(value or part(), list(part.model_fields), _summary(part))
+                form = ConfigForm(value or part(), _shown_fields(part), _summary(part))
                 self._forms[name] = form
                 if not _optional(annotation):
                     rows.add_wide(form)
@@ -155,6 +156,16 @@ def _part(annotation: Any) -> type[BaseModel] | None:
     """Return the class of a field that is itself a configuration, otherwise None."""
     kind = _without_none(annotation)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _shown_fields(kind: type[BaseModel]) -> list[str]:
+    """Return the fields of a nested form; hidden ones keep their values."""
+    hidden = {
+        name
+        for name, field in kind.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(HIDDEN)
+    }
+    return [name for name in kind.model_fields if name not in hidden]
 
 
 def _summary(kind: type[BaseModel]) -> str:
