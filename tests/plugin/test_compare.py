@@ -220,6 +220,8 @@ def test_variation_maps_have_the_geometry_of_the_image(
         maps["variation (difference)"].data, teacher.data - student.data, atol=1e-5
     )
     assert "not tissue properties" in section.notes.text()
+    shown = [name for name in maps if name.startswith("variation") and maps[name].visible]
+    assert shown == ["variation (student)"] == [section.maps.combo.currentText()]
 
 
 def test_2d_masks_are_measured_in_square_millimetres() -> None:

@@ -15,10 +15,11 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.compare.matrices import MatrixPlot
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
+from napari_graphflow.plugin.viewer.map_layers import map_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
-from napari_graphflow.plugin.viewer.record import KEY, Placement
-from napari_graphflow.plugin.viewer.world import transform_keywords
+from napari_graphflow.plugin.viewer.record import Placement
 from napari_graphflow.plugin.widgets.layout import Rows, note
+from napari_graphflow.plugin.widgets.map_box import MapBox
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -69,6 +70,7 @@ class HeatmapSection(QWidget):
         self.notes = note(CAPTION)
         self.matrix = MatrixPlot()
         self.matrix.hide()
+        self.maps = MapBox(panel.viewer)
         rows = Rows()
         rows.add("Image", self.image)
         rows.add("Student", self.student)
@@ -80,7 +82,7 @@ class HeatmapSection(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addLayout(rows)
-        for widget in (self.button, self.progress, self.matrix, self.notes):
+        for widget in (self.button, self.progress, self.maps, self.matrix, self.notes):
             column.addWidget(widget)
         self.button.clicked.connect(self.show_maps)
         self.progress.cancelled.connect(self._cancel)
@@ -156,22 +158,23 @@ class HeatmapSection(QWidget):
                 self._panel.viewer.layers.remove(old)
             difference = name == "difference"
             reach = float(max(1e-6, np.nanmax(np.abs(array))))
-            added = Image(
+            added = map_layer(
                 array,
-                name=title,
-                **transform_keywords(layer),
-                colormap="coolwarm" if difference else "magma",
-                contrast_limits=(-reach, reach) if difference else limits,
-                blending="translucent" if difference else "additive",
-                opacity=0.7,
-                # One at a time: two additive maps over each other show neither.
-                visible=name == "student",
-                metadata={KEY: layer.metadata.get(KEY), DERIVED: layer.name, "caption": CAPTION},
+                layer,
+                title,
+                (-reach, reach) if difference else limits,
+                colours="coolwarm" if difference else "magma",
+                signed=difference,
+                caption=" ".join(notes),
+                term=KINDS[kind][1],
             )
+            added.visible = False
             self._cases.add(added, layer)
+            if name == "student":
+                self.maps.show_map(added)
         case = self._cases.name(self._cases.key(layer))
         self._panel.status.done(
-            f"{case}: {kind} maps added as layers; click their eyes to show one at a time."
+            f"{case}: {kind} maps added as layers; choose the one to show below the button."
         )
 
     def _failed(self, case: str, error: Exception) -> None:
