@@ -43,7 +43,6 @@ def demo(
     from napari_graphflow.cli import demo_run
 
     require_writable([out / "report.html"])
-    require_writable([out / "report.html"])
     code, studies = demo_run.run(
         out, seeds, follow, lambda text: console.print(text, style="bold", soft_wrap=True)
     )

@@ -47,7 +47,13 @@ TO_A_PATH: dict[str, tuple[str, Arguments]] = {
     "datasets export-mask": ("mask.nii.gz", lambda i, out: [i.data, "scan_0", out]),
     "models import": (
         "model",
-        lambda i, out: [i.model / "weights.safetensors", i.model / "model.json", out],
+        lambda i, out: [
+            i.model / "weights.safetensors",
+            "--card",
+            i.model / "model.json",
+            "--out",
+            out,
+        ],
     ),
     "segment": ("mask.nii.gz", lambda i, out: [i.image, "--model", i.model, "--out", out]),
     "evaluate": (
@@ -61,6 +67,7 @@ TO_A_PATH: dict[str, tuple[str, Arguments]] = {
         "model",
         lambda i, out: ["--dataset", i.data, "--teacher", i.model, "--out", out],
     ),
+    "plan": ("run.yaml", lambda i, out: ["--dataset", i.data, "--out", out]),
     "demo": ("demo", lambda i, out: [out, "--no-window"]),
 }
 
@@ -80,22 +87,24 @@ INTO_A_FOLDER: dict[str, tuple[str, Arguments]] = {
         lambda i, at: [at, "scan_1", "finished mask", "Ada", "--consensus", "majority"],
     ),
     "datasets ignore-empty-slices": ("data", lambda i, at: [at, "--cases", "scan_0"]),
+    "datasets folds": ("data", lambda i, at: [at, "--number", "2"]),
     "propose": ("data", lambda i, at: [at, "--model", i.model]),
     "rounds start": ("data", lambda i, at: [at, "--masks-only", "--steps", "2"]),
     "models convert": ("model", lambda i, at: [at]),
     "models describe": ("model", lambda i, at: [at, "--dataset", i.data]),
 }
 
-#: Commands that write into the folder of jobs only.
+#: Commands that write into the folder of jobs only, or only remove.
 INTO_A_JOB = (
-    "jobs cancel", "jobs pause", "jobs checkpoint", "jobs resume", "jobs remove", "jobs trust",
-    "jobs up", "jobs down", "jobs run", "jobs measure", "rounds undo",
+    "models remove", "jobs cancel", "jobs pause", "jobs checkpoint", "jobs resume", "jobs remove",
+    "jobs trust", "jobs up", "jobs down", "jobs run", "jobs rerun", "jobs measure", "rounds undo",
 )  # fmt: skip
 
 #: Commands that only read; `jobs list` may start the next job, and says nothing if it cannot.
 READING = (
     "volumes info", "datasets check", "datasets status", "datasets next", "datasets provenance",
-    "rounds list", "rounds show", "networks", "models list", "models check", "jobs list",
+    "rounds list", "rounds show", "networks", "models list", "models show", "models taps",
+    "models check", "jobs list",
     "jobs show", "jobs logs", "jobs devices", "worker",
 )  # fmt: skip
 

@@ -290,8 +290,8 @@ def test_maps_use_the_peaks_that_the_student_was_trained_with(blobs, teacher, tm
         for peaks in ("own", "teacher")
     )
     assert "not matched" not in " ".join((*own.notes, *there.notes))
-    assert not any("peaks of its teacher" in note for note in own.notes)
-    assert any("peaks of its teacher" in note for note in there.notes)
+    assert not any("where the teacher responds most" in note for note in own.notes)
+    assert any("where the teacher responds most" in note for note in there.notes)
     # With the same peaks, both maps are zero at the same voxels.
     blank = [maps.array == 0 for maps in (there.student, there.teacher)]
     assert blank[0].any()

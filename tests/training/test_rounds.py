@@ -22,8 +22,7 @@ from napari_graphflow.labelling.rounds import start as start_round
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.system.events import Event, Metric, ModelSaved, Phase
-from napari_graphflow.training import loop, process
-from napari_graphflow.training import rounds as module
+from napari_graphflow.training import loop, process, stages
 from napari_graphflow.training.batches import Batches
 from napari_graphflow.training.loop import distill
 
@@ -124,13 +123,13 @@ def test_a_round_that_is_cancelled_in_the_middle_leaves_everything_and_can_be_re
     record, job = begin(labelling)
     trained: list[Path] = []
     for name in ("train", "distill"):
-        real = getattr(module, name)
+        real = getattr(stages, name)
 
         def noted(config: Any, where: Path, real: Any = real) -> Any:
             trained.append(where)
             return real(config, where)
 
-        monkeypatch.setattr(module, name, noted)
+        monkeypatch.setattr(stages, name, noted)
 
     def cancelled() -> Any:
         for event in (events := process._events(job)):
