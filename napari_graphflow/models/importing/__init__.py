@@ -8,6 +8,7 @@ from torch import Tensor
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
 from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
 from napari_graphflow.models.saved import Model, import_state, read_state
@@ -46,7 +47,7 @@ def import_teacher(path: Path, out: Path, options: ImportOptions | None = None) 
     Parameters
     ----------
     path
-        The results folder of nnU-Net v2, or a checkpoint that a card describes.
+        The results folder of nnU-Net v2, a MONAI bundle, or a checkpoint that a card describes.
     out
         Folder of the new model; must not exist.
     options
@@ -71,9 +72,12 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
         return options.card, read_state(path)
     if path.is_dir() and is_nnunet(path):
         return read_nnunet(path, options.folds, options.configuration, mirror=options.mirror)
+    if path.is_dir() and is_bundle(path):
+        return read_bundle(path)
     raise UserError(
         f"{path} is not a model that can be imported.",
-        "Choose the results folder of nnU-Net v2 with plans.json, or a checkpoint with --card.",
+        "Choose the results folder of nnU-Net v2 with plans.json, a MONAI bundle, or a checkpoint "
+        "with --card.",
     )
 
 
