@@ -81,8 +81,8 @@ def import_model(
 ) -> int:
     """Create a saved model from what another program trained.
 
-    PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), or a checkpoint of
-    any network that --card describes. Nothing in it is run.
+    PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), a MONAI bundle, or a
+    checkpoint of any network that --card describes. Nothing in it is run.
 
     Parameters
     ----------

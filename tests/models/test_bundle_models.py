@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
+from monai.transforms import ScaleIntensityRange
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import load_for_inference
+from napari_graphflow.inference.predict import segment
 from napari_graphflow.models.importing import import_teacher
 
 ARGUMENTS = {
@@ -70,6 +75,43 @@ def test_a_bundle_computes_the_same_logits_and_has_taps(bundle: Path, tmp_path: 
     assert strides == {
         "bottleneck": 8, "encoder": 4, "decoder": 4, "encoder_2": 2, "decoder_2": 2, "lo": 2,
     }  # fmt: skip
+
+
+def test_labels_equal_those_of_monais_own_steps(bundle: Path, tmp_path: Path) -> None:
+    """On a volume stored as LPS, which MONAI turns to RAS with the axes in the order x, y, z."""
+    torch.manual_seed(0)
+    options = ARGUMENTS | {"spatial_dims": 3}
+    plain = UNet(**options).eval()
+    torch.save(plain.state_dict(), bundle / "models" / "model.pt")
+    size = [32, 40, 24]
+    write(
+        bundle, network_def={"_target_": "UNet", **options},
+        inferer={"_target_": "SlidingWindowInferer", "roi_size": size},
+    )  # fmt: skip
+    stored = np.random.default_rng(0).normal(50, 80, size[::-1]).astype(np.int16)
+    turned = np.ascontiguousarray(stored.transpose(2, 1, 0)[::-1, ::-1], np.float32)
+    scaled = ScaleIntensityRange(-57, 164, 0, 1, clip=True)(torch.from_numpy(turned))
+    with torch.no_grad():
+        labels = plain(scaled[None, None]).argmax(1)[0].numpy()
+    expected = labels[::-1, ::-1].transpose(2, 1, 0)
+    model = load_for_inference(import_teacher(bundle, tmp_path / "teacher").folder)
+    volume = Volume(stored, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    found = segment(model, volume).labels.array
+    assert len(np.unique(expected)) == 3
+    assert (found == expected).mean() > 0.999
+
+
+def test_statistics_over_all_channels_are_refused(bundle: Path, tmp_path: Path) -> None:
+    step = {"_target_": "NormalizeIntensityd", "keys": "image"}
+    network = {"_target_": "UNet", **ARGUMENTS, "in_channels": 2}
+    torch.save(UNet(**ARGUMENTS | {"in_channels": 2}).state_dict(), bundle / "models" / "model.pt")
+    write(bundle, network_def=network, preprocessing={"transforms": [step]})
+    with pytest.raises(UserError, match="all channels by the same numbers"):
+        import_teacher(bundle, tmp_path / "teacher")
+    write(
+        bundle, network_def=network, preprocessing={"transforms": [step | {"channel_wise": True}]}
+    )
+    assert import_teacher(bundle, tmp_path / "teacher").card.preprocessing.intensity == "zscore"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ WEIGHTS = ("models/model.safetensors", "models/model.pt")
 #: Transforms that change neither grid nor intensities.
 _PLAIN = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "ToTensord",
           "CastToTyped", "ToDeviced"}  # fmt: skip
+#: Transforms with statistics of the image, here always of each channel.
+_STATISTICS = {"ScaleIntensityd", "ScaleIntensityRangePercentilesd", "NormalizeIntensityd"}
 _REMEDY = "Import its weights with a card that describes it: --card."
 
 
@@ -69,7 +71,7 @@ def read_bundle(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         taps=find_taps(network, example),
         patch_size=patch,
         windows="patch",
-        preprocessing=_preprocessing(config, dims),
+        preprocessing=_preprocessing(config, dims, channels),
         purpose=_purpose(metadata, folder),
     )
     return card, state
@@ -148,7 +150,7 @@ def _classes(metadata: dict[str, Any], config: dict[str, Any], outputs: int) -> 
     return {"background": 0, **{name: index for index, name in named.items()}}
 
 
-def _preprocessing(config: dict[str, Any], dims: int) -> Preprocessing:
+def _preprocessing(config: dict[str, Any], dims: int, channels: int) -> Preprocessing:
     """Return our steps for the transforms before the network."""
     before = config.get("preprocessing")
     listed = before.get("transforms") if isinstance(before, Mapping) else None
@@ -169,6 +171,9 @@ def _preprocessing(config: dict[str, Any], dims: int) -> Preprocessing:
         if name in _PLAIN:
             continue
         options = {key: one for key, one in transform.items() if key not in ("_target_", "keys")}
+        if channels > 1 and name in _STATISTICS and not options.get("channel_wise"):
+            raise UserError(f"{name} of this bundle scales all channels by the same numbers, which "
+                            "has no equivalent here.", _REMEDY)  # fmt: skip
         try:
             steps = _steps(name, _value(options, config), dims)
         except (KeyError, TypeError, ValueError) as error:

@@ -9,8 +9,9 @@ from napari_graphflow.errors import UserError
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether a folder is the results folder of a training by nnU-Net v2."""
-    return all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
+    """Whether a folder is the results folder of a training by nnU-Net v2, or a MONAI bundle."""
+    trained = all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
+    return trained or (folder / "configs" / "metadata.json").is_file()
 
 
 def import_foreign(folder: Path) -> Path:
