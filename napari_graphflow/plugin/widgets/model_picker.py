@@ -65,7 +65,9 @@ class ModelPicker(QWidget):
         self._deciding: Any = None
         self._by_user = False
         self.combo = _Combo(self.refresh)
-        self.browse = browse_button("Add a model: a saved one, a results folder of nnU-Net, or a MONAI bundle")
+        self.browse = browse_button(
+            "Add a model: a saved one, a results folder of nnU-Net, or a MONAI bundle"
+        )
         self.about = note()
         line = QHBoxLayout()
         line.setSpacing(4)
