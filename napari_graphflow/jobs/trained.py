@@ -35,12 +35,18 @@ def alone_beside(student: Path) -> Path | None:
     return next((folder for folder in folders if (folder / "model.json").is_file()), None)
 
 
+def is_control(model: Path) -> bool:
+    """Whether a model is the student that a job trained alone, for comparison with another."""
+    stage = model.parent.parent
+    return stage == JobPaths(stage.parent).alone
+
+
 def training_curve(model: Path) -> tuple[tuple[int, float], ...]:
     """Return step and validation Dice of a model's training, while its job is there."""
     folder, name = model.parent.parent, "dice"
     if model != JobPaths(folder).model:
         return ()
-    if folder == JobPaths(folder.parent).alone:
+    if is_control(model):
         folder, name = folder.parent, "alone/dice"
     points: dict[int, float] = {}
     offset, before = 0, -1

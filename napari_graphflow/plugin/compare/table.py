@@ -74,7 +74,10 @@ class ComparisonTable(QTableWidget):
         self.setColumnCount(len(titles))
         self.setHorizontalHeaderLabels(titles)
         for column, title in enumerate(titles):
-            self.horizontalHeaderItem(column).setToolTip(_TIPS.get(title, ""))
+            tip = _TIPS.get(title, "")
+            self.horizontalHeaderItem(column).setToolTip(
+                tip if unit in ("ml", "mm²") else tip.replace(" mm", f" {unit}")
+            )
         self.setRowCount(len(lines))
         for at, cells in enumerate(lines):
             for column, text in enumerate(cells):

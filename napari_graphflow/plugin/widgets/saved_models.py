@@ -8,6 +8,7 @@ from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.dataset.samples import sample_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.jobs.trained import is_control
 from napari_graphflow.plugin.widgets.recent import recent
 from napari_graphflow.system.folders import jobs_root, models_root
 
@@ -19,14 +20,21 @@ _OF_DATASETS = (
 
 
 def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
-    """Return the cards of all saved models: the preferred role first, then the newest first."""
+    """Return the cards of all saved models: the preferred role first, then the newest first.
+
+    Students that a job trained alone are the last ones: they are there to be compared with.
+    """
     found: dict[Path, ModelCard] = {}
     for file, _ in sorted(_model_files().items(), key=lambda item: -item[1]):
         # Incomplete or of a later version: see `broken_models`.
         with suppress(UserError, OSError):
             found[file.parent] = read_model_card(file.parent)
-    ordered = sorted(found.items(), key=lambda item: item[1].role != prefer)
-    return dict(ordered) if prefer else found
+
+    def rank(item: tuple[Path, ModelCard]) -> tuple[bool, bool]:
+        folder, card = item
+        return is_control(folder), prefer is not None and card.role != prefer
+
+    return dict(sorted(found.items(), key=rank))
 
 
 def broken_models() -> dict[Path, str]:
