@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_graphflow.evaluation.comparison import Row
 from napari_graphflow.evaluation.metrics import RULE, TOLERANCE
+from napari_graphflow.plugin.widgets.words import in_words
 
 _ROWS_SHOWN = 9
 _TIPS = {
@@ -69,7 +70,7 @@ class ComparisonTable(QTableWidget):
             else:
                 found = [["A · B", *_cells(row.agreement), " · ".join(sizes[:2])]]
             for number, cells in enumerate(found):
-                lines.append([row.name if number == 0 else "", *cells])
+                lines.append([in_words(row.name) if number == 0 else "", *cells])
                 self.structures.append(index)
         self.setColumnCount(len(titles))
         self.setHorizontalHeaderLabels(titles)
