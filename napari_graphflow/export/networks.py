@@ -19,6 +19,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.windows import plan_windows
 from napari_graphflow.models.openvino_form import example_window, plain_logits, to_openvino
 from napari_graphflow.models.saved import Model
+from napari_graphflow.system.telemetry import refuse_telemetry
 
 #: Version of ONNX's operators, since 2022 in every runtime.
 OPSET = 17
@@ -58,6 +59,7 @@ def write_onnx(model: Model, folder: Path, images: Sequence[Volume] = ()) -> Non
 
 def write_openvino(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``model.xml`` and ``model.bin``, with what the model is under ``rt_info``."""
+    refuse_telemetry()
     import openvino
 
     network = to_openvino(model)
@@ -69,6 +71,7 @@ def write_openvino(model: Model, folder: Path, images: Sequence[Volume] = ()) ->
 
 def write_int8(model: Model, folder: Path, images: Sequence[Volume]) -> None:
     """Write ``model.xml`` with weights and feature maps in 8 bits, calibrated on some images."""
+    refuse_telemetry()
     import nncf
     import openvino
 

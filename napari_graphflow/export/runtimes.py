@@ -4,6 +4,7 @@ Each is an engine as in `inference.engines`: batches of windows in, logits, prob
 out.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ class OpenVino(Runtime):
     title = "CPU, OpenVINO"
 
     def load(self, path: Path, threads: int) -> None:
+        # OpenVINO would report its use to a server; this file is copied, so it is said here, too.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         settings: dict[str, Any] = {

@@ -13,6 +13,7 @@ from napari_graphflow.config.openvino_form import OpenVinoForm, form_folder, rea
 from napari_graphflow.inference.engines import Array, OutputKind
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import peak_memory_of_process
+from napari_graphflow.system.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
     import openvino
@@ -52,6 +53,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, folder: Path, form: OpenVinoForm, threads: int | None = None) -> None:
+        refuse_telemetry()
         import openvino
 
         self.title = "CPU, OpenVINO"
@@ -143,6 +145,7 @@ def _specialised(
     weights: Array | None,
 ) -> "openvino.Model":
     """Fix the input shape, and append what would be slow in numpy: weights, softmax or argmax."""
+    refuse_telemetry()
     import openvino
     from openvino import opset13 as ops
 

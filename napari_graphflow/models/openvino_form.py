@@ -16,6 +16,7 @@ from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Head, TapAdapter, channels_last, first_output
 from napari_graphflow.system.files import replace_file, written_aside
 from napari_graphflow.system.install import install_hint
+from napari_graphflow.system.telemetry import refuse_telemetry
 
 #: Largest accepted difference of a class probability, and smallest share of equal labels.
 TOLERANCE, EQUAL = 1e-3, 0.9999
@@ -47,6 +48,7 @@ def convert(model: Model) -> OpenVinoForm:
     UserError
         If OpenVINO is not installed, cannot convert the network, or computes other results.
     """
+    refuse_telemetry()
     try:
         import openvino
     except ModuleNotFoundError:
@@ -98,6 +100,7 @@ def to_openvino(model: Model) -> Any:
     UserError
         If OpenVINO has no equivalent of an operation.
     """
+    refuse_telemetry()
     import openvino
 
     card, window = model.card, example_window(model)
@@ -123,6 +126,7 @@ def _noise(channels: int, shape: tuple[int, ...]) -> Tensor:
 
 @torch.inference_mode()
 def _compare(network: Any, adapter: TapAdapter, windows: list[Tensor]) -> Parity:
+    refuse_telemetry()
     import openvino
 
     plain = plain_logits(adapter)
