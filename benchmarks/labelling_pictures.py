@@ -6,14 +6,12 @@ Two short trainings run, which take a few minutes::
 """
 
 import argparse
-import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from filmed_window import FilmedWindow, use_own_settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 LABELLED = 6
@@ -25,12 +23,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80, help="steps of each training")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.environ["GRAPHFLOW_HOME"] = home
-        (Path(home) / "reader.json").write_text('{"default": false}', "utf-8")
+        use_own_settings(Path(home))
         Loop(Path(home), options.steps).run()
 
 
-class Loop:
+class Loop(FilmedWindow):
     """Clicks through the loop in a window."""
 
     def __init__(self, home: Path, steps: int) -> None:
@@ -131,41 +128,11 @@ class Loop:
 
         self.until(there)
 
-    def rest(self, seconds: float) -> None:
-        from qtpy.QtCore import QCoreApplication, QEvent
-
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.application.processEvents()
-            QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-            time.sleep(0.005)
-
-    def until(self, ready: Callable[[], bool], seconds: float = 1200) -> None:
-        end = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() > end:
-                raise SystemExit(f"nothing happened: {self.dock.status.text()}")
-            self.rest(0.05)
+    def state(self) -> str:
+        return str(self.dock.status.text())
 
     def save(self, name: str, widget: Any) -> None:
-        """Save a picture of a widget, without napari's notifications over it."""
-        from PIL import Image
-        from qtpy.QtCore import QBuffer
-        from qtpy.QtWidgets import QWidget
-
-        self.rest(1.5)
-        for one in self.window.findChildren(QWidget):
-            if type(one).__name__ == "NapariQtNotification":
-                one.close()
-        self.rest(0.3)
-        buffer = QBuffer()
-        buffer.open(QBuffer.OpenModeFlag.WriteOnly)
-        widget.grab().save(buffer, "PNG")
-        picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
-        FOLDER.mkdir(exist_ok=True)
-        path = FOLDER / f"labelling_{name}.png"
-        picture.save(path, optimize=True)
-        print(path, path.stat().st_size)
+        self.picture_of(widget, FOLDER / f"labelling_{name}.png")
 
 
 def copy_study(folder: Path) -> Path:

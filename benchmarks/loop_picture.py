@@ -1,4 +1,7 @@
-"""Make docs/loop.gif, the moving picture of the README, from the pictures of the docs."""
+"""Make docs/loop.gif, the moving picture of the README, from the pictures of the docs.
+
+Its last one, docs/screenshot.png, is the screenshot that `make demo` saves without a display.
+"""
 
 from pathlib import Path
 

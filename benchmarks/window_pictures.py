@@ -11,13 +11,12 @@ every theme and size, to look at. ``QT_API`` chooses the binding.
 """
 
 import argparse
-import os
 import tempfile
 import time
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from filmed_window import FilmedWindow, use_own_settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
@@ -33,9 +32,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the font's size")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.environ["GRAPHFLOW_HOME"] = home
-        os.environ["NAPARI_CONFIG"] = str(Path(home) / "napari.yaml")  # not those of the user
-        (Path(home) / "reader.json").write_text('{"default": false}', "utf-8")
+        use_own_settings(Path(home))
         make_models(Path(home))
         make_jobs(Path(home))
         window = Window(options.out, options.scale, fill=options.all)
@@ -50,7 +47,7 @@ def main() -> None:
         window.viewer.close()
 
 
-class Window:
+class Window(FilmedWindow):
     """napari with a phantom, its mask and the docks."""
 
     def __init__(self, out: Path, scale: float, *, fill: bool) -> None:
@@ -93,43 +90,7 @@ class Window:
         self.window.resize(*SIZES[size])
         self.viewer.theme = theme
         show_dock(self.viewer, dock)
-        self.save(name)
-
-    def rest(self, seconds: float) -> None:
-        from qtpy.QtCore import QCoreApplication, QEvent
-
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.application.processEvents()
-            QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-            time.sleep(0.005)
-
-    def until(self, ready: Callable[[], bool], seconds: float = 300) -> None:
-        end = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() > end:
-                raise SystemExit("nothing happened")
-            self.rest(0.05)
-
-    def save(self, name: str) -> None:
-        """Save the window with few colours, without napari's notifications over it."""
-        from PIL import Image
-        from qtpy.QtCore import QBuffer
-        from qtpy.QtWidgets import QWidget
-
-        self.rest(1.0)
-        for one in self.window.findChildren(QWidget):
-            if type(one).__name__ == "NapariQtNotification":
-                one.close()
-        self.rest(0.3)
-        buffer = QBuffer()
-        buffer.open(QBuffer.OpenModeFlag.WriteOnly)
-        self.window.grab().save(buffer, "PNG")
-        picture = Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
-        self.out.mkdir(exist_ok=True, parents=True)
-        path = self.out / f"{name}.png"
-        picture.quantize(192, method=Image.Quantize.FASTOCTREE).save(path, optimize=True)
-        print(path, path.stat().st_size, flush=True)
+        self.picture_of(self.window, self.out / f"{name}.png", colours=192)
 
 
 def make_models(home: Path) -> None:

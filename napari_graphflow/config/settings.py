@@ -41,6 +41,8 @@ def first_problem(error: Exception) -> str:
         first = error.errors()[0]
         # Without pydantic's names of validators and union members.
         where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+        if first["type"] == "missing":
+            return f"{where} is missing"
         return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
     return str(error)
 

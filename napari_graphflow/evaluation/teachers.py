@@ -64,8 +64,8 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
         listed = str(scores).removeprefix("Teacher: ").removesuffix(".")
         raise UserError(
             f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.",
-            "Check orientation, axes and intensity in its model.json, and its classes; or set "
-            "teacher_min_dice lower (0 turns the check off).",
+            "Train it longer; or check orientation, axes, intensity and classes in its model.json; "
+            "or require less (teacher_min_dice; 0 turns the check off).",
         )
     if missed := missed_classes(scores):
         listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed)

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.networks.taps import TapAdapter, evaluating, first_output, strides_of
-
-#: Suffix of the taps at each stride, see `napari_graphflow.networks.taps.Output`.
-_PAIRS = {4: "", 2: "_2", 8: "_3"}
+from napari_graphflow.networks.taps import (
+    SUFFIXES,
+    TapAdapter,
+    evaluating,
+    first_output,
+    strides_of,
+)
 
 
 def total_stride(network: TapAdapter, image: Tensor) -> int:
@@ -42,7 +45,7 @@ def find_taps(network: TapAdapter, image: Tensor) -> dict[str, str]:
         return {}
     before, after = order[: deepest[0]], order[deepest[-1] + 1 :]
     wanted = {"bottleneck": [path for path, stride in order if stride == largest]}
-    for stride, suffix in _PAIRS.items():
+    for stride, suffix in SUFFIXES.items():
         wanted[f"encoder{suffix}"] = [path for path, one in before if one == stride]
         wanted[f"decoder{suffix}"] = [path for path, one in after if one == stride]
     wanted |= {"lo": wanted["encoder_2"], "hi": wanted["encoder_3"]}

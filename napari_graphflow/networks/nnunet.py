@@ -16,11 +16,9 @@ from monai.networks.layers import Conv, Norm, Pool
 from torch import Tensor, nn
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.networks.taps import TapAdapter
+from napari_graphflow.networks.taps import SUFFIXES, TapAdapter
 
 CLASSES = ("PlainConvUNet", "ResidualEncoderUNet")
-#: Suffix of the taps at each stride, see `napari_graphflow.networks.taps.Output`.
-_PAIRS = {4: "", 2: "_2", 8: "_3"}
 
 
 def network(
@@ -95,7 +93,7 @@ def taps_at(strides: Sequence[tuple[int, ...]]) -> dict[str, str]:
     """Return the module paths of the taps, by the largest stride of each stage."""
     largest = [max(one) for one in strides]
     taps = {"bottleneck": f"encoder.stages.{len(strides) - 1}"}
-    for stride, suffix in _PAIRS.items():
+    for stride, suffix in SUFFIXES.items():
         if stride not in largest:
             continue
         stage = largest.index(stride)

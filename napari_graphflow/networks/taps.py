@@ -18,6 +18,9 @@ from napari_graphflow.config.model_card import OutputShapes
 from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
 
+#: Suffix of the taps of an encoder and a decoder at each stride, see `Output`.
+SUFFIXES = {4: "", 2: "_2", 8: "_3"}
+
 
 class Output(NamedTuple):
     """Output of a network: logits and feature maps.

@@ -77,7 +77,8 @@ class ReadersTab(QWidget):
             "Open a case with an empty mask. Yours is compared with the accepted one, which stays."
         )
         second = Rows()
-        second.add("Blind re-read", row(self.share, self.again, stretch=1))
+        second.add("Blind re-read", self.share)
+        second.add("", self.again)
         column.insertLayout(column.count() - 1, second)
         self._due: list[str] = []
         self.share.editingFinished.connect(self._share_chosen)

@@ -47,16 +47,16 @@ _SCORES = Step(
 )
 _TEACHER = Step(
     "Train a teacher",
-    "Choose the dataset of this tutorial, no teacher, the network U-Net and the effort “Quick "
-    "look”, and set dims to 2 under Advanced. Press Start. The job is a process of its own: you "
-    "may close napari.",
+    "Choose the dataset of this tutorial. Leave Teacher at “train a teacher first”, Network at "
+    "U-Net and Effort at “quick”, and press “Start training the teacher”. The job is a process of "
+    "its own: you may close napari.",
     "Distil",
     "button",
 )
 _STUDENT = Step(
     "Distil a student",
-    "When the teacher is done, choose it under Teacher, and ENet as the student. The unlabelled "
-    "cases are used, too. Press Start.",
+    "When the teacher is done, choose it under Teacher, and ENet under Network. The unlabelled "
+    "cases are used, too. Press “Start distillation”.",
     "Distil",
     "teacher",
 )
@@ -89,8 +89,8 @@ TUTORIALS: dict[str, Tutorial] = {
         (
             Step(
                 "Open the dataset",
-                "Press “Copy the sample” above, then choose the copy in this box. The table lists "
-                "its cases: some have a mask, some have none.",
+                "Press “Copy the sample” above, then choose the copy on top of the dock Dataset. "
+                "The table lists its cases: some have a mask, some have none.",
                 "Dataset",
                 "dataset",
             ),
@@ -122,8 +122,8 @@ TUTORIALS: dict[str, Tutorial] = {
         (
             Step(
                 "Open the dataset",
-                "Press “Copy the sample” above, then choose the copy in this box. 2D images need "
-                "no voxel size.",
+                "Press “Copy the sample” above, then choose the copy on top of the dock Dataset. "
+                "2D images need no voxel size.",
                 "Dataset",
                 "dataset",
             ),
@@ -160,8 +160,8 @@ TUTORIALS: dict[str, Tutorial] = {
             ),
             Step(
                 "Start",
-                "The student plain_conv_unet can be run by nnU-Net itself afterwards (Export in "
-                "the dock Segment).",
+                "Press “Start distillation”. The student is used in the dock Segment; it takes the "
+                "steps of nnU-Net around its network, which no export contains yet.",
                 "Distil",
                 "button",
             ),
