@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_graphflow.config.prediction import PredictionOptions
 from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.scores import Scores
@@ -55,6 +56,8 @@ def segment(
     *,
     spacing: Sequence[float] | None = None,
     orientation: str = "LPS",
+    mirror: bool | None = None,
+    postprocess: bool = True,
     out: Pathlike | None = None,
     overwrite: bool = False,
 ) -> NDArray[Any]: ...
@@ -67,6 +70,8 @@ def segment(
     *,
     spacing: None = None,
     orientation: str = "LPS",
+    mirror: bool | None = None,
+    postprocess: bool = True,
     out: Pathlike | None = None,
     overwrite: bool = False,
 ) -> Volume: ...
@@ -78,6 +83,8 @@ def segment(
     *,
     spacing: Sequence[float] | None = None,
     orientation: str = "LPS",
+    mirror: bool | None = None,
+    postprocess: bool = True,
     out: Pathlike | None = None,
     overwrite: bool = False,
 ) -> NDArray[Any] | Volume:
@@ -95,6 +102,11 @@ def segment(
     orientation
         Directions of increasing x, y and z of an array, such as LPS for x to the patient's left, y
         to the back and z to the head.
+    mirror
+        Whether each window is also segmented mirrored, along the axes along which training images
+        were mirrored. None does what the model's card says.
+    postprocess
+        Whether only the largest part is kept of ``model.card.largest_part``.
     out
         File to which the mask is also written, with the geometry of the image and the class names.
     overwrite
@@ -122,7 +134,8 @@ def segment(
     volume = _volume(image, model.card.dims, model.card.in_channels, spacing, orientation)
     facts = image_facts(volume)
     refuse_unfit(model.card, facts)
-    found = segment_volume(model, volume)
+    options = PredictionOptions(mirror=mirror, postprocess=postprocess)
+    found = segment_volume(model, volume, options=options)
     mask = found.labels
     for text in (*volume.warnings, *found.warnings, *cautions(model.card, facts, mask.array)):
         warnings.warn(text, stacklevel=2)
@@ -138,6 +151,8 @@ def evaluate(
     *,
     predictions: Pathlike | None = None,
     split: str = "test",
+    mirror: bool | None = None,
+    postprocess: bool = True,
     **options: Any,
 ) -> Scores:
     """Score a model, or a folder of masks, on the labelled cases of a split.
@@ -150,6 +165,8 @@ def evaluate(
         Exactly one of the two: a model, or a folder of masks named like the cases.
     split
         ``train``, ``val`` or ``test``.
+    mirror, postprocess
+        As of :func:`segment`.
     options
         As of :func:`napari_graphflow.inference.evaluate.evaluate_split`: ``fold``, ``sites``,
         ``device``, ``organs``, ``lesions``, ``match_intensities``, ``progress``.
@@ -173,6 +190,7 @@ def evaluate(
         split,
         model=None if model is None else Path(model),
         predictions=None if predictions is None else Path(predictions),
+        options=PredictionOptions(mirror=mirror, postprocess=postprocess),
         **options,
     )
 

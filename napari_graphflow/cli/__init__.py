@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from cyclopts import App, Parameter
 
+import napari_graphflow.cli.ensembles
 import napari_graphflow.cli.masks  # adds commands to `datasets`
 import napari_graphflow.cli.model_facts  # noqa: F401, adds commands to `models`
 from napari_graphflow import __version__

@@ -61,6 +61,9 @@ def _facts(card: ModelCard) -> dict[str, Any]:
         "multiple": card.divisor,
         "overlap": 0.5,
         "mirrored_axes": card.mirror,
+        "can_mirror_axes": card.trained_mirrored,
+        "keeps_only_largest_part_of": card.largest_part,
+        "networks_averaged": card.members if card.members > 1 else None,
         "licence": card.purpose.licence or "not stated",
         "source": card.purpose.source or "not stated",
     }

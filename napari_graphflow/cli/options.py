@@ -16,6 +16,23 @@ Device = Annotated[
     str, Parameter(help="Device: auto, cpu, mps, cuda or a specific GPU such as cuda:1.")
 ]
 
+Mirror = Annotated[
+    bool | None,
+    Parameter(
+        help="Also segment each window mirrored, along the axes along which training images were "
+        "mirrored, and average: often a little better, twice as slow for each axis. Default: as "
+        "the model's card says."
+    ),
+]
+
+Postprocess = Annotated[
+    bool,
+    Parameter(
+        help="Keep only the largest part of the structures for which the validation cases of the "
+        "training showed that it helps; models show names them."
+    ),
+]
+
 DatasetFolder = Annotated[Path, Parameter(help="Folder of the dataset.")]
 
 JobName = Annotated[

@@ -5,8 +5,17 @@ from pathlib import Path
 from rich.table import Table
 
 from napari_graphflow.cli.config_file import ConfigFile
-from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Overwrite
+from napari_graphflow.cli.options import (
+    DatasetFolder,
+    Device,
+    Flag,
+    Json,
+    Mirror,
+    Overwrite,
+    Postprocess,
+)
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
+from napari_graphflow.config.prediction import PredictionOptions, removed_text
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.paths import refuse_overwriting, refuse_replacing
 from napari_graphflow.system.destinations import require_writable, write_or_keep
@@ -24,6 +33,8 @@ def segment(
     series: tuple[str, ...] = (),
     dicom_seg: Flag = False,
     match_intensities: Flag = False,
+    mirror: Mirror = None,
+    postprocess: Postprocess = True,
     overwrite: Overwrite = False,
     config_file: ConfigFile = None,
     json: Json = False,
@@ -73,6 +84,7 @@ def segment(
             dicom_seg=dicom_seg,
             overwrite=overwrite,
             match_intensities=match_intensities,
+            options=PredictionOptions(mirror=mirror, postprocess=postprocess),
             progress=progress,
         )
     failures = [Failure.model_validate(row["failure"]) for row in written if "failure" in row]
@@ -87,6 +99,8 @@ def segment(
             console.print(f"{name}: {failure}", style="red", soft_wrap=True)
             continue
         output.print(f"{row['mask']}  {row['seconds']:.1f} s on {row['device']}")
+        if note := removed_text(row["removed"]):
+            output.print(f"{name}: {note}", style="dim", soft_wrap=True)
         for warning in row["warnings"]:
             console.print(f"{name}: {warning}", style="yellow", soft_wrap=True)
         if site := row.get("site"):
@@ -111,6 +125,8 @@ def evaluate(
     organs: tuple[str, ...] = (),
     lesions: tuple[str, ...] = (),
     match_intensities: Flag = False,
+    mirror: Mirror = None,
+    postprocess: Postprocess = True,
     out: Path | None = None,
     overwrite: Overwrite = False,
     config_file: ConfigFile = None,
@@ -173,6 +189,7 @@ def evaluate(
             organs=_organs(organs),
             lesions=lesions,
             match_intensities=match_intensities,
+            options=PredictionOptions(mirror=mirror, postprocess=postprocess),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if out is not None:

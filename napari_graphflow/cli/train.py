@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from pydantic import Field, ValidationError, create_model
 
 from napari_graphflow.cli.config_file import ConfigFile
-from napari_graphflow.cli.cross_validation import train_folds
+from napari_graphflow.cli.cross_validation import run_folds
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.method_info import MethodInfo
@@ -142,18 +142,13 @@ def train(
         Settings of the training.
     folds
         Cross-validation: train once for each of so many folds of the dataset's splits_final.json,
-        which ``datasets folds`` draws. 0 trains once.
+        which ``datasets folds`` draws. 0 trains once. OUT then holds the models fold_0, fold_1,
+        ... and their ensemble.
     """
     engine = _engine(runner, workers, gpus, config)
-    if folds and (detach or estimate):
-        raise UserError(
-            "--folds waits for each training, so that --detach and --estimate cannot be used.",
-            "Leave one of them out.",
-        )
     if folds:
-        if out is not None and out.exists():
-            raise UserError(f"{out} already exists.", "Choose another folder for the models.")
-        return train_folds(config, folds, engine, out, copy_model, json=json)
+        _check_folds(out, detach=detach, estimate=estimate)
+        return run_folds("train", config, folds, engine, out, copy_model, json=json)
     return _run_job("train", config, out, detach, json, engine, only_estimate=estimate)
 
 
@@ -166,6 +161,7 @@ def distill(
     runner: Runner = "local",
     workers: Workers = 1,
     gpus: Gpus = 1,
+    folds: int = 0,
     config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -175,10 +171,26 @@ def distill(
     ----------
     config
         Settings of the distillation.
+    folds
+        Cross-validation as of train. If the folder of --teacher holds fold_0, fold_1, ..., as
+        train --folds writes them, each fold learns from its own.
     """
     run = distillation(config)
     engine = _engine(runner, workers, gpus, run)
+    if folds:
+        _check_folds(out, detach=detach, estimate=estimate)
+        return run_folds("distill", run, folds, engine, out, copy_model, json=json)
     return _run_job("distill", run, out, detach, json, engine, only_estimate=estimate)
+
+
+def _check_folds(out: Path | None, *, detach: bool, estimate: bool) -> None:
+    if detach or estimate:
+        raise UserError(
+            "--folds waits for each training, so that --detach and --estimate cannot be used.",
+            "Leave one of them out.",
+        )
+    if out is not None and out.exists():
+        raise UserError(f"{out} already exists.", "Choose another folder for the models.")
 
 
 def _engine(

@@ -66,6 +66,11 @@ class ExportInfo(NamedTuple):
     windows: Literal["patch", "even"] | None = None
 
     @property
+    def keeps_largest_parts(self) -> bool:
+        """Whether its script has the model's post-processing."""
+        return self.note.startswith(_STEPS)
+
+    @property
     def returns_probabilities(self) -> bool:
         """Whether class probabilities are compared, too."""
         return self.limits.probability_difference is not None

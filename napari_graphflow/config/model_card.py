@@ -24,6 +24,8 @@ from napari_graphflow.errors import UserError
 WEIGHTS = "weights.safetensors"
 #: Largest width, number of channels, and number in the arguments of a network.
 _LARGEST_NUMBER = 4096
+#: Networks of an ensemble.
+_MOST_MEMBERS = 100
 #: Voxels; with fewer, an image would have more windows than can be computed.
 _SMALLEST_PATCH = 64
 
@@ -163,6 +165,15 @@ class ModelCard(Frozen):
     mirror
         Axes of the network's input, from 0, along which each window is also mirrored; the logits
         of all flips are averaged. 2^n times as slow. Default: none.
+    trained_mirrored
+        Axes of the network's input along which the training images were mirrored at random, so
+        that windows may be mirrored, too, if the user asks for it.
+    largest_part
+        Structures of which only the largest part is kept: those for which the validation cases
+        showed that it helps.
+    members
+        Number of networks whose logits are averaged, as of several folds; the weights of each
+        begin with ``members.0``, ``members.1``, ...
     mapping
         Class of this model for each output of the network, by the network's own name for it;
         several outputs may have the same class. Default: the outputs are the classes.
@@ -186,6 +197,9 @@ class ModelCard(Frozen):
     divisor: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
     windows: Literal["whole", "patch", "even"] = "whole"
     mirror: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    trained_mirrored: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    largest_part: tuple[str, ...] = ()
+    members: Annotated[int, Field(ge=1, le=_MOST_MEMBERS)] = 1
     mapping: dict[str, str] = Field(default_factory=dict)
     regions: tuple[int, ...] = ()
     preprocessing: Preprocessing
@@ -257,10 +271,6 @@ class ModelCard(Frozen):
         too_large = [one for one in _integers(self.arguments) if abs(one) > _LARGEST_NUMBER]
         if too_large:
             raise ValueError(f"arguments has the number {too_large[0]}, which is too large")
-        if any(axis >= self.dims for axis in self.mirror):
-            raise ValueError(
-                f"mirror names an axis that an input of {self.dims} axes does not have"
-            )
         unknown = sorted(set(self.mapping.values()) - set(self.classes))
         if unknown:
             raise ValueError(f"mapping names {unknown[0]!r}, which is not among the classes")
@@ -274,6 +284,16 @@ class ModelCard(Frozen):
                 f"preprocessing has numbers for {known} channels, but in_channels is "
                 f"{self.in_channels}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_axes_and_structures(self) -> Self:
+        if any(axis >= self.dims for axis in (*self.mirror, *self.trained_mirrored)):
+            raise ValueError(
+                f"mirror names an axis that an input of {self.dims} axes does not have"
+            )
+        if any(not self.classes.get(name) for name in self.largest_part):
+            raise ValueError("largest_part names what is not a structure of the model")
         return self
 
 

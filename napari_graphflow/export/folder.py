@@ -93,7 +93,7 @@ A segmentation network exported from napari-graphflow to {info.title}.
 - For: {card.purpose_text}
 - Licence: {card.purpose.licence or "not stated; ask whoever trained the model"}
 - Source: {card.purpose.source or "not stated"}
-- Compared with PyTorch ({PARITY}): {parity}
+{_largest_part(card, kind)}- Compared with PyTorch ({PARITY}): {parity}
 
 Not a medical device.
 
@@ -110,3 +110,13 @@ Files of several channels are given one after the other. {info.note}
 |---|---|
 {classes}
 """
+
+
+def _largest_part(card: ModelCard, kind: Kind) -> str:
+    """Return the line on the post-processing; empty without one."""
+    if not card.largest_part:
+        return ""
+    names = ", ".join(card.largest_part)
+    if EXPORTS[kind].keeps_largest_parts:
+        return f"- Only the largest part is kept of {names}\n"
+    return f"- Not in this export: the model keeps only the largest part of {names}\n"

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.runtimes import RUNTIMES
+from napari_graphflow.imaging.parts import keep_largest_part
 from napari_graphflow.imaging.preprocessing import prepare, to_source_orientation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.whole_volume import label_array
@@ -115,6 +116,8 @@ def segment(
         even=settings["windows"] == "even",
         probabilities=soft,
     )
+    for name in settings["largest_part"]:
+        keep_largest_part(labels, settings["classes"][name])
     mask = to_source_orientation(labels, prepared)
     seconds = time.perf_counter() - started
     if soft is not None and probabilities is not None:

@@ -37,6 +37,11 @@ def write_nnunet(model: Model, folder: Path, images: Sequence[Volume] = ()) -> N
             f"nnU-Net cannot rebuild the network {card.network}.",
             f"Distil a student with --network {NETWORK}.",
         )
+    if card.members > 1:
+        raise UserError(
+            f"{card.name} is an ensemble, which this export does not contain.",
+            "Export one of its models.",
+        )
     configuration = "2d" if card.dims == 2 else "3d_fullres"
     plans = plans_of(card, configuration)
     (folder / "plans.json").write_text(json.dumps(plans, indent=1), "utf-8")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.config.exports import EXPORTS, CaseParity, ExportParity, Kind
+from napari_graphflow.config.prediction import PredictionOptions
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
@@ -40,11 +41,14 @@ def compare(
     windows = info.windows or model.card.windows
     loaded = replace(own, card=model.card.model_copy(update={"windows": windows}))
     differs = windows != model.card.windows
+    options = PredictionOptions(postprocess=info.keeps_largest_parts)
     found, device = [], ""
     with tempfile.TemporaryDirectory(prefix="graphflow-") as temporary:
         for name, volume in cases:
             progress(name)
-            expected = segment(loaded, volume, probabilities=info.returns_probabilities)
+            expected = segment(
+                loaded, volume, probabilities=info.returns_probabilities, options=options
+            )
             mask, soft, facts = run_script(
                 folder, volume, Path(temporary), info.returns_probabilities
             )
@@ -55,7 +59,9 @@ def compare(
                     shape=volume.shape,
                     probability_difference=_difference(soft, expected.probabilities),
                     equal_labels=_equal(mask, expected.labels.array),
-                    equal_to_own_windows=_equal(mask, segment(own, volume).labels.array)
+                    equal_to_own_windows=_equal(
+                        mask, segment(own, volume, options=options).labels.array
+                    )
                     if differs
                     else None,
                     dice=dice(mask, expected.labels.array, model.card.classes),

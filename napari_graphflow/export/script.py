@@ -12,6 +12,7 @@ STEPS = (
     "config.padding",
     "export.runtimes",
     "imaging.intensities",
+    "imaging.parts",
     "imaging.preprocessing",
     "imaging.restoring",
     "imaging.volume",

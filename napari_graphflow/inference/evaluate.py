@@ -7,7 +7,8 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.dataset.cases import Case, Dataset, Split
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.dataset.sites import FILE
@@ -33,6 +34,7 @@ def evaluate_split(
     organs: Organs | None = None,
     lesions: Sequence[str] = (),
     match_intensities: bool = False,
+    options: PredictionOptions = DEFAULTS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score a saved model, or a folder of masks named after the cases, on a split of a dataset.
@@ -58,6 +60,8 @@ def evaluate_split(
         Classes that are also scored lesion by lesion (connected components).
     match_intensities
         Whether to map the intensities of each image to those the model learnt from.
+    options
+        Whether the model mirrors, and keeps only the largest parts.
     progress
         Called with the number of finished cases and their total.
 
@@ -98,10 +102,11 @@ def evaluate_split(
     if model is not None:
         loaded = load_for_inference(model, device)
         check_classes(loaded.card, dataset)
+        options.mirror_axes(loaded.card)
         match = read_quantiles(model) if match_intensities else None
         warnings: dict[str, list[str]] = {}
-        predict: Predict = _from_model(loaded, match, warnings)
-        notes: list[str] = []
+        predict: Predict = _from_model(loaded, match, options, warnings)
+        notes = _applied(loaded.card, options)
         title = loaded.card.name
     else:
         assert predictions is not None
@@ -112,6 +117,16 @@ def evaluate_split(
     scored["warnings"] |= warnings
     said = [one.text for one in dataset.findings] + notes
     return {"dataset": dataset.name, "split": split, "scored": title, "notes": said, **scored}
+
+
+def _applied(card: ModelCard, options: PredictionOptions) -> list[str]:
+    """Return in words what is done besides the network."""
+    notes = []
+    if kept := options.kept(card):
+        notes.append(f"Only the largest part is kept of {', '.join(kept)}.")
+    if options.mirror_axes(card):
+        notes.append("Each window is also segmented mirrored.")
+    return notes
 
 
 def _sources(model: Path | None) -> tuple[str, ...]:
@@ -162,9 +177,14 @@ def _only(case: dict[str, Any], classes: Collection[str]) -> dict[str, Any]:
     return {name: metrics for name, metrics in case.items() if name in classes}
 
 
-def _from_model(model: LoadedModel, match: Codes | None, warnings: dict[str, list[str]]) -> Predict:
+def _from_model(
+    model: LoadedModel,
+    match: Codes | None,
+    options: PredictionOptions,
+    warnings: dict[str, list[str]],
+) -> Predict:
     def predict(case: Case, image: Volume) -> NDArray[np.integer]:
-        found = segment(model, image, match=match)
+        found = segment(model, image, match=match, options=options)
         for text in found.warnings:
             warnings.setdefault(text, []).append(case.name)
         return found.labels.array

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.dataset.compatibility import check_fits
+from napari_graphflow.imaging.parts import keep_largest_part
 from napari_graphflow.imaging.preprocessing import prepare, to_source_orientation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.engines import Engine
@@ -72,6 +74,9 @@ class Prediction:
         Name of the device, and of the library if it is not PyTorch.
     warnings
         Sentences about voxels without intensities.
+    removed
+        Number of voxels in smaller parts that were removed, by structure; see
+        `PredictionOptions.postprocess`.
     code
         Code of the image for the comparison with the images the model learnt from, if it has any.
     """
@@ -82,6 +87,7 @@ class Prediction:
     peak_bytes: int
     device: str
     warnings: tuple[str, ...] = ()
+    removed: dict[str, int] = field(default_factory=dict)
     code: Codes | None = None
 
 
@@ -94,6 +100,7 @@ def segment(
     cancelled: Cancelled | None = None,
     probabilities: bool = False,
     match: Codes | None = None,
+    options: PredictionOptions = DEFAULTS,
 ) -> Prediction:
     """Segment a volume.
 
@@ -115,15 +122,18 @@ def segment(
     match
         Quantiles of the source to which the intensities are mapped, see
         `napari_graphflow.inference.site_check.matched`.
+    options
+        Whether to mirror, and to keep only the largest parts.
 
     Raises
     ------
     UserError
-        If the image does not fit the model.
+        If the image does not fit the model, or the model cannot mirror.
     """
     started = time.perf_counter()
     card = model.card
     check_fits(volume, card)
+    mirrored = options.mirror_axes(card)
     enter = phase or (lambda name, steps="": None)
     enter("preparing the image")
     prepared = prepare(volume, card.preprocessing)
@@ -138,15 +148,15 @@ def segment(
 
     soft = _temporary((len(card.classes), *shape)) if probabilities else None
     array = prepared.array if match is None else matched(prepared.array, match)
-    engine = Mirrored(model.engine, card.mirror) if card.mirror else model.engine
-    options: dict[str, Any] = {
+    engine = Mirrored(model.engine, mirrored) if mirrored else model.engine
+    way: dict[str, Any] = {
         "whole": card.windows == "whole",
         "even": card.windows == "even",
         "progress": report,
         "cancelled": cancelled,
     }
     if card.preprocessing.nnunet is not None:
-        logits = logits_array(engine, array, card.patch_size, len(card.classes), **options)
+        logits = logits_array(engine, array, card.patch_size, len(card.classes), **way)
         labels = spline_labels(logits, prepared, card.preprocessing, soft)
     else:
         labels = label_array(
@@ -156,8 +166,9 @@ def segment(
             shape,
             len(card.classes),
             probabilities=soft,
-            **options,
+            **way,
         )
+    removed = {name: keep_largest_part(labels, value) for name, value in options.kept(card).items()}
     return Prediction(
         labels=to_source_orientation(labels, prepared),
         probabilities=None
@@ -167,6 +178,7 @@ def segment(
         peak_bytes=model.engine.peak_bytes(),
         device=model.engine.title,
         warnings=prepared.warnings,
+        removed=removed,
         code=None if model.describe is None else model.describe(prepared.array),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.dataset.compatibility import cautions, image_facts, refuse_unfit
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom_seg import load_highdicom, write_segments
@@ -51,6 +52,7 @@ def segment_files(
     dicom_seg: bool = False,
     overwrite: bool = False,
     match_intensities: bool = False,
+    options: PredictionOptions = DEFAULTS,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment images one after the other.
@@ -76,13 +78,16 @@ def segment_files(
         Whether to replace existing files; images are never replaced.
     match_intensities
         Whether to map the intensities of each image to those the model learnt from.
+    options
+        Whether to mirror, and to keep only the largest parts.
     progress
         Called with the name of the image, the number of finished windows, and their total.
 
     Returns
     -------
     list of dict
-        ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device`` and ``warnings`` of each. Of
+        ``image``, ``mask``, ``seconds``, ``peak_bytes``, ``device``, ``warnings`` and ``removed``
+        (voxels of smaller parts, by structure) of each. Of
         several images, one that cannot be segmented has ``image`` and ``failure`` only. The last
         one that was segmented also has ``site`` if the model knows the images it learnt from:
         see `SiteReport.as_dict`.
@@ -94,6 +99,7 @@ def segment_files(
         cannot be read or does not fit the model.
     """
     card = read_model_card(model_folder)
+    options.mirror_axes(card)  # refused before an image is read
     inputs = list(inputs)
     images = find_inputs(inputs, card.in_channels, series)
     targets = _targets(images, out, dicom_seg)
@@ -116,7 +122,7 @@ def segment_files(
     for image, target in zip(images, targets, strict=True):
         tell = None if progress is None else _named(progress, image.path.name)
         try:
-            row, code = _segment_one(model, image, target, probabilities, tell, match)
+            row, code = _segment_one(model, image, target, probabilities, tell, match, options)
             codes += [] if code is None else [code]
             rows.append(row | {"warnings": [*notes, *row["warnings"]]})
             notes = []
@@ -153,13 +159,16 @@ def _segment_one(
     probabilities: bool,
     progress: Callable[[int, int], None] | None,
     match: Codes | None,
+    options: PredictionOptions,
 ) -> tuple[dict[str, Any], Codes | None]:
     """Segment an image, write its mask; return the row of the result and the image's code."""
     started = time.perf_counter()
     volume = image.read()
     facts = image_facts(volume)
     refuse_unfit(model.card, facts)
-    prediction = segment(model, volume, probabilities=probabilities, progress=progress, match=match)
+    prediction = segment(
+        model, volume, probabilities=probabilities, progress=progress, match=match, options=options
+    )
     write_or_keep(
         target, lambda path: _write_result(path, prediction, image, volume, model.card.classes)
     )
@@ -169,6 +178,7 @@ def _segment_one(
         "seconds": round(time.perf_counter() - started, 3),
         "peak_bytes": prediction.peak_bytes,
         "device": prediction.device,
+        "removed": prediction.removed,
         "warnings": [
             *volume.warnings,
             *prediction.warnings,

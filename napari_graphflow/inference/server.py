@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow import __version__
 from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.prediction import PredictionOptions
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.requests import Request, parse_request
 from napari_graphflow.system.failures import SMALLER_SEGMENTATION, explain
@@ -172,6 +173,9 @@ def _segment(request: Request) -> dict[str, Any]:
         phase=request.phase,
         cancelled=request.cancelled,
         probabilities=bool(fields.get("probabilities")),
+        options=PredictionOptions(
+            mirror=fields.get("mirror"), postprocess=fields.get("postprocess", True)
+        ),
     )
     out = Path(fields["out"])
     result: dict[str, Any] = {"labels": _write(out / "labels.npy", prediction.labels.array)}
@@ -184,6 +188,7 @@ def _segment(request: Request) -> dict[str, Any]:
         "seconds": prediction.seconds,
         "peak_bytes": prediction.peak_bytes,
         "device": prediction.device,
+        "removed": prediction.removed,
         "cautions": list(prediction.warnings),
         "site": session_report(fields["model"], model, prediction.code)
         if fields.get("whole", True)

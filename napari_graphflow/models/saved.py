@@ -17,6 +17,7 @@ from napari_graphflow.config.model_card import WEIGHTS, ModelCard, read_model_ca
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
+from napari_graphflow.networks.ensemble import as_one
 from napari_graphflow.networks.layers import norms_without_copies
 from napari_graphflow.networks.taps import Head, TapAdapter
 from napari_graphflow.system.files import replace_file, written_aside
@@ -65,10 +66,12 @@ def build_network(card: ModelCard) -> nn.Module:
 
 
 def _build(card: ModelCard) -> TapAdapter:
-    arguments = dict(card.arguments)
+    sizes = card.in_channels, card.outputs, card.dims, card.width
+    members = [build(card.network, *sizes, **card.arguments) for _ in range(card.members)]
+    network = as_one(members)
     if card.taps:
-        arguments["taps"] = card.taps
-    return build(card.network, card.in_channels, card.outputs, card.dims, card.width, **arguments)
+        network.use_taps({**network.taps, **card.taps})
+    return network
 
 
 def _refuse_huge(card: ModelCard) -> None:

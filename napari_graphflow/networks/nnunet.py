@@ -28,7 +28,6 @@ def network(
     width: int | None = None,
     *,
     class_name: str,
-    members: int = 1,
     **plan: Any,
 ) -> TapAdapter:
     """Build a U-Net of nnU-Net with its taps, at the strides 4, 2 and 8 that it has.
@@ -39,9 +38,6 @@ def network(
         Must be None; `plan` has the channels of each stage.
     class_name
         One of `CLASSES`.
-    members
-        Number of such networks, of which the logits are averaged, as of several folds. The taps
-        are those of the first one.
     plan
         ``features_per_stage``, ``kernel_sizes``, ``strides``, ``n_conv_per_stage`` or
         ``n_blocks_per_stage``, ``n_conv_per_stage_decoder``, and optionally ``conv_bias``,
@@ -58,13 +54,10 @@ def network(
             f"{class_name!r} is not a network of nnU-Net that can be used.",
             f"Choose {' or '.join(CLASSES)}.",
         )
-    if width is not None or members < 1:
-        raise UserError(
-            "The width and the number of members do not fit a network of nnU-Net.",
-            "Leave out width, and set members to at least 1.",
-        )
+    if width is not None:
+        raise UserError("A network of nnU-Net has the widths of its plan.", "Leave out width.")
     try:
-        nets = [UNet(in_channels, classes, dims, class_name, **plan) for _ in range(members)]
+        net = UNet(in_channels, classes, dims, class_name, **plan)
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise UserError(
             f"nnU-Net's {class_name} cannot be built: {error}.",
@@ -72,10 +65,7 @@ def network(
         ) from None
     strides = cumulated(plan["strides"], dims)
     taps = taps_at(strides)
-    if members == 1:
-        return TapAdapter(nets[0], taps, multiple=strides[-1])
-    inside = {name: f"members.0.{path}" for name, path in taps.items()}
-    return TapAdapter(Ensemble(nets), inside, multiple=strides[-1])
+    return TapAdapter(net, taps, multiple=strides[-1])
 
 
 def cumulated(strides: Sequence[int | Sequence[int]], dims: int) -> list[tuple[int, ...]]:
@@ -103,18 +93,6 @@ def taps_at(strides: Sequence[tuple[int, ...]]) -> dict[str, str]:
         if stride != 4:
             taps["lo" if stride == 2 else "hi"] = f"encoder.stages.{stage}"
     return taps
-
-
-class Ensemble(nn.Module):
-    """The mean of the logits of several networks."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the mean logits of an image."""
-        return torch.stack([member(x) for member in self.members]).mean(0)
 
 
 class Layers:

@@ -226,6 +226,7 @@ def make_card(
         in_channels=data.channels,
         classes=dataset.classes,
         patch_size=data.patch_size,
+        trained_mirrored=tuple(sorted(mirror_axes(config, data))),
         preprocessing=data.preprocessing,
         provenance=Provenance(
             dataset=dataset.name,

@@ -58,6 +58,7 @@ from napari_graphflow.training.parallel import (
     start_fabric,
     synchronise_batch_norm,
 )
+from napari_graphflow.training.postprocessing import learn_postprocessing
 from napari_graphflow.training.start import class_weights, start_from
 from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
@@ -278,6 +279,7 @@ def _steps(run: Run) -> Iterator[Event]:
     yield PeakMemory(peak_bytes=peak_memory(fabric.device))
     if fabric.is_global_zero:
         result = run.save_result()
+        yield from learn_postprocessing(run)
         yield from describe_source(run)
         yield result
 

@@ -44,19 +44,11 @@ def validate(
         `Alive` after each case, so that requests are handled between cases, and `Preview`.
     """
     student.eval()
-    engine = TorchEngine(student, card.dims)
     scores: dict[str, list[float]] = {name: [] for name, index in card.classes.items() if index}
     paths = JobPaths(folder)
     shown = chosen_case(folder, [case.name for case in data.validation])
     for case in data.validation:
-        labels = label_array(
-            engine,
-            case.image,
-            card.patch_size,
-            case.image.shape[1:],
-            len(card.classes),
-            whole=card.windows == "whole",
-        )
+        labels = segmented(student, case, card)
         assert case.labels is not None
         scored = np.where(case.labels == IGNORE, IGNORE, labels)
         for name, values in scores.items():
@@ -68,6 +60,18 @@ def validate(
         yield Alive()
     student.train()
     return {n: float(np.nanmean(v)) for n, v in scores.items() if not np.isnan(v).all()}
+
+
+def segmented(network: nn.Module, case: TrainingCase, card: ModelCard) -> NDArray[np.integer]:
+    """Return the class indices of a preprocessed case; the network is in evaluation mode."""
+    return label_array(
+        TorchEngine(network, card.dims),
+        case.image,
+        card.patch_size,
+        case.image.shape[1:],
+        len(card.classes),
+        whole=card.windows == "whole",
+    )
 
 
 def _draw(case: TrainingCase, labels: NDArray[Any], path: Path) -> None:

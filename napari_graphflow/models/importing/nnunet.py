@@ -14,6 +14,7 @@ from napari_graphflow.config.preprocessing import Intensity, NnUNetSteps, Prepro
 from napari_graphflow.dataset.compatibility import modality_of_channels
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.importing.files import read_json, refuse_large
+from napari_graphflow.networks.ensemble import MEMBER
 from napari_graphflow.networks.nnunet import CLASSES
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -82,9 +83,12 @@ def read_nnunet(
         ) from None
     weights = [_weights(one, card.arguments["features_per_stage"]) for one in checkpoints]
     axes = checkpoints[0].get("inference_allowed_mirroring_axes")
-    updates: dict[str, Any] = {"mirror": tuple(axes) if mirror and axes else ()}
+    updates: dict[str, Any] = {
+        "mirror": tuple(axes) if mirror and axes else (),
+        "trained_mirrored": tuple(axes or ()),
+    }
     if len(weights) > 1:
-        updates["arguments"] = {**card.arguments, "members": len(weights)}
+        updates["members"] = len(weights)
     return card.model_copy(update=updates), _joined(weights)
 
 
@@ -93,7 +97,7 @@ def _joined(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     if len(weights) == 1:
         return weights[0]
     return {
-        f"members.{index}.{name}": value
+        f"{MEMBER.format(index)}{name}": value
         for index, one in enumerate(weights)
         for name, value in one.items()
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from napari_graphflow.config.prediction import removed_text
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.widgets.words import Message
 
@@ -68,7 +69,8 @@ def segmented(case: str, reply: dict[str, Any], remark: str = "") -> Message:
     site = reply.get("site")
     if site and not site["unlike"]:  # otherwise it is one of the cautions
         remark = f"{remark} {site['text']}".strip()
-    return Message(" ".join((text, remark, *cautions)).strip(), "warn" if cautions else "done")
+    parts = (text, removed_text(reply.get("removed", {})), remark, *cautions)
+    return Message(" ".join(one for one in parts if one), "warn" if cautions else "done")
 
 
 def saved(case: str, mask: str, file: str, volume: Volume) -> Message:

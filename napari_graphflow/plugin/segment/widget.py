@@ -23,6 +23,7 @@ from napari_graphflow.imaging.formats.endings import READ
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.segment.export_row import export_section
 from napari_graphflow.plugin.segment.first_run import FirstRun
+from napari_graphflow.plugin.segment.option_boxes import OptionBoxes
 from napari_graphflow.plugin.segment.presenter import (
     DEVICES,
     button_text,
@@ -116,6 +117,7 @@ class SegmentWidget(Panel):
             "How unsure the model is in each voxel, as a map: 0 = sure, 1 = all structures equally "
             "likely (normalised entropy of the class probabilities)."
         )
+        self.options = OptionBoxes(self._update)
         self.maps = MapBox(napari_viewer)
         self.command = QLabel()
         self.command.setWordWrap(True)
@@ -144,6 +146,7 @@ class SegmentWidget(Panel):
         self.column.addWidget(self.maps)
         self.column.addWidget(self.save)
         self.column.addWidget(folded("Additional maps", self.probability, self.uncertainty))
+        self.column.addWidget(folded("Options", self.options.mirror, self.options.largest))
         self.column.addWidget(folded("Copy as command line", self.command, self.copy))
         self.column.addWidget(export_section(self, self.model))
         self.column.addStretch(1)
@@ -258,7 +261,8 @@ class SegmentWidget(Panel):
             slab = slab_around(index, volume, card, size_and_axes(layer))
         into = mask if isinstance(mask, Labels) else None
         soft = self.probability.isChecked(), self.uncertainty.isChecked()
-        return Task(layer, card, volume, into, slab, index, *soft, str(folder))
+        options = self.options.options()
+        return Task(layer, card, volume, into, slab, index, *soft, str(folder), options)
 
     def _show(
         self,
@@ -338,6 +342,7 @@ class SegmentWidget(Panel):
         misfit = self.model.misfit_text(self.image.case())
         self.button.setEnabled(idle and image is not None and card is not None and not misfit)
         enabled(idle, (self.model, self.mask))
+        self.options.show_for(card)
         self.slice.setEnabled(image is not None and image.ndim == 3)
         if not self.slice.isEnabled():
             self.whole.setChecked(True)
@@ -365,13 +370,9 @@ class SegmentWidget(Panel):
         image, folder = self.image.layer(), self.model.folder()
         if image is None or folder is None:
             return ""
-        known = recorded(image)
-        return segment_command(
-            known.path if known else "",
-            folder,
-            str(self.device.currentData()),
-            self.probability.isChecked(),
-        )
+        path = known.path if (known := recorded(image)) else ""
+        device, soft = str(self.device.currentData()), self.probability.isChecked()
+        return segment_command(path, folder, device, soft, self.options.options())
 
     def _open(self) -> None:
         patterns = " ".join(f"*{suffix}" for suffix in READ)

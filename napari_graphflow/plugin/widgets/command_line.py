@@ -6,17 +6,27 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.runners import RunnerName
 
 PROGRAM = "napari-graphflow"
 
 
-def segment_command(image: str, model: Path, device: str, probabilities: bool) -> str:
+def segment_command(
+    image: str,
+    model: Path,
+    device: str,
+    probabilities: bool,
+    options: PredictionOptions = DEFAULTS,
+) -> str:
     """Return the ``segment`` command."""
     words = ["segment", image or "IMAGE", "--model", str(model), "--out", "MASKS"]
     words += ["--device", device] if device != "auto" else []
     words += ["--probabilities"] if probabilities else []
+    if options.mirror is not None:
+        words += ["--mirror" if options.mirror else "--no-mirror"]
+    words += [] if options.postprocess else ["--no-postprocess"]
     return shlex.join([PROGRAM, *words])
 
 

@@ -49,6 +49,9 @@ def tip_text(card: ModelCard, folder: Path) -> str:
         f"Licence: {purpose.licence or 'not stated'}",
         f"From: {purpose.source}" if purpose.source else "",
         f"{card.network}, {card.parameters:,} parameters, {size / 2**20:.1f} MB",
+        f"Only the largest part is kept of {in_words(', '.join(card.largest_part))}"
+        if card.largest_part
+        else "",
         f"Written {trained:%d %b %Y %H:%M}",
         seconds_text(read_form(folder)),
         str(folder),

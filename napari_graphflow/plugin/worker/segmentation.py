@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.dataset.compatibility import ImageFacts, cautions
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.plugin.viewer.cases import cases_of
@@ -49,6 +50,8 @@ class Task:
         Which maps to compute in addition to the mask.
     made_by
         What identifies the model as the maker of its masks.
+    options
+        Whether to mirror, and to keep only the largest parts; of single slices all parts are kept.
     place
         Where the voxels of the image lie; arrays for its viewer are in this order.
     facts
@@ -64,6 +67,7 @@ class Task:
     probability: bool = False
     uncertainty: bool = False
     made_by: str = ""
+    options: PredictionOptions = DEFAULTS
     place: Placement = field(init=False)
     facts: ImageFacts = field(init=False)
 
@@ -112,6 +116,8 @@ def request_segmentation(
         device=device,
         probabilities=task.probability or task.uncertainty,
         whole=task.slab is None,
+        mirror=task.options.mirror,
+        postprocess=task.options.postprocess and task.slab is None,
     )
 
 
