@@ -28,6 +28,7 @@ def save(
         name="model", role="student", network=network, dims=dims, in_channels=channels,
         classes=CLASSES, patch_size=(patch,) * dims, width=8,
         preprocessing=Preprocessing(**options), purpose=Purpose(licence="CC0"),
+        largest_part=("lesion",),
     )  # fmt: skip
     module = build(network, channels, len(CLASSES), dims, 8)
     with torch.no_grad():

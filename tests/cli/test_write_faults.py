@@ -55,6 +55,7 @@ TO_A_PATH: dict[str, tuple[str, Arguments]] = {
             out,
         ],
     ),
+    "models ensemble": ("model", lambda i, out: [i.model, i.model, "--out", out]),
     "segment": ("mask.nii.gz", lambda i, out: [i.image, "--model", i.model, "--out", out]),
     "evaluate": (
         "scores",
