@@ -42,6 +42,10 @@ def compare(
     loaded = replace(own, card=model.card.model_copy(update={"windows": windows}))
     differs = windows != model.card.windows
     options = PredictionOptions(postprocess=info.keeps_largest_parts)
+
+    def own_labels(volume: Volume) -> NDArray[Any]:
+        return segment(own, volume, options=options).labels.array
+
     found, device = [], ""
     with tempfile.TemporaryDirectory(prefix="graphflow-") as temporary:
         for name, volume in cases:
@@ -59,11 +63,7 @@ def compare(
                     shape=volume.shape,
                     probability_difference=_difference(soft, expected.probabilities),
                     equal_labels=_equal(mask, expected.labels.array),
-                    equal_to_own_windows=_equal(
-                        mask, segment(own, volume, options=options).labels.array
-                    )
-                    if differs
-                    else None,
+                    equal_to_own_windows=_equal(mask, own_labels(volume)) if differs else None,
                     dice=dice(mask, expected.labels.array, model.card.classes),
                     export_seconds=round(facts["seconds"], 4),
                     torch_seconds=round(expected.seconds, 4),
