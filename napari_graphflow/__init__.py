@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from napari_graphflow.api.apply import evaluate, load_model, segment
     from napari_graphflow.api.runs import distill, train
     from napari_graphflow.imaging.files import read_volume
-    from napari_graphflow.models.importing import import_teacher
+    from napari_graphflow.models.importing import ImportOptions, import_teacher
 
 __version__ = "0.1.0"
 __all__ = [
+    "ImportOptions",
     "__version__",
     "distill",
     "evaluate",
@@ -37,6 +38,7 @@ _NAMES = {
     "train": "api.runs:train",
     "distill": "api.runs:distill",
     "losses": "api.losses:",
+    "ImportOptions": "models.importing:ImportOptions",
     "import_teacher": "models.importing:import_teacher",
 }
 

@@ -10,6 +10,7 @@ from napari_graphflow.api.apply import load_model
 from napari_graphflow.cli.terminal import follow
 from napari_graphflow.cli.train import copy_model
 from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, first_problem
 from napari_graphflow.errors import UserError
@@ -92,8 +93,8 @@ def distill(
         If a setting is not valid, teacher, dataset and settings are incompatible, or the job
         fails; says why.
     """
-    if not isinstance(teacher, LoadedModel):
-        teacher = load_model(teacher, "cpu")
+    folder = teacher.folder if isinstance(teacher, LoadedModel) else Path(teacher)
+    card = read_model_card(folder)
     options = {"name": method} if isinstance(method, str) else method
     name = options.get("name") if isinstance(options, dict) else None
     if name is not None and name not in METHODS:
@@ -101,9 +102,9 @@ def distill(
     config = _checked(
         DistillationConfig,
         dataset=Path(dataset),
-        teacher=teacher.folder,
+        teacher=folder,
         method=options,
-        **{"dims": teacher.card.dims, **settings},
+        **{"dims": card.dims, **settings},
     )
     return _run("distill", config, out, quiet)
 

@@ -15,7 +15,12 @@ from napari_graphflow.system.files import listing, replace_file
 
 #: What the folder of a model may hold; a folder with anything else is not removed.
 _FILES = {"model.json", "openvino", "weights.safetensors", "method.safetensors",
-          "source.safetensors"}  # fmt: skip
+          "source.safetensors", "predictions.json", "predictions"}  # fmt: skip
+
+#: What `show` says of predictions.
+_OF_PREDICTIONS = {
+    "name", "role", "for", "network", "classes", "from_classes", "licence", "source", "sha256",
+}  # fmt: skip
 
 
 @models.command
@@ -29,6 +34,8 @@ def show(model: Path, /, *, json: Json = False) -> None:
     """
     card = read_model_card(model)
     facts = _facts(card) | {"sha256": weights_hash(model)}
+    if card.is_predictions:
+        facts = {name: fact for name, fact in facts.items() if name in _OF_PREDICTIONS}
     if json:
         print_json(facts)
         return

@@ -15,6 +15,7 @@ from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.openvino_form import read_form
 from napari_graphflow.config.run import MIN_TEACHER_DICE
 from napari_graphflow.config.settings import read_config
+from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
@@ -25,7 +26,7 @@ from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import models_root
 
 if TYPE_CHECKING:
-    from napari_graphflow.inference.predict import LoadedModel
+    from napari_graphflow.inference.teacher_score import Answer
 
 models = App(name="models", help="Saved models.")
 
@@ -81,8 +82,10 @@ def import_model(
 ) -> int:
     """Create a saved model from what another program trained.
 
-    PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), a MONAI bundle, or a
-    checkpoint of any network that --card describes. Nothing in it is run.
+    PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), a MONAI bundle, a
+    folder of masks made by any program for the cases of --dataset (a mask per case, or a folder per
+    case with a mask per structure), or a checkpoint of any network that --card describes. Nothing
+    in it is run.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ def import_model(
         same; what is not named is background. Default: the same classes, or those of --dataset.
     dataset
         Folder of a dataset whose classes the model gets, and on which it is scored at once, as by
-        ``models check``. A poor model is removed again.
+        ``models check``. A poor model is removed again. Masks are of its cases.
     fold
         Folds of nnU-Net to use, such as 0 or all; several become an ensemble. Default: all that
         are finished.
@@ -133,7 +136,7 @@ def import_model(
         source=source,
         card=None if card is None else read_config(ModelCard, card),
         classes=read_table(classes) if classes else None,
-        dataset_classes=None if opened is None else opened.classes,
+        dataset=opened,
         folds=fold,
         configuration=configuration,
         mirror=mirror,
@@ -145,15 +148,15 @@ def import_model(
     if json:
         print_json({"name": found.name, "model": str(folder), "parameters": found.parameters})
     else:
-        output.print(f"{found.name}: {found.parameters / 1e6:.2f} M parameters in {folder}")
+        size = f"{found.parameters / 1e6:.2f} M parameters"
+        size = "predictions" if found.is_predictions else size
+        output.print(f"{found.name}: {size} in {folder}", soft_wrap=True)
     if dataset is None:
         command = f"napari-graphflow models check {folder} --dataset DATASET"
         console.print(f"Score it before it teaches: {command}", soft_wrap=True)
         return 0
-    from napari_graphflow.inference.loading import in_torch
-
     try:
-        scores = _scored(in_torch(model), dataset)
+        scores = _scored(found, _answers(folder, found, "auto"), dataset)
         output.print(str(scores), soft_wrap=True)
         refuse_poor(found.name, scores, 0.0 if force else MIN_TEACHER_DICE)
     except UserError as error:
@@ -275,9 +278,8 @@ def check(
     min_dice
         Smallest mean Dice with which the exit code is 0.
     """
-    from napari_graphflow.inference.loading import load_for_inference
-
-    scores = _scored(load_for_inference(model, device), dataset)
+    card = read_model_card(model)
+    scores = _scored(card, _answers(model, card, device), dataset)
     if json:
         print_json(scores.model_dump(exclude={"t", "event"}))
     else:
@@ -316,14 +318,24 @@ def describe(model: Path, *, dataset: DatasetFolder, device: Device = "auto") ->
     output.print(f"{count} images of {dataset} are described in {model}.", soft_wrap=True)
 
 
-def _scored(model: "LoadedModel", folder: Path) -> TeacherScored:
+def _answers(model: Path, card: ModelCard, device: str) -> "Answer":
+    from napari_graphflow.inference.teacher_score import by_answers, by_network
+
+    if card.is_predictions:
+        return by_answers(Answers.open(model), len(card.classes))
+    from napari_graphflow.inference.loading import load_for_inference
+
+    return by_network(load_for_inference(model, device))
+
+
+def _scored(card: ModelCard, answer: "Answer", folder: Path) -> TeacherScored:
     from napari_graphflow.inference.teacher_score import score_teacher
 
     dataset = Dataset.open(folder)
-    check_classes(model.card, dataset)
+    check_classes(card, dataset)
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
-        steps = score_teacher(model, dataset)
+        steps = score_teacher(card, answer, dataset)
         while True:
             try:
                 step = next(steps)

@@ -15,6 +15,8 @@ class MethodInfo(NamedTuple):
         `Frozen` with the field ``name``, a literal of the method's name.
     decoder
         Whether it compares feature maps of a decoder, which some networks lack.
+    answers_only
+        Whether class probabilities of the teacher are all it needs.
     """
 
     title: str
@@ -23,3 +25,4 @@ class MethodInfo(NamedTuple):
     path: str
     options: type[Any]
     decoder: bool = False
+    answers_only: bool = False

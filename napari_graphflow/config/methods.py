@@ -288,6 +288,7 @@ METHODS: dict[str, MethodInfo] = {
         "Logits distillation with a temperature (Hinton et al., 2015).",
         f"{_METHODS}.logits:LogitsDistillation",
         LogitsOptions,
+        answers_only=True,
     ),
     "dist": MethodInfo(
         "DIST",
@@ -298,6 +299,7 @@ METHODS: dict[str, MethodInfo] = {
         "over voxels is used.",
         f"{_METHODS}.dist:Dist",
         DistOptions,
+        answers_only=True,
     ),
     "channel_wise": MethodInfo(
         "Channel-wise distillation",
@@ -307,6 +309,7 @@ METHODS: dict[str, MethodInfo] = {
         "chosen, for a feature map.",
         f"{_METHODS}.channel_wise:ChannelWise",
         ChannelWiseOptions,
+        answers_only=True,
     ),
     "attention": MethodInfo(
         "Attention transfer",

@@ -22,6 +22,10 @@ from napari_graphflow.errors import UserError
 
 #: File of a model's weights in its folder.
 WEIGHTS = "weights.safetensors"
+#: Instead of a network: answers of any program for the cases of a dataset, by case.
+PREDICTIONS = "predictions"
+#: List of these answers in the folder of the model, with the SHA-256 of each.
+ANSWERS = "predictions.json"
 #: Largest width, number of channels, and number in the arguments of a network.
 _LARGEST_NUMBER = 4096
 #: Networks of an ensemble.
@@ -182,6 +186,9 @@ class ModelCard(Frozen):
         sigmoid; later ones are painted over earlier ones. Default: the classes exclude each other.
     preprocessing
         Orientation, axes, spacing and scaling of the intensities.
+
+    The network ``predictions`` stands for the answers of another program for the cases of one
+    dataset; `dims`, `patch_size` and `preprocessing` then say nothing.
     """
 
     name: str
@@ -225,6 +232,21 @@ class ModelCard(Frozen):
         names = list(self.mapping.values())
         by_index = sorted(self.classes, key=self.classes.__getitem__)
         return tuple(tuple(i for i, one in enumerate(names) if one == name) for name in by_index)
+
+    @property
+    def is_predictions(self) -> bool:
+        """Whether it has no network, but answers for the cases of a dataset."""
+        return self.network == PREDICTIONS
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether methods that compare feature maps can use it."""
+        return not self.is_predictions
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that make it what it is, besides ``model.json``."""
+        return (ANSWERS,) if self.is_predictions else (WEIGHTS,)
 
     @property
     def modality(self) -> str:
@@ -309,6 +331,8 @@ def read_model_card(folder: Path) -> ModelCard:
 
 
 def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 of a model's weights, which identifies it."""
-    with (Path(folder) / WEIGHTS).open("rb") as file:
+    """Return the SHA-256 of a model's weights, or of its list of predictions: it identifies it."""
+    folder = Path(folder)
+    name = ANSWERS if (folder / ANSWERS).is_file() else WEIGHTS
+    with (folder / name).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

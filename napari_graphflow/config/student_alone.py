@@ -7,11 +7,16 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 def student_alone(config: DistillationConfig, teacher: ModelCard) -> TrainingConfig:
     """Return the same student without its teacher: same seed, batches, steps and preprocessing."""
     same = {name: getattr(config, name) for name in TrainingConfig.model_fields}
-    return TrainingConfig(
-        **same
-        | {
+    given: dict[str, object] = {}
+    if not teacher.is_predictions:  # then the student has its own
+        given = {
             "preprocessing": teacher.preprocessing,
             "patch_size": config.patch_size or teacher.patch_size,
+        }
+    return TrainingConfig(
+        **same
+        | given
+        | {
             "name": f"{config.name} without a teacher" if config.name else "",
         }
     )

@@ -22,6 +22,8 @@ _VERY_DIFFERENT = 2.5
 _SMALLEST_CT_RANGE = 100
 _PHOTOGRAPH = "RGB"
 _CHOOSE = "Choose another model or another image."
+#: Why predictions segment no image.
+NO_NETWORK = "it is a folder of predictions, which can teach but segments no other image"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def are_hounsfield_units(array: NDArray[Any]) -> bool | None:
 
 def reason_not_to_fit(card: ModelCard, facts: ImageFacts) -> str | None:
     """Return why a model cannot be used on an image, as a clause; None if it can."""
+    if card.is_predictions:
+        return NO_NETWORK
     if facts.axes < card.dims:
         return "it needs 3D volumes, and this image is 2D"
     if facts.channels != card.in_channels:
@@ -176,7 +180,8 @@ def check_fits_dataset(card: ModelCard, dataset: Dataset) -> None:
         If classes, axes, channels or modality differ.
     """
     check_classes(card, dataset)
-    if reason := reason_not_to_fit_dataset(card, dataset):
+    reason = NO_NETWORK if card.is_predictions else reason_not_to_fit_dataset(card, dataset)
+    if reason:
         raise UserError(f"The model {card.name} does not fit: {reason}.", _CHOOSE)
 
 
@@ -213,8 +218,25 @@ def reason_not_to_fit_dataset(card: ModelCard, dataset: Dataset) -> str | None:
     return None
 
 
-def reason_not_to_pair(method: MethodName, card: ModelCard, network: str) -> str | None:
-    """Return why a method cannot compare a teacher with a student, as a clause, or None."""
+def reason_not_to_pair(
+    method: MethodName, card: ModelCard, network: str, tap: str = "none"
+) -> str | None:
+    """Return why a method cannot compare a teacher with a student, as a clause, or None.
+
+    Parameters
+    ----------
+    method, tap
+        Name of the method, and of the feature map that it compares as an option.
+    card, network
+        Card of the teacher, and network of the student.
+    """
+    if not card.gives_features and not (METHODS[method].answers_only and tap == "none"):
+        what = f"the tap {tap}" if METHODS[method].answers_only else METHODS[method].title
+        able = [info.title for info in METHODS.values() if info.answers_only]
+        return (
+            f"{what} needs feature maps, and this teacher has class probabilities only; methods "
+            f"for it are {', '.join(able[:-1])} and {able[-1]}, without taps"
+        )
     if not METHODS[method].decoder:
         return None
     for name in (card.network, network):
@@ -224,7 +246,12 @@ def reason_not_to_pair(method: MethodName, card: ModelCard, network: str) -> str
 
 
 def refuse_distillation(
-    card: ModelCard, dataset: Dataset, method: MethodName, network: str, dims: int
+    card: ModelCard,
+    dataset: Dataset,
+    method: MethodName,
+    network: str,
+    dims: int,
+    tap: str = "none",
 ) -> None:
     """Raise the reason why a distillation cannot run, before anything is read.
 
@@ -233,8 +260,9 @@ def refuse_distillation(
     UserError
         If the teacher does not fit the dataset, the dimensions, the method or the student.
     """
-    reason = reason_not_to_fit_dataset(card, dataset) or reason_not_to_pair(method, card, network)
-    if reason is None and card.dims != dims:
+    reason = reason_not_to_fit_dataset(card, dataset)
+    reason = reason or reason_not_to_pair(method, card, network, tap)
+    if reason is None and card.dims != dims and not card.is_predictions:
         reason = f"it is {card.dims}D, and the student is {dims}D"
     if reason:
         raise UserError(

@@ -5,7 +5,7 @@ stored values of the dataset. `segment` writes names beside its masks. A mask th
 refused, because a score of 0 would look like a bad network.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import Case, Dataset, to_indices
 from napari_graphflow.dataset.findings import are, counted, some_of
-from napari_graphflow.dataset.names import composed, same_name, same_names
+from napari_graphflow.dataset.mask_files import match_masks
+from napari_graphflow.dataset.names import same_name, same_names
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import described_names, read_class_names
-from napari_graphflow.imaging.dicom.series import has_dicom, list_series
 from napari_graphflow.imaging.files import read_labels
-from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.files import listing
-
-#: Ends of the names of masks that some programs add to the name of the case.
-_ADDED = ("", ".seg", "_seg", "_0000")
 
 
 class Predictions:
@@ -56,7 +51,8 @@ class Predictions:
         if not folder.is_dir():
             raise UserError(f"There is no folder {folder}.", "Check the path.")
         self.folder, self.dataset = folder, dataset
-        self.files, self.notes = _match(folder, [case.name for case in cases])
+        self.files, left = match_masks(folder, [case.name for case in cases])
+        self.notes = [_not_scored(folder, left)] if left else []
         self.warnings: dict[str, list[str]] = {}
 
     def __call__(self, case: Case, image: Volume) -> NDArray[np.integer]:
@@ -147,58 +143,10 @@ class Predictions:
         return self.dataset.classes[part]
 
 
+def _not_scored(folder: Path, left: list[str]) -> str:
+    text = f"{counted(len(left), 'file')} of {folder.name} {are(len(left))} not scored, "
+    return f"{text}because no case to score has the name: {some_of(left)}."
+
+
 def _numbers(values: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(values)))
-
-
-def _match(folder: Path, cases: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """Find the mask of each case, and tell of the files that are of none."""
-    by_stem: dict[str, list[Path]] = {}
-    for path in listing(folder):
-        if path.is_dir():
-            stem, file = composed(path.name), _segmentation(path)
-        else:
-            stem, ending = split_ending(composed(path.name), READ)
-            file = path if ending else None
-        if file is not None:
-            by_stem.setdefault(stem, []).append(file)
-    exact = {case for case in cases if case in by_stem}
-    found: dict[str, list[Path]] = {}
-    for case in cases:
-        ends = _ADDED[:1] if case in exact else _ADDED[1:]
-        found[case] = [
-            path
-            for end in ends
-            if (stem := case + end) not in exact - {case}
-            for path in by_stem.get(stem, [])
-        ]
-    _refuse(folder, found, lambda paths: not paths, "no mask")
-    _refuse(folder, found, lambda paths: len(paths) > 1, "several masks")
-    files = {case: paths[0] for case, paths in found.items()}
-    left = [path.name for paths in by_stem.values() for path in paths if path not in files.values()]
-    if not left:
-        return files, []
-    text = f"{counted(len(left), 'file')} of {folder.name} {are(len(left))} not scored, "
-    return files, [f"{text}because no case to score has the name: {some_of(sorted(left))}."]
-
-
-def _refuse(
-    folder: Path,
-    found: Mapping[str, Sequence[Path]],
-    wrong: Callable[[Sequence[Path]], bool],
-    what: str,
-) -> None:
-    cases = [case for case, paths in found.items() if wrong(paths)]
-    if cases:
-        raise UserError(
-            f"{folder} contains {what} for {len(cases)} of {counted(len(found), 'case')}: "
-            f"{some_of(cases)}.",
-            "Write one mask per case, with the name of the case.",
-        )
-
-
-def _segmentation(folder: Path) -> Path | None:
-    """Return the only DICOM segmentation in a folder, or None."""
-    series = list_series(folder) if has_dicom(folder) else []
-    found = [one.files[0] for one in series if one.is_segmentation]
-    return found[0] if len(found) == 1 else None

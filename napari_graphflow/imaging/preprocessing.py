@@ -162,6 +162,29 @@ def prepare_labels(
     return indices
 
 
+def prepare_probabilities(
+    probabilities: Volume, preprocessing: "Preprocessing", box: tuple[slice, ...] = ()
+) -> NDArray[np.float32]:
+    """Resample class probabilities to the grid of the preprocessed image, by linear interpolation.
+
+    Parameters
+    ----------
+    probabilities
+        (*spatial, K), in the grid of the image as stored.
+    preprocessing, box
+        As of `prepare_labels`.
+
+    Returns
+    -------
+    resampled
+        (K, *preprocessed grid).
+    """
+    oriented = cropped_to(probabilities.turned(_turn(probabilities, preprocessing)), box)
+    shape = target_shape(oriented, preprocessing)
+    classes = (np.asarray(one, np.float32) for one in np.moveaxis(oriented.array, -1, 0))
+    return np.stack([_resize(one[None], shape, sitk.sitkLinear)[0] for one in classes])
+
+
 def restore_labels(probabilities: NDArray[np.floating], preprocessed: Preprocessed) -> Volume:
     """Convert class probabilities (K, *preprocessed grid) to a label map on the source grid.
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
@@ -12,8 +13,7 @@ from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import replace_file
 
-#: Files of a teacher, and the prefix that replaces its folder, which may be moved.
-MODEL = ("model.json", "weights.safetensors")
+#: Replaces the folder of the teacher, which may be moved.
 TEACHER = "teacher/"
 
 
@@ -46,7 +46,10 @@ def compare_manifest(
     yield Phase(kind="checking", name="checking the files")
     named = {_name(path, dataset): path for path in files}
     if teacher is not None:
-        named |= {TEACHER + name: teacher / name for name in MODEL}
+        named |= {
+            TEACHER + name: teacher / name
+            for name in ("model.json", *read_model_card(teacher).files)
+        }
     found = {}
     for number, (name, path) in enumerate(named.items(), 1):
         with in_words():

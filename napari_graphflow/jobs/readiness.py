@@ -3,6 +3,7 @@
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.networks import require_network
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import refuse_distillation
 
@@ -20,4 +21,10 @@ def check_run(config: TrainingConfig) -> None:
     dataset = Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         card = read_model_card(config.teacher)
-        refuse_distillation(card, dataset, config.method.name, config.network, config.dims)
+        tap = getattr(config.method, "tap", "none")
+        refuse_distillation(card, dataset, config.method.name, config.network, config.dims, tap)
+        if card.is_predictions:
+            scored = dataset.labelled("val") if config.teacher_min_dice else []
+            unlabelled = dataset.unlabelled("train") if config.unlabelled else []
+            needed = [*dataset.labelled("train"), *unlabelled, *scored]
+            Answers.open(config.teacher).require(case.name for case in needed)

@@ -125,6 +125,11 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     """
     folder = Path(folder)
     card = read_model_card(folder)
+    if card.is_predictions:
+        raise UserError(
+            f"{card.name} in {folder} is a folder of predictions, which has no network.",
+            "It can be a teacher; choose another model for anything else.",
+        )
     module = build_network(card)
     load_weights(module, folder / WEIGHTS)
     norms_without_copies(module).requires_grad_(False)

@@ -172,10 +172,10 @@ def recording(
 
 @contextmanager
 def maybe_recording(
-    network: nn.Module, wanted: bool
+    network: nn.Module | None, wanted: bool
 ) -> Iterator[Callable[[Tensor], Encoded] | None]:
     """Record a pass as :func:`recording` does, or do nothing and give None."""
-    if not wanted:
+    if not wanted or network is None:
         yield None
         return
     with recording(network) as encoded:

@@ -30,12 +30,15 @@ from torch.nn import functional
 
 from napari_graphflow.config.run import ScannerAugmentation
 
-IMAGE, BOTH = ("image",), ("image", "labels")
+IMAGE = ("image",)
+#: Keys of a sample that are moved and deformed together.
+MOVED = ("image", "labels", "answers")
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 def scanner_transforms(dims: int, kind: ScannerAugmentation) -> list[Transform]:
-    """Return the random transforms of a sample with the keys ``image`` and, if any, ``labels``.
+    """Return the random transforms of a sample with the keys ``image`` and, if any, ``labels``
+    and ``answers``, the probabilities of a teacher.
 
     Parameters
     ----------
@@ -58,25 +61,29 @@ def _scale(dims: int) -> list[Transform]:
 
 def _zoom(dims: int, smallest: float, largest: float) -> Transform:
     return RandZoomd(
-        BOTH,
+        MOVED,
         prob=0.75,
         min_zoom=smallest,
         max_zoom=largest,
-        mode=(_LINEAR[dims], "nearest"),
+        mode=(_LINEAR[dims], "nearest", _LINEAR[dims]),
         padding_mode="edge",
         allow_missing_keys=True,
     )
 
 
 def _bigaug(dims: int) -> list[Transform]:
-    modes = {"mode": ("bilinear", "nearest"), "padding_mode": "border", "allow_missing_keys": True}
+    modes = {
+        "mode": ("bilinear", "nearest", "bilinear"),
+        "padding_mode": "border",
+        "allow_missing_keys": True,
+    }
     if dims == 2:
         elastic = Rand2DElasticd(
-            BOTH, spacing=(20, 20), magnitude_range=(0.5, 2), prob=0.5, **modes
+            MOVED, spacing=(20, 20), magnitude_range=(0.5, 2), prob=0.5, **modes
         )
     else:
         elastic = Rand3DElasticd(
-            BOTH, sigma_range=(3, 5), magnitude_range=(20, 60), prob=0.1, **modes
+            MOVED, sigma_range=(3, 5), magnitude_range=(20, 60), prob=0.1, **modes
         )
     return [
         RandGaussianSharpend(IMAGE, prob=0.5, alpha=(1, 3)),
@@ -86,7 +93,7 @@ def _bigaug(dims: int) -> list[Transform]:
         RandAdjustContrastd(IMAGE, prob=0.5, gamma=(0.5, 2.0), retain_stats=True),
         RandScaleIntensityd(IMAGE, factors=0.2, prob=0.5),
         RandAffined(
-            BOTH,
+            MOVED,
             prob=0.5,
             rotate_range=(np.deg2rad(20),) * (3 if dims == 3 else 1),
             scale_range=(0.4,) * dims,

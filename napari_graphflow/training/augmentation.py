@@ -21,7 +21,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from napari_graphflow.config.run import Augmentation, ScannerAugmentation
-from napari_graphflow.training.appearance import BOTH, IMAGE, scanner_transforms
+from napari_graphflow.training.appearance import IMAGE, MOVED, scanner_transforms
 
 
 def augmentation(
@@ -30,7 +30,8 @@ def augmentation(
     strength: Augmentation = "default",
     scanner: ScannerAugmentation = "none",
 ) -> Compose:
-    """Return random transforms of a sample with the keys ``image`` and, if any, ``labels``.
+    """Return random transforms of a sample with the keys ``image`` and, if any, ``labels``
+    and ``answers``, the probabilities of a teacher.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def augmentation(
     set_track_meta(False)  # patches need no affine; this halves the time
     return Compose(
         [
-            *(RandFlipd(BOTH, 0.5, axis, allow_missing_keys=True) for axis in mirror),
+            *(RandFlipd(MOVED, 0.5, axis, allow_missing_keys=True) for axis in mirror),
             *_TRANSFORMS[strength](dims),
             *scanner_transforms(dims, scanner),
         ]
@@ -73,11 +74,11 @@ def _strong(dims: int) -> list[Transform]:
     return [
         _affine(dims, 0.2, 180 if dims == 2 else 30),
         RandZoomd(
-            BOTH,
+            MOVED,
             prob=0.2,
             min_zoom=0.7,
             max_zoom=1.4,
-            mode=(linear, "nearest"),
+            mode=(linear, "nearest", linear),
             padding_mode="edge",
             allow_missing_keys=True,
         ),
@@ -95,11 +96,11 @@ def _affine(
     dims: int, probability: float, degrees: float, scale: Sequence[float] = ()
 ) -> Transform:
     return RandAffined(
-        BOTH,
+        MOVED,
         prob=probability,
         rotate_range=(np.deg2rad(degrees),) * (3 if dims == 3 else 1),
         scale_range=scale or None,
-        mode=("bilinear", "nearest"),
+        mode=("bilinear", "nearest", "bilinear"),
         padding_mode="border",
         allow_missing_keys=True,
     )

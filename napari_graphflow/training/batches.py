@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,16 @@ from torch import Tensor
 
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import Augmentation, ScannerAugmentation
+from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.imaging.preprocessing import prepare, prepare_labels
+from napari_graphflow.imaging.preprocessing import (
+    Preprocessed,
+    prepare,
+    prepare_labels,
+    prepare_probabilities,
+)
 from napari_graphflow.training.augmentation import augmentation, cut_and_mix
 
 FOREGROUND_PROBABILITY = 0.5
@@ -41,6 +47,9 @@ class TrainingCase:
         (N, dims), indices of at most `FOREGROUND_SAMPLES` foreground voxels.
     warnings
         Sentences about voxels without intensities.
+    answers
+        Answers of a teacher without a network: class indices (*spatial), or probabilities
+        (K, *spatial); None if it has one.
     """
 
     name: str
@@ -48,6 +57,15 @@ class TrainingCase:
     labels: NDArray[np.uint8] | None
     foreground: NDArray[np.int64] | None
     warnings: tuple[str, ...] = ()
+    answers: NDArray[Any] | None = None
+
+
+class Patch(NamedTuple):
+    """A patch (C, *patch) of a case, its labels (*patch), and the teacher's answers (K, *patch)."""
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.uint8] | None
+    answers: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -60,31 +78,72 @@ class Batch:
         (B, C, *patch), float32.
     labels
         (L, *patch), int64, of the first L <= B patches; `IGNORE` outside the image.
+    answers
+        (B, K, *patch), probabilities of a teacher that has answers instead of a network.
     """
 
     images: Tensor
     labels: Tensor
+    answers: Tensor | None = None
 
 
 def load_case(
-    dataset: Dataset, case: Case, preprocessing: Preprocessing, cache: Path, *, labelled: bool
+    dataset: Dataset,
+    case: Case,
+    preprocessing: Preprocessing,
+    cache: Path,
+    *,
+    labelled: bool,
+    given: Answers | None = None,
 ) -> TrainingCase:
-    """Preprocess a case, write it to `cache` and memory-map it."""
+    """Preprocess a case, write it to `cache` and memory-map it, with the given answer for it."""
     volume = read_case(case)
     try:
         prepared = prepare(volume, preprocessing)
     except UserError as error:
         raise error.of_case(case.name) from None
     image = _memory_mapped(cache / f"{case.name}-image.npy", prepared.array)
+    answers = None
+    if given is not None:
+        found = on_the_grid(
+            given.read(case.name, volume, len(dataset.classes)), prepared, preprocessing
+        )
+        answers = _memory_mapped(cache / f"{case.name}-answers.npy", found)
     if not labelled:
-        return TrainingCase(case.name, image, None, None, prepared.warnings)
+        return TrainingCase(case.name, image, None, None, prepared.warnings, answers)
     mask = prepare_labels(read_case_labels(dataset, case, volume), preprocessing, prepared.box)
     labels = _memory_mapped(cache / f"{case.name}-labels.npy", mask.astype(np.uint8))
     foreground = np.argwhere((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_SAMPLES:
         pick = np.random.default_rng(0).choice(len(foreground), FOREGROUND_SAMPLES, replace=False)
         foreground = foreground[np.sort(pick)]
-    return TrainingCase(case.name, image, labels, foreground, prepared.warnings)
+    return TrainingCase(case.name, image, labels, foreground, prepared.warnings, answers)
+
+
+def on_the_grid(
+    answer: NDArray[Any], prepared: Preprocessed, preprocessing: Preprocessing
+) -> NDArray[Any]:
+    """Bring a teacher's answer from the stored grid of an image to that of the student's input.
+
+    Parameters
+    ----------
+    answer
+        Labels (*spatial), resampled to the nearest one, or probabilities (K, *spatial),
+        interpolated linearly.
+    prepared, preprocessing
+        The student's input, and its settings.
+
+    Returns
+    -------
+    answer
+        Labels, uint8, or probabilities, float16, on the grid of ``prepared.array``.
+    """
+    source = prepared.source
+    if answer.ndim == source.ndim:
+        labels = prepare_labels(source.with_array(answer), preprocessing, prepared.box)
+        return labels.astype(np.uint8)
+    soft = source.with_array(np.moveaxis(answer, 0, -1), channels=True)
+    return prepare_probabilities(soft, preprocessing, prepared.box).astype(np.float16)
 
 
 class Batches:
@@ -108,6 +167,8 @@ class Batches:
         Share of unlabelled patches that are mixed with another patch of the batch.
     scanner
         Augmentation for other scanners and sites.
+    classes
+        Number of classes, for the answers of the cases.
     """
 
     def __init__(
@@ -121,6 +182,7 @@ class Batches:
         strength: Augmentation = "default",
         cutmix: float = 0.0,
         scanner: ScannerAugmentation = "none",
+        classes: int = 0,
     ) -> None:
         if not labelled:
             raise UserError(
@@ -132,18 +194,20 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.cutmix = cutmix
+        self.classes = classes
         self.augment = augmentation(len(patch_size), mirror, strength, scanner)
 
     def __call__(self, step: int, *, labelled_only: bool = False) -> Batch:
         """Return the batch of a step, or only its labelled patches."""
-        labelled = [
-            self._patch(self.labelled, f"labelled/{step}/{i}") for i in range(self.batch_size)
-        ]
-        images = [image for image, _ in labelled]
+        drawn = [self._patch(self.labelled, f"labelled/{step}/{i}") for i in range(self.batch_size)]
+        patches = [patch for patch, _ in drawn]
         if not labelled_only:
-            images += self._unlabelled_patches(step, images)
-        labels = torch.stack([labels for _, labels in labelled if labels is not None])
-        return Batch(torch.stack(images), labels)
+            patches += self._unlabelled_patches(step, patches)
+        labels = torch.stack([labels for _, labels in drawn if labels is not None])
+        together = torch.stack(patches)
+        channels = len(self.labelled[0].image)
+        answers = together[:, channels:].contiguous() if together.shape[1] > channels else None
+        return Batch(together[:, :channels].contiguous(), labels, answers)
 
     def _unlabelled_patches(self, step: int, labelled: list[Tensor]) -> list[Tensor]:
         if not self.unlabelled:
@@ -168,16 +232,20 @@ class Batches:
         return np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
 
     def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
+        """Return an augmented patch (C + K, *patch), the answers last, and its labels."""
         random = self._random(stream)
         case = cases[int(random.integers(len(cases)))]
-        image, labels = cut_patch(case, self.patch_size, random)
-        sample = {"image": torch.from_numpy(image)}
-        if labels is not None:
-            sample["labels"] = torch.from_numpy(labels[None].astype(np.float32))
+        patch = cut_patch(case, self.patch_size, random, self.classes)
+        sample = {"image": torch.from_numpy(patch.image)}
+        if patch.labels is not None:
+            sample["labels"] = torch.from_numpy(patch.labels[None].astype(np.float32))
+        if patch.answers is not None:
+            sample["answers"] = torch.from_numpy(patch.answers)
         self.augment.set_random_state(seed=int(random.integers(2**31)))
         sample = self.augment(sample)
-        augmented = torch.as_tensor(sample["image"]).contiguous()
-        if labels is None:
+        parts = [torch.as_tensor(sample[key]) for key in ("image", "answers") if key in sample]
+        augmented = torch.cat(parts).contiguous()
+        if patch.labels is None:
             return augmented, None
         return augmented, torch.as_tensor(sample["labels"])[0].long().contiguous()
 
@@ -227,13 +295,16 @@ def _spread(
             cases[i * len(cases) // count] for i in range(start, min(start + batch_size, count))
         ]
         pairs = [cut_patch(case, patch_size, random) for case in chosen]
-        yield [image for image, _ in pairs], [labels for _, labels in pairs]
+        yield [one.image for one in pairs], [one.labels for one in pairs]
 
 
 def cut_patch(
-    case: TrainingCase, patch_size: tuple[int, ...], random: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Cut a random patch, with probability 0.5 around a foreground voxel; pad small images."""
+    case: TrainingCase, patch_size: tuple[int, ...], random: np.random.Generator, classes: int = 0
+) -> Patch:
+    """Cut a random patch, with probability 0.5 around a foreground voxel; pad small images.
+
+    The answers of a teacher are cut at the same place, as probabilities of `classes` classes.
+    """
     spatial = case.image.shape[1:]
     size = patch_size if len(patch_size) == len(spatial) else (1, *patch_size)
     if (
@@ -264,9 +335,20 @@ def cut_patch(
     labels = None
     if case.labels is not None:
         labels = np.pad(case.labels[inner], pad, constant_values=IGNORE)
+    answers = None
+    if case.answers is not None:
+        part = case.answers[tuple([slice(None)] * (case.answers.ndim - len(inner))) + inner]
+        if part.ndim == len(inner):
+            part = part == np.arange(classes).reshape(-1, *(1 for _ in inner))
+        answers = np.pad(part.astype(np.float32), [(0, 0), *pad], mode="edge")
     if len(size) > len(patch_size):
         image, labels = image[:, 0], None if labels is None else labels[0]
-    return np.ascontiguousarray(image), labels
+        answers = None if answers is None else answers[:, 0]
+    return Patch(
+        np.ascontiguousarray(image),
+        labels,
+        None if answers is None else np.ascontiguousarray(answers),
+    )
 
 
 def _memory_mapped(path: Path, array: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from napari_graphflow.config.model_card import ModelCard, Provenance, Purpose, T
 from napari_graphflow.config.networks import usual_role
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.dataset.fingerprint import fingerprint, purpose_of
 from napari_graphflow.errors import UserError
@@ -60,6 +61,7 @@ def read_training_data(
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
     cases: int | None = None,
+    given: Answers | None = None,
 ) -> Generator[Event, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 
@@ -77,6 +79,8 @@ def read_training_data(
         Whether to read unlabelled cases.
     cases
         Maximum number of cases of each kind, for the trial of an estimate.
+    given
+        Answers of a teacher without a network, which are needed for the training cases.
 
     Raises
     ------
@@ -115,8 +119,10 @@ def read_training_data(
     total, done = sum(map(len, groups.values())), 0
     for kind, some in groups.items():
         for case in some:
+            labels = kind != "unlabelled"
+            answers = None if kind == "validation" else given
             read[kind].append(
-                load_case(dataset, case, preprocessing, cache, labelled=kind != "unlabelled")
+                load_case(dataset, case, preprocessing, cache, labelled=labels, given=answers)
             )
             done += 1
             yield Progress(step=done, total=total)

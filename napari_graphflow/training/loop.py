@@ -23,7 +23,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.devices import peak_memory
-from napari_graphflow.models.saved import build_network, load_model, save_weights
+from napari_graphflow.models.given import GivenTeacher, load_teacher
+from napari_graphflow.models.saved import build_network, save_weights
 from napari_graphflow.system.events import (
     Event,
     Metric,
@@ -115,13 +116,15 @@ def distill(
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
     Parameters, events and errors are those of :func:`train`. The student uses the preprocessing of
-    its teacher, so that both receive the same input.
+    its teacher, so that both receive the same input; with a teacher that has answers instead of a
+    network, its own.
     """
     _limit_threads(config)
-    teacher = load_model(config.teacher)
+    teacher = load_teacher(config.teacher)
+    given = teacher.answers if isinstance(teacher, GivenTeacher) else None
     # Hashed now: the folder may contain other weights when the run ends.
     source = TeacherRecord(name=teacher.card.name, sha256=weights_hash(config.teacher))
-    if teacher.card.dims != config.dims:
+    if given is None and teacher.card.dims != config.dims:
         raise UserError(
             f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is "
             f"configured as {config.dims}D.",
@@ -133,10 +136,11 @@ def distill(
         data = yield from read_training_data(
             config,
             folder,
-            teacher.card.preprocessing,
-            patch_size=teacher.card.patch_size,
+            config.preprocessing if given else teacher.card.preprocessing,
+            patch_size=() if given else teacher.card.patch_size,
             unlabelled=config.unlabelled,
             cases=cases,
+            given=given,
         )
         check_channels(teacher.card, data)
         if cases is None:
@@ -192,6 +196,7 @@ def _set_up(plan: Plan) -> Run:
         config.augmentation,
         config.cutmix if isinstance(config, DistillationConfig) else 0.0,
         config.scanner_augmentation,
+        len(plan.card.classes),
     )
     parameters = list(network.parameters())
     method = set_up_method(plan, network, batches)
@@ -210,6 +215,8 @@ def _set_up(plan: Plan) -> Run:
         ),
     )
     # With 10 steps, 0.1 gives a rise of zero length, by which the schedule divides.
+    module = None if plan.teacher is None else plan.teacher.module
+    teacher = None if module is None else set_up_teacher(module, fabric)
     rise = 0.2 if config.steps == 10 else 0.1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=config.steps, pct_start=rise
@@ -223,7 +230,7 @@ def _set_up(plan: Plan) -> Run:
         optimiser,
         schedule,
         Checkpoints(plan.folder, config.checkpoint_minutes),
-        None if plan.teacher is None else set_up_teacher(plan.teacher.module, fabric),
+        teacher,
         method,
         average and average.to(fabric.device),
         class_weights(config, data, fabric.device),

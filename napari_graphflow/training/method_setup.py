@@ -12,10 +12,16 @@ from torch import Tensor, nn
 
 from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.model_card import PairShapes, read_model_card, weights_hash
+from napari_graphflow.config.model_card import (
+    OutputShapes,
+    PairShapes,
+    read_model_card,
+    weights_hash,
+)
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.method import Material, Method, build_method
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.saved import METHOD, Model, build_network, load_model
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Event
@@ -36,7 +42,7 @@ TRIAL_SIDE = 64
 FEWEST_MEASURED = 8
 
 
-def check_pair(config: DistillationConfig, teacher: Model) -> None:
+def check_pair(config: DistillationConfig, teacher: Model | GivenTeacher) -> None:
     """Check that the method can compare the two networks, before any data is read.
 
     Raises
@@ -52,8 +58,12 @@ def check_pair(config: DistillationConfig, teacher: Model) -> None:
         "mapping": {},
         "regions": (),
     }
+    patch = config.patch_size or teacher.card.patch_size
+    if isinstance(teacher, GivenTeacher):
+        patch = config.patch_size or (TRIAL_SIDE,) * config.dims
+        fresh |= {"dims": config.dims, "patch_size": patch}
     student = build_network(teacher.card.model_copy(update=fresh)).eval()
-    sides = (min(side, TRIAL_SIDE) for side in config.patch_size or teacher.card.patch_size)
+    sides = (min(side, TRIAL_SIDE) for side in patch)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
     build_method(config, _shapes(student, teacher.module, image))
     given_weights(config, student, teacher.folder)
@@ -70,7 +80,11 @@ def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | 
 
 
 @torch.no_grad()
-def _shapes(student: nn.Module, teacher: nn.Module, image: Tensor) -> PairShapes:
+def _shapes(student: nn.Module, teacher: nn.Module | None, image: Tensor) -> PairShapes:
+    if teacher is None:
+        own: Output = student(image.to(next(student.parameters()).device))
+        answers = OutputShapes(logits=tuple(own.logits[:1].shape), taps={})
+        return PairShapes(student=own.shapes(), teacher=answers)
     # When a run starts again with a smaller setting, its teacher is on the GPU already.
     outputs: list[Output] = [
         network(image.to(next(network.parameters()).device)) for network in (student, teacher)
@@ -89,7 +103,7 @@ def provide_material(run: Run) -> None:
     method, config, data = run.method, run.config, run.plan.data
     if method is None or not method.runs_networks or run.teacher is None:
         return
-    assert run.plan.teacher is not None
+    assert isinstance(run.plan.teacher, Model)
     assert isinstance(config, DistillationConfig)
     if run.fabric.world_size > 1:
         raise UserError(

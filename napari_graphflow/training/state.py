@@ -15,6 +15,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.distillation.method import Method
 from napari_graphflow.jobs.memory import Setting
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.saved import METHOD, Model, load_weights, save_model
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.system.events import CheckpointSaved, ModelSaved
@@ -34,7 +35,7 @@ class Plan:
     folder: Path
     data: TrainingData
     card: ModelCard
-    teacher: Model | None = None
+    teacher: Model | GivenTeacher | None = None
 
     def with_setting(self, setting: Setting) -> "Plan":
         """Return this plan with another batch and patch size."""
@@ -55,7 +56,7 @@ class Run:
     network, student
         The network to train, and the same network wrapped by Fabric.
     teacher
-        The frozen network on its device.
+        The frozen network on its device; None if there is none, or answers in its place.
     average
         The moving average of the network's weights, if any.
     class_weights

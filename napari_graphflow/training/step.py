@@ -12,9 +12,12 @@ from napari_graphflow.distillation.logits import is_confident, teacher_weights
 from napari_graphflow.distillation.method import Pass
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.networks.bottleneck import maybe_recording
+from napari_graphflow.networks.taps import Output
+from napari_graphflow.training.batches import Batch
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, precision_of, teacher_forward
 from napari_graphflow.training.state import Run
+from napari_graphflow.training.teacher import output_of
 
 MAXIMUM_GRADIENT_NORM = 5.0
 
@@ -52,9 +55,9 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     terms = {"supervised": supervised(output.logits[: len(labels)].float(), labels)}
     diagnostics: dict[str, float] = {}
     teacher_output = None
-    if isinstance(run.config, DistillationConfig) and run.method and run.teacher and not last:
+    if isinstance(run.config, DistillationConfig) and run.method and not last:
         with maybe_recording(run.teacher, runs_networks) as teacher_recorded:
-            warm, teacher_output = _warm_up(run), teacher_forward(run.teacher, images, fabric)
+            warm, teacher_output = _warm_up(run), _teacher_output(run, batch, images)
         n, confidence = len(labels), run.config.confidence
         answers = teacher_output.logits[n:]
         weight = teacher_weights(labels != IGNORE, answers, run.method.by_certainty, confidence)
@@ -131,6 +134,13 @@ def hard_answers(logits: Tensor, confidence: float = 0.0) -> Tensor:
         (B, K, *spatial), of the teacher.
     """
     return logits.argmax(1).masked_fill(~is_confident(logits, confidence), IGNORE)
+
+
+def _teacher_output(run: Run, batch: Batch, images: Tensor) -> Output:
+    if run.teacher is not None:
+        return teacher_forward(run.teacher, images, run.fabric)
+    assert batch.answers is not None
+    return output_of(run.fabric.to_device(batch.answers))
 
 
 def _only_labels(run: Run) -> bool:

@@ -6,22 +6,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.evaluation.teachers import refuse_poor
 from napari_graphflow.inference.loading import in_torch
-from napari_graphflow.inference.teacher_score import score_teacher
+from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
 from napari_graphflow.jobs.memory import is_out_of_memory
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.devices import resolve_device
+from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.saved import Model
+from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Event, Phase, TeacherScored, Warned
 from napari_graphflow.system.files import replace_file
 
+#: Smallest class probability of a given answer; its logits are logarithms, and those of 0 infinite.
+LEAST = 1e-4
+
+
+def output_of(answers: Tensor) -> Output:
+    """Return class probabilities (B, K, *spatial) as the output of a network: their logarithms."""
+    return Output(answers.clamp_min(LEAST).log(), {})
+
 
 def check_teacher(
-    config: DistillationConfig, teacher: Model, dataset: Dataset, folder: Path
+    config: DistillationConfig, teacher: Model | GivenTeacher, dataset: Dataset, folder: Path
 ) -> Iterator[Event]:
     """Score the teacher on validation cases, and refuse it below the bound of the run.
 
@@ -42,8 +53,12 @@ def check_teacher(
         return
     yield Phase(kind="checking", name="checking the teacher")
     try:
-        teacher.module.to(resolve_device(config.device))
-        scores = yield from score_teacher(in_torch(teacher), dataset)
+        if isinstance(teacher, GivenTeacher):
+            answer = by_answers(teacher.answers, len(teacher.card.classes))
+        else:
+            teacher.module.to(resolve_device(config.device))
+            answer = by_network(in_torch(teacher))
+        scores = yield from score_teacher(teacher.card, answer, dataset)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

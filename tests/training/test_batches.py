@@ -24,7 +24,7 @@ def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
 def test_patches_are_cut_at_valid_positions_and_half_around_foreground():
     full, hits = case(), 0
     for seed in range(100):
-        image, labels = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
+        image, labels, _ = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
         z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), full.image.shape[1:])
         np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
         np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
@@ -34,10 +34,10 @@ def test_patches_are_cut_at_valid_positions_and_half_around_foreground():
 
 def test_small_images_are_padded_with_the_ignore_label():
     small = case((20, 24, 28))
-    image, labels = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
+    image, labels, _ = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
     assert image.shape == (1, 32, 8, 8)
     assert (labels == IGNORE).sum() == 12 * 64
-    flat, mask = cut_patch(small, (32, 32), np.random.default_rng(0))
+    flat, mask, _ = cut_patch(small, (32, 32), np.random.default_rng(0))
     assert flat.shape == (1, 32, 32)
     assert mask.shape == (32, 32)
 

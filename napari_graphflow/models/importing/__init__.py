@@ -1,17 +1,21 @@
 """Models made by other programs, as saved models."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
 from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
+from napari_graphflow.models.importing.predictions import has_masks, read_predictions
 from napari_graphflow.models.saved import Model, import_state, read_state
+from napari_graphflow.system.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,10 @@ class ImportOptions:
         Of the saved model; by default what the other program wrote.
     card
         Description of a checkpoint.
-    classes, dataset_classes
-        Table and classes as for `napari_graphflow.models.importing.classes.map_classes`.
+    classes
+        Table as for `napari_graphflow.models.importing.classes.map_classes`.
+    dataset
+        Dataset whose classes the model gets; predictions are those of its cases.
     folds, configuration, mirror
         Of nnU-Net, see `napari_graphflow.models.importing.nnunet.read_nnunet`.
     """
@@ -35,19 +41,22 @@ class ImportOptions:
     source: str = ""
     card: ModelCard | None = None
     classes: Mapping[str, Sequence[str]] | None = None
-    dataset_classes: Mapping[str, int] | None = None
+    dataset: Dataset | Path | None = None
     folds: tuple[str, ...] = ()
     configuration: str = ""
     mirror: bool = False
 
 
-def import_teacher(path: Path, out: Path, options: ImportOptions | None = None) -> Model:
+def import_teacher(
+    path: Path, out: Path, options: ImportOptions | None = None
+) -> Model | GivenTeacher:
     """Create a saved model from what another program trained.
 
     Parameters
     ----------
     path
-        The results folder of nnU-Net v2, a MONAI bundle, or a checkpoint that a card describes.
+        The results folder of nnU-Net v2, a MONAI bundle, a folder of predictions, or a checkpoint
+        that a card describes.
     out
         Folder of the new model; must not exist.
     options
@@ -61,8 +70,39 @@ def import_teacher(path: Path, out: Path, options: ImportOptions | None = None) 
     options = options or ImportOptions()
     if Path(out).exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
-    card, state = _read(Path(path), options)
-    return import_state(state, described(card, options), Path(out))
+    path, out = Path(path), Path(out)
+    if options.card is None and _is_predictions(path):
+        return _import_predictions(path, out, options)
+    card, state = _read(path, options)
+    return import_state(state, described(card, options), out)
+
+
+def _is_predictions(path: Path) -> bool:
+    return path.is_dir() and not is_nnunet(path) and not is_bundle(path) and has_masks(path)
+
+
+def _import_predictions(path: Path, out: Path, options: ImportOptions) -> GivenTeacher:
+    dataset = _dataset(options)
+    if dataset is None:
+        raise UserError(
+            f"{path} is a folder of masks, which are of the cases of a dataset.",
+            "Name it with --dataset.",
+        )
+    teacher = read_predictions(path, out, dataset, options.classes or {}, options.name)
+    card = replace(teacher, card=_with_source(teacher.card, options)).card
+    replace_file(out / "model.json", card.model_dump_json(indent=2).encode())
+    return replace(teacher, card=card)
+
+
+def _dataset(options: ImportOptions) -> Dataset | None:
+    given = options.dataset
+    return Dataset.open(given) if isinstance(given, (str, Path)) else given
+
+
+def _with_source(card: ModelCard, options: ImportOptions) -> ModelCard:
+    given = {"licence": options.licence, "source": options.source}
+    purpose = card.purpose.model_copy(update={key: one for key, one in given.items() if one})
+    return card.model_copy(update={"purpose": purpose})
 
 
 def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -76,19 +116,19 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
         return read_bundle(path)
     raise UserError(
         f"{path} is not a model that can be imported.",
-        "Choose the results folder of nnU-Net v2 with plans.json, a MONAI bundle, or a checkpoint "
-        "with --card.",
+        "Choose the results folder of nnU-Net v2 with plans.json, a MONAI bundle, a folder of "
+        "masks, or a checkpoint with --card.",
     )
 
 
 def described(card: ModelCard, options: ImportOptions) -> ModelCard:
     """Return a card with the chosen name, classes, licence and source."""
     updates: dict[str, object] = {"name": options.name} if options.name else {}
-    given = {"licence": options.licence, "source": options.source}
-    purpose = card.purpose.model_copy(update={key: one for key, one in given.items() if one})
-    updates["purpose"] = purpose
-    if options.classes is not None or options.dataset_classes is not None:
+    card, dataset = _with_source(card, options), _dataset(options)
+    if options.classes is not None or dataset is not None:
         known = sorted(card.classes, key=card.classes.__getitem__)
-        classes, mapping = map_classes(known, options.classes or {}, options.dataset_classes)
+        classes, mapping = map_classes(
+            known, options.classes or {}, None if dataset is None else dataset.classes
+        )
         updates |= {"classes": classes, "mapping": mapping}
     return ModelCard.model_validate(card.model_copy(update=updates).model_dump())
