@@ -31,6 +31,8 @@ from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.queue import start
 from napari_graphflow.jobs.store import create
 from napari_graphflow.models.saved import load_model
+from napari_graphflow.system.destinations import copy_or_name, saying_what_stands
+from napari_graphflow.system.files import written_aside
 
 #: Masks that the students learn from; the other training cases count as unlabelled.
 STUDENT_MASKS = 2
@@ -95,6 +97,16 @@ def run(
         The comparison of each seed.
     """
     out = out.resolve()
+    with saying_what_stands(out, "The next run uses the models trained so far."):
+        return _run(out, seeds, follow, report)
+
+
+def _run(
+    out: Path,
+    seeds: Sequence[int],
+    follow: Callable[[Job], int],
+    report: Callable[[str], None],
+) -> tuple[int, dict[int, Study]]:
     out.mkdir(parents=True, exist_ok=True)
     data = out / "dataset"
     if not data.exists():
@@ -115,7 +127,7 @@ def run(
         code = follow(job)
         if job.status().state != "done":
             return code, {}
-        shutil.copytree(job.folder, out / name)
+        copy_or_name(job.folder, out / name, "The finished job")
     studies = {}
     for seed in seeds:
         report(f"Comparing: seed {seed}")
@@ -151,14 +163,15 @@ def _averaged(studies: dict[int, Study], role: str) -> dict[str, float | None]:
 
 def _write_dataset(folder: Path) -> None:
     """Write the sample phantoms with lesions counted as liver."""
-    shutil.copytree(sample_dataset("abdomen"), folder)
-    file = folder / "dataset.json"
-    content = json.loads(file.read_text("utf-8"))
-    lesion, liver = content["labels"].pop("lesion"), content["labels"]["liver"]
-    file.write_text(json.dumps(content, indent=1), "utf-8")
-    for path in sorted(folder.glob("labelsT*/*.nii.gz")):
-        mask = read_labels(path)
-        write_labels(path, np.where(mask.array == lesion, liver, mask.array), mask)
+    with written_aside(folder) as aside:
+        shutil.copytree(sample_dataset("abdomen"), aside)
+        file = aside / "dataset.json"
+        content = json.loads(file.read_text("utf-8"))
+        lesion, liver = content["labels"].pop("lesion"), content["labels"]["liver"]
+        file.write_text(json.dumps(content, indent=1), "utf-8")
+        for path in sorted(aside.glob("labelsT*/*.nii.gz")):
+            mask = read_labels(path)
+            write_labels(path, np.where(mask.array == lesion, liver, mask.array), mask)
 
 
 def _write_for_viewer(out: Path, dataset: Dataset, study: Study, seed: int) -> None:
@@ -178,14 +191,15 @@ def _write_for_viewer(out: Path, dataset: Dataset, study: Study, seed: int) -> N
     )
     case = next(one for one in dataset.cases if one.name == best)
     image = read_case(case)
-    shown = out / "shown"
-    shown.mkdir(exist_ok=True)
-    shutil.copy(case.images[0], shown / "scan.nii.gz")
-    write_labels(shown / "reference.nii.gz", read_case_labels(dataset, case, image).array, image)
-    for name, model in models.items():
-        mask = segment(in_torch(model), image).labels
-        write_labels(shown / f"{name}.nii.gz", mask.array, image)
     maps = variation_maps(models["student"], image, models["teacher"])
     assert maps.teacher is not None
-    write_volume(shown / "variation_teacher.nii.gz", maps.teacher)
-    write_volume(shown / "variation_student.nii.gz", maps.student)
+    with written_aside(out / "shown") as shown:
+        shown.mkdir()
+        shutil.copy(case.images[0], shown / "scan.nii.gz")
+        reference = read_case_labels(dataset, case, image)
+        write_labels(shown / "reference.nii.gz", reference.array, image)
+        for name, model in models.items():
+            mask = segment(in_torch(model), image).labels
+            write_labels(shown / f"{name}.nii.gz", mask.array, image)
+        write_volume(shown / "variation_teacher.nii.gz", maps.teacher)
+        write_volume(shown / "variation_student.nii.gz", maps.student)

@@ -26,7 +26,7 @@ from napari_graphflow.labelling.agreement import (
 from napari_graphflow.labelling.agreement import agreement as compare_readers
 from napari_graphflow.labelling.provenance import provenance as mask_provenance
 from napari_graphflow.labelling.store import Labelling
-from napari_graphflow.system.destinations import require_writable
+from napari_graphflow.system.destinations import require_writable, saying_what_stands
 
 
 @datasets.command(name="take-mask")
@@ -93,9 +93,10 @@ def export_mask(
     """
     require_writable(exchange.written_files(out))
     refuse_overwriting(exchange.written_files(out), overwrite=overwrite)
-    written = exchange.export_mask(
-        Labelling(folder), case, out, dicom=dicom, series=series, names=names
-    )
+    with saying_what_stands(out, "The dataset is unchanged."):
+        written = exchange.export_mask(
+            Labelling(folder), case, out, dicom=dicom, series=series, names=names
+        )
     print_json({"written": written}) if json else output.print("\n".join(map(str, written)))
 
 

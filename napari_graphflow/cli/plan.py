@@ -10,8 +10,9 @@ from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import Overwrite
 from napari_graphflow.cli.terminal import console, output
 from napari_graphflow.config.run import TrainingConfig
-from napari_graphflow.imaging.paths import refuse_overwriting, user_errors
+from napari_graphflow.imaging.paths import refuse_overwriting
 from napari_graphflow.jobs.readiness import check_run
+from napari_graphflow.system.destinations import require_writable, saying_what_stands
 from napari_graphflow.system.files import replace_file
 
 
@@ -36,6 +37,7 @@ def plan(
     from napari_graphflow.training.planning import plan as plan_run
 
     if out is not None:
+        require_writable([out])
         refuse_overwriting([out], overwrite=overwrite)
     check_run(config)
     planned, reasons = plan_run(config)
@@ -49,7 +51,7 @@ def plan(
     if out is None:
         output.print(text, soft_wrap=True, end="")
         return
-    with user_errors(out, writing=True):
+    with saying_what_stands(out, "Nothing was written."):
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_file(out, text.encode())
     output.print(f"Edit {out}, then run: napari-graphflow train --config {out}", soft_wrap=True)

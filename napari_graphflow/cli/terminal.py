@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 from cyclopts import CycloptsError
 from pydantic import ValidationError
@@ -38,10 +38,42 @@ class Terminal(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, where rich would end the process as failed."""
+        raise  # noqa: PLE0704, within the handler of rich
+
+
+class _StandardError:
+    """Standard error, which may be closed, full or gone: that loses messages, but no results."""
+
+    @property
+    def _stream(self) -> Any:
+        # While a progress bar is shown, rich puts a stream that prints to the console in its place.
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    @property
+    def encoding(self) -> str:
+        return str(self._stream.encoding or "utf-8")
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
 
 #: Messages and progress go to stderr, so that ``--json`` can be piped.
 #: Without markup, because names and paths may contain square brackets.
-console = Terminal(stderr=True, highlight=False, markup=False)
+console = Terminal(file=cast("IO[str]", _StandardError()), highlight=False, markup=False)
 output = Terminal(highlight=False, markup=False)
 
 

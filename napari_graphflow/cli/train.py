@@ -1,8 +1,5 @@
 """``train`` and ``distill``: the commands that start a job."""
 
-import os
-import re
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,9 +27,8 @@ from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
 from napari_graphflow.runners import RunnerName
 from napari_graphflow.runners import runner as get_runner
-from napari_graphflow.system.destinations import require_writable, write_error
+from napari_graphflow.system.destinations import copy_or_name, require_writable
 from napari_graphflow.system.devices import devices
-from napari_graphflow.system.files import written_aside
 
 if TYPE_CHECKING:
     DistillOptions = DistillationConfig
@@ -283,21 +279,5 @@ def _run_job(
 
 def copy_model(model: Path, out: Path) -> Path:
     """Copy a trained model to another folder, and return its absolute path."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(out) as aside:
-            shutil.copytree(model, aside)
-    except (shutil.Error, OSError) as error:
-        failed = write_error(out, _first(error))
-        raise UserError(failed.text, f"The model is in {model}; copy it from there.") from None
+    copy_or_name(model, out, "The model")
     return out.resolve()
-
-
-def _first(error: OSError) -> OSError:
-    """Return the error of the first file that could not be copied."""
-    number = getattr(error, "errno", None)
-    if number is not None or not isinstance(error, shutil.Error):
-        return error
-    text = str(error.args[0][0][2]) if error.args and error.args[0] else ""
-    found = re.match(r"\[Errno (\d+)\]", text)
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error

@@ -29,7 +29,7 @@ from napari_graphflow.imaging.paths import (
 )
 from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.destinations import require_writable
+from napari_graphflow.system.destinations import require_writable, saying_what_stands
 from napari_graphflow.system.failures import explain
 
 #: What the table of series shows of each.
@@ -109,6 +109,19 @@ def convert(
             "Writing a DICOM segmentation requires the DICOM series of the mask.",
             "Set --like to the folder of the series.",
         )
+    with saying_what_stands(out, f"{path} is unchanged."):
+        _convert(path, out, series, resample, labels, like, overwrite)
+
+
+def _convert(
+    path: Path,
+    out: Path,
+    series: str,
+    resample: bool,
+    labels: bool,
+    like: Path | None,
+    overwrite: bool,
+) -> None:
     if is_segmentation(path):
         _convert_segments(path, out, like, series, overwrite)
         return

@@ -39,7 +39,7 @@ from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.destinations import require_writable, write_error
+from napari_graphflow.system.destinations import WriteError, require_writable, saying_what_stands
 from napari_graphflow.system.files import written_aside
 
 Progress = Callable[[int, int], None]
@@ -117,7 +117,7 @@ def import_dataset(
     if survey.unnamed:
         record = {**record, "masks_without_names": survey.unnamed}
 
-    try:
+    with saying_what_stands(out, "Nothing was written, and the images are unchanged."):
         out.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(out) as temporary:
             temporary.mkdir()
@@ -126,8 +126,6 @@ def import_dataset(
             shown = {"colours": dict(colours)} if colours else {}
             writer.describe(name or out.name, {**record, **writer.notes()} | shown)
             _verify(temporary, sources)
-    except OSError as error:
-        raise write_error(out, error) from None
     return Dataset.open(out)
 
 
@@ -157,6 +155,8 @@ def _for_each(
     for source in sources:
         try:
             act(source)
+        except WriteError:
+            raise
         except UserError as error:
             failed.append((source.name, error))
         advance()

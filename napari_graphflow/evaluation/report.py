@@ -18,6 +18,7 @@ from napari_graphflow.evaluation.pictures import class_colour
 from napari_graphflow.evaluation.scores import as_cell, finite_or_none
 from napari_graphflow.evaluation.study import COLUMNS, Side, Study, cases_by_dice
 from napari_graphflow.evaluation.verdict import verdict
+from napari_graphflow.system.destinations import write_or_keep
 from napari_graphflow.system.files import replace_file, written_aside
 
 
@@ -79,7 +80,7 @@ def write_report(
     classes: dict[str, int] | None = None,
     facts: Sequence[tuple[str, str]] = (),
 ) -> list[Path]:
-    """Write the report of a study; existing files are replaced.
+    """Write the report of a study, or keep it elsewhere if that fails; existing files are replaced.
 
     Parameters
     ----------
@@ -93,9 +94,12 @@ def write_report(
         Name and value of each class, for the colours of contours.
     facts
         Further lines on how it was made.
+
+    Raises
+    ------
+    UserError
+        If it could not be written; names where it was kept instead.
     """
-    html, table, data = report_files(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows, found = score_rows(study), differences(study)
     boxes = None
     if len(study.cases) > 1:
@@ -133,10 +137,16 @@ def write_report(
         {"structure": one.structure, "what": one.what, **one.found.model_dump()} for one in found
     ]
     content["rule"] = RULE
-    replace_file(data, json.dumps(finite_or_none(content), indent=1).encode() + b"\n")
-    _write_table(table, study)
-    replace_file(html, page.encode())
-    return [html, table, data]
+
+    def write(to: Path) -> list[Path]:
+        html, table, data = report_files(to)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(data, json.dumps(finite_or_none(content), indent=1).encode() + b"\n")
+        _write_table(table, study)
+        replace_file(html, page.encode())
+        return [html, table, data]
+
+    return write_or_keep(path, write)
 
 
 def score_rows(study: Study) -> list[Row]:

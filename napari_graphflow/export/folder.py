@@ -8,7 +8,7 @@ from napari_graphflow.config.exports import EXPORTS, PARITY, ExportParity, Kind
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.cases import find_cases
-from napari_graphflow.system.destinations import require_writable
+from napari_graphflow.system.destinations import require_writable, saying_what_stands
 from napari_graphflow.system.files import written_aside
 from napari_graphflow.system.install import install_hint
 
@@ -66,9 +66,9 @@ def export_model(
     from napari_graphflow.models.saved import load_model
 
     model = load_model(model_folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(out) as aside:
-        aside.mkdir()
+    stands = "Nothing was written, and the model is unchanged."
+    with saying_what_stands(out, stands), written_aside(out) as aside:
+        aside.mkdir(parents=True)
         progress(f"converting to {info.title}")
         WRITERS[kind](model, aside, [volume for _, volume in images])
         parity = compare(model, aside, kind, images, lambda case: progress(f"comparing {case}"))

@@ -1,18 +1,24 @@
-"""Where results go: tested before the work, and another place if they cannot be written there."""
+"""Where results go: tested before the work, and what happens if they cannot be written at the end.
+
+What was computed is kept elsewhere (`write_or_keep`, `copy_or_name`). Copies and conversions, whose
+source still exists, are written as a whole or not at all, and the error says so
+(`saying_what_stands`).
+"""
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.failures import DENIED, DISK_FULL, DRIVE_GONE
-from napari_graphflow.system.files import hidden_beside
+from napari_graphflow.system.files import hidden_beside, written_aside
 from napari_graphflow.system.folders import data_root
 
 Written = TypeVar("Written")
@@ -77,6 +83,68 @@ def write_or_keep(path: Path, write: Callable[[Path], Written]) -> Written:
     raise failed
 
 
+def copy_or_name(source: Path, out: Path, what: str) -> None:
+    """Copy a folder of results; if that fails, name where they are.
+
+    Parameters
+    ----------
+    what
+        Name of the results, as the subject of a sentence in the singular.
+
+    Raises
+    ------
+    UserError
+        If they could not be copied; nothing is left at `out`.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(out) as aside:
+            shutil.copytree(source, aside)
+    except (shutil.Error, OSError) as error:
+        failed = write_error(out, _first(error))
+        raise UserError(failed.text, f"{what} is in {source}; copy it from there.") from None
+
+
+@contextmanager
+def saying_what_stands(path: Path, stands: str) -> Iterator[None]:
+    """Report that a copy or conversion could not be written, and what stands nevertheless.
+
+    Parameters
+    ----------
+    path
+        What is written, with `written_aside`.
+    stands
+        A sentence, such as "Nothing was written, and the images are unchanged."
+
+    Raises
+    ------
+    UserError
+        In place of an `OSError` of writing.
+    """
+    try:
+        yield
+    except OSError as error:
+        names = [one for one in (error.filename, error.filename2) if isinstance(one, str)]
+        below = any(Path(one).absolute().is_relative_to(path.parent.absolute()) for one in names)
+        if names and not below and error.errno not in DISK_FULL:
+            raise  # of reading
+        failed = write_error(path, error)
+    except WriteError as error:
+        failed = WriteError(path, error.cause, error.remedy)
+    else:
+        return
+    raise UserError(failed.text, f"{stands} {failed.remedy}")
+
+
+def _first(error: OSError) -> OSError:
+    """Return the error of the first file that `shutil.copytree` could not copy."""
+    if error.errno is not None or not isinstance(error, shutil.Error):
+        return error
+    text = str(error.args[0][0][2]) if error.args and error.args[0] else ""
+    found = re.match(r"\[Errno (\d+)\]", text)
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error
+
+
 def _own_folder() -> Path:
     return data_root() / "unsaved"
 
@@ -85,7 +153,16 @@ def _temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def write_error(path: Path, error: OSError) -> UserError:
+class WriteError(UserError):
+    """A path cannot be written, for a cause that ends its sentence."""
+
+    def __init__(self, path: Path, cause: str, remedy: str) -> None:
+        self.cause = cause
+        name = str(path) if len(path.name) <= _LONGEST_NAME else f"{path.name[:40]}..."
+        super().__init__(f"{name} cannot be written: {cause}.", remedy)
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
     """Describe why a path cannot be written, in one sentence."""
     number = error.errno
     if number in DISK_FULL:
@@ -105,8 +182,7 @@ def write_error(path: Path, error: OSError) -> UserError:
         cause, remedy = "its folder or drive is gone", "Reconnect it, or choose another folder."
     else:
         cause, remedy = (error.strerror or "system error").lower(), "Choose another folder."
-    name = str(path) if len(path.name) <= _LONGEST_NAME else f"{path.name[:40]}..."
-    return UserError(f"{name} cannot be written: {cause}.", remedy)
+    return WriteError(path, cause, remedy)
 
 
 def _nearest(path: Path) -> Path:

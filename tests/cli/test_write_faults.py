@@ -1,6 +1,7 @@
 """Every command that writes, under every fault of writing: one sentence, nothing half written."""
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -20,7 +21,6 @@ from write_faults import failing
 from napari_graphflow.cli import app, main
 from napari_graphflow.imaging.files import write_labels
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.store import Labelling
 
@@ -221,25 +221,31 @@ def test_a_home_that_cannot_be_written_is_named_before_a_job_starts(
     assert entries(inputs.data) == before
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENODEV])
-@pytest.mark.parametrize("name", ["segment", "evaluate"])
-def test_results_that_cannot_be_written_at_the_end_are_kept_elsewhere(
-    name: str, number: int, inputs: Inputs, home: Path, tmp_path: Path, capsys: Any
-) -> None:
-    file, arguments = TO_A_PATH[name]
-    folder = tmp_path / "out"
-    folder.mkdir()
-    with failing(folder, number, after_test=True):
-        line = fails(capsys, name, arguments(inputs, folder / file))
-    (kept,) = (home / "unsaved").iterdir()
-    assert str(kept) in line
-    assert any(path.name.startswith(file) for path in kept.iterdir())
-    assert entries(folder) == []
+#: What the error at the end names: where computed results are kept, or what stands of a copy.
+AT_THE_END: dict[str, str] = {
+    "segment": "kept",
+    "evaluate": "kept",
+    "compare": "kept",
+    "train": "The model is in ",
+    "distill": "The model is in ",
+    "demo": "The finished job is in ",
+    "export": "Nothing was written, and the model is unchanged.",
+    "models import": "Nothing was written, and ",
+    "datasets import": "Nothing was written, and the images are unchanged.",
+    "datasets export-mask": "The dataset is unchanged.",
+    "volumes convert": " is unchanged.",
+    "plan": "Nothing was written.",
+}
 
 
-def test_a_model_that_cannot_be_copied_at_the_end_is_named_in_its_job(
-    inputs: Inputs, tmp_path: Path, capsys: Any, monkeypatch: Any
-) -> None:
+def test_the_end_of_every_command_that_writes_to_a_path_is_in_the_table() -> None:
+    assert AT_THE_END.keys() == TO_A_PATH.keys()
+
+
+@pytest.fixture
+def done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs end at once, with a model that is a file."""
+
     class Done:
         def submit(self, job: Job) -> None:
             job.model.mkdir(parents=True)
@@ -247,16 +253,75 @@ def test_a_model_that_cannot_be_copied_at_the_end_is_named_in_its_job(
             with job.writing():
                 job.write_status(Status(state="done"))
 
-    monkeypatch.setattr(
-        import_module("napari_graphflow.cli.train"), "get_runner", lambda *_: Done()
-    )
-    _, arguments = TO_A_PATH["train"]
+    train, run = (import_module(f"napari_graphflow.cli.{one}") for one in ("train", "demo_run"))
+    monkeypatch.setattr(train, "get_runner", lambda *_: Done())
+    monkeypatch.setattr(train, "check_run", lambda _: None)
+    monkeypatch.setattr(run, "start", Done().submit)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENODEV])
+@pytest.mark.parametrize("name", AT_THE_END)
+def test_a_place_that_fails_at_the_end_loses_no_results(
+    name: str, number: int, inputs: Inputs, home: Path, tmp_path: Path, capsys: Any,
+    done_at_once: None,
+) -> None:  # fmt: skip
+    file, arguments = TO_A_PATH[name]
     folder = tmp_path / "out"
     folder.mkdir()
-    with failing(folder, errno.ENOSPC, after_test=True):
-        line = fails(capsys, "train", arguments(inputs, folder / "model"))
-    named = Path(line.partition("The model is in ")[2].partition(";")[0])
-    assert JobPaths(named.parent.parent).model == named and named.is_dir()
+    start = folder
+    if name == "demo":  # its dataset is written before it trains
+        (folder / file / "dataset").mkdir(parents=True)
+        (folder / file / "dataset" / "dataset.json").write_bytes(
+            (inputs.data / "dataset.json").read_bytes()
+        )
+        start = folder / file / ".teacher"
+    before = entries(folder)
+    with failing(start, number, after_test=True):
+        line = fails(capsys, name, arguments(inputs, folder / file))
+    assert entries(folder) == before
+    named = AT_THE_END[name]
+    if named != "kept":
+        assert named in line
+        if " is in " in named:
+            kept = Path(line.partition(named)[2].partition(";")[0])
+            assert kept.is_dir() and kept.is_relative_to(home)
+        return
+    (kept,) = (home / "unsaved").iterdir()
+    assert str(kept) in line
+    assert any(path.name.startswith(file) for path in kept.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closing streams needs a POSIX shell")
+@pytest.mark.parametrize(
+    "end",
+    [
+        "2> >(true)",
+        pytest.param("2>/dev/full", marks=pytest.mark.slow),
+        pytest.param("2>&-", marks=pytest.mark.slow),
+    ],
+)
+def test_broken_messages_lose_no_results(end: str, inputs: Inputs, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    arguments = ["compare", inputs.mask, inputs.mask, "--report", out]
+    text = " ".join(f"'{one}'" for one in [sys.executable, "-m", "napari_graphflow", *arguments])
+    done = subprocess.run(["bash", "-c", f"{text} {end}"], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert out.is_file() and out.with_suffix(".json").is_file()
+
+
+def test_a_broken_error_stream_does_not_stop_the_following_of_a_job(
+    inputs: Inputs, tmp_path: Path, monkeypatch: Any, done_at_once: None
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    _, arguments = TO_A_PATH["train"]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *map(str, arguments(inputs, tmp_path / "model"))])
+    assert ended.value.code == 0
+    assert (tmp_path / "model" / "model.json").is_file()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closing streams needs a POSIX shell")

@@ -15,6 +15,7 @@ from napari_graphflow.models.importing.classes import map_classes
 from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
 from napari_graphflow.models.importing.predictions import has_masks, read_predictions
 from napari_graphflow.models.saved import Model, import_state, read_state
+from napari_graphflow.system.destinations import saying_what_stands
 from napari_graphflow.system.files import replace_file
 
 
@@ -71,10 +72,11 @@ def import_teacher(
     if Path(out).exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
     path, out = Path(path), Path(out)
-    if options.card is None and _is_predictions(path):
-        return _import_predictions(path, out, options)
-    card, state = _read(path, options)
-    return import_state(state, described(card, options), out)
+    with saying_what_stands(out, f"Nothing was written, and {path} is unchanged."):
+        if options.card is None and _is_predictions(path):
+            return _import_predictions(path, out, options)
+        card, state = _read(path, options)
+        return import_state(state, described(card, options), out)
 
 
 def _is_predictions(path: Path) -> bool:
