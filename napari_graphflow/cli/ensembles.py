@@ -8,7 +8,7 @@ from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, output, print_json
 from napari_graphflow.config.openvino_form import openvino_is_used
 from napari_graphflow.errors import UserError
-from napari_graphflow.system.destinations import require_writable
+from napari_graphflow.system.destinations import require_writable, saying_what_stands
 
 
 @models.command
@@ -41,7 +41,8 @@ def write_ensemble(folders: Sequence[Path], out: Path, name: str = "") -> str:
     from napari_graphflow.models.openvino_form import convert
 
     require_writable([out])
-    model = join(folders, out, name)
+    with saying_what_stands(out, "Nothing was written, and the models are unchanged."):
+        model = join(folders, out, name)
     if openvino_is_used():
         try:
             convert(model)

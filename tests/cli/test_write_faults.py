@@ -231,6 +231,7 @@ AT_THE_END: dict[str, str] = {
     "demo": "The finished job is in ",
     "export": "Nothing was written, and the model is unchanged.",
     "models import": "Nothing was written, and ",
+    "models ensemble": "Nothing was written, and the models are unchanged.",
     "datasets import": "Nothing was written, and the images are unchanged.",
     "datasets export-mask": "The dataset is unchanged.",
     "volumes convert": " is unchanged.",
