@@ -45,6 +45,7 @@ else:
         "DistillOptions",
         __base__=DistillationConfig,
         role=(Annotated[Literal["student"], Parameter(parse=False)], "student"),
+        self_training=(Annotated[Literal["none"], Parameter(parse=False)], "none"),
         method=(MethodName, Field("graph_flow", description="Distillation method.")),
         **{name: _group(name, info) for name, info in METHODS.items()},
     )

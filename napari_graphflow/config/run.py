@@ -16,6 +16,7 @@ from napari_graphflow.config.settings import Frozen
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Effort = Literal["quick", "overnight", "best"]
 Augmentation = Literal["none", "light", "default", "strong"]
+SelfTraining = Literal["none", "soft", "hard"]
 #: Augmentation for images of other scanners and sites.
 ScannerAugmentation = Literal["none", "scale", "bigaug", "gin", "randconv"]
 #: Mean Dice below which a teacher is refused.
@@ -98,6 +99,10 @@ class TrainingConfig(Frozen):
     patience
         Number of validations in a row without a better Dice after which the training stops early.
         0 trains all steps.
+    self_training
+        Train twice: a second network with fresh weights learns from the masks and, in the cases
+        without one, from the answers of the first, and is kept. The answers are class probabilities
+        (``soft``) or the most probable class of each voxel (``hard``). ``none`` trains once.
     curves
         Also write the curves for other programs, into the job's artifacts: ``csv``, a table, or
         ``tensorboard``, which needs the package of this name.
@@ -132,6 +137,7 @@ class TrainingConfig(Frozen):
     init: Path | None = None
     class_weights: Literal["equal", "balanced"] = "equal"
     patience: Annotated[int, Field(ge=0)] = 0
+    self_training: SelfTraining = "none"
     curves: Literal["none", "csv", "tensorboard"] = "none"
     name: str = ""
 
@@ -188,7 +194,8 @@ class DistillationConfig(TrainingConfig):
 
     teacher: Path
     network: str = "enet"
-    role: Literal["student"] = "student"
+    role: Literal["teacher", "student"] = "student"
+    self_training: Literal["none"] = "none"
     method: MethodOptions = GraphFlowOptions()
     unlabelled: bool = True
     test_images: bool = False

@@ -10,13 +10,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.student_alone import student_alone
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
@@ -30,6 +32,9 @@ from napari_graphflow.system.words import duration
 
 #: Fraction of the free memory that a run may use; the rest is left to other programs.
 USABLE_FRACTION = 0.9
+#: Time of the second network of a self-training, relative to the first: a step has as many
+#: unlabelled as labelled patches, and the first network answers for both, without gradients.
+SECOND_NETWORK = 2.7
 #: Failure codes that a smaller setting may resolve; the system kills processes to free memory.
 OUT_OF_MEMORY = ("out_of_memory", "out_of_gpu_memory", "killed")
 
@@ -162,6 +167,14 @@ def estimate(
         else:
             setting, found = tried, more
     seconds = _seconds(config, found)
+    if isinstance(config, DistillationConfig) and config.also_alone:
+        report("measuring the student alone")
+        alone = student_alone(config, read_model_card(config.teacher))
+        single = _measure("train", alone.model_copy(update=asdict(setting)), cancelled)
+        if isinstance(single, Measurements):
+            seconds += _seconds(alone, single)
+    elif config.self_training != "none":
+        seconds *= 1 + SECOND_NETWORK
     return Estimate(seconds, found.peak_bytes, free, device, setting, fits)
 
 

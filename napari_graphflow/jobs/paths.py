@@ -35,7 +35,10 @@ class JobPaths:
     cache
         Folder of the preprocessed data during the run.
     teacher, alone
-        Of a round: folders like that of a job, for its teacher and for its student without one.
+        Folders like that of a job: of a round for its teacher, of a distillation or round for the
+        student without one.
+    first
+        The same of a self-training, for its first network.
     frozen, frozen_scores
         Of a round: the dataset as it was at its start, and the scores of its models so far.
     reserve
@@ -71,6 +74,7 @@ class JobPaths:
         self.cache = folder / "cache"
         self.teacher = folder / "teacher_stage"
         self.alone = folder / "alone_stage"
+        self.first = folder / "first_stage"
         self.frozen = folder / "frozen_dataset"
         self.frozen_scores = folder / "frozen_scores.json"
         self.reserve = folder / ".reserve"
@@ -84,7 +88,7 @@ class JobPaths:
 
     def models(self) -> list[Path]:
         """Return the folders of all models that a job may train."""
-        stages = (self.teacher, self.alone)
+        stages = (self.teacher, self.alone, self.first)
         return [self.model, *(JobPaths(stage).model for stage in stages)]
 
     def relative(self, path: Path) -> str:

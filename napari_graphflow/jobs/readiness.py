@@ -6,6 +6,7 @@ from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import refuse_distillation
+from napari_graphflow.errors import UserError
 
 
 def check_run(config: TrainingConfig) -> None:
@@ -15,7 +16,7 @@ def check_run(config: TrainingConfig) -> None:
     ------
     UserError
         If the network is unknown, the dataset or the teacher cannot be opened, or the teacher does
-        not fit the dataset, the method or the student.
+        not fit the dataset, the method or the student, or a self-training has no unlabelled case.
     """
     require_network(config.network)
     dataset = Dataset.of_run(config)
@@ -28,3 +29,11 @@ def check_run(config: TrainingConfig) -> None:
             unlabelled = dataset.unlabelled("train") if config.unlabelled else []
             needed = [*dataset.labelled("train"), *unlabelled, *scored]
             Answers.open(config.teacher).require(case.name for case in needed)
+    elif config.self_training != "none":
+        labelled = len(dataset.labelled("train"))
+        hidden = max(0, labelled - (config.labelled or labelled))
+        if not hidden + len(dataset.unlabelled("train")):
+            raise UserError(
+                f"Self-training needs cases without a mask, but {dataset.name} has none.",
+                "Add images without a mask to it, or set self_training to none.",
+            )

@@ -128,15 +128,14 @@ def _events(job: Job) -> Generator[Event, None, None]:
         read_model_card(config.teacher)
     yield Phase(kind="starting", name="starting")
     from napari_graphflow.training import loop
+    from napari_graphflow.training.stages import distill_and_train_alone, train_twice
 
-    if isinstance(config, DistillationConfig) and config.also_alone:
-        from napari_graphflow.training.stages import distill_and_train_alone
-
-        yield from distill_and_train_alone(config, job.folder)
-    elif isinstance(config, DistillationConfig):
-        yield from loop.distill(config, job.folder)
+    if isinstance(config, DistillationConfig):
+        run = distill_and_train_alone if config.also_alone else loop.distill
+        yield from run(config, job.folder)
     else:
-        yield from loop.train(config, job.folder)
+        twice = config.self_training != "none"
+        yield from (train_twice if twice else loop.train)(config, job.folder)
 
 
 def run(folder: Path, events: Iterator[Event]) -> int:

@@ -1,4 +1,4 @@
-"""Several trainings in one job, one after the other: those of a round, and a student alone."""
+"""Several trainings in one job: of a round, a student and the same alone, a self-training."""
 
 import shutil
 from collections.abc import Generator, Iterator
@@ -8,6 +8,7 @@ from typing import cast
 
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.config.self_training import second_network
 from napari_graphflow.config.student_alone import student_alone
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import (
@@ -31,6 +32,21 @@ def distill_and_train_alone(config: DistillationConfig, folder: Path) -> Iterato
     yield from run_stage(config, folder, "student (1 of 2)", main=True)
     single = student_alone(config, read_model_card(config.teacher))
     yield from run_stage(single, JobPaths(folder).alone, "student alone (2 of 2)")
+
+
+def train_twice(config: TrainingConfig, folder: Path) -> Iterator[Event]:
+    """Self-training: a fresh network learns from masks and from the answers of a first one.
+
+    Parameters and errors are those of :func:`napari_graphflow.training.loop.train`. The first
+    network is saved in the folder ``first`` of `JobPaths`; it is refused as a teacher if it is too
+    poor. One round of what is called iterative or noisy self-training; teacher and student see the
+    same augmented patch.
+    """
+    paths = JobPaths(folder)
+    single = config.model_copy(update={"self_training": "none"})
+    yield from run_stage(single, paths.first, "first network (1 of 2)")
+    second = second_network(config, JobPaths(paths.first).model)
+    yield from run_stage(second, folder, "second network (2 of 2)", main=True)
 
 
 def run_stage(

@@ -43,6 +43,8 @@ from napari_graphflow.system.devices import Device, devices
 TRAIN_FIRST = "train a teacher first"
 #: Fields with their own widgets above the form, or that follow from them.
 ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone"}
+#: Settings that a distillation has from its teacher, or only a training has.
+DISTILLED = {"preprocessing", "self_training"}
 
 
 class DistilWidget(Panel):
@@ -342,7 +344,7 @@ def _start(kind: type[Any]) -> Any:
 
 def _shown_fields(kind: type[Any]) -> list[str]:
     # A student uses the preprocessing of its teacher.
-    given = ASKED | ({"preprocessing"} if kind is DistillationConfig else set())
+    given = ASKED | (DISTILLED if kind is DistillationConfig else set())
     return [name for name in kind.model_fields if name not in given]
 
 

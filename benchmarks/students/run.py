@@ -1,0 +1,120 @@
+"""Students against every baseline: alone, logits, DIST, channel-wise, attention, EMKD, Graph Flow.
+
+    python benchmarks/students/run.py --data DIR [--rows 'hippocampus-enet-*-0' ...]
+
+DIR contains ``hippocampus_msd``, ``hrf_quarter`` and ``splits.json``. Finished rows are not run
+again; ``README.md`` is generated from all of them. A row is named ``TASK-NETWORK-KIND-SEED``.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from tasks import SEEDS, TASKS, Command, base, run, steps, student_rows, teacher_row  # noqa: E402
+
+#: Settings of the logits term that `benchmarks/graph_flow` chose on validation cases.
+LOGITS = ("temperature", "1"), ("weight", "10")
+GRAPH = (
+    *("--method", "graph_flow", "--graph-flow.vertex-weight", "0.1"),
+    *("--graph-flow.edge-weight", "0.1", "--graph-flow.paraphraser-steps", "0"),
+    *("--graph-flow.peaks", "teacher", "--graph-flow.tap-pairs", "3"),
+)
+EMKD = (
+    *("--method", "emkd", "--emkd.prediction-weight", "10", "--emkd.temperature", "1"),
+    *("--emkd.importance-weight", "0.1", "--emkd.affinity-weight", "0.1"),
+)
+
+
+def _logits(group: str) -> tuple[str, ...]:
+    return tuple(word for name, value in LOGITS for word in (f"--{group}.{name}", value))
+
+
+#: Weights of DIST and channel-wise distillation that are tried with the first seed.
+WEIGHTS = ("1", "3", "10")
+METHODS: dict[str, tuple[str, ...]] = {
+    "logits": ("--method", "logits", *_logits("logits")),
+    "dist": ("--method", "dist", "--dist.weight", "3"),
+    "channel_wise": ("--method", "channel_wise", "--channel-wise.weight", "3"),
+    "graph_flow": (*GRAPH, *_logits("graph-flow.logits")),
+    "graph_flow_dist": (
+        *GRAPH,
+        *("--graph-flow.logits.loss", "dist", "--graph-flow.logits.weight", "3"),
+    ),
+    "emkd": EMKD,
+    "attention": ("--method", "attention"),
+}
+#: The recipe: parts on top of Graph Flow, each left out once.
+RECIPE: dict[str, tuple[str, ...]] = {
+    "averaged": ("--ema-decay", "0.995"),
+    "cutmix": ("--cutmix", "0.5"),
+    "augmentation": ("--augmentation", "strong"),
+}
+HARD = {"logits_hard": (*METHODS["logits"], "--answers", "hard")}
+TASK = "hippocampus"
+
+
+def rows(work: Path) -> dict[str, Command]:
+    """Return the training arguments of each row by name, the most important rows first."""
+    table: dict[str, Command] = {}
+    for seed in SEEDS:
+        table |= rows_of(TASK, "enet", work, seed, METHODS)
+    for seed in SEEDS:
+        table |= self_trained(TASK, work, seed)
+    first = SEEDS[0]
+    table |= student_rows(TASK, "enet", work, first, weights())
+    for seed in SEEDS:
+        table |= student_rows(TASK, "enet", work, seed, recipe() | HARD)
+    for task, network in ((TASK, "erfnet"), ("hrf", "enet"), ("hrf", "erfnet")):
+        for seed in SEEDS:
+            table |= rows_of(task, network, work, seed, METHODS)
+    return table
+
+
+def rows_of(
+    task: str, network: str, work: Path, seed: int, kinds: dict[str, tuple[str, ...]]
+) -> dict[str, Command]:
+    """Return the rows of teacher, student alone, student alone for as many minutes, and methods."""
+    table = teacher_row(task, work, seed) | student_rows(task, network, work, seed, kinds)
+    alone = table[f"{task}-{network}-alone-{seed}"]
+    # The schedule is the end of a student's settings.
+    longer = [*alone[: -len(steps(1))], *steps(LONGER)]
+    return table | {f"{task}-{network}-alone_longer-{seed}": longer}
+
+
+#: Steps of the student alone that take about as long as the distillation with Graph Flow.
+LONGER = 4000
+
+
+def weights() -> dict[str, tuple[str, ...]]:
+    """Return DIST and channel-wise distillation with other weights."""
+    return {
+        f"search_{method}_{weight}": ("--method", method, f"--{option}.weight", weight)
+        for method, option in (("dist", "dist"), ("channel_wise", "channel-wise"))
+        for weight in WEIGHTS
+        if weight != "3"
+    }
+
+
+def recipe() -> dict[str, tuple[str, ...]]:
+    """Return Graph Flow with the whole recipe, and with each part left out."""
+    whole = METHODS["graph_flow"]
+    kinds = {"recipe": tuple(word for part in RECIPE.values() for word in part)}
+    for name in RECIPE:
+        left = (part for other, part in RECIPE.items() if other != name)
+        kinds[f"recipe_without_{name}"] = tuple(word for part in left for word in part)
+    return {name: (*whole, *words) for name, words in kinds.items()}
+
+
+def self_trained(task: str, work: Path, seed: int) -> dict[str, Command]:
+    """Return teachers that were trained twice, with soft and with hard answers."""
+    network, *settings = TASKS[task].teacher
+    same = ["train", *base(TASKS[task], work, seed), "--network", network, *settings]
+    return {
+        f"{task}-{network}-{answers}_teacher-{seed}": [*same, "--self-training", answers]
+        for answers in ("soft", "hard")
+    }
+
+
+if __name__ == "__main__":
+    run(HERE, rows, __doc__)
