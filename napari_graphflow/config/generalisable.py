@@ -10,6 +10,20 @@ from napari_graphflow.config.settings import Frozen
 #: Steps of a stage, as a share of the steps of the run, where none are set.
 SHARES = {"autoencoder": 0.2, "student": 4 / 3, "alignment": 0.2}
 
+#: The stages before the distillation by name, as a run names them.
+STAGES = {
+    "masks": "the mask auto-encoder",
+    "codes": "the codes of masks",
+    "student": "the student alone",
+    "teacher_alignment": "the alignment of the teacher",
+    "student_alignment": "the alignment of the student",
+}
+#: Dice below which an auto-encoder does not show what a mask looks like.
+LEAST_MASK_DICE = 0.5
+#: Least share of the variance of the masks' codes that the codes explain, largest loss of Dice by
+#: the header, least spread of the codes in units of that of the masks'.
+LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
+
 
 class GeneralisableOptions(Frozen):
     """Options of generalisable distillation. Values marked (ours) are not from the paper.

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from napari_graphflow.config.generalisable import (
+    LARGEST_LOSS,
+    LEAST_MASK_DICE,
+    LEAST_R2,
+    LEAST_SPREAD,
+)
 from napari_graphflow.distillation.generalisable.alignment import (
     AlignmentNetwork,
     mean_dice,
@@ -23,12 +29,6 @@ from napari_graphflow.system.events import Event, Metric, Progress, Warned
 if TYPE_CHECKING:
     from napari_graphflow.distillation.generalisable.method import Generalisable
     from napari_graphflow.distillation.method import Material, Patches
-
-#: Least share of the variance of the masks' codes that the codes explain, largest loss of Dice by
-#: the header, least spread of the codes in units of that of the masks'.
-LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
-#: Dice below which an auto-encoder does not show what a mask looks like.
-LEAST_MASK_DICE = 0.5
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from napari_graphflow.config.generalisable import STAGES
 from napari_graphflow.distillation.generalisable.alignment import (
     AlignmentNetwork,
     alignment_losses,
@@ -52,12 +53,16 @@ class Stage:
     """
 
     name: str
-    text: str
     steps: Literal["autoencoder", "student", "alignment"]
     parameters: Callable[[], list[nn.Parameter]]
     losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
     finish: Callable[[bool], Iterator[Event]]
     rate: float = 1.0
+
+    @property
+    def text(self) -> str:
+        """The stage in words."""
+        return STAGES[self.name]
 
 
 class Stages:
@@ -113,7 +118,6 @@ class Stages:
         return [
             Stage(
                 "masks",
-                "the mask auto-encoder",
                 "autoencoder",
                 auto.convolutions,
                 self._first_phase,
@@ -121,7 +125,6 @@ class Stages:
             ),
             Stage(
                 "codes",
-                "the codes of masks",
                 "autoencoder",
                 auto.header,
                 self._second_phase,
@@ -130,7 +133,6 @@ class Stages:
             ),
             Stage(
                 "student",
-                "the student alone",
                 "student",
                 lambda: list(student.parameters()),
                 self._student_loss,
@@ -138,7 +140,6 @@ class Stages:
             ),
             Stage(
                 "teacher_alignment",
-                "the alignment of the teacher",
                 "alignment",
                 lambda: list(tan.parameters()),
                 lambda x, y, step: self._alignment(tan, teacher, x, y, step),
@@ -146,7 +147,6 @@ class Stages:
             ),
             Stage(
                 "student_alignment",
-                "the alignment of the student",
                 "alignment",
                 lambda: list(san.parameters()),
                 lambda x, y, step: self._alignment(san, student, x, y, step),

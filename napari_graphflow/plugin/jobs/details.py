@@ -10,6 +10,8 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.curves import Curves
 from napari_graphflow.plugin.jobs.presenter import Details, Level
 from napari_graphflow.plugin.jobs.preview import Preview
+from napari_graphflow.plugin.jobs.stage_list import StageList
+from napari_graphflow.plugin.jobs.stages import StageLog
 from napari_graphflow.plugin.widgets.layout import row
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -41,6 +43,8 @@ class JobDetails(QWidget):
         self.settings = _button("Settings", "Show the settings of this job.")
         self.rename = _button("Rename …", "Give this job another name in this list.")
         self.remove = _button("Remove …", "Delete the folder of this job.")
+        self.stages = StageList()
+        self._stage_log = StageLog()
         self.curves = Curves()
         self.preview = Preview()
         column = QVBoxLayout(self)
@@ -51,6 +55,7 @@ class JobDetails(QWidget):
         changing = (self.pause, self.cancel, self.checkpoint, self.up, self.down, self.use)
         column.addLayout(row(*changing, stretch=-1))
         column.addLayout(row(self.log, self.settings, self.rename, self.remove, stretch=-1))
+        column.addWidget(self.stages)
         column.addWidget(self.curves)
         column.addWidget(self.preview)
 
@@ -58,12 +63,15 @@ class JobDetails(QWidget):
         """Show another job."""
         self._job, self._offset = job, 0
         self.curves.clear()
+        self._stage_log = StageLog()
+        self.stages.show_stages([])
         self.preview.show_job(job)
 
     def present(self, shown: Details, levels: Sequence[Level]) -> None:
         """Show the current state of the job."""
         if self._job is not None:
             self.curves.add(self._new_events(self._job))
+            self.stages.show_stages(self._stage_log.stages())
         self.curves.show_levels(levels)
         self.curves.setVisible(not self.curves.empty())
         self.preview.refresh()
@@ -89,7 +97,9 @@ class JobDetails(QWidget):
         while True:
             before = self._offset
             events, self._offset = read_events(job.events_file, before)
-            yield from events
+            for event in events:
+                self._stage_log.add(event)
+                yield event
             if self._offset == before or time.monotonic() > end:
                 return
 
