@@ -192,9 +192,12 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     tuple of Tensor
-        Maxima ``(B, C, *spatial / 2)``, and the mask with the corners of a cell as last axis.
+        Maxima ``(B, C, *spatial / 2)``, and the mask with the corners of a cell as last axis, or
+        as a map of the size of `x` while the network is traced for another runtime.
     """
     dims = x.ndim - 2
+    if torch.jit.is_tracing():
+        return pool_with_map(x)
     split = [n for size in x.shape[2:] for n in (size // 2, 2)]
     corners = x.reshape(*x.shape[:2], *split).permute(
         0, 1, *range(2, 2 + 2 * dims, 2), *range(3, 3 + 2 * dims, 2)
@@ -206,9 +209,28 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
 def unpool(x: Tensor, peaks: Tensor) -> Tensor:
     """Double the size: values at the positions of the maxima, zeros elsewhere."""
     dims = x.ndim - 2
+    if peaks.ndim == x.ndim:
+        return _doubled(x) * peaks
     corners = (x.unsqueeze(-1) * peaks).reshape(*x.shape, *[2] * dims)
     order = [axis for i in range(dims) for axis in (2 + i, 2 + dims + i)]
     return corners.permute(0, 1, *order).reshape(*x.shape[:2], *(2 * n for n in x.shape[2:]))
+
+
+def pool_with_map(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute `pool` by operations that other runtimes have kernels for; slower in training."""
+    dims = x.ndim - 2
+    max_pooling = functional.max_pool3d if dims == 3 else functional.max_pool2d
+    maxima = max_pooling(x, 2)
+    rank = torch.full([1] * x.ndim, 2.0**dims, device=x.device)  # largest at the first corner
+    for axis in range(dims):
+        odd = torch.arange(x.shape[2 + axis], device=x.device) % 2
+        rank = rank - 2.0 ** (dims - 1 - axis) * odd.view(-1, *[1] * (dims - 1 - axis))
+    ranked = (x == _doubled(maxima)) * rank
+    return maxima, (ranked == _doubled(max_pooling(ranked, 2))).to(x.dtype)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def _branch(

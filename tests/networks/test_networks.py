@@ -22,7 +22,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import import_state, load_model, read_state
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
-from napari_graphflow.networks.enet import pool, unpool
+from napari_graphflow.networks.enet import pool, pool_with_map, unpool
 from napari_graphflow.networks.taps import TapAdapter
 
 SMALL = {"swin_unetr": 12}
@@ -136,6 +136,15 @@ def test_unpooling_agrees_with_torch(dims):
     assert torch.equal(ours, maxima)
     expected = getattr(functional, f"max_unpool{dims}d")(maxima, index, 2)
     assert torch.equal(unpool(ours, peaks), expected)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_pooling_of_other_runtimes_finds_the_same_maxima_also_among_equal_values(dims):
+    x = torch.randint(0, 3, (2, 3, *(6, 4, 8)[:dims])).float()
+    (maxima, peaks), (traced, marked) = pool(x), pool_with_map(x)
+    assert torch.equal(traced, maxima)
+    values = torch.rand_like(maxima) + 1
+    assert torch.equal(unpool(values, marked), unpool(values, peaks))
 
 
 def test_pooling_equal_values_marks_one_maximum():
