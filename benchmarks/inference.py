@@ -12,9 +12,9 @@ within each round. Seconds are the minimum over rounds, because other programs c
 ``product``: `napari_graphflow.inference.predict.segment`, from the stored image to the mask in its
 grid. ``openvino``: the same network on the same windows, nothing else. ``monai``: the same network
 in torch through `monai.inferers.SlidingWindowInferer`, and the argmax. ``beside``: ``product``
-while another process trains on all cores but one. Memory is the increase of the peak of the
-process over that after the small volume, in float32 volumes of the image's size. ``start_s`` is
-the time from a started Python to the mask of the small volume.
+while another process trains on all cores but one, at the priority of a job. Memory is the
+increase of the peak of the process over that after the small volume, in float32 volumes of the
+image's size. ``start_s`` is the time from a started Python to the mask of the small volume.
 """
 
 import argparse
@@ -203,7 +203,12 @@ def raw_monai(row: Row, folder: Path) -> Any:
 @contextmanager
 def training() -> Iterator[None]:
     """Train in another process meanwhile."""
-    process = subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
+    from napari_graphflow.system.processes import child_environment, give_way
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True, env=child_environment()
+    )
+    give_way(process.pid)  # as a job
     assert process.stdout is not None
     process.stdout.readline()
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import Device, Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.dataset.case import Split
@@ -21,7 +22,6 @@ from napari_graphflow.system.destinations import require_writable
 def compare(
     a: Path,
     b: Path,
-    /,
     *,
     report: Path,
     reference: Path | None = None,
@@ -35,6 +35,7 @@ def compare(
     device: Device = "auto",
     title: str = "",
     overwrite: Overwrite = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Compare two masks, or two models or folders of masks on a dataset, and write a report.

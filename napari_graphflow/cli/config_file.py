@@ -1,7 +1,7 @@
 """``--config FILE``: the settings of a command from a YAML or JSON file, or from a job."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +10,23 @@ from cyclopts import Parameter
 from cyclopts.config import Dict
 
 from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.paths import JobPaths
 
 OPTION = "--config"
-#: Commands that take it; `plan` prepares a `train`.
-COMMANDS = ("train", "distill", "evaluate", "segment", "plan")
+#: Commands that take it, and the kind of job whose settings are theirs; `plan` prepares a `train`.
+COMMANDS: dict[tuple[str, ...], Kind | None] = {
+    ("train",): "train",
+    ("distill",): "distill",
+    ("evaluate",): None,
+    ("segment",): None,
+    ("plan",): "train",
+    ("compare",): "compare",
+    ("propose",): "propose",
+    ("rounds", "start"): "round",
+}
 
 ConfigFile = Annotated[
     Path | None,
@@ -37,9 +47,9 @@ def config_of(arguments: Sequence[str]) -> list[Dict]:
     UserError
         If the file is missing, or holds no settings of this command.
     """
-    if not arguments or arguments[0] not in COMMANDS:
+    command = next((one for one in COMMANDS if tuple(arguments[: len(one)]) == one), None)
+    if command is None:
         return []
-    command = arguments[0]
     for place, argument in enumerate(arguments):
         if argument == OPTION and place + 1 < len(arguments):
             path = Path(arguments[place + 1])
@@ -47,11 +57,14 @@ def config_of(arguments: Sequence[str]) -> list[Dict]:
             path = Path(argument.partition("=")[2])
         else:
             continue
-        return [Dict({command: as_options(read_settings(path, command))}, source=str(path))]
+        options = as_options(read_settings(path, *command))
+        for word in reversed(command):
+            options = {word: options}
+        return [Dict(options, source=str(path))]
     return []
 
 
-def read_settings(path: Path, command: str) -> dict[str, Any]:
+def read_settings(path: Path, *command: str) -> dict[str, Any]:
     """Read the settings of a command from a file or a job's folder.
 
     Raises
@@ -73,14 +86,49 @@ def read_settings(path: Path, command: str) -> dict[str, Any]:
         raise UserError(f"{path} holds no settings.", "Write lines such as “steps: 1000”.")
     if "kind" in found and "config" in found:  # of a job
         kind: Kind = found["kind"]
-        wanted = "train" if command == "plan" else command
-        if kind != wanted:
+        if kind != COMMANDS[command]:
+            own = next(" ".join(words) for words, known in COMMANDS.items() if known == kind)
             raise UserError(
-                f"{path} is the job of a {kind}, and the command is {command}.",
-                f"Run: napari-graphflow {kind} --config {path}",
+                f"{path} is the job of a {kind}, and the command is {' '.join(command)}.",
+                f"Run: napari-graphflow {own} --config {path}",
             )
-        found = found["config"]
+        found = _OF_JOBS.get(kind, dict)(found["config"])
     return dict(found)
+
+
+def _of_comparison(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in ("maps", "threads")}
+    kept["title"] = kept.pop("name", "")
+    return kept
+
+
+def _of_proposals(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: config.get(name) for name in ("model", "cases", "again", "device")}
+    return {**kept, "folder": config["dataset"]}
+
+
+def _of_round(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a round: those of its network, and of its teacher by their names."""
+    options, teacher = dict(config["network"]), config.get("teacher")
+    distilled = "teacher" in options
+    method = options.pop("method", None)
+    if method is not None:
+        options["method"] = method["name"]
+    if teacher is not None:
+        options.pop("teacher", None)
+        options |= {f"teacher_{name}": teacher.get(name) for name in ("network", "steps", "width")}
+    kept = {name for name in TrainingConfig.model_fields if name != "role"}
+    kept |= {"method", "teacher", "teacher_min_dice", "teacher_network", "teacher_steps",
+             "teacher_width"}  # fmt: skip
+    options = {name: value for name, value in options.items() if name in kept}
+    return {**options, "alone": config.get("alone", True), "masks_only": not distilled}
+
+
+_OF_JOBS: dict[Kind, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "compare": _of_comparison,
+    "propose": _of_proposals,
+    "round": _of_round,
+}
 
 
 def as_options(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json, Reader
 from napari_graphflow.cli.terminal import console, follow, output, print_json
@@ -165,12 +166,13 @@ def reopen(
 
 def propose(
     folder: DatasetFolder,
-    /,
-    *cases: str,
+    cases: tuple[str, ...] = (),
+    *,
     model: Path,
     device: Device = "auto",
     again: Flag = False,
     detach: Flag = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Propose masks with a model for the cases that wait for one; their statuses say so.

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from pydantic import Field, create_model
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import DatasetFolder, Flag, Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.methods import METHODS, MethodName
@@ -54,6 +55,7 @@ def start_(
     alone: bool = True,
     masks_only: Flag = False,
     detach: Flag = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Train a teacher, a student of it, and the student alone on all masks; judge the student.

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import psutil
 
 #: Prevents Windows from opening a console for child processes of a program without one.
 NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+
+#: Priority of background processes; 0 is that of other programs, 19 the lowest.
+NICE = 10
 
 
 def child_environment() -> dict[str, str]:
@@ -33,7 +37,7 @@ def child_environment() -> dict[str, str]:
 def start_detached(
     command: Sequence[str | Path], folder: Path, log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a process that outlives this one and the terminal.
+    """Start a process that outlives this one and the terminal, and gives way to other programs.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def start_detached(
     else:
         apart = {"start_new_session": True}
     with log.open("ab") as output:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [str(argument) for argument in command],
             cwd=folder,
             env=keep | child_environment(),
@@ -63,6 +67,22 @@ def start_detached(
             stderr=output,
             **apart,
         )
+    give_way(child.pid)
+    return child
+
+
+def give_way(pid: int) -> None:
+    """Lower the priority of a process, so that it computes with what others leave it.
+
+    It is as fast as before where the computer has nothing else to do.
+    """
+    with suppress(psutil.Error, OSError):
+        below = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICE
+        psutil.Process(pid).nice(below)
+    if sys.platform == "linux":
+        # On a desktop, Linux shares the processor between sessions, and this process has its own.
+        with suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
 
 
 def process_start(pid: int | None) -> str:

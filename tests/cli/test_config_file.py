@@ -11,6 +11,8 @@ import yaml
 from napari_graphflow.cli import app, main
 from napari_graphflow.cli.config_file import config_of
 from napari_graphflow.cli.train import distillation
+from napari_graphflow.config.comparison import ComparisonConfig
+from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -101,6 +103,42 @@ def test_a_job_from_elsewhere_is_not_run_again_unasked(blobs, tmp_path, capsys):
     assert exit_code("jobs", "rerun", job.folder) == 2
     assert "was not created here" in capsys.readouterr().err
     assert len(list_jobs(tmp_path / "jobs")) == 1
+
+
+def test_the_settings_of_comparisons_and_proposals_are_read_as_they_are(tmp_path):
+    compared = ComparisonConfig(a="x", b="y", dataset="d", split="val", names=True, name="title")
+    job = create("compare", compared, tmp_path)
+    found = parsed("compare", "--config", str(job.folder), "--report", "r.html", "--b", "z")
+    assert found.items() >= {
+        "a": Path("x").resolve(), "b": Path("z"), "dataset": Path("d").resolve(), "split": "val",
+        "names": True, "title": "title",
+    }.items()  # fmt: skip
+    job = create("propose", ProposalConfig(dataset="d", model="m", cases=("a", "b")), tmp_path)
+    found = parsed("propose", "--config", str(job.folder))
+    assert found["folder"] == Path("d").resolve()
+    assert (found["model"], found["cases"]) == (Path("m").resolve(), ("a", "b"))
+
+
+@pytest.mark.parametrize("masks_only", [False, True])
+def test_the_settings_of_a_round_are_read_as_they_are(tmp_path, masks_only):
+    own = {"dataset": Path("d"), "network": "enet", "steps": 7, "batch_size": 3, "name": "mine"}
+    network = TrainingConfig(**own)
+    if not masks_only:
+        network = DistillationConfig(**own, teacher="t", method={"name": "emkd"})
+    teacher = TrainingConfig(dataset="d", network="unet", steps=9, width=8)
+    config = RoundConfig(
+        dataset="d", number=1, network=network, teacher=None if masks_only else teacher, alone=False
+    )
+    job = create("round", config, tmp_path)
+    found = parsed("rounds", "start", "--config", str(job.folder))
+    options = found["config"]
+    assert (options.network, options.steps, options.batch_size) == ("enet", 7, 3)
+    assert (found.get("masks_only", False), found["alone"]) == (masks_only, False)
+    if not masks_only:
+        assert (found["method"], found["teacher_network"]) == ("emkd", "unet")
+        assert (found["teacher_steps"], found["teacher_width"]) == (9, 8)
+    assert "teacher" not in found
+    assert exit_code("train", "--config", job.folder) == 2
 
 
 def test_folds_are_drawn_by_patient_and_each_case_is_validated_once(blobs, tmp_path, capsys):
