@@ -196,7 +196,7 @@ def pool(x: Tensor) -> tuple[Tensor, Tensor]:
         as a map of the size of `x` while the network is traced for another runtime.
     """
     dims = x.ndim - 2
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return pool_with_map(x)
     split = [n for size in x.shape[2:] for n in (size // 2, 2)]
     corners = x.reshape(*x.shape[:2], *split).permute(
