@@ -1,9 +1,13 @@
 """Time and memory of segmenting whole volumes, compared with raw OpenVINO and with MONAI.
 
     python benchmarks/inference.py
+    python benchmarks/inference.py --rounds 1 --missing
     python benchmarks/inference.py --rows "2D ENet, slices" --rounds 1
 
-Each row is added to inference.json, from which speed_table.py makes the table of docs/speed.md.
+Each row is added to inference.json when it is measured, from which speed_table.py makes the table
+of docs/speed.md; ``--missing`` measures those that are not there. One round of all rows takes about
+12 minutes on two quiet cores: half a minute each for the small ones, one for the U-Nets, three for
+the CT of 300 slices and one to two for the other CTs.
 
 Volumes and weights are random: neither changes the time of a network. Each measurement runs in a
 separate process, after one small volume that loads and compiles everything; the ways take turns
@@ -11,7 +15,7 @@ within each round. Seconds are the minimum over rounds, because other programs c
 
 ``product``: `napari_graphflow.inference.predict.segment`, from the stored image to the mask in its
 grid. ``openvino``: the same network on the same windows, nothing else. ``monai``: the same network
-in torch through `monai.inferers.SlidingWindowInferer`, and the argmax. ``beside``: ``product``
+in eager torch through `monai.inferers.SlidingWindowInferer`, and the argmax. ``beside``: product
 while another process trains on all cores but one, at the priority of a job. Memory is the
 increase of the peak of the process over that after the small volume, in float32 volumes of the
 image's size. ``start_s`` is the time from a started Python to the mask of the small volume.
@@ -35,6 +39,7 @@ import psutil
 from volume_reading import peak
 
 RESULT = Path(__file__).with_suffix(".json")
+MACHINE = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores"
 WAYS = ("product", "openvino", "monai", "beside")
 #: A training of a U-Net on all cores but one.
 LOAD = """
@@ -74,6 +79,8 @@ ROWS = {
     "2D ENet, CT": Row("enet", 2, 14, CT, (256, 256)),
     "2D ENet, CT at 1.5 voxels": Row("enet", 2, 14, CT, (256, 256), 1.5),
 }
+#: The default teacher of a student, on the same image.
+TEACHERS = {"3D ENet, MR": "3D U-Net, MR", "2D ENet, slices": "2D U-Net, slices"}
 
 
 def write_model(row: Row, folder: Path) -> None:
@@ -218,8 +225,8 @@ def training() -> Iterator[None]:
         process.wait()
 
 
-def run(names: list[str], rounds: int) -> list[dict[str, Any]]:
-    rows = []
+def run(names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Measure rows one after the other."""
     with tempfile.TemporaryDirectory() as root:
         for name in names:
             row, folder = ROWS[name], Path(root) / name.replace(" ", "-")
@@ -238,26 +245,36 @@ def run(names: list[str], rounds: int) -> list[dict[str, Any]]:
                 way: min((one["seconds"] for one in results), default=float("nan"))
                 for way, results in found.items()
             }
-            rows.append(
-                {
-                    "row": name,
-                    "windows": len(windows_of(row, image(row.shape)).positions),
-                    **{f"{way}_s": round(value, 3) for way, value in seconds.items()},
-                    "times_openvino": round(seconds["product"] / seconds["openvino"], 2),
-                    "of_monai": round(seconds["product"] / seconds["monai"], 2),
-                    "times_beside": round(seconds["beside"] / seconds["product"], 2),
-                    "start_s": round(min(one["start_s"] for one in found["product"]), 2),
-                    "volumes": round(max(one["volumes"] for one in found["product"]), 2),
-                }
-            )
-            print(*rows[-1].values(), sep="\t", flush=True)
-    return rows
+            yield {
+                "row": name,
+                "windows": len(windows_of(row, image(row.shape)).positions),
+                **{f"{way}_s": round(value, 3) for way, value in seconds.items()},
+                "times_openvino": round(seconds["product"] / seconds["openvino"], 2),
+                "of_monai": round(seconds["product"] / seconds["monai"], 2),
+                "times_beside": round(seconds["beside"] / seconds["product"], 2),
+                "start_s": round(min(one["start_s"] for one in found["product"]), 2),
+                "volumes": round(max(one["volumes"] for one in found["product"]), 2),
+            }
+
+
+def report_of(rows: dict[str, dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """Return the report, with the share of a student's time of its teacher's in eager torch."""
+    for student, teacher in TEACHERS.items():
+        if student in rows and teacher in rows:
+            share = rows[student]["product_s"] / rows[teacher]["monai_s"]
+            rows[student]["of_teacher"] = round(share, 3)
+    return {
+        "command": f"python benchmarks/inference.py --rounds {rounds}",
+        "machine": MACHINE,
+        "rows": [rows[name] for name in ROWS if name in rows],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--missing", action="store_true", help="only rows not measured here yet")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--one", nargs=3, metavar=("ROW", "WAY", "MODEL"))
     options = parser.parse_args()
@@ -265,17 +282,15 @@ def main() -> None:
         name, way, folder = options.one
         measure(ROWS[name], way, Path(folder))
         return
-    rows = run(options.rows, options.rounds)
-    machine = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores"
-    before = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    known = before["rows"] if before.get("machine") == machine else []
-    found = {row["row"]: row for row in [*known, *rows]}
-    report = {
-        "command": f"python benchmarks/inference.py --rounds {options.rounds}",
-        "machine": machine,
-        "rows": [found[name] for name in ROWS if name in found],
-    }
-    options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    before = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+    same = before.get("machine") == MACHINE
+    found = {row["row"]: row for row in (before["rows"] if same else [])}
+    names = [name for name in options.rows if not (options.missing and name in found)]
+    for row in run(names, options.rounds):
+        print(*row.values(), sep="\t", flush=True)
+        found[row["row"]] = row
+        report = report_of(found, options.rounds)
+        options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ COLUMNS = {
     "product_s": "seconds",
     "times_openvino": "of raw OpenVINO",
     "of_monai": "of MONAI in eager PyTorch",
+    "of_teacher": "of its teacher there",
     "times_beside": "beside a training",
     "volumes": "memory, in volumes",
     "start_s": "first mask, s",

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: the page of commands is generated, links into the repository are resolved."""
+"""Hooks of mkdocs: the pages of commands and tutorials are generated, links are resolved."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from napari_graphflow.cli import app
+from napari_graphflow.plugin.tutorial.steps import TUTORIALS
 
 CHECKOUT = Path(__file__).parent.parent
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+((?:benchmarks|napari_graphflow|tests)[^)]*)\)")
@@ -19,7 +20,30 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     title = "# Commands\n\nWritten by the commands themselves; each has `--help`.\n"
     body = text[text.index("\n## ", text.index("## Table of Contents") + 1) :]
     files.append(File.generated(config, "commands.md", content=title + body))
+    files.append(File.generated(config, "tutorial.md", content=tutorials()))
     return files
+
+
+def tutorials() -> str:
+    """Return the page of the tutorials: what the dock Tutorial says, with a picture of each step.
+
+    `benchmarks/tutorial_pictures.py` makes the pictures, of the first tutorial.
+    """
+    about = (
+        "The same steps are in napari under *Plugins > Graph Flow > Tutorial*, where *Show me* "
+        "highlights the button of each. The samples ship with the program; nothing is loaded from "
+        "a network. The first tutorial takes ten minutes, and as long again for the two trainings."
+    )
+    lines = ["# Tutorials\n", about]
+    for number, tutorial in enumerate(TUTORIALS.values()):
+        lines.append(f"\n## {tutorial.title}\n")
+        for place, step in enumerate(tutorial.steps, start=1):
+            where = f" *(dock {step.dock})*" if step.dock else ""
+            lines.append(f"\n### {place}. {step.title}\n\n{step.text}{where}\n")
+            picture = f"pictures/tutorial_{place}.png"
+            if not number and (CHECKOUT / "docs" / picture).is_file():
+                lines.append(f"![napari at the step “{step.title}”]({picture})\n")
+    return "\n".join(lines)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -23,7 +23,7 @@ def load():
 def test_only_measured_rows_and_figures_are_in_the_table() -> None:
     made = load().table(REPORT)
     assert made.count("\n| ") == 2  # the head and one row
-    assert "| 2D ENet, slices | 540 | 1.5 | – | – | – | – | – |" in made
+    assert "| 2D ENet, slices | 540 | 1.5 | – | – | – | – | – | – |" in made
 
 
 def test_a_new_table_replaces_the_old_one_on_the_page() -> None:

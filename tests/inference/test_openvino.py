@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from job_cases import new_job
+from torch import nn
 from waiting import until
 
 from napari_graphflow.config.model_card import ModelCard
@@ -19,10 +20,13 @@ from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import in_torch, load_for_inference
 from napari_graphflow.inference.predict import segment
+from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.queue import start
 from napari_graphflow.models import openvino_form
 from napari_graphflow.models.saved import load_model, save_model
 from napari_graphflow.networks import build
+from napari_graphflow.system.events import Warned
+from napari_graphflow.training.conversion import convert_result
 
 pytest.importorskip("openvino")
 
@@ -182,6 +186,51 @@ def test_a_finished_job_has_converted_its_model(tmp_path: Path, blobs: Path) -> 
     assert read_form(job.model) is not None
     assert (job.status().run.step, job.status().run.total) == (2, 2)
     assert load_for_inference(job.model, "cpu").engine.title == "CPU, OpenVINO"
+
+
+class _Unsupported(nn.Module):
+    """A network with an operation that OpenVINO does not have."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(self.inner(x))
+
+
+def test_an_unsupported_operator_is_one_sentence_and_torch_goes_on(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", 2)
+    model = load_model(folder)
+    model.adapter.module = _Unsupported(model.adapter.module)
+    with pytest.raises(UserError, match="cannot convert the network") as refused:
+        openvino_form.convert(model)
+    assert len(str(refused.value).splitlines()) == 1
+    assert not form_folder(folder).exists()
+    assert segment(load_for_inference(folder, "cpu"), scan()).device == "CPU"
+
+
+def test_a_job_whose_model_cannot_be_converted_is_done_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(model: object) -> None:
+        raise UserError("OpenVINO cannot convert it.", "The model runs in PyTorch.")
+
+    monkeypatch.setattr(openvino_form, "convert", convert)
+    save(JobPaths(tmp_path).model, 2)
+    *_, last = convert_result(tmp_path)
+    assert isinstance(last, Warned)
+    assert "cannot convert" in last.text
+
+
+def test_a_processor_without_the_instructions_falls_back_to_torch(
+    converted: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("unsupported instruction set")
+
+    monkeypatch.setattr("openvino.Core.compile_model", refuse)
+    assert segment(load_for_inference(converted[2], "cpu"), scan()).device == "CPU"
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(
