@@ -12,6 +12,7 @@ from hypothesis import settings
 from napari.settings import get_settings
 
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system import processes
 from napari_graphflow.system.events import ModelSaved
 
 # Read when numpy and torch are first imported, here and in processes started by tests.
@@ -24,6 +25,9 @@ os.environ["NAPARI_CONFIG"] = ""
 
 # Converting each model takes seconds; the tests of OpenVINO use it.
 os.environ["GRAPHFLOW_ENGINE"] = "torch"
+
+# Tests wait for their jobs, and several run at once.
+processes.NICE = 0
 
 settings.register_profile("graphflow", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("graphflow")
