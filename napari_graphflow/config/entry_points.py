@@ -4,9 +4,11 @@ Groups: ``napari_graphflow.networks``, each entry the function that builds a net
 ``napari_graphflow.methods``, each entry a `MethodInfo`.
 """
 
+import sys
 import warnings
 from collections.abc import Collection, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 from napari_graphflow.config.method_info import MethodInfo
 
@@ -30,8 +32,14 @@ def method_entries(taken: Collection[str]) -> Iterator[tuple[str, MethodInfo]]:
         yield entry.name, info
 
 
+@cache
+def _installed(path: tuple[str, ...]) -> EntryPoints:
+    """Read the entry points of all packages, of which there may be hundreds, once."""
+    return entry_points()
+
+
 def _free(group: str, taken: Collection[str]) -> Iterator[EntryPoint]:
-    for entry in entry_points(group=f"napari_graphflow.{group}"):
+    for entry in _installed(tuple(sys.path)).select(group=f"napari_graphflow.{group}"):
         if entry.name in taken or not entry.name.isidentifier():
             _warn(entry, "is left out: its name is in use, or is not a Python name")
         else:

@@ -48,9 +48,9 @@ def first_problem(error: Exception) -> str:
 
 
 class Frozen(BaseModel):
-    """Immutable settings that reject unknown names."""
+    """Immutable settings that reject unknown names; the validator is built at the first use."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 F = TypeVar("F", bound=Frozen)

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.case import SPLITS, Case, Split
 from napari_graphflow.dataset.findings import Finding, are, counted, listed
 from napari_graphflow.dataset.label_values import read_label_values
@@ -29,6 +28,9 @@ from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.labels import IGNORE, only_white
 from napari_graphflow.imaging.paths import companions
 from napari_graphflow.imaging.volume import Volume
+
+if TYPE_CHECKING:  # it scans the installed packages for methods
+    from napari_graphflow.config.run import TrainingConfig
 
 __all__ = ["SPLITS", "Case", "Dataset", "Split"]
 
@@ -168,7 +170,7 @@ class Dataset:
         )
 
     @classmethod
-    def of_run(cls, config: TrainingConfig) -> Self:
+    def of_run(cls, config: "TrainingConfig") -> Self:
         """Open the dataset of a run, with its fold and its unlabelled cases.
 
         Raises
@@ -176,6 +178,8 @@ class Dataset:
         UserError
             As :meth:`open`.
         """
+        from napari_graphflow.config.run import DistillationConfig
+
         more = isinstance(config, DistillationConfig) and config.test_images
         return cls.open(config.dataset, fold=config.fold, test_images=more, sources=config.sources)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy  # imports its parts when they are used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_graphflow.dataset.cases import Case, Dataset, known_values, to_indices
 from napari_graphflow.dataset.label_values import labels_with_ignore
@@ -89,7 +89,7 @@ def find_sparse_classes(labels: Volume) -> dict[int, Sparse]:
     if labels.ndim != 3:
         return {}
     found: dict[int, Sparse] = {}
-    for index, box in enumerate(ndimage.find_objects(labels.array.astype(np.int32)), start=1):
+    for index, box in enumerate(scipy.ndimage.find_objects(labels.array.astype(np.int32)), start=1):
         if box is None or index == IGNORE:
             continue
         part = replace(labels, array=labels.array[box])
@@ -241,7 +241,7 @@ def _continue(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
 
 def _width(outline: NDArray[np.bool_], labels: Volume, axis: int) -> float:
     """Return the diameter in mm of a disc as large as the largest part of an outline."""
-    parts, _ = ndimage.label(outline)
+    parts, _ = scipy.ndimage.label(outline)
     pixel = math.prod(size for other, size in enumerate(labels.spacing) if other != axis)
     return math.sqrt(4 / math.pi * int(np.bincount(parts.ravel())[1:].max()) * pixel)
 

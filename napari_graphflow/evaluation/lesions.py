@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # imports its parts when they are used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_graphflow.imaging.labels import IGNORE
 
@@ -53,8 +53,10 @@ def lesion_scores(
     unit, per_unit = ("ml", 1000) if reference.ndim == 3 else ("mm2", 1)
     voxel = math.prod(spacing) / per_unit
     neighbours = np.ones((3,) * reference.ndim)
-    lesions, count = ndimage.label(reference == label, neighbours)
-    found, components = ndimage.label((prediction == label) & (reference != ignore), neighbours)
+    lesions, count = scipy.ndimage.label(reference == label, neighbours)
+    found, components = scipy.ndimage.label(
+        (prediction == label) & (reference != ignore), neighbours
+    )
     lesion_sizes = np.bincount(lesions.ravel(), minlength=count + 1)
     found_sizes = np.bincount(found.ravel(), minlength=components + 1)
     both = (lesions > 0) & (found > 0)

@@ -22,9 +22,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # imports its parts when they are used
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import KDTree
 
 from napari_graphflow.imaging.labels import IGNORE
 
@@ -282,18 +281,20 @@ def _surface_distances(
     if not either.any():
         undefined = np.empty(0)
         return undefined, undefined
-    box = ndimage.find_objects(either.view(np.uint8))[0]
+    box = scipy.ndimage.find_objects(either.view(np.uint8))[0]
     # Pad with background, so that a structure cut by the image border has a surface there.
     mask_p, mask_r = np.pad(mask_p[box], 1), np.pad(mask_r[box], 1)
     if not mask_p.any() or not mask_r.any():
         missed = np.array([math.inf])
         return missed, missed
     surface_p, surface_r = (
-        np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.asarray(spacing, float)
+        np.argwhere(mask & ~scipy.ndimage.binary_erosion(mask)) * np.asarray(spacing, float)
         for mask in (mask_p, mask_r)
     )
     # Trees of surface voxels need far less time and memory than two distance maps of the box.
-    return KDTree(surface_r).query(surface_p)[0], KDTree(surface_p).query(surface_r)[0]
+    return scipy.spatial.KDTree(surface_r).query(surface_p)[0], scipy.spatial.KDTree(
+        surface_p
+    ).query(surface_r)[0]
 
 
 def _hausdorff_95(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> float:
@@ -351,7 +352,7 @@ def _boxes(mask: Mask) -> dict[int, tuple[slice, ...]]:
     """Return the bounding box of every value except 0, in one pass."""
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
-    found = ndimage.find_objects(mask)
+    found = scipy.ndimage.find_objects(mask)
     return {value: box for value, box in enumerate(found, start=1) if box is not None}
 
 

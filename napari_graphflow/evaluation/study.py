@@ -77,7 +77,7 @@ class Side(Frozen):
     """
 
     # Infinite distances (a missed structure) and NaN must survive in JSON.
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", defer_build=True)
 
     letter: str
     role: Role
@@ -135,7 +135,7 @@ class Study(Frozen):
         What was left out, as sentences.
     """
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", defer_build=True)
 
     sides: tuple[Side, ...]
     against: Literal["reference", "A"] = "reference"

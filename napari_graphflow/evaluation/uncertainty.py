@@ -32,7 +32,7 @@ class SlabStatistics(BaseModel):
         By structure, for each slab: voxels of the proposed mask.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     slices: int
     thickness: int

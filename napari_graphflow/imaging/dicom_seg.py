@@ -12,7 +12,6 @@ from typing import Any, Literal
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from napari_graphflow import __version__
@@ -254,6 +253,8 @@ def _series_of(labels: Volume, source: Path, name: str) -> tuple[Series, Volume]
 def _object(
     series: Series, numbered: NDArray[Any], titles: Mapping[int, str], origin: Origin
 ) -> Any:
+    import pydicom
+
     hd = load_highdicom()
     sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     frame_of_reference = hd.UID()

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
+
+from napari_graphflow.imaging import itk as sitk
 
 #: Only numbers at or beyond these can be fill values, such as -2000, -32768, 65535 and 1e30.
 LOWEST, HIGHEST = -1500.0, 30_000.0

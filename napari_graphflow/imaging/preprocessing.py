@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.intensities import Filled, fill
 from napari_graphflow.imaging.volume import Turn, Volume
 

@@ -8,8 +8,9 @@ where it can be the most probable one: in a box around its probabilities of at l
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
+
+from napari_graphflow.imaging import itk as sitk
 
 Array = NDArray[np.floating]
 #: Below 1/K by more than rounding, so that the box misses no voxel.

@@ -56,7 +56,7 @@ class Measurements(BaseModel):
         Seconds of one step, and to validate one case.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     patch_size: tuple[int, ...]
     peak_bytes: int

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from napari_graphflow.system.events import Event
 
 #: Bytes of events per read, so that a read takes milliseconds for any length of the log.
 CHUNK = 1 << 17
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 
 def event_line(event: Event) -> bytes:

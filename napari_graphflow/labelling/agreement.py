@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.dataset.cases import read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import disagreement
 from napari_graphflow.evaluation.metrics import evaluate_case
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.labelling.masks import mask_path, read_mask
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.records import now

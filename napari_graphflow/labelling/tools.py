@@ -21,8 +21,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy  # imports its parts when they are used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_graphflow.errors import UserError
 
@@ -157,9 +157,9 @@ def fill_holes(
     result = labels.copy()
     near = result[_box(labels == value)]
     if axis is None:
-        solid = ndimage.binary_fill_holes(near == value)
+        solid = scipy.ndimage.binary_fill_holes(near == value)
     else:
-        flat = [ndimage.binary_fill_holes(one) for one in np.moveaxis(near == value, axis, 0)]
+        flat = [scipy.ndimage.binary_fill_holes(one) for one in np.moveaxis(near == value, axis, 0)]
         solid = np.moveaxis(np.stack(flat), 0, axis) if flat else near == value
     near[solid & (near == 0)] = value
     return result
@@ -180,7 +180,7 @@ def smooth(
     near = result[_box(labels == value, margin)]
     sigma = [radius / mm for mm in spacing]
     own = near == value
-    soft = ndimage.gaussian_filter(own.astype(np.float32), sigma, mode="nearest") > 0.5
+    soft = scipy.ndimage.gaussian_filter(own.astype(np.float32), sigma, mode="nearest") > 0.5
     near[own & ~soft] = 0
     near[soft & (near == 0) & ~own] = value
     return result
@@ -209,14 +209,14 @@ def _free(labels: Mask, locked: Collection[int]) -> Inside:
 
 def _signed_distance(inside: Inside, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Distance in mm to the border of a shape: positive inside, negative outside."""
-    within = ndimage.distance_transform_edt(inside, sampling=spacing)
-    without = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    within = scipy.ndimage.distance_transform_edt(inside, sampling=spacing)
+    without = scipy.ndimage.distance_transform_edt(~inside, sampling=spacing)
     distance: NDArray[np.float64] = within - without
     return distance
 
 
 def _parts(inside: Inside) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the parts of a structure, numbered from 1, and their sizes in voxels."""
-    touching = ndimage.generate_binary_structure(inside.ndim, inside.ndim)
-    parts, count = ndimage.label(inside, touching)
+    touching = scipy.ndimage.generate_binary_structure(inside.ndim, inside.ndim)
+    parts, count = scipy.ndimage.label(inside, touching)
     return parts, np.bincount(parts.ravel(), minlength=count + 1)[1:]

@@ -22,7 +22,7 @@ class _Event(BaseModel):
         Unix time in seconds at which the event was written; None before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     t: float | None = None
 

@@ -92,7 +92,7 @@ class Failure(BaseModel):
         Exit code of the failed process.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     code: str
     text: str

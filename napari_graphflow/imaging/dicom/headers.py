@@ -5,18 +5,18 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.config import disable_value_validation
-from pydicom.dataset import Dataset
 
 from napari_graphflow.imaging.dicom.dose import DOSE_TAGS, dose_notes, dose_position
 from napari_graphflow.imaging.dicom.pixel_data import Fields, find_pixels
 from napari_graphflow.imaging.formats.endings import FORMATS
 from napari_graphflow.imaging.formats.voxels import silenced
+
+if TYPE_CHECKING:  # takes half a second
+    from pydicom.dataset import Dataset
 
 #: Classes of objects that are drawn on an image: segmentations and structure sets.
 _SEGMENTATIONS = {
@@ -139,6 +139,9 @@ def hashed(*uids: Any) -> str:
 
 def read_slices(path: Path) -> list[Slice] | None:
     """Read the slices of a file; empty if it is not a DICOM image, None if it is a damaged one."""
+    import pydicom
+    from pydicom.config import disable_value_validation
+
     named = path.suffix.lower() in FORMATS["DICOM"].endings
     try:
         with path.open("rb") as file:
@@ -163,7 +166,7 @@ def read_slices(path: Path) -> list[Slice] | None:
         return None if named else []
 
 
-def _fields(found: Dataset) -> Fields:
+def _fields(found: "Dataset") -> Fields:
     """Return the values by keyword, without invalid ones."""
     fields = {}
     for tag in found.keys():  # noqa: SIM118, a dataset iterates over its elements
@@ -174,6 +177,8 @@ def _fields(found: Dataset) -> Fields:
 
 
 def _slices(path: Path, header: Fields, cut: bool, start: int) -> list[Slice]:
+    from pydicom.dataset import Dataset
+
     frames = int(header.get("NumberOfFrames") or 1)
     if frames > path.stat().st_size:
         raise ValueError("more frames than bytes")
@@ -222,7 +227,7 @@ def _common(path: Path, header: Fields, frames: int) -> dict[str, Any]:
     }
 
 
-def _frame_fields(header: Fields, shared: Dataset, own: Dataset, frame: int) -> dict[str, Any]:
+def _frame_fields(header: Fields, shared: "Dataset", own: "Dataset", frame: int) -> dict[str, Any]:
     """Read the per-frame values from the frame's groups, the shared groups, or the header."""
 
     def find(group: str, name: str) -> Any:

@@ -1,14 +1,10 @@
 """Find the pixels of a DICOM file, and whether they are complete, without decoding them."""
 
 import struct
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pydicom.dataset import Dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+if TYPE_CHECKING:  # takes half a second
+    from pydicom.dataset import Dataset
 
 #: Values of a header by keyword.
 Fields = dict[str, Any]
@@ -19,7 +15,7 @@ _PIXELS = {
 }
 
 
-def find_pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, int]:
+def find_pixels(file: BinaryIO, found: "Dataset", header: Fields) -> tuple[bool, int]:
     """Find the pixels of a file that was read up to them.
 
     Returns
@@ -28,6 +24,12 @@ def find_pixels(file: BinaryIO, found: Dataset, header: Fields) -> tuple[bool, i
         Whether the file is truncated, and the byte offset of uncompressed grey pixels; 0 if they
         need a decoder.
     """
+    from pydicom.uid import (
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    )
+
     syntax = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
     if syntax == DeflatedExplicitVRLittleEndian:
         return False, 0

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.dicom.dose import DOSE
 from napari_graphflow.imaging.dicom.headers import Slice
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory, smallest_type

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
@@ -84,6 +83,8 @@ def read_structures(path: Path, like: Volume) -> list[Mask]:
 
 def _read(path: Path) -> tuple[list[Structure], tuple[str, ...]]:
     """Return the structures with closed contours, and a warning that names the others."""
+    import pydicom
+
     with invalid_object(path.name, "DICOM structure set"):
         found = pydicom.dcmread(path)
         contours = {

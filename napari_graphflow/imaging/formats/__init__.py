@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import SimpleITK as sitk
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.formats.endings import FORMATS, suffix
 from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, check_spacing, spatial
 from napari_graphflow.imaging.formats.nifti import is_header, peek, read_header

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_graphflow.errors import UserError
 
@@ -24,6 +23,8 @@ def without_alpha(array: NDArray[Any], notes: list[str]) -> NDArray[Any]:
 
 def as_rgb(path: Path, notes: list[str]) -> NDArray[Any]:
     """Convert an image of another colour space to RGB with Pillow."""
+    from PIL import Image
+
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1 or image.mode not in ("CMYK", "YCbCr", "RGB"):
             raise UserError(

@@ -7,18 +7,20 @@ ignored.
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.formats.colours import without_alpha
 from napari_graphflow.imaging.formats.loaded import Loaded, pixel_grid
 from napari_graphflow.imaging.formats.tiff import read_tiff, write_tiff
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN, check_memory
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _EXIF_ORIENTATION = 274
 _GREY_AND_ALPHA = 4
@@ -39,6 +41,8 @@ def read_image_2d(path: Path, kind: str, *, indices: bool = False) -> Loaded:
     UserError
         If the file is damaged, too large or not supported.
     """
+    from PIL import Image
+
     reader = read_tiff if kind == "TIFF" else _read_pillow
     try:
         return reader(path, indices)
@@ -53,6 +57,8 @@ def read_image_2d(path: Path, kind: str, *, indices: bool = False) -> Loaded:
 
 
 def _read_pillow(path: Path, indices: bool) -> Loaded:
+    from PIL import Image
+
     with warnings.catch_warnings():
         # Pillow warns of large images; the memory is checked below.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -86,7 +92,7 @@ def _stack(pages: list[NDArray[Any]]) -> NDArray[Any]:
     return np.ascontiguousarray(colour[..., 0]) if grey else colour
 
 
-def _page(path: Path, image: Image.Image, indices: bool, notes: list[str]) -> NDArray[Any]:
+def _page(path: Path, image: "Image.Image", indices: bool, notes: list[str]) -> NDArray[Any]:
     if deep := _deep_png(path):
         if deep == _GREY_AND_ALPHA:
             raise UserError(
@@ -123,6 +129,8 @@ def write_image_2d(
 ) -> None:
     """Write pixels (y, x), (pages, y, x) or (..., 3) losslessly as PNG or TIFF."""
     if path.suffix.lower() == ".png":
+        from PIL import Image
+
         Image.fromarray(array).save(path)
         return
     write_tiff(path, array, spacing, sized=sized)

@@ -2,14 +2,13 @@
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
-import tifffile
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.formats.colours import as_rgb, without_alpha
 from napari_graphflow.imaging.formats.loaded import Loaded, pixel_grid
 from napari_graphflow.imaging.formats.tiff_size import tiff_spacing
@@ -20,6 +19,9 @@ from napari_graphflow.imaging.formats.voxels import (
     format_shape,
     silenced,
 )
+
+if TYPE_CHECKING:
+    import tifffile
 
 #: CMYK, YCbCr, CIELab, ICCLab, ITULab; the JPEG decoder returns RGB.
 _OTHER_COLOURS, _JPEG = (5, 6, 8, 9, 10), (6, 7)
@@ -41,6 +43,8 @@ def read_tiff(path: Path, indices: bool) -> Loaded:
     indices
         Return the palette indices rather than the colours, as for a mask.
     """
+    import tifffile
+
     notes: list[str] = []
     _check_page_links(path)
     with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
@@ -81,9 +85,11 @@ def read_tiff(path: Path, indices: bool) -> Loaded:
     return Loaded(np.ascontiguousarray(array), grid, channels, (*notes, *size_notes))
 
 
-def _check_size(path: Path, series: tifffile.TiffPageSeries) -> None:
+def _check_size(path: Path, series: "tifffile.TiffPageSeries") -> None:
     """Refuse pixels that cannot be in the file or in memory, before memory is allocated."""
     needed, size = series.size * series.dtype.itemsize, path.stat().st_size
+    import tifffile
+
     plain = series.keyframe.compression == tifffile.COMPRESSION.NONE
     packed = 8 * series.dtype.itemsize // max(1, series.keyframe.bitspersample)
     if needed > size * (max(1, packed) if plain else _MOST_COMPRESSED):
@@ -141,6 +147,8 @@ def _channels_last(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[
 
 def write_tiff(path: Path, array: NDArray[Any], spacing: tuple[float, ...], *, sized: bool) -> None:
     """Write pixels (y, x), (pages, y, x) or (..., 3) losslessly, with their size in mm."""
+    import tifffile
+
     colour = array.shape[-1] in (3, 4) and array.ndim > len(spacing)
     stack = sized and len(spacing) == 3
     sizes = {

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import tifffile
+from typing import TYPE_CHECKING, Any
 
 from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
+
+if TYPE_CHECKING:
+    import tifffile
 
 #: Units in mm, by symbol.
 _SYMBOLS = {
@@ -45,7 +46,7 @@ def unit_in_mm(text: str) -> float | None:
 
 
 def tiff_spacing(
-    path: Path, tiff: tifffile.TiffFile, page: Any, axes: str
+    path: Path, tiff: "tifffile.TiffFile", page: Any, axes: str
 ) -> tuple[tuple[float, ...], bool, tuple[str, ...]]:
     """Return the voxel size of a TIFF.
 

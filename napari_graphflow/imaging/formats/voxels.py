@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import psutil
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, spatial
 
 INFLATER: Any = zlib
@@ -24,10 +24,6 @@ INFLATER: Any = zlib
 with suppress(ImportError):
     # Intel's decoder, about three times as fast; not available for every platform.
     from isal import isal_zlib as INFLATER  # noqa: N812
-
-
-# ITK prints its warnings to the console; ours are attached to the volume.
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 EXPORT_AGAIN = "Copy or export the file again."

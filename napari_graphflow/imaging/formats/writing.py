@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.formats import load, sniff
 from napari_graphflow.imaging.formats.endings import FLAT, WRITTEN, suffix
 from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, pixel_grid

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
-from napari_graphflow.plugin.viewer.preferences import plugin_settings
+from napari_graphflow.plugin.viewer.preferences import after_opening, plugin_settings
 from napari_graphflow.system.folders import data_root
 
 #: Name of the group in ``napari.yaml``, which repeats these keys for the preferences.
@@ -95,6 +95,11 @@ class Keys:
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(act)
             self._shortcuts[name] = shortcut
+        self._settings: Any = None
+        self._put(*usable(KEYS, keys_of_napari()))
+        after_opening(widget, self._follow)
+
+    def _follow(self) -> None:
         self._settings = plugin_settings(GROUP)
         if self._settings is not None:
             self._settings.events.connect(self.read)
@@ -102,7 +107,9 @@ class Keys:
 
     def read(self, event: Any = None) -> None:
         """Read the chosen keys again."""
-        keys, problems = usable(chosen(self._settings), keys_of_napari())
+        self._put(*usable(chosen(self._settings), keys_of_napari()))
+
+    def _put(self, keys: dict[str, str], problems: list[str]) -> None:
         for name, shortcut in self._shortcuts.items():
             shortcut.setKey(QKeySequence(keys[name]))
         self._changed(keys, problems)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import axes_of
@@ -14,7 +14,7 @@ from napari_graphflow.system.failures import EXIT_CODES, Failure
 
 SIGNS = {"error": "✕", "warning": "⚠", "info": "·"}
 MOST_SHOWN = 30
-_FINDINGS = TypeAdapter(tuple[Finding, ...])
+_FINDINGS = TypeAdapter(tuple[Finding, ...], config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True)

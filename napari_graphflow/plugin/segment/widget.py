@@ -50,7 +50,7 @@ from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
-from napari_graphflow.plugin.viewer.preferences import preferences
+from napari_graphflow.plugin.viewer.preferences import after_opening, preferences
 from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.widgets.command_line import segment_command
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
@@ -128,7 +128,6 @@ class SegmentWidget(Panel):
         self.whole.setChecked(True)
         for title, name in DEVICES.items():
             self.device.addItem(title, name)
-        self.device.setCurrentIndex(max(0, self.device.findData(preferences().device)))
         shrinkable(self.device)
         rows = Rows()
         rows.add("Image", row(self.image, self.open))
@@ -165,6 +164,7 @@ class SegmentWidget(Panel):
         self.save.clicked.connect(self._save)
         self.copy.clicked.connect(lambda: copy_text(self.command.text()))
         self._case_changed()
+        after_opening(self, self._prefer_device)
 
     @property
     def running(self) -> bool:
@@ -187,6 +187,11 @@ class SegmentWidget(Panel):
             ask_to_replace(self, text, partial(self._start, task), new)
             return
         self._start(task)
+
+    def _prefer_device(self) -> None:
+        """Choose the device of the preferences, unless the user was faster."""
+        if self.device.currentIndex() == 0:
+            self.device.setCurrentIndex(max(0, self.device.findData(preferences().device)))
 
     def _start(self, task: Task) -> None:
         if self._request is not None:

@@ -33,7 +33,11 @@ from napari_graphflow.plugin.viewer.autosave_files import (
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_colours, class_table, class_values, is_mask
 from napari_graphflow.plugin.viewer.placement import CASE, mask_placement
-from napari_graphflow.plugin.viewer.preferences import preferences
+from napari_graphflow.plugin.viewer.preferences import (
+    Preferences,
+    after_opening,
+    preferences,
+)
 from napari_graphflow.plugin.viewer.record import (
     KEY,
     Placement,
@@ -77,7 +81,8 @@ class Autosave(QObject):
         viewer.layers.events.removed.connect(self._removed)
         self._timer = QTimer(self)
         self._interval_s = interval_s
-        self._set_interval()
+        self._timer.setInterval(_milliseconds(interval_s or Preferences().autosave_s))
+        after_opening(self, self._set_interval)
         self._timer.timeout.connect(self.save_changed)
         self._timer.start()
         application = QApplication.instance()
@@ -104,9 +109,8 @@ class Autosave(QObject):
 
     def _set_interval(self) -> None:
         seconds = preferences().autosave_s if self._interval_s is None else self._interval_s
-        milliseconds = max(1, int(1000 * seconds))
-        if milliseconds != self._timer.interval():
-            self._timer.setInterval(milliseconds)
+        if _milliseconds(seconds) != self._timer.interval():
+            self._timer.setInterval(_milliseconds(seconds))
 
     def _quit(self) -> None:
         for layer in list(self._changed):
@@ -222,6 +226,10 @@ class Autosave(QObject):
         if not self._warned:
             self._warned = True
             show_warning(f"Autosave failed ({error}). Please save your masks manually.")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(1000 * seconds))
 
 
 def start_autosave(viewer: Viewer | None, interval_s: float | None = None) -> Autosave | None:

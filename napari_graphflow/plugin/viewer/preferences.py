@@ -1,10 +1,15 @@
 """The preferences of this plugin in napari's settings; their defaults in a napari without them."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from qtpy.QtCore import QObject, QTimer
+
 PLUGIN = "napari-graphflow"
+#: Milliseconds until a dock that is being opened has been painted.
+OPENING_MS = 100
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,17 @@ def preferences() -> Preferences:
     if settings is None:
         return Preferences()
     return Preferences(settings.device, settings.autosave_s, settings.threads)
+
+
+def after_opening(owner: QObject, act: Callable[[], object]) -> None:
+    """Call a function soon, so that a dock opens without it; not if `owner` is deleted before.
+
+    For what reads the preferences: napari then parses the manifests of all plugins again.
+    """
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.timeout.connect(act)
+    timer.start(OPENING_MS)
 
 
 def plugin_settings(group: str) -> Any:

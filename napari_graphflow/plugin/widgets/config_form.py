@@ -14,6 +14,7 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from magicgui.widgets.bases import ValueWidget
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_graphflow.config.preprocessing import HIDDEN
@@ -33,6 +34,8 @@ NOTHING = "none"
 class ConfigForm(QWidget, Generic[T]):
     """A form for the named fields of a configuration; the other fields keep their values.
 
+    Its fields are made when they are first shown, since most stay folded away.
+
     Parameters
     ----------
     config
@@ -47,16 +50,33 @@ class ConfigForm(QWidget, Generic[T]):
     def __init__(self, config: T, fields: Collection[str], heading: str = "") -> None:
         super().__init__()
         self._config = config
+        self._shown_fields, self._heading = tuple(fields), heading
+        self._made = False
+        #: What was put into fields, and offered in combo boxes, that are not made yet.
+        self._put: dict[str, Any] = {}
+        self._offered: dict[str, Mapping[str, str]] = {}
         self._forms: dict[str, ConfigForm[Any]] = {}
         self._fields: dict[str, ValueWidget] = {}
         self._ticks: dict[str, ValueWidget] = {}
         self._rows: dict[str, tuple[QWidget, QWidget]] = {}
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Make the fields."""
+        self.make()
+        super().showEvent(event)
+
+    def make(self) -> None:
+        """Make the fields, unless there are already some."""
+        if self._made:
+            return
+        self._made = True
+        config = self._config
         descriptions = field_descriptions(type(config))
         rows = Rows()
         self.setLayout(rows)
-        if heading:
-            rows.add_wide(note(heading))
-        for name in fields:
+        if self._heading:
+            rows.add_wide(note(self._heading))
+        for name in self._shown_fields:
             value, annotation = getattr(config, name), type(config).model_fields[name].annotation
             if part := _part(annotation):
                 form = ConfigForm(value or part(), _shown_fields(part), _summary(part))
@@ -83,10 +103,13 @@ class ConfigForm(QWidget, Generic[T]):
             self._rows[name] = label, field.native
             if name in self._ticks:
                 rows.add_wide(self._forms[name])
+        for name, choices in self._offered.items():
+            self.offer(name, choices)
+        self.put_fields(**self._put)
 
     def put(self, config: T) -> None:
         """Show the values of a configuration."""
-        self._config = config
+        self._config, self._put = config, {}
         for name, part in self._forms.items():
             value = getattr(config, name)
             if value is not None:
@@ -108,9 +131,10 @@ class ConfigForm(QWidget, Generic[T]):
             name: None if name in self._ticks and not self._ticks[name].value else part.config()
             for name, part in self._forms.items()
         }
-        for name, field in self._fields.items():
+        fields = {name: field.value for name, field in self._fields.items()}
+        for name, value in (fields if self._made else self._put).items():
             annotation = type(self._config).model_fields[name].annotation
-            changes[name] = _entered(name, annotation, field.value)
+            changes[name] = _entered(name, annotation, value)
         try:
             return type(self._config).model_validate(dict(self._config) | changes)
         except ValidationError as error:
@@ -118,11 +142,17 @@ class ConfigForm(QWidget, Generic[T]):
 
     def put_fields(self, **values: Any) -> None:
         """Set the values of some fields."""
+        if not self._made:
+            self._put |= values
+            return
         for name, value in values.items():
             self._fields[name].value = self._text(name, value)
 
     def offer(self, name: str, choices: Mapping[str, str]) -> None:
         """Replace the choices of a combo box; `choices` maps titles to values."""
+        if not self._made:
+            self._offered[name] = choices
+            return
         field = self._fields[name]
         assert isinstance(field, ComboBox)
         chosen = field.value
@@ -132,6 +162,7 @@ class ConfigForm(QWidget, Generic[T]):
 
     def part(self, name: str) -> "ConfigForm[Any]":
         """Return the nested form of a field."""
+        self.make()
         return self._forms[name]
 
     def _text(self, name: str, value: Any) -> Any:
