@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from napari_graphflow.config.method_info import MethodInfo
 
@@ -33,7 +34,7 @@ def method_entries(taken: Collection[str]) -> Iterator[tuple[str, MethodInfo]]:
 
 
 @cache
-def _installed(path: tuple[str, ...]) -> EntryPoints:
+def _installed(path: tuple[str, ...]) -> Any:
     """Read the entry points of all packages, of which there may be hundreds, once."""
     return entry_points()
 

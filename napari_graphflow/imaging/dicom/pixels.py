@@ -157,7 +157,7 @@ def _decoded(one: Slice) -> NDArray[Any]:
         image = reader.Execute()
     except RuntimeError:
         raise _decode_error(one) from None
-    array = sitk.GetArrayFromImage(image)
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
     return array[None] if image.GetDimension() == 2 else array
 
 

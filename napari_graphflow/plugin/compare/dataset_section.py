@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyqtgraph as pg
 from napari import Viewer
 from napari.layers import Image
 from qtpy.QtCore import QTimer, QUrl
@@ -25,17 +23,18 @@ from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
-from napari_graphflow.evaluation.charts import SIDE_COLOURS
 from napari_graphflow.evaluation.study import Study, cases_by_dice
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
+from napari_graphflow.plugin.widgets.later import Later
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
 if TYPE_CHECKING:
+    from napari_graphflow.plugin.compare.box_plot import BoxPlot
     from napari_graphflow.plugin.widgets.panel import Panel
 
 POLL_MS = 500
@@ -62,11 +61,7 @@ class DatasetSection(QWidget):
         shrinkable(self.results)
         self.verdict = note()
         self.verdict.setStyleSheet("font-weight: 600;")
-        self.plot = pg.PlotWidget(background=None)
-        self.plot.setFixedHeight(150)
-        self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.setMenuEnabled(False)
-        self.plot.hideButtons()
+        self.plot = Later(_box_plot)
         self.cases = QTableWidget()
         self.cases.verticalHeader().hide()
         self.cases.verticalHeader().setDefaultSectionSize(22)
@@ -128,7 +123,7 @@ class DatasetSection(QWidget):
         """Show a finished comparison."""
         self._study = study
         self.verdict.setText(verdict(study))
-        self._draw(study)
+        self.plot.widget().show_study(study)
         judged = study.of_role("student") or study.scored[-1]
         order = cases_by_dice(judged)
         titles = ["case", *(study.heading(side) for side in study.scored)]
@@ -145,21 +140,6 @@ class DatasetSection(QWidget):
         self.cases.resizeColumnsToContents()
         self.cases.setFixedHeight(min(len(order), 6) * self.cases.rowHeight(0) + 50)
         self._update()
-
-    def _draw(self, study: Study) -> None:
-        """Draw a box plot of the Dice per structure and side."""
-        self.plot.clear()
-        self.plot.setYRange(0, 1)
-        count = len(study.scored)
-        names = study.structures
-        for number, side in enumerate(study.scored):
-            pen = pg.mkPen(SIDE_COLOURS[number % len(SIDE_COLOURS)], width=2)
-            for index, name in enumerate(names):
-                values = sorted(v for v in side.dice(name).values() if v is not None)
-                if values:
-                    x = index + (number - (count - 1) / 2) * 0.25
-                    _box(self.plot, x, values, pen)
-        self.plot.getAxis("bottom").setTicks([list(enumerate(names))])
 
     def _follow(self, job: Job) -> None:
         self._job, self._offset = job, 0
@@ -259,12 +239,7 @@ class DatasetSection(QWidget):
         )
 
 
-def _box(plot: pg.PlotWidget, x: float, values: list[float], pen: "pg.QtGui.QPen") -> None:
-    """Draw quartiles, median, whiskers and the values themselves."""
-    low, q1, median, q3, high = np.quantile(values, (0, 0.25, 0.5, 0.75, 1))
-    left, right = x - 0.09, x + 0.09
-    # Pairs of points: whiskers, quartiles, sides, median.
-    xs = [x, x, x, x, left, right, left, right, left, left, right, right, left, right]
-    ys = [low, q1, q3, high, q1, q1, q3, q3, q1, q3, q1, q3, median, median]
-    plot.plot(xs, ys, pen=pen, connect="pairs")
-    plot.plot([x] * len(values), values, pen=None, symbol="o", symbolSize=3, symbolPen=pen)
+def _box_plot() -> "BoxPlot":
+    from napari_graphflow.plugin.compare.box_plot import BoxPlot
+
+    return BoxPlot()

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer
@@ -12,12 +12,12 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.plugin.compare.matrices import MatrixPlot
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.map_layers import map_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
 from napari_graphflow.plugin.viewer.record import Placement
+from napari_graphflow.plugin.widgets.later import Later
 from napari_graphflow.plugin.widgets.layout import Rows, note
 from napari_graphflow.plugin.widgets.map_box import MapBox
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -26,6 +26,9 @@ from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.worker.replies import Reply
 from napari_graphflow.plugin.worker.requests import Request, dispatcher
+
+if TYPE_CHECKING:
+    from napari_graphflow.plugin.compare.matrices import MatrixPlot
 
 CAPTION = "Internal features of the network, not tissue properties."
 #: Name of each kind in layers, its title, and its term in the paper.
@@ -68,7 +71,7 @@ class HeatmapSection(QWidget):
         self.button = QPushButton("Show maps")
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
-        self.matrix = MatrixPlot()
+        self.matrix = Later(_matrix_plot)
         self.matrix.hide()
         self.maps = MapBox(panel.viewer)
         rows = Rows()
@@ -132,7 +135,9 @@ class HeatmapSection(QWidget):
 
     def _show_matrices(self, layer: Image, kind: str, found: dict[str, Any]) -> None:
         self._ended()
-        self.matrix.fill({name: found[name] for name in PARTS if name in found}, found["classes"])
+        self.matrix.widget().fill(
+            {name: found[name] for name in PARTS if name in found}, found["classes"]
+        )
         self.matrix.show()
         self.notes.setText(" ".join(found["notes"]))
         case = self._cases.name(self._cases.key(layer))
@@ -204,6 +209,12 @@ class HeatmapSection(QWidget):
             and self.student.folder() is not None
             and not (self.student.misfit() or self.teacher.misfit())
         )
+
+
+def _matrix_plot() -> "MatrixPlot":
+    from napari_graphflow.plugin.compare.matrices import MatrixPlot
+
+    return MatrixPlot()
 
 
 def _maps(

@@ -8,7 +8,6 @@ from typing import Any
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QColorDialog,
     QComboBox,
     QDialog,
@@ -33,6 +32,7 @@ from napari_graphflow.dataset.importing import import_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.dataset import new_presenter as presenter
 from napari_graphflow.plugin.dataset.new_presenter import Structure
+from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.layout import Rows, browse_button, row
 from napari_graphflow.plugin.widgets.panel import StatusLine
@@ -338,32 +338,6 @@ class NewDatasetDialog(QDialog):
             widget.setEnabled(idle)
         if not ready and idle and not self.status.text():
             self.status.info("Choose the folder of images.")
-
-
-def table(headers: Sequence[str]) -> QTableWidget:
-    """Make a table to read."""
-    found = QTableWidget(0, len(headers))
-    found.setHorizontalHeaderLabels(headers)
-    found.verticalHeader().hide()
-    found.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    found.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    found.setWordWrap(False)
-    found.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
-    found.horizontalHeader().setStretchLastSection(True)
-    return found
-
-
-def fill(found: QTableWidget, rows: Sequence[Sequence[str]]) -> None:
-    """Show rows of texts."""
-    found.setRowCount(len(rows))
-    for line, texts in enumerate(rows):
-        for column, text in enumerate(texts):
-            item = QTableWidgetItem(text)
-            item.setToolTip(text)
-            found.setItem(line, column, item)
-    found.resizeColumnsToContents()
-    for column in range(found.columnCount()):
-        found.setColumnWidth(column, min(found.columnWidth(column), 380))
 
 
 def _paint(button: QPushButton, colour: str) -> None:

@@ -19,8 +19,8 @@ from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.rereads import due, set_share, share
 from napari_graphflow.plugin.dataset import readers_presenter as presenter
 from napari_graphflow.plugin.dataset.differences import show_differences
-from napari_graphflow.plugin.dataset.new_dialog import fill, table
 from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 

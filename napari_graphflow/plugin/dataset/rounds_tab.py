@@ -32,7 +32,7 @@ from napari_graphflow.labelling.rounds import (
 from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import rounds_presenter as presenter
 from napari_graphflow.plugin.dataset.job_bar import JobBar
-from napari_graphflow.plugin.dataset.new_dialog import fill, table
+from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker

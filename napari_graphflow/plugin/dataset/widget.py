@@ -24,7 +24,6 @@ from napari_graphflow.plugin.dataset.case_box import CaseBox, confirmed
 from napari_graphflow.plugin.dataset.case_order import CaseOrder
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
 from napari_graphflow.plugin.dataset.keys import Keys, with_key
-from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
 from napari_graphflow.plugin.dataset.readers_presenter import known_reader
@@ -203,6 +202,8 @@ class DatasetWidget(Panel):
         self.readers.show_case(presenter.find(self.rows, name))
 
     def _make_new(self, _: bool = False) -> None:
+        from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
+
         dialog = NewDatasetDialog(self)
         dialog.created.connect(self.dataset.choose)
         dialog.open()

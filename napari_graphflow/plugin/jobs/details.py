@@ -2,20 +2,25 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.plugin.jobs.curves import Curves
 from napari_graphflow.plugin.jobs.presenter import Details, Level
 from napari_graphflow.plugin.jobs.preview import Preview
 from napari_graphflow.plugin.jobs.stage_list import StageList
 from napari_graphflow.plugin.jobs.stages import StageLog
+from napari_graphflow.plugin.widgets.later import Later, is_imported
 from napari_graphflow.plugin.widgets.layout import row
+from napari_graphflow.plugin.widgets.palette import DARK, Colours
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.system.events import Event
+
+if TYPE_CHECKING:
+    from napari_graphflow.plugin.jobs.curves import Curves
 
 #: Seconds per refresh for reading the events of a job.
 READ_S = 0.01
@@ -45,7 +50,8 @@ class JobDetails(QWidget):
         self.remove = _button("Remove …", "Delete the folder of this job.")
         self.stages = StageList()
         self._stage_log = StageLog()
-        self.curves = Curves()
+        self._colours = DARK
+        self._plot = Later(self._make_curves)
         self.preview = Preview()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -56,24 +62,37 @@ class JobDetails(QWidget):
         column.addLayout(row(*changing, stretch=-1))
         column.addLayout(row(self.log, self.settings, self.rename, self.remove, stretch=-1))
         column.addWidget(self.stages)
-        column.addWidget(self.curves)
+        column.addWidget(self._plot)
         column.addWidget(self.preview)
+
+    @property
+    def curves(self) -> "Curves":
+        """The curves of the job."""
+        return self._plot.widget()
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        self._colours = colours
+        if self._plot.made is not None:
+            self._plot.made.set_colours(colours)
 
     def show_job(self, job: Job | None) -> None:
         """Show another job."""
         self._job, self._offset = job, 0
-        self.curves.clear()
+        if self._plot.made is not None:
+            self._plot.made.clear()
         self._stage_log = StageLog()
         self.stages.show_stages([])
         self.preview.show_job(job)
 
     def present(self, shown: Details, levels: Sequence[Level]) -> None:
         """Show the current state of the job."""
-        if self._job is not None:
-            self.curves.add(self._new_events(self._job))
-            self.stages.show_stages(self._stage_log.stages())
-        self.curves.show_levels(levels)
-        self.curves.setVisible(not self.curves.empty())
+        if is_imported("pyqtgraph"):  # otherwise the curves come with one of the next refreshes
+            if self._job is not None:
+                self.curves.add(self._new_events(self._job))
+                self.stages.show_stages(self._stage_log.stages())
+            self.curves.show_levels(levels)
+            self._plot.setVisible(not self.curves.empty())
         self.preview.refresh()
         self.progress.present(shown.progress)
         self.status.show_message(shown.message)
@@ -88,6 +107,13 @@ class JobDetails(QWidget):
         self.log.setEnabled(buttons.log)
         self.use.setVisible(buttons.shows_use)
         self.remove.setEnabled(buttons.remove)
+
+    def _make_curves(self) -> "Curves":
+        from napari_graphflow.plugin.jobs.curves import Curves
+
+        curves = Curves()
+        curves.set_colours(self._colours)
+        return curves
 
     def _new_events(self, job: Job) -> Iterator[Event]:
         """Yield new events; a long history takes several refreshes."""

@@ -280,4 +280,4 @@ class JobsWidget(Panel):
 
     def _set_colours(self) -> None:
         self.list.set_colours(self.colours)
-        self.details.curves.set_colours(self.colours)
+        self.details.set_colours(self.colours)

@@ -1,5 +1,6 @@
 """Layout of rows, notes and collapsible sections."""
 
+from collections.abc import Iterable
 from html import escape
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt
@@ -13,10 +14,12 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
+from napari_graphflow.plugin.viewer.preferences import after_opening
 from napari_graphflow.plugin.widgets.palette import SYMBOL_GREY
 
 #: Qt's value for an unlimited height.
@@ -89,11 +92,16 @@ def swatch(text: str, colour: str) -> QLabel:
 class Section(QCollapsible):
     """A collapsible section that is as high as its content when expanded.
 
-    `QCollapsible` limits the height to the size hint, which cuts wrapped text.
+    `QCollapsible` limits the height to the size hint, which cuts wrapped text, and only squeezes
+    what is collapsed, so that the Tab key would go through it. The content joins the section
+    after the dock has opened, since napari's style sheet takes a third of a millisecond a widget.
     """
 
     def __init__(self, title: str, **icons: QIcon) -> None:
         super().__init__(title, **icons)
+        self.layout().removeWidget(self.content())
+        self.content().setParent(None)
+        after_opening(self, self._join)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self.layout().setAlignment(Qt.AlignmentFlag(0))
         self.toggled.connect(self._release_height)
@@ -102,20 +110,58 @@ class Section(QCollapsible):
         """Keep the height when a child is resized."""
         return False
 
+    def _join(self) -> None:
+        content = self.content()
+        if content.parent() is None:
+            content.hide()
+            self.layout().addWidget(content)
+
     def _release_height(self, expanded: bool) -> None:
+        self._join()
         if expanded:
             self.content().setMaximumHeight(MAX_HEIGHT)
+        self.content().setVisible(expanded)
 
 
 class FittedTabs(QTabWidget):
-    """Tabs as high as the page that is shown; Qt's are as high as the highest one."""
+    """Tabs as high as the page that is shown; Qt's are as high as the highest one.
+
+    All pages but the first join the tabs after the dock has opened, as the content of a `Section`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self._pages: list[QWidget] = []
         self.currentChanged.connect(self.fit)
+        after_opening(self, self._join)
+
+    def addTab(self, page: QWidget, title: str) -> int:
+        """Add a page."""
+        self._pages.append(page)
+        return int(super().addTab(page if len(self._pages) == 1 else _holder(QVBoxLayout()), title))
+
+    def indexOf(self, page: QWidget) -> int:
+        """Return the place of a page; -1 if it is none."""
+        return self._pages.index(page) if page in self._pages else -1
+
+    def currentWidget(self) -> QWidget | None:
+        """Return the page that is shown."""
+        return self._pages[self.currentIndex()] if self._pages else None
+
+    def setCurrentWidget(self, page: QWidget) -> None:
+        """Show a page."""
+        self.setCurrentIndex(self.indexOf(page))
+
+    def _join(self, pages: Iterable[QWidget] | None = None) -> None:
+        for page in self._pages if pages is None else pages:
+            if page.parent() is None:
+                self.widget(self.indexOf(page)).layout().addWidget(page)
 
     def fit(self, _: int = 0) -> None:
         """Adapt to the page that is shown."""
+        if page := self.currentWidget():
+            self._join([page])
+            page.show()
         for index in range(self.count()):
             shown = index == self.currentIndex()
             policy = QSizePolicy.Policy.Preferred if shown else QSizePolicy.Policy.Ignored

@@ -24,8 +24,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.viewer.preferences import after_opening
 from napari_graphflow.plugin.viewer.session import start_session
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.later import import_in_thread
 from napari_graphflow.plugin.widgets.layout import set_role
 from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
 from napari_graphflow.plugin.widgets.words import Message
@@ -102,6 +104,7 @@ class Panel(QScrollArea):
         if not self._placed:
             self._placed = True
             QTimer.singleShot(0, self._join_tabs)
+            after_opening(self, import_in_thread)
 
     def _join_tabs(self) -> None:
         dock = self.parent()

@@ -1,0 +1,32 @@
+"""Tables to read, such as those of rounds and readers."""
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem
+
+
+def table(headers: Sequence[str]) -> QTableWidget:
+    """Make a table to read."""
+    found = QTableWidget(0, len(headers))
+    found.setHorizontalHeaderLabels(headers)
+    found.verticalHeader().hide()
+    found.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    found.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    found.setWordWrap(False)
+    found.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+    found.horizontalHeader().setStretchLastSection(True)
+    return found
+
+
+def fill(found: QTableWidget, rows: Sequence[Sequence[str]]) -> None:
+    """Show rows of texts."""
+    found.setRowCount(len(rows))
+    for line, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = QTableWidgetItem(text)
+            item.setToolTip(text)
+            found.setItem(line, column, item)
+    found.resizeColumnsToContents()
+    for column in range(found.columnCount()):
+        found.setColumnWidth(column, min(found.columnWidth(column), 380))

@@ -1,0 +1,58 @@
+"""What would delay the opening of a dock: widgets made at their first use, imports in a thread."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
+from typing import Generic, TypeVar
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+W = TypeVar("W", bound=QWidget)
+#: Modules whose import takes a tenth of a second or more.
+SLOW = ("pyqtgraph", "SimpleITK", "scipy.ndimage", "pydicom")
+_threads: list[Thread] = []
+
+
+class Later(QWidget, Generic[W]):
+    """The place of a widget that is made when it is first asked for.
+
+    Parameters
+    ----------
+    make
+        Imports what it needs, and makes the widget.
+    """
+
+    def __init__(self, make: Callable[[], W]) -> None:
+        super().__init__()
+        self._make = make
+        self.made: W | None = None
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+
+    def widget(self) -> W:
+        """Return the widget; make it, if this is the first call."""
+        if self.made is None:
+            self.made = self._make()
+            self.layout().addWidget(self.made)
+        return self.made
+
+
+def import_in_thread() -> None:
+    """Import what is slow in a thread, once: the window responds meanwhile."""
+    if not _threads:
+        _threads.append(Thread(target=_import, name="graphflow-imports", daemon=True))
+        _threads[0].start()
+
+
+def is_imported(name: str) -> bool:
+    """Whether a module has been imported to its end."""
+    module = sys.modules.get(name)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
+def _import() -> None:
+    for name in SLOW:
+        with suppress(ImportError):  # whoever uses it says so
+            import_module(name)
