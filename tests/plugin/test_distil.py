@@ -83,7 +83,7 @@ def test_an_empty_dock_asks_for_a_dataset(add_distil: AddDistil) -> None:
     widget = add_distil()
     assert not widget.button.isEnabled()
     assert "Choose a dataset." in widget.status.text()
-    assert widget.button.text() == "Start training the teacher"
+    assert widget.button.text() == "Start training the teacher (Ctrl+Return)"
 
 
 def test_choosing_a_dataset_counts_and_checks_its_cases(
@@ -136,7 +136,7 @@ def test_the_configuration_matches_the_chosen_options(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     widget.teacher.choose(teacher)
-    assert widget.button.text() == "Start distillation"
+    assert widget.button.text() == "Start distillation (Ctrl+Return)"
     for button, effort in zip(widget.effort.buttons(), PRESETS, strict=True):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         config = widget.config()
@@ -239,7 +239,7 @@ def test_a_running_job_is_listed_and_cancelled_by_another_window(
     qtbot.waitUntil(lambda: job.status().state == "cancelled", timeout=SLOW_MS)
     qtbot.waitUntil(lambda: again.status.text().startswith("Cancelled"), timeout=5000)
     assert not again.details.progress.isVisible()
-    assert again.details.pause.text() == "Resume"
+    assert again.details.pause.text() == "Resume (P)"
 
 
 def test_a_killed_job_is_reported_and_can_be_resumed(
@@ -256,7 +256,7 @@ def test_a_killed_job_is_reported_and_can_be_resumed(
     assert "Traceback" not in jobs.status.text()
     assert not job.model.exists()
     assert not list(job.folder.rglob("*.tmp"))
-    assert jobs.details.pause.text() == "Resume"
+    assert jobs.details.pause.text() == "Resume (P)"
     viewer.add_labels(np.zeros((4, 4), np.uint8))
 
 

@@ -22,7 +22,9 @@ KINDS: dict[type[Any], dict[str, Any]] = {
 
 def make_form(kind: type[Any], **values: Any) -> ConfigForm[Any]:
     config = kind(**(KINDS[kind] | values))
-    form: ConfigForm[Any] = ConfigForm(config, [name for name in kind.model_fields if name not in ASKED])
+    form: ConfigForm[Any] = ConfigForm(
+        config, [name for name in kind.model_fields if name not in ASKED]
+    )
     form.make()
     return form
 

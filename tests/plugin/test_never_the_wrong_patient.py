@@ -266,9 +266,9 @@ def test_a_drop_shows_and_selects_the_dropped_patient(
 ) -> None:
     by_drop(viewer, qtbot, patients["brain_001"], segment)
     assert segment.image.layer() is viewer.layers[-1]
-    assert segment.button.text() == "Segment brain_001"
+    assert segment.button.text().startswith("Segment brain_001")
     viewer.layers[-1].name = "Mrs. Smith"
-    assert segment.button.text() == "Segment Mrs. Smith"
+    assert segment.button.text().startswith("Segment Mrs. Smith")
 
 
 def test_another_viewer_does_not_change_what_a_dock_works_on(

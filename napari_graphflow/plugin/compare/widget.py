@@ -9,8 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QShortcut
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import Place, Row, compare_masks, places
@@ -29,6 +28,7 @@ from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.viewer.placement import same_place
 from napari_graphflow.plugin.viewer.world import grid_shape, voxel_size, voxels
+from napari_graphflow.plugin.widgets.keys import KeyButton, button_keys
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
 from napari_graphflow.plugin.widgets.legend import voxel_unit
@@ -36,8 +36,6 @@ from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryBu
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.widgets.words import Message
-
-FLICKER_KEY = "Shift+X"
 
 
 class CompareWidget(Panel):
@@ -64,13 +62,13 @@ class CompareWidget(Panel):
             "Disagreement", "Show where A and B differ: only in A, only in B, other classes."
         )
         self.beside = _check("Side by side", "A and B beside each other, moved together.", on=False)
-        self.flicker = QPushButton(f"Flicker ({FLICKER_KEY})")
+        self.flicker = KeyButton("Flicker")
         self.flicker.setToolTip("Show A and B in turn, once per click or key.")
-        self.worst = QPushButton("Worst to reference")
+        self.worst = KeyButton("Worst to reference")
         self.worst.setToolTip("Go to the slice in which B differs most from the reference.")
         self.worst_pair = QPushButton("Worst A to B")
         self.worst_pair.setToolTip("Go to the slice in which A and B differ most.")
-        self.next_place = QPushButton("Next worst")
+        self.next_place = KeyButton("Next worst")
         self.next_place.setToolTip("Go to the next worst place, over all structures.")
         self.button = PrimaryButton("Compare", self)
         self.progress = ProgressRow()
@@ -114,9 +112,14 @@ class CompareWidget(Panel):
         self.worst_pair.clicked.connect(lambda: self._go_to_worst("worst"))
         self.next_place.clicked.connect(self._go_to_next)
         self.flicker.clicked.connect(self._flicker)
-        shortcut = QShortcut(QKeySequence(FLICKER_KEY), self)
-        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-        shortcut.activated.connect(self._flicker)
+        buttons = {
+            "compare": self.button,
+            "worst": self.worst,
+            "next": self.next_place,
+            "flicker": self.flicker,
+        }
+        places = ("worst", "next", "flicker")  # pressed while the eye is on the image
+        self._keys = button_keys(self, "compare_keys", buttons, self.status.warn, places)
         self.contours.toggled.connect(self._outlines_changed)
         self.disagreement.toggled.connect(self._show_views)
         self.beside.toggled.connect(self._beside_changed)

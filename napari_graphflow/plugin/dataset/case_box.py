@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.plugin.dataset import presenter
-from napari_graphflow.plugin.dataset.keys import with_key
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.dataset.presenter import BUTTONS, Button
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
+from napari_graphflow.plugin.widgets.keys import with_key
 from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
 

@@ -23,7 +23,6 @@ from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.case_box import CaseBox, confirmed
 from napari_graphflow.plugin.dataset.case_order import CaseOrder
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
-from napari_graphflow.plugin.dataset.keys import Keys, with_key
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
 from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
 from napari_graphflow.plugin.dataset.readers_presenter import known_reader
@@ -34,6 +33,7 @@ from napari_graphflow.plugin.dataset.taking import TakeMask
 from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
+from napari_graphflow.plugin.widgets.keys import KEYS, Keys, problem_text, with_key
 from napari_graphflow.plugin.widgets.layout import FittedTabs, folded, note, row
 from napari_graphflow.plugin.widgets.legend import Legend
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
@@ -142,7 +142,8 @@ class DatasetWidget(Panel):
         self.session.reading.connect(lambda name: self.status.info(presenter.reading_text(name)))
         napari_viewer.dims.events.current_step.connect(self._slice_changed)
         napari_viewer.layers.selection.events.active.connect(self._choose_keys)
-        self.keys = Keys(self, self._actions(), self._show_keys)
+        group = "dataset_keys"
+        self.keys = Keys(self, group, self._actions(), self._show_keys, everywhere=KEYS[group])
         self._open_dataset()
 
     def open(self, name: str) -> None:
@@ -391,7 +392,7 @@ class DatasetWidget(Panel):
         self.before.setToolTip(with_key("Previous case in the list", keys["before"]))
         self.after.setToolTip(with_key("Next case in the list", keys["after"]))
         if problems:
-            self.status.warn(f"{problems[0]} Choose another one in the preferences.")
+            self.status.warn(problem_text(problems))
 
     def _choose_keys(self, event: Any = None) -> None:
         """Leave letters to layers of points and shapes, which use them."""

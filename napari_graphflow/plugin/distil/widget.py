@@ -29,6 +29,7 @@ from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background, LastingBackground
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
 from napari_graphflow.plugin.widgets.docks import show_dock
+from napari_graphflow.plugin.widgets.keys import KeyButton, button_keys
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import (
@@ -91,13 +92,13 @@ class DistilWidget(Panel):
         self.workers.setPrefix("workers: ")
         self.workers.setToolTip("Number of Ray worker processes that share each batch.")
         self.workers.hide()
-        self.measure = QPushButton("Estimate time and memory")
+        self.measure = KeyButton("Estimate time and memory")
         self.measure.setToolTip(
             "Run a few training steps and find the largest settings that fit into memory."
         )
         self.estimate = note()
         self.button = PrimaryButton("Start distillation", self)
-        self.show_jobs = QPushButton("Jobs")
+        self.show_jobs = KeyButton("Jobs")
         self.show_jobs.setToolTip("Show all jobs with their progress and curves.")
         self._starting = self._measuring = False
 
@@ -149,6 +150,8 @@ class DistilWidget(Panel):
         self.measure.clicked.connect(self._measure)
         self.button.clicked.connect(self.start)
         self.show_jobs.clicked.connect(lambda: show_dock(self.viewer, "Jobs"))
+        buttons = {"start": self.button, "measure": self.measure, "jobs": self.show_jobs}
+        self._keys = button_keys(self, "distil_keys", buttons, self.status.warn)
         self._effort_changed()
         self._update()
         self._background, self._starts = Background(self), LastingBackground(self)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.job import Job
@@ -12,6 +12,7 @@ from napari_graphflow.plugin.jobs.presenter import Details, Level
 from napari_graphflow.plugin.jobs.preview import Preview
 from napari_graphflow.plugin.jobs.stage_list import StageList
 from napari_graphflow.plugin.jobs.stages import StageLog
+from napari_graphflow.plugin.widgets.keys import KeyButton
 from napari_graphflow.plugin.widgets.later import Later, is_imported
 from napari_graphflow.plugin.widgets.layout import row
 from napari_graphflow.plugin.widgets.palette import DARK, Colours
@@ -130,7 +131,7 @@ class JobDetails(QWidget):
                 return
 
 
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
+def _button(text: str, tip: str) -> KeyButton:
+    button = KeyButton(text)
     button.setToolTip(tip)
     return button

@@ -29,6 +29,7 @@ from napari_graphflow.plugin.jobs.presenter import (
 from napari_graphflow.plugin.jobs.requests import Requests
 from napari_graphflow.plugin.jobs.watch import Watch
 from napari_graphflow.plugin.widgets.docks import show_dock
+from napari_graphflow.plugin.widgets.keys import button_keys
 from napari_graphflow.plugin.widgets.layout import note, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 from napari_graphflow.plugin.widgets.words import Message
@@ -76,6 +77,8 @@ class JobsWidget(Panel):
         shown.use.clicked.connect(self._use)
         shown.rename.clicked.connect(self._rename)
         shown.remove.clicked.connect(self._remove)
+        buttons = {"pause": shown.pause, "cancel": shown.cancel, "checkpoint": shown.checkpoint}
+        self._keys = button_keys(self, "jobs_keys", buttons, self.status.warn)
         self._requests.answered.connect(self._answered)
         self.themed.connect(self._set_colours)
         self._set_colours()

@@ -50,9 +50,10 @@ from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
 from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
-from napari_graphflow.plugin.viewer.preferences import after_opening, preferences
+from napari_graphflow.plugin.viewer.preferences import after_opening, prefer_device
 from napari_graphflow.plugin.viewer.record import recorded
 from napari_graphflow.plugin.widgets.command_line import segment_command
+from napari_graphflow.plugin.widgets.keys import KeyButton, button_keys
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
 from napari_graphflow.plugin.widgets.layout import (
     Rows,
@@ -110,7 +111,7 @@ class SegmentWidget(Panel):
         )
         self.button = PrimaryButton("Segment", self)
         self.progress = ProgressRow()
-        self.save = QPushButton("Save mask …")
+        self.save = KeyButton("Save mask …")
         self.probability = QCheckBox("class probabilities")
         self.uncertainty = QCheckBox("uncertainty")
         self.uncertainty.setToolTip(
@@ -164,7 +165,10 @@ class SegmentWidget(Panel):
         self.save.clicked.connect(self._save)
         self.copy.clicked.connect(lambda: copy_text(self.command.text()))
         self._case_changed()
-        after_opening(self, self._prefer_device)
+        after_opening(self, partial(prefer_device, self.device))
+        button_keys(
+            self, "segment_keys", {"segment": self.button, "save": self.save}, self.status.warn
+        )
 
     @property
     def running(self) -> bool:
@@ -187,11 +191,6 @@ class SegmentWidget(Panel):
             ask_to_replace(self, text, partial(self._start, task), new)
             return
         self._start(task)
-
-    def _prefer_device(self) -> None:
-        """Choose the device of the preferences, unless the user was faster."""
-        if self.device.currentIndex() == 0:
-            self.device.setCurrentIndex(max(0, self.device.findData(preferences().device)))
 
     def _start(self, task: Task) -> None:
         if self._request is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QComboBox
 
 PLUGIN = "napari-graphflow"
 #: Milliseconds until a dock that is being opened has been painted.
@@ -48,6 +49,12 @@ def after_opening(owner: QObject, act: Callable[[], object]) -> None:
     timer.setSingleShot(True)
     timer.timeout.connect(act)
     timer.start(OPENING_MS)
+
+
+def prefer_device(combo: QComboBox) -> None:
+    """Choose the device of the preferences in a list, unless the user was faster."""
+    if combo.currentIndex() == 0:
+        combo.setCurrentIndex(max(0, combo.findData(preferences().device)))
 
 
 def plugin_settings(group: str) -> Any:

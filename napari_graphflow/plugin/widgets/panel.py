@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QLabel,
     QMainWindow,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QTabBar,
@@ -27,6 +26,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.preferences import after_opening
 from napari_graphflow.plugin.viewer.session import start_session
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.keys import KeyButton
 from napari_graphflow.plugin.widgets.later import import_in_thread
 from napari_graphflow.plugin.widgets.layout import set_role
 from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
@@ -195,7 +195,7 @@ class StatusLine(QLabel):
         self.setVisible(bool(text))
 
 
-class PrimaryButton(QPushButton):
+class PrimaryButton(KeyButton):
     """The highlighted main button of a dock."""
 
     def __init__(self, text: str, panel: Panel) -> None:
