@@ -5,7 +5,7 @@ Both are properties of a network's features, not of the tissue. They are compute
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, prepare_labels, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.map_words import resolution
 from napari_graphflow.inference.predict import segment
 from napari_graphflow.inference.torch_windows import over_windows
 from napari_graphflow.inference.whole_volume import Cancelled, Progress
@@ -111,12 +112,14 @@ def importance_maps(
     UserError
         If the image does not fit a model, or a network has no such tap.
     """
+    found: set[tuple[int, ...]] = set()
 
     def draw(model: Model) -> Volume:
         def compute(windows: Tensor) -> Tensor:
             features = _tap(model.module(windows), tap).float()
             size = tuple(windows.shape[2:])
             strides = strides_of(features.shape[2:], size)
+            found.add(tuple(strides))
             return to_input_grid(features.abs().pow(power).sum(1), strides, size)[:, None]
 
         prepared = prepare(volume, model.card.preprocessing)
@@ -128,14 +131,18 @@ def importance_maps(
     check_fits(volume, student.card)
     of_student = draw(student)
     if teacher is None:
-        return ImportanceMaps(of_student, None, None, None, (NOTE,))
+        return ImportanceMaps(of_student, None, None, None, _notes(found))
     check_fits(volume, teacher.card)
     of_teacher = draw(teacher)
     both = [one.array.astype(np.float64).ravel() for one in (of_student, of_teacher)]
     length = math.prod(float(np.linalg.norm(one)) for one in both)
     agreement = float(both[0] @ both[1]) / length if length else 0.0
     difference = of_teacher.with_array(of_teacher.array - of_student.array)
-    return ImportanceMaps(of_student, of_teacher, difference, agreement, (NOTE,))
+    return ImportanceMaps(of_student, of_teacher, difference, agreement, _notes(found))
+
+
+def _notes(strides: Collection[tuple[int, ...]]) -> tuple[str, ...]:
+    return tuple(one for one in (NOTE, resolution(strides)) if one)
 
 
 def region_affinity(

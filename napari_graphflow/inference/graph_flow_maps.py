@@ -25,14 +25,15 @@ from napari_graphflow.distillation.graph_flow.method import GraphFlow
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.map_words import resolution
 from napari_graphflow.inference.torch_windows import over_windows
 from napari_graphflow.inference.whole_volume import Cancelled, Progress
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output, strides_of
 
-#: The pair of taps whose maps are computed.
-TAPS = ("encoder", "decoder")
+#: The taps of each pair, by its number from 0.
+PAIRS = tuple((f"encoder{suffix}", f"decoder{suffix}") for suffix in ("", "_2", "_3"))
 #: The variation graphs of one or two networks for a batch of windows.
 Graphs = Callable[[Tensor], list[VariationGraph]]
 
@@ -62,6 +63,8 @@ def variation_maps(
     volume: Volume,
     teacher: Model | None = None,
     *,
+    pair: int = 0,
+    channel: int | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> VariationMaps:
@@ -72,31 +75,49 @@ def variation_maps(
     tensors of the loss: through the paraphrasers of that distillation, with the student's patches
     cut at its teacher's peaks if the distillation did so.
 
+    Parameters
+    ----------
+    student, volume, teacher
+        Loaded models, and an image in its stored grid.
+    pair
+        Number of the pair of taps, from 0.
+    channel
+        Number of the only channel to draw, from 0; None adds all up.
+    progress, cancelled
+        As in :func:`napari_graphflow.inference.predict.segment`.
+
     Raises
     ------
     UserError
-        If the image does not fit a model, or a network has no pair of taps.
+        If the image does not fit a model, or a network has no such pair of taps or channel.
     """
-    options = _options(student)
+    options = options_of(student)
     about = "Internal features of the network, not tissue properties."
-    report = progress, cancelled
+    strides: set[tuple[int, ...]] = set()
+
+    def maps(model: Model, graphs: Graphs) -> list[tuple[Volume, float]]:
+        return _maps(model, volume, graphs, channel, strides, progress, cancelled)
+
+    def notes(*more: str) -> tuple[str, ...]:
+        return tuple(one for one in (about, *more, resolution(strides)) if one)
+
     if teacher is None:
-        (own,) = _maps(student, volume, _alone(student, options), *report)
-        return VariationMaps(_scaled(*own), None, None, (about,))
-    graphs, note = compared_graphs(student, teacher)
+        (own,) = maps(student, graphs_alone(student, options, pair))
+        return VariationMaps(_scaled(*own), None, None, notes())
+    graphs, note = compared_graphs(student, teacher, pair)
     if graphs is not None:
-        own, other = _maps(student, volume, graphs, *report)
+        own, other = maps(student, graphs)
     else:
-        (own,) = _maps(student, volume, _alone(student, options), *report)
-        (other,) = _maps(teacher, volume, _alone(teacher, options), *report)
+        (own,) = maps(student, graphs_alone(student, options, pair))
+        (other,) = maps(teacher, graphs_alone(teacher, options, pair))
     of_student = _scaled(own[0], other[1] if options.normalise == "teacher" else own[1])
     of_teacher = _scaled(*other)
     difference = of_teacher.with_array(of_teacher.array - of_student.array)
-    return VariationMaps(of_student, of_teacher, difference, (about, note) if note else (about,))
+    return VariationMaps(of_student, of_teacher, difference, notes(note))
 
 
-def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]:
-    """Return the variation graphs of the first tap pair as compared in the distillation.
+def compared_graphs(student: Model, teacher: Model, pair: int = 0) -> tuple[Graphs | None, str]:
+    """Return the variation graphs of a pair of taps as compared in the distillation.
 
     Returns
     -------
@@ -113,9 +134,12 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
             "the two maps are not matched."
         )
 
+    if pair >= len(method.pairs):
+        return None, "The distillation did not compare this pair of taps."
+
     def graphs(windows: Tensor) -> list[VariationGraph]:
         outputs = student.module(windows), teacher.module.to(windows.device)(windows)
-        return list(method.graphs(*outputs, method.pairs[0]))
+        return list(method.graphs(*outputs, method.pairs[pair]))
 
     notes = []
     if method.paraphrasers:
@@ -125,20 +149,21 @@ def compared_graphs(student: Model, teacher: Model) -> tuple[Graphs | None, str]
     return graphs, " ".join(notes)
 
 
-def _alone(model: Model, options: GraphFlowOptions) -> Graphs:
+def graphs_alone(model: Model, options: GraphFlowOptions, pair: int = 0) -> Graphs:
     """Return a function that computes the graph of one network, at its own peaks."""
-    method = load_method(model)
+    method, taps = load_method(model), PAIRS[pair]
 
     def graphs(windows: Tensor) -> list[VariationGraph]:
         output: Output = model.module(windows)
-        if not set(TAPS) <= set(output.taps):
+        if not set(taps) <= set(output.taps):
             raise UserError(
-                "The network has no tap encoder or no tap decoder, which a variation map needs.",
-                "Name its taps when you import the model.",
+                f"The network has no tap {taps[0]} or no tap {taps[1]}, which a variation map "
+                "needs.",
+                "Choose another pair of taps, or name its taps when you import the model.",
             )
-        encoder, decoder = (output.taps[tap] for tap in TAPS)
+        encoder, decoder = (output.taps[tap] for tap in taps)
         if isinstance(method, GraphFlow):
-            encoder, decoder = method.student_taps(output, TAPS)
+            encoder, decoder = method.student_taps(output, taps)
         return [variation_graph(encoder, decoder, options.patch, mode=options.salience)]
 
     return graphs
@@ -148,10 +173,15 @@ def _maps(
     model: Model,
     volume: Volume,
     graphs: Graphs,
+    channel: int | None,
+    found_strides: set[tuple[int, ...]],
     progress: Progress | None,
     cancelled: Cancelled | None,
 ) -> list[tuple[Volume, float]]:
-    """Return the unscaled map of each graph and the mean energy of its salient patches."""
+    """Return the unscaled map of each graph and the mean energy of its salient patches.
+
+    The strides of the taps are added to `found_strides`.
+    """
     check_fits(volume, model.card)
     prepared = prepare(volume, model.card.preprocessing)
     energies: list[list[float]] = []
@@ -160,9 +190,11 @@ def _maps(
         size = tuple(windows.shape[2:])
         found = graphs(windows)
         energies.append([float(patch_energy(graph)) for graph in found])
+        strides = [strides_of(graph.encoder_size, size) for graph in found]
+        found_strides.update(map(tuple, strides))
         drawn = [
-            to_input_grid(variation_map(graph), strides_of(graph.encoder_size, size), size)
-            for graph in found
+            to_input_grid(variation_map(_only(graph, channel)), stride, size)
+            for graph, stride in zip(found, strides, strict=True)
         ]
         return torch.stack(drawn, 1)
 
@@ -181,6 +213,21 @@ def _maps(
     ]
 
 
+def _only(graph: VariationGraph, channel: int | None) -> VariationGraph:
+    """Return the graph with the patches of one channel; with all for None."""
+    if channel is None:
+        return graph
+    channels = graph.encoder_patches.shape[1]
+    if not 0 <= channel < channels:
+        raise UserError(
+            f"There is no channel {channel + 1}: the graph has {channels}.",
+            f"Choose one from 1 to {channels}, or all.",
+        )
+    parts = ("encoder_patches", "decoder_patches", "encoder_index", "decoder_index")
+    kept = {name: getattr(graph, name)[:, channel : channel + 1] for name in parts}
+    return graph._replace(**kept)
+
+
 def _scaled(volume: Volume, energy: float) -> Volume:
     return volume.with_array(volume.array / math.sqrt(energy)) if energy > 0 else volume
 
@@ -192,7 +239,8 @@ def _is_teacher(teacher: Model, student: Model) -> bool:
     return provenance.teacher.sha256 == weights_hash(teacher.folder)
 
 
-def _options(student: Model) -> GraphFlowOptions:
+def options_of(student: Model) -> GraphFlowOptions:
+    """Return the options of the distillation of a student; defaults if there was none."""
     run = student.card.provenance.run if student.card.provenance else None
     if isinstance(run, DistillationConfig) and isinstance(run.method, GraphFlowOptions):
         return run.method

@@ -204,10 +204,12 @@ def _heatmap(request: Request) -> dict[str, Any]:
     volume = _read_volume(fields)
     kind = KINDS[fields.get("kind", "variation")]
     request.phase("computing the maps", "window")
+    more = {name: fields[name] for name in ("pair", "channel") if fields.get(name) is not None}
     maps = kind.compute(
         student,
         volume,
         teacher,
+        **more,
         progress=request.progress,
         cancelled=request.cancelled,
     )
@@ -258,12 +260,30 @@ def _affinity(request: Request) -> dict[str, Any]:
     return result | _write_parts(request, found, lambda matrix: matrix)
 
 
+def _graph(request: Request) -> dict[str, Any]:
+    student, teacher = _student_and_teacher(request)
+    from napari_graphflow.inference.graph_matrices import graph_matrices
+
+    volume = _read_volume(request.fields)
+    request.phase("computing the graphs", "window")
+    found = graph_matrices(
+        student,
+        volume,
+        teacher,
+        pair=request.fields.get("pair", 0),
+        progress=request.progress,
+        cancelled=request.cancelled,
+    )
+    return {"notes": found.notes} | _write_parts(request, found, lambda matrix: matrix)
+
+
 HANDLERS: dict[str, Handler] = {
     "ping": _ping,
     "segment": _segment,
     "heatmap": _heatmap,
     "importance": _importance,
     "affinity": _affinity,
+    "graph": _graph,
 }
 
 

@@ -2,12 +2,16 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
 from napari_graphflow.distillation.graph_flow.loss import variation_graph
 from napari_graphflow.distillation.graph_flow.maps import to_input_grid, variation_map
 from napari_graphflow.errors import UserError
+from napari_graphflow.inference.graph_flow_maps import _only
+from napari_graphflow.inference.graph_matrices import _matrix, _on_one_range
+from napari_graphflow.inference.map_words import resolution
 
 SHAPES = [
     pytest.param((2, 4, 9, 11), (3, 3), id="2d"),
@@ -108,3 +112,36 @@ def test_maps_are_cropped_to_the_input_and_zero_where_uncovered():
     assert not larger[0, :, 4].any()
     # With a fractional stride the centre of the input pixel decides.
     assert to_input_grid(maps, 1.5)[0].tolist() == [[1, 2, 2], [3, 4, 4], [3, 4, 4]]
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_the_maps_of_single_channels_add_up_to_the_map_of_all(shape, patch):
+    graph = variation_graph(tap(shape, 5, 0), tap(shape, 6, 0), patch)
+    single = [variation_map(_only(graph, channel)) for channel in range(shape[1])]
+    assert torch.allclose(torch.stack(single).sum(0), variation_map(graph), rtol=1e-12, atol=1e-12)
+    with pytest.raises(UserError, match=f"no channel {shape[1] + 1}: the graph has {shape[1]}"):
+        _only(graph, shape[1])
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_a_matrix_has_the_lengths_of_the_vertices_above_the_edges(shape, patch):
+    graph = variation_graph(tap(shape, 5, 0), tap(shape, 6, 0), patch)
+    matrix = _matrix(graph)
+    change = graph.decoder_patches - graph.encoder_patches
+    expected = change.flatten(2).square().sum(-1).sqrt().sum(0)
+    assert torch.allclose(matrix[0], expected)
+    assert torch.allclose(matrix[1:], graph.edges.sum(0))
+
+
+def test_both_networks_share_the_range_of_vertices_and_that_of_edges():
+    student = np.array([[2.0, 1.0], [0.0, -4.0], [-4.0, 8.0]])
+    teacher = np.array([[0.0, 4.0], [2.0, 16.0], [16.0, 0.0]])
+    own, other = _on_one_range([student, teacher])
+    assert own.tolist() == [[0.5, 0.25], [0.0, -0.25], [-0.25, 0.5]]
+    assert other.tolist() == [[0.0, 1.0], [0.125, 1.0], [1.0, 0.0]]
+
+
+def test_a_caption_states_what_the_tap_resolves():
+    assert "One value for 2 × 4 × 4 voxels" in resolution({(2, 4, 4)})
+    assert "2 × 4 × 4 or 8 × 8 × 8 voxels" in resolution({(8, 8, 8), (2, 4, 4)})
+    assert resolution({(1, 1, 1)}) == ""

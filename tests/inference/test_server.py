@@ -101,6 +101,12 @@ def test_the_real_process_segments_and_cancels(model: Path) -> None:
     own = worker.run("affinity", student=model, image=volume)
     assert own["teacher"] is None
     assert any("predicted by the student" in note for note in own["notes"])
+    graph = worker.run("graph", student=model, teacher=model, image=volume)
+    rows, channels = graph["student"].shape
+    assert rows == channels + 1
+    np.testing.assert_allclose(graph["difference"], 0, atol=1e-12)
+    one = worker.run("heatmap", student=model, image=volume, kind="variation", channel=0)
+    assert 0 < one["student"].sum() < drawn["student"].sum()
 
     asked: list[Reply] = []
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
@@ -18,7 +18,7 @@ from napari_graphflow.plugin.viewer.map_layers import map_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
 from napari_graphflow.plugin.viewer.record import Placement
 from napari_graphflow.plugin.widgets.later import Later
-from napari_graphflow.plugin.widgets.layout import Rows, note
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
 from napari_graphflow.plugin.widgets.map_box import MapBox
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
@@ -49,8 +49,15 @@ KINDS = {
         "Similarity of structures",
         "Region affinity of EMKD: cosine of the mean features of every two structures.",
     ),
+    "graph": (
+        "Change of channels, as a matrix",
+        "Variation graph of Graph Flow: its vertices, and its edges between every two channels.",
+    ),
 }
 PARTS = ("teacher", "student", "difference")
+#: Kinds that are drawn as matrices, and those of one pair of taps.
+MATRICES, OF_PAIRS = ("affinity", "graph"), ("variation", "graph")
+PAIRS = ("innermost", "second", "third")
 
 
 class HeatmapSection(QWidget):
@@ -68,6 +75,18 @@ class HeatmapSection(QWidget):
         for name, (title, tip) in KINDS.items():
             self.kind.addItem(title, name)
             self.kind.setItemData(self.kind.count() - 1, tip, 3)  # as tooltip
+        self.pair = QComboBox()
+        self.pair.addItems([f"{name} pair of taps" for name in PAIRS])
+        self.pair.setToolTip(
+            "Which layer of the encoder is compared with which of the decoder. Networks without "
+            "further taps have one pair."
+        )
+        self.channel = QSpinBox()
+        self.channel.setRange(0, 4096)
+        self.channel.setPrefix("channel ")
+        self.channel.setSpecialValueText("all channels")
+        self.channel.setToolTip("The feature whose change is drawn; all of them are added up.")
+        shrinkable(self.pair, entry_as_tip=False)
         self.button = QPushButton("Show maps")
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
@@ -81,6 +100,7 @@ class HeatmapSection(QWidget):
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
         rows.add("Map", self.kind)
+        rows.add("", row(self.pair, self.channel))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
@@ -111,9 +131,9 @@ class HeatmapSection(QWidget):
             return
         self.progress.wait("starting …")
         kind = self.kind.currentData()
-        matrix = kind == "affinity"
+        matrix = kind in MATRICES
         self._request = dispatcher().send(
-            "affinity" if matrix else "heatmap",
+            kind if matrix else "heatmap",
             Request(
                 progress=self.progress.follow,
                 done=partial(self._show_matrices if matrix else self._show, layer, kind),
@@ -125,8 +145,15 @@ class HeatmapSection(QWidget):
             student=str(student),
             teacher=None if teacher is None else str(teacher),
             kind=kind,
+            **self._of_pair(kind),
         )
         self._update()
+
+    def _of_pair(self, kind: str) -> dict[str, int]:
+        found = {"pair": self.pair.currentIndex()} if kind in OF_PAIRS else {}
+        if kind == "variation" and self.channel.value():
+            found["channel"] = self.channel.value() - 1
+        return found
 
     def release(self) -> None:
         """Drop the pending request."""
@@ -135,13 +162,14 @@ class HeatmapSection(QWidget):
 
     def _show_matrices(self, layer: Image, kind: str, found: dict[str, Any]) -> None:
         self._ended()
-        self.matrix.widget().fill(
-            {name: found[name] for name in PARTS if name in found}, found["classes"]
-        )
+        matrices = {name: found[name] for name in PARTS if name in found}
+        channels = [str(number + 1) for number in range(matrices["student"].shape[1])]
+        names = found["classes"] or channels
+        self.matrix.widget().fill(matrices, names)
         self.matrix.show()
         self.notes.setText(" ".join(found["notes"]))
         case = self._cases.name(self._cases.key(layer))
-        self._panel.status.done(f"{case}: similarity of its structures in the networks.")
+        self._panel.status.done(f"{case}: {KINDS[kind][0].lower()}.")
 
     def _show(
         self, layer: Image, kind: str, found: tuple[dict[str, NDArray[Any]], list[str]]
@@ -200,7 +228,10 @@ class HeatmapSection(QWidget):
 
     def _update(self, layer: Layer | int | None = None) -> None:
         image = self.image.layer()
-        self.kind.setToolTip(KINDS[self.kind.currentData()][1])
+        kind = self.kind.currentData()
+        self.kind.setToolTip(KINDS[kind][1])
+        self.pair.setVisible(kind in OF_PAIRS)
+        self.channel.setVisible(kind == "variation")
         for picker in (self.student, self.teacher):
             picker.judge_for(image)
         self.button.setEnabled(
@@ -230,7 +261,10 @@ def _maps(
 
 def _matrices(reply: Reply) -> dict[str, Any]:
     found = {name: reply[name] for name in PARTS if isinstance(reply.get(name), np.ndarray)}
-    return found | {"classes": list(reply["classes"]), "notes": reply.get("notes", [CAPTION])}
+    return found | {
+        "classes": list(reply.get("classes", ())),
+        "notes": reply.get("notes", [CAPTION]),
+    }
 
 
 def _is_map(layer: Layer, title: str) -> bool:

@@ -8,10 +8,12 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 
 HEIGHT = 170
+#: Most ticks along an axis, and most lines of a tooltip.
+TICKS, SHOWN = 8, 24
 
 
 class MatrixPlot(pg.GraphicsLayoutWidget):
-    """Draws square matrices with values from -1 to 1, each under its title."""
+    """Draws matrices with values from -1 to 1, each under its title."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,9 +27,10 @@ class MatrixPlot(pg.GraphicsLayoutWidget):
         Parameters
         ----------
         matrices
-            (R, R) by title; NaN where a structure is not in the image.
+            (R, R) by title; NaN where a structure is not in the image. Or (R + 1, R), whose first
+            row is of the vertices.
         names
-            Names of rows and columns.
+            Names of the columns, and of the rows.
         """
         self.clear()
         map_ = pg.colormap.get("CET-D1A")
@@ -42,15 +45,17 @@ class MatrixPlot(pg.GraphicsLayoutWidget):
             image.setColorMap(map_)
             image.setLevels((-1.0, 1.0))
             plot.addItem(image)
-            ticks = [(index + 0.5, name[:3]) for index, name in enumerate(names)]
-            for side in ("left", "bottom"):
+            lines = [*["vertices"] * (len(matrix) - matrix.shape[1]), *names]
+            for side, titles in (("left", lines), ("bottom", names[: matrix.shape[1]])):
+                every = -(-len(titles) // TICKS)
+                ticks = [(at + 0.5, text[:3]) for at, text in enumerate(titles)][::every]
                 axis = plot.getAxis(side)
                 axis.setTicks([ticks])
                 axis.setStyle(tickLength=0)
-            rows = [
-                f"{names[row]} · {names[other]}: {matrix[row, other]:.2f}"
-                for row in range(len(names))
-                for other in range(row)
-                if np.isfinite(matrix[row, other])
+            entries = [
+                f"{lines[row]} · {names[other]}: {matrix[row, other]:.2f}"
+                for row in range(len(matrix))
+                for other in range(matrix.shape[1])
+                if lines[row] != names[other] and np.isfinite(matrix[row, other])
             ]
-            plot.setToolTip("\n".join(rows))
+            plot.setToolTip("\n".join(entries[:SHOWN]))
