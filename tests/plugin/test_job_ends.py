@@ -1,4 +1,4 @@
-"""Jobs that end while *Jobs* is closed are announced once when it is opened."""
+"""Jobs that end while *Jobs* is closed are announced once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,8 +8,10 @@ import pytest
 from job_cases import new_job, put
 from napari import Viewer
 from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
 
 from napari_graphflow.jobs.status import Process, Status
+from napari_graphflow.plugin.jobs.announcer import Announcer
 from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.system.failures import Failure
 
@@ -51,6 +53,24 @@ def test_jobs_that_ended_while_closed_are_announced_once(
     assert open_dock() == ["third is done, second failed and first is done."]
     assert open_dock() == []
     assert third.folder.is_dir()
+
+
+def test_a_job_that_ends_after_the_dock_was_closed_is_announced_meanwhile(
+    viewer: Viewer, open_dock: OpenDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    assert open_dock() == []
+    job = new_job(tmp_path, "first", Status(state="paused"))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-graphflow", "Jobs")
+    window = dock.window()
+    qtbot.waitUntil(lambda: window.findChild(Announcer) is not None)
+    announcer = window.findChild(Announcer)
+    viewer.window.remove_dock_widget("all")
+    put(job, Status(state="done", process=Process(launched=2.0)))
+    notification_manager.records.clear()
+    for _ in range(2):
+        announcer.look()
+    assert [str(one.message) for one in notification_manager.records] == ["first is done."]
+    assert open_dock() == []
 
 
 def test_each_failure_of_a_resumed_job_is_announced(open_dock: OpenDock, tmp_path: Path) -> None:

@@ -252,3 +252,15 @@ def test_a_job_that_is_done_says_how_many_cases_failed(tmp_path: Path) -> None:
     )
     told = notification([job], statuses)
     assert told == Message("proposals is done, but 2 cases failed.", "warn")
+
+
+def test_a_refusal_before_the_first_step_is_not_resumed(tmp_path: Path) -> None:
+    job = new_job(tmp_path, "first")
+    poor = Failure(code="user", text="The teacher is poor.", remedy="Train it longer.")
+    refused = {job: Status(state="failed", failure=poor)}
+    shown = details(job, refused, kept=False)
+    assert not shown.buttons.resume
+    assert not shown.buttons.pause
+    assert details(job, refused, kept=True).buttons.resume
+    full = Failure(code="disk_full", text="The disk is full.")
+    assert details(job, {job: Status(state="failed", failure=full)}, kept=False).buttons.resume

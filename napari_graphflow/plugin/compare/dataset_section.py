@@ -28,6 +28,7 @@ from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
+from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.later import Later
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
@@ -94,6 +95,7 @@ class DatasetSection(QWidget):
         self.report.clicked.connect(self._open_report)
         self.dataset.chosen.connect(self._update)
         self._timer.timeout.connect(self._poll)
+        announce_ends(panel)
         self._list()
         self._update()
 

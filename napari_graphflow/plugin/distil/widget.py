@@ -25,6 +25,7 @@ from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
+from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background, LastingBackground
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
@@ -152,6 +153,7 @@ class DistilWidget(Panel):
         self.show_jobs.clicked.connect(lambda: show_dock(self.viewer, "Jobs"))
         buttons = {"start": self.button, "measure": self.measure, "jobs": self.show_jobs}
         self._keys = button_keys(self, "distil_keys", buttons, self.status.warn)
+        announce_ends(self)
         self._effort_changed()
         self._update()
         self._background, self._starts = Background(self), LastingBackground(self)

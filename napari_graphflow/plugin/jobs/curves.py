@@ -1,6 +1,7 @@
 """Live curves of a job: validation Dice above, loss terms below."""
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -15,6 +16,8 @@ from napari_graphflow.system.events import Event, Metric
 HEIGHT = 230
 #: Maximum number of points of a curve; beyond it every second point is dropped.
 POINTS = 600
+#: Seconds between two drawings: a flood of events would otherwise keep the window busy.
+DRAW_S = 1.0
 
 
 class Curves(QWidget):
@@ -27,6 +30,8 @@ class Curves(QWidget):
         self._counts: dict[str, int] = {}
         self._lines: dict[str, pg.PlotDataItem] = {}
         self._levels: dict[Level, pg.InfiniteLine] = {}
+        self._changed: set[str] = set()
+        self._drawn = -math.inf
         self._colours = DARK
         self._canvas = pg.GraphicsLayoutWidget()
         self._canvas.setBackground(None)
@@ -56,6 +61,7 @@ class Curves(QWidget):
         for name, line in self._lines.items():
             (self._loss if name.startswith("loss/") else self._dice).removeItem(line)
         self._points, self._lines, self._strides, self._counts = {}, {}, {}, {}
+        self._changed, self._drawn = set(), -math.inf
         self.show_levels(())
         self._legend.setText("")
 
@@ -85,8 +91,7 @@ class Curves(QWidget):
         return "  ".join(title for title, _, _ in self._entries())
 
     def add(self, events: Iterable[Event]) -> None:
-        """Add the metrics among some events."""
-        changed = set()
+        """Add the metrics among some events; draw them, and those before, from time to time."""
         for event in events:
             if not isinstance(event, Metric):
                 continue
@@ -104,12 +109,18 @@ class Curves(QWidget):
                 continue
             steps.append(float(event.step))
             values.append(value)
-            changed.add(name)
+            self._changed.add(name)
             if len(steps) > POINTS:
                 del steps[1::2], values[1::2]
                 self._strides[name] = 2 * self._strides.get(name, 1)
-        for name in sorted(changed):
+        if time.monotonic() - self._drawn > DRAW_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        for name in sorted(self._changed):
             self._line(name).setData(*self._points[name], symbol=_symbol(name, self._points[name]))
+        if self._changed:
+            self._changed, self._drawn = set(), time.monotonic()
 
     def empty(self) -> bool:
         """Whether there are no points."""

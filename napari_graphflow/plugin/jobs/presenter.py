@@ -244,7 +244,12 @@ def _schedule(job: Job) -> object:
 
 
 def details(
-    job: Job, statuses: Mapping[Job, Status], *, pending: str = "", log: bool = True
+    job: Job,
+    statuses: Mapping[Job, Status],
+    *,
+    pending: str = "",
+    log: bool = True,
+    kept: bool = True,
 ) -> Details:
     """Return what is shown of a job.
 
@@ -256,11 +261,16 @@ def details(
         The pending request, such as ``Cancelling …``.
     log
         Whether the job has a log.
+    kept
+        Whether the job has a checkpoint.
     """
     status = statuses[job]
+    # What was refused before the first step, such as a poor teacher, would be refused again.
+    refused = not kept and status.failure is not None and status.failure.code == "user"
+    resumable = status.resumable and not refused
     buttons = Buttons(
-        resume=status.resumable and not status.active,
-        pause=not pending and (status.state == "running" or status.resumable),
+        resume=resumable and not status.active,
+        pause=not pending and (status.state == "running" or resumable),
         cancel=status.active and pending in ("", PAUSING),
         move=not pending,
         log=log,

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari.components import ViewerModel
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QInputDialog
 
@@ -13,6 +12,7 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.rounds import is_default
+from napari_graphflow.plugin.jobs.announcer import announce, announce_ends
 from napari_graphflow.plugin.jobs.details import JobDetails
 from napari_graphflow.plugin.jobs.dialogs import ask_to_remove, show_log, show_settings
 from napari_graphflow.plugin.jobs.finished import FinishedJobs
@@ -22,7 +22,6 @@ from napari_graphflow.plugin.jobs.presenter import (
     details,
     levels,
     listing,
-    notification,
     removal_question,
     table_row,
 )
@@ -39,7 +38,6 @@ INTERVAL_MS = 500
 #: the next one.
 QUEUE_EVERY_S = 5.0
 ALL = "All datasets"
-NOTIFY = {"done": show_info, "warn": show_warning, "fail": show_error}
 
 
 class JobsWidget(Panel):
@@ -87,6 +85,7 @@ class JobsWidget(Panel):
         self._timer.timeout.connect(self.refresh)
         self._timer.start()
         self.refresh()
+        announce_ends(self)
 
     def jobs(self) -> list[Job]:
         """Return the listed jobs, the newest first."""
@@ -132,9 +131,7 @@ class JobsWidget(Panel):
     def _announce(self) -> None:
         """Notify about jobs that have ended since the last check."""
         ended = self._finished.update(self._watch.statuses)
-        message = notification(ended, self._watch.statuses)
-        if message is not None:
-            NOTIFY[message.level](message.text)
+        announce(ended, self._watch.statuses)
 
     def _check_queue(self) -> None:
         """Start waiting jobs and poll clusters, in case no other process does."""
@@ -183,7 +180,13 @@ class JobsWidget(Panel):
         if job not in statuses:
             statuses = {**statuses, job: job.status()}
         pending = self._requests.pending.get(job, "")
-        shown = details(job, statuses, pending=pending, log=job.log.is_file())
+        shown = details(
+            job,
+            statuses,
+            pending=pending,
+            log=job.log.is_file(),
+            kept=job.last_checkpoint.is_file(),
+        )
         if self._error is not None and not pending:
             shown = replace(shown, message=self._error)
         self.details.present(shown, levels(job, statuses))
