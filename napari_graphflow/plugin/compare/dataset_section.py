@@ -28,6 +28,7 @@ from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
+from napari_graphflow.plugin.compare.side_choice import SideChoice
 from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.later import Later
@@ -42,12 +43,11 @@ POLL_MS = 500
 
 
 class DatasetSection(QWidget):
-    """Compares two models on a split as a job, and shows its results."""
+    """Compares two models or folders of masks on a split as a job, and shows its results."""
 
     def __init__(self, panel: "Panel") -> None:
         super().__init__()
         self._panel = panel
-        self._models: tuple[Path | None, Path | None] = (None, None)
         self._job: Job | None = None
         self._study: Study | None = None
         self._offset = 0
@@ -55,6 +55,13 @@ class DatasetSection(QWidget):
         self.split = QComboBox()
         self.split.addItems(["test", "val", "train"])
         self.split.setToolTip("The labelled cases of this split are scored.")
+        self.a, self.b = SideChoice("A"), SideChoice("B")
+        for side in (self.a, self.b):
+            side.setToolTip(
+                "The model above, the model of a round, or a folder of masks, such as those of a "
+                "reader."
+            )
+        self._above: tuple[Path | None, Path | None] = (None, None)
         self.button = QPushButton("Compare on the dataset")
         self.button.setToolTip("A job: it goes on when napari closes, and is found again here.")
         self.progress = ProgressRow()
@@ -78,6 +85,8 @@ class DatasetSection(QWidget):
         rows = Rows()
         rows.add("Dataset", self.dataset)
         rows.add("Split", self.split)
+        rows.add("A", self.a)
+        rows.add("B", self.b)
         rows.add_wide(self.button)
         rows.add_wide(self.progress)
         rows.add("Result", self.results)
@@ -94,6 +103,8 @@ class DatasetSection(QWidget):
         self.cases.cellClicked.connect(self._open_case)
         self.report.clicked.connect(self._open_report)
         self.dataset.chosen.connect(self._update)
+        for side in (self.a, self.b):
+            side.side_changed.connect(self._update)
         self._timer.timeout.connect(self._poll)
         announce_ends(panel)
         self._list()
@@ -101,13 +112,12 @@ class DatasetSection(QWidget):
 
     def choose(self, a: Path | None, b: Path | None) -> None:
         """Take over the models that are chosen above; None for a mask."""
-        self._models = (a, b)
+        self._above = (a, b)
         self._update()
 
     def start(self) -> None:
         """Start the job."""
-        a, b = self._models
-        folder = self.dataset.folder()
+        a, b, folder = self.a.path(), self.b.path(), self.dataset.folder()
         if a is None or b is None or folder is None:
             return
         config = ComparisonConfig(a=a, b=b, dataset=folder, split=self.split.currentText())
@@ -233,12 +243,12 @@ class DatasetSection(QWidget):
         shown = self._study is not None
         for widget in (self.verdict, self.plot, self.cases, self.report):
             widget.setVisible(shown)
-        a, b = self._models
+        for side, above in zip((self.a, self.b), self._above, strict=True):
+            side.take(above, self.dataset.folder())
+        a, b = self.a.path(), self.b.path()
         models = a is not None and b is not None and a != b
         self.button.setEnabled(models and self.dataset.folder() is not None and self._job is None)
-        self.button.setText(
-            "Compare on the dataset" if models else "Choose two models as A and B above"
-        )
+        self.button.setText("Compare on the dataset" if models else "Choose A and B first")
 
 
 def _box_plot() -> "BoxPlot":

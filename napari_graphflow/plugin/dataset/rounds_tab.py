@@ -33,6 +33,7 @@ from napari_graphflow.labelling.store import Labelling
 from napari_graphflow.plugin.dataset import rounds_presenter as presenter
 from napari_graphflow.plugin.dataset.job_bar import JobBar
 from napari_graphflow.plugin.dataset.tables import fill, table
+from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -55,6 +56,7 @@ class RoundsTab(QWidget):
 
     def __init__(self, panel: Panel, labelling: Callable[[], Labelling | None]) -> None:
         super().__init__()
+        announce_ends(panel)
         self._panel, self._labelling = panel, labelling
         self.put_away = lambda: None
         self._rounds: list[Round] = []
