@@ -77,8 +77,8 @@ def graph_matrices(
         return _means(model, volume, graphs, progress, cancelled)
 
     if teacher is None:
-        found = means(student, graphs_alone(student, options, pair))
-        return GraphMatrices(*_on_one_range(found), None, None, (NOTE,))
+        (own,) = _on_one_range(means(student, graphs_alone(student, options, pair)))
+        return GraphMatrices(own, None, None, (NOTE,))
     graphs, note = compared_graphs(student, teacher, pair)
     if graphs is not None:
         found = means(student, graphs)
