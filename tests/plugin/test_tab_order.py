@@ -20,7 +20,7 @@ DOCKS = ("Volume", "Segment", "Dataset", "Distil", "Jobs", "Compare", "Tutorial"
 ROW = 14
 
 
-def controls(dock: Panel) -> list[QWidget]:
+def focusable(dock: Panel) -> list[QWidget]:
     """Return what the Tab key should reach; arrow keys move within groups of radio buttons."""
     found = [
         one
@@ -68,7 +68,7 @@ def test_tab_reaches_every_control_from_top_to_bottom(
     QApplication.setActiveWindow(window)
     window.resize(1280, 1400)
     qtbot.wait(250)
-    wanted = controls(dock)
+    wanted = focusable(dock)
     top = min(wanted, key=lambda one: (place(dock, one).y() // ROW, place(dock, one).x()))
     seen = walk(qtbot, dock, top)
     assert [_name(one) for one in wanted if one not in seen] == []

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
@@ -40,8 +41,9 @@ def _start(panel: Panel) -> None:
 class Announcer(QObject):
     """Watches the jobs for one window while it has no dock *Jobs*, which announces them itself."""
 
-    def __init__(self, window: QObject, viewer: ViewerModel) -> None:
+    def __init__(self, window: QWidget, viewer: ViewerModel) -> None:
         super().__init__(window)
+        self._window = window
         self._viewer = viewer
         self._watch = Watch()
         self._finished: FinishedJobs | None = None
@@ -52,6 +54,8 @@ class Announcer(QObject):
 
     def look(self) -> None:
         """Notify about jobs that have ended since the last look, of whoever looked."""
+        if not self._window.isVisible():
+            return
         if find_dock(self._viewer, "Jobs") is not None:
             self._finished = None
             return

@@ -30,6 +30,7 @@ from napari_graphflow.plugin.widgets.keys import KeyButton
 from napari_graphflow.plugin.widgets.later import import_in_thread
 from napari_graphflow.plugin.widgets.layout import set_role
 from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
+from napari_graphflow.plugin.widgets.tab_order import focus_on, next_control
 from napari_graphflow.plugin.widgets.words import Message
 
 #: Width of a dock in pixels at the size of napari's font.
@@ -122,6 +123,16 @@ class Panel(QScrollArea):
                 window.tabifyDockWidget(other, dock)
                 dock.raise_()
                 return
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Go to the control below, or above; Qt would go by the order in which they were made."""
+        control = next_control(self, forward=forward)
+        if control is None:
+            return bool(super().focusNextPrevChild(forward))
+        focus_on(control, forward=forward)
+        if self.isAncestorOf(control):
+            self.ensureWidgetVisible(control)
+        return True
 
     def released(self) -> None:
         """Stop background work."""
