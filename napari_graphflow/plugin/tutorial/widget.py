@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.tutorial.steps import TUTORIALS, Step, Tutorial, copy_sample
 from napari_graphflow.plugin.widgets.docks import show_dock
-from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import FittedTabs, Section, note, row, shrinkable
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton
 from napari_graphflow.plugin.widgets.recent import remember
 
@@ -88,6 +88,8 @@ class TutorialWidget(Panel):
 
     def _show_me(self) -> None:
         dock = show_dock(self.viewer, self.step.dock)
+        for part in dock.findChildren(Section) + dock.findChildren(FittedTabs):
+            part.join()  # a dock that was just opened does so later
         target = attrgetter(self.step.target)(dock)
         reveal(target)
         highlight(target, self.colour("warning"))
@@ -95,13 +97,15 @@ class TutorialWidget(Panel):
 
 
 def reveal(target: QWidget) -> None:
-    """Bring a widget into view: its tab to the front, its scroll area to its place."""
+    """Bring a widget into view: its tab to the front, its section open, scrolled to its place."""
     child: QWidget | None = target
     while child is not None:
         parent = child.parentWidget()
         tabs = parent.parentWidget() if parent is not None else None
         if isinstance(tabs, QTabWidget) and tabs.indexOf(child) >= 0:
             tabs.setCurrentWidget(child)
+        if isinstance(parent, Section):
+            parent.expand(animate=False)
         if isinstance(parent, QScrollArea):
             parent.ensureWidgetVisible(target)
         child = parent

@@ -101,7 +101,7 @@ class Section(QCollapsible):
         super().__init__(title, **icons)
         self.layout().removeWidget(self.content())
         self.content().setParent(None)
-        after_opening(self, self._join)
+        after_opening(self, self.join)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self.layout().setAlignment(Qt.AlignmentFlag(0))
         self.toggled.connect(self._release_height)
@@ -110,14 +110,15 @@ class Section(QCollapsible):
         """Keep the height when a child is resized."""
         return False
 
-    def _join(self) -> None:
+    def join(self) -> None:
+        """Take the content into the dock."""
         content = self.content()
         if content.parent() is None:
             content.hide()
             self.layout().addWidget(content)
 
     def _release_height(self, expanded: bool) -> None:
-        self._join()
+        self.join()
         if expanded:
             self.content().setMaximumHeight(MAX_HEIGHT)
         self.content().setVisible(expanded)
@@ -133,7 +134,7 @@ class FittedTabs(QTabWidget):
         super().__init__()
         self._pages: list[QWidget] = []
         self.currentChanged.connect(self.fit)
-        after_opening(self, self._join)
+        after_opening(self, self.join)
 
     def addTab(self, page: QWidget, title: str) -> int:
         """Add a page."""
@@ -141,8 +142,8 @@ class FittedTabs(QTabWidget):
         return int(super().addTab(page if len(self._pages) == 1 else _holder(QVBoxLayout()), title))
 
     def indexOf(self, page: QWidget) -> int:
-        """Return the place of a page; -1 if it is none."""
-        return self._pages.index(page) if page in self._pages else -1
+        """Return the place of a page, or of what holds it; -1 if it is none."""
+        return self._pages.index(page) if page in self._pages else int(super().indexOf(page))
 
     def currentWidget(self) -> QWidget | None:
         """Return the page that is shown."""
@@ -152,7 +153,8 @@ class FittedTabs(QTabWidget):
         """Show a page."""
         self.setCurrentIndex(self.indexOf(page))
 
-    def _join(self, pages: Iterable[QWidget] | None = None) -> None:
+    def join(self, pages: Iterable[QWidget] | None = None) -> None:
+        """Take pages, or all of them, into the dock."""
         for page in self._pages if pages is None else pages:
             if page.parent() is None:
                 self.widget(self.indexOf(page)).layout().addWidget(page)
@@ -160,7 +162,7 @@ class FittedTabs(QTabWidget):
     def fit(self, _: int = 0) -> None:
         """Adapt to the page that is shown."""
         if page := self.currentWidget():
-            self._join([page])
+            self.join([page])
             page.show()
         for index in range(self.count()):
             shown = index == self.currentIndex()
