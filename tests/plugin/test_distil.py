@@ -164,7 +164,8 @@ def test_starting_on_an_unreachable_cluster_shows_an_error(
     widget.runner.setCurrentIndex(widget.runner.findData("ray-packed"))
     assert not widget.workers.isHidden()
     widget.workers.setValue(2)
-    copy = next(s for s in widget.findChildren(QCollapsible) if s.isAncestorOf(widget.command))
+    sections = {one.text(): one for one in widget.findChildren(QCollapsible)}
+    copy = sections["Copy as command line"]
     click(qtbot, copy.toggleButton())
     qtbot.waitUntil(lambda: widget.command.height() > 0)
     click(qtbot, widget.command)

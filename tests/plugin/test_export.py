@@ -21,9 +21,9 @@ def line(viewer: Viewer, make_model, monkeypatch, tmp_path: Path) -> Iterator[Ex
     make_model("small", dims=2)
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Segment")
     assert isinstance(widget, SegmentWidget)
-    (found,) = widget.findChildren(ExportRow)
     (section,) = [one for one in widget.findChildren(Section) if one.text() == "Export the model"]
     section.expand(animate=False)
+    (found,) = section.findChildren(ExportRow)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     yield found
     viewer.window.remove_dock_widget("all")
