@@ -95,8 +95,8 @@ def test_a_key_of_a_dock_works_while_the_focus_is_in_it_and_nowhere_else(
     viewer.window._qt_viewer.canvas.native.setFocus()
     qtbot.keyClick(window.focusWidget() or window, Qt.Key.Key_J)
     assert find_dock(viewer, "Jobs") is None
-    dock.method.setFocus()
-    qtbot.waitUntil(dock.method.hasFocus)
-    qtbot.keyClick(dock.method, Qt.Key.Key_J)
+    dock.network.setFocus()
+    qtbot.waitUntil(dock.network.hasFocus)
+    qtbot.keyClick(dock.network, Qt.Key.Key_J)
     assert find_dock(viewer, "Jobs") is not None
     viewer.window.remove_dock_widget("all")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import QPushButton, QShortcut, QWidget
 
 from napari_graphflow.plugin.viewer.preferences import after_opening, plugin_settings
@@ -43,6 +43,9 @@ KEYS = {
         "flicker": "Shift+X",
     },
 }
+
+#: Pixels of a button beside its text.
+MARGIN = 12
 
 
 def with_key(text: str, key: str) -> str:
@@ -158,7 +161,7 @@ class Keys:
 
 
 class KeyButton(QPushButton):
-    """A button that shows its key after its text."""
+    """A button that shows its key after its text, if there is room."""
 
     def __init__(self, text: str = "") -> None:
         super().__init__()
@@ -168,12 +171,23 @@ class KeyButton(QPushButton):
     def setText(self, text: str) -> None:
         """Show a text, with the key after it."""
         self._words = text
-        super().setText(with_key(text, self._key))
+        self._fit()
 
     def show_key(self, key: str) -> None:
         """Show another key; empty for none."""
         self._key = key
         self.setText(self._words)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        whole = with_key(self._words, self._key)
+        narrow = self.fontMetrics().horizontalAdvance(whole) + MARGIN > self.width()
+        shown = self._words if self.isVisible() and narrow else whole
+        if shown != self.text():
+            super().setText(shown)
 
     def press(self) -> None:
         """Click the button if a user could."""
@@ -211,7 +225,7 @@ def chosen(group: str, settings: Any = None) -> dict[str, str]:
     """Return the keys in napari's preferences, or in ``keys.json`` for a napari without them."""
     if settings is not None:
         return {name: str(getattr(settings, name, key)) for name, key in KEYS[group].items()}
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, AttributeError, LookupError, TypeError):
         found = json.loads((data_root() / "keys.json").read_text("utf-8"))[group]
         return {str(name): str(key) for name, key in found.items()}
     return dict(KEYS[group])
