@@ -1,8 +1,10 @@
 """Checks of the installed wheel outside the checkout.
 
-``python -I installed.py base`` needs only the base install; ``window`` also needs a Qt binding.
+``python -I installed.py base`` needs only the base install; ``window`` also needs a Qt binding,
+OpenVINO, and a student with its OpenVINO form in ``home/models/student``.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +20,12 @@ PACKAGE = Path(napari_graphflow.__file__).parent
 #: MB of the base install, and seconds of ``--help`` on a busy machine.
 LARGEST_BASE, SLOWEST_HELP = 900, 30
 PROGRAM = Path(sys.executable).parent / "napari-graphflow"
+
+
+def scan() -> Path:
+    samples = list(PACKAGE.glob("sample_data/**/abdomen/dataset.json"))
+    assert samples, "the wheel has no sample data"
+    return next(samples[0].parent.glob("imagesTs/*"))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,9 +50,6 @@ def base() -> None:
     assert seconds < SLOWEST_HELP, f"--help took {seconds:.1f} s"
     assert "segment" in shown.stdout, shown.stdout
 
-    samples = list(PACKAGE.glob("sample_data/**/dataset.json"))
-    assert samples, "the wheel has no sample data"
-    image = next(samples[0].parent.glob("imagesTs/*"))
     card = ModelCard(
         name="student", role="student", network="enet", dims=3, in_channels=1,
         classes={"background": 0, "organ": 1}, patch_size=(16, 16, 16),
@@ -53,7 +58,7 @@ def base() -> None:
     model = Path("student")
     model.mkdir()
     (model / "model.json").write_text(card.model_dump_json())
-    refused = run("segment", str(image), "--model", str(model), "--out", "masks")
+    refused = run("segment", str(scan()), "--model", str(model), "--out", "masks")
     message = (refused.stdout + refused.stderr).strip()
     assert refused.returncode == 2, (refused.returncode, message)
     assert "[train]" in message, message
@@ -61,7 +66,7 @@ def base() -> None:
     print(f"base install: {size:.0f} MB, --help in {seconds:.1f} s; segment reports:", message)
 
 
-def window() -> None:
+def window() -> object:
     from npe2 import PluginManifest
 
     manifest = PluginManifest.from_distribution("napari-graphflow")
@@ -71,8 +76,47 @@ def window() -> None:
     loaded = {"torch", "monai", "lightning_fabric"} & set(sys.modules)
     assert not loaded, f"the plugin's commands loaded {loaded}"
     assert find_spec("torch") is None
+    assert find_spec("monai") is None
     print(f"window: {len(commands)} commands of the manifest import without torch")
+    return segment_without_torch()
+
+
+def segment_without_torch() -> object:
+    """Segment a scan with a student's folder, on the command line and by clicks.
+
+    Returns Qt's application, which must live until the worker is closed at exit.
+    """
+    os.environ |= {"GRAPHFLOW_HOME": str(Path("home").resolve()), "QT_QPA_PLATFORM": "offscreen"}
+    student, image = Path("home/models/student").resolve(), scan()
+    done = run("segment", str(image), "--model", str(student), "--out", "mask.nii.gz")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OpenVINO" in done.stdout, done.stdout
+
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+    from npe2 import PluginManager
+    from qtpy.QtWidgets import QApplication
+
+    from napari_graphflow import read_volume
+    from napari_graphflow.plugin.segment.widget import SegmentWidget
+
+    PluginManager.instance().discover()
+    application, viewer = QApplication([]), ViewerModel()
+    viewer.open(str(image), plugin="napari-graphflow")
+    widget = SegmentWidget(viewer)
+    widget.model.choose(student)
+    widget.button.click()
+    until = time.monotonic() + 60
+    while widget.running and time.monotonic() < until:
+        application.processEvents()
+        time.sleep(0.01)
+    masks = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    assert masks, widget.status.text()
+    found = read_volume("mask.nii.gz").array
+    assert masks[0].data.sum() == found.sum(), "window and command line differ"
+    print("window: segments without torch:", widget.status.text())
+    return application
 
 
 if __name__ == "__main__":
-    {"base": base, "window": window}[sys.argv[1]]()
+    kept = {"base": base, "window": window}[sys.argv[1]]()
