@@ -15,7 +15,8 @@ from napari_graphflow.system.files import listing, replace_file
 
 #: What the folder of a model may hold; a folder with anything else is not removed.
 _FILES = {"model.json", "openvino", "weights.safetensors", "method.safetensors",
-          "source.safetensors", "predictions.json", "predictions"}  # fmt: skip
+          "source.safetensors", "predictions.json", "predictions",
+          "network.xml", "network.bin"}  # fmt: skip
 
 #: What `show` says of predictions.
 _OF_PREDICTIONS = {

@@ -14,7 +14,6 @@ from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.openvino_form import read_form
 from napari_graphflow.config.run import MIN_TEACHER_DICE
-from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import check_classes
@@ -75,6 +74,7 @@ def import_model(
     fold: tuple[str, ...] = (),
     configuration: str = "",
     mirror: Flag = False,
+    trust: Flag = False,
     licence: str = "",
     source: str = "",
     force: Flag = False,
@@ -84,8 +84,8 @@ def import_model(
 
     PATH is a results folder of nnU-Net v2 (with plans.json and dataset.json), a MONAI bundle, a
     folder of masks made by any program for the cases of --dataset (a mask per case, or a folder per
-    case with a mask per structure), or a checkpoint of any network that --card describes. Nothing
-    in it is run.
+    case with a mask per structure), a network as ONNX or OpenVINO with its card beside it
+    (NAME.json), or a checkpoint of any network that --card describes. Nothing in it is run.
 
     Parameters
     ----------
@@ -119,6 +119,9 @@ def import_model(
     mirror
         Also mirror each window, as nnUNetv2_predict does unless told not to; 4 times as slow in
         2D, 8 times in 3D.
+    trust
+        Open TorchScript (.pt, .ts) and torch.export (.pt2) files. They are programs of PyTorch,
+        which can do anything when they are opened: only if you trust who made them.
     licence
         Licence under which the model may be used.
     source
@@ -134,12 +137,13 @@ def import_model(
         name=name,
         licence=licence,
         source=source,
-        card=None if card is None else read_config(ModelCard, card),
+        card=card,
         classes=read_table(classes) if classes else None,
         dataset=opened,
         folds=fold,
         configuration=configuration,
         mirror=mirror,
+        trust=trust,
     )
     target = out or _free_folder(name or path.resolve().stem)
     require_writable([target])

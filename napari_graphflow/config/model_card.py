@@ -24,6 +24,8 @@ from napari_graphflow.errors import UserError
 WEIGHTS = "weights.safetensors"
 #: Instead of a network: answers of any program for the cases of a dataset, by case.
 PREDICTIONS = "predictions"
+#: A network of another program in OpenVINO's format, without feature maps; its files.
+GRAPH, GRAPH_FILES = "openvino", ("network.xml", "network.bin")
 #: List of these answers in the folder of the model, with the SHA-256 of each.
 ANSWERS = "predictions.json"
 #: Largest width, number of channels, and number in the arguments of a network.
@@ -241,12 +243,12 @@ class ModelCard(Frozen):
     @property
     def gives_features(self) -> bool:
         """Whether methods that compare feature maps can use it."""
-        return not self.is_predictions
+        return self.network not in (PREDICTIONS, GRAPH)
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that make it what it is, besides ``model.json``."""
-        return (ANSWERS,) if self.is_predictions else (WEIGHTS,)
+        return {PREDICTIONS: (ANSWERS,), GRAPH: GRAPH_FILES}.get(self.network, (WEIGHTS,))
 
     @property
     def modality(self) -> str:
@@ -319,6 +321,15 @@ class ModelCard(Frozen):
         return self
 
 
+def answers_whole_cases(card: ModelCard, config: DistillationConfig) -> bool:
+    """Whether a teacher answers once for whole cases, because its student has another grid.
+
+    That is if they differ in their number of axes or in preprocessing, or there is no network.
+    """
+    other = config.preprocessing not in (None, card.preprocessing)
+    return card.is_predictions or card.dims != config.dims or other
+
+
 def read_model_card(folder: Path) -> ModelCard:
     """Read ``model.json`` of a saved model without loading torch."""
     path = Path(folder) / "model.json"
@@ -333,6 +344,6 @@ def read_model_card(folder: Path) -> ModelCard:
 def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a model's weights, or of its list of predictions: it identifies it."""
     folder = Path(folder)
-    name = ANSWERS if (folder / ANSWERS).is_file() else WEIGHTS
-    with (folder / name).open("rb") as file:
+    found = (name for name in (ANSWERS, GRAPH_FILES[1]) if (folder / name).is_file())
+    with (folder / next(found, WEIGHTS)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """The control of a distillation: the same student without its teacher."""
 
-from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.model_card import ModelCard, answers_whole_cases
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 
 
@@ -8,7 +8,7 @@ def student_alone(config: DistillationConfig, teacher: ModelCard) -> TrainingCon
     """Return the same student without its teacher: same seed, batches, steps and preprocessing."""
     same = {name: getattr(config, name) for name in TrainingConfig.model_fields}
     given: dict[str, object] = {}
-    if not teacher.is_predictions:  # then the student has its own
+    if not answers_whole_cases(teacher, config):  # then the student has its own
         given = {
             "preprocessing": teacher.preprocessing,
             "patch_size": config.patch_size or teacher.patch_size,

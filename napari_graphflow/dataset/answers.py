@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,17 @@ from napari_graphflow.config.model_card import ANSWERS
 from napari_graphflow.dataset.findings import counted, some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import replace_file, written_aside
 
 FOLDER = "predictions"
 #: mm; grids with a larger distance between their corners differ.
 _TOLERANCE = 1e-2
+
+
+class ReadsAnswers(Protocol):
+    """Returns the answer of a teacher for a case, as `Answers.read`."""
+
+    def read(self, case: str, image: Volume, classes: int) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -96,18 +102,29 @@ class Answers:
                 f"The prediction of {case} in {self.folder} is missing or was changed.",
                 "Import the predictions again.",
             )
-        soft = "probabilities" in names_in_archive(path)
-        shape = (*([classes] * soft), *image.shape)
-        corners = read_array(path, "corners", image.corners().shape)
-        if np.abs(corners - image.corners()).max() > _TOLERANCE:
-            raise _other_grid(case)
-        found = read_array(path, "probabilities" if soft else "labels", shape)
-        if not soft and found.max(initial=0) >= classes:
-            raise UserError(
-                f"The prediction of {case} in {self.folder} has other classes than its model.json.",
-                "Import the predictions again.",
-            )
-        return found
+        return read_answer(path, case, image, classes)
+
+
+def read_answer(path: Path, case: str, image: Volume, classes: int) -> NDArray[Any]:
+    """Read a file of `write_answer`, of a case with this image.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or of another grid or other classes.
+    """
+    soft = "probabilities" in names_in_archive(path)
+    shape = (*([classes] * soft), *image.shape)
+    corners = read_array(path, "corners", image.corners().shape)
+    if np.abs(corners - image.corners()).max() > _TOLERANCE:
+        raise _other_grid(case)
+    found = read_array(path, "probabilities" if soft else "labels", shape)
+    if not soft and found.max(initial=0) >= classes:
+        raise UserError(
+            f"The prediction of {case} in {path} has other classes than its model.json.",
+            "Import the predictions again.",
+        )
+    return found
 
 
 def write_answer(folder: Path, case: str, answer: NDArray[Any], image: Volume) -> str:
@@ -124,7 +141,7 @@ def write_answer(folder: Path, case: str, answer: NDArray[Any], image: Volume) -
     kind: dict[str, Any] = {
         "probabilities" if soft else "labels": answer.astype(np.float16 if soft else np.uint8)
     }
-    with path.open("wb") as file:
+    with written_aside(path, sync=False) as aside, aside.open("wb") as file:
         np.savez_compressed(file, corners=image.corners(), **kind)
     return _hash(path)
 

@@ -252,8 +252,17 @@ def refuse_distillation(
     network: str,
     dims: int,
     tap: str = "none",
+    *,
+    whole: bool = False,
 ) -> None:
     """Raise the reason why a distillation cannot run, before anything is read.
+
+    Parameters
+    ----------
+    card, dataset, method, network, dims, tap
+        Teacher, dataset, method, student with its number of axes, and a tap of the method.
+    whole
+        Whether the teacher answers for whole cases.
 
     Raises
     ------
@@ -262,8 +271,13 @@ def refuse_distillation(
     """
     reason = reason_not_to_fit_dataset(card, dataset)
     reason = reason or reason_not_to_pair(method, card, network, tap)
-    if reason is None and card.dims != dims and not card.is_predictions:
-        reason = f"it is {card.dims}D, and the student is {dims}D"
+    if reason is None and whole and not (METHODS[method].answers_only and tap == "none"):
+        other = f"it is {card.dims}D, and the student is {dims}D"
+        other = other if card.dims != dims else "the student's preprocessing is another"
+        reason = (
+            f"{other}, so that it answers for whole cases, without the feature maps that "
+            f"{METHODS[method].title} needs"
+        )
     if reason:
         raise UserError(
             f"The teacher {card.name} does not fit: {reason}.",

@@ -12,6 +12,8 @@ from napari_graphflow.system.files import listing
 
 #: Ends of the names of masks that some programs add to the name of the case.
 _ADDED = ("", ".seg", "_seg", "_0000")
+#: Folder of the masks in a case's folder of the data set of TotalSegmentator.
+_INNER = "segmentations"
 
 
 def segmentation(folder: Path) -> Path | None:
@@ -19,6 +21,25 @@ def segmentation(folder: Path) -> Path | None:
     series = list_series(folder) if has_dicom(folder) else []
     found = [one.files[0] for one in series if one.is_segmentation]
     return found[0] if len(found) == 1 else None
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file may be a mask, by its name."""
+    return bool(split_ending(path.name, READ)[1])
+
+
+def prediction_of_case(folder: Path) -> Path | None:
+    """Return what a folder of a case holds: a DICOM segmentation, or a mask per structure."""
+    if found := segmentation(folder):
+        return found
+    inner = folder / _INNER
+    folder = inner if inner.is_dir() else folder
+    return folder if any(map(is_mask, listing(folder))) else None
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether a folder holds masks, or folders of masks."""
+    return any(prediction_of_case(one) if one.is_dir() else is_mask(one) for one in listing(folder))
 
 
 def match_masks(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.dataset.answers import Answers
+from napari_graphflow.dataset.answers import ReadsAnswers
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.evaluation.metrics import dice_score
 from napari_graphflow.evaluation.teachers import cases_to_score
@@ -25,7 +25,7 @@ def by_network(model: LoadedModel) -> Answer:
     return lambda case, image: segment(model, image).labels.array
 
 
-def by_answers(answers: Answers, classes: int) -> Answer:
+def by_answers(answers: ReadsAnswers, classes: int) -> Answer:
     """Answer by what is saved for the case."""
 
     def read(case: Case, image: Volume) -> NDArray[Any]:

@@ -72,6 +72,7 @@ class JobPaths:
         self.memory_setting = folder / "setting.json"
         self.teacher_scores = folder / "teacher.json"
         self.cache = folder / "cache"
+        self.answers = folder / "answers"
         self.teacher = folder / "teacher_stage"
         self.alone = folder / "alone_stage"
         self.first = folder / "first_stage"

@@ -1,6 +1,6 @@
 """Refuse a run that would fail later, before a job exists or an image is read."""
 
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import answers_whole_cases, read_model_card
 from napari_graphflow.config.networks import require_network
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.answers import Answers
@@ -23,7 +23,10 @@ def check_run(config: TrainingConfig) -> None:
     if isinstance(config, DistillationConfig):
         card = read_model_card(config.teacher)
         tap = getattr(config.method, "tap", "none")
-        refuse_distillation(card, dataset, config.method.name, config.network, config.dims, tap)
+        whole = answers_whole_cases(card, config)
+        refuse_distillation(
+            card, dataset, config.method.name, config.network, config.dims, tap, whole=whole
+        )
         if card.is_predictions:
             scored = dataset.labelled("val") if config.teacher_min_dice else []
             unlabelled = dataset.unlabelled("train") if config.unlabelled else []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
-from napari_graphflow.dataset.answers import Answers
+from napari_graphflow.dataset.answers import Answers, ReadsAnswers
 from napari_graphflow.models.saved import Model, load_model
 
 
@@ -14,7 +14,7 @@ class GivenTeacher:
 
     card: ModelCard
     folder: Path
-    answers: Answers
+    answers: ReadsAnswers
     module: None = None
 
 

@@ -12,6 +12,7 @@ from napari_graphflow.config.model_card import weights_hash
 from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_folder
 from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.graph import GraphNetwork
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Head, TapAdapter, channels_last, first_output
 from napari_graphflow.system.files import replace_file, written_aside
@@ -83,7 +84,18 @@ def convert(model: Model) -> OpenVinoForm:
 
 
 def plain_logits(adapter: TapAdapter) -> nn.Module:
-    """Return the network from a padded image to logits, for converters."""
+    """Return the network from a padded image to logits, for converters.
+
+    Raises
+    ------
+    UserError
+        If it is in OpenVINO's format already.
+    """
+    if isinstance(adapter.module, GraphNetwork):
+        raise UserError(
+            "This network is in OpenVINO's format, and is not converted again.",
+            "Distil it into a student, which can be.",
+        )
     return _Logits(adapter.module, adapter.head).eval()
 
 
@@ -112,6 +124,8 @@ def to_openvino(model: Model) -> Any:
             return openvino.convert_model(
                 traced, example_input=window, input=[-1, card.in_channels, *[-1] * card.dims]
             )
+    except UserError:
+        raise
     except Exception as error:  # OpenVINO raises its own and torch's many kinds
         raise UserError(
             f"OpenVINO cannot convert the network {card.network} ({type(error).__name__}).",

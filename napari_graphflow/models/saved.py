@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from napari_graphflow.config.model_card import WEIGHTS, ModelCard, read_model_card
+from napari_graphflow.config.model_card import GRAPH, WEIGHTS, ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.size import count_parameters
 from napari_graphflow.networks import build
@@ -130,6 +130,10 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
             f"{card.name} in {folder} is a folder of predictions, which has no network.",
             "It can be a teacher; choose another model for anything else.",
         )
+    if card.network == GRAPH:
+        from napari_graphflow.models.graph import load_graph
+
+        return Model(card, load_graph(folder, card).requires_grad_(False).eval().to(device), folder)
     module = build_network(card)
     load_weights(module, folder / WEIGHTS)
     norms_without_copies(module).requires_grad_(False)

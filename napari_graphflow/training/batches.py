@@ -16,7 +16,7 @@ from torch import Tensor
 
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import Augmentation, ScannerAugmentation
-from napari_graphflow.dataset.answers import Answers
+from napari_graphflow.dataset.answers import ReadsAnswers
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
@@ -94,7 +94,7 @@ def load_case(
     cache: Path,
     *,
     labelled: bool,
-    given: Answers | None = None,
+    given: ReadsAnswers | None = None,
 ) -> TrainingCase:
     """Preprocess a case, write it to `cache` and memory-map it, with the given answer for it."""
     volume = read_case(case)

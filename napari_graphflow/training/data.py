@@ -12,7 +12,7 @@ from napari_graphflow.config.model_card import ModelCard, Provenance, Purpose, T
 from napari_graphflow.config.networks import usual_role
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.dataset.answers import Answers
+from napari_graphflow.dataset.answers import ReadsAnswers
 from napari_graphflow.dataset.cases import Case, Dataset, data_files
 from napari_graphflow.dataset.fingerprint import fingerprint, purpose_of
 from napari_graphflow.errors import UserError
@@ -61,7 +61,7 @@ def read_training_data(
     patch_size: tuple[int, ...] = (),
     unlabelled: bool = False,
     cases: int | None = None,
-    given: Answers | None = None,
+    given: ReadsAnswers | None = None,
 ) -> Generator[Event, None, TrainingData]:
     """Choose and preprocess the cases of a run; the generator returns a `TrainingData`.
 

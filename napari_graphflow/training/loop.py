@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_graphflow.config.model_card import TeacherRecord, weights_hash
+from napari_graphflow.config.model_card import TeacherRecord, answers_whole_cases, weights_hash
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.dataset.answers import ReadsAnswers
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.compatibility import check_classes
-from napari_graphflow.errors import UserError
+from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.jobs.memory import Setting, is_out_of_memory, saved_setting
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.models.devices import peak_memory
+from napari_graphflow.models.devices import peak_memory, resolve_device
 from napari_graphflow.models.given import GivenTeacher, load_teacher
-from napari_graphflow.models.saved import build_network, save_weights
+from napari_graphflow.models.saved import Model, build_network, save_weights
 from napari_graphflow.system.events import (
     Event,
     Metric,
@@ -65,6 +66,7 @@ from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import make_step
 from napari_graphflow.training.teacher import check_teacher
 from napari_graphflow.training.validation import validate
+from napari_graphflow.training.whole_cases import CaseAnswers
 
 POINTS_PER_CURVE = 500
 #: How often per run the gradient norms are measured, at one backward pass per loss term.
@@ -116,22 +118,23 @@ def distill(
     """Train a student from a frozen teacher, on labelled and unlabelled cases.
 
     Parameters, events and errors are those of :func:`train`. The student uses the preprocessing of
-    its teacher, so that both receive the same input; with a teacher that has answers instead of a
-    network, its own.
+    its teacher, so that both receive the same input. If it has other axes or preprocessing, or the
+    teacher no network, the teacher's answers for whole cases are brought to its grid.
     """
     _limit_threads(config)
     teacher = load_teacher(config.teacher)
-    given = teacher.answers if isinstance(teacher, GivenTeacher) else None
+    given: ReadsAnswers | None = None
+    pair: Model | GivenTeacher = teacher
+    if isinstance(teacher, GivenTeacher):
+        given = teacher.answers
+    elif answers_whole_cases(teacher.card, config):
+        teacher.module.to(resolve_device(config.device))
+        given = CaseAnswers(in_torch(teacher), JobPaths(folder).answers)
+        pair = GivenTeacher(teacher.card, teacher.folder, given)
     # Hashed now: the folder may contain other weights when the run ends.
     source = TeacherRecord(name=teacher.card.name, sha256=weights_hash(config.teacher))
-    if given is None and teacher.card.dims != config.dims:
-        raise UserError(
-            f"The teacher {teacher.card.name} is {teacher.card.dims}D, but the student is "
-            f"configured as {config.dims}D.",
-            f"Set dims to {teacher.card.dims}, or choose another teacher.",
-        )
     check_classes(teacher.card, Dataset.of_run(config), "teacher")
-    check_pair(config, teacher)
+    check_pair(config, pair)
     with temporary_cache(folder):
         data = yield from read_training_data(
             config,
@@ -147,7 +150,7 @@ def distill(
             yield from check_teacher(config, teacher, data.dataset, folder)
         yield from warn_about_teacher_labels(teacher.card, config, data.dataset)
         yield from warn_without_unlabelled(config, data)
-        plan = Plan(config, folder, data, make_card(config, data, source), teacher)
+        plan = Plan(config, folder, data, make_card(config, data, source), pair)
         yield from _fit_into_memory(plan, allow_smaller)
 
 

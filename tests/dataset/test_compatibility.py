@@ -220,7 +220,8 @@ def test_a_method_that_compares_decoders_refuses_networks_without_one(
 
 def test_a_distillation_that_cannot_run_is_refused_before_anything_is_read() -> None:
     with pytest.raises(UserError, match="does not fit: it is 3D, and the student is 2D"):
-        refuse_distillation(card(), dataset("CT"), "logits", "enet", 2)
+        refuse_distillation(card(), dataset("CT"), "graph_flow", "enet", 2, whole=True)
+    refuse_distillation(card(), dataset("CT"), "logits", "enet", 2, whole=True)
     with pytest.raises(UserError, match="does not fit: it is for CT, and pilot is MR"):
         refuse_distillation(card(), dataset("MR"), "logits", "enet", 3)
     refuse_distillation(card(), dataset("CT"), "graph_flow", "enet", 3)

@@ -9,9 +9,10 @@ import pytest
 from clicking import click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QLineEdit, QPushButton
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.widgets.class_table import NAME
 from napari_graphflow.plugin.widgets.docks import show_dock
 
 
@@ -67,3 +68,76 @@ def test_a_folder_that_cannot_be_imported_is_refused_in_words(
     qtbot.waitUntil(lambda: bool(shown), timeout=5000)
     assert shown == ["It is a cascade. Import 2d."]
     assert dock.model.folder() is None
+
+
+class Calls:
+    """Stands for the command: the first call does not know the classes."""
+
+    def __init__(self, make_model: Callable[..., Path]) -> None:
+        self.commands: list[list[str]] = []
+        self._make_model = make_model
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.commands.append(command[5:])
+        if "--classes" in command:
+            classes = {"background": 0, "organ": 1, "lesion": 2}
+            model = self._make_model("foreign", role="teacher", network="unet", classes=classes)
+            card = json.loads((model / "model.json").read_text("utf-8"))
+            (model / "model.json").write_text(
+                json.dumps(card | {"network": "predictions"}), "utf-8"
+            )
+            return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
+        failure = {
+            "text": "The teacher has no class 'organ'.",
+            "remedy": "Write --classes organ=X.",
+        }
+        return subprocess.CompletedProcess(command, 2, json.dumps({"failure": failure}), "")
+
+
+def test_masks_teach_after_their_classes_are_named(
+    viewer: Viewer, home: Path, blobs: Path, tmp_path: Path, qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch, make_model: Callable[..., Path],
+) -> None:  # fmt: skip
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (masks / "blob_0.nii.gz").write_bytes(b"")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(masks))
+    calls = Calls(make_model)
+    dock = show_dock(viewer, "Distil")
+    dock.dataset.choose(blobs)
+    qtbot.waitUntil(dock.dataset.checked, timeout=60_000)
+    monkeypatch.setattr(subprocess, "run", calls)
+    click(qtbot, dock.teacher.browse)
+
+    def dialogs() -> list[QDialog]:
+        found = QApplication.topLevelWidgets()
+        return [one for one in found if one.objectName() == NAME and one.isVisible()]
+
+    qtbot.waitUntil(lambda: bool(dialogs()), timeout=5000)
+    fields = dialogs()[0].findChildren(QLineEdit)
+    assert [field.text() for field in fields] == ["organ", "lesion"]
+    fields[0].setText("liver")
+    fields[1].setText("cyst_left, cyst_right")
+    (ok,) = [one for one in dialogs()[0].findChildren(QPushButton) if "OK" in one.text()]
+    click(qtbot, ok)
+    qtbot.waitUntil(lambda: dock.teacher.combo.currentText() == "foreign", timeout=5000)
+    dataset = ["--json", "--dataset", str(blobs)]
+    table = ["--classes", "organ=liver", "lesion=cyst_left, cyst_right"]
+    assert calls.commands == [[str(masks), *dataset], [str(masks), *dataset, *table]]
+    dock.method.setCurrentIndex(dock.method.findData("emkd"))
+    assert "needs feature maps" in dock.status.text()
+    assert not dock.button.isEnabled()
+    dock.method.setCurrentIndex(dock.method.findData("logits"))
+    assert dock.button.isEnabled()
+    viewer.window.remove_dock_widget("all")
+
+
+def test_masks_are_refused_where_no_dataset_is_chosen(
+    dock: SegmentWidget, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    shown: list[str] = []
+    monkeypatch.setattr(SegmentWidget, "fail", lambda self, error: shown.append(str(error)))
+    click(qtbot, dock.model.browse)
+    assert "folder of masks, which can teach but segments no image" in shown[0]

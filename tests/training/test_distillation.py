@@ -61,7 +61,7 @@ def test_teacher_and_paraphrasers_are_unchanged_by_the_training_of_the_student(
     def caught(make):
         return lambda *arguments: used.append(make(*arguments)) or used[-1]
 
-    monkeypatch.setattr("napari_graphflow.training.loop.load_model", caught(load_model))
+    monkeypatch.setattr("napari_graphflow.training.loop.load_teacher", caught(load_model))
     monkeypatch.setattr("napari_graphflow.training.method_setup.build_method", caught(build_method))
     options = METHODS[method].options()
     if isinstance(options, GraphFlowOptions):

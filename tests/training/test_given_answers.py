@@ -24,12 +24,16 @@ from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.preprocessing import prepare
+from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.readiness import check_run
+from napari_graphflow.models.given import load_teacher
 from napari_graphflow.models.importing import ImportOptions, import_teacher
+from napari_graphflow.models.saved import load_model
 from napari_graphflow.system.events import ModelSaved, Progress, TeacherScored
 from napari_graphflow.training.batches import Batches, load_case, on_the_grid
 from napari_graphflow.training.loop import distill
+from napari_graphflow.training.whole_cases import CaseAnswers
 
 TABLE = {"organ": ["liver"], "lesion": ["cyst_left", "cyst_right"]}
 
@@ -187,3 +191,41 @@ def test_the_student_alone_has_the_same_preprocessing(blobs, given, tmp_path) ->
     alone = student_alone(run, read_model_card(given))
     assert alone.preprocessing == run.preprocessing
     assert alone.patch_size == training(blobs).patch_size
+
+
+def loop_answer(teacher: Path, blobs: Path, number: int) -> torch.Tensor:
+    """Return the probabilities of the teacher in the stored grid, in a loop of our own."""
+    image = read_case(next(c for c in Dataset.open(blobs).cases if c.name == f"blob_{number}"))
+    model = load_model(teacher)
+    array = prepare(image, model.card.preprocessing).array
+    with torch.no_grad():
+        found = model.module(torch.from_numpy(array)[None]).logits.softmax(1)[0]
+    return found.flip(1, 3)  # from L, P, S to the stored R, P, I
+
+
+def test_a_3d_teacher_answers_for_whole_cases_as_a_loop_does(blobs, teacher, tmp_path) -> None:
+    answers = CaseAnswers(in_torch(load_teacher(teacher)), tmp_path)
+    image = read_case(next(c for c in Dataset.open(blobs).cases if c.name == "blob_3"))
+    first = answers.read("blob_3", image, 3)
+    assert np.allclose(first, loop_answer(teacher, blobs, 3), atol=2e-3)
+    assert np.array_equal(answers.read("blob_3", image, 3), first)
+
+
+OTHER_GRIDS = [
+    {"dims": 2, "patch_size": (16, 16)},
+    {"preprocessing": Preprocessing(spacing=(3.0, 3.0, 3.0), orientation="RAS")},
+]
+
+
+@pytest.mark.parametrize("changes", OTHER_GRIDS)
+def test_a_student_of_another_grid_is_taught(blobs, teacher, tmp_path, changes) -> None:
+    short = {"steps": 2, "validate_every": 2, "method": LogitsOptions()}
+    run = distillation(blobs, teacher, **(short | changes))
+    check_run(run)
+    assert isinstance(list(distill(run, tmp_path))[-1], ModelSaved)
+    assert len(list((tmp_path / "answers" / "predictions").glob("*.npz"))) == 5
+    card = read_model_card(JobPaths(tmp_path).model)
+    assert card.dims == run.dims
+    assert run.preprocessing in (None, card.preprocessing)
+    with pytest.raises(UserError, match="so that it answers for whole cases, without the feature"):
+        check_run(distillation(blobs, teacher, **changes))

@@ -145,7 +145,7 @@ def test_models_check_gives_the_same_scores_and_exit_code_1_for_a_poor_model(
 
 
 def test_a_teacher_that_cannot_fit_is_refused_before_a_job_exists(blobs, teacher) -> None:
-    flat = config(blobs, teacher, dims=2, patch_size=(16, 16))
+    flat = distillation(blobs, teacher, dims=2, patch_size=(16, 16))  # by Graph Flow
     other = config(blobs, teacher, network="enett")
     for wrong, words in ((flat, "is 3D, and the student is 2D"), (other, "enett")):
         for refuse in (check_run, lambda run: estimate("distill", run)):

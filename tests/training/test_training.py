@@ -264,7 +264,7 @@ def test_incompatible_networks_are_refused_before_any_data_is_read(blobs, teache
 
 
 def test_invalid_settings_are_refused_with_a_clear_error(blobs, teacher, tmp_path):
-    with pytest.raises(UserError, match=r"teacher .* is 3D, but the student is configured as 2D"):
+    with pytest.raises(UserError, match=r"The teacher has no tap"):
         list(distill(distillation(blobs, teacher, dims=2, patch_size=(16, 16)), tmp_path))
     with pytest.raises(ValueError, match="1e-5 and 1e-9 as published"):
         GraphFlowOptions(reduction="paper_sum")

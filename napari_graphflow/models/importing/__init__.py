@@ -7,13 +7,16 @@ from pathlib import Path
 from torch import Tensor
 
 from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Dataset
+from napari_graphflow.dataset.mask_files import has_masks
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
+from napari_graphflow.models.importing.graph import graph_card, import_graph, is_graph
 from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
-from napari_graphflow.models.importing.predictions import has_masks, read_predictions
+from napari_graphflow.models.importing.predictions import read_predictions
 from napari_graphflow.models.saved import Model, import_state, read_state
 from napari_graphflow.system.destinations import saying_what_stands
 from napari_graphflow.system.files import replace_file
@@ -28,24 +31,27 @@ class ImportOptions:
     name, licence, source
         Of the saved model; by default what the other program wrote.
     card
-        Description of a checkpoint.
+        Description of a checkpoint or of a network, or its file.
     classes
         Table as for `napari_graphflow.models.importing.classes.map_classes`.
     dataset
         Dataset whose classes the model gets; predictions are those of its cases.
     folds, configuration, mirror
         Of nnU-Net, see `napari_graphflow.models.importing.nnunet.read_nnunet`.
+    trust
+        Whether TorchScript and `torch.export` archives are opened, which may run code.
     """
 
     name: str = ""
     licence: str = ""
     source: str = ""
-    card: ModelCard | None = None
+    card: ModelCard | Path | None = None
     classes: Mapping[str, Sequence[str]] | None = None
     dataset: Dataset | Path | None = None
     folds: tuple[str, ...] = ()
     configuration: str = ""
     mirror: bool = False
+    trust: bool = False
 
 
 def import_teacher(
@@ -56,8 +62,8 @@ def import_teacher(
     Parameters
     ----------
     path
-        The results folder of nnU-Net v2, a MONAI bundle, a folder of predictions, or a checkpoint
-        that a card describes.
+        The results folder of nnU-Net v2, a MONAI bundle, a folder of predictions, a network as
+        ONNX, OpenVINO, TorchScript or `torch.export`, or a checkpoint that a card describes.
     out
         Folder of the new model; must not exist.
     options
@@ -75,6 +81,10 @@ def import_teacher(
     with saying_what_stands(out, f"Nothing was written, and {path} is unchanged."):
         if options.card is None and _is_predictions(path):
             return _import_predictions(path, out, options)
+        if is_graph(path):
+            given = options.card
+            card = given if isinstance(given, ModelCard) else graph_card(path, given)
+            return import_graph(path, described(card, options), out, trust=options.trust)
         card, state = _read(path, options)
         return import_state(state, described(card, options), out)
 
@@ -111,7 +121,9 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if options.card is not None:
-        return options.card, read_state(path)
+        card = options.card
+        card = card if isinstance(card, ModelCard) else read_config(ModelCard, card)
+        return card, read_state(path)
     if path.is_dir() and is_nnunet(path):
         return read_nnunet(path, options.folds, options.configuration, mirror=options.mirror)
     if path.is_dir() and is_bundle(path):

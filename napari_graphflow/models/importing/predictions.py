@@ -23,7 +23,7 @@ from napari_graphflow.dataset.answers import (
 )
 from napari_graphflow.dataset.cases import Case, Dataset, read_case
 from napari_graphflow.dataset.compatibility import modality_of_channels
-from napari_graphflow.dataset.mask_files import match_masks, segmentation
+from napari_graphflow.dataset.mask_files import is_mask, match_masks, prediction_of_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import described_names, read_class_names
 from napari_graphflow.imaging.files import read_labels
@@ -33,8 +33,6 @@ from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.classes import map_classes
 from napari_graphflow.system.files import listing, replace_file, written_aside
 
-#: Folder of the masks in a case's folder of the data set of TotalSegmentator.
-_INNER = "segmentations"
 #: Smallest share of voxels in which probabilities and the mask beside them have the same class.
 _SAME = 0.99
 #: Largest deviation of a probability from 0 to 1, and of their sum from 1.
@@ -63,11 +61,6 @@ class _Source:
     soft: Path | None = None
 
 
-def has_masks(folder: Path) -> bool:
-    """Whether a folder holds masks, or folders of masks."""
-    return any(_of_folder(one) if one.is_dir() else _is_mask(one) for one in listing(folder))
-
-
 def read_predictions(
     folder: Path, out: Path, dataset: Dataset, table: Mapping[str, Sequence[str]], name: str
 ) -> GivenTeacher:
@@ -94,7 +87,7 @@ def read_predictions(
     needed = [one for one in dataset.cases if one.split == "train"] + dataset.labelled("val")
     stems = {split_ending(one.name, READ)[0] for one in listing(folder)}
     cases = [one for one in dataset.cases if one in needed or one.name in stems]
-    paths, _ = match_masks(folder, [case.name for case in cases], _of_folder)
+    paths, _ = match_masks(folder, [case.name for case in cases], prediction_of_case)
     sources = {case: _source(path, folder, dataset) for case, path in paths.items()}
     known = dict.fromkeys(["background", *(n for one in sources.values() for n in one.values)])
     classes, mapping = map_classes(list(known), table, dataset.classes)
@@ -126,22 +119,9 @@ def read_predictions(
     return GivenTeacher(card, out, Answers.open(out))
 
 
-def _is_mask(path: Path) -> bool:
-    return bool(split_ending(path.name, READ)[1])
-
-
-def _of_folder(folder: Path) -> Path | None:
-    """Return what a folder of a case holds: a DICOM segmentation, or a mask per structure."""
-    if found := segmentation(folder):
-        return found
-    inner = folder / _INNER
-    folder = inner if inner.is_dir() else folder
-    return folder if any(_is_mask(one) for one in listing(folder)) else None
-
-
 def _source(path: Path, folder: Path, dataset: Dataset) -> _Source:
     if path.is_dir():
-        masks = [one for one in listing(path) if _is_mask(one)]
+        masks = [one for one in listing(path) if is_mask(one)]
         files = {split_ending(one.name, READ)[0]: one for one in masks}
         return _Source(path, {"background": 0} | dict.fromkeys(files, 0), files)
     names = read_class_names(path) or described_names(folder / "dataset.json")

@@ -1,6 +1,6 @@
 """A combo box of saved models, with a line that describes the chosen one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,14 @@ from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, what_decides
-from napari_graphflow.plugin.widgets.foreign_models import import_foreign, is_foreign
+from napari_graphflow.plugin.widgets.class_table import ask_for_classes
+from napari_graphflow.plugin.widgets.foreign_models import (
+    MASKS_NEED_A_DATASET,
+    UnknownClassError,
+    import_foreign,
+    is_foreign,
+    is_predictions,
+)
 from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkable
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.model_text import about_text, role_icon, tip_text
@@ -63,10 +70,12 @@ class ModelPicker(QWidget):
         self._broken: dict[Path, str] = {}
         self._judge: Judge | None = None
         self._deciding: Any = None
+        self._dataset: Dataset | None = None
         self._by_user = False
         self.combo = _Combo(self.refresh)
         self.browse = browse_button(
-            "Add a model: a saved one, a results folder of nnU-Net, or a MONAI bundle"
+            "Add a model: a saved one, a results folder of nnU-Net, a MONAI bundle, or, as a "
+            "teacher, masks of another program for the cases of the dataset"
         )
         self.about = note()
         line = QHBoxLayout()
@@ -107,6 +116,7 @@ class ModelPicker(QWidget):
 
     def judge_for_dataset(self, dataset: Dataset | None) -> None:
         """Grey the models that do not fit a dataset, if there is one."""
+        self._dataset = dataset
         deciding = dataset and (dataset.name, dataset.classes, dataset.channel_names)
         if deciding != self._deciding:
             self._deciding = deciding
@@ -127,10 +137,16 @@ class ModelPicker(QWidget):
     def choose(self, folder: Path) -> bool:
         """Choose a saved model in any folder, or import one of another program.
 
-        Shows an error and returns False if it is neither.
+        With a dataset, also masks for its cases. Shows an error and returns False otherwise.
         """
         if is_foreign(folder) and not (folder / "model.json").is_file():
-            self._import(folder)
+            self._import(folder, self._dataset)
+            return True
+        if is_predictions(folder):
+            if self._dataset is None:
+                self._panel.fail(MASKS_NEED_A_DATASET)
+                return False
+            self._import(folder, self._dataset)
             return True
         try:
             read_model_card(folder)
@@ -144,8 +160,8 @@ class ModelPicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(str(folder)))
         return True
 
-    def _import(self, folder: Path) -> None:
-        """Import a model of another program, and choose it."""
+    def _import(self, folder: Path, dataset: Dataset | None, classes: Sequence[str] = ()) -> None:
+        """Import a model of another program, and choose it; ask for the names of its classes."""
         self.about.setText(f"Importing {folder.name} ...")
         self.about.show()
         self.browse.setEnabled(False)
@@ -153,12 +169,19 @@ class ModelPicker(QWidget):
         def ended(result: Path | Exception) -> None:
             self.browse.setEnabled(True)
             self._describe()
-            if isinstance(result, Exception):
+            if isinstance(result, UnknownClassError) and dataset is not None:
+                ask_for_classes(
+                    self, result.text, list(dataset.classes), partial(self._import, folder, dataset)
+                )
+            elif isinstance(result, Exception):
                 self._panel.fail(result)
             else:
                 self.choose(result)
 
-        self._panel.background.run(partial(import_foreign, folder), ended, ended)
+        importing = partial(
+            import_foreign, folder, None if dataset is None else dataset.folder, classes
+        )
+        self._panel.background.run(importing, ended, ended)
 
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
