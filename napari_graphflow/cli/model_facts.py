@@ -20,7 +20,7 @@ _FILES = {"model.json", "openvino", "weights.safetensors", "method.safetensors",
 
 #: What `show` says of predictions.
 _OF_PREDICTIONS = {
-    "name", "role", "for", "network", "classes", "from_classes", "licence", "source", "sha256",
+    "name", "role", "for", "kind", "classes", "from_classes", "licence", "source", "sha256",
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def _facts(card: ModelCard) -> dict[str, Any]:
         "name": card.name,
         "role": card.role_text,
         "for": card.purpose_text,
+        "kind": card.kind,
         "network": card.network,
         "parameters": card.parameters,
         "classes": card.classes,
@@ -67,7 +68,7 @@ def _facts(card: ModelCard) -> dict[str, Any]:
         "steps": "those of nnU-Net" if steps.nnunet else "",
         "patch_size": card.patch_size,
         "multiple": card.divisor,
-        "overlap": 0.5,
+        "overlap": card.overlap,
         "mirrored_axes": card.mirror,
         "can_mirror_axes": card.trained_mirrored,
         "keeps_only_largest_part_of": card.largest_part,

@@ -1,6 +1,7 @@
 """``networks`` and ``models``: available networks and saved models."""
 
 import shutil
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,9 +165,11 @@ def import_model(
         output.print(str(scores), soft_wrap=True)
         refuse_poor(found.name, scores, 0.0 if force else MIN_TEACHER_DICE)
     except UserError as error:
+        cause = _cause(folder, found, dataset, "auto")
         shutil.rmtree(folder)
         raise UserError(
-            f"The model was not kept. {error.text}", f"{error.remedy} Or keep it with --force."
+            f"The model was not kept. {error.text}{cause}",
+            f"{error.remedy} Or keep it with --force.",
         ) from None
     return 0
 
@@ -231,6 +234,7 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
             {
                 "name": path.parent.name,
                 "role": card.role_text,
+                "kind": card.kind,
                 "network": card.network,
                 "dims": card.dims,
                 "parameters": card.parameters,
@@ -243,8 +247,8 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
         print_json(found)
         return
     table = Table(
-        "name", "role", "network", "axes", "parameters", "on a CPU", "s a window", "in PyTorch",
-        box=None,
+        "name", "role", "kind", "network", "axes", "parameters", "on a CPU", "s a window",
+        "in PyTorch", box=None,
     )  # fmt: skip
     for row in found:
         if "problem" in row:
@@ -252,8 +256,8 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
         seconds = [f"{row[key]:.3g}" if row[key] else "" for key in ("seconds", "torch_seconds")]
         millions = f"{row['parameters'] / 1e6:.2f} M"
         table.add_row(
-            row["name"], row["role"], row["network"], f"{row['dims']}D", millions, row["engine"],
-            *seconds,
+            row["name"], row["role"], row["kind"], row["network"], f"{row['dims']}D", millions,
+            row["engine"], *seconds,
         )  # fmt: skip
     output.print(table)
     for row in found:
@@ -273,7 +277,7 @@ def check(
     """Score a model on validation cases of a dataset before it teaches; exit code 1 if it is poor.
 
     A low score of a good network means that its card states another orientation, order of axes or
-    scaling than it was trained with.
+    scaling than it was trained with: others are compared on one case, and a better one is named.
 
     Parameters
     ----------
@@ -291,7 +295,8 @@ def check(
     try:
         refuse_poor(model.name, scores, min_dice)
     except UserError as error:
-        console.print(str(error), style="yellow", soft_wrap=True)
+        cause = _cause(model, card, dataset, device)
+        console.print(f"{error}{cause}", style="yellow", soft_wrap=True)
         return 1
     return 0
 
@@ -330,6 +335,19 @@ def _answers(model: Path, card: ModelCard, device: str) -> "Answer":
     from napari_graphflow.inference.loading import load_for_inference
 
     return by_network(load_for_inference(model, device))
+
+
+def _cause(folder: Path, card: ModelCard, dataset: Path, device: str) -> str:
+    """Return the likely cause of a poor score, as a further sentence; empty if none is found."""
+    if card.is_predictions:
+        return ""
+    from napari_graphflow.inference.likely_cause import likely_cause
+    from napari_graphflow.inference.loading import load_for_inference
+
+    with suppress(UserError):
+        text = likely_cause(load_for_inference(folder, device), Dataset.open(dataset))
+        return f" {text}" if text else ""
+    return ""
 
 
 def _scored(card: ModelCard, answer: "Answer", folder: Path) -> TeacherScored:

@@ -168,6 +168,8 @@ class ModelCard(Frozen):
         ``whole`` runs images of up to four patches in one window; ``patch`` always cuts windows
         of `patch_size` and pads smaller images with zeros; ``even`` also spaces them evenly, as
         nnU-Net does.
+    overlap
+        Share of a window that it has in common with the next one along each axis.
     mirror
         Axes of the network's input, from 0, along which each window is also mirrored; the logits
         of all flips are averaged. 2^n times as slow. Default: none.
@@ -205,6 +207,7 @@ class ModelCard(Frozen):
     patch_size: tuple[int, ...]
     divisor: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
     windows: Literal["whole", "patch", "even"] = "whole"
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     mirror: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
     trained_mirrored: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
     largest_part: tuple[str, ...] = ()
@@ -244,6 +247,15 @@ class ModelCard(Frozen):
     def gives_features(self) -> bool:
         """Whether methods that compare feature maps can use it."""
         return self.network not in (PREDICTIONS, GRAPH)
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word or two: where its network comes from."""
+        if self.network in (PREDICTIONS, GRAPH):
+            return {PREDICTIONS: "predictions", GRAPH: "answers only"}[self.network]
+        if self.provenance is not None:
+            return "trained here"
+        return "nnU-Net" if self.preprocessing.nnunet is not None else "imported"
 
     @property
     def files(self) -> tuple[str, ...]:

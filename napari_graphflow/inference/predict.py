@@ -152,6 +152,7 @@ def segment(
     way: dict[str, Any] = {
         "whole": card.windows == "whole",
         "even": card.windows == "even",
+        "overlap": card.overlap,
         "progress": report,
         "cancelled": cancelled,
     }

@@ -14,6 +14,8 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.teachers import MOST_CASES, cases_to_score, refuse_poor
 from napari_graphflow.inference.evaluate import evaluate_split
+from napari_graphflow.inference.likely_cause import likely_cause
+from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.jobs.estimate import estimate
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
@@ -181,3 +183,13 @@ def test_a_teacher_that_misses_a_class_of_several_cases_is_refused_by_its_name()
     assert "another order" in caught.value.remedy
     weak = found.model_copy(update={"dice": {"liver": 0.3, "kidney": 0.0}})
     refuse_poor("teacher", weak, 0.1)
+
+
+def test_the_likely_cause_of_a_poor_score_is_named_with_its_numbers(
+    blobs: Path, teacher: Path, tmp_path: Path
+) -> None:
+    dataset = Dataset.open(blobs)
+    wrong = turned(teacher, tmp_path / "wrong", intensity="mean_std", mean=[-5000], std=[1000])
+    found = likely_cause(load_for_inference(wrong, "cpu"), dataset)
+    assert "with intensity zscore instead of mean_std its mean Dice on blob_5 is 0." in found
+    assert likely_cause(load_for_inference(teacher, "cpu"), dataset) == ""

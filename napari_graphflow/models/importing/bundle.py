@@ -71,6 +71,7 @@ def read_bundle(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         taps=find_taps(network, example),
         patch_size=patch,
         windows="patch",
+        overlap=_overlap(config),
         preprocessing=_preprocessing(config, dims, channels),
         purpose=_purpose(metadata, folder),
     )
@@ -120,6 +121,12 @@ def _value(value: Any, config: Mapping[str, Any], depth: int = 0) -> Any:
             f"{INFERENCE} holds the expression {value[:60]!r}, which is not run.", _REMEDY
         )
     return value
+
+
+def _overlap(config: dict[str, Any]) -> float:
+    inferer = config.get("inferer")
+    found = inferer.get("overlap") if isinstance(inferer, Mapping) else None
+    return min(max(float(found), 0.0), 0.9) if isinstance(found, (int, float)) else 0.25
 
 
 def _patch(config: dict[str, Any], metadata: dict[str, Any], dims: int) -> tuple[int, ...]:
