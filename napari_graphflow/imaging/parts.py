@@ -40,9 +40,11 @@ def keep_largest_part(labels: NDArray[Any], value: int) -> int:
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
     """Return the smallest box around the voxels of a mask; None if there are none."""
-    box = []
+    box: list[slice] = []
     for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(tuple(one for one in range(mask.ndim) if one != axis)))
+        # Of what is left after the axes before, so that the last ones are short.
+        lines = mask[tuple(box)].any(tuple(one for one in range(mask.ndim) if one != axis))
+        found = np.flatnonzero(lines)
         if not found.size:
             return None
         box.append(slice(int(found[0]), int(found[-1]) + 1))

@@ -25,6 +25,7 @@ import scipy  # imports its parts when they are used
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.parts import keep_largest_part
 
 Mask = NDArray[Any]
 Inside = NDArray[np.bool_]
@@ -116,10 +117,7 @@ def keep_largest(labels: Mask, value: int, *, locked: Collection[int] = ()) -> M
     """Keep the largest part of a structure; parts that touch at a corner are one part."""
     _require_unlocked(value, locked)
     result = labels.copy()
-    near = result[_box(labels == value)]
-    parts, sizes = _parts(near == value)
-    if len(sizes):
-        near[(parts > 0) & (parts != 1 + int(np.argmax(sizes)))] = 0
+    keep_largest_part(result, value)
     return result
 
 
