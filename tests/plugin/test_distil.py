@@ -83,7 +83,7 @@ def test_an_empty_dock_asks_for_a_dataset(add_distil: AddDistil) -> None:
     widget = add_distil()
     assert not widget.button.isEnabled()
     assert "Choose a dataset." in widget.status.text()
-    assert widget.button.text() == "Start training the teacher (Ctrl+Return)"
+    assert widget.button.text().startswith("Start training the teacher")
 
 
 def test_choosing_a_dataset_counts_and_checks_its_cases(
@@ -136,7 +136,7 @@ def test_the_configuration_matches_the_chosen_options(
     widget = add_distil()
     choose(qtbot, widget, tiny_dataset)
     widget.teacher.choose(teacher)
-    assert widget.button.text() == "Start distillation (Ctrl+Return)"
+    assert widget.button.text().startswith("Start distillation")
     for button, effort in zip(widget.effort.buttons(), PRESETS, strict=True):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         config = widget.config()

@@ -3,15 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from job_cases import new_job
 
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
+from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Process, RunReport, Status
 from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.jobs.presenter import (
+    KINDS,
     NO_JOBS,
     NONE_HERE,
     Buttons,
@@ -264,3 +267,7 @@ def test_a_refusal_before_the_first_step_is_not_resumed(tmp_path: Path) -> None:
     assert details(job, refused, kept=True).buttons.resume
     full = Failure(code="disk_full", text="The disk is full.")
     assert details(job, {job: Status(state="failed", failure=full)}, kept=False).buttons.resume
+
+
+def test_every_kind_of_job_has_a_title_in_the_list() -> None:
+    assert set(KINDS) == set(get_args(Kind))

@@ -34,6 +34,7 @@ KINDS: dict[Kind, str] = {
     "distill": "Distillation",
     "propose": "Proposed masks",
     "round": "Round",
+    "compare": "Comparison",
 }
 #: Terms of the loss in words.
 LOSSES = {

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import QPushButton, QShortcut, QWidget
 
@@ -45,12 +45,12 @@ KEYS = {
 }
 
 #: Pixels of a button beside its text.
-MARGIN = 12
+MARGIN = 4
 
 
 def with_key(text: str, key: str) -> str:
     """Return the text of a button with its key."""
-    return f"{text} ({key})" if key else text
+    return f"{text} ({key.replace('Return', '↵')})" if key else text
 
 
 def usable(
@@ -178,16 +178,24 @@ class KeyButton(QPushButton):
         self._key = key
         self.setText(self._words)
 
+    def sizeHint(self) -> QSize:
+        """Return the size with the key."""
+        hidden = self._advance(with_key(self._words, self._key)) - self._advance(self.text())
+        return super().sizeHint() + QSize(max(0, hidden), 0)
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit()
 
     def _fit(self) -> None:
         whole = with_key(self._words, self._key)
-        narrow = self.fontMetrics().horizontalAdvance(whole) + MARGIN > self.width()
+        narrow = self._advance(whole) + MARGIN > self.width()
         shown = self._words if self.isVisible() and narrow else whole
         if shown != self.text():
             super().setText(shown)
+
+    def _advance(self, text: str) -> int:
+        return int(self.fontMetrics().horizontalAdvance(text))
 
     def press(self) -> None:
         """Click the button if a user could."""
