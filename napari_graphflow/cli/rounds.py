@@ -1,5 +1,6 @@
 """``rounds``: learn from what is labelled, judge the model, take a round back."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,8 +18,8 @@ from napari_graphflow.labelling.rounds import (
     Round,
     get_round,
     job_state,
-    list_rounds,
     offered_round,
+    read_rounds,
     start,
     undo,
 )
@@ -121,11 +122,13 @@ def start_(
 @rounds.command(name="list")
 def list_(folder: DatasetFolder, *, json: Json = False) -> None:
     """List the rounds with their verdicts."""
-    found = list_rounds(Labelling(folder))
+    found, damaged = read_rounds(Labelling(folder))
     default = offered_round(found)
     if json:
         number = default.number if default else None
-        print_json({"default": number, "rounds": [_summary(one) for one in found]})
+        rows = [*map(_summary, found), *map(asdict, damaged)]
+        rows.sort(key=lambda one: int(one["number"]))
+        print_json({"default": number, "rounds": rows})
         return
     table = Table("round", "started", "masks", "state", "verdict", box=None)
     for one in found:
@@ -134,7 +137,9 @@ def list_(folder: DatasetFolder, *, json: Json = False) -> None:
             f"{one.number}{mark}", f"{one.started:%Y-%m-%d %H:%M}", str(len(one.masks)),
             _state(one), one.verdict.sentence if one.verdict else "",
         )  # fmt: skip
-    output.print(table) if found else output.print("There are no rounds yet.")
+    for bad in damaged:
+        table.add_row(f"{bad.number}", "", "", "damaged", bad.problem)
+    output.print(table) if table.row_count else output.print("There are no rounds yet.")
 
 
 @rounds.command

@@ -33,6 +33,11 @@ def read_config(kind: type[T], path: Path) -> T:
             f"{path} cannot be read: {first_problem(error)}.",
             "Correct the file, or create it again with this version.",
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {(error.strerror or 'system error').lower()}.",
+            "Check the file and the disk.",
+        ) from None
 
 
 def first_problem(error: Exception) -> str:

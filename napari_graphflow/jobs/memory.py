@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import replace_file
@@ -51,12 +52,23 @@ class Setting:
 
 
 def saved_setting(folder: Path) -> Setting | None:
-    """Return the setting that a job was reduced to; None if it never ran out of memory."""
+    """Return the setting that a job was reduced to; None if it never ran out of memory.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    path = JobPaths(folder).memory_setting
     try:
-        content = json.loads(JobPaths(folder).memory_setting.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
+        return Setting(int(content["batch_size"]), tuple(map(int, content["patch_size"])))
     except FileNotFoundError:
         return None
-    return Setting(content["batch_size"], tuple(content["patch_size"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(
+            f"{path} is damaged.", "Delete it to resume with the batch and patch size of the job."
+        ) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

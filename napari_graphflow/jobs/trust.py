@@ -6,7 +6,6 @@ followed only if it was set up by this user, or accepted once.
 
 import hashlib
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from napari_graphflow.config.settings import paths_in
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import JobFolder
 from napari_graphflow.system.failures import in_words
-from napari_graphflow.system.files import locked, replace_file
+from napari_graphflow.system.files import locked, read_memory, replace_file
 from napari_graphflow.system.folders import data_root
 
 Kind = Literal["jobs", "addresses"]
@@ -100,10 +99,11 @@ def require_known_addresses(job: JobFolder, *addresses: str) -> None:
 
 
 def _read() -> dict[str, list[str]]:
-    with suppress(OSError, ValueError, AttributeError):
-        found = json.loads(_list_file().read_text("utf-8"))
-        return {name: [str(one) for one in values] for name, values in found.items()}
-    return {}
+    return {
+        name: [str(one) for one in values]
+        for name, values in read_memory(_list_file()).items()
+        if isinstance(values, list)
+    }
 
 
 def _list_file() -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from napari_graphflow.dataset.cases import Split
 from napari_graphflow.labelling import locks
 from napari_graphflow.labelling.priority import Candidate, Strategy, Suggestion, rank
-from napari_graphflow.labelling.proposals import Proposal, read_described
+from napari_graphflow.labelling.proposals import Proposal, damaged_proposals, read_described
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.statuses import STATUSES, Status
 from napari_graphflow.labelling.store import Labelling
@@ -71,18 +71,22 @@ def list_cases(labelling: Labelling) -> list[CaseRow]:
     for name, case in sorted(every.items()):
         facts = labelling.facts(name)
         held = locks.holder(labelling.paths.lock(name))
+        records = described.get(name, [])
+        proposals = tuple(read_described(labelling.paths, records))
         missing = [path.name for path in case.images if not path.is_file()]
         problem = ""
         if missing:
             problem = f"Its image {missing[0]} is gone."
         elif facts.mask and facts.status in ("unlabelled", "proposed"):
             problem = "Its mask was removed by another program; open the case to restore it."
+        elif len(proposals) < len(records):
+            problem = next(iter(damaged_proposals(labelling.paths, records)), "")
         rows.append(
             CaseRow(
                 name,
                 case.split,
                 facts,
-                tuple(read_described(labelling.paths, described.get(name, []))),
+                proposals,
                 tuple(drafts.get(name, {})),
                 held.reader if held and not labelling.holds(name) else "",
                 problem,

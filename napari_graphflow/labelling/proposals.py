@@ -10,6 +10,7 @@ from pydantic import Field
 
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.dataset.cases import Case, Dataset
+from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.uncertainty import SlabStatistics, disagreement_by_slab
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.labelling.layout import LabellingPaths
@@ -104,10 +105,29 @@ def read_proposals(paths: LabellingPaths, case: str) -> list[Proposal]:
 
 
 def read_described(paths: LabellingPaths, records: Sequence[Path]) -> list[Proposal]:
-    """Return the proposals that some files describe, the newest first."""
-    found = [read_config(Proposal, path) for path in records]
-    found = [one for one in found if paths.proposal(one.case, one.sha256).is_file()]
+    """Return the proposals that some files describe, the newest first, without damaged ones."""
+    found = [
+        one
+        for path in records
+        if isinstance(one := _read(paths, path), Proposal)
+        and paths.proposal(one.case, one.sha256).is_file()
+    ]
     return sorted(found, key=lambda one: (one.made, one.sha256), reverse=True)
+
+
+def damaged_proposals(paths: LabellingPaths, records: Sequence[Path]) -> list[str]:
+    """Return why each damaged description cannot be read."""
+    return [str(one) for path in records if isinstance(one := _read(paths, path), UserError)]
+
+
+def _read(paths: LabellingPaths, path: Path) -> Proposal | UserError:
+    try:
+        found = read_config(Proposal, path)
+    except UserError as error:
+        return error
+    if paths.proposal_record(found.case, found.sha256) != path:
+        return UserError(f"{path} cannot be read: it describes another proposal.")
+    return found
 
 
 def open_proposal(

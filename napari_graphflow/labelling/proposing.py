@@ -19,13 +19,12 @@ from pathlib import Path
 
 from napari_graphflow.config.labelling import ProposalConfig
 from napari_graphflow.config.model_card import read_model_card, weights_hash
-from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.compatibility import check_fits_dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.labelling.overview import WAITING
-from napari_graphflow.labelling.proposals import Proposal
+from napari_graphflow.labelling.proposals import read_described
 from napari_graphflow.labelling.steps import CaseSteps
 from napari_graphflow.system.events import CaseDone
 
@@ -126,9 +125,8 @@ def waiting(labelling: CaseSteps, config: ProposalConfig, since: float | None = 
         record = paths.proposal_record(name, sha256)
         known = record.is_file() and paths.proposal(name, sha256).is_file()
         if known and config.again:
-            known = since is not None and read_config(Proposal, record).made.timestamp() >= int(
-                since
-            )
+            made = read_described(paths, [record])  # none if it is damaged
+            known = since is not None and any(one.made.timestamp() >= int(since) for one in made)
         (found.known if known else found.left).append(name)
     return found
 

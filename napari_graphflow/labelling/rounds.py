@@ -14,6 +14,7 @@ resumed.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -104,19 +105,65 @@ class Round(Frozen):
     note: str = ""
 
 
+@dataclass(frozen=True)
+class DamagedRound:
+    """A round whose record cannot be read, and why."""
+
+    number: int
+    problem: str
+
+
 def list_rounds(steps: CaseSteps) -> list[Round]:
-    """Return all rounds, the first one first; completes an undo that was interrupted."""
-    folder = steps.paths.rounds
-    files = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
-    rounds = [read_config(Round, path) for path in files]
-    return [_completed(steps, one) if one.state == "undoing" else one for one in rounds]
+    """Return all rounds, the first one first; completes an undo that was interrupted.
+
+    Raises
+    ------
+    UserError
+        If one is damaged. Which cases are frozen, and which model is the default, may be known to
+        that one alone, so that neither a round nor an undo may start; `read_rounds` lists the
+        others.
+    """
+    rounds, damaged = read_rounds(steps)
+    if damaged:
+        raise UserError(
+            damaged[0].problem, "Restore it from a backup; until then, rounds can only be shown."
+        )
+    return rounds
+
+
+def read_rounds(steps: CaseSteps) -> tuple[list[Round], list[DamagedRound]]:
+    """Return the rounds that can be read, and the damaged ones, each the first one first.
+
+    Completes an undo that was interrupted.
+    """
+    rounds, damaged = _stored(steps.paths)
+    return [_completed(steps, one) if one.state == "undoing" else one for one in rounds], damaged
+
+
+def _stored(paths: LabellingPaths) -> tuple[list[Round], list[DamagedRound]]:
+    rounds, damaged = [], []
+    for path in sorted(paths.rounds.glob("[0-9]*.json")):
+        if not path.stem.isdecimal():
+            continue
+        try:
+            one = read_config(Round, path)
+            if paths.round(one.number) != path:
+                raise UserError(f"{path} cannot be read: it is a copy of round {one.number}.")
+            rounds.append(one)
+        except UserError as error:
+            damaged.append(DamagedRound(int(path.stem), error.text))
+    return rounds, damaged
 
 
 def get_round(steps: CaseSteps, number: int) -> Round:
     """Return a round by its number."""
-    for one in list_rounds(steps):
+    rounds, damaged = read_rounds(steps)
+    for one in rounds:
         if one.number == number:
             return one
+    for bad in damaged:
+        if bad.number == number:
+            raise UserError(bad.problem, "Restore it from a backup.")
     raise UserError(f"There is no round {number}.", "Choose one from the list of rounds.")
 
 
@@ -136,13 +183,14 @@ def offered_round(rounds: Sequence[Round]) -> Round | None:
 
 
 def is_default(job: Job) -> bool:
-    """Whether a job holds the model that is the default of its dataset."""
+    """Whether a job holds the model that is the default of its dataset, or may hold it."""
     with suppress(UserError, OSError):
         if isinstance(job.config, RoundConfig):
             paths = LabellingPaths(job.config.dataset, "")
-            files = sorted(paths.rounds.glob("[0-9]*.json"))
-            found = offered_round([read_config(Round, path) for path in files])
-            return found is not None and Path(found.job) == job.folder
+            rounds, damaged = _stored(paths)
+            found = offered_round(rounds)
+            named = found is not None and Path(found.job) == job.folder
+            return named or any(one.number == job.config.number for one in damaged)
     return False
 
 

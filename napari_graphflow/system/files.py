@@ -1,5 +1,6 @@
 """Locks, listings, and replacing a file or a folder as a whole."""
 
+import json
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from napari_graphflow.errors import UserError
 
@@ -76,6 +77,14 @@ def path_inside(folder: Path, name: str) -> Path:
             f"'{name[:200]}' leads out of the folder {folder}.", "The file was not used."
         )
     return path
+
+
+def read_memory(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file that can be done without; empty if missing or damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        if isinstance(found := json.loads(path.read_bytes()), dict):
+            return found
+    return {}
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer import autosave
 from napari_graphflow.plugin.viewer.autosave_files import ENDING, unsaved_masks
+from napari_graphflow.plugin.widgets import keys
 from napari_graphflow.plugin.widgets.recent import recent, remember
 from napari_graphflow.system.folders import jobs_root, models_root
 
@@ -151,3 +152,17 @@ def test_a_damaged_autosave_is_listed_and_the_others_are_restored(
     assert not autosave._restore(kept, saved)
     assert "was not restored" in reports[0]
     assert len(viewer.layers) == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00", b"5", b"[]", NESTED.encode(), b'{"reader": 5, "default": 5}']
+)
+def test_damaged_preferences_are_those_of_the_beginning(content: bytes, home: Path) -> None:
+    for name in ("keys", "reader", "default-reader", "trusted"):
+        for file in (home / f"{name}.json", *home.glob("*.json")):
+            file.write_bytes(content)
+    assert keys.chosen("dataset_keys") == keys.KEYS["dataset_keys"]
+    assert known_reader() == ""
+    assert is_default() is None
+    with pytest.raises(UserError, match="not used from here"):
+        require_accepted("addresses", ("http://elsewhere",))

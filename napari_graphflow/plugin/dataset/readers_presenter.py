@@ -3,12 +3,11 @@
 import json
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.labelling.agreement import FINISHED, Agreement
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import read_memory, replace_file
 from napari_graphflow.system.folders import data_root
 
 HEADERS = ("Structure", "Dice", "HD95 mm", "Voxels", "Worst slice")
@@ -16,9 +15,8 @@ HEADERS = ("Structure", "Dice", "HD95 mm", "Voxels", "Worst slice")
 
 def known_reader() -> str:
     """Return the name under which this user labels; empty for that of the user of the computer."""
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(_file().read_text("utf-8")).get("reader", ""))
-    return ""
+    name = read_memory(_file()).get("reader")
+    return name if isinstance(name, str) else ""
 
 
 def remember_reader(name: str) -> None:

@@ -12,7 +12,7 @@ from napari_graphflow.dataset.findings import counted
 from napari_graphflow.evaluation.paired import PairedDifference, paired_difference
 from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.labelling.overview import CaseRow
-from napari_graphflow.labelling.rounds import Round, offered_round
+from napari_graphflow.labelling.rounds import DamagedRound, Round, offered_round
 from napari_graphflow.labelling.statuses import COUNTED
 
 HEADERS = ("Round", "Started", "Masks", "State")
@@ -86,11 +86,16 @@ def learn_text(rows: Sequence[CaseRow]) -> str:
     )
 
 
-def cells(rounds: Sequence[Round], states: Sequence[str]) -> list[RoundCells]:
+def cells(
+    rounds: Sequence[Round], states: Sequence[str], damaged: Sequence[DamagedRound] = ()
+) -> list[RoundCells]:
     """Return the rows of the list, the newest round first; `states` are those to show."""
     default = offered_round(rounds)
     newest = max((one.number for one in rounds if one.state != "undone"), default=0)
-    found = []
+    found = [
+        RoundCells(one.number, (str(one.number), "", "", "damaged"), one.problem, False)
+        for one in damaged
+    ]
     for one, state in zip(rounds, states, strict=True):
         mark = " ★" if default is not None and default.number == one.number else ""
         sentence = one.verdict.sentence if one.verdict is not None else state_text(state)
@@ -106,10 +111,10 @@ def cells(rounds: Sequence[Round], states: Sequence[str]) -> list[RoundCells]:
                     state,
                 ),
                 f"Round {one.number}: {sentence} {one.note}".strip(),
-                one.number == newest and state not in ("queued", "running"),
+                one.number == newest and state not in ("queued", "running") and not damaged,
             )
         )
-    return found[::-1]
+    return sorted(found, key=lambda one: one.number, reverse=True)
 
 
 def score_rows(rounds: Sequence[Round], number: int) -> list[tuple[str, str, str, str]]:

@@ -22,10 +22,11 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.rounds import (
+    DamagedRound,
     Round,
     job_state,
-    list_rounds,
     offered_round,
+    read_rounds,
     start,
     undo,
 )
@@ -40,6 +41,8 @@ from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
 from napari_graphflow.runners import runner
 
+#: Rounds, their states, and the damaged ones.
+Listed = tuple[list[Round], list[str], list[DamagedRound]]
 _TICK_MS = 3000
 FIRST = "none (masks alone)"
 
@@ -195,13 +198,13 @@ class RoundsTab(QWidget):
         """List the rounds again; their jobs judge the models."""
         labelling = self._labelling()
         if labelling is None:
-            self._show(None, ([], []))
+            self._show(None, ([], [], []))
             return
 
-        def read() -> tuple[list[Round], list[str]]:
-            rounds = list_rounds(labelling)
+        def read() -> Listed:
+            rounds, damaged = read_rounds(labelling)
             states = [job_state(one) if one.state == "started" else one.state for one in rounds]
-            return rounds, states
+            return rounds, states, damaged
 
         self._panel.background.run(read, partial(self._show, labelling), self._panel.fail)
 
@@ -210,11 +213,11 @@ class RoundsTab(QWidget):
         self._timer.stop()
         self.bar.stop()
 
-    def _show(self, labelling: Labelling | None, found: tuple[list[Round], list[str]]) -> None:
+    def _show(self, labelling: Labelling | None, found: Listed) -> None:
         if labelling is not self._labelling():
             return
         chosen, before = self._chosen(), len(self._cells)
-        self._rounds, states = found
+        self._rounds, states, _ = found
         self._cells = presenter.cells(*found)
         fill(self.list, [one.texts for one in self._cells])
         numbers = [one.number for one in self._cells]
@@ -286,5 +289,5 @@ class RoundsTab(QWidget):
         if rows != self._scored:
             self._scored = rows
             fill(self.scores, rows)
-        self.job.setEnabled(chosen is not None)
+        self.job.setEnabled(any(chosen and one.number == chosen.number for one in self._rounds))
         self.undo_button.setEnabled(chosen is not None and chosen.undoable)

@@ -1,7 +1,5 @@
 """The latest preview of a validation case."""
 
-import json
-
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
@@ -9,6 +7,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from napari_graphflow.jobs.folder import choose_case, chosen_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.widgets.layout import note, row, shrinkable
+from napari_graphflow.system.files import read_memory
 
 PREVIEW_SIZE = 300
 
@@ -73,7 +72,5 @@ class Preview(QWidget):
 
 
 def _validation_cases(job: Job) -> list[str]:
-    try:
-        return list(json.loads(job.cases_file.read_text("utf-8"))["validation"])
-    except (OSError, ValueError, KeyError):
-        return []
+    found = read_memory(job.cases_file).get("validation")
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []

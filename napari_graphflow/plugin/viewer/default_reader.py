@@ -19,7 +19,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 
 from napari_graphflow.imaging.formats.endings import READ
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import read_memory, replace_file
 from napari_graphflow.system.folders import data_root
 
 PLUGIN = "napari-graphflow"
@@ -39,11 +39,8 @@ _asked = False
 
 def is_default() -> bool | None:
     """Return the user's answer; None if they were not asked yet."""
-    try:
-        answer = json.loads(_file().read_text("utf-8"))["default"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return bool(answer)
+    answer = read_memory(_file()).get("default")
+    return answer if isinstance(answer, bool) else None
 
 
 def set_default(wanted: bool) -> None:

@@ -1,8 +1,6 @@
 """Keys of docks: written on their buttons, editable in napari's preferences."""
 
-import json
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_settings
@@ -11,6 +9,7 @@ from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import QPushButton, QShortcut, QWidget
 
 from napari_graphflow.plugin.viewer.preferences import after_opening, plugin_settings
+from napari_graphflow.system.files import read_memory
 from napari_graphflow.system.folders import data_root
 
 if TYPE_CHECKING:
@@ -233,10 +232,10 @@ def chosen(group: str, settings: Any = None) -> dict[str, str]:
     """Return the keys in napari's preferences, or in ``keys.json`` for a napari without them."""
     if settings is not None:
         return {name: str(getattr(settings, name, key)) for name, key in KEYS[group].items()}
-    with suppress(OSError, ValueError, AttributeError, LookupError, TypeError):
-        found = json.loads((data_root() / "keys.json").read_text("utf-8"))[group]
-        return {str(name): str(key) for name, key in found.items()}
-    return dict(KEYS[group])
+    found = read_memory(data_root() / "keys.json").get(group)
+    if not isinstance(found, dict):
+        return dict(KEYS[group])
+    return {name: key for name, key in found.items() if isinstance(key, str)}
 
 
 def keys_of_napari() -> dict[str, str]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import read_memory, replace_file
 from napari_graphflow.system.folders import data_root
 
 Kind = Literal["datasets", "models"]
@@ -30,15 +30,9 @@ def remember(kind: Kind, folder: Path) -> None:
 
 
 def _read() -> dict[str, list[str]]:
-    try:
-        entries = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        # Only a convenience: a damaged list is replaced.
-        return {}
-    lists = entries.items() if isinstance(entries, dict) else ()
     return {
         kind: [one for one in folders if isinstance(one, str)]
-        for kind, folders in lists
+        for kind, folders in read_memory(_file()).items()
         if kind in MARKS and isinstance(folders, list)
     }
 
