@@ -22,7 +22,7 @@ from napari_graphflow.dataset.label_values import read_label_values
 from napari_graphflow.dataset.nnunet_layout import file_ending, list_cases
 from napari_graphflow.dataset.sites import about_sites, of_sources, read_sites, with_sites
 from napari_graphflow.dataset.splits import assign_splits, read_json
-from napari_graphflow.dataset.statuses import HELD_BACK, recorded_statuses
+from napari_graphflow.dataset.statuses import HELD_BACK, Status, recorded_statuses
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, read_volume
 from napari_graphflow.imaging.labels import IGNORE, only_white
@@ -96,6 +96,7 @@ class Dataset:
         fold: int = 0,
         test_images: bool = False,
         sources: Sequence[str] = (),
+        hold_damaged: bool = False,
     ) -> Self:
         """Read ``dataset.json`` and list the cases, without opening images.
 
@@ -109,6 +110,9 @@ class Dataset:
             Use the images of ``imagesTs`` that have no mask as unlabelled training cases.
         sources
             Sites whose cases are used; those of other sites are left out. All by default.
+        hold_damaged
+            Hold back cases whose recorded status is damaged, for lists that show them; otherwise
+            they are refused, because they might be excluded.
 
         Raises
         ------
@@ -139,7 +143,7 @@ class Dataset:
         if test_images:
             found, more = _with_test_images(found)
             findings += more
-        used, held_back = _by_status(found, folder)
+        used, held_back = _by_status(found, recorded_statuses(folder, hold_damaged=hold_damaged))
         record = description.get("napari_graphflow") or {}
         known, patients = {case.name for case in [*used, *held_back]}, record.get("patients")
         used = list(with_sites(used, read_sites(folder)))
@@ -324,9 +328,10 @@ def _unknown(value: int, known: Mapping[int, int], case: str) -> UserError:
     )
 
 
-def _by_status(cases: Iterable[Case], folder: Path) -> tuple[list[Case], list[Case]]:
+def _by_status(
+    cases: Iterable[Case], statuses: Mapping[str, Status]
+) -> tuple[list[Case], list[Case]]:
     """Return the cases in use and those held back; a mask in review does not count."""
-    statuses = recorded_statuses(folder)
     used: list[Case] = []
     held_back: list[Case] = []
     for case in cases:

@@ -21,8 +21,13 @@ HELD_BACK: frozenset[Status] = frozenset({"flagged", "excluded"})
 RECORDS = Path("labelling", "cases")
 
 
-def recorded_statuses(folder: Path) -> dict[str, Status]:
+def recorded_statuses(folder: Path, *, hold_damaged: bool = False) -> dict[str, Status]:
     """Read the recorded status of each case of a dataset, by its name.
+
+    Parameters
+    ----------
+    hold_damaged
+        Whether a case with a damaged record counts as excluded; otherwise it is refused.
 
     Raises
     ------
@@ -33,13 +38,19 @@ def recorded_statuses(folder: Path) -> dict[str, Status]:
     for path in sorted((folder / RECORDS).glob("[!.]*.json")):
         try:
             status = json.loads(path.read_text("utf-8"))["status"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             status = None
         except OSError as error:
+            if hold_damaged:
+                found[path.name.removesuffix(".json")] = "excluded"
+                continue
             raise UserError(
                 f"{path} cannot be read: {error.strerror or error}.", "Check the folder."
             ) from None
         if status not in get_args(Status):
+            if hold_damaged:
+                found[path.name.removesuffix(".json")] = "excluded"
+                continue
             raise UserError(
                 f"{path} is damaged: it contains no valid status.",
                 "Restore it from a backup, or delete it to start again with this case.",

@@ -159,14 +159,18 @@ def ensure_ignore(paths: LabellingPaths, dataset: Dataset) -> Dataset:
         description, path = _description(dataset)
         description["labels"], _ = labels_with_ignore(description["labels"])
         _write_json(path, description)
-    return Dataset.open(dataset.folder)
+    return Dataset.open(dataset.folder, hold_damaged=True)
 
 
 def refreshed(dataset: Dataset) -> Dataset:
     """Return the dataset, read again if another window has changed whether it ignores voxels."""
     labels = _description(dataset)[0].get("labels", {})
     ignores = "ignore" in labels or "ignore" in labels.values()
-    return dataset if ignores == (dataset.ignore is not None) else Dataset.open(dataset.folder)
+    return (
+        dataset
+        if ignores == (dataset.ignore is not None)
+        else Dataset.open(dataset.folder, hold_damaged=True)
+    )
 
 
 def list_mask(paths: LabellingPaths, dataset: Dataset, case: Case, mask: Path) -> None:

@@ -4,10 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from napari_graphflow.dataset.cases import Split
+from napari_graphflow.errors import UserError
 from napari_graphflow.labelling import locks
 from napari_graphflow.labelling.priority import Candidate, Strategy, Suggestion, rank
 from napari_graphflow.labelling.proposals import Proposal, damaged_proposals, read_described
-from napari_graphflow.labelling.records import CaseFacts
+from napari_graphflow.labelling.records import CaseFacts, read_record
 from napari_graphflow.labelling.statuses import STATUSES, Status
 from napari_graphflow.labelling.store import Labelling
 
@@ -69,13 +70,13 @@ def list_cases(labelling: Labelling) -> list[CaseRow]:
     described = labelling.paths.proposals_by_case()
     rows = []
     for name, case in sorted(every.items()):
-        facts = labelling.facts(name)
+        problem = damaged = _damaged(labelling, name)
+        facts = CaseFacts(status="excluded") if damaged else labelling.facts(name)
         held = locks.holder(labelling.paths.lock(name))
         records = described.get(name, [])
         proposals = tuple(read_described(labelling.paths, records))
         missing = [path.name for path in case.images if not path.is_file()]
-        problem = ""
-        if missing:
+        if missing and not problem:
             problem = f"Its image {missing[0]} is gone."
         elif facts.mask and facts.status in ("unlabelled", "proposed"):
             problem = "Its mask was removed by another program; open the case to restore it."
@@ -93,6 +94,15 @@ def list_cases(labelling: Labelling) -> list[CaseRow]:
             )
         )
     return rows
+
+
+def _damaged(labelling: Labelling, name: str) -> str:
+    """Return why the record of a case cannot be read; empty if it can."""
+    try:
+        read_record(labelling.paths.case(name))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def count_statuses(rows: list[CaseRow]) -> dict[Status, int]:

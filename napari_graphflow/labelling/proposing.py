@@ -116,7 +116,7 @@ def waiting(labelling: CaseSteps, config: ProposalConfig, since: float | None = 
     """
     names = list(config.cases)
     if not names:
-        every = (*labelling.dataset.cases, *labelling.dataset.held_back)
+        every = labelling.dataset.cases
         names = sorted(case.name for case in every if _waits(labelling, case.name))
     sha256, paths = weights_hash(config.model), labelling.paths
     found = Waiting([], [])

@@ -56,14 +56,14 @@ class CaseSteps:
     """
 
     def __init__(self, dataset: Path, reader: str = "") -> None:
-        self.dataset = Dataset.open(dataset)
+        self.dataset = Dataset.open(dataset, hold_damaged=True)
         self.reader = reader.strip() or getpass.getuser()
         self.paths = LabellingPaths(self.dataset.folder, self.dataset.file_ending)
         self._token = uuid4().hex
 
     def reload(self) -> None:
         """Read the dataset again, for cases that were added meanwhile."""
-        self.dataset = Dataset.open(self.dataset.folder)
+        self.dataset = Dataset.open(self.dataset.folder, hold_damaged=True)
 
     def case(self, name: str) -> Case:
         """Return a case of the dataset, also one that is held back.

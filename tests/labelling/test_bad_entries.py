@@ -11,6 +11,7 @@ from round_cases import judged_round
 
 from napari_graphflow.cli import main
 from napari_graphflow.config.run import TrainingConfig
+from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.labelling.layout import LabellingPaths
@@ -113,6 +114,30 @@ def test_a_damaged_proposal_is_named_and_the_others_can_be_opened(
     opened = labelling.open_case("scan_2")
     assert opened.proposal is not None and opened.proposal.sha256 == OTHER_MODEL
     assert str(bad) in as_json(capsys, "datasets", "status", folder)["cases"]["scan_2"]["problem"]
+
+
+@pytest.mark.parametrize("content", [*CONTENTS, b'{"status": "done"}'])
+def test_a_case_with_a_damaged_record_is_held_back_and_the_others_can_be_labelled(
+    content: bytes, tmp_path: Path, capsys: Any
+) -> None:
+    folder = make_dataset(tmp_path / "scans")
+    labelling = Labelling(folder, "Ada")
+    for name in ("scan_2", "scan_3"):
+        propose(labelling, name)
+    record = labelling.paths.case("scan_2")
+    record.write_bytes(content)
+    labelling = Labelling(folder, "Ada")
+    rows = {row.name: row for row in list_cases(labelling)}
+    assert rows["scan_2"].status == "excluded"
+    assert str(record) in rows["scan_2"].problem
+    assert [one.case for one in next_cases(labelling)] == ["scan_3"]
+    labelling.step("scan_3", "accept")
+    with pytest.raises(UserError, match=r"scan_2\.json"):
+        labelling.step("scan_2", "accept")
+    assert record.read_bytes() == content
+    with pytest.raises(UserError, match=r"scan_2\.json is damaged"):
+        Dataset.open(folder)  # as a run does
+    as_json(capsys, "datasets", "status", folder)
 
 
 #: Other files that list something: what is written into them, and what must still work.

@@ -14,10 +14,14 @@ from pytestqt.qtbot import QtBot
 from napari_graphflow.cli import main
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.store import list_jobs
+from napari_graphflow.jobs.trust import is_known
+from napari_graphflow.plugin.dataset.readers_presenter import known_reader
+from napari_graphflow.plugin.jobs.finished import FinishedJobs
 from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.viewer import autosave
 from napari_graphflow.plugin.viewer.autosave_files import ENDING, unsaved_masks
+from napari_graphflow.plugin.viewer.default_reader import is_default
 from napari_graphflow.plugin.widgets import keys
 from napari_graphflow.plugin.widgets.recent import recent, remember
 from napari_graphflow.system.folders import jobs_root, models_root
@@ -158,11 +162,10 @@ def test_a_damaged_autosave_is_listed_and_the_others_are_restored(
     "content", [b"", b"\x00", b"5", b"[]", NESTED.encode(), b'{"reader": 5, "default": 5}']
 )
 def test_damaged_preferences_are_those_of_the_beginning(content: bytes, home: Path) -> None:
-    for name in ("keys", "reader", "default-reader", "trusted"):
-        for file in (home / f"{name}.json", *home.glob("*.json")):
-            file.write_bytes(content)
+    for name in ("keys", "labelling", "reader", "trusted", "jobs-seen"):
+        (home / f"{name}.json").write_bytes(content)
     assert keys.chosen("dataset_keys") == keys.KEYS["dataset_keys"]
     assert known_reader() == ""
     assert is_default() is None
-    with pytest.raises(UserError, match="not used from here"):
-        require_accepted("addresses", ("http://elsewhere",))
+    assert not is_known("addresses", "http://elsewhere")
+    assert FinishedJobs().update({}) == []
