@@ -22,11 +22,13 @@ from runner_cases import (
     training,
     until,
 )
+from waiting import until as wait_until
 
 from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
+from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.trust import accept
 from napari_graphflow.runners import Runner, runner_of
 from napari_graphflow.runners.handover import read_note
@@ -84,6 +86,17 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         end_process_tree(head.pid, kill=True)
 
 
+def nothing_runs(ray: Ray) -> bool:
+    """Whether the cluster itself reports every job as ended."""
+    return all(one.status.is_terminal() for one in ray.client.list_jobs())
+
+
+def assert_cancelled(ray: Ray, job: Job, **options: float) -> None:
+    """Cancel a job, which the cluster confirms."""
+    status = ray.cancel(job, **options)
+    assert (status.state, status.failure) == ("cancelled", None)
+
+
 @pytest.mark.slow
 @has_ray
 @pytest.mark.filterwarnings("ignore")
@@ -110,14 +123,15 @@ def test_ray_runs_a_distillation_and_cancels_another(ray_address: str, blobs: Pa
     until(lambda: ray.poll(long).run.step > 2)
     again = runner_of(long)
     assert isinstance(again, Ray)
-    assert again.cancel(long).state == "cancelled"
+    assert_cancelled(again, long)
 
     waiting = [store.create("train", training(blobs, steps=1_000_000)) for _ in range(4)]
     for job in waiting:
         ray.submit(job)
-    assert ray.cancel(waiting[-1], timeout=0.5).state == "cancelled"
+    assert_cancelled(ray, waiting[-1], timeout=0.5)
     for job in waiting[:-1]:
-        assert ray.cancel(job).state == "cancelled"
+        assert_cancelled(ray, job)
+    wait_until(lambda: nothing_runs(ray), 60)
 
 
 @pytest.mark.slow
@@ -163,7 +177,8 @@ def test_a_packed_job_runs_on_ray_and_is_downloaded(ray_address: str, blobs: Pat
     again.submit(student)
     until(lambda: student.status().state == "running" and student.status().run.step > step)
     assert read_note(student)["id"] == name, "the job continued on the cluster"
-    assert again.cancel(student).state == "cancelled"
+    assert_cancelled(again, student)
+    wait_until(lambda: nothing_runs(ray), 60)
     steps = [e.step for e in history(student) if isinstance(e, Progress) and e.total > 9]
     assert max(steps) > step
 
@@ -221,4 +236,5 @@ def test_submitit_runs_a_job_and_cancels_another(blobs: Path) -> None:
     slurm.submit(long)
     until(lambda: slurm.poll(long).run.step > 2)
     assert isinstance(runner_of(long), Slurm)
-    assert runner_of(long).cancel(long).state == "cancelled"
+    status = runner_of(long).cancel(long)
+    assert (status.state, status.failure) == ("cancelled", None)
