@@ -45,6 +45,8 @@ def write_onnx(model: Model, folder: Path, images: Sequence[Volume] = ()) -> Non
                 output_names=["logits"],
                 dynamic_axes={"image": axes, "logits": axes},
             )
+    except OSError:
+        raise
     except Exception as error:  # of torch and of onnx, of many kinds
         raise UserError(
             f"The network {card.network} cannot be converted to ONNX ({type(error).__name__}).",

@@ -22,7 +22,7 @@ from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.events import Event
-from napari_graphflow.system.failures import Failure, explain, in_words
+from napari_graphflow.system.failures import Failure, explain_job, in_words
 from napari_graphflow.system.files import locked, replace_file
 
 #: Jobs that train one network, and all jobs.
@@ -194,7 +194,7 @@ class JobFolder(JobPaths):
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                     return Status()
-                return Status(state="lost", failure=explain(self.gone()))
+                return Status(state="lost", failure=explain_job(self.gone()))
             except ValidationError:
                 break
         text = f"{self.status_file} cannot be read."

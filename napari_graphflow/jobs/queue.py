@@ -20,7 +20,7 @@ from napari_graphflow.jobs.status import Process, Status
 from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.jobs.trust import require_trusted
 from napari_graphflow.system.devices import Device, available_device, devices
-from napari_graphflow.system.failures import explain, in_words
+from napari_graphflow.system.failures import explain_job, in_words
 from napari_graphflow.system.files import locked
 from napari_graphflow.system.processes import start_detached
 
@@ -74,7 +74,7 @@ def start(
     try:
         child = start_detached(command, job.folder, job.log)
     except OSError as error:
-        why = explain(error, job.log)
+        why = explain_job(error, job.log)
         job.settle("failed", why)
         raise why.as_error() from None
     job.adopt(child, launched)

@@ -4,6 +4,8 @@ Loading a model never runs code: weights are safetensors, and foreign checkpoint
 ``weights_only=True`` or rejected.
 """
 
+import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +189,14 @@ def save_weights(module: nn.Module, path: Path) -> None:
     with written_aside(path) as aside:
         aside.touch()
         mode = stat.S_IMODE(aside.stat().st_mode)
-        save_file(state, aside)
+        try:
+            save_file(state, aside)
+        except SafetensorError as error:
+            # Its errors of the operating system have the number only in their text.
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         aside.chmod(mode)  # safetensors lets only this user read its files
 
 

@@ -137,6 +137,13 @@ def explain(error: BaseException, log: Path | None = None, smaller: str = SMALLE
     )
 
 
+def explain_job(error: BaseException, log: Path | None = None) -> Failure:
+    """Describe an exception that ended a job, which can be resumed."""
+    found = explain(error, log)
+    known = _BY_EXIT_CODE.get(found.exit_code)
+    return found if known is None else found.model_copy(update={"remedy": known.remedy})
+
+
 def explain_exit(
     returncode: int | None,
     log: Path | None = None,
@@ -271,7 +278,7 @@ def _recognise(error: BaseException, smaller: str) -> Failure | None:
         return _failure(
             "disk_full",
             "The disk is full.",
-            "Free some space, then resume from the last checkpoint.",
+            "Free some space, and try again.",
         )
     if isinstance(error, OSError):
         return _recognise_file(error)
@@ -341,7 +348,7 @@ def _recognise_file(error: OSError) -> Failure | None:
         return _failure(
             "drive_gone",
             f"The drive with {name} is not responding.",
-            "Reconnect it, then resume from the last checkpoint.",
+            "Reconnect it, and try again.",
         )
     return None
 

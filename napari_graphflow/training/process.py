@@ -28,7 +28,7 @@ from napari_graphflow.system.events import (
     Phase,
     Progress,
 )
-from napari_graphflow.system.failures import Failure, explain, explain_exit
+from napari_graphflow.system.failures import Failure, explain_exit, explain_job
 
 #: Seconds between checks for requests, writes of the status, and progress events in the log.
 POLL_INTERVAL = 0.1
@@ -282,7 +282,7 @@ class _Recorder:
             self._reserve.unlink(missing_ok=True)
         if not self.job.folder.exists():  # the cause of any failure
             error = self.job.gone()
-        why = explain(error, self.job.log)
+        why = explain_job(error, self.job.log)
         with suppress(OSError, AttributeError):  # the log of events may not be open
             self._write_event(Failed(failure=why))
         return self.end("failed", why, patience)

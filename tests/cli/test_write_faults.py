@@ -192,7 +192,8 @@ def test_a_dataset_or_model_that_cannot_be_written_is_left_as_it_was(
     folder = getattr(inputs, part)
     before = entries(folder)
     with failing(folder, NUMBERS[fault]):
-        fails(capsys, name, arguments(inputs, folder))
+        line = fails(capsys, name, arguments(inputs, folder))
+    assert "checkpoint" not in line
     assert entries(folder) == before
 
 
@@ -290,6 +291,26 @@ def test_a_place_that_fails_at_the_end_loses_no_results(
     (kept,) = (home / "unsaved").iterdir()
     assert str(kept) in line
     assert any(path.name.startswith(file) for path in kept.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+@pytest.mark.parametrize("name", ["models import", "export"])
+def test_a_disk_that_fills_up_while_a_library_writes_is_named(
+    name: str, inputs: Inputs, tmp_path: Path, capsys: Any
+) -> None:
+    import resource
+
+    file, arguments = TO_A_PATH[name]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, hard))
+    try:
+        line = fails(capsys, name, arguments(inputs, folder / file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the disk is full" in line and "Nothing was written" in line
+    assert entries(folder) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closing streams needs a POSIX shell")

@@ -131,9 +131,9 @@ def test_a_case_with_a_damaged_record_is_held_back_and_the_others_can_be_labelle
     assert rows["scan_2"].status == "excluded"
     assert str(record) in rows["scan_2"].problem
     assert [one.case for one in next_cases(labelling)] == ["scan_3"]
-    labelling.step("scan_3", "accept")
+    labelling.accept("scan_3")
     with pytest.raises(UserError, match=r"scan_2\.json"):
-        labelling.step("scan_2", "accept")
+        labelling.accept("scan_2")
     assert record.read_bytes() == content
     with pytest.raises(UserError, match=r"scan_2\.json is damaged"):
         Dataset.open(folder)  # as a run does

@@ -25,7 +25,7 @@ from napari_graphflow.runners.handover import engine, first_line, read_note, wri
 from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
-from napari_graphflow.system.failures import Failure, explain, explain_exit, in_words
+from napari_graphflow.system.failures import Failure, explain_exit, explain_job, in_words
 from napari_graphflow.system.files import hidden_beside, path_inside
 
 #: Seconds between queries of the cluster.
@@ -91,7 +91,7 @@ class Transfer:
 
     def fail(self, error: BaseException) -> int:
         """Write that the transfer failed; the job may continue on the cluster."""
-        why = explain(error, self.job.log)
+        why = explain_job(error, self.job.log)
         self._end("failed", why)
         return why.exit_code
 
