@@ -150,19 +150,21 @@ def import_model(
     require_writable([target])
     model = import_teacher(path, target, options)
     found, folder = model.card, model.folder
-    if json:
-        print_json({"name": found.name, "model": str(folder), "parameters": found.parameters})
-    else:
+    result = {"name": found.name, "model": str(folder), "parameters": found.parameters}
+    if not json:
         size = f"{found.parameters / 1e6:.2f} M parameters"
         size = "predictions" if found.is_predictions else size
         output.print(f"{found.name}: {size} in {folder}", soft_wrap=True)
     if dataset is None:
         command = f"napari-graphflow models check {folder} --dataset DATASET"
         console.print(f"Score it before it teaches: {command}", soft_wrap=True)
+        if json:
+            print_json(result)
         return 0
     try:
         scores = _scored(found, _answers(folder, found, "auto"), dataset)
-        output.print(str(scores), soft_wrap=True)
+        if not json:
+            output.print(str(scores), soft_wrap=True)
         refuse_poor(found.name, scores, 0.0 if force else MIN_TEACHER_DICE)
     except UserError as error:
         cause = _cause(folder, found, dataset, "auto")
@@ -171,6 +173,8 @@ def import_model(
             f"The model was not kept. {error.text}{cause}",
             f"{error.remedy} Or keep it with --force.",
         ) from None
+    if json:
+        print_json(result | {"dice": scores.dice, "mean": scores.mean})
     return 0
 
 

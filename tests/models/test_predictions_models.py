@@ -95,6 +95,16 @@ def test_the_command_imports_scores_and_checks(
     assert not teacher.exists()
 
 
+def test_the_result_as_json_holds_the_scores_and_nothing_else(
+    masks: Path, blobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--json", "--classes", "organ=liver", "lesion=cyst_left,cyst_right")
+    assert run(masks, blobs, tmp_path / "teacher", *more) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == str(tmp_path / "teacher")
+    assert found["mean"] == pytest.approx(1, abs=0.01)
+
+
 def test_without_a_dataset_masks_are_refused(masks: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"which are of the cases of a dataset.*--dataset"):
         import_teacher(masks, tmp_path / "teacher")
