@@ -6,7 +6,7 @@ Two tiny models are written, no training runs::
     xvfb-run -a -s "-screen 0 1920x1080x24" python benchmarks/window_pictures.py --out /elsewhere \\
         --all
 
-The first command makes the picture that the documentation shows; ``--all`` makes every dock in
+The first command makes the pictures that the documentation shows; ``--all`` makes every dock in
 every theme and size, to look at. ``QT_API`` chooses the binding.
 """
 
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
 DOCKS = ("Segment", "Distil", "Jobs", "Compare", "Dataset", "Volume")
 #: Of the documentation: dock, theme and size; the file is named after the dock.
-SHOWN = (("Jobs", "dark", "small"),)
+SHOWN = (("Jobs", "light", "small"), ("Compare", "dark", "small"))
 
 
 def main() -> None:
@@ -64,6 +64,32 @@ class Window(FilmedWindow):
         self.viewer.open_sample("napari-graphflow", "abdomen-labelled")
         if fill:
             self.fill()
+        else:
+            self.compare()
+
+    def compare(self) -> None:
+        """Compare the mask with itself moved by a voxel, by a click."""
+        import numpy as np
+
+        from napari_graphflow.plugin.viewer.cases import cases_of
+        from napari_graphflow.plugin.viewer.layers import voxels
+        from napari_graphflow.plugin.widgets.docks import show_dock
+
+        image, mask = self.viewer.layers
+        moved = type(mask)(
+            np.roll(voxels(mask), 1, -1), name="moved by one voxel", scale=mask.scale,
+            units=mask.units, axis_labels=mask.axis_labels, features=mask.features,
+        )  # fmt: skip
+        cases_of(self.viewer).add(moved, like=image)
+        compare = show_dock(self.viewer, "Compare")
+        compare.a.choose(mask)
+        compare.b.choose(moved)
+        self.until(compare.button.isEnabled)
+        compare.button.click()
+        self.until(lambda: compare.table.rowCount() > 0)
+        compare.worst_pair.click()
+        show_dock(self.viewer, "Jobs")
+        self.rest(2)
 
     def fill(self) -> None:
         """Segment by a click, so that maps are shown, and choose a dataset."""
