@@ -51,8 +51,8 @@ def test_the_largest_part_is_kept_until_the_box_is_cleared(
     click(qtbot, segment.button)
     qtbot.waitUntil(lambda: not segment.running, timeout=60_000)
     assert "Only the largest part was kept of organ" in segment.status.text()
-    click(qtbot, options.largest)
-    click(qtbot, options.mirror)
+    options.largest.click()
+    options.mirror.click()  # the middle of the box is beside its text
     assert "--mirror --no-postprocess" in segment.command.text()
     segment.mask.setCurrentIndex(0)
     click(qtbot, segment.button)
