@@ -28,7 +28,7 @@ def learn_postprocessing(run: Run) -> Generator[Event, None, None]:
     cases = run.plan.data.validation
     if not cases:
         return
-    yield Phase(kind="scoring", name="learning the post-processing")
+    yield Phase(kind="converting", name="learning the post-processing")
     card = run.plan.card
     names = [name for name, value in card.classes.items() if value]
     gains: dict[str, list[float]] = {name: [] for name in names}
