@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from training_cases import assert_equal_weights, training, weights
+from training_cases import assert_equal_weights, distillation, training, weights
 
 from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.estimate import SECOND_NETWORK, estimate
+from napari_graphflow.jobs.estimate import SECOND_NETWORK, Measurements, estimate
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.readiness import check_run
 from napari_graphflow.jobs.store import create
@@ -66,8 +66,28 @@ def test_the_second_network_equals_one_distilled_by_hand(
     assert weights(first).keys() == weights(job.folder).keys()
 
 
-@pytest.mark.slow
-def test_the_estimate_counts_the_second_network(blobs: Path) -> None:
-    once = estimate("train", training(blobs, labelled=1, steps=2000)).seconds
-    twice = estimate("train", training(blobs, labelled=1, steps=2000, self_training="soft")).seconds
-    assert twice == pytest.approx(once * (1 + SECOND_NETWORK), rel=0.5)
+def test_the_estimate_counts_every_network(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Measurements(
+        patch_size=(16,) * 3, peak_bytes=1, reading_s=0, preparing_s=0, step_s=1, validating_s=0
+    )
+    measured: list[str] = []
+
+    def measure(kind: str, *arguments: object) -> Measurements:
+        measured.append(kind)
+        return found
+
+    monkeypatch.setattr("napari_graphflow.jobs.estimate._measure", measure)
+    once = training(blobs, labelled=1, steps=100)
+    assert estimate("train", once).seconds == 100
+    twice = once.model_copy(update={"self_training": "soft"})
+    assert estimate("train", twice).seconds == pytest.approx(100 * (1 + SECOND_NETWORK))
+    teacher = tmp_path / "teacher"
+    list(train(training(blobs), teacher))
+    measured.clear()
+    student = distillation(blobs, JobPaths(teacher).model, steps=100)
+    assert estimate("distill", student).seconds == 100
+    both = student.model_copy(update={"also_alone": True})
+    assert estimate("distill", both).seconds == 200
+    assert measured == ["distill", "distill", "train"]
