@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of rows to run")
     parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--min-dice", default="0.4", help="0 for a trial with an untrained teacher")
     parser.add_argument("--threads", default=str(os.cpu_count()))
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -103,6 +104,7 @@ def main() -> None:
     if options.nnunet is None:
         parser.error("--nnunet or --raw is required")
     more = ["--threads", options.threads, "--device", options.device]
+    more += ["--teacher-min-dice", options.min_dice]
     with TemporaryDirectory() as home:
         os.environ["GRAPHFLOW_HOME"] = home
         for name, command in rows(work, options.steps).items():

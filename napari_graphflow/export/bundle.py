@@ -76,7 +76,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
         "_target_": "SlidingWindowInferer" if card.dims == 3 else "SliceInferer",
         "roi_size": list(card.patch_size),
         "sw_batch_size": 2 if card.dims == 3 else 8,
-        "overlap": 0.5,
+        "overlap": card.overlap,
         "mode": "gaussian",
     }
     after: list[Transform] = [

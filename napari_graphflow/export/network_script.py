@@ -114,6 +114,7 @@ def segment(
         classes,
         whole=settings["windows"] == "whole",
         even=settings["windows"] == "even",
+        overlap=settings["overlap"],
         probabilities=soft,
     )
     for name in settings["largest_part"]:

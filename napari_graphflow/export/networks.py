@@ -131,6 +131,7 @@ def _write_steps(model: Model, network: str, folder: Path) -> None:
         "patch_size": card.patch_size,
         "multiple": model.multiples,
         "windows": card.windows,
+        "overlap": card.overlap,
         "largest_part": card.largest_part,
         "preprocessing": card.preprocessing.model_dump()
         | {"channels": card.preprocessing.channels},

@@ -12,6 +12,7 @@ STEPS = (
     "config.padding",
     "export.runtimes",
     "imaging.intensities",
+    "imaging.itk",
     "imaging.parts",
     "imaging.preprocessing",
     "imaging.restoring",
@@ -20,6 +21,8 @@ STEPS = (
     "inference.whole_volume",
     "inference.windows",
 )
+#: The only whole file among what they import.
+_ITK = "from steps import itk"
 _PACKAGE = Path(napari_graphflow.__file__).parent
 
 
@@ -35,5 +38,6 @@ def copy_script(name: str, folder: Path, steps: Sequence[str] = ()) -> None:
 def _standalone(module: str) -> str:
     """Return the text of a file that imports from ``steps`` instead of this project."""
     source = (_PACKAGE / module.replace(".", "/")).with_suffix(".py")
+    text = source.read_text("utf-8").replace("from napari_graphflow.imaging import itk", _ITK)
     pattern = r"from napari_graphflow(?:\.\w+)*\.(\w+) import"
-    return re.sub(pattern, r"from steps.\1 import", source.read_text("utf-8"))
+    return re.sub(pattern, r"from steps.\1 import", text)
