@@ -31,7 +31,9 @@ def compare(viewer: Viewer) -> Iterator[CompareWidget]:
 
 
 def open_section(qtbot: QtBot, compare: CompareWidget) -> None:
-    click(qtbot, compare.whole.toggleButton())
+    button = compare.whole.toggleButton()
+    qtbot.waitUntil(button.isVisible)
+    click(qtbot, button)
     qtbot.waitUntil(compare.dataset.isVisible)
 
 
