@@ -29,7 +29,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import queue, store
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.trust import accept
-from napari_graphflow.runners import Runner, runner_of
+from napari_graphflow.runners import runner_of
 from napari_graphflow.runners.handover import read_note
 from napari_graphflow.runners.ray.runner import PackedRay, Ray
 from napari_graphflow.runners.slurm import Slurm
@@ -231,7 +231,7 @@ def test_two_ray_workers_give_the_same_model_as_one_process(ray_address: str, bl
 @has_submitit
 @pytest.mark.filterwarnings("ignore")
 def test_submitit_runs_a_job_and_cancels_another(blobs: Path) -> None:
-    slurm: Runner = Slurm("local")
+    slurm = Slurm("local")
     job = store.create("train", training(blobs))
     slurm.submit(job)
     until(lambda: not slurm.poll(job).active)
@@ -242,3 +242,5 @@ def test_submitit_runs_a_job_and_cancels_another(blobs: Path) -> None:
     assert isinstance(runner_of(long), Slurm)
     status = runner_of(long).cancel(long)
     assert (status.state, status.failure) == ("cancelled", None)
+    for handle in slurm._handles.values():  # nobody else waits for the local processes
+        handle._process.wait(60)
