@@ -71,3 +71,15 @@ def test_files_that_operating_systems_leave_behind_are_not_listed(tmp_path: Path
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "__MACOSX").mkdir()
     assert [path.name for path in listing(tmp_path)] == ["a.png", "b.nii.gz"]
+
+
+def test_a_link_planted_in_place_of_the_temporary_file_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_graphflow.system.files.secrets.token_hex", lambda _: "guessed")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".scores.guessed.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError):
+        replace_file(tmp_path / "scores", b"new")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "scores").exists()
