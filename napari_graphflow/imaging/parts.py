@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
+
+from napari_graphflow.imaging import itk as sitk
 
 
 def keep_largest_part(labels: NDArray[Any], value: int) -> int:

@@ -91,6 +91,7 @@ def test_a_key_of_a_dock_works_while_the_focus_is_in_it_and_nowhere_else(
     _, dock = viewer.window.add_plugin_dock_widget("napari-graphflow", "Distil")
     window = viewer.window._qt_window
     QApplication.setActiveWindow(window)
+    qtbot.waitUntil(dock.show_jobs.isVisible)
     assert dock.show_jobs.text() == "Jobs (J)"
     viewer.window._qt_viewer.canvas.native.setFocus()
     qtbot.keyClick(window.focusWidget() or window, Qt.Key.Key_J)
@@ -98,5 +99,5 @@ def test_a_key_of_a_dock_works_while_the_focus_is_in_it_and_nowhere_else(
     dock.network.setFocus()
     qtbot.waitUntil(dock.network.hasFocus)
     qtbot.keyClick(dock.network, Qt.Key.Key_J)
-    assert find_dock(viewer, "Jobs") is not None
+    qtbot.waitUntil(lambda: find_dock(viewer, "Jobs") is not None)
     viewer.window.remove_dock_widget("all")

@@ -9,6 +9,9 @@ OPEN_ALL_DOCKS = """
 import importlib, pkgutil, sys
 import napari
 import napari_graphflow.plugin as plugin
+from napari_graphflow.plugin.widgets import later
+
+later.SLOW = ()  # imported in a thread soon after the first dock has opened
 
 viewer = napari.Viewer(show=True)
 names = ("Volume", "Segment", "Dataset", "Distil", "Jobs", "Compare", "Tutorial")
