@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.plugin.tutorial.steps import TUTORIALS
+from napari_graphflow.plugin.viewer.preferences import OPENING_MS
 from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
 from napari_graphflow.plugin.widgets.recent import recent
 
@@ -34,7 +35,10 @@ def test_each_step_shows_its_button(viewer, qtbot):
                 click(qtbot, dock.forward)
         assert not dock.forward.isEnabled()
     # Without a case the dock Dataset holds these outside of its window.
-    find_dock(viewer, "Dataset").box.buttons.clear()
+    dataset = find_dock(viewer, "Dataset")
+    dataset.keys.stop()
+    qtbot.wait(2 * OPENING_MS)  # the keys of the preferences are written on them until then
+    dataset.box.buttons.clear()
 
 
 @pytest.mark.parametrize("sample", ["abdomen", "cell_pictures"])
