@@ -143,7 +143,9 @@ def as_options(settings: dict[str, Any]) -> dict[str, Any]:
         options["method"] = name
         options[name] = {key: value for key, value in group.items() if value is not None}
     if "teacher" in options or isinstance(method, dict):
-        options.pop("role", None)  # always that of a student
+        # The command line has neither for a distillation.
+        options.pop("role", None)
+        options.pop("self_training", None)
     return _without_none(options)
 
 

@@ -59,6 +59,8 @@ def run_stage(
     asked = JobPaths(folder.parent).request_file("checkpoint_now")
     if isinstance(config, DistillationConfig):
         run = distill(config, folder)
+    elif config.self_training != "none":
+        run = train_twice(config, folder)
     else:
         run = train(config, folder)
     # Closed with this generator, so that it writes its checkpoint.

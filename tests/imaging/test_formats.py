@@ -212,9 +212,11 @@ def test_reading_needs_less_than_one_and_a_half_times_the_array(tmp_path: Path) 
     endings = (".nii", ".nii.gz", ".nrrd")
     for ending in endings:
         sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"scan{ending}"), True, 1)
+        write_volume(tmp_path / f"small{ending}", make("oblique"))
     code = """
 import resource, sys
 from napari_graphflow.imaging.files import read_volume
+read_volume(sys.argv[2])  # libraries are imported when they are used
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 volume = read_volume(sys.argv[1])
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / volume.array.nbytes)
@@ -222,7 +224,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / vol
     for ending in endings:
         path = str(tmp_path / f"scan{ending}")
         # A process started directly would inherit the peak memory of this one.
-        run = [sys.executable, "-c", code, path]
+        run = [sys.executable, "-c", code, path, str(tmp_path / f"small{ending}")]
         shell = "import os, sys; os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); os.wait()"
         done = subprocess.run(
             [sys.executable, "-c", shell, *run], capture_output=True, text=True, check=True
