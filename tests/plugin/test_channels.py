@@ -29,7 +29,7 @@ def open_file(viewer: Viewer, path: Path):
     return viewer.open(str(path), plugin="napari-graphflow")
 
 
-@pytest.mark.parametrize("region", ["whole", "slice"])
+@pytest.mark.parametrize("region", [pytest.param("whole", marks=pytest.mark.slow), "slice"])
 def test_files_of_two_channels_are_segmented_together_as_on_the_command_line(
     viewer: Viewer, qtbot: QtBot, make_model, write_scan, tmp_path: Path, region: str
 ) -> None:

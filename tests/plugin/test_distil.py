@@ -219,6 +219,7 @@ def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     assert segment.model.card().name == "ENet from U-Net on blobs"
 
 
+@pytest.mark.slow
 def test_a_running_job_is_listed_and_cancelled_by_another_window(
     add_distil: AddDistil, viewer: Viewer, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_every_method_is_listed_with_its_options(
     assert all(form.isHidden() for form in widget.method_forms.values())
 
 
+@pytest.mark.slow
 def test_the_window_stays_responsive_while_a_job_runs(
     add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path
 ) -> None:
