@@ -34,3 +34,17 @@ def test_each_row_of_the_table_of_volumes_names_a_test() -> None:
     behaviours = [row for row in rows if row.count("|") == 4 and not row.startswith("| case ")]
     assert len(behaviours) > 40
     assert all(".py::" in row for row in behaviours)
+
+
+def test_a_cluster_of_ray_that_a_page_starts_is_open_to_this_computer_alone() -> None:
+    pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
+    started = [
+        line
+        for page in pages
+        for line in page.read_text("utf-8").splitlines()
+        if "ray start" in line and "--head" in line
+    ]
+    assert started
+    for line in started:
+        assert "--node-ip-address=127.0.0.1" in line, line
+        assert "--dashboard-host=127.0.0.1" in line, line

@@ -10,6 +10,7 @@ from labelling_cases import SHAPE, make_dataset, volume
 
 from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Case, Dataset, read_case
+from napari_graphflow.dataset.checks import check
 from napari_graphflow.evaluation.scores import warning_lines
 from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.inference.evaluate import evaluate_split
@@ -53,6 +54,21 @@ def test_warnings_of_reading_are_printed_and_in_the_json(with_nan: Path, capsys:
         printed = capsys.readouterr()
         found = json.loads(printed.out)["warnings"] if more else printed.err
         assert "not finite" in str(found)
+
+
+def test_a_check_after_an_import_repeats_what_the_import_said(
+    with_nan: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "imported"
+    command = ["datasets", "import", "--images", with_nan / "imagesTr", "--out", out]
+    command += ["--masks", with_nan / "labelsTr"]
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in command])
+    assert not ended.value.code
+    # The files were written anew; only the record remembers.
+    said = [one.text for one in check(Dataset.open(out)) if "import" in one.text]
+    assert any("At the import" in text and "not finite" in text for text in said)
+    assert "not finite" in capsys.readouterr().out
 
 
 def test_warnings_of_every_channel_are_kept(tmp_path: Path) -> None:

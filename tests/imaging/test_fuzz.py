@@ -53,7 +53,7 @@ KINDS = {
     "nifti.gz": volume("a.nii.gz"), "png": photograph("a.png"), "jpeg": photograph("a.jpg"),
     "bmp": photograph("a.bmp"), "tiff": photograph("a.tif"), "dicom": dicom,
     "nhdr": volume("a.nhdr"), "mhd": volume("a.mhd"), "gif": photograph("a.gif"),
-    "webp": photograph("a.webp"),
+    "webp": photograph("a.webp"), "hdr": volume("a.hdr"),
 }  # fmt: skip
 
 
@@ -93,6 +93,9 @@ def fuzz(write: Callable[[Path], Path], tmp_path: Path, count: int, seed: int) -
     for beside in tmp_path.iterdir():  # the voxels of a header
         if beside.is_file() and beside != original:
             shutil.copy(beside, folder)
+            if ending == "hdr":  # finds them by its own name
+                for number in range(count):
+                    shutil.copy(beside, folder / f"{number:05d}{beside.suffix}")
     for number in range(count):
         (folder / f"{number:05d}.{ending}").write_bytes(mutated(data, chance))
     done = subprocess.run(

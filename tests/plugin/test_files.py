@@ -30,6 +30,16 @@ def _no_earlier_messages() -> None:
     notification_manager.records.clear()
 
 
+def test_what_is_odd_about_an_image_is_told_when_it_is_opened(
+    viewer: Viewer, tmp_path: Path
+) -> None:
+    array = np.zeros((4, 5, 6), np.float32)
+    array[0, 0, 0] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "odd.nii.gz"))
+    assert len(viewer.open(str(tmp_path / "odd.nii.gz"), plugin="napari-graphflow")) == 1
+    assert "not finite" in last_message()
+
+
 def test_opening_a_truncated_file_adds_a_notification_and_no_layer(
     viewer: Viewer, write_scan: WriteScan
 ) -> None:

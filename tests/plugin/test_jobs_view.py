@@ -215,6 +215,16 @@ def test_repeated_steps_of_a_resumed_job_are_drawn_once(qtbot: QtBot) -> None:
     assert values == [1.0 + step for step in steps]
 
 
+def test_markup_in_the_name_of_a_class_is_text_in_the_legend(qtbot: QtBot) -> None:
+    curves = Curves()
+    qtbot.addWidget(curves)
+    name = "<img src=x>liver"
+    curves.add([Metric(name=f"dice/{name}", step=1, value=0.5, split="val")])
+    assert "<img" not in curves._legend.text()
+    assert "&lt;img src=x&gt;liver" in curves._legend.text()
+    assert name in curves.legend()
+
+
 def test_a_job_is_removed_after_a_question_that_names_it(
     view: JobsWidget, qtbot: QtBot, tmp_path: Path
 ) -> None:
