@@ -167,6 +167,7 @@ def test_distillation_weights_rise_linearly_during_the_warm_up(blobs, teacher, t
     assert first(4) == pytest.approx(first(0) / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
