@@ -28,7 +28,7 @@ def demo(
 
     On computed phantoms of liver, spleen and left kidney: the teacher learns from six masks, the
     students from two of them and from fourteen phantoms without a mask. The recipe was chosen with
-    another seed on other phantoms.
+    other seeds on other phantoms.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def compared_graphs(student: Model, teacher: Model, pair: int = 0) -> tuple[Grap
         )
 
     if pair >= len(method.pairs):
-        return None, "The distillation did not compare this pair of taps."
+        return None, "The distillation did not compare this pair of layers."
 
     def graphs(windows: Tensor) -> list[VariationGraph]:
         outputs = student.module(windows), teacher.module.to(windows.device)(windows)
@@ -159,7 +159,7 @@ def graphs_alone(model: Model, options: GraphFlowOptions, pair: int = 0) -> Grap
             raise UserError(
                 f"The network has no tap {taps[0]} or no tap {taps[1]}, which a variation map "
                 "needs.",
-                "Choose another pair of taps, or name its taps when you import the model.",
+                "Choose another pair of layers, or name its taps when you import the model.",
             )
         encoder, decoder = (output.taps[tap] for tap in taps)
         if isinstance(method, GraphFlow):

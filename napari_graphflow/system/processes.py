@@ -72,10 +72,7 @@ def start_detached(
 
 
 def give_way(pid: int) -> None:
-    """Lower the priority of a process, so that it computes with what others leave it.
-
-    It is as fast as before where the computer has nothing else to do.
-    """
+    """Lower the priority of a process, so that it computes with what others leave it."""
     with suppress(psutil.Error, OSError):
         below = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICE
         psutil.Process(pid).nice(below)

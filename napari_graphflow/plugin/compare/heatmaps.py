@@ -18,7 +18,7 @@ from napari_graphflow.plugin.viewer.map_layers import map_layer
 from napari_graphflow.plugin.viewer.placement import DERIVED, size_and_axes
 from napari_graphflow.plugin.viewer.record import Placement
 from napari_graphflow.plugin.widgets.later import Later
-from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
 from napari_graphflow.plugin.widgets.map_box import MapBox
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel
@@ -76,10 +76,10 @@ class HeatmapSection(QWidget):
             self.kind.addItem(title, name)
             self.kind.setItemData(self.kind.count() - 1, tip, 3)  # as tooltip
         self.pair = QComboBox()
-        self.pair.addItems([f"{name} pair of taps" for name in PAIRS])
+        self.pair.addItems([f"{name} pair of layers" for name in PAIRS])
         self.pair.setToolTip(
             "Which layer of the encoder is compared with which of the decoder. Networks without "
-            "further taps have one pair."
+            "further pairs have one."
         )
         self.channel = QSpinBox()
         self.channel.setRange(0, 4096)
@@ -100,7 +100,8 @@ class HeatmapSection(QWidget):
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
         rows.add("Map", self.kind)
-        rows.add("", row(self.pair, self.channel))
+        rows.add("", self.pair)
+        rows.add("", self.channel)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
