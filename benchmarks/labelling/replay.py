@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from napari_graphflow.config.methods import LogitsOptions
-from napari_graphflow.config.model_card import weights_hash
+from napari_graphflow.config.model_card import read_model_card, weights_hash
 from napari_graphflow.config.preprocessing import Dims
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset, read_case_labels
@@ -32,6 +32,7 @@ from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.records import now
 from napari_graphflow.labelling.store import Labelling
+from napari_graphflow.system.files import replace_file
 from napari_graphflow.training.loop import distill, train
 
 
@@ -216,6 +217,7 @@ class Trajectory:
             for _ in train(self._config("unet", self.settings.width), folder):
                 pass
             _tidy(folder)
+            _without_postprocessing(model)
         return model
 
     def _student(self, number: int) -> Path:
@@ -232,6 +234,7 @@ class Trajectory:
             for _ in distill(config, folder):
                 pass
             _tidy(folder)
+            _without_postprocessing(paths.model)
         return paths.model
 
     def _config(self, network: str, width: int) -> TrainingConfig:
@@ -318,6 +321,12 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy(source, target)
+
+
+def _without_postprocessing(model: Path) -> None:
+    # The network itself is compared, and its own mistakes are proposed.
+    card = read_model_card(model).model_copy(update={"largest_part": ()})
+    replace_file(model / "model.json", card.model_dump_json(indent=2).encode())
 
 
 def _tidy(folder: Path) -> None:
