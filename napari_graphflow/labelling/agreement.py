@@ -92,7 +92,7 @@ def agreement(
             f"Choose two of: {', '.join(known)}." if known else "Have it annotated by two readers.",
         )
     image = read_case(labelling.case(case))
-    a, b = (_read(labelling, case, reader, image) for reader in pair)
+    a, b = (mask_of(labelling, case, reader, image) for reader in pair)
     classes = labelling.dataset.classes
     return compare_masks(case, (pair[0], pair[1]), a, b, classes, image.spacing), disagreement(a, b)
 
@@ -153,7 +153,7 @@ def store_consensus(
             "Have it annotated by two readers.",
         )
     image = read_case(labelling.case(case))
-    masks = [_read(labelling, case, name, image) for name in names]
+    masks = [mask_of(labelling, case, name, image) for name in names]
     labels, undecided = consensus(masks, method)
     note = f"Consensus of {', '.join(names)}."
     if undecided:
@@ -205,7 +205,14 @@ def as_table(rows: Sequence[Agreement]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _read(labelling: Labelling, case: str, reader: str, image: Any) -> NDArray[Any]:
+def mask_of(labelling: Labelling, case: str, reader: str, image: Any) -> NDArray[Any]:
+    """Return the draft of a reader, or the finished mask for `FINISHED`, on the grid of `image`.
+
+    Raises
+    ------
+    UserError
+        If the mask is damaged or on another grid.
+    """
     one = labelling.case(case)
     path = labelling.paths.draft(case, reader)
     if reader == FINISHED:

@@ -86,6 +86,25 @@ def test_a_row_of_the_agreement_leads_to_the_slice_where_they_differ(
     assert round(case.mask.world_to_data(viewer.dims.point)[axis]) == index
 
 
+def test_the_masks_of_both_readers_are_compared_as_a_and_b(
+    qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
+) -> None:
+    tab = dock.readers
+    dock.tabs.setCurrentWidget(tab)
+    dock.open("scan_2")
+    wait(qtbot, tab.layers.isEnabled)
+    click(qtbot, tab.layers)
+    wait(qtbot, lambda: "as A and B in Compare" in dock.status.text())
+    beside, compare = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    beside.raise_()
+    wait(qtbot, compare.button.isVisible)
+    compare.a.choose(viewer.layers["mask of Ada · scan_2"])
+    compare.b.choose(viewer.layers["mask of Bea · scan_2"])
+    click(qtbot, compare.button)
+    wait(qtbot, lambda: "4 of" in compare.status.text())
+    assert not viewer.layers["mask of Bea · scan_2"].editable
+
+
 def test_another_reader_continues_with_the_own_draft(
     qtbot: QtBot, dock: DatasetWidget, folder: Path
 ) -> None:

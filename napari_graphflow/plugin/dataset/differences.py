@@ -1,4 +1,4 @@
-"""Where two readers differ, as a layer on the open case."""
+"""The masks of two readers, and where they differ, as layers on the open case."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
+from napari_graphflow.labelling.agreement import FINISHED
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_table
-from napari_graphflow.plugin.viewer.placement import DERIVED
+from napari_graphflow.plugin.viewer.placement import DERIVED, record_on
 from napari_graphflow.plugin.viewer.world import transform_keywords
 
 #: One colour each: only the first reader, only the second, both with other structures.
@@ -46,6 +47,35 @@ def show_differences(
     layer.editable = False
     cases.add(layer, image)
     cases.set_visible(layer, True)
+    viewer.layers.selection.active = case.mask
+    return layer
+
+
+def show_reader(viewer: Viewer, case: OpenCase, labels: NDArray[Any], reader: str) -> Labels:
+    """Show the mask of a reader as a locked layer, in place of the last one of that reader.
+
+    Parameters
+    ----------
+    labels
+        In the axes of the stored image.
+    """
+    cases, image, turn = cases_of(viewer), case.images[0], case.loaded.turn
+    title = reader if reader == FINISHED else f"mask of {reader}"
+    name = f"{title} · {case.name}"
+    for old in cases.layers(cases.key(image)):
+        if old.name == name and not old.editable:
+            viewer.layers.remove(old)
+    layer = Labels(
+        np.array(labels if turn is None else turn.apply(labels)),
+        name=name,
+        **transform_keywords(image),
+        colormap=case.mask.colormap,
+        metadata=record_on(image),
+        features=case.mask.features,
+        opacity=case.mask.opacity,
+    )
+    layer.editable = False
+    cases.add(layer, image)
     viewer.layers.selection.active = case.mask
     return layer
 

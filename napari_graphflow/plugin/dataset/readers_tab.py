@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QSpinBox, QVBoxLay
 from napari_graphflow.labelling.agreement import (
     Agreement,
     agreement,
+    mask_of,
     readers_of,
     store_consensus,
 )
@@ -18,7 +19,7 @@ from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.rereads import due, set_share, share
 from napari_graphflow.plugin.dataset import readers_presenter as presenter
-from napari_graphflow.plugin.dataset.differences import show_differences
+from napari_graphflow.plugin.dataset.differences import show_differences, show_reader
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
@@ -47,6 +48,8 @@ class ReadersTab(QWidget):
         for combo in (self.first, self.second):
             shrinkable(combo)
         self.compare = QPushButton("Compare")
+        self.layers = QPushButton("As layers")
+        self.layers.setToolTip("Open both masks, locked. Compare then takes them as A and B.")
         self.table = table(presenter.HEADERS)
         self.table.setFixedHeight(130)
         self.table.setToolTip("Click a row to see the slice where they differ most.")
@@ -62,7 +65,7 @@ class ReadersTab(QWidget):
         column.setContentsMargins(0, 6, 0, 0)
         column.addLayout(rows)
         column.addWidget(self.text)
-        column.addWidget(self.compare)
+        column.addLayout(row(self.compare, self.layers, stretch=-1))
         column.addWidget(self.table)
         column.addLayout(row(self.method, self.consensus, stretch=1))
         column.addStretch(1)
@@ -86,6 +89,7 @@ class ReadersTab(QWidget):
         self.reader.editingFinished.connect(self._rename)
         self.given.editingFinished.connect(self._give)
         self.compare.clicked.connect(lambda _: self._compare())
+        self.layers.clicked.connect(lambda _: self._open())
         self.consensus.clicked.connect(lambda _: self._propose())
         self.table.cellClicked.connect(self._go_to)
 
@@ -126,6 +130,12 @@ class ReadersTab(QWidget):
             combo.setEnabled(len(found) > 1)
         self.compare.setEnabled(len(found) > 1)
         self.consensus.setEnabled(len(found) > 1)
+        self._enable_layers()
+
+    def _enable_layers(self) -> None:
+        case = self._session.case
+        here = case is not None and case.name == self._case and not case.blind
+        self.layers.setEnabled(here and self.first.count() > 1)
 
     def _show_due(self, found: tuple[float, list[str]]) -> None:
         part, self._due = found
@@ -173,6 +183,26 @@ class ReadersTab(QWidget):
         self._panel.background.run(
             lambda: agreement(labelling, name, pair),
             lambda found: self._show_rows(name, pair, *found),
+            self._panel.fail,
+        )
+
+    def _open(self) -> None:
+        labelling, name, case = self._session.labelling, self._case, self._session.case
+        if labelling is None or case is None:
+            return
+        image = case.opened.image
+        readers = list(dict.fromkeys((self.first.currentText(), self.second.currentText())))
+
+        def show(masks: list[NDArray[Any]]) -> None:
+            if self._session.case is not case:
+                return
+            for reader, labels in zip(readers, masks, strict=True):
+                show_reader(self._panel.viewer, case, labels, reader)
+            self._panel.status.done("Choose them as A and B in Compare.")
+
+        self._panel.background.run(
+            lambda: [mask_of(labelling, name, reader, image) for reader in readers],
+            show,
             self._panel.fail,
         )
 

@@ -343,6 +343,8 @@ class DatasetWidget(Panel):
         mask = case.mask if case is not None else None
         if mask is not self.legend.layer:
             self.legend.show_layer(mask)
+            if self.tabs.currentWidget() is self.readers:
+                self._show_readers()
         self.tools.refresh()
         self._update()
         if case is not None:
