@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_graphflow.evaluation.sites import CodeMap
+
 #: One colour per side: A, B, the student alone. As in the window, dark enough for white paper.
 SIDE_COLOURS = ("#0b7fab", "#c8660a", "#7a5195")
+#: Training images first, then the sites.
+SITE_COLOURS = ("#566072", "#0b7fab", "#c8660a", "#7a5195", "#2e8b57", "#b0413e")
+#: Pixels of a square chart, and of its empty border.
+SQUARE, EDGE = 360, 16
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 260, 46, 12, 34
 
 
@@ -44,6 +50,25 @@ class Chart:
     left: int = LEFT
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The images of one site in pixels: points, mean, and radii and angle of the ellipse."""
+
+    name: str
+    colour: str
+    dots: tuple[tuple[float, float], ...]
+    mean: tuple[float, float]
+    ellipse: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A square of `size` pixels with the clouds of all sites."""
+
+    clouds: tuple[Cloud, ...]
+    size: int
 
 
 def box_plots(groups: Mapping[str, Sequence[tuple[str, Sequence[float]]]]) -> Chart:
@@ -105,6 +130,39 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float]]]) -> Chart | None:
     marks = [round(last * part / 4) for part in range(5)]
     names = tuple((LEFT + mark / last * (WIDTH - LEFT - 10), f"{mark:,}") for mark in marks)
     return Chart(_ticks(low, 1.0), names, lines=tuple(drawn), axis="step")
+
+
+def code_chart(found: CodeMap) -> Scatter:
+    """Return the codes of the images of each site, with ellipses at two standard deviations."""
+    reach = [
+        (group.mean[0] + sign * radius, group.mean[1] + sign * radius)
+        for group in found.groups
+        for radius in group.ellipse()[:1]
+        for sign in (-1, 1)
+    ]
+    every = np.array([*reach, *(point for group in found.groups for point in group.points)])
+    low, high = every.min(0), every.max(0)
+    # One scale for both axes, so that distances can be compared.
+    scale = float(min((SQUARE - 2 * EDGE) / np.maximum(high - low, 1e-9)))
+    middle = (low + high) / 2
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x, y = (np.array(point) - middle) * (scale, -scale) + SQUARE / 2
+        return round(float(x), 1), round(float(y), 1)
+
+    clouds = []
+    for number, group in enumerate(found.groups):
+        large, small, angle = group.ellipse()
+        clouds.append(
+            Cloud(
+                group.name,
+                SITE_COLOURS[number % len(SITE_COLOURS)],
+                tuple(place(point) for point in group.points),
+                place(group.mean),
+                (round(large * scale, 1), round(small * scale, 1), round(-angle, 1)),
+            )
+        )
+    return Scatter(tuple(clouds), SQUARE)
 
 
 def _floor(values: Iterable[float]) -> float:

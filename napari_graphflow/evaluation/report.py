@@ -11,11 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from napari_graphflow.evaluation.charts import SIDE_COLOURS, box_plots, curves
+from napari_graphflow.evaluation.charts import SIDE_COLOURS, Chart, box_plots, code_chart, curves
 from napari_graphflow.evaluation.metrics import RULE
 from napari_graphflow.evaluation.paired import PairedDifference
 from napari_graphflow.evaluation.pictures import class_colour
 from napari_graphflow.evaluation.scores import as_cell, finite_or_none
+from napari_graphflow.evaluation.sites import site_rows
 from napari_graphflow.evaluation.study import COLUMNS, Side, Study, cases_by_dice
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.system.destinations import write_or_keep
@@ -128,6 +129,10 @@ def write_report(
                 if value
             ),
         ],
+        site_rows=site_rows(study.sites, _dice(study)), site_boxes=_site_boxes(study),
+        code_maps=[
+            (study.heading(study.sides[one.side]), one, code_chart(one)) for one in study.codes
+        ],
         case_rows=_case_rows(study), pictures=pictures, maps=maps, stem=path.stem,
         facts=[*_facts(study), *facts],
     )  # fmt: skip
@@ -195,6 +200,23 @@ def differences(study: Study) -> list[Difference]:
         for name in (None, *study.structures)
         if (found := study.difference(new, last, name)) is not None
     ]
+
+
+def _dice(study: Study) -> dict[str, dict[str, float | None]]:
+    return {study.heading(side): side.dice() for side in study.scored}
+
+
+def _site_boxes(study: Study) -> Chart | None:
+    if not study.sites:
+        return None
+    by_site = {
+        site: [
+            (title, [v for case, v in dice.items() if v is not None and study.sites[case] == site])
+            for title, dice in _dice(study).items()
+        ]
+        for site in sorted(set(study.sites.values()))
+    }
+    return box_plots(by_site)
 
 
 def _case_rows(study: Study) -> list[tuple[str, list[float]]]:

@@ -14,6 +14,7 @@ from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.evaluation.metrics import CaseResult, summarise
 from napari_graphflow.evaluation.paired import PairedDifference, mean_of_cases, paired_difference
+from napari_graphflow.evaluation.sites import CodeMap
 
 #: What is compared. `alone` is a student that was trained without its teacher.
 Role = Literal["teacher", "student", "alone", "mask"]
@@ -133,6 +134,10 @@ class Study(Frozen):
         Versions of the libraries, by name.
     notes
         What was left out, as sentences.
+    sites
+        Site of each case; empty with fewer than two sites.
+    codes
+        How networks that know the codes of their training images describe those of each site.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings", defer_build=True)
@@ -146,6 +151,8 @@ class Study(Frozen):
     made: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sites: dict[str, str] = Field(default_factory=dict)
+    codes: tuple[CodeMap, ...] = ()
 
     @property
     def cases(self) -> list[str]:
@@ -192,7 +199,8 @@ class Study(Frozen):
         return paired_difference(new.dice(structure), last.dice(structure))
 
     def unnamed(self) -> "Study":
-        """Return the study with numbers in place of the names of cases and masks."""
+        """Return the study with numbers in place of the names of cases, masks and sites."""
+        places = {one: f"site {n}" for n, one in enumerate(sorted(set(self.sites.values())), 1)}
         numbers = {case: f"case {number}" for number, case in enumerate(self.cases, start=1)}
         sides = [
             side.model_copy(
@@ -207,7 +215,11 @@ class Study(Frozen):
         count = len(self.notes)
         many = f"{count} remarks name files" if count > 1 else "One remark names files"
         hidden = (f"{many}: see the report with names.",) if count else ()
-        return self.model_copy(update={"sides": tuple(sides), "notes": hidden})
+        sites = {numbers[case]: places[site] for case, site in self.sites.items()}
+        codes = tuple(one.renamed(places) for one in self.codes)
+        return self.model_copy(
+            update={"sides": tuple(sides), "notes": hidden, "sites": sites, "codes": codes}
+        )
 
 
 def role_of(card: ModelCard) -> Role:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.dataset.findings import counted
@@ -15,6 +18,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.case_pictures import case_picture
 from napari_graphflow.evaluation.metrics import evaluate_case
 from napari_graphflow.evaluation.report import Picture, write_report
+from napari_graphflow.evaluation.sites import CodeMap, code_map
 from napari_graphflow.evaluation.study import (
     Side,
     Study,
@@ -27,6 +31,7 @@ from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.cost import measured_peak
 from napari_graphflow.inference.report_maps import map_pictures
 from napari_graphflow.inference.sides import OpenSide, open_side
+from napari_graphflow.inference.site_check import site_report
 from napari_graphflow.jobs.trained import alone_beside, model_folder
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.files import replace_file
@@ -91,8 +96,11 @@ def compare_on_dataset(
     for index, one in enumerate(opened):
         found.sides[index] = _with_cost(found.sides[index], one, image, config.device)
         yield Progress(step=index + 1, total=len(opened))
+    sites = _sites_of(cases)
     study = Study(
         sides=tuple(found.sides),
+        sites=sites,
+        codes=_codes(opened, sites, dataset.name),
         dataset=dataset.name,
         split=config.split,
         tolerance=config.tolerance,
@@ -184,6 +192,27 @@ def _score(
             titles,
             found.sides[judged].worst_slices[case.name],
         )
+
+
+def _sites_of(cases: Sequence[Case]) -> dict[str, str]:
+    """Return the site of each case; empty with fewer than two sites."""
+    found = {case.name: case.site or "no site" for case in cases}
+    return found if len(set(found.values())) > 1 else {}
+
+
+def _codes(opened: Sequence[OpenSide], sites: dict[str, str], dataset: str) -> tuple[CodeMap, ...]:
+    """Return how the networks that know their training images describe the cases of each site."""
+    maps = []
+    for index, one in enumerate(opened):
+        if one.training is None or not one.codes:
+            continue
+        by_site: dict[str, list[NDArray[np.float32]]] = {}
+        for case, code in one.codes.items():
+            by_site.setdefault(sites.get(case, dataset), []).append(code)
+        texts = {site: site_report(one.training, codes).text for site, codes in by_site.items()}
+        found = code_map(index, one.training, by_site, texts)
+        maps += [found] if found is not None else []
+    return tuple(maps)
 
 
 def _notes(opened: Sequence[OpenSide]) -> list[str]:

@@ -39,6 +39,9 @@ class OpenSide:
         Duration of each case.
     masks
         The folder of masks, for its notes.
+    training, codes
+        Codes (n, d) of the images a model learnt from, and the code (d,) of each case; None and
+        empty if it knows none.
     """
 
     side: Side
@@ -46,6 +49,8 @@ class OpenSide:
     folder: Path | None = None
     seconds: list[float] = field(default_factory=list)
     masks: Predictions | None = None
+    training: NDArray[np.float32] | None = None
+    codes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def open_side(
@@ -72,12 +77,15 @@ def open_side(
     card = loaded.card
     check_classes(card, dataset)
     seconds: list[float] = []
+    codes: dict[str, NDArray[np.float32]] = {}
 
     def predict(case: Case, image: Volume) -> NDArray[np.integer]:
         started = time.perf_counter()
-        labels = segment(loaded, image).labels.array
+        found = segment(loaded, image)
         seconds.append(time.perf_counter() - started)
-        return labels
+        if found.code is not None:
+            codes[case.name] = found.code
+        return found.labels.array
 
     side = Side(
         letter=letter,
@@ -91,7 +99,7 @@ def open_side(
         curve=training_curve(folder),
         facts=training_facts(card),
     )
-    return OpenSide(side, predict, folder, seconds)
+    return OpenSide(side, predict, folder, seconds, training=loaded.source, codes=codes)
 
 
 def training_facts(card: ModelCard) -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed, nn
 
 from napari_graphflow.config.run import TrainingConfig
@@ -46,7 +48,13 @@ def start_fabric(config: TrainingConfig) -> Fabric:
         )
     if world == 1:
         alone: Any = 1 if device.type == "cpu" else [device.index or 0]
-        return Fabric(accelerator=device.type, devices=alone, precision=precision)
+        # Not what Fabric detects: inside a Slurm job it would take over the tasks of the job.
+        return Fabric(
+            accelerator=device.type,
+            devices=alone,
+            precision=precision,
+            plugins=LightningEnvironment(),
+        )
     if config.batch_size % world:
         raise UserError(
             f"Batch size {config.batch_size} cannot be divided evenly among {world} processes.",
@@ -58,6 +66,7 @@ def start_fabric(config: TrainingConfig) -> Fabric:
         num_nodes=world // here,
         strategy="ddp",
         precision=precision,
+        plugins=TorchElasticEnvironment(),
     )
     fabric.launch()
     return fabric

@@ -222,6 +222,18 @@ def test_variation_maps_have_the_geometry_of_the_image(
     assert "not tissue properties" in section.notes.text()
     shown = [name for name in maps if name.startswith("variation") and maps[name].visible]
     assert shown == ["variation (student)"] == [section.maps.combo.currentText()]
+    difference = maps["variation (difference)"]
+    qtbot.keyClick(section.maps.combo, Qt.Key.Key_End)
+    assert section.maps.combo.currentText() == difference.name
+    assert [one.name for one in maps.values() if one.visible] == [image.name, difference.name]
+    low, high = difference.contrast_limits
+    assert -low == high == pytest.approx(np.abs(difference.data).max())
+    section.kind.setCurrentIndex(section.kind.findData("graph"))
+    assert section.pair.isVisibleTo(section) and not section.channel.isVisibleTo(section)
+    section.button.click()
+    qtbot.waitUntil(section.button.isEnabled, timeout=SLOW_START_MS)
+    plots = section.matrix.widget().ci.items
+    assert len(plots) == 2  # no difference, because they have other numbers of channels
 
 
 def test_2d_masks_are_measured_in_square_millimetres() -> None:

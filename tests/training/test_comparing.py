@@ -1,6 +1,7 @@
 """A student with its control, and the comparison of both with their teacher."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.config.student_alone import student_alone
+from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.study import Study
 from napari_graphflow.inference.comparing import compare_on_dataset
+from napari_graphflow.inference.describing import describe_dataset
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import ModelSaved
 from napari_graphflow.training.loop import train
@@ -45,7 +48,12 @@ def test_a_comparison_finds_the_student_alone_and_gives_a_verdict(
     pair: Path, blobs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_graphflow.inference.comparing.measured_peak", lambda *_: 5)
-    config = ComparisonConfig(a=teacher, b=pair, dataset=blobs, split="val", device="cpu")
+    dataset = shutil.copytree(blobs, tmp_path / "blobs")
+    names = [case.name for case in Dataset.open(dataset).labelled("train")]
+    rows = [f"{name},{site}" for name, site in zip(names, ("Bonn", *["Ulm"] * 9), strict=False)]
+    (dataset / "sites.csv").write_text("\n".join(("case,site", *rows)))
+    describe_dataset(JobPaths(pair).model, blobs, "cpu")
+    config = ComparisonConfig(a=teacher, b=pair, dataset=dataset, split="train", device="cpu")
     study = tmp_path / "study.json"
     list(compare_on_dataset(config, tmp_path / "out.html", study))
     found = read_config(Study, study)
@@ -57,6 +65,9 @@ def test_a_comparison_finds_the_student_alone_and_gives_a_verdict(
     assert "variation map" not in page and "features change most" in page
     assert page.count("data:image/png;base64,") >= 2
     assert not any(case in page for case in found.cases), "cases are numbered"
+    (described,) = found.codes
+    assert [one.name for one in described.groups] == ["training images", "Bonn", "Ulm"]
+    assert "images" in described.groups[1].text and ">site 2<" in page and "Ulm" not in page
 
 
 def test_what_cannot_be_compared_is_refused(blobs: Path, teacher: Path, tmp_path: Path) -> None:
