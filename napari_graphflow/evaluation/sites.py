@@ -110,7 +110,9 @@ def code_map(
     CodeMap or None
         None with fewer than three codes, or if all are equal.
     """
-    found = {"training images": training} | {name: np.stack(one) for name, one in sites.items()}
+    found = {"training images": training} | {
+        name: np.stack(one) for name, one in sorted(sites.items())
+    }
     pooled = np.concatenate(list(found.values())).astype(np.float64)
     centre = pooled.mean(0)
     _, values, axes = np.linalg.svd(pooled - centre, full_matrices=False)
