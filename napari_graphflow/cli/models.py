@@ -1,10 +1,9 @@
 """``networks`` and ``models``: available networks and saved models."""
 
 import shutil
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclopts import App
 from rich.table import Table
@@ -24,9 +23,6 @@ from napari_graphflow.system.destinations import require_writable
 from napari_graphflow.system.events import TeacherScored
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import models_root
-
-if TYPE_CHECKING:
-    from napari_graphflow.inference.teacher_score import Answer
 
 models = App(name="models", help="Saved models.")
 
@@ -162,15 +158,15 @@ def import_model(
             print_json(result)
         return 0
     try:
-        scores = _scored(found, _answers(folder, found, "auto"), dataset)
+        bound = 0.0 if force else MIN_TEACHER_DICE
+        scores = _scored(found, folder, dataset, bound)
         if not json:
             output.print(str(scores), soft_wrap=True)
-        refuse_poor(found.name, scores, 0.0 if force else MIN_TEACHER_DICE)
+        refuse_poor(found.name, scores, bound)
     except UserError as error:
-        cause = _cause(folder, found, dataset, "auto")
         shutil.rmtree(folder)
         raise UserError(
-            f"The model was not kept. {error.text}{cause}",
+            f"The model was not kept. {error.text}",
             f"{error.remedy} Or keep it with --force.",
         ) from None
     if json:
@@ -291,7 +287,7 @@ def check(
         Smallest mean Dice with which the exit code is 0.
     """
     card = read_model_card(model)
-    scores = _scored(card, _answers(model, card, device), dataset)
+    scores = _scored(card, model, dataset, min_dice, device)
     if json:
         print_json(scores.model_dump(exclude={"t", "event"}))
     else:
@@ -299,8 +295,7 @@ def check(
     try:
         refuse_poor(model.name, scores, min_dice)
     except UserError as error:
-        cause = _cause(model, card, dataset, device)
-        console.print(f"{error}{cause}", style="yellow", soft_wrap=True)
+        console.print(str(error), style="yellow", soft_wrap=True)
         return 1
     return 0
 
@@ -331,34 +326,21 @@ def describe(model: Path, *, dataset: DatasetFolder, device: Device = "auto") ->
     output.print(f"{count} images of {dataset} are described in {model}.", soft_wrap=True)
 
 
-def _answers(model: Path, card: ModelCard, device: str) -> "Answer":
-    from napari_graphflow.inference.teacher_score import by_answers, by_network
-
-    if card.is_predictions:
-        return by_answers(Answers.open(model), len(card.classes))
+def _scored(
+    card: ModelCard, model: Path, folder: Path, bound: float, device: str = "auto"
+) -> TeacherScored:
+    """Score a model on a dataset, with the likely cause if it is poor."""
+    from napari_graphflow.inference.likely_cause import with_likely_cause
     from napari_graphflow.inference.loading import load_for_inference
-
-    return by_network(load_for_inference(model, device))
-
-
-def _cause(folder: Path, card: ModelCard, dataset: Path, device: str) -> str:
-    """Return the likely cause of a poor score, as a further sentence; empty if none is found."""
-    if card.is_predictions:
-        return ""
-    from napari_graphflow.inference.likely_cause import likely_cause
-    from napari_graphflow.inference.loading import load_for_inference
-
-    with suppress(UserError):
-        text = likely_cause(load_for_inference(folder, device), Dataset.open(dataset))
-        return f" {text}" if text else ""
-    return ""
-
-
-def _scored(card: ModelCard, answer: "Answer", folder: Path) -> TeacherScored:
-    from napari_graphflow.inference.teacher_score import score_teacher
+    from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
 
     dataset = Dataset.open(folder)
     check_classes(card, dataset)
+    loaded = None if card.is_predictions else load_for_inference(model, device)
+    if loaded is None:
+        answer = by_answers(Answers.open(model), len(card.classes))
+    else:
+        answer = by_network(loaded)
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         steps = score_teacher(card, answer, dataset)
@@ -367,5 +349,6 @@ def _scored(card: ModelCard, answer: "Answer", folder: Path) -> TeacherScored:
                 step = next(steps)
             except StopIteration as end:
                 scores: TeacherScored = end.value
-                return scores
-            bar.update(task, completed=step.step, total=step.total)
+                break
+            bar.update(task, total=step.total, completed=step.step)
+        return scores if loaded is None else with_likely_cause(scores, loaded, dataset, bound)

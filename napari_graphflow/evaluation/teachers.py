@@ -52,6 +52,11 @@ def missed_classes(scores: TeacherScored) -> list[str]:
     ]
 
 
+def is_poor(scores: TeacherScored, bound: float) -> bool:
+    """Whether a teacher has a smaller mean Dice than `bound`, or misses a class."""
+    return (scores.mean is not None and scores.mean < bound) or bool(missed_classes(scores))
+
+
 def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
     """Refuse a teacher with a smaller mean Dice than `bound`, or one that misses a class.
 
@@ -60,17 +65,18 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
     UserError
         If it has.
     """
+    cause = f" {scores.cause}" if scores.cause else ""
     if scores.mean is not None and scores.mean < bound:
         listed = str(scores).removeprefix("Teacher: ").removesuffix(".")
         raise UserError(
-            f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.",
+            f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.{cause}",
             "Train it longer; or check orientation, axes, intensity and classes in its model.json; "
             "or require less (teacher_min_dice; 0 turns the check off).",
         )
     if missed := missed_classes(scores):
         listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed)
         raise UserError(
-            f"{name} finds other classes, but not these (mean Dice): {listed}.",
+            f"{name} finds other classes, but not these (mean Dice): {listed}.{cause}",
             "The classes in its model.json may be in another order; correct them, or set "
             "teacher_min_dice to 0, which turns the check off.",
         )

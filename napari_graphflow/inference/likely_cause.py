@@ -1,6 +1,7 @@
 """Why a teacher is poor: the orientation or the scaling of intensities with which it is better."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +10,27 @@ from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.dataset.cases import Case, Dataset, read_case, read_case_labels
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.metrics import dice_score
-from napari_graphflow.evaluation.teachers import cases_to_score
+from napari_graphflow.evaluation.teachers import cases_to_score, is_poor
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.predict import LoadedModel, segment
+from napari_graphflow.system.events import TeacherScored
 
 _ORIENTATIONS = ("LPS", "RAS", "LAS", "RPS", "stored")
 _INTENSITIES = ("zscore", "percentile", "ct_window", "range", "none")
 #: Smallest gain in mean Dice that is worth a sentence.
 _GAIN = 0.1
+
+
+def with_likely_cause(
+    scores: TeacherScored, model: LoadedModel, dataset: Dataset, bound: float
+) -> TeacherScored:
+    """Return the scores of a model, with the likely cause if they are poor; see `is_poor`."""
+    if not is_poor(scores, bound):
+        return scores
+    with suppress(UserError):
+        return scores.model_copy(update={"cause": likely_cause(model, dataset)})
+    return scores
 
 
 def likely_cause(model: LoadedModel, dataset: Dataset) -> str:

@@ -116,6 +116,8 @@ class TeacherScored(_Event):
         Number of scored cases, and of labelled ones of their split.
     split
         Split of the cases: ``val``, or ``train`` if none of that has a mask.
+    cause
+        The likely cause of a poor score, as a sentence; empty if none is known.
     """
 
     event: Literal["teacher"] = "teacher"
@@ -125,6 +127,7 @@ class TeacherScored(_Event):
     available: int
     split: Literal["train", "val"] = "val"
     present: dict[str, int] = Field(default_factory=dict)
+    cause: str = ""
 
     def __str__(self) -> str:
         what = {"train": "training", "val": "validation"}[self.split]

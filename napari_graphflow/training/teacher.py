@@ -11,6 +11,7 @@ from torch import Tensor
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.inference.likely_cause import with_likely_cause
 from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
 from napari_graphflow.jobs.memory import is_out_of_memory
@@ -59,6 +60,9 @@ def check_teacher(
             teacher.module.to(resolve_device(config.device))
             answer = by_network(in_torch(teacher))
         scores = yield from score_teacher(teacher.card, answer, dataset)
+        if not isinstance(teacher, GivenTeacher):
+            bound = config.teacher_min_dice
+            scores = with_likely_cause(scores, in_torch(teacher), dataset, bound)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -64,6 +64,7 @@ def test_a_teacher_with_a_wrong_card_is_refused_with_a_hint(blobs, teacher, tmp_
     assert status.state == "failed"
     assert "is too poor to teach: mean Dice" in status.failure.text
     assert "on 1 validation case" in status.failure.text
+    assert "The likely cause: with intensity zscore instead" in status.failure.text
     assert "orientation, axes, intensity and classes" in status.failure.remedy
     assert status.run.teacher.mean < 0.4
     assert not job.last_checkpoint.exists()
