@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from napari_graphflow.imaging.files import read_volume
     from napari_graphflow.models.importing import ImportOptions, import_teacher
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "ImportOptions",
     "__version__",
@@ -44,11 +45,24 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        globals()[name] = found_version = _version()
+        return found_version
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _NAMES[name].split(":")
     found = import_module(f"{__name__}.{module}")
     return getattr(found, attribute) if attribute else found
+
+
+def _version() -> str:
+    """Return the version that was installed, which is made from the tags of the repository."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-graphflow")
+    except PackageNotFoundError:  # a checkout on the path, without an installation
+        return "unknown"
 
 
 def __dir__() -> list[str]:

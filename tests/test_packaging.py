@@ -1,11 +1,13 @@
 """Packaging: the manifest, the base install, the version."""
 
+import re
 import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from npe2 import PluginManifest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import napari_graphflow
 
@@ -58,4 +60,13 @@ def test_the_console_script_runs_the_command_line() -> None:
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
-    assert f"## {napari_graphflow.__version__}" in (CHECKOUT / "CHANGELOG.md").read_text("utf-8")
+    installed = Version(napari_graphflow.__version__)  # 0.1.dev7 without a tag
+    headings = re.findall(
+        r"^## (\S+?),? ", (CHECKOUT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert installed.release in {Version(one).release[: len(installed.release)] for one in headings}
+
+
+def test_the_version_is_the_one_that_was_installed() -> None:
+    assert napari_graphflow.__version__ == version("napari-graphflow")
+    assert "__version__" in dir(napari_graphflow)
