@@ -26,6 +26,11 @@ COMMANDS: dict[tuple[str, ...], Kind | None] = {
     ("compare",): "compare",
     ("propose",): "propose",
     ("rounds", "start"): "round",
+    ("export",): None,
+    ("demo",): None,
+    ("datasets", "import"): None,
+    ("models", "import"): None,
+    ("models", "check"): None,
 }
 
 ConfigFile = Annotated[

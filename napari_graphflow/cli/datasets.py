@@ -8,6 +8,7 @@ from typing import Any
 
 from cyclopts import App
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import DatasetFolder, Json
 from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.dataset import sparse
@@ -34,6 +35,7 @@ def import_(
     name: str = "",
     classes: tuple[str, ...] = (),
     empty_slices: EmptySlices = "background",
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Import folders of images and masks as a dataset in the nnU-Net v2 raw layout.

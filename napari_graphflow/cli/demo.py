@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.terminal import console, follow, output
 from napari_graphflow.evaluation.verdict import verdict
 from napari_graphflow.system.destinations import require_writable
@@ -23,6 +24,7 @@ def demo(
     *,
     seeds: tuple[int, ...] = (0,),
     window: Annotated[bool, Parameter(negative="--no-window")] = True,
+    config_file: ConfigFile = None,
 ) -> int:
     """Train a teacher, distil a student, train the same student alone and compare all three.
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.config.exports import Kind
@@ -12,7 +13,13 @@ DIFFERS = 3
 
 
 def export(
-    model: Path, *, to: Kind, out: Path, cases: tuple[Path, ...] = (), json: Json = False
+    model: Path,
+    *,
+    to: Kind,
+    out: Path,
+    cases: tuple[Path, ...] = (),
+    config_file: ConfigFile = None,
+    json: Json = False,
 ) -> int:
     """Export a model to a folder that runs without this program, and compare both.
 

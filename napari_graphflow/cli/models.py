@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import App
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import DatasetFolder, Device, Flag, Json
 from napari_graphflow.cli.terminal import console, output, print_json, progress_bar
 from napari_graphflow.config.model_card import ModelCard, read_model_card
@@ -75,6 +76,7 @@ def import_model(
     licence: str = "",
     source: str = "",
     force: Flag = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Create a saved model from what another program trained.
@@ -272,6 +274,7 @@ def check(
     dataset: DatasetFolder,
     min_dice: float = MIN_TEACHER_DICE,
     device: Device = "auto",
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Score a model on validation cases of a dataset before it teaches; exit code 1 if it is poor.

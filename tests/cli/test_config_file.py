@@ -163,3 +163,20 @@ def test_more_gpus_than_there_are_or_than_divide_the_batch_are_refused(blobs, mo
     shown = capsys.readouterr().err
     assert "0 NVIDIA GPUs" in shown
     assert "multiple of --gpus" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "beside", "expected"),
+    [
+        ("export", {"model": "m", "to": "onnx", "out": "o"}, "--to=openvino", {"to": "openvino"}),
+        ("demo", {"seeds": [3, 4], "window": False}, "--out=o", {"seeds": (3, 4), "window": False}),
+        ("datasets import", {"images": "i", "out": "o"}, "--name=n", {"images": Path("i")}),
+        ("models check", {"model": "m", "dataset": "d"}, "--min-dice=0.3", {"min_dice": 0.3}),
+        ("models import", {"out": "o", "fold": ["0"]}, "--name=n", {"fold": ("0",), "name": "n"}),
+    ],
+)
+def test_further_commands_take_a_file_of_settings(tmp_path, command, settings, beside, expected):
+    path = file(tmp_path / "run.yaml", settings)
+    words = [*command.split(), *(["given"] if command == "models import" else [])]
+    found = parsed(*words, "--config", path, beside)
+    assert {name: found[name] for name in expected} == expected
