@@ -1,6 +1,7 @@
 """Shared by the runners: the engine's entry in a job's folder, logs, and cancelling."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def read_note(job: Job) -> dict[str, Any]:
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(text)
         known = (
-            found["cluster"] in ("slurm", "local")
+            found["cluster"] in ("slurm", "local") and _is_slurm_id(found.get("id", "0"))
             if found["runner"] == "slurm"
             else found["runner"] in ("ray", "ray-packed")
             and all(isinstance(found.get(key, ""), str) for key in ("id", "client"))
@@ -66,6 +67,11 @@ def read_note(job: Job) -> dict[str, Any]:
     raise UserError(
         f"{job.runner_note} cannot be read.", "Delete it to run the job on this computer."
     )
+
+
+def _is_slurm_id(text: str) -> bool:
+    """Return whether a text is the number of a job; scancel would take others as options."""
+    return re.fullmatch(r"[0-9]+(_[0-9]+)?", text) is not None
 
 
 def hand_over(job: Job, **note: Any) -> None:

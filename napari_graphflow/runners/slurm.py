@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,14 @@ from napari_graphflow.runners.handover import (
 )
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import data_root
+
+#: States of squeue in which a job has no processes and gets none.
+ENDED = frozenset((
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+    "PREEMPTED", "TIMEOUT",
+))  # fmt: skip
+#: Seconds to wait for an answer of Slurm's controller.
+ANSWER = 15.0
 
 
 class Slurm:
@@ -63,7 +73,7 @@ class Slurm:
         write_note(job, runner="slurm", id=handle.job_id, cluster=self._cluster)
 
     def poll(self, job: Job) -> Status:
-        if job.status().state == "queued" and (handle := self._handle(job)) and handle.done():
+        if job.status().state == "queued" and self._dropped(job):
             self._wait_for_status(job)
             if job.status().state == "queued":
                 give_up(job, ended_early("Slurm ended the job before it started."))
@@ -74,7 +84,7 @@ class Slurm:
         if ends_on_its_own(job, timeout) and was_active:
             return job.status()
         handle = self._handle(job)
-        if handle is None or stopped(handle.cancel, handle.done):
+        if handle is None or stopped(lambda: self._stop(job), lambda: self._done(job)):
             return settled(job)
         return settled(job, unconfirmed("Slurm", f"scancel {handle.job_id}"))
 
@@ -93,6 +103,33 @@ class Slurm:
         kinds = {"local": self._submitit.LocalJob, "slurm": self._submitit.SlurmJob}
         return kinds[noted["cluster"]](job.slurm, noted["id"])
 
+    def _done(self, job: Job) -> bool:
+        """Return whether Slurm has accepted a job, and it has ended.
+
+        submitit asks Slurm's accounting, which small clusters do without; the controller knows
+        every job that has not ended.
+        """
+        handle = self._handle(job)
+        if handle is None:
+            return False
+        if self._cluster == "local":
+            return bool(handle.done())
+        return all(state in ENDED for state, _ in known_to_slurm(handle.job_id))
+
+    def _dropped(self, job: Job) -> bool:
+        with suppress(OSError, subprocess.SubprocessError):  # the controller is busy
+            return self._done(job)
+        return False
+
+    def _stop(self, job: Job) -> None:
+        """Stop a job if Slurm started it from its folder; anybody may have written its number."""
+        handle = self._handle(job)
+        if self._cluster == "slurm":
+            for state, script in known_to_slurm(handle.job_id):
+                if state not in ENDED and job.slurm.resolve() not in script.resolve().parents:
+                    raise PermissionError(f"Job {handle.job_id} of Slurm is another one.")
+        handle.cancel()
+
     def _parameters(self) -> dict[str, Any]:
         path = data_root() / "slurm.json"
         if not path.is_file():
@@ -109,3 +146,20 @@ class Slurm:
         end = time.monotonic() + 2.0
         while job.status().state == "queued" and time.monotonic() < end:
             time.sleep(POLL)
+
+
+def known_to_slurm(number: str) -> list[tuple[str, Path]]:
+    """Return the state and the script of a job; nothing if Slurm's controller does not know it.
+
+    Raises
+    ------
+    OSError, subprocess.SubprocessError
+        If the controller does not respond.
+    """
+    command = ["squeue", "--noheader", "--states=all", "--format=%T %o", f"--jobs={number}"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)
+    if "Invalid job id" in answer.stderr:
+        return []
+    answer.check_returncode()
+    lines = (line.partition(" ") for line in answer.stdout.splitlines())
+    return [(state, Path(script)) for state, _, script in lines]

@@ -1,5 +1,6 @@
 """A cancellation is confirmed by the engine, or said to be open."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,19 +96,77 @@ def test_the_command_says_that_a_cancellation_is_open(
     assert OPEN in capsys.readouterr().out
 
 
+class Controller:
+    """Slurm's controller, which knows job 17 with the script of a folder."""
+
+    def __init__(self, script: Path, *, obeys: bool = True, answer: str = "") -> None:
+        self.script, self.obeys, self.answer = script, obeys, answer
+        self.asked: list[list[str]] = []
+
+    def stop(self) -> None:
+        self.asked.append(["scancel"])
+
+    def run(self, command: list[str], **_: Any) -> Any:
+        self.asked.append(command)
+        ended = self.obeys and ["scancel"] in self.asked
+        line = f"{'CANCELLED' if ended else 'RUNNING'} {self.script}\n"
+        code = 1 if self.answer else 0
+        return subprocess.CompletedProcess(
+            command, code, "" if self.answer else line, f"slurm_load_jobs error: {self.answer}"
+        )
+
+
+def on_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State = "queued") -> Job:
+    monkeypatch.setattr("napari_graphflow.runners.slurm.engine", lambda *_: SimpleNamespace())
+    job: Job = store.create("train", training(tmp_path))
+    with job.writing():
+        job.write_status(Status(state=state, process=Process(runner="slurm", launched=1.0)))
+    return job
+
+
+def cancel_on_slurm(job: Job, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Status:
+    monkeypatch.setattr("napari_graphflow.runners.slurm.subprocess.run", controller.run)
+    slurm = Slurm("slurm")
+    slurm._handles[job.folder] = SimpleNamespace(job_id="17", cancel=controller.stop)
+    return slurm.cancel(job, timeout=0.1)
+
+
 @pytest.mark.parametrize("obeys", [True, False])
 def test_slurm_confirms_a_cancellation_or_it_is_said_to_be_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obeys: bool
 ) -> None:
-    monkeypatch.setattr("napari_graphflow.runners.slurm.engine", lambda *_: SimpleNamespace())
-    handle = SimpleNamespace(job_id="17", cancel=lambda: None, done=lambda: obeys)
-    job: Job = store.create("train", training(tmp_path))
-    with job.writing():
-        job.write_status(Status(state="queued", process=Process(runner="slurm", launched=1.0)))
-    slurm = Slurm("slurm")
-    slurm._handles[job.folder] = handle
-    status = slurm.cancel(job, timeout=0.1)
+    job = on_slurm(tmp_path, monkeypatch)
+    controller = Controller(job.slurm / "submission.sh", obeys=obeys)
+    status = cancel_on_slurm(job, controller, monkeypatch)
     assert status.state == "cancelled"
     assert (status.failure is None) == obeys
     if status.failure is not None:
         assert status.failure.remedy.endswith("scancel 17")
+
+
+def test_a_job_that_slurm_no_longer_knows_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = on_slurm(tmp_path, monkeypatch)
+    controller = Controller(job.slurm, answer="Invalid job id specified")
+    status = cancel_on_slurm(job, controller, monkeypatch)
+    assert (status.state, status.failure) == ("cancelled", None)
+
+
+def test_a_controller_that_does_not_respond_confirms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = on_slurm(tmp_path, monkeypatch)
+    controller = Controller(job.slurm, answer="Unable to contact slurm controller")
+    failure = cancel_on_slurm(job, controller, monkeypatch).failure
+    assert failure is not None and OPEN in failure.text
+
+
+def test_another_job_of_slurm_that_the_record_names_is_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = on_slurm(tmp_path, monkeypatch)
+    controller = Controller(tmp_path / "elsewhere" / "submission.sh")
+    failure = cancel_on_slurm(job, controller, monkeypatch).failure
+    assert ["scancel"] not in controller.asked
+    assert failure is not None and OPEN in failure.text

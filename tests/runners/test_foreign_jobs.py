@@ -69,7 +69,9 @@ def test_resuming_on_a_strangers_cluster_needs_its_acceptance(
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '{"runner": "ray"}', '{"runner": "shell", "address": "x"}',
-     '{"runner": "slurm", "cluster": "x"}', '{"runner": "ray", "address": "x", "id": "../x"}'],
+     '{"runner": "slurm", "cluster": "x"}', '{"runner": "slurm", "cluster": "slurm", "id": 7}',
+     '{"runner": "slurm", "cluster": "slurm", "id": "--user=me"}',
+     '{"runner": "ray", "address": "x", "id": "../x"}'],
 )  # fmt: skip
 def test_a_record_that_no_runner_wrote_is_refused(forged: Job, text: str) -> None:
     forged.runner_note.write_text(text)
