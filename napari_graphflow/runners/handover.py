@@ -110,18 +110,28 @@ def ends_on_its_own(job: Job, timeout: float) -> bool:
 def stopped(stop: Callable[[], object], has_ended: Callable[[], bool]) -> bool:
     """Tell an engine to stop a job, and return whether it confirms that the job has ended.
 
-    Waits up to `STOPPING` seconds; False if the engine does not respond.
+    Waits up to `STOPPING` seconds; False if the engine does not respond. A job that ends by itself
+    meanwhile can no longer be stopped, which engines report as an error.
     """
     end = time.monotonic() + STOPPING
-    try:
-        stop()
-        while not has_ended():
-            if time.monotonic() > end:
+    refused = _fails(stop)
+    while time.monotonic() < end:
+        try:
+            if has_ended():
+                return True
+        except Exception:  # engines raise many types if they cannot be reached
+            if refused:
                 return False
-            time.sleep(POLL)
-    except Exception:  # engines raise many types if they cannot be reached
-        return False
-    return True
+        time.sleep(POLL)
+    return False
+
+
+def _fails(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except Exception:
+        return True
+    return False
 
 
 def unconfirmed(engine: str, command: str) -> Failure:

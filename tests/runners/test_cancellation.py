@@ -153,6 +153,21 @@ def test_a_job_that_slurm_no_longer_knows_is_cancelled(
     assert (status.state, status.failure) == ("cancelled", None)
 
 
+def test_a_job_that_ended_before_it_was_stopped_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = on_slurm(tmp_path, monkeypatch)
+    controller = Controller(job.slurm / "submission.sh")
+
+    def too_late() -> None:
+        controller.asked.append(["scancel"])
+        raise subprocess.CalledProcessError(1, "scancel")
+
+    monkeypatch.setattr(controller, "stop", too_late)
+    status = cancel_on_slurm(job, controller, monkeypatch)
+    assert (status.state, status.failure) == ("cancelled", None)
+
+
 def test_a_controller_that_does_not_respond_confirms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
