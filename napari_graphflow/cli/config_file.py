@@ -1,6 +1,5 @@
 """``--config FILE``: the settings of a command from a YAML or JSON file, or from a job."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.system.files import parse_json
 
 OPTION = "--config"
 #: Commands that take it, and the kind of job whose settings are theirs; `plan` prepares a `train`.
@@ -81,10 +81,10 @@ def read_settings(path: Path, *command: str) -> dict[str, Any]:
         path = JobPaths(path).spec_file
     try:
         text = path.read_text("utf-8")
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        found = parse_json(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{path} cannot be read: {why}.", "Write YAML or JSON.") from None
     if not isinstance(found, dict):

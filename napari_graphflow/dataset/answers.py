@@ -19,7 +19,7 @@ from napari_graphflow.config.model_card import ANSWERS
 from napari_graphflow.dataset.findings import counted, some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.system.files import replace_file, written_aside
+from napari_graphflow.system.files import parse_json, replace_file, written_aside
 
 FOLDER = "predictions"
 #: mm; grids with a larger distance between their corners differ.
@@ -57,7 +57,7 @@ class Answers:
             If it is missing or damaged.
         """
         try:
-            hashes = json.loads((folder / ANSWERS).read_text("utf-8"))["cases"]
+            hashes = parse_json((folder / ANSWERS).read_bytes())["cases"]
             return cls(folder, {str(name): str(one) for name, one in hashes.items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(

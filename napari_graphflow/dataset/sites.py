@@ -7,6 +7,7 @@ training nor for validation, with or without a mask.
 
 import csv
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,20 +31,26 @@ def read_sites(folder: Path) -> dict[str, str]:
         If the file has no columns ``case`` and ``site``, or two sites for a case.
     """
     path = Path(folder) / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            titles, rows = table.fieldnames or [], list(table)
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"{path} is not a table.", "Save it again as CSV in UTF-8.") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the folder and the disk."
+        ) from None
     sites: dict[str, str] = {}
+    complete = all(row.get("case") and (row.get("site") or "").strip() for row in rows)
+    if not complete or not {"case", "site"} <= {*titles}:
+        raise UserError(
+            f"{path} needs the columns case and site, with an entry in each row.",
+            "Correct the table, or remove it.",
+        )
     for row in rows:
-        if not row.get("case") or not (row.get("site") or "").strip():
-            raise UserError(
-                f"{path} needs the columns case and site, with an entry in each row.",
-                "Correct the table.",
-            )
         name, site = case_name(row["case"]), row["site"].strip()
         if sites.setdefault(name, site) != site:
             raise UserError(

@@ -1,6 +1,5 @@
 """Find the cases in the folders of images and masks to import, and their splits."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from napari_graphflow.dataset.source_files import SourceFiles, find_files
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import split_channel
+from napari_graphflow.system.files import parse_json
 
 _SPLIT_ALIASES: dict[str, Split] = {
     "training": "train",
@@ -141,10 +141,10 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
         file, _, key = text.rpartition("#")
         path = Path(file)
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path of the splits.") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raise UserError(f"{path} is not a JSON file of splits.", "Choose another file.") from None
     if isinstance(content, list) and (not key or key.isdigit()):
         fold = int(key or 0)

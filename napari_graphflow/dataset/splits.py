@@ -1,7 +1,7 @@
 """The split of each case: from ``splits.json``, nnU-Net's ``splits_final.json``, or drawn."""
 
 import hashlib
-import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from napari_graphflow.dataset.findings import Finding, are, counted, some_of
 from napari_graphflow.dataset.names import composed, patients
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import IMAGES, split_ending
+from napari_graphflow.system.files import parse_json
 
 OWN = "splits.json"
 NNUNET = "splits_final.json"
@@ -26,13 +27,15 @@ def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
         If it is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise UserError(f"{path} is a link to a file that is not there.", remedy) from None
         raise UserError(
             f"{path.parent} is not a dataset: it contains no {path.name}.",
             "Create one with “napari-graphflow datasets import”, or choose another folder.",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:
         raise UserError(f"{path} is damaged: it is not valid JSON.", remedy) from None
     except OSError as error:
         raise UserError(
@@ -42,7 +45,7 @@ def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
 
 def has_splits(folder: Path) -> bool:
     """Whether a file states the splits, so that none is drawn."""
-    return (folder / OWN).is_file() or (folder / NNUNET).is_file()
+    return any(os.path.lexists(folder / name) for name in (OWN, NNUNET))
 
 
 def case_name(name: object) -> str:
@@ -87,7 +90,7 @@ def assign_splits(
     own, folds = folder / OWN, folder / NNUNET
     findings: list[Finding] = []
     if has_splits(folder):
-        path = own if own.is_file() else folds
+        path = own if os.path.lexists(own) else folds
         content = read_json(path, "Write it again, or remove it.")
         if isinstance(content, list):
             named = fold_of(content, fold, path)
@@ -99,7 +102,7 @@ def assign_splits(
                     f"{path} has one split and no folds, so there is no fold {fold}.",
                     "Leave out the fold.",
                 )
-            if folds.is_file():
+            if os.path.lexists(folds):
                 findings = [Finding("info", "", f"{NNUNET} is not used, because of {OWN}.")]
         _check_known(named, {case.name for case in cases} | {*held_back}, path)
         cases = list(_with(cases, named))

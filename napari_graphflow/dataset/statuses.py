@@ -4,11 +4,11 @@ Labelling (the room of that name) writes one file per case below ``labelling/cas
 without that folder has no recorded statuses; its masks count.
 """
 
-import json
 from pathlib import Path
 from typing import Literal, get_args
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.files import parse_json
 
 Status = Literal[
     "unlabelled", "proposed", "in progress", "labelled", "in review", "approved", "flagged",
@@ -37,8 +37,8 @@ def recorded_statuses(folder: Path, *, hold_damaged: bool = False) -> dict[str, 
     found: dict[str, Status] = {}
     for path in sorted((folder / RECORDS).glob("[!.]*.json")):
         try:
-            status = json.loads(path.read_text("utf-8"))["status"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            status = parse_json(path.read_bytes())["status"]
+        except (ValueError, KeyError, TypeError):
             status = None
         except OSError as error:
             if hold_damaged:

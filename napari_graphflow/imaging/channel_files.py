@@ -4,12 +4,11 @@ Numbered patients look the same, so a number is that of a channel only if someth
 it: the ``dataset.json`` of the folder, or that all its cases have the same channels.
 """
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
 from napari_graphflow.imaging.formats.endings import split_channel, split_ending
-from napari_graphflow.system.files import listing
+from napari_graphflow.system.files import listing, parse_json
 
 #: More files of one case are numbered patients, not channels.
 _MOST_CHANNELS = 8
@@ -72,7 +71,7 @@ def _listed(folder: Path, ending: str, version: int) -> dict[str, frozenset[int]
 def _expected_channels(folder: Path) -> int | None:
     for name in (folder / "dataset.json", folder.parent / "dataset.json"):
         try:
-            found = json.loads(name.read_text("utf-8-sig"))
+            found = parse_json(name.read_bytes())
         except (OSError, ValueError):
             continue
         if not isinstance(found, dict):

@@ -1,7 +1,6 @@
 """Read and write the files of a job."""
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.events import Event
 from napari_graphflow.system.failures import Failure, explain_job, in_words
-from napari_graphflow.system.files import locked, replace_file
+from napari_graphflow.system.files import locked, parse_json, replace_file
 
 #: Jobs that train one network, and all jobs.
 RunKind = Literal["train", "distill"]
@@ -61,11 +60,11 @@ class JobFolder(JobPaths):
     def __init__(self, folder: Path) -> None:
         super().__init__(Path(folder).absolute())
         try:
-            self.spec: dict[str, Any] = json.loads(self.spec_file.read_text("utf-8"))
+            self.spec: dict[str, Any] = parse_json(self.spec_file.read_bytes())
             self.kind: Kind = self.spec["kind"]
             self.created = datetime.fromisoformat(self.spec["created"]).astimezone(UTC)
             _CONFIGS[self.kind]
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(
                 f"{folder} is not a job: {self.spec_file.name} is missing or invalid.",
                 "Choose a folder from the list of jobs.",

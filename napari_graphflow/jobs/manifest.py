@@ -11,7 +11,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import read_record, replace_file
 
 #: Replaces the folder of the teacher, which may be moved.
 TEACHER = "teacher/"
@@ -60,7 +60,7 @@ def compare_manifest(
         if not path.is_file():
             replace_file(path, json.dumps(found, indent=1).encode())
             return
-        noted = json.loads(path.read_text("utf-8"))
+        noted = read_record(path, dict)
     changed = sorted(name for name in found if name in noted and found[name] != noted[name])
     model = [name.removeprefix(TEACHER) for name in changed if name.startswith(TEACHER)]
     data = [name for name in changed if not name.startswith(TEACHER)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.failures import explain
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import parse_json, replace_file
 
 #: Patch sides are multiples of this, so that every network can halve them four times.
 MULTIPLE = 16
@@ -61,11 +61,11 @@ def saved_setting(folder: Path) -> Setting | None:
     """
     path = JobPaths(folder).memory_setting
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_bytes())
         return Setting(int(content["batch_size"]), tuple(map(int, content["patch_size"])))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{path} is damaged.", "Delete it to resume with the batch and patch size of the job."
         ) from None

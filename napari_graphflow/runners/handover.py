@@ -14,7 +14,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
 from napari_graphflow.system.failures import Failure, in_words
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.install import install_hint
 
 POLL = 0.2
@@ -51,9 +51,9 @@ def read_note(job: Job) -> dict[str, Any]:
     UserError
         If the record is not one of `write_note`.
     """
-    text = job.runner_note.read_text("utf-8", "replace")
+    text = job.runner_note.read_bytes()
     with suppress(ValueError, KeyError, TypeError, AttributeError):
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = parse_json(text)
         known = (
             found["cluster"] in ("slurm", "local") and _is_slurm_id(found.get("id", "0"))
             if found["runner"] == "slurm"

@@ -1,6 +1,5 @@
 """Slurm, through submitit."""
 
-import json
 import os
 import subprocess
 import time
@@ -28,6 +27,7 @@ from napari_graphflow.runners.handover import (
     write_note,
 )
 from napari_graphflow.system.failures import explain
+from napari_graphflow.system.files import parse_json
 from napari_graphflow.system.folders import data_root
 
 #: States of squeue in which a job has no processes and gets none.
@@ -135,7 +135,7 @@ class Slurm:
         if not path.is_file():
             return {"timeout_min": 24 * 60}
         try:
-            return dict(json.loads(path.read_text("utf-8")))
+            return dict(parse_json(path.read_bytes()))
         except (ValueError, TypeError):
             raise UserError(
                 f"{path} is not a JSON object.", 'Write for example {"timeout_min": 600}.'

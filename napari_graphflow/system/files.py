@@ -79,12 +79,35 @@ def path_inside(folder: Path, name: str) -> Path:
     return path
 
 
+def parse_json(data: bytes | str, **options: Any) -> Any:
+    """Parse JSON of any Unicode encoding; `ValueError` also for lists within 100,000 lists."""
+    try:
+        return json.loads(data, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_memory(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file that can be done without; empty if missing or damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        if isinstance(found := json.loads(path.read_bytes()), dict):
+    with suppress(OSError, ValueError):
+        if isinstance(found := parse_json(path.read_bytes()), dict):
             return found
     return {}
+
+
+def read_record(path: Path, values: type) -> dict[str, Any]:
+    """Return the JSON object of a file that a job cannot do without.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or holds no object whose values are of the type `values`.
+    """
+    with suppress(OSError, ValueError):
+        found = parse_json(path.read_bytes())
+        if isinstance(found, dict) and all(isinstance(one, values) for one in found.values()):
+            return found
+    raise UserError(f"{path} cannot be read.", "Restore it from a backup, or start a new job.")
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -19,7 +19,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.manifest import compare_manifest
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.system.events import Event, Phase, Progress, Warned
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import read_record, replace_file
 from napari_graphflow.training.batches import TrainingCase, load_case
 from napari_graphflow.training.planning import (
     choose_labelled,
@@ -265,7 +265,7 @@ def _recorded_cases(
             replace_file(path, json.dumps(names, indent=1).encode())
         return groups
     found: dict[str, list[Case]] = {}
-    for kind, names in json.loads(path.read_text("utf-8")).items():
+    for kind, names in read_record(path, list).items():
         # Cases that were added meanwhile may have moved others to another drawn split.
         some = [case for case in dataset.cases if case.split != "test"]
         available = {case.name: case for case in some if case.label or kind == "unlabelled"}

@@ -17,7 +17,7 @@ from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling.judging import Part, ToScore, conclude, what_to_score
 from napari_graphflow.labelling.steps import CaseSteps
 from napari_graphflow.system.events import Event, Phase, Progress
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.training.stages import run_stage
 
 
@@ -82,7 +82,7 @@ def _scored(
     """Score a model case by case, and keep each score in the job's folder."""
     kept: dict[str, Scores] = {}
     with suppress(OSError, ValueError):
-        kept = json.loads(paths.frozen_scores.read_text("utf-8"))
+        kept = parse_json(paths.frozen_scores.read_bytes())
     found = kept.setdefault(weights_hash(model), {})
     left = [case for case in plan.cases if case.name not in found]
     if left:

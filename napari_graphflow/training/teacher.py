@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -47,10 +48,12 @@ def check_teacher(
     if not config.teacher_min_dice or os.environ.get("RANK", "0") != "0":
         return
     path = JobPaths(folder).teacher_scores
-    if path.is_file():
-        scores = TeacherScored.model_validate_json(path.read_bytes())
-        yield scores
-        refuse_poor(teacher.card.name, scores, config.teacher_min_dice)
+    kept = None
+    with suppress(OSError, ValueError):  # missing or damaged
+        kept = TeacherScored.model_validate_json(path.read_bytes())
+    if kept is not None:
+        yield kept
+        refuse_poor(teacher.card.name, kept, config.teacher_min_dice)
         return
     yield Phase(kind="checking", name="checking the teacher")
     try:

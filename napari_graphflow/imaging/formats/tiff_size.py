@@ -1,7 +1,6 @@
 """The voxel size of a TIFF: from a JSON file beside it, OME-XML, ImageJ, or its resolution."""
 
 import html
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
+from napari_graphflow.system.files import parse_json
 
 if TYPE_CHECKING:
     import tifffile
@@ -88,7 +88,7 @@ def _beside(path: Path, ndim: int) -> tuple[tuple[float, ...] | None, tuple[str,
     for name in dict.fromkeys((stem, split_channel(stem)[0])):
         found = None
         with suppress(OSError, ValueError):
-            found = json.loads(path.with_name(f"{name}.json").read_text("utf-8-sig"))
+            found = parse_json(path.with_name(f"{name}.json").read_bytes())
         if not isinstance(found, dict) or "spacing" not in found:
             continue
         with suppress(TypeError, ValueError):

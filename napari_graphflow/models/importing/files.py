@@ -1,10 +1,10 @@
 """Files of strangers: sizes are bounded before anything is allocated."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.files import parse_json
 
 #: Bytes of the largest checkpoint and of the largest JSON file.
 LARGEST, LARGEST_JSON = 8 * 2**30, 64 * 2**20
@@ -38,8 +38,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     refuse_large(path, LARGEST_JSON)
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        found = parse_json(path.read_bytes())
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}).", "Copy the file again.") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} does not hold a JSON object.", "Copy the file again.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import ACTIVE, Status
 from napari_graphflow.plugin.jobs.presenter import ENDINGS
-from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.folders import data_root
 
 
@@ -51,8 +51,8 @@ class FinishedJobs:
 
 def _read() -> dict[str, str] | None:
     try:
-        seen = json.loads(_states_file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        seen = parse_json(_states_file().read_bytes())
+    except (OSError, ValueError):
         return None
     plain = isinstance(seen, dict) and all(isinstance(one, str) for one in seen.values())
     return seen if plain else None

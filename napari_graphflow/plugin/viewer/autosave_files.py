@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.system.files import written_aside
+from napari_graphflow.system.files import parse_json, written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import process_start
 
@@ -123,7 +123,7 @@ def delete_mask(mask: SavedMask) -> None:
 
 def _is_owned(folder: Path) -> bool:
     try:
-        owner = json.loads((folder / _OWNER).read_text("utf-8"))
+        owner = parse_json((folder / _OWNER).read_bytes())
         return bool(owner["start"]) and process_start(int(owner["pid"])) == owner["start"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -132,9 +132,9 @@ def _is_owned(folder: Path) -> bool:
 def _read_about(path: Path) -> SavedMask:
     """Return a mask; one that cannot be read is listed as damaged."""
     about = None
-    unreadable = (OSError, EOFError, ValueError, zlib.error, RecursionError)
+    unreadable = (OSError, EOFError, ValueError, zlib.error)
     with suppress(*unreadable), gzip.open(path, "rb") as file:
-        about = json.loads(file.readline(_LONGEST))
+        about = parse_json(file.readline(_LONGEST))
     if isinstance(about, dict):
         return SavedMask(path, about)
     return SavedMask(path, {"name": f"Damaged autosave {path.name}", "saved": _modified(path)})
