@@ -6,14 +6,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clicking import click
+from clicking import answer, click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QLineEdit, QPushButton
 
 from napari_graphflow.plugin.segment.widget import SegmentWidget
 from napari_graphflow.plugin.widgets.class_table import NAME
 from napari_graphflow.plugin.widgets.docks import show_dock
+from napari_graphflow.plugin.widgets.model_picker import ModelPicker
+
+
+def add(qtbot: QtBot, picker: ModelPicker, *, file: bool = False) -> None:
+    """Add a model from a folder, the first entry of the menu, or from a file."""
+    click(qtbot, picker.browse)
+    qtbot.waitUntil(picker.sources.isVisible, timeout=5000)
+    for _ in range(1 + file):
+        qtbot.keyClick(picker.sources, Qt.Key.Key_Down)
+    qtbot.keyClick(picker.sources, Qt.Key.Key_Return)
 
 
 @pytest.fixture
@@ -45,7 +56,7 @@ def test_a_results_folder_is_imported_and_chosen(
         return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    click(qtbot, dock.model.browse)
+    add(qtbot, dock.model)
     qtbot.waitUntil(lambda: dock.model.combo.currentText() == "foreign", timeout=5000)
     assert calls == [["models", "import", str(results), "--json"]]
     assert dock.model.browse.isEnabled()
@@ -64,10 +75,36 @@ def test_a_folder_that_cannot_be_imported_is_refused_in_words(
     )
     shown: list[str] = []
     monkeypatch.setattr(SegmentWidget, "fail", lambda self, error: shown.append(str(error)))
-    click(qtbot, dock.model.browse)
+    add(qtbot, dock.model)
     qtbot.waitUntil(lambda: bool(shown), timeout=5000)
     assert shown == ["It is a cascade. Import 2d."]
     assert dock.model.folder() is None
+
+
+def test_a_program_of_pytorch_is_opened_only_after_a_question(
+    dock: SegmentWidget, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., Path],
+) -> None:  # fmt: skip
+    calls = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command[5:])
+        if "--trust" not in command:
+            failure = {"failure": {"text": "It is a program.", "remedy": "Add --trust."}}
+            return subprocess.CompletedProcess(command, 2, json.dumps(failure), "")
+        model = make_model("lungs", role="teacher", network="unet")
+        return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
+
+    file = tmp_path / "lungs.ts"
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(file), ""))
+    add(qtbot, dock.model, file=True)
+    assert "lungs.ts is a program of PyTorch" in answer(qtbot, "Cancel")
+    assert dock.model.folder() is None and calls == [[str(file), "--json"]]
+    add(qtbot, dock.model, file=True)
+    answer(qtbot, "Open it")
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs", timeout=5000)
+    assert calls[1:] == [[str(file), "--json"], [str(file), "--json", "--trust"]]
 
 
 class Calls:
@@ -107,7 +144,7 @@ def test_masks_teach_after_their_classes_are_named(
     dock.dataset.choose(blobs)
     qtbot.waitUntil(dock.dataset.checked, timeout=60_000)
     monkeypatch.setattr(subprocess, "run", calls)
-    click(qtbot, dock.teacher.browse)
+    add(qtbot, dock.teacher)
 
     def dialogs() -> list[QDialog]:
         found = QApplication.topLevelWidgets()
@@ -139,5 +176,5 @@ def test_masks_are_refused_where_no_dataset_is_chosen(
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     shown: list[str] = []
     monkeypatch.setattr(SegmentWidget, "fail", lambda self, error: shown.append(str(error)))
-    click(qtbot, dock.model.browse)
+    add(qtbot, dock.model)
     assert "folder of masks, which can teach but segments no image" in shown[0]

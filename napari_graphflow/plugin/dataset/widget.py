@@ -6,13 +6,7 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Points, Shapes
-from qtpy.QtWidgets import (
-    QComboBox,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.overview import CaseRow, list_cases, next_cases

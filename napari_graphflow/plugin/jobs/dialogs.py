@@ -5,7 +5,6 @@ from collections.abc import Callable
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
-    QMessageBox,
     QPlainTextEdit,
     QTableWidget,
     QTableWidgetItem,
@@ -15,6 +14,7 @@ from qtpy.QtWidgets import (
 
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.settings import settings_rows
+from napari_graphflow.plugin.widgets.questions import ask
 from napari_graphflow.plugin.widgets.words import as_text
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
 
@@ -53,7 +53,7 @@ def show_settings(job: Job, parent: QWidget) -> None:
 
 def ask_to_remove(parent: QWidget, text: str, remove: Callable[[], None]) -> None:
     """Ask whether to remove a job, without blocking the window."""
-    _ask(parent, "remove-job", "Remove job?", text, "Remove", "Keep", remove)
+    ask(parent, "remove-job", "Remove job?", text, "Remove", "Keep", remove)
 
 
 def ask_to_trust(parent: QWidget, job: Job, go_on: Callable[[], None]) -> None:
@@ -65,25 +65,7 @@ def ask_to_trust(parent: QWidget, job: Job, go_on: Callable[[], None]) -> None:
         accept_job(job)
         go_on()
 
-    _ask(parent, "trust-job", "Job from elsewhere", text, "Trust it", "Cancel", accept)
-
-
-def _ask(
-    parent: QWidget, name: str, title: str, text: str, yes: str, no: str, act: Callable[[], None]
-) -> None:
-    box = QMessageBox(parent.window())
-    box.setObjectName(f"graphflow-{name}")
-    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle(title)
-    box.setTextFormat(Qt.TextFormat.PlainText)  # names in files are no markup
-    box.setText(text)
-    agreed = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
-    refused = box.addButton(no, QMessageBox.ButtonRole.RejectRole)
-    box.setDefaultButton(refused)
-    box.setEscapeButton(refused)
-    box.buttonClicked.connect(lambda button: act() if button is agreed else None)
-    box.open()
+    ask(parent, "trust-job", "Job from elsewhere", text, "Trust it", "Cancel", accept)
 
 
 def _dialog(title: str, content: QWidget, parent: QWidget) -> QDialog:

@@ -36,7 +36,7 @@ class FirstRun(QWidget):
                 "Make a dataset from a folder of scans.", lambda: show_dock(viewer, "Dataset"),
             ),
             "Choose a teacher from elsewhere …": (
-                "Open the folder of a model, such as one that a colleague has exported.",
+                "A folder or a file, such as of a model that a colleague has exported.",
                 model.browse.click,
             ),
         }  # fmt: skip

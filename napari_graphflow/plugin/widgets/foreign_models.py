@@ -36,7 +36,17 @@ class UnknownClassError(UserError):
     """A class of the dataset that the teacher does not know by this name."""
 
 
-def import_foreign(folder: Path, dataset: Path | None = None, classes: Sequence[str] = ()) -> Path:
+class UntrustedError(UserError):
+    """A program of PyTorch, which is opened only if the user trusts who made it."""
+
+
+def import_foreign(
+    folder: Path,
+    dataset: Path | None = None,
+    classes: Sequence[str] = (),
+    *,
+    trust: bool = False,
+) -> Path:
     """Import a model of another program into the models of this user, and return its folder.
 
     The window has no PyTorch, with which the weights are read.
@@ -44,20 +54,24 @@ def import_foreign(folder: Path, dataset: Path | None = None, classes: Sequence[
     Parameters
     ----------
     folder
-        The model, or masks for the cases of `dataset`.
+        The model, which may be a file; or masks for the cases of `dataset`.
     dataset
         Dataset whose classes it gets, and on which it is scored.
     classes
         Names of the teacher's classes for each class, such as ``lung=lung_left,lung_right``.
+    trust
+        Whether a program of PyTorch is opened.
 
     Raises
     ------
     UserError
-        If it cannot be imported: `UnknownClassError` if names of classes are missing.
+        If it cannot be imported: `UnknownClassError` if names of classes are missing,
+        `UntrustedError` if it must be trusted.
     """
     command = [sys.executable, "-m", "napari_graphflow", "models", "import", str(folder), "--json"]
     command += [] if dataset is None else ["--dataset", str(dataset)]
     command += ["--classes", *classes] if classes else []
+    command += ["--trust"] if trust else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)
@@ -66,8 +80,9 @@ def import_foreign(folder: Path, dataset: Path | None = None, classes: Sequence[
     if done.returncode == 0 and "model" in found:
         return Path(found["model"])
     failure = found.get("failure") or found
-    unknown = "--classes" in str(failure.get("remedy"))
-    raise (UnknownClassError if unknown else UserError)(
+    remedy = str(failure.get("remedy"))
+    kind = UnknownClassError if "--classes" in remedy else UserError
+    raise (UntrustedError if "--trust" in remedy else kind)(
         str(failure.get("text") or f"{folder.name} could not be imported."),
         str(failure.get("remedy") or f"Try: napari-graphflow models import {folder}"),
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from napari.layers import Image, Layer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMenu, QWidget
 from superqt.utils import signals_blocked
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
@@ -21,6 +21,7 @@ from napari_graphflow.plugin.widgets.class_table import ask_for_classes
 from napari_graphflow.plugin.widgets.foreign_models import (
     MASKS_NEED_A_DATASET,
     UnknownClassError,
+    UntrustedError,
     import_foreign,
     is_foreign,
     is_predictions,
@@ -29,11 +30,18 @@ from napari_graphflow.plugin.widgets.layout import browse_button, note, shrinkab
 from napari_graphflow.plugin.widgets.list_watch import ListRefresher
 from napari_graphflow.plugin.widgets.model_text import about_text, role_icon, tip_text
 from napari_graphflow.plugin.widgets.panel import Panel
+from napari_graphflow.plugin.widgets.questions import ask
 from napari_graphflow.plugin.widgets.recent import remember
 from napari_graphflow.plugin.widgets.saved_models import broken_models, saved_models
 from napari_graphflow.plugin.widgets.unfit import Judge, mark_entry
 from napari_graphflow.plugin.widgets.words import as_text
 from napari_graphflow.system.folders import models_root
+
+FILES = "Networks (*.onnx *.xml *.pt *.pth *.pt2 *.ts *.torchscript)"
+PROGRAM = (
+    "is a program of PyTorch, which can do anything on this computer when it is opened. Do you "
+    "trust who made it?"
+)
 
 
 class ModelPicker(QWidget):
@@ -74,8 +82,8 @@ class ModelPicker(QWidget):
         self._by_user = False
         self.combo = _Combo(self.refresh)
         self.browse = browse_button(
-            "Add a model: a saved one, a results folder of nnU-Net, a MONAI bundle, or, as a "
-            "teacher, masks of another program for the cases of the dataset"
+            "Add a model: a saved one, a results folder of nnU-Net, a MONAI bundle, a network as a "
+            "file, or, as a teacher, masks of another program for the cases of the dataset"
         )
         self.about = note()
         line = QHBoxLayout()
@@ -84,7 +92,10 @@ class ModelPicker(QWidget):
         line.addWidget(self.browse)
         line.setContentsMargins(0, 0, 0, 0)
         self.setLayout(line)
-        self.browse.clicked.connect(self._browse)
+        self.sources = QMenu(self.browse)
+        self.sources.addAction("A folder: model, nnU-Net, MONAI bundle, masks …", self._browse)
+        self.sources.addAction("A file: ONNX, OpenVINO, TorchScript …", self._browse_file)
+        self.browse.clicked.connect(self._ask_for_source)
         self.combo.activated.connect(self._chosen_by_user)
         self.combo.currentIndexChanged.connect(self._changed)
         self.refresh()
@@ -160,8 +171,16 @@ class ModelPicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(str(folder)))
         return True
 
-    def _import(self, folder: Path, dataset: Dataset | None, classes: Sequence[str] = ()) -> None:
-        """Import a model of another program, and choose it; ask for the names of its classes."""
+    def _import(
+        self,
+        folder: Path,
+        dataset: Dataset | None,
+        classes: Sequence[str] = (),
+        *,
+        trust: bool = False,
+    ) -> None:
+        """Import a model of another program, and choose it; ask for what is missing."""
+        again = partial(self._import, folder, dataset, trust=trust)
         self.about.setText(f"Importing {folder.name} ...")
         self.about.show()
         self.browse.setEnabled(False)
@@ -170,17 +189,20 @@ class ModelPicker(QWidget):
             self.browse.setEnabled(True)
             self._describe()
             if isinstance(result, UnknownClassError) and dataset is not None:
-                ask_for_classes(
-                    self, result.text, list(dataset.classes), partial(self._import, folder, dataset)
-                )
+                ask_for_classes(self, result.text, list(dataset.classes), again)
+            elif isinstance(result, UntrustedError):
+                trusted = partial(self._import, folder, dataset, classes, trust=True)
+                text = f"{folder.name} {PROGRAM}"
+                ask(self, "trust-model", "Program", text, "Open it", "Cancel", trusted)
             elif isinstance(result, Exception):
                 self._panel.fail(result)
             else:
                 self.choose(result)
 
         importing = partial(
-            import_foreign, folder, None if dataset is None else dataset.folder, classes
-        )
+            import_foreign, folder, None if dataset is None else dataset.folder, classes,
+            trust=trust,
+        )  # fmt: skip
         self._panel.background.run(importing, ended, ended)
 
     def refresh(self) -> None:
@@ -248,6 +270,14 @@ class ModelPicker(QWidget):
         self.about.setText(f"✕ Does not fit: {reason}." if reason else text)
         self.about.setToolTip(as_text(tip_text(card, folder)))
         self.about.show()
+
+    def _ask_for_source(self) -> None:
+        self.sources.popup(self.browse.mapToGlobal(self.browse.rect().bottomLeft()))
+
+    def _browse_file(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "Network", str(models_root()), FILES)
+        if file:
+            self._import(Path(file), self._dataset)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Model folder", str(models_root()))
