@@ -6,11 +6,13 @@ import pytest
 from clicking import click
 from qtpy.QtWidgets import QWidget
 
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.plugin.tutorial.steps import TUTORIALS
 from napari_graphflow.plugin.viewer.preferences import OPENING_MS
 from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
 from napari_graphflow.plugin.widgets.recent import recent
+from napari_graphflow.plugin.widgets.saved_models import listed_datasets
 
 
 def test_each_step_shows_its_button(viewer, qtbot):
@@ -44,12 +46,30 @@ def test_each_step_shows_its_button(viewer, qtbot):
 @pytest.mark.parametrize("sample", ["abdomen", "cell_pictures"])
 def test_the_sample_is_copied_once_and_offered(viewer, qtbot, home, sample):
     dock = show_dock(viewer, "Tutorial")
-    names = [one.sample for one in TUTORIALS.values()]
-    dock.tutorial.setCurrentIndex(names.index(sample))
+    samples = [one.sample for one in TUTORIALS.values()]
+    dock.tutorial.setCurrentIndex(samples.index(sample))
     click(qtbot, dock.copy)
     copied = home / "tutorial" / sample
     assert recent("datasets")[0] == copied
+    names = [folder.name for folder in listed_datasets()]
+    assert names.count(sample) == 1, "the sample beside its copy"
     assert Dataset.open(copied).unlabelled("train")
     (copied / "mine.txt").write_text("kept", "utf-8")
     click(qtbot, dock.copy)
     assert (copied / "mine.txt").is_file()
+
+
+def test_the_results_of_nnunet_are_copied_and_become_the_teacher(viewer, qtbot, home):
+    dock = show_dock(viewer, "Tutorial")
+    dock.tutorial.setCurrentIndex(list(TUTORIALS).index("nnunet"))
+    click(qtbot, dock.copy)
+    results = home / "tutorial" / "nnunet_results"
+    assert str(results) in dock.status.text()
+    distil = show_dock(viewer, "Distil")
+    distil.dataset.choose(home / "tutorial" / "abdomen")
+    qtbot.waitUntil(distil.dataset.checked, timeout=20_000)
+    distil.teacher.choose(results)
+    qtbot.waitUntil(lambda: distil.teacher.folder() is not None, timeout=60_000)
+    assert read_model_card(distil.teacher.folder()).network == "plain_conv_unet"
+    qtbot.waitUntil(distil.button.isEnabled, timeout=20_000)
+    assert "distillation" in distil.button.text()

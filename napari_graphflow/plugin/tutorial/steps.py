@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_graphflow.dataset.samples import sample_dataset
+from napari_graphflow.dataset.samples import sample_dataset, tutorial_copy
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import written_aside
-from napari_graphflow.system.folders import data_root
 
 
 class Step(NamedTuple):
@@ -30,11 +29,12 @@ class Step(NamedTuple):
 
 
 class Tutorial(NamedTuple):
-    """A tutorial on a sample dataset; `dims` is that of its networks."""
+    """A tutorial on a sample dataset, and on the results of another program where it has them."""
 
     title: str
     sample: str
     steps: tuple[Step, ...]
+    results: str = ""
 
 
 _SCORES = Step(
@@ -140,15 +140,16 @@ TUTORIALS: dict[str, Tutorial] = {
         (
             Step(
                 "Import the network",
-                "Press the folder button beside the box and choose the results folder of nnU-Net, "
-                "the one with plans.json, dataset.json and fold_0. nnU-Net need not be installed.",
+                "Press “Copy the sample” above: it also copies a small results folder. Then press "
+                "the folder button beside the box and choose it, or your own: the folder with "
+                "plans.json, dataset.json and fold_0. nnU-Net need not be installed.",
                 "Distil",
                 "teacher",
             ),
             Step(
                 "Choose your dataset",
-                "The folder below nnUNet_raw is a dataset as it is. Cases without a mask are used "
-                "for the distillation.",
+                "Choose the copy, or your own: a folder below nnUNet_raw is a dataset as it is. "
+                "Cases without a mask are used for the distillation.",
                 "Distil",
                 "dataset",
             ),
@@ -167,6 +168,7 @@ TUTORIALS: dict[str, Tutorial] = {
             ),
             _SCORES,
         ),
+        results="nnunet_results",
     ),
 }
 
@@ -179,7 +181,7 @@ def copy_sample(name: str) -> Path:
     UserError
         If the sample is not installed, or the copy cannot be written.
     """
-    target = data_root() / "tutorial" / name
+    target = tutorial_copy(name)
     if target.exists():
         return target
     source = sample_dataset(name)

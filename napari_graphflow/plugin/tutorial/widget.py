@@ -81,10 +81,14 @@ class TutorialWidget(Panel):
         try:
             folder = copy_sample(self.chosen.sample)
             remember("datasets", folder)
+            results = copy_sample(self.chosen.results) if self.chosen.results else None
         except UserError as error:
             self.fail(error)
             return
-        self.status.done(f"The sample is in {folder} and is offered in the docks.")
+        text = f"The sample is in {folder} and is offered in the docks."
+        if results is not None:
+            text += f" The results of nnU-Net are in {results}."
+        self.status.done(text)
 
     def _show_me(self) -> None:
         dock = show_dock(self.viewer, self.step.dock)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
-from napari_graphflow.dataset.samples import sample_dataset
+from napari_graphflow.dataset.samples import sample_dataset, tutorial_copy
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.trained import is_control
@@ -51,10 +51,14 @@ def broken_models() -> dict[Path, str]:
 
 
 def listed_datasets() -> list[Path]:
-    """Return the folders of recently opened datasets and of the sample."""
+    """Return the folders of recently opened datasets and of the sample.
+
+    The sample is left out beside its copy, which has the same name.
+    """
     folders = recent("datasets")
     with suppress(UserError):  # the sample data may not be installed
-        if (sample := sample_dataset("abdomen")) not in folders:
+        sample = sample_dataset("abdomen")
+        if not {sample, tutorial_copy(sample.name).resolve()} & set(folders):
             folders.append(sample)
     return folders
 
