@@ -33,8 +33,8 @@ def tutorials() -> str:
         "The same steps are in napari under *Plugins > Graph Flow > Tutorial*, where *Show me* "
         "highlights the button of each. The samples ship with the program; nothing is loaded from "
         "a network. The first tutorial takes ten minutes, and as long again for the two trainings. "
-        "The nnU-Net of the last one was trained by this project on further phantoms and is written "
-        "in the layout in which nnU-Net leaves its results."
+        "The nnU-Net of the last one was trained by this project on further phantoms, and is "
+        "written in the layout in which nnU-Net leaves its results."
     )
     lines = ["# Tutorials\n", about]
     for name, tutorial in TUTORIALS.items():

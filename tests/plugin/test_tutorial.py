@@ -59,6 +59,7 @@ def test_the_sample_is_copied_once_and_offered(viewer, qtbot, home, sample):
     assert (copied / "mine.txt").is_file()
 
 
+@pytest.mark.slow
 def test_the_results_of_nnunet_are_copied_and_become_the_teacher(viewer, qtbot, home):
     dock = show_dock(viewer, "Tutorial")
     dock.tutorial.setCurrentIndex(list(TUTORIALS).index("nnunet"))
@@ -70,6 +71,6 @@ def test_the_results_of_nnunet_are_copied_and_become_the_teacher(viewer, qtbot, 
     qtbot.waitUntil(distil.dataset.checked, timeout=20_000)
     distil.teacher.choose(results)
     qtbot.waitUntil(lambda: distil.teacher.folder() is not None, timeout=60_000)
-    assert read_model_card(distil.teacher.folder()).network == "plain_conv_unet"
+    assert read_model_card(distil.teacher.folder()).network == "nnunet:PlainConvUNet"
     qtbot.waitUntil(distil.button.isEnabled, timeout=20_000)
     assert "distillation" in distil.button.text()
