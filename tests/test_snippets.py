@@ -15,7 +15,7 @@ FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 def code_of(page: str) -> str:
     """Return the Python of a page in one piece, with trainings of two steps by a poor teacher."""
     code = "\n".join(FENCE.findall((CHECKOUT / page).read_text("utf-8")))
-    return re.sub(r"steps=\d+", "steps=2", code).replace("method=", "teacher_min_dice=0, method=")
+    return re.sub(r"steps=\d+", "steps=2", code)
 
 
 @pytest.mark.slow
@@ -55,6 +55,5 @@ def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(CHECKOUT / "notebooks" / f"{name}.ipynb", as_version=4)
     for cell in notebook.cells:
         cell.source = re.sub(r"steps=\d+", "steps=2", cell.source)
-        cell.source = cell.source.replace("method=", "teacher_min_dice=0, method=")
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
