@@ -57,7 +57,7 @@ _STUDENT = Step(
     "Distil a student",
     "When the teacher is done, choose it under Teacher, and ENet under Student. The unlabelled "
     "cases are used, too. Under Advanced set “teacher min dice” to 0, because a teacher of 300 "
-    "steps misses small structures and would be refused. Press “Start distillation”.",
+    "steps may miss small structures and then is refused. Press “Start distillation”.",
     "Distil",
     "teacher",
 )
