@@ -1,5 +1,8 @@
 """A case that a reader has opened: its image and the mask to continue with."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,7 +78,7 @@ def open_mask(
     draft, finished = paths.draft(case.name, reader), _finished(dataset, paths, case, facts)
     path: Path | None
     origin: Origin
-    if draft.is_file() and not model:
+    if os.path.lexists(draft) and not model:
         path, origin = draft, "draft"
         chosen = next((one for one in proposals if one.sha256 == facts.proposal), None)
     elif finished is not None and not model:
@@ -85,12 +88,30 @@ def open_mask(
     else:
         path, origin = None, "empty"
     # Before the files are read: what changes meanwhile is noticed when saving.
-    hashes = content_hash(mask_path(dataset, case)), content_hash(draft)
+    finished_hash = content_hash(mask_path(dataset, case))
     image = read_case(case)
-    labels = np.zeros(image.shape, np.uint8)
-    if path is not None:
-        labels = read_mask(dataset, case, path, image)
+    labels, draft_hash = np.zeros(image.shape, np.uint8), ""
+    with _naming(draft if origin == "draft" else None, case.name):
+        draft_hash = content_hash(draft)
+        if path is not None:
+            labels = read_mask(dataset, case, path, image)
+    hashes = finished_hash, draft_hash
     return OpenedCase(case.name, image, labels, origin, facts, chosen, *hashes)
+
+
+@contextmanager
+def _naming(draft: Path | None, case: str) -> Iterator[None]:
+    """Say which file a damaged draft is, and how to go on without it."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        if draft is None:
+            raise
+        why = error.text if isinstance(error, UserError) else f"{error.strerror or error}."
+        raise UserError(
+            f"The draft of case {case} cannot be opened: {why}",
+            f"Restore {draft} from a backup, or move it elsewhere to begin without it.",
+        ) from None
 
 
 def _finished(dataset: Dataset, paths: LabellingPaths, case: Case, facts: CaseFacts) -> Path | None:
