@@ -5,10 +5,10 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.settings import Frozen
@@ -153,6 +153,19 @@ class Study(Frozen):
     notes: tuple[str, ...] = ()
     sites: dict[str, str] = Field(default_factory=dict)
     codes: tuple[CodeMap, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if len(self.sides) < 2 or not self.scored:
+            raise ValueError("a comparison has two sides, and scores")
+        every = (
+            one for side in self.scored for case in side.scores.values() for one in case.values()
+        )
+        if any("dice_score" not in metrics for metrics in every):
+            raise ValueError("a score has no dice_score")
+        if any(not 0 <= one.side < len(self.sides) for one in self.codes):
+            raise ValueError("codes are of a side that is not there")
+        return self
 
     @property
     def cases(self) -> list[str]:

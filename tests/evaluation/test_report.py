@@ -68,9 +68,9 @@ def test_missed_and_absent_structures_are_counted() -> None:
     missed = METRICS | {"dice_score": 0.0, "hausdorff_distance_95": math.inf}
     absent = METRICS | {"dice_score": math.nan, "hausdorff_distance_95": math.nan}
     scores = {"a": {"liver": METRICS}, "b": {"liver": missed}, "c": {"liver": absent}}
-    one = Side(letter="A", role="mask", name="", scores=scores)
-    again = Study.model_validate_json(study(one).model_dump_json())
-    (row,) = score_rows(again)
+    one, other = (Side(letter=letter, role="mask", name="", scores=scores) for letter in "AB")
+    again = Study.model_validate_json(study(one, other).model_dump_json())
+    row, _ = score_rows(again)
     assert (row.n, row.missed, row.absent) == (2, 1, 1)
     assert row.cells[0][0] == pytest.approx(0.45) and row.cells[2][0] == 2.0
 

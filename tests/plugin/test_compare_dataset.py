@@ -1,5 +1,6 @@
 """*A whole dataset* in *Compare*: clicks from the choice of A and B to a case that is opened."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,4 +108,30 @@ def test_a_finished_comparison_opens_a_case_at_its_worst_slice(
     assert "blob_003: opened with its reference, slice 7." in compare.status.text()
     assert viewer.dims.current_step[0] == WORST
     assert any(isinstance(layer, Labels) for layer in viewer.layers)
+    viewer.window.remove_dock_widget("all")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[" * 100_000, '{"sides": [], "tolerance": 2}', "no scores", "no dice"]
+)
+def test_a_damaged_comparison_is_named_and_another_can_be_chosen(
+    viewer: Viewer, qtbot: QtBot, tiny_dataset: Path, tmp_path: Path, content: str
+) -> None:
+    good = finished(tiny_dataset, tmp_path / "large", tmp_path / "small")
+    bad = finished(tiny_dataset, tmp_path / "large", tmp_path / "small")
+    text = bad.study.read_text()
+    changed = {"no scores": '"scores":{}', "no dice": '"organ":{"dice":1}'}.get(content)
+    if changed:
+        pattern = r'"scores":\{.*?\}\}\}' if "scores" in changed else r'"organ":\{.*?\}'
+        content = re.sub(pattern, changed, text)
+    bad.study.write_text(content)
+    _, compare = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
+    open_section(qtbot, compare)
+    section = compare.dataset
+    section.results.setCurrentIndex(section.results.findData(str(bad.folder)))
+    section.results.activated.emit(section.results.currentIndex())
+    assert bad.study.name in compare.status.text() and section.verdict.text() == ""
+    section.results.setCurrentIndex(section.results.findData(str(good.folder)))
+    section.results.activated.emit(section.results.currentIndex())
+    assert "teacher's Dice" in section.verdict.text()
     viewer.window.remove_dock_widget("all")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from napari_graphflow.networks import build
@@ -33,8 +34,11 @@ def test_gradient_norms_equal_manual_ones_in_every_precision(precision):
     assert expected["tiny"] > 0
     # Selected by name, Fabric supports 16-mixed on GPUs only.
     half = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    chosen = {"plugins": [half]} if precision == "16-mixed" else {"precision": precision}
-    fabric = Fabric(accelerator="cpu", devices=1, **chosen)
+    one = precision == "16-mixed"
+    plugins = [LightningEnvironment(), *([half] if one else [])]
+    fabric = Fabric(
+        accelerator="cpu", devices=1, plugins=plugins, precision=None if one else precision
+    )
     student, _ = fabric.setup(network, torch.optim.SGD(network.parameters(), 0.1))
     maps = student(images)
     norms = gradient_norms({name: loss(maps) for name, loss in losses.items()}, student, fabric)
@@ -51,7 +55,7 @@ def test_gradient_norms_leave_out_frozen_weights():
     network = build("unetpp", 1, 2, 2, 4)
     frozen = [weight for weight in network.parameters() if not weight.requires_grad]
     assert frozen
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=LightningEnvironment())
     student, _ = fabric.setup(network, torch.optim.SGD(network.parameters(), 0.1))
     loss = student(torch.randn(2, 1, 16, 16)).logits.square().mean()
     expected = torch.autograd.grad(
