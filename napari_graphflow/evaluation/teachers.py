@@ -77,6 +77,6 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
         listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed)
         raise UserError(
             f"{name} finds other classes, but not these (mean Dice): {listed}.{cause}",
-            "The classes in its model.json may be in another order; correct them, or set "
-            "teacher_min_dice to 0, which turns the check off.",
+            "Small structures need longer training; the model.json of a model from elsewhere may "
+            "have its classes in another order; teacher_min_dice 0 turns the check off.",
         )
