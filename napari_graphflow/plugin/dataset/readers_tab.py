@@ -76,6 +76,7 @@ class ReadersTab(QWidget):
             "Share of the proposals accepted untouched that are drawn again, without seeing them."
         )
         self.again = QPushButton("Draw again")
+        self.again.setEnabled(False)  # until it is known what is due
         self.again.setToolTip(
             "Open a case with an empty mask. Yours is compared with the accepted one, which stays."
         )
