@@ -13,6 +13,7 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 OPTION = "--config"
@@ -80,7 +81,7 @@ def read_settings(path: Path, *command: str) -> dict[str, Any]:
     if path.is_dir():
         path = JobPaths(path).spec_file
     try:
-        text = path.read_text("utf-8")
+        text = read_regular(path).decode("utf-8")
         found = parse_json(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path.") from None

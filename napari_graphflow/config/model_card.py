@@ -19,6 +19,7 @@ from napari_graphflow.config.preprocessing import Dims, Preprocessing, positive_
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import open_regular
 
 #: File of a model's weights in its folder.
 WEIGHTS = "weights.safetensors"
@@ -357,5 +358,5 @@ def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a model's weights, or of its list of predictions: it identifies it."""
     folder = Path(folder)
     found = (name for name in (ANSWERS, GRAPH_FILES[1]) if (folder / name).is_file())
-    with (folder / next(found, WEIGHTS)).open("rb") as file:
+    with open_regular(folder / next(found, WEIGHTS)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -25,7 +26,7 @@ def read_config(kind: type[T], path: Path) -> T:
         If the file is missing or its content is invalid; names the first problem.
     """
     try:
-        return kind.model_validate_json(path.read_text("utf-8"))
+        return kind.model_validate_json(read_regular(path).decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path.") from None
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ from napari_graphflow.config.model_card import ANSWERS
 from napari_graphflow.dataset.findings import counted, some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.regular_file import open_regular, read_regular
 from napari_graphflow.system.files import parse_json, replace_file, written_aside
 
 FOLDER = "predictions"
@@ -57,7 +58,7 @@ class Answers:
             If it is missing or damaged.
         """
         try:
-            hashes = parse_json((folder / ANSWERS).read_bytes())["cases"]
+            hashes = parse_json(read_regular(folder / ANSWERS))["cases"]
             return cls(folder, {str(name): str(one) for name, one in hashes.items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
@@ -199,5 +200,5 @@ def _other_grid(case: str) -> UserError:
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

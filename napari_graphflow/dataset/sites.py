@@ -18,6 +18,7 @@ from napari_graphflow.dataset.findings import Finding, are, counted, listed, som
 from napari_graphflow.dataset.names import patients
 from napari_graphflow.dataset.splits import case_name
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import open_regular
 
 FILE = "sites.csv"
 
@@ -155,7 +156,7 @@ def _refuse_same_file(inside: Sequence[Case], outside: Sequence[Case]) -> None:
             continue
         seen: dict[tuple[str, bool], Case] = {}
         for case, path, side in files:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             seen[digest, side] = case
             if other := seen.get((digest, not side)):

@@ -18,6 +18,7 @@ from napari_graphflow.dataset.source_files import SourceFiles, find_files
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import split_channel
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 _SPLIT_ALIASES: dict[str, Split] = {
@@ -141,7 +142,7 @@ def _load_splits(text: str) -> tuple[Mapping[str, Any], str]:
         file, _, key = text.rpartition("#")
         path = Path(file)
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_regular(path))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.", "Check the path of the splits.") from None
     except (OSError, ValueError):

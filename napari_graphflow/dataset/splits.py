@@ -12,6 +12,7 @@ from napari_graphflow.dataset.findings import Finding, are, counted, some_of
 from napari_graphflow.dataset.names import composed, patients
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import IMAGES, split_ending
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 OWN = "splits.json"
@@ -27,7 +28,7 @@ def read_json(path: Path, remedy: str = "Import the images again.") -> Any:
         If it is missing, cannot be read, or is not JSON.
     """
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_regular(path))
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise UserError(f"{path} is a link to a file that is not there.", remedy) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 Status = Literal[
@@ -37,7 +38,7 @@ def recorded_statuses(folder: Path, *, hold_damaged: bool = False) -> dict[str, 
     found: dict[str, Status] = {}
     for path in sorted((folder / RECORDS).glob("[!.]*.json")):
         try:
-            status = parse_json(path.read_bytes())["status"]
+            status = parse_json(read_regular(path))["status"]
         except (ValueError, KeyError, TypeError):
             status = None
         except OSError as error:

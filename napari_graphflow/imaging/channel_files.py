@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from napari_graphflow.imaging.formats.endings import split_channel, split_ending
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import listing, parse_json
 
 #: More files of one case are numbered patients, not channels.
@@ -71,7 +72,7 @@ def _listed(folder: Path, ending: str, version: int) -> dict[str, frozenset[int]
 def _expected_channels(folder: Path) -> int | None:
     for name in (folder / "dataset.json", folder.parent / "dataset.json"):
         try:
-            found = parse_json(name.read_bytes())
+            found = parse_json(read_regular(name))
         except (OSError, ValueError):
             continue
         if not isinstance(found, dict):

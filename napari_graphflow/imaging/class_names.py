@@ -8,6 +8,7 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.segments import is_segmentation, segment_names
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, replace_file
 
 _NAMES_SUFFIX = ".labels.json"
@@ -72,7 +73,7 @@ def described_names(path: Path) -> dict[str, int]:
 def _content(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file, or None if there is no file."""
     try:
-        content = parse_json(path.read_bytes(), object_pairs_hook=_without_repetition)
+        content = parse_json(read_regular(path), object_pairs_hook=_without_repetition)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

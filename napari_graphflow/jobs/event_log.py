@@ -8,6 +8,7 @@ from typing import IO
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import Event
 
 #: Bytes of events per read, so that a read takes milliseconds for any length of the log.
@@ -37,7 +38,7 @@ def read_events(path: Path, offset: int) -> tuple[Iterator[Event], int]:
     Events are parsed lazily.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(offset)
             data = file.read(CHUNK)
             if b"\n" not in data and len(data) == CHUNK:

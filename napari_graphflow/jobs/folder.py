@@ -20,6 +20,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event
 from napari_graphflow.system.failures import Failure, explain_job, in_words
 from napari_graphflow.system.files import locked, parse_json, replace_file
@@ -60,7 +61,7 @@ class JobFolder(JobPaths):
     def __init__(self, folder: Path) -> None:
         super().__init__(Path(folder).absolute())
         try:
-            self.spec: dict[str, Any] = parse_json(self.spec_file.read_bytes())
+            self.spec: dict[str, Any] = parse_json(read_regular(self.spec_file))
             self.kind: Kind = self.spec["kind"]
             self.created = datetime.fromisoformat(self.spec["created"]).astimezone(UTC)
             _CONFIGS[self.kind]
@@ -105,7 +106,7 @@ class JobFolder(JobPaths):
     @property
     def title(self) -> str:
         with suppress(OSError, UnicodeDecodeError):
-            if renamed := self.title_file.read_text("utf-8").strip():
+            if renamed := read_regular(self.title_file).decode("utf-8").strip():
                 return renamed
         return str(self.spec.get("title") or self.name)
 
@@ -187,12 +188,14 @@ class JobFolder(JobPaths):
         """Read ``status.json``, without checking whether the process is alive."""
         for _ in range(20):
             try:
-                return Status.model_validate_json(self.status_file.read_bytes())
+                return Status.model_validate_json(read_regular(self.status_file))
             except PermissionError:  # Windows, while the file is being replaced
                 time.sleep(0.01)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and self.folder.is_dir():
                     return Status()
+                if error.errno == errno.EINVAL:  # a pipe in its place
+                    break
                 return Status(state="lost", failure=explain_job(self.gone()))
             except ValidationError:
                 break
@@ -208,7 +211,7 @@ def choose_case(folder: Path, name: str) -> None:
 def chosen_case(folder: Path, names: Sequence[str]) -> str | None:
     """Return the case selected for the preview, or the first one; None without cases."""
     with suppress(OSError, UnicodeDecodeError):
-        selected = JobPaths(folder).preview_case.read_text("utf-8").strip()
+        selected = read_regular(JobPaths(folder).preview_case).decode("utf-8").strip()
         if selected in names:
             return selected
     return names[0] if names else None

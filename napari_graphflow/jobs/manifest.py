@@ -9,6 +9,7 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import read_record, replace_file
@@ -88,7 +89,7 @@ def _name(path: Path, dataset: Dataset) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return {
             "bytes": path.stat().st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import parse_json, replace_file
 
@@ -61,7 +62,7 @@ def saved_setting(folder: Path) -> Setting | None:
     """
     path = JobPaths(folder).memory_setting
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_regular(path))
         return Setting(int(content["batch_size"]), tuple(map(int, content["patch_size"])))
     except FileNotFoundError:
         return None

@@ -12,6 +12,7 @@ from typing import Literal
 from napari_graphflow.config.settings import paths_in
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import JobFolder
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import locked, read_memory, replace_file
 from napari_graphflow.system.folders import data_root
@@ -54,7 +55,7 @@ def is_known(kind: Kind, value: str) -> bool:
 def spec_hash(job: JobFolder) -> str:
     """Return the SHA-256 of the settings of a job, which are never rewritten."""
     with in_words():
-        return hashlib.sha256(job.spec_file.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(job.spec_file)).hexdigest()
 
 
 def outside_paths(job: JobFolder) -> list[Path]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import locked, replace_file
 from napari_graphflow.system.processes import process_start
 
@@ -58,7 +59,7 @@ class Holder(Frozen):
 def holder(lock: Path) -> Holder | None:
     """Return who has a case open; None if nobody, or if they are gone."""
     try:
-        found = Holder.model_validate_json(lock.read_bytes())
+        found = Holder.model_validate_json(read_regular(lock))
     except (OSError, ValidationError):  # nobody, or a damaged note
         return None
     return found if found.alive else None
@@ -100,7 +101,7 @@ def release(lock: Path, guard: Path, token: str) -> None:
     """Remove the note of a window, if it is still its own."""
     with guarded(guard):
         try:
-            found = Holder.model_validate_json(lock.read_bytes())
+            found = Holder.model_validate_json(read_regular(lock))
         except (OSError, ValidationError):
             return
         if found.token == token:

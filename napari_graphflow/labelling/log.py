@@ -13,6 +13,7 @@ from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import open_events
 from napari_graphflow.labelling.statuses import Action, Status
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import locked
 
 #: Seconds to wait for another process that writes to the log.
@@ -96,7 +97,7 @@ def append(log: Path, guard: Path, entry: Entry, *, once: bool = False) -> None:
 def read(log: Path) -> Iterator[Entry]:
     """Yield the entries, oldest first; lines that a killed program left incomplete are skipped."""
     try:
-        lines = log.read_bytes().splitlines()
+        lines = read_regular(log).splitlines()
     except FileNotFoundError:
         return
     for line in lines:

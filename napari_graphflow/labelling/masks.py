@@ -22,13 +22,14 @@ from napari_graphflow.imaging.labels import IGNORE, values_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.labelling.layout import LabellingPaths
 from napari_graphflow.labelling.locks import guarded
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.files import replace_file, written_aside
 
 
 def content_hash(path: Path) -> str:
     """Return the SHA-256 of a file; empty if there is none."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return ""

@@ -8,6 +8,7 @@ from napari_graphflow.dataset.splits import NNUNET, OWN
 from napari_graphflow.labelling import locks
 from napari_graphflow.labelling.masks import keep_version, list_mask, mask_path, put_version
 from napari_graphflow.labelling.steps import CaseSteps
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import replace_file
 
 #: Files that say which cases and masks training uses.
@@ -87,4 +88,4 @@ def restore(steps: CaseSteps, snapshot: Snapshot) -> None:
 
 def _text(path: Path) -> str:
     """Return the text of a file without translating the ends of its lines."""
-    return path.read_bytes().decode()
+    return read_regular(path).decode()

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import Failure, in_words
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.install import install_hint
@@ -51,7 +51,7 @@ def read_note(job: Job) -> dict[str, Any]:
     UserError
         If the record is not one of `write_note`.
     """
-    text = job.runner_note.read_bytes()
+    text = read_regular(job.runner_note)
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         found: dict[str, Any] = parse_json(text)
         known = (
@@ -164,7 +164,7 @@ def settled(job: Job, doubt: Failure | None = None) -> Status:
 def own_log(job: Job) -> str:
     """Return the log of the job."""
     with suppress(FileNotFoundError):
-        return Path(job.log).read_text("utf-8", "replace")
+        return read_regular(job.log).decode("utf-8", "replace")
     return ""
 
 

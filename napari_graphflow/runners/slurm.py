@@ -10,6 +10,7 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.runners.handover import (
     POLL,
     ended_early,
@@ -135,7 +136,7 @@ class Slurm:
         if not path.is_file():
             return {"timeout_min": 24 * 60}
         try:
-            return dict(parse_json(path.read_bytes()))
+            return dict(parse_json(read_regular(path)))
         except (ValueError, TypeError):
             raise UserError(
                 f"{path} is not a JSON object.", 'Write for example {"timeout_min": 600}.'

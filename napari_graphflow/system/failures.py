@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.install import install_hint
 
 #: Exit codes of jobs and of the command line; 2 is invalid input.
@@ -204,7 +205,7 @@ def _crash(log: Path | None, log_from: int) -> str:
     if log is None:
         return ""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             file.seek(max(log_from, file.seek(0, os.SEEK_END) - _TAIL))
             crashes = _DYING.findall(file.read().decode("utf-8", "replace"))
     except OSError:

@@ -1,5 +1,6 @@
 """Locks, listings, and replacing a file or a folder as a whole."""
 
+import errno
 import json
 import os
 import secrets
@@ -8,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 
 #: A lock per lock file among the threads of this process.
 _turns: dict[Path, threading.Lock] = {}
@@ -36,12 +38,23 @@ def locked(path: Path, patience: float = 0.0) -> Iterator[bool]:
         yield False
         return
     try:
-        with path.open("ab") as file:
-            while not (free := _try_lock(file)) and time.monotonic() < end:
+        with _lock_file(path) as file:
+            while not (free := file is None or _try_lock(file)) and time.monotonic() < end:
                 time.sleep(0.02)
             yield free
     finally:
         turn.release()
+
+
+def _lock_file(path: Path) -> AbstractContextManager[IO[bytes] | None]:
+    """Open a lock file; nothing for a pipe in its place, which would be waited for."""
+    waits = getattr(os, "O_NONBLOCK", 0)
+    try:
+        return open(path, "ab", opener=lambda name, flags: os.open(name, flags | waits, 0o666))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return nullcontext()
 
 
 def _try_lock(file: IO[bytes]) -> bool:
@@ -90,7 +103,7 @@ def parse_json(data: bytes | str, **options: Any) -> Any:
 def read_memory(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file that can be done without; empty if missing or damaged."""
     with suppress(OSError, ValueError):
-        if isinstance(found := parse_json(path.read_bytes()), dict):
+        if isinstance(found := parse_json(read_regular(path)), dict):
             return found
     return {}
 
@@ -104,7 +117,7 @@ def read_record(path: Path, values: type) -> dict[str, Any]:
         If it cannot be read, or holds no object whose values are of the type `values`.
     """
     with suppress(OSError, ValueError):
-        found = parse_json(path.read_bytes())
+        found = parse_json(read_regular(path))
         if isinstance(found, dict) and all(isinstance(one, values) for one in found.values()):
             return found
     raise UserError(f"{path} cannot be read.", "Restore it from a backup, or start a new job.")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import CheckpointSaved, Warned
 
 #: Seconds between checks for a checkpoint request.
@@ -147,7 +148,7 @@ class _Hashing:
 def _is_intact(path: Path) -> bool:
     """Return whether a file ends with the SHA-256 of its other bytes."""
     sha256 = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         left = path.stat().st_size - sha256.digest_size
         while left > 0 and (block := file.read(min(left, BLOCK))):
             sha256.update(block)

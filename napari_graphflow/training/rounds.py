@@ -16,6 +16,7 @@ from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling.judging import Part, ToScore, conclude, what_to_score
 from napari_graphflow.labelling.steps import CaseSteps
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.training.stages import run_stage
@@ -82,7 +83,7 @@ def _scored(
     """Score a model case by case, and keep each score in the job's folder."""
     kept: dict[str, Scores] = {}
     with suppress(OSError, ValueError):
-        kept = parse_json(paths.frozen_scores.read_bytes())
+        kept = parse_json(read_regular(paths.frozen_scores))
     found = kept.setdefault(weights_hash(model), {})
     left = [case for case in plan.cases if case.name not in found]
     if left:

@@ -21,6 +21,7 @@ from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event, Phase, TeacherScored, Warned
 from napari_graphflow.system.files import replace_file
 
@@ -50,7 +51,7 @@ def check_teacher(
     path = JobPaths(folder).teacher_scores
     kept = None
     with suppress(OSError, ValueError):  # missing or damaged
-        kept = TeacherScored.model_validate_json(path.read_bytes())
+        kept = TeacherScored.model_validate_json(read_regular(path))
     if kept is not None:
         yield kept
         refuse_poor(teacher.card.name, kept, config.teacher_min_dice)

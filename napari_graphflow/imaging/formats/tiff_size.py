@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _beside(path: Path, ndim: int) -> tuple[tuple[float, ...] | None, tuple[str,
     for name in dict.fromkeys((stem, split_channel(stem)[0])):
         found = None
         with suppress(OSError, ValueError):
-            found = parse_json(path.with_name(f"{name}.json").read_bytes())
+            found = parse_json(read_regular(path.with_name(f"{name}.json")))
         if not isinstance(found, dict) or "spacing" not in found:
             continue
         with suppress(TypeError, ValueError):

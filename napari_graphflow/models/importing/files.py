@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
 
 #: Bytes of the largest checkpoint and of the largest JSON file.
@@ -38,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     refuse_large(path, LARGEST_JSON)
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(read_regular(path))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}).", "Copy the file again.") from None
     if not isinstance(found, dict):

@@ -16,6 +16,7 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.settings import settings_rows
 from napari_graphflow.plugin.widgets.questions import ask
 from napari_graphflow.plugin.widgets.words import as_text
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
 
 LOG_BYTES = 200_000
@@ -23,7 +24,7 @@ LOG_BYTES = 200_000
 
 def show_log(job: Job, parent: QWidget) -> None:
     """Show the end of a job's log."""
-    with job.log.open("rb") as file:
+    with open_regular(job.log) as file:
         file.seek(max(0, job.log.stat().st_size - LOG_BYTES))
         content = file.read().decode("utf-8", "replace")
     text = QPlainTextEdit(content or "The log is empty.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import ACTIVE, Status
 from napari_graphflow.plugin.jobs.presenter import ENDINGS
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.folders import data_root
 
@@ -51,7 +52,7 @@ class FinishedJobs:
 
 def _read() -> dict[str, str] | None:
     try:
-        seen = parse_json(_states_file().read_bytes())
+        seen = parse_json(read_regular(_states_file()))
     except (OSError, ValueError):
         return None
     plain = isinstance(seen, dict) and all(isinstance(one, str) for one in seen.values())

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import process_start
@@ -123,7 +124,7 @@ def delete_mask(mask: SavedMask) -> None:
 
 def _is_owned(folder: Path) -> bool:
     try:
-        owner = parse_json((folder / _OWNER).read_bytes())
+        owner = parse_json(read_regular(folder / _OWNER))
         return bool(owner["start"]) and process_start(int(owner["pid"])) == owner["start"]
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -17,6 +17,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import choose_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.runners.handover import engine, own_log
 from napari_graphflow.system.failures import explain, explain_exit
 from napari_graphflow.system.files import path_inside, written_aside
@@ -60,7 +61,7 @@ def inspect(name: str, requests: Iterable[Request], case: str) -> dict[str, Any]
 def read(name: str, path: str, offset: int, count: int) -> tuple[Stamp, bytes]:
     """Read a part of a file of a packed job; empty and without time if it was just moved."""
     try:
-        with path_inside(_job_folder(name), path).open("rb") as file:
+        with open_regular(path_inside(_job_folder(name), path)) as file:
             file.seek(offset)
             return _stamp(_job_folder(name) / path), file.read(count)
     except FileNotFoundError:

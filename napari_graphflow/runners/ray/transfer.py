@@ -21,6 +21,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import open_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
+from napari_graphflow.regular_file import read_regular
 from napari_graphflow.runners.handover import engine, first_line, read_note, write_note
 from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
@@ -157,7 +158,7 @@ class Transfer:
     def _case(self) -> str:
         """Return the validation case selected for the preview; empty if none."""
         with suppress(OSError):
-            return self.job.preview_case.read_text("utf-8").strip()
+            return read_regular(self.job.preview_case).decode("utf-8").strip()
         return ""
 
     def _ended_before_start(self, info: Any, cancelled: bool) -> None:
