@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.regular_file import open_regular
 from napari_graphflow.training.checkpoints import POLL_INTERVAL, Checkpoints
 
 CPU = torch.device("cpu")
@@ -128,14 +129,14 @@ def test_the_only_intact_checkpoint_is_kept_even_if_it_was_not_renamed(
 def test_an_unreadable_checkpoint_is_replaced_by_the_previous_one(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, bad = Path.open, {checkpoints.paths.last_checkpoint}
+    bad = {checkpoints.paths.last_checkpoint}
 
-    def failing_open(path: Path, *arguments: Any) -> Any:
+    def failing_open(path: Path) -> Any:
         if path in bad:
             raise OSError(5, os.strerror(5))
-        return read(path, *arguments)
+        return open_regular(path)
 
-    monkeypatch.setattr(Path, "open", failing_open)
+    monkeypatch.setattr("napari_graphflow.training.checkpoints.open_regular", failing_open)
     assert load(checkpoints)[0]["step"] == 1
     # The whole drive may be disconnected, which must not restart the run.
     bad.add(checkpoints.paths.previous_checkpoint)
