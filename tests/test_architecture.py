@@ -76,18 +76,12 @@ def test_a_cycle_of_three_modules_is_found() -> None:
     assert set(import_cycle(imports, imports.__getitem__)) == {"a", "b", "c"}
 
 
-def test_the_top_level_contains_four_modules_and_the_rooms() -> None:
+def test_the_top_level_contains_three_modules_and_the_rooms() -> None:
     top = CHECKOUT / "napari_graphflow"
-    assert {path.name for path in top.glob("*.py")} == {
-        "__init__.py",
-        "__main__.py",
-        "errors.py",
-        "regular_file.py",
-    }
+    assert {path.name for path in top.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
     folders = {path.name for path in top.iterdir() if path.is_dir()} - {"__pycache__"}
     layers = " | ".join(CONTRACTS["Layers"]["layers"]).split(" | ")
-    modules = {"__main__", "errors", "regular_file"}
-    rooms = {layer for layer in layers if not layer.startswith("(")} - modules
+    rooms = {layer for layer in layers if not layer.startswith("(")} - {"__main__", "errors"}
     assert folders == rooms
 
 

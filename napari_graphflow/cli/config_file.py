@@ -13,8 +13,8 @@ from napari_graphflow.config.run import TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 OPTION = "--config"
 #: Commands that take it, and the kind of job whose settings are theirs; `plan` prepares a `train`.

@@ -19,7 +19,7 @@ from napari_graphflow.config.preprocessing import Dims, Preprocessing, positive_
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, read_config
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import open_regular
+from napari_graphflow.system.regular_file import open_regular
 
 #: File of a model's weights in its folder.
 WEIGHTS = "weights.safetensors"

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
+from napari_graphflow.system.regular_file import read_regular
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -19,8 +19,8 @@ from napari_graphflow.config.model_card import ANSWERS
 from napari_graphflow.dataset.findings import counted, some_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.volume import Volume
-from napari_graphflow.regular_file import open_regular, read_regular
 from napari_graphflow.system.files import parse_json, replace_file, written_aside
+from napari_graphflow.system.regular_file import open_regular, read_regular
 
 FOLDER = "predictions"
 #: mm; grids with a larger distance between their corners differ.

@@ -18,7 +18,7 @@ from napari_graphflow.dataset.findings import Finding, are, counted, listed, som
 from napari_graphflow.dataset.names import patients
 from napari_graphflow.dataset.splits import case_name
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import open_regular
+from napari_graphflow.system.regular_file import open_regular
 
 FILE = "sites.csv"
 

@@ -18,8 +18,8 @@ from napari_graphflow.dataset.source_files import SourceFiles, find_files
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import split_channel
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 _SPLIT_ALIASES: dict[str, Split] = {
     "training": "train",

@@ -12,8 +12,8 @@ from napari_graphflow.dataset.findings import Finding, are, counted, some_of
 from napari_graphflow.dataset.names import composed, patients
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import IMAGES, split_ending
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 OWN = "splits.json"
 NNUNET = "splits_final.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 Status = Literal[
     "unlabelled", "proposed", "in progress", "labelled", "in review", "approved", "flagged",

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from napari_graphflow.imaging.formats.endings import split_channel, split_ending
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import listing, parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 #: More files of one case are numbered patients, not channels.
 _MOST_CHANNELS = 8

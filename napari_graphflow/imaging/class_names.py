@@ -8,8 +8,8 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.imaging.segments import is_segmentation, segment_names
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, replace_file
+from napari_graphflow.system.regular_file import read_regular
 
 _NAMES_SUFFIX = ".labels.json"
 _LABEL_FOLDERS = ("labelsTr", "labelsTs")

@@ -50,9 +50,17 @@ class OpenVinoEngine:
         Record of its OpenVINO form.
     threads
         Number of threads, all cores by default.
+    precision
+        ``f32``, or ``bf16`` for benchmarks: its labels differ.
     """
 
-    def __init__(self, folder: Path, form: OpenVinoForm, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        form: OpenVinoForm,
+        threads: int | None = None,
+        precision: Literal["f32", "bf16"] = "f32",
+    ) -> None:
         refuse_telemetry()
         import openvino
 
@@ -61,7 +69,7 @@ class OpenVinoEngine:
         self._core = openvino.Core()
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
         }
         with suppress(OSError):  # without the cache each start compiles again
             cache = data_root() / "openvino"

@@ -8,8 +8,8 @@ from typing import IO
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import Event
+from napari_graphflow.system.regular_file import open_regular
 
 #: Bytes of events per read, so that a read takes milliseconds for any length of the log.
 CHUNK = 1 << 17

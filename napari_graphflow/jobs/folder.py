@@ -20,10 +20,10 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths, Request
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event
 from napari_graphflow.system.failures import Failure, explain_job, in_words
 from napari_graphflow.system.files import locked, parse_json, replace_file
+from napari_graphflow.system.regular_file import read_regular
 
 #: Jobs that train one network, and all jobs.
 RunKind = Literal["train", "distill"]

@@ -9,10 +9,10 @@ from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import read_record, replace_file
+from napari_graphflow.system.regular_file import open_regular
 
 #: Replaces the folder of the teacher, which may be moved.
 TEACHER = "teacher/"

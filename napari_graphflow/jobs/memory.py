@@ -6,9 +6,9 @@ from pathlib import Path
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import parse_json, replace_file
+from napari_graphflow.system.regular_file import read_regular
 
 #: Patch sides are multiples of this, so that every network can halve them four times.
 MULTIPLE = 16

@@ -12,10 +12,10 @@ from typing import Literal
 from napari_graphflow.config.settings import paths_in
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import JobFolder
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import in_words
 from napari_graphflow.system.files import locked, read_memory, replace_file
 from napari_graphflow.system.folders import data_root
+from napari_graphflow.system.regular_file import read_regular
 
 Kind = Literal["jobs", "addresses"]
 #: Seconds to wait while another process writes the list.

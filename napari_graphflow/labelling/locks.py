@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import locked, replace_file
 from napari_graphflow.system.processes import process_start
+from napari_graphflow.system.regular_file import read_regular
 
 #: Seconds between heartbeats, and without one until a case of another computer counts as closed.
 HEARTBEAT = 15.0

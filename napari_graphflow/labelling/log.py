@@ -13,8 +13,8 @@ from napari_graphflow.config.settings import Frozen
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import open_events
 from napari_graphflow.labelling.statuses import Action, Status
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import locked
+from napari_graphflow.system.regular_file import read_regular
 
 #: Seconds to wait for another process that writes to the log.
 PATIENCE = 30.0

@@ -22,8 +22,8 @@ from napari_graphflow.imaging.labels import IGNORE, values_of
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.labelling.layout import LabellingPaths
 from napari_graphflow.labelling.locks import guarded
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.files import replace_file, written_aside
+from napari_graphflow.system.regular_file import open_regular
 
 
 def content_hash(path: Path) -> str:

@@ -8,8 +8,8 @@ from napari_graphflow.dataset.splits import NNUNET, OWN
 from napari_graphflow.labelling import locks
 from napari_graphflow.labelling.masks import keep_version, list_mask, mask_path, put_version
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.regular_file import read_regular
 
 #: Files that say which cases and masks training uses.
 LISTS = ("dataset.json", OWN, NNUNET)

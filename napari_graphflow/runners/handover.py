@@ -12,10 +12,10 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.failures import Failure, in_words
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.install import install_hint
+from napari_graphflow.system.regular_file import read_regular
 
 POLL = 0.2
 #: Seconds to wait for an engine to stop a job.

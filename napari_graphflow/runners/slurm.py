@@ -10,7 +10,6 @@ from typing import Any
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import Status
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.runners.handover import (
     POLL,
     ended_early,
@@ -30,6 +29,7 @@ from napari_graphflow.runners.handover import (
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.files import parse_json
 from napari_graphflow.system.folders import data_root
+from napari_graphflow.system.regular_file import read_regular
 
 #: States of squeue in which a job has no processes and gets none.
 ENDED = frozenset((

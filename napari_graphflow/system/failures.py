@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.install import install_hint
+from napari_graphflow.system.regular_file import open_regular
 
 #: Exit codes of jobs and of the command line; 2 is invalid input.
 EXIT_CODES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
+from napari_graphflow.system.regular_file import read_regular
 
 #: A lock per lock file among the threads of this process.
 _turns: dict[Path, threading.Lock] = {}

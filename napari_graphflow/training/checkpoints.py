@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.system.events import CheckpointSaved, Warned
+from napari_graphflow.system.regular_file import open_regular
 
 #: Seconds between checks for a checkpoint request.
 POLL_INTERVAL = 0.2

@@ -16,9 +16,9 @@ from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.labelling.judging import Part, ToScore, conclude, what_to_score
 from napari_graphflow.labelling.steps import CaseSteps
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event, Phase, Progress
 from napari_graphflow.system.files import parse_json, replace_file
+from napari_graphflow.system.regular_file import read_regular
 from napari_graphflow.training.stages import run_stage
 
 

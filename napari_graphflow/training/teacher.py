@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.evaluation.teachers import is_poor, refuse_poor
 from napari_graphflow.inference.likely_cause import with_likely_cause
 from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
@@ -21,9 +21,9 @@ from napari_graphflow.models.devices import resolve_device
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Output
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.events import Event, Phase, TeacherScored, Warned
 from napari_graphflow.system.files import replace_file
+from napari_graphflow.system.regular_file import read_regular
 
 #: Smallest class probability of a given answer; its logits are logarithms, and those of 0 infinite.
 LEAST = 1e-4
@@ -64,7 +64,8 @@ def check_teacher(
             teacher.module.to(resolve_device(config.device))
             answer = by_network(in_torch(teacher))
         scores = yield from score_teacher(teacher.card, answer, dataset)
-        if not isinstance(teacher, GivenTeacher):
+        if not isinstance(teacher, GivenTeacher) and is_poor(scores, config.teacher_min_dice):
+            yield Phase(kind="checking", name="looking for the cause")
             bound = config.teacher_min_dice
             scores = with_likely_cause(scores, in_torch(teacher), dataset, bound)
     except Exception as error:

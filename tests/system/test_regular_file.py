@@ -13,8 +13,8 @@ from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.store import list_jobs
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import locked, read_memory
+from napari_graphflow.system.regular_file import read_regular
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
 

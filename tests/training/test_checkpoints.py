@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.regular_file import open_regular
+from napari_graphflow.system.regular_file import open_regular
 from napari_graphflow.training.checkpoints import POLL_INTERVAL, Checkpoints
 
 CPU = torch.device("cpu")

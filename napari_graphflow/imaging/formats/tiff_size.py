@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_graphflow.imaging.formats.endings import FORMATS, split_channel, split_ending
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 if TYPE_CHECKING:
     import tifffile

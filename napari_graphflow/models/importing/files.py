@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json
+from napari_graphflow.system.regular_file import read_regular
 
 #: Bytes of the largest checkpoint and of the largest JSON file.
 LARGEST, LARGEST_JSON = 8 * 2**30, 64 * 2**20

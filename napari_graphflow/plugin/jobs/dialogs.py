@@ -16,8 +16,8 @@ from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.jobs.settings import settings_rows
 from napari_graphflow.plugin.widgets.questions import ask
 from napari_graphflow.plugin.widgets.words import as_text
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.runners.foreign import accept_job, named_elsewhere
+from napari_graphflow.system.regular_file import open_regular
 
 LOG_BYTES = 200_000
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import ACTIVE, Status
 from napari_graphflow.plugin.jobs.presenter import ENDINGS
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.folders import data_root
+from napari_graphflow.system.regular_file import read_regular
 
 
 class FinishedJobs:

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.system.files import parse_json, written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import process_start
+from napari_graphflow.system.regular_file import read_regular
 
 ENDING = ".mask.gz"
 _OWNER = "session.json"

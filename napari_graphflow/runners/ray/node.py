@@ -17,12 +17,12 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import choose_case
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import Request
-from napari_graphflow.regular_file import open_regular
 from napari_graphflow.runners.handover import engine, own_log
 from napari_graphflow.system.failures import explain, explain_exit
 from napari_graphflow.system.files import path_inside, written_aside
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import child_environment
+from napari_graphflow.system.regular_file import open_regular
 
 #: Seconds to wait for the first process after another one has failed.
 GRACE = 30.0

@@ -21,13 +21,13 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.event_log import open_events
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
-from napari_graphflow.regular_file import read_regular
 from napari_graphflow.runners.handover import engine, first_line, read_note, write_note
 from napari_graphflow.runners.ray import node as remote
 from napari_graphflow.runners.ray.package import JOB, pack_job
 from napari_graphflow.runners.ray.runner import REMOTE, Ray
 from napari_graphflow.system.failures import Failure, explain_exit, explain_job, in_words
 from napari_graphflow.system.files import hidden_beside, path_inside
+from napari_graphflow.system.regular_file import read_regular
 
 #: Seconds between queries of the cluster.
 POLL_INTERVAL = 1.0
