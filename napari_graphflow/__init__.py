@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from napari_graphflow.api import losses
     from napari_graphflow.api.apply import evaluate, load_model, segment
     from napari_graphflow.api.runs import distill, train
+    from napari_graphflow.api.teachers import import_teacher
     from napari_graphflow.imaging.files import read_volume
-    from napari_graphflow.models.importing import ImportOptions, import_teacher
+    from napari_graphflow.models.importing import ImportOptions
 
     __version__: str
 
@@ -40,7 +41,7 @@ _NAMES = {
     "distill": "api.runs:distill",
     "losses": "api.losses:",
     "ImportOptions": "models.importing:ImportOptions",
-    "import_teacher": "models.importing:import_teacher",
+    "import_teacher": "api.teachers:import_teacher",
 }
 
 

@@ -1,6 +1,5 @@
 """``networks`` and ``models``: available networks and saved models."""
 
-import shutil
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.openvino_form import read_form
 from napari_graphflow.config.run import MIN_TEACHER_DICE
-from napari_graphflow.dataset.answers import Answers
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.compatibility import check_classes
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.teachers import refuse_poor
 from napari_graphflow.system.destinations import require_writable
@@ -128,6 +125,7 @@ def import_model(
     force
         Keep a model that is poor on the dataset.
     """
+    from napari_graphflow.inference.teacher_check import removed_if_poor
     from napari_graphflow.models.importing import ImportOptions, import_teacher
     from napari_graphflow.models.importing.classes import read_table
 
@@ -159,18 +157,12 @@ def import_model(
         if json:
             print_json(result)
         return 0
-    try:
-        bound = 0.0 if force else MIN_TEACHER_DICE
+    bound = 0.0 if force else MIN_TEACHER_DICE
+    with removed_if_poor(folder, "Or keep it with --force."):
         scores = _scored(found, folder, dataset, bound)
         if not json:
             output.print(str(scores), soft_wrap=True)
         refuse_poor(found.name, scores, bound)
-    except UserError as error:
-        shutil.rmtree(folder)
-        raise UserError(
-            f"The model was not kept. {error.text}",
-            f"{error.remedy} Or keep it with --force.",
-        ) from None
     if json:
         print_json(result | {"dice": scores.dice, "mean": scores.mean})
     return 0
@@ -333,25 +325,11 @@ def _scored(
     card: ModelCard, model: Path, folder: Path, bound: float, device: str = "auto"
 ) -> TeacherScored:
     """Score a model on a dataset, with the likely cause if it is poor."""
-    from napari_graphflow.inference.likely_cause import with_likely_cause
-    from napari_graphflow.inference.loading import load_for_inference
-    from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
+    from napari_graphflow.inference.teacher_check import score_saved
 
-    dataset = Dataset.open(folder)
-    check_classes(card, dataset)
-    loaded = None if card.is_predictions else load_for_inference(model, device)
-    if loaded is None:
-        answer = by_answers(Answers.open(model), len(card.classes))
-    else:
-        answer = by_network(loaded)
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
-        steps = score_teacher(card, answer, dataset)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                scores: TeacherScored = end.value
-                break
-            bar.update(task, total=step.total, completed=step.step)
-        return scores if loaded is None else with_likely_cause(scores, loaded, dataset, bound)
+        return score_saved(
+            card, model, Dataset.open(folder), bound, device,
+            lambda done, total: bar.update(task, total=total, completed=done),
+        )  # fmt: skip

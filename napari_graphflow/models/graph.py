@@ -50,17 +50,22 @@ class GraphNetwork(nn.Module):
         extra = [max(0, n - side) for n, side in zip(self._size or sides, sides, strict=True)]
         padding = [n for e in reversed(extra) for n in (0, e)]
         images = functional.pad(x.detach().float().cpu(), padding, mode="replicate").numpy()
-        logits = torch.cat([torch.from_numpy(self._run(one[None])) for one in images])
-        if self._output == "probabilities":
-            logits = logits.clamp_min(_LEAST).log()
-        elif self._output == "sigmoid":
-            logits = torch.cat([torch.zeros_like(logits), logits], 1)
-        return crop(logits, sides).to(x.device)
+        answers = torch.cat([torch.from_numpy(self._run(one[None])) for one in images])
+        return crop(as_logits(answers, self._output), sides).to(x.device)
 
     def _run(self, image: Any) -> Any:
         if image.shape not in self._compiled:
             self._compiled = {image.shape: _compile(self._network, image.shape)}
         return np.array(self._compiled[image.shape](np.ascontiguousarray(image))[0], np.float32)
+
+
+def as_logits(answers: Tensor, output: str) -> Tensor:
+    """Return logits of all classes from what a network answers, see `GraphNetwork`."""
+    if output == "probabilities":
+        return answers.clamp_min(_LEAST).log()
+    if output == "sigmoid":
+        return torch.cat([torch.zeros_like(answers), answers], 1)
+    return answers
 
 
 def _compile(network: Any, shape: tuple[int, ...]) -> Any:

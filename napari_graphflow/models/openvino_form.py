@@ -59,7 +59,7 @@ def convert(model: Model) -> OpenVinoForm:
     # Another size along the last axis, where one that was fixed by tracing would show.
     size = padded_size(card.patch_size, multiples)
     other = (*size[:-1], size[-1] + max(multiples[-1], 8))
-    windows = [_noise(card.in_channels, shape) for shape in (size, other)]
+    windows = [noise(card.in_channels, shape) for shape in (size, other)]
     parity = _compare(network, model.adapter, windows)
     if parity.probability_difference > TOLERANCE or parity.equal_labels < EQUAL:
         raise UserError(
@@ -101,7 +101,7 @@ def plain_logits(adapter: TapAdapter) -> nn.Module:
 
 def example_window(model: Model) -> Tensor:
     """Return noise of the size of a window, with which a network is traced."""
-    return _noise(model.card.in_channels, padded_size(model.card.patch_size, model.multiples))
+    return noise(model.card.in_channels, padded_size(model.card.patch_size, model.multiples))
 
 
 def to_openvino(model: Model) -> Any:
@@ -112,28 +112,31 @@ def to_openvino(model: Model) -> Any:
     UserError
         If OpenVINO has no equivalent of an operation.
     """
-    refuse_telemetry()
-    import openvino
-
-    card, window = model.card, example_window(model)
+    network = plain_logits(model.adapter)
     try:
-        # torch deprecates tracing, and warns of each size that the network looks at.
-        with warnings.catch_warnings(action="ignore"):
-            # Not checked by running it again: it is compared at another size, too.
-            traced = torch.jit.trace(plain_logits(model.adapter), window, check_trace=False)
-            return openvino.convert_model(
-                traced, example_input=window, input=[-1, card.in_channels, *[-1] * card.dims]
-            )
-    except UserError:
-        raise
+        return traced(network, example_window(model))
     except Exception as error:  # OpenVINO raises its own and torch's many kinds
         raise UserError(
-            f"OpenVINO cannot convert the network {card.network} ({type(error).__name__}).",
+            f"OpenVINO cannot convert the network {model.card.network} ({type(error).__name__}).",
             "The model runs in PyTorch.",
         ) from None
 
 
-def _noise(channels: int, shape: tuple[int, ...]) -> Tensor:
+def traced(network: nn.Module, window: Tensor) -> Any:
+    """Return a network in OpenVINO, as it computes a window (1, C, *spatial); raises many kinds."""
+    refuse_telemetry()
+    import openvino
+
+    # torch deprecates tracing, and warns of each size that the network looks at.
+    with warnings.catch_warnings(action="ignore"):
+        # Not checked by running it again: it is compared at another size, too.
+        program = torch.jit.trace(network, window, check_trace=False)
+        sizes = [-1, window.shape[1], *[-1] * (window.ndim - 2)]
+        return openvino.convert_model(program, example_input=window, input=sizes)
+
+
+def noise(channels: int, shape: tuple[int, ...]) -> Tensor:
+    """Return the same random image (1, C, *spatial) in each call."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand((1, channels, *shape), generator=generator)
 

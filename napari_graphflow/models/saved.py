@@ -28,6 +28,7 @@ from napari_graphflow.system.files import replace_file, written_aside
 METHOD = "method.safetensors"
 #: Largest side of the image on which an imported network is tried.
 _TRIAL_SIDE = 64
+_ROUNDING = 1e-3
 #: Weights of the largest network; more are an error of the card.
 _MOST_WEIGHTS = 2_000_000_000
 
@@ -57,7 +58,7 @@ class Model:
         return (multiple,) * self.card.dims if isinstance(multiple, int) else tuple(multiple)
 
 
-def build_network(card: ModelCard) -> nn.Module:
+def build_network(card: ModelCard) -> TapAdapter:
     """Build the network described by a card, with newly initialised weights."""
     _refuse_huge(card)
     network = _build(card)
@@ -153,9 +154,19 @@ def import_state(
         If the weights are not those of the network, or it cannot process an image as described by
         the card.
     """
+    return save_network(loaded_network(state, card, source or out), card, out)
+
+
+def loaded_network(state: dict[str, Tensor], card: ModelCard, source: Path) -> TapAdapter:
+    """Build the network of a card with these weights, and run it once; as `import_state`."""
     module = build_network(card)
-    _load_state(module, state, source or out)
+    _load_state(module, state, source)
     _try(module, card)
+    return module
+
+
+def save_network(module: nn.Module, card: ModelCard, out: Path) -> Model:
+    """Save a network with its number of weights on the card, and load it."""
     parameters = count_parameters(module)
     save_model(out, card.model_copy(update={"parameters": parameters}), module)
     return load_model(out)
@@ -174,12 +185,21 @@ def _try(module: nn.Module, card: ModelCard) -> None:
             f"The network {card.network} cannot process an image of {size} voxels: {message}.",
             "Set divisor in the card to the factor by which the network reduces each side.",
         ) from None
+    if _are_probabilities(logits):
+        raise UserError(
+            f"The network {card.network} answers with probabilities instead of logits.",
+            "Leave out its last softmax, such as by its arguments.",
+        )
     if tuple(logits.shape[1:]) != (len(card.classes), *sides):
         raise UserError(
             f"The network {card.network} returns {logits.shape[1]} classes, but the card has "
             f"{len(card.classes)}.",
             "Correct classes or arguments in the card.",
         )
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    return bool(logits.min() >= 0) and float((logits.sum(1) - 1).abs().max()) < _ROUNDING
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -186,7 +186,7 @@ def _set_up(plan: Plan) -> Run:
     config, data = plan.config, plan.data
     fabric = start_fabric(config)
     torch.manual_seed(config.seed)
-    network = build_network(plan.card)
+    network: torch.nn.Module = build_network(plan.card)
     if config.init is not None:
         start_from(network, config.init, plan.card)
     batches = Batches(

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.evaluation.teachers import is_poor, refuse_poor
-from napari_graphflow.inference.likely_cause import with_likely_cause
+from napari_graphflow.evaluation.teachers import refuse_poor
+from napari_graphflow.inference.likely_cause import score_with_cause
 from napari_graphflow.inference.loading import in_torch
-from napari_graphflow.inference.teacher_score import by_answers, by_network, score_teacher
 from napari_graphflow.jobs.memory import is_out_of_memory
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.devices import resolve_device
@@ -58,16 +57,11 @@ def check_teacher(
         return
     yield Phase(kind="checking", name="checking the teacher")
     try:
-        if isinstance(teacher, GivenTeacher):
-            answer = by_answers(teacher.answers, len(teacher.card.classes))
-        else:
+        if isinstance(teacher, Model):
             teacher.module.to(resolve_device(config.device))
-            answer = by_network(in_torch(teacher))
-        scores = yield from score_teacher(teacher.card, answer, dataset)
-        if not isinstance(teacher, GivenTeacher) and is_poor(scores, config.teacher_min_dice):
-            yield Phase(kind="checking", name="looking for the cause")
-            bound = config.teacher_min_dice
-            scores = with_likely_cause(scores, in_torch(teacher), dataset, bound)
+        scored = in_torch(teacher) if isinstance(teacher, Model) else teacher.answers
+        bound = config.teacher_min_dice
+        scores = yield from score_with_cause(teacher.card, scored, dataset, bound)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

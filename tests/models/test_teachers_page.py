@@ -65,6 +65,14 @@ def test_masks_become_a_teacher_by_the_commands_of_the_page(place: Path) -> None
     checked(distilling)
 
 
+def test_a_network_in_python_becomes_a_teacher_by_the_lines_of_the_page(place: Path) -> None:
+    pytest.importorskip("openvino")
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    exec(compile(code, str(PAGE), "exec"), {})
+    card = read_model_card(place / "teacher")
+    assert (card.name, card.kind) == ("Conv3d", "answers only")
+
+
 def test_a_network_becomes_a_teacher_by_the_commands_of_the_page(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

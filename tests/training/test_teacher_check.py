@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from prediction_cases import write_many_names
 from training_cases import distillation
 
+import napari_graphflow as gf
 from napari_graphflow.cli import main
 from napari_graphflow.config.methods import LogitsOptions
 from napari_graphflow.config.run import DistillationConfig
@@ -16,6 +18,7 @@ from napari_graphflow.evaluation.teachers import MOST_CASES, cases_to_score, ref
 from napari_graphflow.inference.evaluate import evaluate_split
 from napari_graphflow.inference.likely_cause import likely_cause
 from napari_graphflow.inference.loading import load_for_inference
+from napari_graphflow.inference.predict import LoadedModel
 from napari_graphflow.jobs.estimate import estimate
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.paths import JobPaths
@@ -38,6 +41,15 @@ def turned(teacher: Path, folder: Path, **changes: object) -> Path:
     card["preprocessing"] |= changes
     (folder / "model.json").write_text(json.dumps(card), "utf-8")
     return folder
+
+
+def cause(model: LoadedModel, dataset: Dataset) -> str:
+    steps = likely_cause(model.card, model, dataset)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return str(end.value)
 
 
 def scores(events) -> list[TeacherScored]:
@@ -87,7 +99,7 @@ def test_a_resumed_run_uses_the_scores_of_its_first_start(
     events.close()
     assert JobPaths(tmp_path).teacher_scores.is_file()
     monkeypatch.setattr(
-        "napari_graphflow.training.teacher.score_teacher", lambda *_: pytest.fail("scored again")
+        "napari_graphflow.training.teacher.score_with_cause", lambda *_: pytest.fail("scored again")
     )
     (again,) = scores(distill(config(blobs, teacher), tmp_path))
     assert again.dice == first.dice
@@ -100,7 +112,7 @@ def test_a_teacher_that_needs_too_much_memory_is_reported_and_teaches(
         raise MemoryError
         yield
 
-    monkeypatch.setattr("napari_graphflow.training.teacher.score_teacher", score)
+    monkeypatch.setattr("napari_graphflow.training.teacher.score_with_cause", score)
     events = list(distill(config(blobs, teacher), tmp_path))
     assert any(isinstance(one, Warned) and "was not checked" in one.text for one in events)
     assert isinstance(events[-1], ModelSaved)
@@ -192,6 +204,21 @@ def test_the_likely_cause_of_a_poor_score_is_named_with_its_numbers(
 ) -> None:
     dataset = Dataset.open(blobs)
     wrong = turned(teacher, tmp_path / "wrong", intensity="mean_std", mean=[-5000], std=[1000])
-    found = likely_cause(load_for_inference(wrong, "cpu"), dataset)
+    found = cause(load_for_inference(wrong, "cpu"), dataset)
     assert "with intensity zscore instead of mean_std its mean Dice on blob_5 is 0." in found
-    assert likely_cause(load_for_inference(teacher, "cpu"), dataset) == ""
+    assert cause(load_for_inference(teacher, "cpu"), dataset) == ""
+
+
+def test_classes_in_another_order_are_named_as_the_likely_cause(
+    blobs: Path, tmp_path: Path
+) -> None:
+    masks = write_many_names(blobs, tmp_path / "masks")
+    table = {"organ": ["cyst_left", "cyst_right"], "lesion": ["liver"]}
+    given = gf.ImportOptions(dataset=blobs, classes=table)
+    with pytest.raises(UserError, match="with its organ as lesion, its lesion as organ its mean "):
+        gf.import_teacher(masks, tmp_path / "teacher", given)
+    assert not (tmp_path / "teacher").exists()
+    kept = gf.import_teacher(masks, tmp_path / "teacher", given, min_dice=0)
+    job = create("distill", config(blobs, kept.folder))
+    assert process.main(job.folder) == 2
+    assert "with its organ as lesion, its lesion as organ" in job.status().failure.text

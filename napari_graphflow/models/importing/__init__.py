@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.settings import read_config
@@ -14,7 +15,8 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
-from napari_graphflow.models.importing.graph import graph_card, import_graph, is_graph
+from napari_graphflow.models.importing.graph import graph_card, import_graph, is_graph, valid_card
+from napari_graphflow.models.importing.module import import_module, module_card
 from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
 from napari_graphflow.models.importing.predictions import read_predictions
 from napari_graphflow.models.saved import Model, import_state, read_state
@@ -31,7 +33,7 @@ class ImportOptions:
     name, licence, source
         Of the saved model; by default what the other program wrote.
     card
-        Description of a checkpoint or of a network, or its file.
+        Description of a checkpoint or of a network, its entries, or its file.
     classes
         Table as for `napari_graphflow.models.importing.classes.map_classes`.
     dataset
@@ -45,7 +47,7 @@ class ImportOptions:
     name: str = ""
     licence: str = ""
     source: str = ""
-    card: ModelCard | Path | None = None
+    card: ModelCard | Mapping[str, Any] | Path | None = None
     classes: Mapping[str, Sequence[str]] | None = None
     dataset: Dataset | Path | None = None
     folds: tuple[str, ...] = ()
@@ -55,15 +57,17 @@ class ImportOptions:
 
 
 def import_teacher(
-    path: Path, out: Path, options: ImportOptions | None = None
+    source: Path | nn.Module, out: Path, options: ImportOptions | None = None
 ) -> Model | GivenTeacher:
     """Create a saved model from what another program trained.
 
     Parameters
     ----------
-    path
+    source
         The results folder of nnU-Net v2, a MONAI bundle, a folder of predictions, a network as
-        ONNX, OpenVINO, TorchScript or `torch.export`, or a checkpoint that a card describes.
+        ONNX, OpenVINO, TorchScript or `torch.export`, or a checkpoint that a card describes; or a
+        network itself, with a card. Unless its card names a network that can be built here, it is
+        saved as it computes: its answers alone, without feature maps, on the CPU.
     out
         Folder of the new model; must not exist.
     options
@@ -72,19 +76,22 @@ def import_teacher(
     Raises
     ------
     UserError
-        If `path` is nothing that can be imported, or `out` exists.
+        If `source` is nothing that can be imported, or `out` exists.
     """
     options = options or ImportOptions()
     if Path(out).exists():
         raise UserError(f"{out} already exists.", "Choose another folder for the model.")
-    path, out = Path(path), Path(out)
+    out = Path(out)
+    if isinstance(source, nn.Module):
+        with saying_what_stands(out, "Nothing was written."):
+            return import_module(source, described(module_card(source, options.card), options), out)
+    path = Path(source)
     with saying_what_stands(out, f"Nothing was written, and {path} is unchanged."):
         if options.card is None and _is_predictions(path):
             return _import_predictions(path, out, options)
         if is_graph(path):
-            given = options.card
-            card = given if isinstance(given, ModelCard) else graph_card(path, given)
-            return import_graph(path, described(card, options), out, trust=options.trust)
+            card = described(graph_card(path, options.card), options)
+            return import_graph(path, card, out, trust=options.trust)
         card, state = _read(path, options)
         return import_state(state, described(card, options), out)
 
@@ -121,9 +128,7 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if options.card is not None:
-        card = options.card
-        card = card if isinstance(card, ModelCard) else read_config(ModelCard, card)
-        return card, read_state(path)
+        return _given_card(options.card, path), read_state(path)
     if path.is_dir() and is_nnunet(path):
         return read_nnunet(path, options.folds, options.configuration, mirror=options.mirror)
     if path.is_dir() and is_bundle(path):
@@ -133,6 +138,14 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
         "Choose the results folder of nnU-Net v2 with plans.json, a MONAI bundle, a folder of "
         "masks, or a checkpoint with --card.",
     )
+
+
+def _given_card(given: ModelCard | Mapping[str, Any] | Path, path: Path) -> ModelCard:
+    if isinstance(given, ModelCard):
+        return given
+    if isinstance(given, Mapping):
+        return valid_card(given, path.stem, f"The card of {path.name} is not valid", "Correct it.")
+    return read_config(ModelCard, Path(given))
 
 
 def described(card: ModelCard, options: ImportOptions) -> ModelCard:

@@ -6,6 +6,7 @@ All are saved in OpenVINO's format, whose operations compute and do nothing else
 
 import json
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def _is_torchscript(path: Path) -> bool:
     return False
 
 
-def graph_card(path: Path, given: Path | None) -> ModelCard:
+def graph_card(path: Path, given: ModelCard | Mapping[str, Any] | Path | None) -> ModelCard:
     """Read the card of a network: `given`, or the ``.json`` file of its name beside it.
 
     Raises
@@ -50,6 +51,13 @@ def graph_card(path: Path, given: Path | None) -> ModelCard:
     UserError
         If there is none, or it is not valid.
     """
+    if isinstance(given, ModelCard):
+        return given
+    if isinstance(given, Mapping):
+        content = dict(given) | {"network": GRAPH}
+        return valid_card(
+            content, path.stem, f"The card of {path.name} is not valid", "Correct it."
+        )
     beside = given or next(
         (one for one in (path.with_suffix(".json"), path.with_name("model.json")) if one.is_file()),
         None,
@@ -60,13 +68,22 @@ def graph_card(path: Path, given: Path | None) -> ModelCard:
             f"Write dims, in_channels, classes, patch_size and preprocessing to "
             f"{path.with_suffix('.json').name} beside it (see: models import --help).",
         )
-    content = {"name": path.stem, "role": "teacher"} | read_json(beside) | {"network": GRAPH}
+    content = read_json(beside) | {"network": GRAPH}
+    return valid_card(content, path.stem, f"{beside} cannot be read", "Correct the file.")
+
+
+def valid_card(content: Mapping[str, Any], name: str, problem: str, remedy: str) -> ModelCard:
+    """Return the card of a teacher with these entries, by default of this name.
+
+    Raises
+    ------
+    UserError
+        If an entry is missing or wrong: `problem` and which, and `remedy`.
+    """
     try:
-        return ModelCard.model_validate(content)
+        return ModelCard.model_validate({"name": name, "role": "teacher"} | dict(content))
     except ValidationError as error:
-        raise UserError(
-            f"{beside} cannot be read: {first_problem(error)}.", "Correct the file."
-        ) from None
+        raise UserError(f"{problem}: {first_problem(error)}.", remedy) from None
 
 
 def import_graph(path: Path, card: ModelCard, out: Path, *, trust: bool) -> Model:
@@ -90,7 +107,11 @@ def import_graph(path: Path, card: ModelCard, out: Path, *, trust: bool) -> Mode
     with suppress(UserError):
         refuse_large(path.with_suffix(".bin"))
     network = read_graph(path) if path.suffix in SAFE else _converted(path, card, trust)
-    card = _tried(network, card)
+    return save_graph(network, tried(network, card), out)
+
+
+def save_graph(network: Any, card: ModelCard, out: Path) -> Model:
+    """Save a network of OpenVINO with a card of `tried`, and load it."""
     refuse_telemetry()
     import openvino
 
@@ -128,7 +149,7 @@ def _converted(path: Path, card: ModelCard, trust: bool) -> Any:
 
 
 @torch.no_grad()
-def _tried(network: Any, card: ModelCard) -> ModelCard:
+def tried(network: Any, card: ModelCard) -> ModelCard:
     """Run a network on noise, and return its card with what was found of sizes and output."""
     raw = GraphNetwork(network)
     small = [min(side, _TRIAL_SIDE) // 32 * 32 + 32 for side in card.patch_size]

@@ -1,0 +1,70 @@
+"""Train nnU-Net on the raw datasets of ``run.py --raw``, in the environment of nnU-Net.
+
+    python benchmarks/teachers/train_nnunet.py --raw RAW --out RESULTS [--seeds 0]
+
+The network is nnU-Net's own plan with a quarter of its channels, and trained for fewer steps, so
+that a CPU finishes. ``RESULTS/seed_0`` and so on are its results folders.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+WIDTHS = (8, 16, 32, 64, 128, 128, 128, 128)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--configurations", nargs="*", default=["3d_fullres"])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=50, help="of each epoch")
+    options = parser.parse_args()
+    folders = {"raw": options.raw, "preprocessed": options.out / "preprocessed",
+               "results": options.out / "all"}  # fmt: skip
+    for name, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str(folder.resolve())
+    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_compile": "0"}
+    for seed in options.seeds:
+        for configuration in options.configurations:
+            target = options.out / (f"seed_{seed}" + "_2d" * (configuration == "2d"))
+            if not target.exists():
+                shutil.copytree(train(seed, configuration, folders, options), target)
+
+
+def train(seed: int, configuration: str, folders: dict[str, Path], options: object) -> Path:
+    """Plan, preprocess and train on all cases of a seed; return the results folder."""
+    import torch
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    name = f"Dataset{101 + seed}_seed{seed}"
+    plans = folders["preprocessed"] / name / "nnUNetPlans.json"
+    if not plans.exists():
+        _command("plan_and_preprocess", "-d", str(101 + seed), "-c", "3d_fullres", "2d", "-np", "1")
+        content = json.loads(plans.read_text())
+        for one in content["configurations"].values():
+            network = one["architecture"]["arch_kwargs"]
+            network["features_per_stage"] = WIDTHS[: network["n_stages"]]
+            one["batch_size"] = min(one["batch_size"], 2 if one["patch_size"][2:] else 12)
+        plans.write_text(json.dumps(content, indent=1))
+    torch.manual_seed(seed)
+    trainer = get_trainer_from_args(name, configuration, "all", device=torch.device("cpu"))
+    trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = options.steps, 2
+    trainer.num_epochs = options.epochs
+    trainer.run_training()
+    return Path(trainer.output_folder_base)
+
+
+def _command(name: str, *arguments: str) -> None:
+    subprocess.run([Path(sys.executable).parent / f"nnUNetv2_{name}", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
