@@ -12,7 +12,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QLineEdit, QPushButton
 
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.settings import read_config
 from napari_graphflow.plugin.segment.widget import SegmentWidget
+from napari_graphflow.plugin.widgets.card_dialog import CardDialog
 from napari_graphflow.plugin.widgets.class_table import NAME
 from napari_graphflow.plugin.widgets.docks import show_dock
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -167,6 +170,71 @@ def test_masks_teach_after_their_classes_are_named(
     dock.method.setCurrentIndex(dock.method.findData("logits"))
     assert dock.button.isEnabled()
     viewer.window.remove_dock_widget("all")
+
+
+def failing(text: str, remedy: str) -> Callable[[list[str]], subprocess.CompletedProcess[str]]:
+    failure = json.dumps({"failure": {"text": text, "remedy": remedy}})
+    return lambda command: subprocess.CompletedProcess(command, 2, failure, "")
+
+
+def test_a_network_without_a_card_is_imported_after_its_images_are_described(
+    dock: SegmentWidget, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., Path],
+) -> None:  # fmt: skip
+    cards = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "--card" not in command:
+            refused = failing("lungs.onnx does not say which images it is for.", "Pass --card.")
+            return refused(command)
+        cards.append(read_config(ModelCard, Path(command[command.index("--card") + 1])))
+        model = make_model("lungs", role="teacher", network="unet")
+        return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
+
+    file = tmp_path / "lungs.onnx"
+    file.write_bytes(b"")
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(file), ""))
+    add(qtbot, dock.model, file=True)
+    found = QApplication.topLevelWidgets
+    qtbot.waitUntil(lambda: any(isinstance(one, CardDialog) for one in found()), timeout=5000)
+    (dialog,) = [one for one in found() if isinstance(one, CardDialog)]
+    qtbot.waitUntil(dialog.isVisible, timeout=5000)
+    (ok,) = [one for one in dialog.findChildren(QPushButton) if "OK" in one.text()]
+    click(qtbot, ok)
+    assert "Name each class once, and at least one." in dialog.problem.text()
+    dialog.classes.setText("lung, nodule")
+    dialog.form.put_fields(patch_size=(64, 64))
+    click(qtbot, ok)
+    assert "patch_size has 2 numbers, but dims is 3" in dialog.problem.text()
+    assert cards == []
+    dialog.form.put_fields(patch_size=(96, 96, 32))
+    dialog.form.part("preprocessing").put_fields(orientation="RAS", intensity="ct_window")
+    click(qtbot, ok)
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs", timeout=5000)
+    (card,) = cards
+    assert card.classes == {"background": 0, "lung": 1, "nodule": 2}
+    assert (card.name, card.patch_size) == ("lungs", (96, 96, 32))
+    assert (card.preprocessing.orientation, card.modality) == ("RAS", "CT")
+
+
+def test_a_poor_model_is_kept_only_after_a_question(
+    dock: SegmentWidget, results: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., Path],
+) -> None:  # fmt: skip
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "--force" not in command:
+            return failing("It is too poor to teach.", "Or keep it with --force.")(command)
+        model = make_model("poor", role="teacher", network="unet")
+        return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    add(qtbot, dock.model)
+    assert answer(qtbot, "Cancel").startswith("It is too poor to teach. A poor teacher makes")
+    assert dock.model.folder() is None
+    add(qtbot, dock.model)
+    answer(qtbot, "Keep it")
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "poor", timeout=5000)
 
 
 def test_masks_are_refused_where_no_dataset_is_chosen(

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from napari_graphflow.errors import UserError
 
 BACKGROUND = 0
+#: Names in an error.
+_LISTED = 12
 
 
 def read_table(entries: Sequence[str]) -> dict[str, list[str]]:
@@ -95,7 +97,10 @@ def map_classes(
 
 def _unknown(source: str, name: str, known: list[str]) -> str:
     near = get_close_matches(source.lower(), [one.lower() for one in known], n=3, cutoff=0.5)
-    similar = f"similar ones are {', '.join(near)}" if near else f"it has {len(known)} others"
+    others = ", ".join(known[:_LISTED]) + f" and {len(known) - _LISTED} more" * (
+        len(known) > _LISTED
+    )
+    similar = f"similar ones are {', '.join(near)}" if near else f"it has {others}"
     where = "" if source == name else f" for {name}"
     return f"The teacher has no class {source!r}{where}; {similar}."
 

@@ -66,7 +66,7 @@ def graph_card(path: Path, given: ModelCard | Mapping[str, Any] | Path | None) -
         raise UserError(
             f"{path.name} does not say which images it is for.",
             f"Write dims, in_channels, classes, patch_size and preprocessing to "
-            f"{path.with_suffix('.json').name} beside it (see: models import --help).",
+            f"{path.with_suffix('.json').name} beside it, or to a file for --card.",
         )
     content = read_json(beside) | {"network": GRAPH}
     return valid_card(content, path.stem, f"{beside} cannot be read", "Correct the file.")

@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.dataset.mask_files import has_masks
 from napari_graphflow.errors import UserError
 
@@ -14,6 +17,7 @@ MASKS_NEED_A_DATASET = UserError(
     "This is a folder of masks, which can teach but segments no image.",
     "Choose the dataset of their cases in Distil, then add the folder there as the teacher.",
 )
+_UNDESCRIBED = "which images it is for"
 
 
 def is_foreign(folder: Path) -> bool:
@@ -32,6 +36,34 @@ def _is_dataset(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in ("imagesTr", "imagesTs"))
 
 
+@dataclass(frozen=True)
+class ForeignModel:
+    """What is imported.
+
+    Attributes
+    ----------
+    path
+        The model, which may be a file; or masks for the cases of `dataset`.
+    dataset
+        Dataset whose classes it gets, and on which it is scored.
+    classes
+        Names of the teacher's classes for each class, such as ``lung=lung_left,lung_right``.
+    card
+        Description of a network in a file.
+    trust
+        Whether a program of PyTorch is opened.
+    force
+        Whether it is kept although it is poor on the dataset.
+    """
+
+    path: Path
+    dataset: Path | None = None
+    classes: Sequence[str] = ()
+    card: ModelCard | None = None
+    trust: bool = False
+    force: bool = False
+
+
 class UnknownClassError(UserError):
     """A class of the dataset that the teacher does not know by this name."""
 
@@ -40,39 +72,45 @@ class UntrustedError(UserError):
     """A program of PyTorch, which is opened only if the user trusts who made it."""
 
 
-def import_foreign(
-    folder: Path,
-    dataset: Path | None = None,
-    classes: Sequence[str] = (),
-    *,
-    trust: bool = False,
-) -> Path:
+class UndescribedError(UserError):
+    """A network without a card, which does not say which images it is for."""
+
+
+class PoorModelError(UserError):
+    """A model that is poor on the dataset, and is kept only if the user wants it all the same."""
+
+
+#: The option by which each can be answered, in the remedy of the command.
+_ANSWERS = {
+    "--card": UndescribedError,
+    "--classes": UnknownClassError,
+    "--trust": UntrustedError,
+    "--force": PoorModelError,
+}
+
+
+def import_foreign(model: ForeignModel) -> Path:
     """Import a model of another program into the models of this user, and return its folder.
 
     The window has no PyTorch, with which the weights are read.
 
-    Parameters
-    ----------
-    folder
-        The model, which may be a file; or masks for the cases of `dataset`.
-    dataset
-        Dataset whose classes it gets, and on which it is scored.
-    classes
-        Names of the teacher's classes for each class, such as ``lung=lung_left,lung_right``.
-    trust
-        Whether a program of PyTorch is opened.
-
     Raises
     ------
     UserError
-        If it cannot be imported: `UnknownClassError` if names of classes are missing,
-        `UntrustedError` if it must be trusted.
+        If it cannot be imported; of a kind above if the user can answer what is missing.
     """
-    command = [sys.executable, "-m", "napari_graphflow", "models", "import", str(folder), "--json"]
-    command += [] if dataset is None else ["--dataset", str(dataset)]
-    command += ["--classes", *classes] if classes else []
-    command += ["--trust"] if trust else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    path = model.path
+    command = [sys.executable, "-m", "napari_graphflow", "models", "import", str(path), "--json"]
+    command += [] if model.dataset is None else ["--dataset", str(model.dataset)]
+    command += ["--classes", *model.classes] if model.classes else []
+    command += ["--trust"] if model.trust else []
+    command += ["--force"] if model.force else []
+    with TemporaryDirectory() as place:
+        if model.card is not None:
+            card = Path(place) / "card.json"
+            card.write_text(model.card.model_dump_json(), "utf-8")
+            command += ["--card", str(card)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)
     except ValueError:
@@ -80,9 +118,10 @@ def import_foreign(
     if done.returncode == 0 and "model" in found:
         return Path(found["model"])
     failure = found.get("failure") or found
-    remedy = str(failure.get("remedy"))
-    kind = UnknownClassError if "--classes" in remedy else UserError
-    raise (UntrustedError if "--trust" in remedy else kind)(
-        str(failure.get("text") or f"{folder.name} could not be imported."),
-        str(failure.get("remedy") or f"Try: napari-graphflow models import {folder}"),
-    )
+    text = str(failure.get("text") or f"{path.name} could not be imported.")
+    remedy = str(failure.get("remedy") or f"Try: napari-graphflow models import {path}")
+    kinds = (kind for option, kind in _ANSWERS.items() if option in remedy)
+    kind = next(kinds, UserError)
+    if kind is UndescribedError and not (path.is_file() and _UNDESCRIBED in text):
+        kind = UserError
+    raise kind(text, remedy)

@@ -1,7 +1,8 @@
 """A combo box of saved models, with a line that describes the chosen one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer, 
 from napari_graphflow.plugin.widgets.class_table import ask_for_classes
 from napari_graphflow.plugin.widgets.foreign_models import (
     MASKS_NEED_A_DATASET,
+    ForeignModel,
+    PoorModelError,
+    UndescribedError,
     UnknownClassError,
     UntrustedError,
     import_foreign,
@@ -42,6 +46,7 @@ PROGRAM = (
     "is a program of PyTorch, which can do anything on this computer when it is opened. Do you "
     "trust who made it?"
 )
+POOR = "A poor teacher makes a poor student. Do you want to keep it all the same?"
 
 
 class ModelPicker(QWidget):
@@ -151,13 +156,13 @@ class ModelPicker(QWidget):
         With a dataset, also masks for its cases. Shows an error and returns False otherwise.
         """
         if is_foreign(folder) and not (folder / "model.json").is_file():
-            self._import(folder, self._dataset)
+            self._import(folder)
             return True
         if is_predictions(folder):
             if self._dataset is None:
                 self._panel.fail(MASKS_NEED_A_DATASET)
                 return False
-            self._import(folder, self._dataset)
+            self._import(folder)
             return True
         try:
             read_model_card(folder)
@@ -171,39 +176,49 @@ class ModelPicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(str(folder)))
         return True
 
-    def _import(
-        self,
-        folder: Path,
-        dataset: Dataset | None,
-        classes: Sequence[str] = (),
-        *,
-        trust: bool = False,
-    ) -> None:
-        """Import a model of another program, and choose it; ask for what is missing."""
-        again = partial(self._import, folder, dataset, trust=trust)
-        self.about.setText(f"Importing {folder.name} ...")
+    def _import(self, path: Path) -> None:
+        """Import a model of another program, and choose it."""
+        self._run(ForeignModel(path, None if self._dataset is None else self._dataset.folder))
+
+    def _run(self, model: ForeignModel) -> None:
+        """Import a model, and ask for what is missing."""
+        self.about.setText(f"Importing {model.path.name} ...")
         self.about.show()
         self.browse.setEnabled(False)
 
         def ended(result: Path | Exception) -> None:
             self.browse.setEnabled(True)
             self._describe()
-            if isinstance(result, UnknownClassError) and dataset is not None:
-                ask_for_classes(self, result.text, list(dataset.classes), again)
-            elif isinstance(result, UntrustedError):
-                trusted = partial(self._import, folder, dataset, classes, trust=True)
-                text = f"{folder.name} {PROGRAM}"
-                ask(self, "trust-model", "Program", text, "Open it", "Cancel", trusted)
-            elif isinstance(result, Exception):
-                self._panel.fail(result)
-            else:
+            if isinstance(result, Path):
                 self.choose(result)
+            elif not self._asks(model, result):
+                self._panel.fail(result)
 
-        importing = partial(
-            import_foreign, folder, None if dataset is None else dataset.folder, classes,
-            trust=trust,
-        )  # fmt: skip
-        self._panel.background.run(importing, ended, ended)
+        self._panel.background.run(partial(import_foreign, model), ended, ended)
+
+    def _asks(self, model: ForeignModel, error: Exception) -> bool:
+        """Ask what the import of a model needs to know; False if it needs nothing."""
+        classes = ["background"] if self._dataset is None else list(self._dataset.classes)
+        if isinstance(error, UndescribedError):
+            from napari_graphflow.plugin.widgets.card_dialog import CardDialog  # needs magicgui
+
+            CardDialog(
+                self, model.path.stem, classes, lambda card: self._run(replace(model, card=card))
+            ).open()
+        elif isinstance(error, UnknownClassError) and model.dataset is not None:
+            ask_for_classes(
+                self, error.text, classes, lambda found: self._run(replace(model, classes=found))
+            )
+        elif isinstance(error, UntrustedError):
+            trusted = partial(self._run, replace(model, trust=True))
+            text = f"{model.path.name} {PROGRAM}"
+            ask(self, "trust-model", "Program", text, "Open it", "Cancel", trusted)
+        elif isinstance(error, PoorModelError):
+            kept = partial(self._run, replace(model, force=True))
+            ask(self, "poor-model", "Poor model", f"{error.text} {POOR}", "Keep it", "Cancel", kept)
+        else:
+            return False
+        return True
 
     def refresh(self) -> None:
         """Search for models again; keep the choice."""
@@ -277,7 +292,7 @@ class ModelPicker(QWidget):
     def _browse_file(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Network", str(models_root()), FILES)
         if file:
-            self._import(Path(file), self._dataset)
+            self._import(Path(file))
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Model folder", str(models_root()))
