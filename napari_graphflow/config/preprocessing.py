@@ -91,6 +91,10 @@ class Preprocessing(Frozen):
         Directions of increasing x, y and z of volumes, such as RAS for x to the right, y to the
         front and z to the head; ``stored`` keeps the orientation of each file. The default is
         that of the networks trained here.
+    grid
+        Voxels after resampling to `spacing`: ``extent`` covers the extent of the image, with a
+        spacing that is changed a little to fit; ``centres`` keeps the centre of the first voxel
+        and the spacing exact, as the transform Spacing of MONAI.
     axes
         Order of the array's axes after the reorientation, from the slowest to the fastest; the
         numbers of nnU-Net's ``transpose_forward`` are understood, too.
@@ -129,6 +133,7 @@ class Preprocessing(Frozen):
     std: Numbers = ()
     size: tuple[int, int] | None = None
     # Set by an import, not by hand.
+    grid: Literal["extent", "centres"] = Field(default="extent", json_schema_extra={HIDDEN: True})
     nnunet: NnUNetSteps | None = Field(default=None, json_schema_extra={HIDDEN: True})
 
     @field_validator("orientation")

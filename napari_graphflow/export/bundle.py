@@ -165,8 +165,8 @@ def before(card: ModelCard) -> list[Transform]:
                 **image,
                 "pixdim": list(steps.spacing),
                 "mode": "bilinear",
-                "scale_extent": True,
-                "align_corners": True,
+                "scale_extent": steps.grid == "extent",
+                "align_corners": steps.grid == "extent",
             }
         )
     return [*transforms, *_intensity(card), {"_target_": "EnsureTyped", **image}]

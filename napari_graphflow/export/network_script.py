@@ -42,6 +42,7 @@ class Steps:
     std: Sequence[float]
     size: tuple[int, int] | None
     channels: int | None
+    grid: str
     nnunet: None = None  # models with these steps are not exported
 
     def code(self, stored: str) -> str:
@@ -110,7 +111,7 @@ def segment(
         engine,
         prepared.array,
         settings["patch_size"],
-        shape,
+        prepared.restoring,
         classes,
         whole=settings["windows"] == "whole",
         even=settings["windows"] == "even",

@@ -16,6 +16,7 @@ STEPS = (
     "imaging.parts",
     "imaging.preprocessing",
     "imaging.restoring",
+    "imaging.sampling",
     "imaging.volume",
     "inference.engines",
     "inference.whole_volume",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging import itk as sitk
 from napari_graphflow.imaging.intensities import Filled, fill
+from napari_graphflow.imaging.sampling import Sampling, same_extent
 from napari_graphflow.imaging.volume import Turn, Volume
 
 if TYPE_CHECKING:  # exports run this file without pydantic
@@ -45,6 +46,9 @@ class Preprocessed:
         Sentences about voxels without intensities.
     box
         Part of the reoriented volume that was kept; empty if all of it was.
+    back
+        Where the voxels of the reoriented volume lie in the network input; None if both have the
+        same extent.
     """
 
     array: NDArray[np.float32]
@@ -53,11 +57,12 @@ class Preprocessed:
     turn: Turn
     warnings: tuple[str, ...] = ()
     box: tuple[slice, ...] = ()
+    back: Sampling | None = None
 
     @property
-    def resampled(self) -> bool:
-        """Whether the network input has another grid than the oriented volume."""
-        return self.array.shape[1:] != self.oriented.shape
+    def restoring(self) -> Sampling:
+        """Where the voxels of the reoriented volume lie in the network input."""
+        return self.back or same_extent(self.array.shape[1:], self.oriented.shape)
 
 
 def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
@@ -78,7 +83,7 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
         return _prepare_as_nnunet(volume, oriented, turn, preprocessing)
     channels = np.moveaxis(oriented.array, -1, 0) if volume.channels else oriented.array[None]
     kinds = _kinds(len(channels), preprocessing)
-    shape = target_shape(oriented, preprocessing)
+    grid = target_grid(oriented, preprocessing)
     resized: list[NDArray[np.float32]] = []
     bounds, warnings = [], []
     for index, (channel, kind) in enumerate(zip(channels, kinds, strict=True)):
@@ -89,14 +94,15 @@ def prepare(volume: Volume, preprocessing: "Preprocessing") -> Preprocessed:
         if filled.share >= _MENTIONED:
             warnings.append(_replaced(filled.share, index, len(channels)))
         bounds.append(_case_bounds(filled, preprocessing))
-        resized.append(_resize(filled.array[None], shape, sitk.sitkLinear))
+        resized.append(_resize(filled.array[None], grid, sitk.sitkLinear))
         del filled  # a volume of memory
     prepared = resized.pop() if len(resized) == 1 else np.concatenate(resized)
     del resized
     largest = _largest(prepared, channels.dtype)
     for index, kind in enumerate(kinds):
         _scale(prepared[index], kind, preprocessing, index, bounds[index], largest)
-    return Preprocessed(prepared, oriented, volume, turn, tuple(warnings))
+    back = grid.inverse(oriented.shape) if preprocessing.grid == "centres" else None
+    return Preprocessed(prepared, oriented, volume, turn, tuple(warnings), back=back)
 
 
 def _prepare_as_nnunet(
@@ -155,9 +161,9 @@ def prepare_labels(
         Part of the image that was kept, see `Preprocessed`.
     """
     oriented = cropped_to(labels.turned(_turn(labels, preprocessing)), box)
-    shape = target_shape(oriented, preprocessing)
+    grid = target_grid(oriented, preprocessing)
     indices: NDArray[np.integer] = _resize(
-        oriented.array[None], shape, sitk.sitkNearestNeighbor
+        oriented.array[None], grid, sitk.sitkNearestNeighbor
     ).squeeze(0)
     return indices
 
@@ -180,9 +186,9 @@ def prepare_probabilities(
         (K, *preprocessed grid).
     """
     oriented = cropped_to(probabilities.turned(_turn(probabilities, preprocessing)), box)
-    shape = target_shape(oriented, preprocessing)
+    grid = target_grid(oriented, preprocessing)
     classes = (np.asarray(one, np.float32) for one in np.moveaxis(oriented.array, -1, 0))
-    return np.stack([_resize(one[None], shape, sitk.sitkLinear)[0] for one in classes])
+    return np.stack([_resize(one[None], grid, sitk.sitkLinear)[0] for one in classes])
 
 
 def restore_labels(probabilities: NDArray[np.floating], preprocessed: Preprocessed) -> Volume:
@@ -191,12 +197,13 @@ def restore_labels(probabilities: NDArray[np.floating], preprocessed: Preprocess
     Probabilities are resampled class by class before the argmax, which gives smoother edges than
     resampling a label map and needs memory for two classes only.
     """
-    if preprocessed.resampled:
-        shape = preprocessed.oriented.shape
+    grid = preprocessed.restoring
+    if not grid.same:
+        shape = grid.shape
         best = np.full(shape, -np.inf, np.float32)
         labels = np.zeros(shape, np.uint8 if len(probabilities) <= 256 else np.uint16)
         for index, one in enumerate(probabilities):
-            restored = _resize(np.asarray(one, np.float32)[None], shape, sitk.sitkLinear)[0]
+            restored = _resize(np.asarray(one, np.float32)[None], grid, sitk.sitkLinear)[0]
             larger = restored > best
             best[larger] = restored[larger]
             labels[larger] = index
@@ -211,7 +218,7 @@ def restore_maps(
 ) -> Volume:
     """Resample maps (M, *preprocessed grid) to the source grid, channels last."""
     method = sitk.sitkLinear if smooth else sitk.sitkNearestNeighbor
-    restored = _resize(np.asarray(maps, np.float32), preprocessed.oriented.shape, method)
+    restored = _resize(np.asarray(maps, np.float32), preprocessed.restoring, method)
     return to_source_orientation(np.moveaxis(restored, 0, -1), preprocessed, channels=True)
 
 
@@ -242,10 +249,22 @@ def target_shape(oriented: Volume, preprocessing: "Preprocessing") -> tuple[int,
             f"The image has {oriented.ndim} axes, but the target spacing has {len(spacing)}.",
             f"Choose a model trained on {oriented.ndim}D images.",
         )
+    # Between the centres of the first and last voxel there is one spacing less than voxels.
+    apart = preprocessing.grid == "centres"
     return tuple(
-        max(1, round(old / new * size)) if new else size
+        max(1, round(old / new * (size - apart) + apart)) if new else size
         for size, old, new in zip(oriented.shape, oriented.spacing, spacing, strict=True)
     )
+
+
+def target_grid(oriented: Volume, preprocessing: "Preprocessing") -> Sampling:
+    """Return where the voxels of the preprocessed array lie in those of an oriented volume."""
+    shape = target_shape(oriented, preprocessing)
+    if preprocessing.grid == "extent" or preprocessing.spacing is None:
+        return same_extent(oriented.shape, shape)
+    spacing = target_spacing(oriented, preprocessing)
+    ratio = tuple(new / old for new, old in zip(spacing, oriented.spacing, strict=True))
+    return Sampling(shape, ratio, (0.0,) * len(ratio))
 
 
 def target_spacing(oriented: Volume, preprocessing: "Preprocessing") -> tuple[float, ...]:
@@ -341,21 +360,17 @@ def _scale(
     array /= spread
 
 
-def _resize(array: NDArray[Any], shape: tuple[int, ...], interpolator: int) -> NDArray[Any]:
-    """Resample (C, *spatial) to `shape` voxels over the same extent; edges are extended."""
-    if array.shape[1:] == shape:
+def _resize(array: NDArray[Any], grid: Sampling, interpolator: int) -> NDArray[Any]:
+    """Resample (C, *spatial) to another grid; edges are extended."""
+    if grid.same:
         return array
-    old = np.array(array.shape[:0:-1], float)
-    new = np.array(shape[::-1], float)
-    ratio = old / new
     resampler = sitk.ResampleImageFilter()
-    resampler.SetSize([int(n) for n in shape[::-1]])
-    resampler.SetOutputSpacing(ratio.tolist())
-    # Aligns the outer edges of the first and last voxel, not their centres.
-    resampler.SetOutputOrigin((0.5 * (ratio - 1)).tolist())
+    resampler.SetSize([int(n) for n in grid.shape[::-1]])
+    resampler.SetOutputSpacing(grid.ratio[::-1])
+    resampler.SetOutputOrigin(grid.offset[::-1])
     resampler.SetInterpolator(interpolator)
     resampler.UseNearestNeighborExtrapolatorOn()
-    out = np.empty((len(array), *shape), array.dtype)
+    out = np.empty((len(array), *grid.shape), array.dtype)
     for index, channel in enumerate(array):
         image = sitk.GetImageFromArray(np.ascontiguousarray(channel))
         out[index] = sitk.GetArrayFromImage(resampler.Execute(image))

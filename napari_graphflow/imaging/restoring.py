@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.imaging import itk as sitk
+from napari_graphflow.imaging.sampling import Sampling, same_extent
 
 Array = NDArray[np.floating]
 #: Below 1/K by more than rounding, so that the box misses no voxel.
@@ -25,7 +26,7 @@ class LabelMap:
     shape
         Spatial shape of the probabilities.
     target
-        Spatial shape of the label map, over the same extent.
+        Spatial shape of the label map, over the same extent; or where its voxels lie.
     classes
         Number of classes K.
     axis
@@ -42,17 +43,18 @@ class LabelMap:
     def __init__(
         self,
         shape: Sequence[int],
-        target: Sequence[int],
+        target: Sequence[int] | Sampling,
         classes: int,
         axis: int,
         probabilities: NDArray[np.floating] | None = None,
     ) -> None:
+        grid = target if isinstance(target, Sampling) else same_extent(shape, target)
         self.labels: NDArray[np.integer] = np.zeros(
-            target, np.uint8 if classes <= 256 else np.uint16
+            grid.shape, np.uint8 if classes <= 256 else np.uint16
         )
         self._probabilities = probabilities
         self._shape, self._axis, self._classes = tuple(shape), axis, classes
-        self._ratio = np.array(shape, float) / np.array(target, float)
+        self._ratio, self._offset = np.array(grid.ratio), np.array(grid.offset)
         self._last: Array | None = None
         self._written = 0
 
@@ -76,7 +78,7 @@ class LabelMap:
         target: int = self.labels.shape[self._axis]
         if stop >= self._shape[self._axis]:
             return target
-        positions = (np.arange(target) + 0.5) * self._ratio[self._axis] - 0.5
+        positions = np.arange(target) * self._ratio[self._axis] + self._offset[self._axis]
         return int(np.searchsorted(positions, stop - 1, side="right"))
 
     def _interpolate(self, block: Array, start: int, first: int, end: int) -> None:
@@ -103,8 +105,8 @@ class LabelMap:
             # Target voxels between the neighbours of the box.
             near = np.array([b.start - 1 for b in box]) + begin
             far = np.array([b.stop for b in box]) + begin
-            a = np.ceil((near + 0.5) / self._ratio - 0.5).astype(int).clip(low, high)
-            b = (np.floor((far + 0.5) / self._ratio - 0.5).astype(int) + 1).clip(low, high)
+            a = np.ceil((near - self._offset) / self._ratio).astype(int).clip(low, high)
+            b = (np.floor((far - self._offset) / self._ratio).astype(int) + 1).clip(low, high)
             if (a >= b).any():
                 continue
             values = self._resample(one[inside], starts, a, b)
@@ -119,7 +121,7 @@ class LabelMap:
         """Interpolate target voxels `low` to `high` from a block that starts at `start`."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(block, np.float32))
         image.SetOrigin([float(value) for value in start[::-1]])
-        origin = (low + 0.5) * self._ratio - 0.5
+        origin = low * self._ratio + self._offset
         resampler = sitk.ResampleImageFilter()
         resampler.SetSize([int(n) for n in (high - low)[::-1]])
         resampler.SetOutputSpacing(self._ratio[::-1].tolist())

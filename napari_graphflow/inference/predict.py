@@ -164,7 +164,7 @@ def segment(
             engine,
             array,
             card.patch_size,
-            shape,
+            prepared.restoring,
             len(card.classes),
             probabilities=soft,
             **way,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_graphflow.imaging.restoring import LabelMap
+from napari_graphflow.imaging.sampling import Sampling, same_extent
 from napari_graphflow.inference.engines import Array, Engine, OutputKind
 from napari_graphflow.inference.windows import Slab, Windows, gaussian_weights, plan_windows, slabs
 
@@ -32,7 +33,7 @@ def label_array(
     engine: Engine,
     array: Array,
     patch_size: Sequence[int],
-    target: Sequence[int],
+    target: Sequence[int] | Sampling,
     classes: int,
     *,
     overlap: float = OVERLAP,
@@ -42,7 +43,7 @@ def label_array(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.integer]:
-    """Return the class of each voxel on a grid of shape `target` over the same extent.
+    """Return the class of each voxel on another grid.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def label_array(
     patch_size
         Of training. With fewer axes than the array, the windows are slices along its first axis.
     target
-        Spatial shape of the result.
+        Spatial shape of the result, over the same extent; or where its voxels lie.
     classes
         Number of classes K.
     overlap
@@ -71,7 +72,8 @@ def label_array(
         Called between windows; True raises :class:`InferenceCancelled`.
     """
     shape = array.shape[1:]
-    restored = tuple(target) != shape or probabilities is not None
+    grid = target if isinstance(target, Sampling) else same_extent(shape, target)
+    restored = not grid.same or probabilities is not None
     windows, merged, kind = _merged(
         engine,
         array,
@@ -84,7 +86,7 @@ def label_array(
         cancelled=cancelled,
     )
     if restored:
-        label_map = LabelMap(shape, target, classes, windows.axis, probabilities)
+        label_map = LabelMap(shape, grid, classes, windows.axis, probabilities)
         for slab in merged:
             soft = softmax(slab.array) if kind == "logits" else slab.array
             label_map.add(slab.start, soft)

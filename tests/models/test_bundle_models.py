@@ -11,6 +11,7 @@ from monai.networks.nets import UNet
 from monai.transforms import ScaleIntensityRange
 
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import segment
@@ -133,3 +134,33 @@ def test_what_would_run_code_or_has_no_equivalent_is_refused(
     with pytest.raises(UserError, match=words):
         import_teacher(bundle, tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize("extent", [False, True])
+def test_voxels_are_those_of_monais_spacing(bundle: Path, tmp_path: Path, extent: bool) -> None:
+    from monai.data import MetaTensor
+    from monai.transforms import Spacing
+
+    step = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 0.7, 1.1],
+            "mode": "bilinear", "scale_extent": extent, "align_corners": extent}  # fmt: skip
+    network = {"_target_": "UNet", **ARGUMENTS, "spatial_dims": 3}
+    weights = UNet(**ARGUMENTS | {"spatial_dims": 3}).state_dict()
+    torch.save(weights, bundle / "models" / "model.pt")
+    transforms = [TRANSFORMS[0], step]
+    write(bundle, network_def=network, preprocessing={"transforms": transforms},
+          inferer={"roi_size": [32, 32, 32]})  # fmt: skip
+    steps = import_teacher(bundle, tmp_path / "teacher").card.preprocessing
+    stored = np.random.default_rng(0).normal(50, 80, (20, 31, 26)).astype(np.float32)
+    # A bundle's axes are x, y, z of the file.
+    affine = torch.diag(torch.tensor([0.9, 1.3, 1.1, 1.0], dtype=torch.float64))
+    image = MetaTensor(torch.from_numpy(stored.transpose(2, 1, 0)[None].copy()), affine=affine)
+    spacing = Spacing(step["pixdim"], mode="bilinear", scale_extent=extent, align_corners=extent)
+    expected = spacing(image).numpy()
+    volume = Volume(stored, (1.1, 1.3, 0.9), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    prepared = prepare(volume, steps)
+    assert prepared.array.shape == expected.shape
+    assert np.abs(prepared.array - expected).max() < (0.1 if not extent else 60)
+    if not extent:
+        back = restore_maps(prepared.array, prepared).array[..., 0]
+        inverse = spacing.inverse(spacing(image)).numpy()[0].transpose(2, 1, 0)
+        assert np.abs(back - inverse).max() < 0.1

@@ -199,7 +199,8 @@ def _steps(name: str, options: dict[str, Any], dims: int) -> dict[str, Any]:
     if name == "Orientationd" and options.get("axcodes"):
         return {"orientation": options["axcodes"]}
     if name == "Spacingd" and dims == len(options["pixdim"]) == 3:
-        return {"spacing": [float(one) for one in options["pixdim"]]}
+        spacing = [float(one) for one in options["pixdim"]]
+        return {"spacing": spacing, "grid": "extent" if options.get("scale_extent") else "centres"}
     scaling = _scaling(name, options)
     if scaling is None:
         raise UserError(
