@@ -84,7 +84,7 @@ def vessels(data: Path, out: Path, *, equal: bool = False) -> Path:
 
 def _pair(folder: Path, name: str, scale: float) -> Callable[[Path, Path], None]:
     (image,) = (folder / "images").glob(f"{name}.*")
-    (mask,) = (folder / "masks").glob(f"{name}.*")
+    (mask,) = (folder / "masks").glob(f"{name}[._]*")  # CHASE adds the observer
 
     def write(to_image: Path, to_mask: Path) -> None:
         picture, labels = Image.open(image).convert("RGB"), Image.open(mask).convert("L")

@@ -191,6 +191,13 @@ class Method(nn.Module):
         """Return named metrics of a batch that are logged at intervals."""
         return {}
 
+    def drawings(self, step: int) -> Iterator[Event]:
+        """Yield small events that the window draws; called at each validation, after `step` steps.
+
+        Nothing that a later step depends on may change.
+        """
+        yield from ()
+
     def checkpoint(self) -> dict[str, Any]:
         """Return the state that a resumed run needs, also during :meth:`prepare`."""
         return self.state_dict()

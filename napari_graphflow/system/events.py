@@ -3,9 +3,9 @@
 The field ``event`` names the kind, in Python as in the lines of ``events.jsonl``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_graphflow.system.failures import Failure
 
@@ -84,6 +84,54 @@ class Preview(_Event):
     path: str
     case: str
     step: int
+
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+#: Most nodes of a graph that is drawn.
+MOST_NODES = 16
+
+
+class CodeGraph(BaseModel):
+    """How similar a network finds images: cosines of their codes, averaged over patches.
+
+    Attributes
+    ----------
+    star
+        (K,), between a patch and each of its K changed copies; empty if not compared.
+    complete
+        (N, N), between N nodes; empty if not compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    star: tuple[Cosine, ...] = ()
+    complete: tuple[tuple[Cosine, ...], ...] = ()
+
+
+class CodeGraphs(_Event):
+    """The two graphs of generalisable distillation, in both networks.
+
+    Attributes
+    ----------
+    views, nodes
+        Names of the copies of a patch, and of the nodes of the complete graph.
+    """
+
+    event: Literal["graphs"] = "graphs"
+    step: Count
+    views: Annotated[tuple[str, ...], Field(max_length=MOST_NODES)]
+    nodes: Annotated[tuple[str, ...], Field(max_length=MOST_NODES)]
+    teacher: CodeGraph
+    student: CodeGraph
+
+    @model_validator(mode="after")
+    def _shapes(self) -> Self:
+        for graph in (self.teacher, self.student):
+            lengths = {len(row) for row in graph.complete}
+            square = lengths <= {len(self.nodes)} and len(graph.complete) == len(self.nodes)
+            if len(graph.star) != len(self.views) or not square:
+                raise ValueError("edges and nodes differ in number")
+        return self
 
 
 class CheckpointSaved(_Event):
@@ -199,6 +247,7 @@ Event = Annotated[
     | Progress
     | Metric
     | Preview
+    | CodeGraphs
     | CheckpointSaved
     | PeakMemory
     | SettingChosen

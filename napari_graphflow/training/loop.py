@@ -328,12 +328,14 @@ def _report(run: Run) -> Iterator[Event]:
 
 
 def _validate(run: Run) -> Iterator[Event]:
-    """Validate, and save the weights if the mean Dice over the classes is the best so far."""
+    """Validate and draw; save the weights if the mean Dice over the classes is the best so far."""
     # The forward pass of DDP would wait for the other processes.
     alone = run.fabric.world_size == 1 and run.average is None
     network = run.student if alone else run.result
     plan = run.plan
     scores = yield from validate(network, plan.data, plan.card, plan.folder, run.step)
+    if run.method is not None:
+        yield from run.method.drawings(run.step)
     if not scores:
         return
     mean = float(np.mean(list(scores.values())))

@@ -25,10 +25,11 @@ from napari_graphflow.distillation.method import build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_volume
 from napari_graphflow.inference.site_check import read_codes
+from napari_graphflow.jobs.event_log import event_line
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.models.methods import load_method
 from napari_graphflow.models.saved import build_network, load_model
-from napari_graphflow.system.events import Event, Phase
+from napari_graphflow.system.events import CodeGraphs, Event, Phase
 from napari_graphflow.training.loop import distill, train
 
 FLAT = {"dims": 2, "patch_size": (16, 16), "batch_size": 2, "steps": 2, "validate_every": 2}
@@ -92,6 +93,20 @@ def test_all_stages_are_trained_and_their_numbers_are_saved(
     codes = read_codes(model)
     assert codes is not None
     assert codes.shape == (6, 64)  # images of the dataset, channels of ENet's deepest map
+
+
+def test_the_graphs_of_both_networks_are_drawn_at_each_validation(
+    whole: tuple[Path, list[Event]],
+) -> None:
+    (drawn,) = (event for event in whole[1] if isinstance(event, CodeGraphs))
+    assert drawn.step == 2
+    assert drawn.views == drawn.nodes == ("contrast", "blur", "noise", "uneven brightness")
+    for graph in (drawn.teacher, drawn.student):
+        matrix = np.array(graph.complete)
+        assert np.array_equal(matrix, matrix.T)
+        assert (np.diag(matrix) == 1).all()
+    assert drawn.teacher != drawn.student
+    assert len(event_line(drawn)) < 2000
 
 
 def test_the_saved_student_has_the_weights_of_its_network_only(
@@ -162,7 +177,11 @@ def test_a_student_from_scratch_starts_the_last_stage_with_its_first_weights(
     ids=["faithful", "ours"],
 )
 def test_every_choice_runs(config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
-    found = metrics(list(distill(config(**changes), tmp_path)))
+    events = list(distill(config(**changes), tmp_path))
+    (drawn,) = (event for event in events if isinstance(event, CodeGraphs))
+    # The validation has two patches.
+    assert len(drawn.nodes) == (2 if changes.get("inter_nodes") == "batch" else 4)
+    found = metrics(events)
     assert ("loss/augmented" in found) == (changes.get("preset") != "faithful")
 
 

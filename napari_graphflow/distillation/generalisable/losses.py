@@ -151,6 +151,12 @@ def cross_distillation_loss(
     return torch.stack(terms).mean()
 
 
+def nodes_of_batch(codes: Tensor) -> Tensor:
+    """Return the codes (B, K + 1, d) of unchanged patches as views of one, (1, B + 1, d)."""
+    anchors = codes[:, 0]
+    return torch.cat([anchors[:1], anchors])[None]
+
+
 def _check(student: Tensor, teacher: Tensor, fewest: int) -> None:
     shapes = tuple(student.shape), tuple(teacher.shape)
     if student.ndim != 3 or teacher.ndim != 3 or shapes[0][:2] != shapes[1][:2]:

@@ -15,6 +15,7 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
     MaskAutoencoder,
     cross_entropy,
 )
+from napari_graphflow.distillation.generalisable.drawing import MOST_DRAWN, graphs_of
 from napari_graphflow.distillation.generalisable.losses import (
     FEWEST_INTER,
     cross_distillation_loss,
@@ -22,13 +23,20 @@ from napari_graphflow.distillation.generalisable.losses import (
     inter_graph_loss,
     intra_edges,
     intra_graph_loss,
+    nodes_of_batch,
 )
 from napari_graphflow.distillation.generalisable.stages import Stages
 from napari_graphflow.distillation.generalisable.views import random_stream, view
 from napari_graphflow.distillation.method import Material, Method, Outputs, Pass, check_taps
 from napari_graphflow.errors import UserError
-from napari_graphflow.networks.bottleneck import BOTTLENECK, adapter_of, encode, frozen_statistics
-from napari_graphflow.networks.taps import Output
+from napari_graphflow.networks.bottleneck import (
+    BOTTLENECK,
+    Encoded,
+    adapter_of,
+    encode,
+    frozen_statistics,
+)
+from napari_graphflow.networks.taps import Output, evaluating
 from napari_graphflow.system.events import Event
 
 
@@ -118,7 +126,7 @@ class Generalisable(Method):
                 )
             if options.inter_weight:
                 if options.inter_nodes == "batch":
-                    student, teacher = _nodes_of_batch(student), _nodes_of_batch(teacher)
+                    student, teacher = nodes_of_batch(student), nodes_of_batch(teacher)
                 terms["inter"] = inter_graph_loss(
                     student, teacher, options.temperature, options.edge_loss
                 )
@@ -132,26 +140,44 @@ class Generalisable(Method):
 
     def _codes(self, step: Pass) -> tuple[Tensor, Tensor]:
         """Return the codes (B, K + 1, d) of the student and of the teacher."""
-        count, images = self.options.views, step.images
+        views = self._views(step.images, "views", step.step)
+        student = self._codes_of("student", step.student, views)
         with torch.no_grad():
-            views = torch.cat(
-                [view(images, k, self.config.seed, "views", step.step) for k in range(count)]
-            )
-            teacher = torch.cat(
-                [step.teacher.bottleneck, encode(step.teacher.network, views).bottleneck]
-            )
-            teacher = self.teacher_alignment.code(teacher)
-        student = self.student_alignment.code(
-            torch.cat([step.student.bottleneck, encode(step.student.network, views).bottleneck])
-        )
-        shape = (count + 1, len(images))
-        both = (student.unflatten(0, shape), teacher.unflatten(0, shape))
-        student, teacher = (codes.transpose(0, 1) for codes in both)
-        with torch.no_grad():
+            teacher = self._codes_of("teacher", step.teacher, views)
             for role, codes in (("student", student), ("teacher", teacher)):
                 self._edges[f"edges/intra_{role}"] = float(intra_edges(codes).mean())
                 self._edges[f"edges/inter_{role}"] = float(inter_edges(codes).mean())
         return student, teacher
+
+    @torch.no_grad()
+    def _views(self, images: Tensor, *names: object) -> Tensor:
+        """Return the K views of each image, (K B, C, *spatial)."""
+        kinds = range(self.options.views)
+        return torch.cat([view(images, kind, self.config.seed, *names) for kind in kinds])
+
+    def _codes_of(self, role: str, encoded: Encoded, views: Tensor) -> Tensor:
+        """Return the codes (B, K + 1, d) of a recorded pass and of views, which are encoded."""
+        aligned = self.teacher_alignment if role == "teacher" else self.student_alignment
+        others = encode(encoded.network, views).bottleneck
+        codes: Tensor = aligned.code(torch.cat([encoded.bottleneck, others]))
+        shape = (self.options.views + 1, len(encoded.image))
+        return torch.unflatten(codes, 0, shape).transpose(0, 1)
+
+    @torch.no_grad()
+    def drawings(self, step: int) -> Iterator[Event]:
+        """Measure the graphs on the same few unaugmented patches and views each time."""
+        if self.material is None or not (self.options.intra_weight or self.options.inter_weight):
+            return
+        networks = {"teacher": self.material.teacher, "student": self.material.student}
+        held_out = self.material.held_out
+        images = next(iter(held_out if len(held_out) else self.material.training))[0][:MOST_DRAWN]
+        views, codes = self._views(images, "drawn"), {}
+        for role, network in networks.items():
+            with evaluating(adapter_of(network)):
+                codes[role] = self._codes_of(role, encode(network, images), views)
+        drawn = graphs_of(codes["teacher"], codes["student"], self.options, step)
+        if drawn is not None:
+            yield drawn
 
     def _cross(self, step: Pass) -> Tensor:
         student, teacher = step.student, step.teacher
@@ -202,9 +228,3 @@ class Generalisable(Method):
         super().restore(state["modules"])
         self.measured = dict(state["measured"])
         self.stages.restore(state)
-
-
-def _nodes_of_batch(codes: Tensor) -> Tensor:
-    """Return the codes of unchanged patches as the views of one graph, (1, B + 1, d)."""
-    anchors = codes[:, 0]
-    return torch.cat([anchors[:1], anchors])[None]

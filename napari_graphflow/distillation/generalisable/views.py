@@ -18,7 +18,7 @@ from torch.nn import functional
 from napari_graphflow.networks.layers import LINEAR
 
 Random = np.random.Generator
-KINDS = ("contrast", "blur", "noise", "bias")
+KINDS = ("contrast", "blur", "noise", "uneven brightness")
 
 
 def random_stream(seed: int, *names: object) -> Random:

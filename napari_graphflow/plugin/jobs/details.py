@@ -18,10 +18,11 @@ from napari_graphflow.plugin.widgets.layout import row
 from napari_graphflow.plugin.widgets.palette import DARK, Colours
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
-from napari_graphflow.system.events import Event
+from napari_graphflow.system.events import CodeGraphs, Event
 
 if TYPE_CHECKING:
     from napari_graphflow.plugin.jobs.curves import Curves
+    from napari_graphflow.plugin.jobs.graphs import GraphPlot
 
 #: Seconds per refresh for reading the events of a job.
 READ_S = 0.01
@@ -53,6 +54,9 @@ class JobDetails(QWidget):
         self._stage_log = StageLog()
         self._colours = DARK
         self._plot = Later(self._make_curves)
+        self.graphs = Later(self._make_graphs)
+        self.graphs.hide()
+        self._latest: CodeGraphs | None = None
         self.preview = Preview()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -64,6 +68,7 @@ class JobDetails(QWidget):
         column.addLayout(row(self.log, self.settings, self.rename, self.remove, stretch=-1))
         column.addWidget(self.stages)
         column.addWidget(self._plot)
+        column.addWidget(self.graphs)
         column.addWidget(self.preview)
 
     @property
@@ -74,15 +79,16 @@ class JobDetails(QWidget):
     def set_colours(self, colours: Colours) -> None:
         """Draw in the colours of a theme."""
         self._colours = colours
-        if self._plot.made is not None:
-            self._plot.made.set_colours(colours)
+        for made in (self._plot.made, self.graphs.made):
+            if made is not None:
+                made.set_colours(colours)
 
     def show_job(self, job: Job | None) -> None:
         """Show another job."""
         self._job, self._offset = job, 0
         if self._plot.made is not None:
             self._plot.made.clear()
-        self._stage_log = StageLog()
+        self._stage_log, self._latest = StageLog(), None
         self.stages.show_stages([])
         self.preview.show_job(job)
 
@@ -94,6 +100,9 @@ class JobDetails(QWidget):
                 self.stages.show_stages(self._stage_log.stages())
             self.curves.show_levels(levels)
             self._plot.setVisible(not self.curves.empty())
+            if self._latest is not None:
+                self.graphs.widget().show_graphs(self._latest)
+            self.graphs.setVisible(self._latest is not None)
         self.preview.refresh()
         self.progress.present(shown.progress)
         self.status.show_message(shown.message)
@@ -116,6 +125,13 @@ class JobDetails(QWidget):
         curves.set_colours(self._colours)
         return curves
 
+    def _make_graphs(self) -> "GraphPlot":
+        from napari_graphflow.plugin.jobs.graphs import GraphPlot
+
+        graphs = GraphPlot()
+        graphs.set_colours(self._colours)
+        return graphs
+
     def _new_events(self, job: Job) -> Iterator[Event]:
         """Yield new events; a long history takes several refreshes."""
         # One by one: thousands at once would trigger the garbage collection, which traverses all
@@ -126,6 +142,8 @@ class JobDetails(QWidget):
             events, self._offset = read_events(job.events_file, before)
             for event in events:
                 self._stage_log.add(event)
+                if isinstance(event, CodeGraphs):
+                    self._latest = event
                 yield event
             if self._offset == before or time.monotonic() > end:
                 return
