@@ -18,6 +18,7 @@ from napari_graphflow.imaging.preprocessing import prepare
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.windows import plan_windows
 from napari_graphflow.models.openvino_form import example_window, plain_logits, to_openvino
+from napari_graphflow.models.openvino_package import import_openvino
 from napari_graphflow.models.saved import Model
 from napari_graphflow.system.telemetry import refuse_telemetry
 
@@ -61,9 +62,7 @@ def write_onnx(model: Model, folder: Path, images: Sequence[Volume] = ()) -> Non
 
 def write_openvino(model: Model, folder: Path, images: Sequence[Volume] = ()) -> None:
     """Write ``model.xml`` and ``model.bin``, with what the model is under ``rt_info``."""
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     network = to_openvino(model)
     for name, text in properties(model.card).items():
         network.set_rt_info(text, ["graphflow", name])

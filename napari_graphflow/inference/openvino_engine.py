@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from napari_graphflow.config.openvino_form import OpenVinoForm, form_folder, read_form
 from napari_graphflow.inference.engines import Array, OutputKind
+from napari_graphflow.models.openvino_package import import_openvino
 from napari_graphflow.system.folders import data_root
 from napari_graphflow.system.processes import peak_memory_of_process
-from napari_graphflow.system.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
-    import openvino
+    from openvino import CompiledModel, InferRequest, Model
 
 #: Windows in flight: while one is computed, the last one is merged and the next one is prepared.
 IN_FLIGHT = 2
@@ -61,9 +61,7 @@ class OpenVinoEngine:
         threads: int | None = None,
         precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
-        refuse_telemetry()
-        import openvino
-
+        openvino = import_openvino()
         self.title = "CPU, OpenVINO"
         self._form = form
         self._core = openvino.Core()
@@ -80,14 +78,14 @@ class OpenVinoEngine:
         self._model = self._core.read_model(form_folder(folder) / "model.xml")
         #: Number of input channels.
         self.channels: int = self._model.input(0).partial_shape[1].get_length()
-        self._compiled: dict[tuple[Any, ...], openvino.CompiledModel] = {}
+        self._compiled: dict[tuple[Any, ...], CompiledModel] = {}
 
     def compute(
         self, batches: Iterable[Array], kind: OutputKind, weights: Array | None = None
     ) -> Iterator[NDArray[Any]]:
         """Return the output of each batch, in order."""
-        running: deque[tuple[openvino.InferRequest, tuple[int, ...]]] = deque()
-        free: dict[tuple[int, ...], list[openvino.InferRequest]] = defaultdict(list)
+        running: deque[tuple[InferRequest, tuple[int, ...]]] = deque()
+        free: dict[tuple[int, ...], list[InferRequest]] = defaultdict(list)
         for batch in batches:
             if len(running) == IN_FLIGHT:
                 yield self._finished(running, free)
@@ -122,8 +120,8 @@ class OpenVinoEngine:
 
     def _finished(
         self,
-        running: "deque[tuple[openvino.InferRequest, tuple[int, ...]]]",
-        free: "dict[tuple[int, ...], list[openvino.InferRequest]]",
+        running: "deque[tuple[InferRequest, tuple[int, ...]]]",
+        free: "dict[tuple[int, ...], list[InferRequest]]",
     ) -> NDArray[Any]:
         request, shape = running.popleft()
         request.wait()
@@ -135,7 +133,7 @@ class OpenVinoEngine:
 
     def _request(
         self, shape: tuple[int, ...], kind: OutputKind, weights: Array | None
-    ) -> "openvino.InferRequest":
+    ) -> "InferRequest":
         key = (shape, kind, weights is not None)
         if key not in self._compiled:
             if weights is not None:
@@ -146,15 +144,14 @@ class OpenVinoEngine:
 
 
 def _specialised(
-    model: "openvino.Model",
+    model: "Model",
     classes: int,
     shape: tuple[int, ...],
     kind: OutputKind,
     weights: Array | None,
-) -> "openvino.Model":
+) -> "Model":
     """Fix the input shape, and append what would be slow in numpy: weights, softmax or argmax."""
-    refuse_telemetry()
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13 as ops
 
     model = model.clone()

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from napari_graphflow.config.model_card import GRAPH_FILES, ModelCard
 from napari_graphflow.errors import UserError
+from napari_graphflow.models.openvino_package import import_openvino
 from napari_graphflow.networks.taps import Head, TapAdapter, crop
-from napari_graphflow.system.telemetry import refuse_telemetry
 
 #: Arguments of the card: whether the size of the input is fixed, and what the output is.
 FIXED, OUTPUT = "fixed", "output"
@@ -69,9 +69,7 @@ def as_logits(answers: Tensor, output: str) -> Tensor:
 
 
 def _compile(network: Any, shape: tuple[int, ...]) -> Any:
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     fixed = network.clone()
     try:
         fixed.reshape(list(shape))
@@ -92,9 +90,7 @@ def read_graph(path: Path) -> Any:
     UserError
         If OpenVINO is missing, or cannot read it.
     """
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     try:
         return (
             openvino.convert_model(path)

@@ -13,11 +13,10 @@ from napari_graphflow.config.openvino_form import OpenVinoForm, Parity, form_fol
 from napari_graphflow.config.padding import padded_size
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.graph import GraphNetwork
+from napari_graphflow.models.openvino_package import import_openvino
 from napari_graphflow.models.saved import Model
 from napari_graphflow.networks.taps import Head, TapAdapter, channels_last, first_output
 from napari_graphflow.system.files import replace_file, written_aside
-from napari_graphflow.system.install import install_hint
-from napari_graphflow.system.telemetry import refuse_telemetry
 
 #: Largest accepted difference of a class probability, and smallest share of equal labels.
 TOLERANCE, EQUAL = 1e-3, 0.9999
@@ -49,11 +48,7 @@ def convert(model: Model) -> OpenVinoForm:
     UserError
         If OpenVINO is not installed, cannot convert the network, or computes other results.
     """
-    refuse_telemetry()
-    try:
-        import openvino
-    except ModuleNotFoundError:
-        raise UserError("OpenVINO is not installed.", install_hint("openvino")) from None
+    openvino = import_openvino()
     card, multiples = model.card, model.multiples
     network = to_openvino(model)
     # Another size along the last axis, where one that was fixed by tracing would show.
@@ -124,9 +119,7 @@ def to_openvino(model: Model) -> Any:
 
 def traced(network: nn.Module, window: Tensor) -> Any:
     """Return a network in OpenVINO, as it computes a window (1, C, *spatial); raises many kinds."""
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     # torch deprecates tracing, and warns of each size that the network looks at.
     with warnings.catch_warnings(action="ignore"):
         # Not checked by running it again: it is compared at another size, too.
@@ -143,9 +136,7 @@ def noise(channels: int, shape: tuple[int, ...]) -> Tensor:
 
 @torch.inference_mode()
 def _compare(network: Any, adapter: TapAdapter, windows: list[Tensor]) -> Parity:
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     plain = plain_logits(adapter)
     difference, equal, voxels = 0.0, 0, 0
     torch_seconds, openvino_seconds = [], []

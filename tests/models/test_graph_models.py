@@ -1,6 +1,7 @@
 """Whole networks of other programs (ONNX, OpenVINO, TorchScript, torch.export) as teachers."""
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -156,3 +157,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         import_teacher(path, tmp_path / "teacher")
     with pytest.raises(UserError):
         load_model(tmp_path / "teacher")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.ts"])
+def test_without_openvino_its_installation_is_named(tmp_path: Path, name: str, monkeypatch) -> None:
+    path = export(tmp_path, name)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match="OpenVINO is not installed") as caught:
+        import_teacher(path, tmp_path / "teacher", ImportOptions(trust=True))
+    assert "pip install" in caught.value.remedy
+    assert not (tmp_path / "teacher").exists()

@@ -30,4 +30,4 @@ def test_each_import_of_openvino_refuses_them_before() -> None:
                 before = " ".join(lines[max(0, number - 3) : number])
                 assert any(one in before for one in REFUSED), f"{path}:{number + 1}"
                 found += 1
-    assert found > 4
+    assert found > 2

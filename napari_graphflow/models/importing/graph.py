@@ -19,9 +19,9 @@ from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.graph import FIXED, OUTPUT, GraphNetwork, adapted, read_graph
 from napari_graphflow.models.importing.files import read_json, refuse_large
+from napari_graphflow.models.openvino_package import import_openvino
 from napari_graphflow.models.saved import Model, load_model
 from napari_graphflow.system.files import replace_file, written_aside
-from napari_graphflow.system.telemetry import refuse_telemetry
 
 #: Formats that only compute, and those that may run code.
 SAFE, CODE = (".onnx", ".xml"), (".pt2", ".ts", ".torchscript")
@@ -112,9 +112,7 @@ def import_graph(path: Path, card: ModelCard, out: Path, *, trust: bool) -> Mode
 
 def save_graph(network: Any, card: ModelCard, out: Path) -> Model:
     """Save a network of OpenVINO with a card of `tried`, and load it."""
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     with written_aside(out) as aside:
         aside.mkdir(parents=True)
         openvino.save_model(network, aside / GRAPH_FILES[0], compress_to_fp16=False)
@@ -130,9 +128,7 @@ def _converted(path: Path, card: ModelCard, trust: bool) -> Any:
             f"{path.name} is a program of PyTorch, which can do anything when it is opened.",
             "If you trust who made it, add --trust; or ask for it as ONNX or safetensors.",
         )
-    refuse_telemetry()
-    import openvino
-
+    openvino = import_openvino()
     image = torch.zeros(1, card.in_channels, *card.patch_size)
     try:
         if path.suffix == ".pt2":
