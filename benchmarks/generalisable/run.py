@@ -159,6 +159,7 @@ class Benchmark:
             "row": name,
             "steps": self.steps,
             "command": " ".join(["napari-graphflow", *command]).replace(f"{WORK}/", "work/"),
+            "teacher": teacher_of(command),
             "training_seconds": seconds,
             "validation_dice": validation_dice(model),
             "measured": json.loads((model / "model.json").read_text())["provenance"]["measured"],
@@ -168,6 +169,13 @@ class Benchmark:
         aside = file.with_name(f".{file.name}")
         aside.write_text(json.dumps(result, indent=1) + "\n")
         aside.replace(file)
+
+
+def teacher_of(command: list[str]) -> str | None:
+    """Return the kind of the row of the teacher in a command."""
+    if "--teacher" not in command:
+        return None
+    return Path(command[command.index("--teacher") + 1]).name.rpartition("-")[0]
 
 
 def _summary(scores: dict[str, Any], dataset: Path, site: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from rows import markdown, put_table, read_results, spread  # noqa: E402
+from verdict import RIVALS, Kinds, by_case, seed_of, target_of, verdict  # noqa: E402
+
+from napari_graphflow.evaluation.paired import paired_difference  # noqa: E402
 
 Row = dict[str, Any]
 AUGMENTATIONS = ("none", "scale", "bigaug", "gin", "randconv")
@@ -31,6 +34,13 @@ TITLES = {
     "skip_drop": "... half of the teacher's skips dropped",
     "batch_nodes": "... a graph of the batch",
 }  # fmt: skip
+ALONE = "alone_none"
+#: The shifts, and the rows among 2 to 7 that each has.
+TASKS = {
+    "vessels": RIVALS,
+    "hippocampus": tuple(kind for kind in RIVALS if not kind.endswith("_equal")),
+    "phantom": tuple(kind for kind in RIVALS if not kind.endswith("_equal")),
+}
 
 
 def main() -> None:
@@ -41,6 +51,7 @@ def main() -> None:
     tables = [f"### {task}\n\n{_table(kinds)}" for task, kinds in groups.items()]
     if groups:
         _plot(groups)
+        tables.insert(0, verdict({task: groups.get(task, {}) for task in TASKS}, TITLES, TASKS))
         tables.append("![Dice by site and model](sites.png)")
     put_table(HERE / "README.md", "\n\n".join(tables) or "No row yet.")
 
@@ -53,6 +64,7 @@ def _table(kinds: dict[str, list[Row]]) -> str:
         "source",
         "target",
         "drop",
+        "target minus alone [95 %]",
         "cases < 0.1",
         "E",
         "same site",
@@ -63,18 +75,31 @@ def _table(kinds: dict[str, list[Row]]) -> str:
         if rows := kinds.get(kind):
             source, target = (_means(rows, role) for role in ("source", "target"))
             drop = [a - b for a, b in zip(source, target, strict=True)]
-            poor = statistics.mean(_of(row, "target")["poor"] for row in rows)
+            poor = statistics.mean(target_of(row)["poor"] for row in rows)
             gaps = [row["gap"] for row in rows if row["gap"]]
             seconds = [row["training_seconds"] for row in rows if row["training_seconds"]]
             lines.append([
                 title, str(len(rows)),
                 spread([row["validation_dice"] for row in rows], 3),
-                spread(source, 3), spread(target, 3), spread(drop, 3), f"{100 * poor:.0f} %",
+                spread(source, 3), spread(target, 3), spread(drop, 3),
+                _against(kinds, kind), f"{100 * poor:.0f} %",
                 spread([gap["gap"] for gap in gaps], 2) if gaps else "",
                 spread([gap["control"] for gap in gaps], 2) if gaps else "",
                 f"{statistics.mean(seconds) / 60:.1f}" if seconds else "",
             ])  # fmt: skip
     return markdown(lines)
+
+
+def _against(kinds: Kinds, kind: str) -> str:
+    """Write the difference in points from the student alone, over the target's cases."""
+    seeds = sorted({seed_of(row) for row in kinds[kind]} & set(map(seed_of, kinds.get(ALONE, []))))
+    if kind == ALONE or not seeds:
+        return ""
+    found = paired_difference(by_case(kinds[kind], seeds), by_case(kinds[ALONE], seeds))
+    if found is None or found.low is None or found.high is None:
+        return ""
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _of(row: Row, role: str) -> Row:
