@@ -63,6 +63,16 @@ def test_a_resumed_job_repeats_its_stage() -> None:
     assert states(events) == ["done", "weak", "running", "waiting", "waiting", "waiting"]
 
 
+def test_a_job_that_also_trains_the_student_alone_has_the_same_stages() -> None:
+    named = [
+        event.model_copy(update={"name": f"student (1 of 2): {event.name}"})
+        if isinstance(event, Phase)
+        else event
+        for event in TO_STUDENT
+    ]
+    assert states(named) == states(TO_STUDENT)
+
+
 def test_the_list_shows_signs_titles_and_numbers(qtbot) -> None:
     log, shown = StageLog(), StageList()
     qtbot.addWidget(shown)

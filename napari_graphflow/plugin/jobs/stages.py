@@ -39,7 +39,9 @@ class StageLog:
         """Take note of an event; a resumed job repeats some."""
         match event:
             case Phase(kind="preparing", name=name):
-                title = name.removeprefix("training ").removeprefix("measuring ")
+                # A job with several trainings says which one it is.
+                own = name.rpartition(": ")[2]
+                title = own.removeprefix("training ").removeprefix("measuring ")
                 if title in STAGES.values():
                     self._reached = TITLES.index(title)
             case Phase(kind="training") if self._reached >= 0:
