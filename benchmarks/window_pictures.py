@@ -7,22 +7,21 @@ Two tiny models are written, no training runs::
         --all
 
 The first command makes the pictures that the documentation shows; ``--all`` makes every dock in
-every theme and size, to look at. ``QT_API`` chooses the binding.
+every theme and size, to look at. ``QT_API`` chooses the binding, ``--scale`` the size of letters.
 """
 
 import argparse
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filmed_window import FilmedWindow, use_own_settings
+from window_contents import READ_TWICE, READERS, make_jobs, make_models, make_readers
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
-DOCKS = ("Segment", "Distil", "Jobs", "Compare", "Dataset", "Volume")
-#: Of the documentation: dock, theme and size; the file is named after the dock.
-SHOWN = (("Jobs", "light", "small"), ("Compare", "dark", "small"))
+THEMES = ("dark", "light")
 
 
 def main() -> None:
@@ -35,22 +34,24 @@ def main() -> None:
         use_own_settings(Path(home))
         make_models(Path(home))
         make_jobs(Path(home))
-        window = Window(options.out, options.scale, fill=options.all)
-        wanted = (
-            [(dock, theme, size) for theme in ("dark", "light") for size in SIZES for dock in DOCKS]
-            if options.all
-            else SHOWN
-        )
-        for dock, theme, size in wanted:
-            name = f"{dock.lower()}_{theme}_{size}" if options.all else dock.lower()
-            window.picture(dock, theme, size, f"window_{name}")
+        window = Window(options.out, options.scale)
+        if options.all:
+            for name in window.scenes(Path(home)):
+                for theme in THEMES:
+                    for size in SIZES:
+                        window.picture(theme, size, f"window_{name}_{theme}_{size}")
+        else:
+            window.show("Jobs")
+            window.picture("light", "small", "window_jobs")
+            window.compare(window.viewer.layers[-1], window.moved())
+            window.picture("dark", "small", "window_compare")
         window.viewer.close()
 
 
 class Window(FilmedWindow):
     """napari with a phantom, its mask and the docks."""
 
-    def __init__(self, out: Path, scale: float, *, fill: bool) -> None:
+    def __init__(self, out: Path, scale: float) -> None:
         import napari
         from napari.settings import get_settings
 
@@ -61,139 +62,140 @@ class Window(FilmedWindow):
         settings.appearance.font_size = round(settings.appearance.font_size * scale)
         self.viewer = napari.Viewer(show=True)
         self.window = self.viewer.window._qt_window  # noqa: SLF001
+        self.window.resize(*SIZES["small"])
         self.viewer.open_sample("napari-graphflow", "abdomen-labelled")
-        if fill:
-            self.fill()
-        else:
-            self.compare()
+        self.image, self.mask = self.viewer.layers
 
-    def compare(self) -> None:
-        """Compare the mask with itself moved by a voxel, by a click."""
-        import numpy as np
-
-        from napari_graphflow.plugin.viewer.cases import cases_of
-        from napari_graphflow.plugin.viewer.layers import voxels
-        from napari_graphflow.plugin.widgets.docks import show_dock
-
-        image, mask = self.viewer.layers
-        moved = type(mask)(
-            np.roll(voxels(mask), 1, -1), name="moved by one voxel", scale=mask.scale,
-            units=mask.units, axis_labels=mask.axis_labels, features=mask.features,
-        )  # fmt: skip
-        cases_of(self.viewer).add(moved, like=image)
-        compare = show_dock(self.viewer, "Compare")
-        compare.a.choose(mask)
-        compare.b.choose(moved)
-        self.until(compare.button.isEnabled)
-        compare.button.click()
-        self.until(lambda: compare.table.rowCount() > 0)
-        compare.worst_pair.click()
-        show_dock(self.viewer, "Jobs")
-        self.rest(2)
-
-    def fill(self) -> None:
-        """Segment by a click, so that maps are shown, and choose a dataset."""
+    def scenes(self, home: Path) -> Iterator[str]:
+        """Bring about what is to be seen, one thing after the other, by clicks; name each."""
         from napari_graphflow.dataset.samples import sample_dataset
-        from napari_graphflow.plugin.widgets.docks import show_dock
 
-        segment = show_dock(self.viewer, "Segment")
-        image = next(one for one in self.viewer.layers if type(one).__name__ == "Image")
-        self.viewer.layers.selection.active = image
+        yield from self.segment()
+        distil = self.show("Distil")
+        distil.dataset.choose(sample_dataset("abdomen"))
+        self.until(distil.dataset.checked)
+        yield "distil_first"
+        distil.teacher.choose(home / "models" / "abdomen_teacher")
+        self.until(distil.button.isEnabled)
+        yield "distil"
+        for title in ("Data check", "Advanced"):
+            self.unfold(distil, title)
+            yield "distil_" + title.split()[-1].lower()
+        self.show("Jobs")
+        yield "jobs"
+        for dock in ("Volume", "Tutorial"):
+            self.show(dock)
+            yield dock.lower()
+        compare = self.compare(self.mask, self.moved(), self.moved(2))
+        yield "compare"
+        compare.beside.click()
+        yield "compare_beside"
+        compare.beside.click()
+        compare.whole.expand(animate=False)
+        compare.dataset.dataset.choose(sample_dataset("abdomen"))
+        compare.ensureWidgetVisible(compare.dataset)
+        yield "compare_dataset"
+        compare.whole.collapse(animate=False)
+        self.unfold(compare, "Maps of the networks")
+        compare.heatmap.student.choose(home / "models" / "abdomen_student")
+        self.until(compare.heatmap.button.isEnabled)
+        compare.heatmap.button.click()
+        self.until(compare.heatmap.maps.isVisible)
+        compare.ensureWidgetVisible(compare.heatmap.notes)
+        yield "compare_maps"
+        compare.verticalScrollBar().setValue(0)
+        yield from self.readers(make_readers(home / "abdomen study"))
+
+    def segment(self) -> Iterator[str]:
+        """Segment with a map, and put its layers away again."""
+        segment = self.show("Segment")
+        yield "segment_before"
+        self.viewer.layers.selection.active = self.image
         self.until(segment.button.isEnabled)
         segment.uncertainty.setChecked(True)
         segment.button.click()
         self.until(lambda: not segment.running)
-        distil = show_dock(self.viewer, "Distil")
-        distil.dataset.choose(sample_dataset("abdomen"))
-        self.until(distil.dataset.checked)
-        show_dock(self.viewer, "Jobs")
-        self.rest(1)
+        yield "segment"
+        for title in ("Additional maps", "Options", "Export the model"):
+            self.unfold(segment, title)
+        yield "segment_unfolded"
+        for layer in list(self.viewer.layers):
+            if layer not in (self.image, self.mask):
+                self.viewer.layers.remove(layer)
 
-    def picture(self, dock: str, theme: str, size: str, name: str) -> None:
-        """Save the whole window with one dock in front."""
+    def readers(self, folder: Path) -> Iterator[str]:
+        """Open a case of two readers, and compare their masks in both docks."""
+        dataset = self.show("Dataset")
+        yield "dataset_empty"
+        dataset.dataset.choose(folder)
+        self.until(lambda: bool(dataset.rows))
+        yield "dataset_cases"
+        dataset.open(READ_TWICE)
+        self.until(lambda: dataset.session.case is not None and dataset.session.case.editable)
+        yield "dataset"
+        for index, name in ((1, "proposals"), (2, "rounds"), (3, "readers")):
+            dataset.tabs.setCurrentIndex(index)
+            self.rest(0.5)
+            if name == "readers":
+                self.until(dataset.readers.layers.isEnabled)
+                dataset.readers.compare.click()
+                self.until(lambda: dataset.readers.table.rowCount() > 0)
+            yield f"dataset_{name}"
+        dataset.readers.layers.click()
+        names = [f"mask of {reader} · {READ_TWICE}" for reader in READERS]
+        self.until(lambda: all(name in self.viewer.layers for name in names))
+        self.compare(*(self.viewer.layers[name] for name in names))
+        yield "compare_readers"
+
+    def compare(self, a: Any, b: Any, reference: Any = None) -> Any:
+        """Compare two masks, by a click."""
+        compare = self.show("Compare")
+        compare.a.choose(a)
+        compare.b.choose(b)
+        compare.reference.choose(reference)
+        self.until(compare.button.isEnabled)
+        compare.button.click()
+        self.until(lambda: "differ" in compare.status.text())
+        compare.worst_pair.click()
+        return compare
+
+    def moved(self, steps: int = 1) -> Any:
+        """Add the mask, moved by some voxels."""
+        import numpy as np
+
+        from napari_graphflow.plugin.viewer.cases import cases_of
+        from napari_graphflow.plugin.viewer.layers import voxels
+
+        mask = self.mask
+        name = "moved by one voxel" if steps == 1 else f"moved by {steps} voxels"
+        layer = type(mask)(
+            np.roll(voxels(mask), steps, -1), name=name, scale=mask.scale,
+            units=mask.units, axis_labels=mask.axis_labels, features=mask.features,
+        )  # fmt: skip
+        cases_of(self.viewer).add(layer, like=self.image)
+        return layer
+
+    def show(self, dock: str) -> Any:
+        """Bring a dock to the front."""
         from napari_graphflow.plugin.widgets.docks import show_dock
 
+        return show_dock(self.viewer, dock)
+
+    def unfold(self, dock: Any, title: str) -> None:
+        """Open a section of a dock."""
+        from superqt import QCollapsible
+
+        for section in dock.findChildren(QCollapsible):
+            if section.text().startswith(title):
+                section.expand(animate=False)
+                self.rest(0.2)
+                dock.ensureWidgetVisible(section)
+
+    def picture(self, theme: str, size: str, name: str) -> None:
+        """Save the whole window."""
         self.window.resize(*SIZES[size])
         self.viewer.theme = theme
-        show_dock(self.viewer, dock)
         self.picture_of(self.window, self.out / f"{name}.png", colours=192)
-
-
-def make_models(home: Path) -> None:
-    """Save a teacher and a student with random weights."""
-    import torch
-
-    from napari_graphflow.config.model_card import ModelCard
-    from napari_graphflow.config.preprocessing import Preprocessing
-    from napari_graphflow.models.saved import save_model
-    from napari_graphflow.networks import build
-
-    torch.set_num_threads(1)
-    classes = {"background": 0, "liver": 1, "spleen": 2, "left_kidney": 3, "lesion": 4}
-    for name, role, network, dims in (
-        ("flat student", "student", "enet", 2),
-        ("abdomen student", "student", "enet", 3),
-        ("abdomen teacher", "teacher", "unet", 3),
-    ):
-        torch.manual_seed(0)
-        width = 8 if network == "unet" else None
-        module = build(network, 1, len(classes), dims, width)
-        card = ModelCard(
-            name=name, role=role, network=network, dims=dims, in_channels=1, classes=classes,
-            width=width, patch_size=(32,) * dims, preprocessing=Preprocessing(intensity="zscore"),
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-        )  # fmt: skip
-        save_model(home / "models" / name.replace(" ", "_"), card, module.eval())
-
-
-def make_jobs(home: Path) -> None:
-    """Write jobs in several states, with curves of a distillation that is half done."""
-    from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-    from napari_graphflow.dataset.samples import sample_dataset
-    from napari_graphflow.jobs.event_log import event_line
-    from napari_graphflow.jobs.status import Process, RunReport, Status
-    from napari_graphflow.jobs.store import create
-    from napari_graphflow.system.events import Metric, TeacherScored
-    from napari_graphflow.system.failures import Failure
-
-    dataset = sample_dataset("abdomen")
-    teacher = TeacherScored(dice={"liver": 0.95, "lesion": 0.87}, mean=0.91, cases=4, available=4)
-    settings: dict[str, Any] = {"dataset": dataset, "network": "enet", "device": "cpu"}
-    failed = create("train", TrainingConfig(name="ResNet-18 on abdomen", **settings))
-    alone = create("train", TrainingConfig(name="ENet on abdomen", **settings))
-    half = create(
-        "distill",
-        DistillationConfig(
-            name="ENet from the abdomen teacher of the second round of labelling",
-            teacher=home / "models" / "abdomen_teacher", **settings,
-        ),
-    )  # fmt: skip
-    done = Status(state="done", run=RunReport(best=0.842, model="artifacts/model"))
-    lack = Failure(code="out_of_memory", text="The memory is full.", remedy="Use a smaller patch.")
-    running = Status(
-        state="running",
-        run=RunReport(
-            phase="training", step=620, total=1000, eta_s=2880, best=0.887, teacher=teacher
-        ),
-        process=Process(
-            launched=1.0, device="cpu", heartbeat=time.time() + 3600, host="workstation"
-        ),
-    )
-    states = ((failed, Status(state="failed", failure=lack)), (alone, done), (half, running))
-    for job, status in states:
-        with job.writing():
-            job.write_status(status)
-    lines = []
-    for step in range(10, 630, 10):
-        values = {"total": 3.2, "supervised": 1.4, "logits": 0.7, "vertices": 0.5, "edges": 0.3}
-        for name, start in values.items():
-            value = start * (0.15 + 0.85 * 0.995**step) * (1 + 0.05 * ((step * 7 + len(name)) % 5))
-            lines.append(event_line(Metric(name=f"loss/{name}", value=value, step=step)))
-        if step % 100 == 0:
-            for name, best in (("dice", 0.9), ("dice/liver", 0.95), ("dice/lesion", 0.85)):
-                dice = best * (1 - 0.99**step * 0.9)
-                lines.append(event_line(Metric(name=name, value=dice, step=step, split="val")))
-    half.events_file.write_bytes(b"".join(lines))
 
 
 if __name__ == "__main__":

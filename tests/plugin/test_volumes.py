@@ -89,7 +89,7 @@ def test_a_valid_file_opens_at_once_and_a_damaged_or_missing_one_is_reported(
     widget.inspect(scan)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
     qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
-    assert "12 × 20 × 24 voxels of 2.5 × 0.7 × 0.8 mm" in widget.facts.text()
+    assert "12 × 20 × 24 voxels of 2.5 × 0.7 × 0.8\u00a0mm" in widget.facts.text()
     scan.write_bytes(scan.read_bytes()[:-500])
     inspect(widget, qtbot, scan)
     assert "scan.nii.gz is" in widget.status.text() and len(viewer.layers) == 1

@@ -86,7 +86,8 @@ class HeatmapSection(QWidget):
         self.channel.setPrefix("channel ")
         self.channel.setSpecialValueText("all channels")
         self.channel.setToolTip("The feature whose change is drawn; all of them are added up.")
-        shrinkable(self.pair, entry_as_tip=False)
+        for combo in (self.kind, self.pair):
+            shrinkable(combo, entry_as_tip=False)
         self.button = QPushButton("Show maps")
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
@@ -168,6 +169,7 @@ class HeatmapSection(QWidget):
         names = found["classes"] or channels
         self.matrix.widget().fill(matrices, names)
         self.matrix.show()
+        self.notes.show()
         self.notes.setText(" ".join(found["notes"]))
         case = self._cases.name(self._cases.key(layer))
         self._panel.status.done(f"{case}: {KINDS[kind][0].lower()}.")
@@ -178,10 +180,10 @@ class HeatmapSection(QWidget):
         maps, notes = found
         self._ended()
         self.matrix.hide()
+        self.notes.hide()  # the caption of the maps
         if layer not in self._panel.viewer.layers:
             self._panel.status.warn(f"{layer.name} was closed; its maps were discarded.")
             return
-        self.notes.setText(" ".join(notes))
         shared = [maps[name] for name in ("student", "teacher") if name in maps]
         # One range for both, so that equal colours mean equal values.
         limits = (0.0, float(max(1e-6, *(np.nanmax(one) for one in shared))))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import Place, Row
+from napari_graphflow.evaluation.metrics import TOLERANCE
 from napari_graphflow.evaluation.study import Role, role_of
 from napari_graphflow.jobs.trained import alone_beside
 from napari_graphflow.plugin.viewer.edits import maker_of
-from napari_graphflow.plugin.widgets.words import Message, count_text
+from napari_graphflow.plugin.widgets.words import Message, count_text, in_words
 
 _HEADINGS: dict[Role, str] = {"teacher": "Teacher", "student": "Student", "alone": "Alone"}
 NO_MASKS = "Choose two masks or models of this case. Masks must be open in the viewer."
@@ -82,13 +83,19 @@ def alone_of(sides: Sequence[Labels | Path | Any]) -> Path | None:
     return None if found in folders else found
 
 
+def units_text(unit: str) -> str:
+    """Return in what the distances of the table are, for the unit of its sizes."""
+    distance = "mm" if unit in ("ml", "mm²") else unit
+    return f"HD95 and ASSD in {distance}; NSD within {TOLERANCE:g} {distance}."
+
+
 def where(place: Place, axes: int, units: str, more: str = "") -> Message:
     """Return the line about a place that is shown."""
     count = place.voxels
     found = f"1 {units.removesuffix('s')}" if count == 1 else f"{count:,} {units}"
     at = f"Slice {place.slice}" if axes == 3 else "2D image"
     verb = "differs" if count == 1 else "differ"
-    return Message(f"{at}: {found} of {place.structure} {verb}.{more}")
+    return Message(f"{at}: {found} of {in_words(place.structure)} {verb}.{more}")
 
 
 def cost(heading: str, card: ModelCard, size: int | None, reply: Mapping[str, Any]) -> str:

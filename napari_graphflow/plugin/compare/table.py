@@ -1,4 +1,4 @@
-"""The table of a comparison: for each structure a row per mask."""
+"""The table of a comparison: for each structure a row, or with a reference one per mask."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from napari_graphflow.evaluation.comparison import Row
 from napari_graphflow.evaluation.metrics import RULE, TOLERANCE
 from napari_graphflow.plugin.widgets.words import in_words
 
-_ROWS_SHOWN = 9
+_ROWS_SHOWN = 12
 _TIPS = {
     "Dice": "Overlap: 1 = identical, 0 = none.",
     "NSD": f"Surface Dice: share of both surfaces within {TOLERANCE:g} mm of each other.",
@@ -55,7 +55,7 @@ class ComparisonTable(QTableWidget):
             What each mask is called.
         """
         referenced = any(row.scores for row in rows)
-        titles = ["structure", "", *_METRICS, unit, *(["error"] if referenced else [])]
+        titles = ["structure", *_METRICS, unit, *(["error"] if referenced else [])]
         self.structures = []
         lines: list[list[str]] = []
         # They are in ml; without a voxel size, a voxel counts as 1 mm³.
@@ -63,15 +63,15 @@ class ComparisonTable(QTableWidget):
         for index, row in enumerate(rows):
             sizes = [_volume(volume * factor) for volume in row.volumes]
             if referenced:
-                found = [
+                found = [[in_words(row.name)]]
+                found += [
                     [title, *_cells(scores), size, _percent(scores["relative_volume_error"])]
                     for title, scores, size in zip(headings, row.scores, sizes, strict=False)
                 ]
             else:
-                found = [["A · B", *_cells(row.agreement), " · ".join(sizes[:2])]]
-            for number, cells in enumerate(found):
-                lines.append([in_words(row.name) if number == 0 else "", *cells])
-                self.structures.append(index)
+                found = [[in_words(row.name), *_cells(row.agreement), " · ".join(sizes[:2])]]
+            lines += found
+            self.structures += [index] * len(found)
         self.setColumnCount(len(titles))
         self.setHorizontalHeaderLabels(titles)
         for column, title in enumerate(titles):
@@ -79,10 +79,16 @@ class ComparisonTable(QTableWidget):
             self.horizontalHeaderItem(column).setToolTip(
                 tip if unit in ("ml", "mm²") else tip.replace(" mm", f" {unit}")
             )
+        self.clearSpans()
         self.setRowCount(len(lines))
         for at, cells in enumerate(lines):
             for column, text in enumerate(cells):
-                self.setItem(at, column, _cell(text, column > 1))
+                self.setItem(at, column, _cell(text, column > 0))
+            if len(cells) == 1:  # a structure, above the masks
+                self.setSpan(at, 0, 1, len(titles))
+                font = self.font()
+                font.setBold(True)
+                self.item(at, 0).setFont(font)
         header = self.horizontalHeader()
         header.setMinimumSectionSize(20)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

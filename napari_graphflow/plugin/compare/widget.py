@@ -8,7 +8,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 
 from napari_graphflow.errors import UserError
@@ -74,6 +73,7 @@ class CompareWidget(Panel):
         self.progress = ProgressRow()
         self._runs = ModelRuns(napari_viewer, self.progress)
         self.table = ComparisonTable()
+        self.units = note()
         self.costs = note()
         self.heatmap = HeatmapSection(self)
         self.dataset = DatasetSection(self)
@@ -97,9 +97,10 @@ class CompareWidget(Panel):
         self.column.addWidget(self.progress)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table)
-        self.column.addLayout(row(self.worst, self.worst_pair, stretch=-1))
+        self.column.addWidget(self.units)
         self.column.addLayout(row(self.next_place, self.flicker, stretch=-1))
-        self.column.addWidget(self.beside, 0, Qt.AlignmentFlag.AlignLeft)
+        self.column.addLayout(row(self.worst_pair, self.beside, stretch=-1))
+        self.column.addWidget(self.worst)
         self.column.addWidget(self.costs)
         self.whole = folded("A whole dataset", self.dataset)
         self.column.addWidget(self.whole)
@@ -256,6 +257,7 @@ class CompareWidget(Panel):
         self._result = Comparison(key, a, b, rows, line, worst)
         self._at = -1
         self.table.fill(rows, voxel_unit(a)[1], headings)
+        self.units.setText(presenter.units_text(voxel_unit(a)[1]))
         self.costs.setText("\n".join(self._runs.costs))
         if a not in self.viewer.layers or b not in self.viewer.layers:
             self._result = None
@@ -313,7 +315,7 @@ class CompareWidget(Panel):
         misfit = self.a.misfit() or self.b.misfit()
         self.button.setEnabled(ready and idle and not misfit and not self.background.busy())
         buttons = (self.worst, self.worst_pair, self.next_place, self.flicker, self.beside)
-        for widget in (self.table, *buttons):
+        for widget in (self.table, self.units, *buttons):
             widget.setVisible(ours)
         rows = self._result.rows if self._result is not None else ()
         self.worst.setVisible(ours and any(one.scores for one in rows))

@@ -8,7 +8,7 @@ from napari_graphflow.labelling.overview import CaseRow, count_statuses
 from napari_graphflow.labelling.priority import Suggestion
 from napari_graphflow.labelling.records import CaseFacts
 from napari_graphflow.labelling.statuses import Action, Status, allowed
-from napari_graphflow.plugin.widgets.words import Message, volume_text
+from napari_graphflow.plugin.widgets.words import Message, in_words, volume_text
 
 #: What a button does; ``finish`` saves the mask as finished, whatever it began with.
 Button = Literal["finish", "reject", "flag", "review", "approve", "exclude", "reopen"]
@@ -89,11 +89,13 @@ class Cells:
 def cells(row: CaseRow, volumes: Mapping[str, float] | None = None) -> Cells:
     """Return what the list shows of a case; `volumes` are in ml by structure."""
     facts = row.facts
-    parts = [f"{name} {volume_text(value)}" for name, value in (volumes or {}).items() if value]
+    parts = [
+        f"{in_words(name)} {volume_text(value)}" for name, value in (volumes or {}).items() if value
+    ]
     lines = [
         row.name,
         f"{_SPLITS[row.split]} case, {row.status}",
-        *(f"{name}: {volume_text(value)}" for name, value in (volumes or {}).items()),
+        *(f"{in_words(name)}: {volume_text(value)}" for name, value in (volumes or {}).items()),
         row.problem,
         f"open by {row.holder}" if row.holder else "",
         f"masks in progress: {', '.join(row.drafts)}" if row.drafts else "",

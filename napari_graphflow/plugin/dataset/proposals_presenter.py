@@ -10,7 +10,7 @@ from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal
 from napari_graphflow.labelling.proposing import Report
 from napari_graphflow.labelling.rereads import Outcomes
-from napari_graphflow.plugin.widgets.words import Message
+from napari_graphflow.plugin.widgets.words import Message, in_words
 from napari_graphflow.system.words import duration
 
 ORDERS: dict[str, Strategy | None] = {
@@ -35,7 +35,7 @@ class Place:
         """Return what to look at."""
         first, last = self.slices
         where = f"Slice {first}" if first == last else f"Slices {first} to {last}"
-        return f"{where}: the model is unsure about the {self.structure} ({number} of {total})."
+        return f"{where}: the model is unsure about the {in_words(self.structure)} ({number} of {total})."
 
 
 def worst_places(proposal: Proposal | None) -> list[Place]:

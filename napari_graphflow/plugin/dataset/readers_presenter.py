@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.labelling.agreement import FINISHED, Agreement
+from napari_graphflow.plugin.widgets.words import in_words
 from napari_graphflow.system.files import read_memory, replace_file
 from napari_graphflow.system.folders import data_root
 
@@ -38,7 +39,8 @@ def again_text(cases: Sequence[str]) -> str:
 
 def reread_text(case: str, rows: Sequence[Agreement]) -> str:
     """Return how far a second reading agrees with the accepted mask."""
-    found = ", ".join(f"{one.structure} {one.dice:.2f}" for one in rows if not math.isnan(one.dice))
+    known = [one for one in rows if not math.isnan(one.dice)]
+    found = ", ".join(f"{in_words(one.structure)} {one.dice:.2f}" for one in known)
     return f"{case} was drawn again. Dice with the accepted mask: {found or 'no structure'}."
 
 
@@ -58,7 +60,7 @@ def cells(row: Agreement, shown_slice: int | None) -> tuple[str, str, str, str, 
     distance = row.hausdorff_distance_95
     missing = "only one" if math.isinf(distance) else "–"
     return (
-        row.structure,
+        in_words(row.structure),
         "–" if math.isnan(row.dice) else f"{row.dice:.3f}",
         f"{distance:.1f}" if math.isfinite(distance) else missing,
         f"{row.voxels:,}",

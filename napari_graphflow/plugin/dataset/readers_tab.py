@@ -60,7 +60,8 @@ class ReadersTab(QWidget):
         rows = Rows()
         rows.add("Reader", self.reader)
         rows.add("Case given to", self.given)
-        rows.add("Compare", row(self.first, self.second, stretch=0))
+        rows.add("Compare", self.first)
+        rows.add("with", self.second)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
         column.addLayout(rows)
@@ -216,7 +217,8 @@ class ReadersTab(QWidget):
         if case is not None and case.name == name:
             show_differences(self._panel.viewer, case, differs, pair)
         self._rows = rows
-        fill(self.table, [presenter.cells(one, self._shown(one.worst_slice)) for one in rows])
+        cells = [presenter.cells(one, self._shown(one.worst_slice)) for one in rows]
+        fill(self.table, cells, numbers=(1, 2, 3, 4))
         self._panel.status.done(f"Masks of {name} were compared, as they were last put away.")
 
     def _shown(self, index: int | None) -> int | None:

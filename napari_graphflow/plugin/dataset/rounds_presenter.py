@@ -14,6 +14,7 @@ from napari_graphflow.imaging.formats.endings import FLAT
 from napari_graphflow.labelling.overview import CaseRow
 from napari_graphflow.labelling.rounds import DamagedRound, Round, offered_round
 from napari_graphflow.labelling.statuses import COUNTED
+from napari_graphflow.plugin.widgets.words import in_words
 
 HEADERS = ("Round", "Started", "Masks", "State")
 SCORES = ("Dice", "Last", "New", "Difference")
@@ -133,7 +134,7 @@ def score_rows(rounds: Sequence[Round], number: int) -> list[tuple[str, str, str
         new = {case: scores.get(name) for case, scores in one.scores.items()}
         paired = paired_difference(new, {case: scores.get(name) for case, scores in before.items()})
         known = [value for value in new.values() if value is not None]
-        rows.append(_row(name, paired, sum(known) / len(known) if known else None))
+        rows.append(_row(in_words(name), paired, sum(known) / len(known) if known else None))
     for case, scores in sorted(one.scores.items()):
         paired = paired_difference(scores, before.get(case, {}))
         known = [value for value in scores.values() if value is not None]

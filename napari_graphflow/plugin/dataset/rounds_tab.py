@@ -219,7 +219,7 @@ class RoundsTab(QWidget):
         chosen, before = self._chosen(), len(self._cells)
         self._rounds, states, _ = found
         self._cells = presenter.cells(*found)
-        fill(self.list, [one.texts for one in self._cells])
+        fill(self.list, [one.texts for one in self._cells], numbers=(2,))
         numbers = [one.number for one in self._cells]
         # A new round is chosen at once.
         known = chosen is not None and chosen.number in numbers and len(numbers) == before
@@ -288,6 +288,6 @@ class RoundsTab(QWidget):
         self.details.setVisible(bool(rows))
         if rows != self._scored:
             self._scored = rows
-            fill(self.scores, rows)
+            fill(self.scores, rows, numbers=(1, 2))
         self.job.setEnabled(any(chosen and one.number == chosen.number for one in self._rounds))
         self.undo_button.setEnabled(chosen is not None and chosen.undoable)

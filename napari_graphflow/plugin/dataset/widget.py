@@ -28,7 +28,7 @@ from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.keys import KEYS, Keys, problem_text, with_key
-from napari_graphflow.plugin.widgets.layout import FittedTabs, folded, note, row
+from napari_graphflow.plugin.widgets.layout import FittedTabs, folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.legend import Legend
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
 from napari_graphflow.plugin.widgets.structure_tools import StructureTools
@@ -55,6 +55,7 @@ class DatasetWidget(Panel):
         self.search.setPlaceholderText("Search")
         self.search.setClearButtonEnabled(True)
         self.filter = QComboBox()
+        shrinkable(self.filter)
         self.filter.addItem("all", None)
         for status in STATUSES:
             self.filter.addItem(status, status)
@@ -240,6 +241,8 @@ class DatasetWidget(Panel):
         found = presenter.counts(rows)
         self.bar.put(found)
         self.counts.setText(presenter.counts_text(found))
+        for widget in (self.bar, self.counts):
+            widget.setVisible(bool(rows))
         if self.session.labelling is not None:
             self.volumes.measure(self.session.labelling.dataset)
         self.proposals.show_rows(rows)

@@ -9,7 +9,7 @@ from napari_graphflow.dataset.findings import counted
 from napari_graphflow.jobs.folder import Kind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.status import State, Status
-from napari_graphflow.plugin.widgets.words import Message, Progress, progress_text
+from napari_graphflow.plugin.widgets.words import Message, Progress, in_words, progress_text
 from napari_graphflow.system.failures import Failure
 from napari_graphflow.system.words import duration
 
@@ -331,7 +331,7 @@ def _progress(status: Status) -> Progress | None:
 def _message(job: Job, statuses: Mapping[Job, Status]) -> Message:
     status = statuses[job]
     best = "" if status.run.best is None else f"Best Dice {status.run.best:.3f}."
-    best = _joined(best, str(status.run.teacher or ""))
+    best = _joined(best, in_words(str(status.run.teacher or "")))
     if status.state in ("failed", "lost"):
         return Message(_joined(status.failure), "fail")
     if status.state == "done" and status.run.failed_cases:

@@ -235,7 +235,7 @@ class VolumeWidget(Panel):
         if known is not None and layer is not None:
             shape = times(layer.data.shape[: layer.ndim])
             units = "voxels" if layer.ndim == 3 else "pixels"
-            size = f" of {times(known.spacing)} mm" if known.sized else ", size unknown"
+            size = f" of {times(known.spacing)}\u00a0mm" if known.sized else ", size unknown"
             self.facts.setText(f"{shape} {units}{size}")
             turned = known.orientation if known.anatomical else ""
             axes = f"Axes of the file: {turned}. " if turned else ""

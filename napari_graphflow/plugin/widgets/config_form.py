@@ -25,7 +25,7 @@ from napari_graphflow.plugin.widgets.words import CHOICES, setting_title
 
 T = TypeVar("T", bound=BaseModel)
 LARGEST = 2**31 - 1
-#: Wide enough for every label, so that nested forms are aligned.
+#: The same for all labels, so that nested forms are aligned; longer ones take two lines.
 LABEL_WIDTH = 148
 #: Entered for an empty tuple, where an empty field means automatic.
 NOTHING = "none"
@@ -99,6 +99,7 @@ class ConfigForm(QWidget, Generic[T]):
             label = QLabel(setting_title(name))
             label.setToolTip(field.tooltip)
             label.setMinimumWidth(LABEL_WIDTH)
+            label.setWordWrap(True)
             rows.add(label, field.native)
             self._rows[name] = label, field.native
             if name in self._ticks:

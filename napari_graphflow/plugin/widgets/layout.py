@@ -13,6 +13,9 @@ from qtpy.QtWidgets import (
     QLayout,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -229,10 +232,43 @@ def browse_button(tip: str) -> QPushButton:
     return button
 
 
+class ElidedEntry(QObject):
+    """Shortens the chosen entry of a combo box in its middle, with dots; Qt cuts it off."""
+
+    def __init__(self, combo: QComboBox) -> None:
+        super().__init__(combo)
+        self._combo = combo
+        combo.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Paint the combo box."""
+        if event.type() != QEvent.Type.Paint or watched is not self._combo:
+            return False
+        combo = self._combo
+        option, style = QStyleOptionComboBox(), combo.style()
+        combo.initStyleOption(option)
+        field = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox,
+            option,
+            QStyle.SubControl.SC_ComboBoxEditField,
+            combo,
+        )
+        icon = 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
+        option.currentText = option.fontMetrics.elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, field.width() - icon - 2
+        )
+        painter = QStylePainter(combo)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
+
+
 def shrinkable(combo: QComboBox, *, entry_as_tip: bool = True) -> None:
     """Elide long entries instead of widening the dock, and show the chosen one as the tooltip."""
+    ElidedEntry(combo)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
+    combo.setMinimumContentsLength(9)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     if entry_as_tip:
         combo.currentTextChanged.connect(combo.setToolTip)
