@@ -35,7 +35,8 @@ class Place:
         """Return what to look at."""
         first, last = self.slices
         where = f"Slice {first}" if first == last else f"Slices {first} to {last}"
-        return f"{where}: the model is unsure about the {in_words(self.structure)} ({number} of {total})."
+        what = in_words(self.structure)
+        return f"{where}: the model is unsure about the {what} ({number} of {total})."
 
 
 def worst_places(proposal: Proposal | None) -> list[Place]:
