@@ -48,3 +48,21 @@ def test_a_cluster_of_ray_that_a_page_starts_is_open_to_this_computer_alone() ->
     for line in started:
         assert "--node-ip-address=127.0.0.1" in line, line
         assert "--dashboard-host=127.0.0.1" in line, line
+
+
+#: Every address outside that a text names, so that none is added unseen.
+ADDRESSES = {
+    "https://napari.org",
+    "https://pytorch.org/get-started/locally/",
+    "https://semver.org",
+}
+
+
+def test_links_to_the_outside_are_known_addresses_and_identifiers_are_well_formed() -> None:
+    pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), CHECKOUT / "CITATION.cff"]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    assert set(re.findall(r"https?://[^\s)>\"'`]+", text)) == ADDRESSES
+    papers = re.findall(r"arXiv ([\d.]+\d)", text)
+    assert len(papers) >= 3
+    assert all(re.fullmatch(r"\d{4}\.\d{5}", one) for one in papers), papers
+    assert all(one.startswith("10.") for one in re.findall(r"doi: (\S+)", text))

@@ -29,9 +29,13 @@ COMMANDS: dict[tuple[str, ...], Kind | None] = {
     ("rounds", "start"): "round",
     ("export",): None,
     ("demo",): None,
+    ("volumes", "convert"): None,
     ("datasets", "import"): None,
+    ("datasets", "folds"): None,
+    ("datasets", "export-mask"): None,
     ("models", "import"): None,
     ("models", "check"): None,
+    ("models", "ensemble"): None,
 }
 
 ConfigFile = Annotated[

@@ -3,13 +3,14 @@
 import json as json_module
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App
 
 from napari_graphflow.cli.config_file import ConfigFile
-from napari_graphflow.cli.options import DatasetFolder, Json
+from napari_graphflow.cli.options import DatasetFolder, Flag, Json
 from napari_graphflow.cli.terminal import output, print_json, progress_bar
 from napari_graphflow.dataset import sparse
 from napari_graphflow.dataset.cases import Dataset
@@ -169,22 +170,38 @@ def _print_dataset(dataset: Dataset) -> None:
 
 
 @datasets.command
-def folds(folder: DatasetFolder, *, number: int = 5) -> None:
+def folds(
+    folder: DatasetFolder,
+    *,
+    number: int = 5,
+    overwrite: Flag = False,
+    config_file: ConfigFile = None,
+) -> None:
     """Draw folds for a cross-validation, by patient, as nnU-Net's splits_final.json.
 
     Parameters
     ----------
     number
         Number of folds.
+    overwrite
+        Use them instead of the split that the dataset has, such as that of its import. Cases for
+        testing stay so, and the file is kept under another name.
     """
     dataset = Dataset.open(folder)
-    if has_splits(folder):
+    if has_splits(folder) and not overwrite:
         raise UserError(
-            f"{folder} has {OWN} or {NNUNET} already.", "Remove it first to draw new folds."
+            f"{folder} has {OWN} or {NNUNET} already.",
+            "To use folds instead, repeat the command with --overwrite; the file is kept.",
         )
     names = sorted(case.name for case in dataset.cases if case.label and case.split != "test")
     known = read_json(folder / "dataset.json").get("patients")
     drawn = draw_folds(names, number, known)
+    for name in (OWN, NNUNET):
+        if (folder / name).exists():
+            places = (folder / f"{name}.{number}" for number in count(1))
+            kept = next(one for one in places if not one.exists())
+            (folder / name).rename(kept)
+            output.print(f"{folder / name} is kept as {kept.name}.", soft_wrap=True)
     replace_file(folder / NNUNET, json_module.dumps(drawn, indent=1).encode() + b"\n")
     sizes = ", ".join(str(len(one["val"])) for one in drawn)
     output.print(f"{folder / NNUNET}: {number} folds with {sizes} validation cases", soft_wrap=True)

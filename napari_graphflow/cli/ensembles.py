@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.models import models
 from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, output, print_json
@@ -13,7 +14,13 @@ from napari_graphflow.system.destinations import require_writable, saying_what_s
 
 @models.command
 def ensemble(
-    folders: tuple[Path, ...], /, *, out: Path, name: str = "", json: Json = False
+    folders: tuple[Path, ...],
+    /,
+    *,
+    out: Path,
+    name: str = "",
+    config_file: ConfigFile = None,
+    json: Json = False,
 ) -> None:
     """Join models of one network, such as those of several folds, into one that averages them.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.datasets import datasets
 from napari_graphflow.cli.options import DatasetFolder, Flag, Json, Overwrite, Reader
 from napari_graphflow.cli.terminal import output, print_json
@@ -73,6 +74,7 @@ def export_mask(
     series: str = "",
     names: Flag = False,
     overwrite: Overwrite = False,
+    config_file: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Write the finished mask of a case, with where it comes from.

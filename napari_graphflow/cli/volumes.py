@@ -7,6 +7,7 @@ from typing import Any
 from cyclopts import App
 from rich.table import Table
 
+from napari_graphflow.cli.config_file import ConfigFile
 from napari_graphflow.cli.options import Flag, Json, Overwrite
 from napari_graphflow.cli.terminal import console, fail, output, print_json
 from napari_graphflow.errors import UserError
@@ -75,6 +76,7 @@ def convert(
     labels: Flag = False,
     like: Path | None = None,
     overwrite: Overwrite = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Convert a file or DICOM series to another format, preserving its geometry.
 

@@ -145,7 +145,12 @@ def test_folds_are_drawn_by_patient_and_each_case_is_validated_once(blobs, tmp_p
     data = tmp_path / "data"
     shutil.copytree(blobs, data)
     assert exit_code("datasets", "folds", data) == 2, "it has a split already"
-    (data / "splits.json").unlink()
+    assert "--overwrite" in capsys.readouterr().err
+    own = (data / "splits.json").read_bytes()
+    assert exit_code("datasets", "folds", data, "--number", "3", "--overwrite") == 0
+    assert (data / "splits.json.1").read_bytes() == own
+    assert not (data / "splits.json").exists()
+    (data / "splits_final.json").unlink()
     assert exit_code("train", "--dataset", data, "--network", "enet", "--folds", "2") == 2
     assert "datasets folds" in capsys.readouterr().err
     assert exit_code("datasets", "folds", data, "--number", "3") == 0
@@ -173,10 +178,15 @@ def test_more_gpus_than_there_are_or_than_divide_the_batch_are_refused(blobs, mo
         ("datasets import", {"images": "i", "out": "o"}, "--name=n", {"images": Path("i")}),
         ("models check", {"model": "m", "dataset": "d"}, "--min-dice=0.3", {"min_dice": 0.3}),
         ("models import", {"out": "o", "fold": ["0"]}, "--name=n", {"fold": ("0",), "name": "n"}),
+        ("models ensemble", {"out": "o", "name": "n"}, "--name=m", {"out": Path("o"), "name": "m"}),
+        ("datasets folds", {"folder": "d", "number": 3}, "--number=4", {"number": 4}),
+        ("datasets export-mask", {"series": "2"}, "--names", {"series": "2", "names": True}),
+        ("volumes convert", {"path": "a", "series": "2"}, "--out=b", {"series": "2"}),
     ],
 )
 def test_further_commands_take_a_file_of_settings(tmp_path, command, settings, beside, expected):
     path = file(tmp_path / "run.yaml", settings)
-    words = [*command.split(), *(["given"] if command == "models import" else [])]
+    given = {"models import": 1, "models ensemble": 2, "datasets export-mask": 3}
+    words = [*command.split(), *["given"] * given.get(command, 0)]
     found = parsed(*words, "--config", path, beside)
     assert {name: found[name] for name in expected} == expected

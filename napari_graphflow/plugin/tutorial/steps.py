@@ -45,6 +45,14 @@ _SCORES = Step(
     "Compare",
     "button",
 )
+_REPORT = Step(
+    "Write the report",
+    "Under “A whole dataset” choose the copy, and press “Compare on the dataset”. When the job is "
+    "done, the table lists the test cases, the worst ones first, and “Open the report” shows the "
+    "page that you can file or send.",
+    "Compare",
+    "dataset.button",
+)
 _TEACHER = Step(
     "Train a teacher",
     "Choose the dataset of this tutorial. Leave Teacher at “train a teacher first”, Network at "
@@ -58,6 +66,15 @@ _STUDENT = Step(
     "When the teacher is done, choose it under Teacher, and ENet under Student. The unlabelled "
     "cases are used, too. Under Advanced set “teacher min dice” to 0, because a teacher of 300 "
     "steps may miss small structures and then is refused. Press “Start distillation”.",
+    "Distil",
+    "teacher",
+)
+_STUDENT_OF_SCANS = Step(
+    "Distil a student",
+    "A teacher of 300 steps shows the way, but misses small structures and may be refused. With "
+    "the copy came a better one: press the folder button beside the box and choose nnunet_results. "
+    "Choose ENet under Student, and under Advanced set the learning rate to 0.005, which make demo "
+    "uses for short trainings. The unlabelled cases are used, too. Press “Start distillation”.",
     "Distil",
     "teacher",
 )
@@ -104,10 +121,11 @@ TUTORIALS: dict[str, Tutorial] = {
             ),
             _TEACHER,
             _JOBS,
-            _STUDENT,
+            _STUDENT_OF_SCANS,
             _PROPOSE,
             _ROUND,
             _SCORES,
+            _REPORT,
             Step(
                 "Segment a new scan",
                 "Open any scan, choose the student and press Segment. Save the mask: it keeps the "
@@ -116,6 +134,7 @@ TUTORIALS: dict[str, Tutorial] = {
                 "button",
             ),
         ),
+        results="nnunet_results",
     ),
     "pictures": Tutorial(
         "From 2D images to a student (cells)",
