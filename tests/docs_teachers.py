@@ -35,7 +35,7 @@ def write_results(folder: Path, classes: dict[str, int]) -> None:
     card = ModelCard(
         name="results", role="student", network="plain_conv_unet", dims=3, in_channels=1,
         classes=classes, patch_size=(32, 32, 32), width=8,
-        preprocessing=Preprocessing(intensity="zscore", spacing=(2.0, 1.5, 1.0)),
+        preprocessing=Preprocessing(intensity="mean_std", mean=50, std=50, spacing=(2, 1.5, 1)),
     )  # fmt: skip
     model = folder.with_name(f"model of {folder.name}")
     save_model(model, card, build(card.network, 1, len(classes), 3, 8))

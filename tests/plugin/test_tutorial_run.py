@@ -27,7 +27,7 @@ class Walk:
         self.viewer, self.qtbot = viewer, qtbot
         self.tutorial = show_dock(viewer, "Tutorial")
 
-    def until(self, condition: Callable[[], bool], minutes: float = 1) -> None:
+    def until(self, condition: Callable[[], bool], minutes: float = 5) -> None:
         self.qtbot.waitUntil(condition, timeout=int(minutes * MINUTES))
 
     def step(self, title: str) -> tuple[Any, Any]:
