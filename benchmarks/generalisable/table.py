@@ -63,6 +63,7 @@ def _table(kinds: dict[str, list[Row]]) -> str:
         "val. Dice",
         "source",
         "target",
+        "target, last",
         "drop",
         "target minus alone [95 %]",
         "cases < 0.1",
@@ -81,7 +82,7 @@ def _table(kinds: dict[str, list[Row]]) -> str:
             lines.append([
                 title, str(len(rows)),
                 spread([row["validation_dice"] for row in rows], 3),
-                spread(source, 3), spread(target, 3), spread(drop, 3),
+                spread(source, 3), spread(target, 3), _last(rows), spread(drop, 3),
                 _against(kinds, kind), f"{100 * poor:.0f} %",
                 spread([gap["gap"] for gap in gaps], 2) if gaps else "",
                 spread([gap["control"] for gap in gaps], 2) if gaps else "",
@@ -100,6 +101,13 @@ def _against(kinds: Kinds, kind: str) -> str:
         return ""
     low, high = 100 * found.low, 100 * found.high
     return f"{100 * found.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _last(rows: list[Row]) -> str:
+    """Write the Dice on the target of the last weights, instead of those chosen on the source."""
+    sites = [site for row in rows if row.get("last") for site in row["last"].values()]
+    means = [site["mean"] for site in sites if site["role"] == "target"]
+    return spread(means, 3) if len(means) == len(rows) else ""
 
 
 def _of(row: Row, role: str) -> Row:

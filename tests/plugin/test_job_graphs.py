@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from job_cases import new_job
 from pytestqt.qtbot import QtBot
@@ -44,7 +45,13 @@ GRAPHS = CodeGraphs(
 def drawn(plot: GraphPlot) -> list[np.ndarray]:
     """Return the pens of all edges of each graph: teacher, then student, star, then complete."""
     boxes = [item for item in plot.canvas.ci.items if hasattr(item, "addedItems")]
-    return [box.addedItems[0].pen for box in boxes]
+    return [item.pen for box in boxes if hasattr(item := box.addedItems[0], "pen")]
+
+
+def squares(plot: GraphPlot) -> list[pg.ImageItem]:
+    """Return the cosines that are drawn as squares: teacher, then student."""
+    boxes = [item for item in plot.canvas.ci.items if hasattr(item, "addedItems")]
+    return [item for box in boxes if isinstance(item := box.addedItems[0], pg.ImageItem)]
 
 
 def test_edges_are_those_of_the_event() -> None:
@@ -72,8 +79,8 @@ def test_the_anchor_of_the_star_is_in_the_middle_of_its_views() -> None:
 
 
 def test_summary_has_the_mean_cosines_of_both_networks() -> None:
-    assert "patch and its copies: teacher 0.84, student 0.80; " in summary(GRAPHS)
-    assert "copies among themselves: teacher 0.65, student 0.70." in summary(GRAPHS)
+    assert "from the patch to its copies: teacher 0.84, student 0.80; " in summary(GRAPHS)
+    assert "between copies: teacher 0.65, student 0.70." in summary(GRAPHS)
 
 
 def test_an_event_whose_edges_do_not_fit_its_nodes_is_refused() -> None:
@@ -101,6 +108,26 @@ def test_only_edges_that_differ_from_the_teachers_are_coloured(qtbot: QtBot) -> 
     assert star_student["width"].min() == THIN
     plot.set_colours(LIGHT)
     assert tuple(map(int, list(drawn(plot)[0][0])[:3])) != grey
+
+
+def test_the_complete_graphs_are_squares_on_one_range_of_both_networks(qtbot: QtBot) -> None:
+    plot = GraphPlot()
+    qtbot.addWidget(plot)
+    plot.show_graphs(GRAPHS)
+    teacher, student = squares(plot)
+    assert teacher.image[0, 1] == 0.6
+    assert student.image[1, 0] == 0.9
+    assert tuple(teacher.levels) == tuple(student.levels) == (0.4, 0.9)
+
+
+def test_without_the_complete_graph_only_the_star_is_drawn(qtbot: QtBot) -> None:
+    plot = GraphPlot()
+    qtbot.addWidget(plot)
+    teacher, student = (CodeGraph(star=graph.star) for graph in (GRAPHS.teacher, GRAPHS.student))
+    plot.show_graphs(CodeGraphs(step=1, views=VIEWS, nodes=(), teacher=teacher, student=student))
+    assert len(drawn(plot)) == 2
+    assert squares(plot) == []
+    assert "between copies" not in plot.text.text()
 
 
 def test_the_dock_draws_the_latest_graphs_of_the_chosen_job(

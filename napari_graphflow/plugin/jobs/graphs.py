@@ -77,9 +77,9 @@ class GraphPlot(QWidget):
         names = {name: curves[k % len(curves)] for k, name in enumerate(others)}
         columns = []
         if graphs.views:
-            columns.append(("patch and its copies", "star", (PATCH, *graphs.views)))
+            columns.append(("from patch", "star", (PATCH, *graphs.views)))
         if graphs.nodes:
-            columns.append(("copies among themselves", "complete", graphs.nodes))
+            columns.append(("all copies", "complete", graphs.nodes))
         self.canvas.addLabel("", row=0, col=0)
         for column, (title, kind, nodes) in enumerate(columns, 1):
             self.canvas.addLabel(title, row=0, col=column, color=colours.note)
@@ -95,6 +95,8 @@ class GraphPlot(QWidget):
                 brushes = [names.get(node) for node in nodes]
                 plot.addItem(self._graph(edges, found["teacher"], range_, kind, brushes))
                 plot.setToolTip(tip(nodes, edges))
+        if graphs.nodes:
+            self._draw_matrices(graphs, len(columns) + 1)
         marks = {f"○ {PATCH}": colours.note} if graphs.views else {}
         marks |= {f"● {name}": colour for name, colour in names.items()}
         parts = (
@@ -103,6 +105,21 @@ class GraphPlot(QWidget):
         )
         self.legend.setText("&nbsp; ".join(parts))
         self.text.setText(summary(graphs))
+
+    def _draw_matrices(self, graphs: CodeGraphs, column: int) -> None:
+        """Draw the cosines of the complete graph as squares, in the order of the legend."""
+        self.canvas.addLabel("as squares", row=0, col=column, color=self._colours.note)
+        edges = [*edges_of(graphs.teacher, "complete"), *edges_of(graphs.student, "complete")]
+        for row, graph in enumerate((graphs.teacher, graphs.student), 1):
+            image = pg.ImageItem(np.array(graph.complete), axisOrder="row-major")
+            image.setColorMap(pg.colormap.get("viridis"))
+            image.setLevels(spread_of(edges))
+            box = self.canvas.addViewBox(row=row, col=column, enableMenu=False, invertY=True)
+            box.setMouseEnabled(x=False, y=False)
+            box.setAspectLocked(True)
+            box.addItem(image)
+            box.setRange(image.boundingRect(), padding=0.05)
+            box.setToolTip(tip(graphs.nodes, edges_of(graph, "complete")))
 
     def _plot(self, row: int, column: int) -> pg.ViewBox:
         box = self.canvas.addViewBox(row=row, col=column, enableMenu=False)
@@ -187,7 +204,7 @@ def tip(nodes: Sequence[str], edges: Sequence[Edge]) -> str:
 def summary(graphs: CodeGraphs) -> str:
     """Return what is drawn, with the mean cosines, in words."""
     means = []
-    for kind, title in (("star", "patch and its copies"), ("complete", "copies among themselves")):
+    for kind, title in (("star", "from the patch to its copies"), ("complete", "between copies")):
         found = [edges_of(graph, kind) for graph in (graphs.teacher, graphs.student)]
         if found[0]:
             both = [sum(edge[2] for edge in edges) / len(edges) for edges in found]
