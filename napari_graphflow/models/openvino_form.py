@@ -105,11 +105,13 @@ def to_openvino(model: Model) -> Any:
     Raises
     ------
     UserError
-        If OpenVINO has no equivalent of an operation.
+        If OpenVINO is not installed, or has no equivalent of an operation.
     """
     network = plain_logits(model.adapter)
     try:
         return traced(network, example_window(model))
+    except UserError:
+        raise
     except Exception as error:  # OpenVINO raises its own and torch's many kinds
         raise UserError(
             f"OpenVINO cannot convert the network {model.card.network} ({type(error).__name__}).",

@@ -1,5 +1,6 @@
 """A network of one's own, an object in Python, as a teacher."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,9 @@ def test_its_classes_are_mapped_to_those_of_a_dataset(own, blobs: Path, tmp_path
     assert model.card.classes == {"background": 0, "organ": 1, "lesion": 2}
     assert ModelCard.model_validate_json((tmp_path / "teacher" / "model.json").read_text("utf-8"))
     assert load_model(model.folder).card.mapping["left"] == "organ"
+
+
+def test_without_openvino_its_installation_is_named(own, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match="OpenVINO is not installed"):
+        gf.import_teacher(own, tmp_path / "teacher", options())

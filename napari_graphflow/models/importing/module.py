@@ -149,7 +149,7 @@ def _converted(network: nn.Module, card: ModelCard) -> Any:
         raise _fails(card, error) from None
     try:
         return traced(_Answers(network), window)
-    except ModuleNotFoundError:
+    except UserError:
         raise
     except Exception as error:  # torch and OpenVINO raise many kinds
         raise UserError(
