@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from napari_graphflow.imaging import itk as sitk
 
 #: Only numbers at or beyond these can be fill values, such as -2000, -32768, 65535 and 1e30.
-LOWEST, HIGHEST = -1500.0, 30_000.0
+LOWEST, HIGHEST = -1500, 30_000
 #: They are fill values if no intensity lies nearer to the others than this multiple of their range.
 GAP_BELOW, GAP_ABOVE = 1.0, 10.0
 #: Number of voxels from which the range of the others is estimated.
@@ -59,11 +59,11 @@ def fill(
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         values = array.astype(np.float32, order="C")
+    if limits == (array.min(), array.max()):  # never if NaN is among them
+        return Filled(values)
     high = values > limits[1]
     good = values >= limits[0]
     good &= ~high
-    if good.all():
-        return Filled(values)
     outside = border_regions(high)
     if keep_metal:
         good |= high & ~outside & (values <= _METAL)
@@ -111,23 +111,43 @@ def intensity_limits(values: NDArray[Any]) -> tuple[float, float] | None:
     limits = _finite_limits(values)
     if limits is None or (limits[0] > LOWEST and limits[1] < HIGHEST):
         return limits
-    inner = values[(values > LOWEST) & (values < HIGHEST)]
+    # In parts, whose copies fit a cache.
+    parts = np.array_split(values, max(1, min(len(values), values.size // SAMPLE)))
+    inner = _inner(values.flat[:: max(1, values.size // SAMPLE)])
+    if not inner.size:
+        inner = _inner(values)
     if not inner.size:
         return limits
-    some = inner[:: max(1, inner.size // SAMPLE)]
-    low, high = (float(one) for one in np.percentile(some, (0.5, 99.5)))
+    low, high = (float(one) for one in np.percentile(inner, (0.5, 99.5)))
     if high == low:  # without contrast, it is not known what far is
         return limits
-    below = values[(values <= LOWEST) & (values >= limits[0])].astype(float)
-    above = values[(values >= HIGHEST) & (values <= limits[1])].astype(float)
-    return (
-        -_last_before_gap(-float(inner.min()), -below, GAP_BELOW * (high - low)),
-        _last_before_gap(float(inner.max()), above, GAP_ABOVE * (high - low)),
-    )
+    below, above = limits
+    if below <= LOWEST:
+        least = min(np.where(part > LOWEST, part, inner[0]).min() for part in parts)
+        outside = _distinct(parts, below, LOWEST)[::-1]
+        below = -_last_before_gap(-float(least), -outside, GAP_BELOW * (high - low))
+    if above >= HIGHEST:
+        most = max(np.where(part < HIGHEST, part, inner[0]).max() for part in parts)
+        outside = _distinct(parts, HIGHEST, above)
+        above = _last_before_gap(float(most), outside, GAP_ABOVE * (high - low))
+    return below, above
 
 
-def _last_before_gap(start: float, outside: NDArray[Any], gap: float) -> float:
-    steps = np.concatenate(([start], np.unique(outside)))
+def _inner(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values that cannot be fill values."""
+    return values[(values > LOWEST) & (values < HIGHEST)]
+
+
+def _distinct(parts: list[NDArray[Any]], low: float, high: float) -> NDArray[np.float64]:
+    """Return the different values between two limits, in their order."""
+    if parts[0].dtype.kind in "iu":  # numpy would convert all to compare with a float
+        low, high = int(low), int(high)
+    found = [np.unique(part[(part >= low) & (part <= high)]) for part in parts]
+    return np.unique(np.concatenate(found)).astype(float)
+
+
+def _last_before_gap(start: float, outside: NDArray[np.float64], gap: float) -> float:
+    steps = np.concatenate(([start], outside))
     gaps = np.flatnonzero(np.diff(steps) > gap)
     return float(steps[gaps[0]] if gaps.size else steps[-1])
 
@@ -139,9 +159,11 @@ def _finite_limits(values: NDArray[Any]) -> tuple[float, float] | None:
     if values.dtype.kind in "iub":
         return float(values.min()), float(values.max())
     largest = float(np.finfo(np.float32).max)
+    low, high = float(values.min()), float(values.max())
+    if -largest <= low and high <= largest:
+        return low, high
     with np.errstate(invalid="ignore"):
-        finite = np.abs(values) <= largest
-    if not finite.any():
+        found = values[np.abs(values) <= largest]
+    if not found.size:
         return None
-    found = values if finite.all() else values[finite]
     return float(found.min()), float(found.max())
