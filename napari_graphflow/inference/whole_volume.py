@@ -146,7 +146,8 @@ def _merged(
 ) -> tuple[Windows, Iterator[Slab], OutputKind]:
     """Return the windows of an array, its merged slabs, and what these are.
 
-    They are logits where windows overlap, otherwise what is wanted.
+    They are logits where windows overlap, otherwise what is wanted; logits for labels are not
+    divided by the weights of their voxel.
     """
     shape = array.shape[1:]
     slices = len(shape) > len(patch_size)
@@ -166,6 +167,7 @@ def _merged(
         compute,
         batch=engine.batch_size(math.prod(size)),
         weights=weights,
+        averaged=wanted != "labels",
         reuse=True,
         done=_report(progress, len(windows.positions)),
     )

@@ -138,6 +138,7 @@ def slabs(
     *,
     batch: int,
     weights: Array | None = None,
+    averaged: bool = True,
     reuse: bool = False,
     done: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Slab]:
@@ -154,8 +155,9 @@ def slabs(
     batch
         Number of windows computed at once.
     weights
-        Weights of a window's voxels, where windows overlap. The slabs are then weighted sums
-        divided by the sum of the weights.
+        Weights of a window's voxels, where windows overlap. The slabs are then weighted sums.
+    averaged
+        Whether these are divided by the sum of the weights, which no argmax needs.
     reuse
         Whether windows of the same constant value, such as air around a patient, are computed
         once.
@@ -170,7 +172,11 @@ def slabs(
         image = np.pad(image, [(0, 0), *zip(before, after, strict=True)])
     kept = tuple(slice(b, n - a) for b, n, a in zip(before, windows.shape, after, strict=True))
     outputs = _outputs(image, windows, compute, batch, reuse, done)
-    merged = _direct(windows, outputs) if weights is None else _sums(windows, outputs, weights)
+    merged = (
+        _direct(windows, outputs)
+        if weights is None
+        else _sums(windows, outputs, weights if averaged else None)
+    )
     for slab in merged:
         cropped = _cropped(slab, kept, windows.axis)
         if cropped is not None:
@@ -260,30 +266,32 @@ def _direct(
 def _sums(
     windows: Windows,
     outputs: Iterable[tuple[tuple[int, ...], NDArray[Any]]],
-    weights: Array,
+    weights: Array | None,
 ) -> Iterator[Slab]:
-    """Sum overlapping windows, and divide by the sum of their weights."""
+    """Sum overlapping windows, and divide by the sum of their weights, if given."""
     axis, starts = windows.axis, windows.starts[windows.axis]
     following = dict(zip(starts, (*starts[1:], windows.shape[axis]), strict=True))
-    sums = total = None
+    total = None if weights is None else np.zeros(_slab_shape(windows), np.float32)
+    sums: Array | None = None
     for start, group in groupby(outputs, key=lambda one: one[0][axis]):
         for position, output in group:
-            if sums is None or total is None:
+            if sums is None:
                 sums = np.zeros((len(output), *_slab_shape(windows)), np.float32)
-                total = np.zeros(_slab_shape(windows), np.float32)
             inside = _inside(windows, position)
             sums[(slice(None), *inside)] += output
-            total[inside] += weights
+            if total is not None and weights is not None:
+                total[inside] += weights
         assert sums is not None
-        assert total is not None
         rows = following[start] - start
-        finished = [slice(None)] * total.ndim
+        finished = [slice(None)] * len(windows.shape)
         finished[axis] = slice(0, rows)
         part = sums[(slice(None), *finished)]
-        part /= total[tuple(finished)]
+        if total is not None:
+            part /= total[tuple(finished)]
         yield Slab(start, part)
         _shift(sums, axis + 1, rows)
-        _shift(total, axis, rows)
+        if total is not None:
+            _shift(total, axis, rows)
 
 
 def _slab_shape(windows: Windows) -> tuple[int, ...]:
