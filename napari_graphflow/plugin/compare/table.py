@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_graphflow.evaluation.comparison import Row
@@ -105,8 +104,6 @@ def _cell(text: str, number: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
     side = Qt.AlignmentFlag.AlignRight if number else Qt.AlignmentFlag.AlignLeft
     item.setTextAlignment(int(side | Qt.AlignmentFlag.AlignVCenter))
-    if text == "–":
-        item.setForeground(QColor("#888888"))
     return item
 
 
