@@ -91,6 +91,8 @@ class ComparisonTable(QTableWidget):
         header = self.horizontalHeader()
         header.setMinimumSectionSize(20)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        if referenced:  # the names above the masks have the whole width
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         shown = range(min(len(lines), _ROWS_SHOWN))
         height = header.sizeHint().height() + sum(self.rowHeight(index) for index in shown)
         self.setFixedHeight(height + 4 + self.horizontalScrollBar().sizeHint().height())
