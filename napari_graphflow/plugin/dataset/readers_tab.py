@@ -218,7 +218,7 @@ class ReadersTab(QWidget):
             show_differences(self._panel.viewer, case, differs, pair)
         self._rows = rows
         cells = [presenter.cells(one, self._shown(one.worst_slice)) for one in rows]
-        fill(self.table, cells, numbers=(1, 2, 3, 4))
+        fill(self.table, cells, numbers=(1, 2, 3))
         self._panel.status.done(f"Masks of {name} were compared, as they were last put away.")
 
     def _shown(self, index: int | None) -> int | None:
