@@ -142,7 +142,7 @@ class Window(FilmedWindow):
                 self.until(lambda: dataset.readers.table.rowCount() > 0)
             yield f"dataset_{name}"
         dataset.readers.layers.click()
-        names = [f"mask of {reader} · {READ_TWICE}" for reader in READERS]
+        names = [f"{reader}'s mask · {READ_TWICE}" for reader in READERS]
         self.until(lambda: all(name in self.viewer.layers for name in names))
         self.compare(*(self.viewer.layers[name] for name in names))
         yield "compare_readers"

@@ -98,11 +98,11 @@ def test_the_masks_of_both_readers_are_compared_as_a_and_b(
     beside, compare = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
     beside.raise_()
     wait(qtbot, compare.button.isVisible)
-    compare.a.choose(viewer.layers["mask of Ada · scan_2"])
-    compare.b.choose(viewer.layers["mask of Bea · scan_2"])
+    compare.a.choose(viewer.layers["Ada's mask · scan_2"])
+    compare.b.choose(viewer.layers["Bea's mask · scan_2"])
     click(qtbot, compare.button)
     wait(qtbot, lambda: "4 of" in compare.status.text())
-    assert not viewer.layers["mask of Bea · scan_2"].editable
+    assert not viewer.layers["Bea's mask · scan_2"].editable
 
 
 def test_another_reader_continues_with_the_own_draft(

@@ -60,7 +60,7 @@ def show_reader(viewer: Viewer, case: OpenCase, labels: NDArray[Any], reader: st
         In the axes of the stored image.
     """
     cases, image, turn = cases_of(viewer), case.images[0], case.loaded.turn
-    title = reader if reader == FINISHED else f"mask of {reader}"
+    title = reader if reader == FINISHED else f"{reader}'s mask"
     name = f"{title} · {case.name}"
     for old in cases.layers(cases.key(image)):
         if old.name == name and not old.editable:
