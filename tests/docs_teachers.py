@@ -50,7 +50,7 @@ def write_checkpoint(folder: Path) -> None:
     network = UNet(spatial_dims=3, in_channels=1, out_channels=3, **arguments)
     torch.save(network.state_dict(), folder / "weights.pt")
     card = {
-        "name": "mine", "role": "teacher", "network": "monai:UNet", "network_arguments": arguments,
+        "name": "mine", "role": "teacher", "network": "monai:UNet", "arguments": arguments,
         "dims": 3, "in_channels": 1, "classes": PILOT, "patch_size": [16, 16, 16],
         "preprocessing": {"intensity": "zscore"},
     }  # fmt: skip

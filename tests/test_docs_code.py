@@ -86,7 +86,7 @@ def run_page(page: str) -> None:
     """Run all code of a page, in its order."""
     for language, block in code_of(page):
         if language == "python":
-            for out in re.findall(r'out="([^"]+)"', block):
+            for out in re.findall(r'(?:out=|import_teacher\(\w+, )"([^"]+)"', block):
                 remove(Path(out))
             exec(compile(block, page, "exec"), {"__name__": "page"})
         elif language == "yaml":

@@ -49,7 +49,7 @@ class Walk:
         click(self.qtbot, button)
         self.until(lambda: len(list_jobs()) > len(before))
         (job,) = set(list_jobs()) - set(before)
-        self.until(lambda: not job.status().active, minutes)
+        self.until(lambda: job.status().state in ("done", "failed", "lost"), minutes)
         assert job.status().state == "done", job.status().failure
         return job
 
