@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="models and datasets")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of rows to run")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--min-dice", default="0.4", help="0 for a trial with an untrained teacher")
     parser.add_argument("--threads", default=str(os.cpu_count()))
     parser.add_argument("--device", default="cpu")
