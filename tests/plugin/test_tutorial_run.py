@@ -54,6 +54,12 @@ class Walk:
         return job
 
 
+def choose_models(compare: Any, a: Job, b: Job) -> None:
+    for combo, job in ((compare.a, a), (compare.b, b)):
+        combo.refresh()
+        combo.choose_model(job.model)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_first_tutorial_ends_in_a_report(
@@ -91,13 +97,12 @@ def test_the_first_tutorial_ends_in_a_report(
     walk.step("Learn from what you corrected")
 
     compare, button = walk.step("Compare teacher and student")
-    compare.a.refresh()
-    compare.a.choose_model(teacher.model)
-    compare.b.choose_model(student.model)
+    choose_models(compare, teacher, student)
     walk.until(button.isEnabled)
     click(qtbot, button)
     walk.until(lambda: not compare.background.busy(), 5)
     _, whole = walk.step("Write the report")
+    choose_models(compare, teacher, student)
     compare.dataset.dataset.choose(copied)
     job = walk.job_of(whole)
     walk.until(compare.dataset.report.isVisible)

@@ -47,9 +47,10 @@ _SCORES = Step(
 )
 _REPORT = Step(
     "Write the report",
-    "Under “A whole dataset” choose the copy, and press “Compare on the dataset”. When the job is "
-    "done, the table lists the test cases, the worst ones first, and “Open the report” shows the "
-    "page that you can file or send.",
+    "Choose the teacher as A and the student as B again, where their masks of one case stand now. "
+    "Under “A whole dataset” choose the copy, and press “Compare on the dataset”. When it is done, "
+    "the table lists the test cases, the worst ones first, and “Open the report” shows the page "
+    "that you can file or send.",
     "Compare",
     "dataset.button",
 )
