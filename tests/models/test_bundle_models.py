@@ -136,10 +136,11 @@ def test_what_would_run_code_or_has_no_equivalent_is_refused(
     assert not (tmp_path / "teacher").exists()
 
 
-def test_voxels_are_those_of_monais_spacing(bundle: Path, tmp_path: Path) -> None:
-    from monai.data import MetaTensor
+def test_voxels_are_those_of_monais_spacing(bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    from monai.data import MetaTensor, meta_obj
     from monai.transforms import Spacing
 
+    monkeypatch.setattr(meta_obj, "_TRACK_META", True)  # a training in this process turns it off
     step = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 0.7, 1.1],
             "mode": "bilinear"}  # fmt: skip
     network = {"_target_": "UNet", **ARGUMENTS, "spatial_dims": 3}
