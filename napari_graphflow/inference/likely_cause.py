@@ -116,10 +116,7 @@ def _other_classes(
     """Return the best order of the classes in words, and its mean Dice; 0 for the given one."""
     names = [name for name, index in card.classes.items() if index]
     scored = np.where(reference == IGNORE, IGNORE, found)
-    overlaps = np.array(
-        [[_overlap(scored == card.classes[a], reference == card.classes[b]) for b in names]
-         for a in names]
-    )  # fmt: skip
+    overlaps = _overlaps(scored, reference, [card.classes[name] for name in names])
     _, order = scipy.optimize.linear_sum_assignment(overlaps, maximize=True)
     changed = [(a, names[b]) for a, b in zip(names, order, strict=True) if a != names[b]]
     if not changed:
@@ -131,9 +128,17 @@ def _other_classes(
     return words, _dice(card, lookup[found], reference)
 
 
-def _overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    total = int(a.sum() + b.sum())
-    return 2 * int((a & b).sum()) / total if total else 0.0
+def _overlaps(
+    found: NDArray[Any], reference: NDArray[Any], values: list[int]
+) -> NDArray[np.float64]:
+    """Return the Dice of each value of one mask with each of another, in one pass."""
+    joint = np.zeros(1 << 16, np.int64)
+    for a, b in zip(found, reference, strict=True):  # slice by slice, for the memory
+        joint += np.bincount((a.astype(np.intp) * 256 + b).ravel(), minlength=len(joint))
+    table = joint.reshape(256, 256)
+    totals = table.sum(1)[values, None] + table.sum(0)[values]
+    dice: NDArray[np.float64] = 2 * table[np.ix_(values, values)] / np.maximum(totals, 1)
+    return dice
 
 
 def alternatives(steps: Preprocessing, axes: int) -> Iterator[tuple[str, Preprocessing]]:

@@ -34,8 +34,8 @@ RUNNERS: dict[RunnerName, str] = {
 }
 
 CHOOSE_DATASET = Message(
-    "Choose a dataset. The list includes a sample; create a dataset from your own images and "
-    "masks with “napari-graphflow datasets import”."
+    "Choose a dataset. The list includes a sample; make one of your own images and masks in the "
+    "dock Dataset, with “New …”."
 )
 STARTING = Message("Submitting the job …")
 STARTED = Message(

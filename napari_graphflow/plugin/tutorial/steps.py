@@ -74,8 +74,8 @@ _STUDENT_OF_SCANS = Step(
     "Distil a student",
     "A teacher of 300 steps shows the way, but misses small structures and may be refused. With "
     "the copy came a better one: press the folder button beside the box and choose nnunet_results. "
-    "Choose ENet under Student, and under Advanced set the learning rate to 0.005, which make demo "
-    "uses for short trainings. The unlabelled cases are used, too. Press “Start distillation”.",
+    "Choose ENet under Student, and under Advanced set the learning rate to 0.005 for this short "
+    "training. The unlabelled cases are used, too. Press “Start distillation”.",
     "Distil",
     "teacher",
 )
