@@ -168,6 +168,7 @@ def check_classes(card: ModelCard, dataset: Dataset, role: str = "model") -> Non
             f"The {role} {card.name} has the classes {_listed(card.classes, dataset.classes)}, but "
             f"the dataset {dataset.name} has {_listed(dataset.classes, card.classes)}.",
             f"Choose a {role} that was trained on these classes, or import it with --classes.",
+            "unknown_class",
         )
 
 

@@ -53,18 +53,23 @@ def missed_classes(scores: TeacherScored) -> list[str]:
 
 
 def is_poor(scores: TeacherScored, bound: float) -> bool:
-    """Whether a teacher has a smaller mean Dice than `bound`, or misses a class."""
-    return (scores.mean is not None and scores.mean < bound) or bool(missed_classes(scores))
+    """Whether a teacher has a smaller mean Dice than `bound`, or misses a class; never for 0."""
+    small = scores.mean is not None and scores.mean < bound
+    return bound > 0 and (small or bool(missed_classes(scores)))
 
 
 def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
     """Refuse a teacher with a smaller mean Dice than `bound`, or one that misses a class.
+
+    With a bound of 0 none is refused.
 
     Raises
     ------
     UserError
         If it has.
     """
+    if not is_poor(scores, bound):
+        return
     cause = f" {scores.cause}" if scores.cause else ""
     if scores.mean is not None and scores.mean < bound:
         listed = str(scores).removeprefix("Teacher: ").removesuffix(".")
@@ -72,11 +77,12 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
             f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.{cause}",
             "Train it longer; or check orientation, axes, intensity and classes in its model.json; "
             "or require less (teacher_min_dice; 0 turns the check off).",
+            "poor_model",
         )
-    if missed := missed_classes(scores):
-        listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed)
-        raise UserError(
-            f"{name} finds other classes, but not these (mean Dice): {listed}.{cause}",
-            "Small structures need longer training; the model.json of a model from elsewhere may "
-            "have its classes in another order; teacher_min_dice 0 turns the check off.",
-        )
+    listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed_classes(scores))
+    raise UserError(
+        f"{name} finds other classes, but not these (mean Dice): {listed}.{cause}",
+        "Small structures need longer training; the model.json of a model from elsewhere may have "
+        "its classes in another order; teacher_min_dice 0 turns the check off.",
+        "poor_model",
+    )

@@ -65,12 +65,11 @@ def removed_if_poor(folder: Path, otherwise: str) -> Iterator[None]:
     folder
         The model.
     otherwise
-        How to keep it all the same, as a sentence.
+        How to keep it all the same if it is poor, as a sentence.
     """
     try:
         yield
     except UserError as error:
         shutil.rmtree(folder)
-        raise UserError(
-            f"The model was not kept. {error.text}", f"{error.remedy} {otherwise}"
-        ) from None
+        remedy = f"{error.remedy} {otherwise}" if error.code == "poor_model" else error.remedy
+        raise UserError(f"The model was not kept. {error.text}", remedy, error.code) from None

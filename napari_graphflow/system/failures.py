@@ -14,7 +14,9 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.system.install import install_hint
 from napari_graphflow.system.regular_file import open_regular
 
-#: Exit codes of jobs and of the command line; 2 is invalid input.
+#: Exit codes of jobs and of the command line; 2 is invalid input. The four last of these are what a
+#: window can ask: which images a network is for, other names of its classes, whether to open a
+#: program, whether to keep a poor model.
 EXIT_CODES = {
     "unexpected": 1,
     "user": 2,
@@ -22,6 +24,10 @@ EXIT_CODES = {
     "no_permission": 2,
     "bad_path": 2,
     "not_installed": 2,
+    "undescribed": 2,
+    "unknown_class": 2,
+    "untrusted": 2,
+    "poor_model": 2,
     "out_of_memory": 3,
     "out_of_gpu_memory": 3,
     "disk_full": 4,
@@ -105,7 +111,7 @@ class Failure(BaseModel):
 
     def as_error(self) -> UserError:
         """Return the failure as an exception for the user."""
-        return UserError(self.text, self.remedy)
+        return UserError(self.text, self.remedy, self.code)
 
 
 def explain(error: BaseException, log: Path | None = None, smaller: str = SMALLER) -> Failure:
@@ -125,7 +131,7 @@ def explain(error: BaseException, log: Path | None = None, smaller: str = SMALLE
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, UserError):
-            return _failure("user", cause.text, cause.remedy)
+            return _failure(cause.code, cause.text, cause.remedy)
     for link in reversed(_chain(error)):
         known = _recognise(link, smaller)
         if known is not None:

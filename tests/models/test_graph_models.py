@@ -97,8 +97,11 @@ def test_a_program_is_refused_unless_it_is_trusted(tmp_path: Path, name: str, mo
     (tmp_path / "model.json").write_text(json.dumps(CARD), "utf-8")
     for module in (torch.jit, torch.export):
         monkeypatch.setattr(module, "load", lambda *_, **__: pytest.fail("opened"))
-    with pytest.raises(UserError, match=r"program of PyTorch, which can do anything.*--trust"):
+    with pytest.raises(
+        UserError, match=r"program of PyTorch, which can do anything.*--trust"
+    ) as caught:
         import_teacher(path, tmp_path / "teacher")
+    assert caught.value.code == "untrusted"
     assert not (tmp_path / "teacher").exists()
 
 
@@ -145,8 +148,9 @@ def test_a_card_that_is_missing_or_wrong_is_refused(tmp_path: Path, card, senten
     path = export(tmp_path / "from", "model.xml")
     described = path.with_suffix(".json")
     described.unlink() if card is None else described.write_text(json.dumps(CARD | card), "utf-8")
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
         import_teacher(path, tmp_path / "teacher")
+    assert caught.value.code == ("undescribed" if card is None else "user")
     assert not (tmp_path / "teacher").exists()
 
 

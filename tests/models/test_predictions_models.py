@@ -65,10 +65,12 @@ def masks(blobs: Path, tmp_path: Path) -> Path:
     return write_many_names(blobs, tmp_path / "masks")
 
 
+NAMED = ("--classes", "organ=liver", "lesion=cyst_left,cyst_right")
+
+
 def run(masks: Path, blobs: Path, out: Path, *more: str) -> int:
-    table = ["organ=liver", "lesion=cyst_left,cyst_right"]
     command = ["models", "import", str(masks), "--dataset", str(blobs), "--out", str(out)]
-    return code_of(*command, *(more or ["--classes", *table]))
+    return code_of(*command, *(more or NAMED))
 
 
 def code_of(*command: str) -> int:
@@ -124,7 +126,7 @@ def test_what_is_wrong_is_refused_in_a_sentence_and_nothing_is_written(
     masks: Path, blobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     damage: str, sentence: str,
 ) -> None:  # fmt: skip
-    more: tuple[str, ...] = ()
+    more = NAMED
     labels, image = truth(blobs, 1)
     if damage == "missing":
         (masks / "blob_3.nii.gz").unlink()
@@ -136,8 +138,11 @@ def test_what_is_wrong_is_refused_in_a_sentence_and_nothing_is_written(
         more = ("--classes", "organ=livr", "lesion=")
     else:
         more = ("--classes", "lesion=cyst_left")
-    assert run(masks, blobs, tmp_path / "teacher", *more) == 2
-    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert run(masks, blobs, tmp_path / "teacher", "--json", *more) == 2
+    printed = capsys.readouterr()
+    assert sentence in " ".join(printed.err.split())
+    code = "unknown_class" if damage in ("name", "unnamed") else "user"
+    assert json.loads(printed.out)["failure"]["code"] == code
     assert not (tmp_path / "teacher").exists()
 
 

@@ -93,7 +93,7 @@ def test_a_program_of_pytorch_is_opened_only_after_a_question(
     def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         calls.append(command[5:])
         if "--trust" not in command:
-            failure = {"failure": {"text": "It is a program.", "remedy": "Add --trust."}}
+            failure = {"failure": {"code": "untrusted", "text": "It is a program."}}
             return subprocess.CompletedProcess(command, 2, json.dumps(failure), "")
         model = make_model("lungs", role="teacher", network="unet")
         return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
@@ -127,10 +127,7 @@ class Calls:
                 json.dumps(card | {"network": "predictions"}), "utf-8"
             )
             return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
-        failure = {
-            "text": "The teacher has no class 'organ'.",
-            "remedy": "Write --classes organ=X.",
-        }
+        failure = {"code": "unknown_class", "text": "The teacher has no class 'organ'."}
         return subprocess.CompletedProcess(command, 2, json.dumps({"failure": failure}), "")
 
 
@@ -172,8 +169,8 @@ def test_masks_teach_after_their_classes_are_named(
     viewer.window.remove_dock_widget("all")
 
 
-def failing(text: str, remedy: str) -> Callable[[list[str]], subprocess.CompletedProcess[str]]:
-    failure = json.dumps({"failure": {"text": text, "remedy": remedy}})
+def failing(text: str, code: str) -> Callable[[list[str]], subprocess.CompletedProcess[str]]:
+    failure = json.dumps({"failure": {"text": text, "code": code}})
     return lambda command: subprocess.CompletedProcess(command, 2, failure, "")
 
 
@@ -185,7 +182,7 @@ def test_a_network_without_a_card_is_imported_after_its_images_are_described(
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if "--card" not in command:
-            refused = failing("lungs.onnx does not say which images it is for.", "Pass --card.")
+            refused = failing("lungs.onnx does not say which images it is for.", "undescribed")
             return refused(command)
         cards.append(read_config(ModelCard, Path(command[command.index("--card") + 1])))
         model = make_model("lungs", role="teacher", network="unet")
@@ -224,7 +221,7 @@ def test_a_poor_model_is_kept_only_after_a_question(
 ) -> None:  # fmt: skip
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if "--force" not in command:
-            return failing("It is too poor to teach.", "Or keep it with --force.")(command)
+            return failing("It is too poor to teach.", "poor_model")(command)
         model = make_model("poor", role="teacher", network="unet")
         return subprocess.CompletedProcess(command, 0, json.dumps({"model": str(model)}), "")
 

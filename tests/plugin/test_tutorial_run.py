@@ -61,7 +61,6 @@ def choose_models(compare: Any, a: Job, b: Job) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
 def test_the_first_tutorial_ends_in_a_report(
     viewer: Viewer, qtbot: QtBot, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

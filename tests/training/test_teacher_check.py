@@ -194,7 +194,8 @@ def test_a_teacher_that_misses_a_class_of_several_cases_is_refused_by_its_name()
     )
     with pytest.raises(UserError, match=r"not these \(mean Dice\): kidney 0.00\.") as caught:
         refuse_poor("teacher", found, 0.1)
-    assert "another order" in caught.value.remedy
+    assert "another order" in caught.value.remedy and caught.value.code == "poor_model"
+    refuse_poor("teacher", found, 0)
     weak = found.model_copy(update={"dice": {"liver": 0.3, "kidney": 0.0}})
     refuse_poor("teacher", weak, 0.1)
 

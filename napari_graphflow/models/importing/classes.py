@@ -82,7 +82,8 @@ def map_classes(
         for source in named.get(name, [name]):
             own = teachers.get(source.lower())
             if own is None:
-                raise UserError(_unknown(source, name, list(known[1:])), _write(name))
+                unknown = _unknown(source, name, list(known[1:]))
+                raise UserError(unknown, _write(name), "unknown_class")
             if own in used:
                 raise UserError(
                     f"The teacher's class {own!r} is named for {used[own]} and for {name}.",

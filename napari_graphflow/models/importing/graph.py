@@ -67,6 +67,7 @@ def graph_card(path: Path, given: ModelCard | Mapping[str, Any] | Path | None) -
             f"{path.name} does not say which images it is for.",
             f"Write dims, in_channels, classes, patch_size and preprocessing to "
             f"{path.with_suffix('.json').name} beside it, or to a file for --card.",
+            "undescribed",
         )
     content = read_json(beside) | {"network": GRAPH}
     return valid_card(content, path.stem, f"{beside} cannot be read", "Correct the file.")
@@ -127,6 +128,7 @@ def _converted(path: Path, card: ModelCard, trust: bool) -> Any:
         raise UserError(
             f"{path.name} is a program of PyTorch, which can do anything when it is opened.",
             "If you trust who made it, add --trust; or ask for it as ONNX or safetensors.",
+            "untrusted",
         )
     openvino = import_openvino()
     image = torch.zeros(1, card.in_channels, *card.patch_size)

@@ -52,6 +52,7 @@ def module_card(module: nn.Module, given: ModelCard | Mapping[str, Any] | Path |
         raise UserError(
             f"The network {name} does not say which images it is for.",
             f"Pass a card with {_KEYS}: ImportOptions(card={{...}}).",
+            "undescribed",
         )
     content = given if isinstance(given, Mapping) else read_json(given)
     content = {"network": GRAPH} | dict(content)

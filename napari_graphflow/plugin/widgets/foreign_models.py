@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.dataset.mask_files import has_masks
 from napari_graphflow.errors import UserError
+from napari_graphflow.system.failures import Failure
 
 #: Shown for masks where no dataset is chosen.
 MASKS_NEED_A_DATASET = UserError(
     "This is a folder of masks, which can teach but segments no image.",
     "Choose the dataset of their cases in Distil, then add the folder there as the teacher.",
 )
-_UNDESCRIBED = "which images it is for"
 
 
 def is_foreign(folder: Path) -> bool:
@@ -64,31 +64,6 @@ class ForeignModel:
     force: bool = False
 
 
-class UnknownClassError(UserError):
-    """A class of the dataset that the teacher does not know by this name."""
-
-
-class UntrustedError(UserError):
-    """A program of PyTorch, which is opened only if the user trusts who made it."""
-
-
-class UndescribedError(UserError):
-    """A network without a card, which does not say which images it is for."""
-
-
-class PoorModelError(UserError):
-    """A model that is poor on the dataset, and is kept only if the user wants it all the same."""
-
-
-#: The option by which each can be answered, in the remedy of the command.
-_ANSWERS = {
-    "--card": UndescribedError,
-    "--classes": UnknownClassError,
-    "--trust": UntrustedError,
-    "--force": PoorModelError,
-}
-
-
 def import_foreign(model: ForeignModel) -> Path:
     """Import a model of another program into the models of this user, and return its folder.
 
@@ -97,7 +72,7 @@ def import_foreign(model: ForeignModel) -> Path:
     Raises
     ------
     UserError
-        If it cannot be imported; of a kind above if the user can answer what is missing.
+        If it cannot be imported; its code says what the user can be asked.
     """
     path = model.path
     command = [sys.executable, "-m", "napari_graphflow", "models", "import", str(path), "--json"]
@@ -117,11 +92,8 @@ def import_foreign(model: ForeignModel) -> Path:
         found = {}
     if done.returncode == 0 and "model" in found:
         return Path(found["model"])
-    failure = found.get("failure") or found
-    text = str(failure.get("text") or f"{path.name} could not be imported.")
-    remedy = str(failure.get("remedy") or f"Try: napari-graphflow models import {path}")
-    kinds = (kind for option, kind in _ANSWERS.items() if option in remedy)
-    kind = next(kinds, UserError)
-    if kind is UndescribedError and not (path.is_file() and _UNDESCRIBED in text):
-        kind = UserError
-    raise kind(text, remedy)
+    if "failure" in found:
+        raise Failure.model_validate(found["failure"]).as_error()
+    raise UserError(
+        f"{path.name} could not be imported.", f"Try: napari-graphflow models import {path}"
+    )

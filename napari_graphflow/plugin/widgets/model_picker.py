@@ -22,10 +22,6 @@ from napari_graphflow.plugin.widgets.class_table import ask_for_classes
 from napari_graphflow.plugin.widgets.foreign_models import (
     MASKS_NEED_A_DATASET,
     ForeignModel,
-    PoorModelError,
-    UndescribedError,
-    UnknownClassError,
-    UntrustedError,
     import_foreign,
     is_foreign,
     is_predictions,
@@ -198,22 +194,25 @@ class ModelPicker(QWidget):
 
     def _asks(self, model: ForeignModel, error: Exception) -> bool:
         """Ask what the import of a model needs to know; False if it needs nothing."""
+        if not isinstance(error, UserError):
+            return False
+        code = error.code
         classes = ["background"] if self._dataset is None else list(self._dataset.classes)
-        if isinstance(error, UndescribedError):
+        if code == "undescribed":
             from napari_graphflow.plugin.widgets.card_dialog import CardDialog  # needs magicgui
 
             CardDialog(
                 self, model.path.stem, classes, lambda card: self._run(replace(model, card=card))
             ).open()
-        elif isinstance(error, UnknownClassError) and model.dataset is not None:
+        elif code == "unknown_class" and model.dataset is not None:
             ask_for_classes(
                 self, error.text, classes, lambda found: self._run(replace(model, classes=found))
             )
-        elif isinstance(error, UntrustedError):
+        elif code == "untrusted":
             trusted = partial(self._run, replace(model, trust=True))
             text = f"{model.path.name} {PROGRAM}"
             ask(self, "trust-model", "Program", text, "Open it", "Cancel", trusted)
-        elif isinstance(error, PoorModelError):
+        elif code == "poor_model":
             kept = partial(self._run, replace(model, force=True))
             ask(self, "poor-model", "Poor model", f"{error.text} {POOR}", "Keep it", "Cancel", kept)
         else:
