@@ -137,11 +137,11 @@ class Window(FilmedWindow):
             dataset.tabs.setCurrentIndex(index)
             self.rest(0.5)
             if name == "readers":
-                self.until(dataset.readers.layers.isEnabled)
-                dataset.readers.compare.click()
-                self.until(lambda: dataset.readers.table.rowCount() > 0)
+                self.until(dataset.tabs.readers.layers.isEnabled)
+                dataset.tabs.readers.compare.click()
+                self.until(lambda: dataset.tabs.readers.table.rowCount() > 0)
             yield f"dataset_{name}"
-        dataset.readers.layers.click()
+        dataset.tabs.readers.layers.click()
         names = [f"{reader}'s mask · {READ_TWICE}" for reader in READERS]
         self.until(lambda: all(name in self.viewer.layers for name in names))
         self.compare(*(self.viewer.layers[name] for name in names))

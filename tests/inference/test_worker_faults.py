@@ -73,7 +73,7 @@ def final(worker: InferenceWorker, *numbers: int, seconds: float = 30) -> dict[i
 def test_a_process_that_ignores_a_cancellation_is_killed_and_others_are_served_anew(
     worker: InferenceWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert CANCEL_TIMEOUT == 2
+    assert CANCEL_TIMEOUT < 1
     monkeypatch.setattr("napari_graphflow.plugin.worker.client.CANCEL_TIMEOUT", 0.3)
     worker.run("ping")
     stubborn, waiting = worker.request("sleep"), worker.request("ping")

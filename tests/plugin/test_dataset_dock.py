@@ -89,7 +89,7 @@ def test_the_list_shows_cases_with_status_and_counts(dock: DatasetWidget) -> Non
 def test_a_short_tab_is_not_as_high_as_the_cases(qtbot: QtBot, dock: DatasetWidget) -> None:
     open_case(qtbot, dock, "scan_0")
     high = dock.tabs.sizeHint().height()
-    dock.tabs.setCurrentWidget(dock.proposals)
+    dock.tabs.setCurrentWidget(dock.tabs.proposals)
     assert dock.tabs.sizeHint().height() < high - 100
 
 

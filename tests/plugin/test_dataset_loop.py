@@ -77,9 +77,9 @@ def test_the_inbox_lists_proposed_cases_by_priority(
     for number in (6, 7, 8):
         propose(Labelling(folder, "model"), f"scan_{number}", number=number)
     use(qtbot, dock, folder)
-    dock.tabs.setCurrentWidget(dock.proposals)
-    assert "3 with a proposal" in dock.proposals.text.text()
-    click(qtbot, dock.proposals.inbox)
+    dock.tabs.setCurrentWidget(dock.tabs.proposals)
+    assert "3 with a proposal" in dock.tabs.proposals.text.text()
+    click(qtbot, dock.tabs.proposals.inbox)
     assert dock.tabs.currentIndex() == 0
     assert sorted(dock.model.names()) == ["scan_6", "scan_7", "scan_8"]
     assert dock.model.names() == [one.case for one in dock.order.suggestions]
@@ -94,10 +94,10 @@ def test_a_round_is_undone_after_a_question_bit_for_bit(
     before = contents(folder / "labelsTr")
     labelling.save(labelling.open_case("scan_7"), box(2))
     use(qtbot, dock, folder)
-    dock.tabs.setCurrentWidget(dock.rounds)
-    wait(qtbot, dock.rounds.undo_button.isEnabled)
-    assert "The first model: mean Dice 0.800" in dock.rounds.verdict.text()
-    assert dock.rounds.list.item(0, 0).text() == "1 ★"
+    dock.tabs.setCurrentWidget(dock.tabs.rounds)
+    wait(qtbot, dock.tabs.rounds.undo_button.isEnabled)
+    assert "The first model: mean Dice 0.800" in dock.tabs.rounds.verdict.text()
+    assert dock.tabs.rounds.list.item(0, 0).text() == "1 ★"
     asked = []
 
     def answer(*args: Any) -> QMessageBox.StandardButton:
@@ -105,7 +105,7 @@ def test_a_round_is_undone_after_a_question_bit_for_bit(
         return QMessageBox.StandardButton.Yes
 
     monkeypatch.setattr(QMessageBox, "question", answer)
-    click(qtbot, dock.rounds.undo_button)
+    click(qtbot, dock.tabs.rounds.undo_button)
     wait(qtbot, lambda: "Round 1 was undone" in dock.status.text())
     assert asked == ["Undo round 1?"]
     assert contents(folder / "labelsTr") == before
@@ -116,9 +116,9 @@ def test_a_round_without_masks_cannot_be_started(
     qtbot: QtBot, dock: DatasetWidget, tmp_path: Path
 ) -> None:
     use(qtbot, dock, make_dataset(tmp_path / "none", labelled=0))
-    dock.tabs.setCurrentWidget(dock.rounds)
-    assert not dock.rounds.button.isEnabled()
-    assert dock.rounds.text.text() == "No training case has a finished mask yet."
+    dock.tabs.setCurrentWidget(dock.tabs.rounds)
+    assert not dock.tabs.rounds.button.isEnabled()
+    assert dock.tabs.rounds.text.text() == "No training case has a finished mask yet."
 
 
 def test_a_paused_job_of_proposals_is_found_again_and_cancelled(
@@ -127,11 +127,11 @@ def test_a_paused_job_of_proposals_is_found_again_and_cancelled(
     job = create("propose", ProposalConfig(dataset=folder.resolve(), model=tmp_path / "model"))
     put(job, Status(state="paused"))
     use(qtbot, dock, folder)
-    dock.tabs.setCurrentWidget(dock.proposals)
-    bar = dock.proposals.bar
+    dock.tabs.setCurrentWidget(dock.tabs.proposals)
+    bar = dock.tabs.proposals.bar
     wait(qtbot, bar.isVisible)
     assert bar.pause.text() == "Resume"
-    assert not dock.proposals.button.isEnabled()
+    assert not dock.tabs.proposals.button.isEnabled()
     with job.events_file.open("ab") as file:
         file.write(event_line(CaseDone(case="scan_7")))
         file.write(event_line(CaseDone(case="scan_8", problem="It cannot be read.")))
@@ -159,7 +159,7 @@ def test_what_was_done_with_proposals_is_counted(
     labelling.reject("scan_7", seconds=4)
     use(qtbot, dock, folder)
     expected = "liver model: 1 accepted untouched, 0 edited, 1 rejected, median 6 s each."
-    wait(qtbot, lambda: dock.proposals.outcomes.text() == expected)
+    wait(qtbot, lambda: dock.tabs.proposals.outcomes.text() == expected)
 
 
 def test_settings_distil_if_there_is_a_teacher(tmp_path: Path) -> None:
@@ -237,23 +237,23 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
     folder = dock.dataset.folder()
     assert folder is not None
 
-    dock.tabs.setCurrentWidget(dock.rounds)
+    dock.tabs.setCurrentWidget(dock.tabs.rounds)
     clicks += 1
-    wait(qtbot, dock.rounds.button.isEnabled)
-    press(dock.rounds.button)
+    wait(qtbot, dock.tabs.rounds.button.isEnabled)
+    press(dock.tabs.rounds.button)
     assert clicks <= 12
-    wait(qtbot, lambda: "round" in dock.rounds.verdict.text().lower(), 120_000)
-    wait(qtbot, lambda: "The first model" in dock.rounds.verdict.text(), 600_000)
+    wait(qtbot, lambda: "round" in dock.tabs.rounds.verdict.text().lower(), 120_000)
+    wait(qtbot, lambda: "The first model" in dock.tabs.rounds.verdict.text(), 600_000)
     before = contents(folder / "labelsTr")
 
-    dock.tabs.setCurrentWidget(dock.proposals)
+    dock.tabs.setCurrentWidget(dock.tabs.proposals)
     model = Path(list_rounds(Labelling(folder))[0].model)
-    assert dock.proposals.model.folder() == model
-    click(qtbot, dock.proposals.button)
-    wait(qtbot, dock.proposals.bar.isVisible, 60_000)
+    assert dock.tabs.proposals.model.folder() == model
+    click(qtbot, dock.tabs.proposals.button)
+    wait(qtbot, dock.tabs.proposals.bar.isVisible, 60_000)
     wait(qtbot, lambda: "18 masks proposed" in dock.status.text(), 600_000)
-    wait(qtbot, dock.proposals.inbox.isEnabled)
-    click(qtbot, dock.proposals.inbox)
+    wait(qtbot, dock.tabs.proposals.inbox.isEnabled)
+    click(qtbot, dock.tabs.proposals.inbox)
 
     click(qtbot, dock.next)
     decided: dict[str, str] = {}
@@ -275,19 +275,19 @@ def test_from_a_folder_of_scans_to_a_verdict_and_back_by_clicks(
     logged = {one.case: one for one in Labelling(folder).entries() if one.case in decided}
     assert [one.what for one in logged.values()].count("accept") == 3
 
-    dock.tabs.setCurrentWidget(dock.rounds)
-    wait(qtbot, dock.rounds.button.isEnabled)
-    click(qtbot, dock.rounds.button)
+    dock.tabs.setCurrentWidget(dock.tabs.rounds)
+    wait(qtbot, dock.tabs.rounds.button.isEnabled)
+    click(qtbot, dock.tabs.rounds.button)
     wait(qtbot, lambda: len(list_rounds(Labelling(folder))) == 2, 60_000)
-    wait(qtbot, lambda: "round 1" in dock.rounds.verdict.text(), 600_000)
+    wait(qtbot, lambda: "round 1" in dock.tabs.rounds.verdict.text(), 600_000)
     job = Job(Path(list_rounds(Labelling(folder))[1].job))
     wait(qtbot, lambda: job.status().state == "done", 60_000)
 
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     for line, number in enumerate((2, 1)):
-        dock.rounds.list.selectRow(line)
-        wait(qtbot, dock.rounds.undo_button.isEnabled)
-        click(qtbot, dock.rounds.undo_button)
+        dock.tabs.rounds.list.selectRow(line)
+        wait(qtbot, dock.tabs.rounds.undo_button.isEnabled)
+        click(qtbot, dock.tabs.rounds.undo_button)
         wait(qtbot, lambda: f"Round {number} was undone" in dock.status.text())  # noqa: B023
         wait(qtbot, lambda: not dock.background.busy())
     assert contents(folder / "labelsTr") == before
@@ -299,15 +299,17 @@ def test_a_model_of_other_structures_is_greyed_for_proposals_and_as_a_teacher(
     make_model("fits", classes={"background": 0, "liver": 1, "lesion": 2})
     make_model("other", role="teacher", classes={"background": 0, "kidney": 1})
     use(qtbot, dock, folder)
-    for picker in (dock.proposals.model, dock.rounds.teacher):
+    for picker in (dock.tabs.proposals.model, dock.tabs.rounds.teacher):
         picker.refresh()
         entries = {picker.combo.itemText(i): i for i in range(picker.combo.count())}
         (greyed,) = [text for text in entries if text.startswith("other")]
         assert "kidney" in greyed
         assert "fits" in entries
-    assert dock.proposals.button.isEnabled()
-    dock.proposals.model.combo.setCurrentIndex(dock.proposals.model.combo.findText(greyed))
-    assert not dock.proposals.button.isEnabled()
-    assert dock.proposals.model.about.text().startswith("✕ Does not fit: it has the classes")
-    dock.rounds.teacher.combo.setCurrentIndex(entries[greyed])
-    assert not dock.rounds.button.isEnabled()
+    assert dock.tabs.proposals.button.isEnabled()
+    dock.tabs.proposals.model.combo.setCurrentIndex(
+        dock.tabs.proposals.model.combo.findText(greyed)
+    )
+    assert not dock.tabs.proposals.button.isEnabled()
+    assert dock.tabs.proposals.model.about.text().startswith("✕ Does not fit: it has the classes")
+    dock.tabs.rounds.teacher.combo.setCurrentIndex(entries[greyed])
+    assert not dock.tabs.rounds.button.isEnabled()

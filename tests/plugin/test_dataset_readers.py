@@ -48,7 +48,7 @@ def wait(qtbot: QtBot, condition: Callable[[], bool]) -> None:
 def test_two_readers_are_compared_and_their_consensus_is_a_proposal(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget, folder: Path
 ) -> None:
-    tab = dock.readers
+    tab = dock.tabs.readers
     dock.table.choose("scan_2")
     dock.tabs.setCurrentWidget(tab)
     wait(qtbot, tab.compare.isEnabled)
@@ -67,7 +67,7 @@ def test_two_readers_are_compared_and_their_consensus_is_a_proposal(
 def test_a_row_of_the_agreement_leads_to_the_slice_where_they_differ(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:
-    tab = dock.readers
+    tab = dock.tabs.readers
     dock.open("scan_2")
     wait(qtbot, lambda: dock.session.case is not None and dock.session.case.editable)
     case = dock.session.case
@@ -89,7 +89,7 @@ def test_a_row_of_the_agreement_leads_to_the_slice_where_they_differ(
 def test_the_masks_of_both_readers_are_compared_as_a_and_b(
     qtbot: QtBot, viewer: Viewer, dock: DatasetWidget
 ) -> None:
-    tab = dock.readers
+    tab = dock.tabs.readers
     dock.tabs.setCurrentWidget(tab)
     dock.open("scan_2")
     wait(qtbot, tab.layers.isEnabled)
@@ -108,9 +108,9 @@ def test_the_masks_of_both_readers_are_compared_as_a_and_b(
 def test_another_reader_continues_with_the_own_draft(
     qtbot: QtBot, dock: DatasetWidget, folder: Path
 ) -> None:
-    dock.tabs.setCurrentWidget(dock.readers)
-    qtbot.keyClicks(dock.readers.reader, "Bea")
-    qtbot.keyClick(dock.readers.reader, Qt.Key.Key_Return)
+    dock.tabs.setCurrentWidget(dock.tabs.readers)
+    qtbot.keyClicks(dock.tabs.readers.reader, "Bea")
+    qtbot.keyClick(dock.tabs.readers.reader, Qt.Key.Key_Return)
     wait(qtbot, lambda: dock.session.labelling is not None and bool(dock.rows))
     assert dock.session.labelling is not None
     assert dock.session.labelling.reader == "Bea"
@@ -124,10 +124,10 @@ def test_another_reader_continues_with_the_own_draft(
 
 def test_a_case_is_given_to_readers(qtbot: QtBot, dock: DatasetWidget, folder: Path) -> None:
     dock.table.choose("scan_3")
-    dock.tabs.setCurrentWidget(dock.readers)
-    wait(qtbot, dock.readers.given.isEnabled)
-    qtbot.keyClicks(dock.readers.given, "Ada, Bea,Ada")
-    qtbot.keyClick(dock.readers.given, Qt.Key.Key_Return)
+    dock.tabs.setCurrentWidget(dock.tabs.readers)
+    wait(qtbot, dock.tabs.readers.given.isEnabled)
+    qtbot.keyClicks(dock.tabs.readers.given, "Ada, Bea,Ada")
+    qtbot.keyClick(dock.tabs.readers.given, Qt.Key.Key_Return)
     wait(qtbot, lambda: Labelling(folder).facts("scan_3").readers == ("Ada", "Bea"))
 
 

@@ -39,17 +39,17 @@ def dock(viewer: Viewer, folder: Path, qtbot: QtBot) -> Iterator[DatasetWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
     widget.dataset.choose(folder)
     qtbot.waitUntil(lambda: bool(widget.rows), timeout=20_000)
-    widget.tabs.setCurrentWidget(widget.readers)
+    widget.tabs.setCurrentWidget(widget.tabs.readers)
     yield widget
     qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
     viewer.window.remove_dock_widget("all")
 
 
 def drawn_again(qtbot: QtBot, dock: DatasetWidget) -> OpenCase:
-    qtbot.waitUntil(dock.readers.again.isEnabled, timeout=20_000)
-    assert dock.readers.again.text() == "Draw again (1 case)"
-    assert dock.readers.share.value() == 100
-    click(qtbot, dock.readers.again)
+    qtbot.waitUntil(dock.tabs.readers.again.isEnabled, timeout=20_000)
+    assert dock.tabs.readers.again.text() == "Draw again (1 case)"
+    assert dock.tabs.readers.share.value() == 100
+    click(qtbot, dock.tabs.readers.again)
     qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.editable)
     assert dock.session.case is not None
     return dock.session.case
@@ -70,7 +70,7 @@ def test_an_accepted_case_is_drawn_again_from_an_empty_mask_and_stays_as_it_is(
     labelling = Labelling(folder, "Ada")
     assert labelling.facts("scan_2").status == "labelled"
     assert [entry.what for entry in labelling.entries()][-1] == "reread"
-    qtbot.waitUntil(lambda: not dock.readers.again.isEnabled(), timeout=20_000)
+    qtbot.waitUntil(lambda: not dock.tabs.readers.again.isEnabled(), timeout=20_000)
 
 
 def test_an_unfinished_second_reading_is_kept_and_becomes_no_draft(
@@ -93,15 +93,15 @@ def test_the_differences_of_two_readers_are_shown_as_a_layer(
     dock.open("scan_3")
     qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.editable)
     dock.tabs.setCurrentIndex(0)
-    dock.tabs.setCurrentWidget(dock.readers)
-    qtbot.waitUntil(dock.readers.compare.isEnabled, timeout=20_000)
+    dock.tabs.setCurrentWidget(dock.tabs.readers)
+    qtbot.waitUntil(dock.tabs.readers.compare.isEnabled, timeout=20_000)
     case = dock.session.case
     assert case is not None
-    dock.readers.first.setCurrentText("Ada")
-    dock.readers.second.setCurrentText("Ben")
+    dock.tabs.readers.first.setCurrentText("Ada")
+    dock.tabs.readers.second.setCurrentText("Ben")
     for _ in range(2):  # the second comparison replaces the layer
         dock.status.info("")
-        click(qtbot, dock.readers.compare)
+        click(qtbot, dock.tabs.readers.compare)
         qtbot.waitUntil(lambda: "were compared" in dock.status.text(), timeout=20_000)
     (layer,) = [one for one in viewer.layers if one.name.startswith("differences of Ada and Ben")]
     expected = agreement(Labelling(folder), "scan_3", ("Ada", "Ben"))[1]

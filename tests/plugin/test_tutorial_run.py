@@ -91,7 +91,7 @@ def test_the_first_tutorial_ends_in_a_report(
     student = walk.job_of(distil.button)
 
     dataset, propose = walk.step("Let the model propose masks")
-    assert dataset.proposals.model.choose(student.model)
+    assert dataset.tabs.proposals.model.choose(student.model)
     walk.job_of(propose)
     walk.step("Learn from what you corrected")
 

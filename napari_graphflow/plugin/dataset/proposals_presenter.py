@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_graphflow.dataset.findings import counted
-from napari_graphflow.jobs.status import Status
 from napari_graphflow.labelling.overview import WAITING, CaseRow
 from napari_graphflow.labelling.priority import Strategy
 from napari_graphflow.labelling.proposals import Proposal
-from napari_graphflow.labelling.proposing import Report
-from napari_graphflow.labelling.rereads import Outcomes
 from napari_graphflow.plugin.widgets.words import Message, in_words
 from napari_graphflow.system.words import duration
+
+if TYPE_CHECKING:
+    from napari_graphflow.jobs.status import Status
+    from napari_graphflow.labelling.proposing import Report
+    from napari_graphflow.labelling.rereads import Outcomes
 
 ORDERS: dict[str, Strategy | None] = {
     "automatic": None,
@@ -65,7 +68,7 @@ def waiting_text(rows: Sequence[CaseRow]) -> str:
     )
 
 
-def proposed_message(found: Report, status: Status) -> Message:
+def proposed_message(found: "Report", status: "Status") -> Message:
     """Return what a job has proposed, and what it could not."""
     text = f"{counted(len(found.proposed), 'mask')} proposed."
     if status.state == "cancelled":
@@ -78,7 +81,7 @@ def proposed_message(found: Report, status: Status) -> Message:
     return Message(f"{text} {counted(len(found.failed), 'case')} failed. {case}: {reason}", "warn")
 
 
-def outcomes_text(found: Sequence[Outcomes]) -> str:
+def outcomes_text(found: Sequence["Outcomes"]) -> str:
     """Return what was done with the proposals of each model, a line each."""
     lines = []
     for one in found:

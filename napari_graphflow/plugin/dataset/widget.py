@@ -18,17 +18,15 @@ from napari_graphflow.plugin.dataset.case_box import CaseBox, confirmed
 from napari_graphflow.plugin.dataset.case_order import CaseOrder
 from napari_graphflow.plugin.dataset.case_table import CaseModel, CaseTable, CountsBar
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
-from napari_graphflow.plugin.dataset.proposals_tab import ProposalsTab
 from napari_graphflow.plugin.dataset.readers_presenter import known_reader
-from napari_graphflow.plugin.dataset.readers_tab import ReadersTab
-from napari_graphflow.plugin.dataset.rounds_tab import RoundsTab
 from napari_graphflow.plugin.dataset.session import CaseSession
+from napari_graphflow.plugin.dataset.tabs import DatasetTabs
 from napari_graphflow.plugin.dataset.taking import TakeMask
 from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.keys import KEYS, Keys, problem_text, with_key
-from napari_graphflow.plugin.widgets.layout import FittedTabs, folded, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.legend import Legend
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel
 from napari_graphflow.plugin.widgets.structure_tools import StructureTools
@@ -87,19 +85,7 @@ class DatasetWidget(Panel):
         column.addWidget(self.take)
         column.addWidget(self.structures)
         column.addWidget(self.box.remarks)
-        self.proposals = ProposalsTab(self, lambda: self.session.labelling)
-        self.rounds = RoundsTab(self, lambda: self.session.labelling)
-        self.rounds.put_away = self.session.put_away
-        self.readers = ReadersTab(self, self.session)
-        self.tabs = FittedTabs()
-        for title, tab in (
-            ("Cases", cases),
-            ("Proposals", self.proposals),
-            ("Rounds", self.rounds),
-            ("Readers", self.readers),
-        ):
-            self.tabs.addTab(tab, title)
-        self.tabs.fit()
+        self.tabs = DatasetTabs(self, self.session, cases, self._chosen)
         self.column.addLayout(row(self.dataset, self.new))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.counts)
@@ -108,8 +94,9 @@ class DatasetWidget(Panel):
         self.column.addWidget(note(NOT_A_DEVICE))
 
         self.tabs.currentChanged.connect(self._tab_chosen)
-        self.readers.changed.connect(self.refresh)
-        self.readers.reader_changed.connect(partial(self._open_dataset, again=True))
+        self.tabs.changed.connect(self.refresh)
+        self.tabs.wanted.connect(self._show_inbox)
+        self.tabs.reader_changed.connect(partial(self._open_dataset, again=True))
         self.dataset.chosen.connect(self._open_dataset)
         self.dataset.dataset_updated.connect(self.refresh)
         self.new.clicked.connect(self._make_new)
@@ -125,10 +112,6 @@ class DatasetWidget(Panel):
         self.box.slice_marked.connect(self._mark_slice)
         self.box.take_over.connect(self.session.take_over)
         self.box.next_place.connect(self._go_to_worst)
-        self.proposals.changed.connect(self.refresh)
-        self.proposals.wanted.connect(self._show_inbox)
-        self.rounds.undone.connect(self.refresh)
-        self.rounds.model_judged.connect(self.proposals.use_model)
         self.session.changed.connect(self._case_changed)
         self.session.listed.connect(self.refresh)
         self.session.said.connect(self.status.done)
@@ -162,9 +145,10 @@ class DatasetWidget(Panel):
 
     def refresh(self) -> None:
         """Read the list of cases again, in the background."""
-        labelling, strategy = self.session.labelling, self.proposals.strategy()
+        labelling = self.session.labelling
         if labelling is None:
             return
+        strategy = self.tabs.proposals.strategy()
 
         def read() -> tuple[list[CaseRow], list[Suggestion]]:
             labelling.reload()
@@ -183,19 +167,17 @@ class DatasetWidget(Panel):
         self.legend.stop()
         self.tools.stop()
         self.volumes.stop()
-        self.proposals.stop()
-        self.rounds.stop()
+        self.tabs.stop()
         super().released()
 
     def _tab_chosen(self, _: int) -> None:
         self.verticalScrollBar().setValue(0)
-        if self.tabs.currentWidget() is self.readers:
-            self._show_readers()
+        self.tabs.case_changed()
 
-    def _show_readers(self) -> None:
+    def _chosen(self) -> CaseRow | None:
         case = self.session.case
         name = case.name if case is not None else self.table.chosen()
-        self.readers.show_case(presenter.find(self.rows, name))
+        return presenter.find(self.rows, name)
 
     def _make_new(self, _: bool = False) -> None:
         from napari_graphflow.plugin.dataset.new_dialog import NewDatasetDialog
@@ -230,7 +212,7 @@ class DatasetWidget(Panel):
         if folder == self.dataset.folder():
             self.session.use(labelling)
             self.status.info("")
-            self.proposals.look_for_job()
+            self.tabs.proposals.look_for_job()
             self.refresh()
 
     def _show_list(self, rows: list[CaseRow], suggestions: list[Suggestion]) -> None:
@@ -245,9 +227,7 @@ class DatasetWidget(Panel):
             widget.setVisible(bool(rows))
         if self.session.labelling is not None:
             self.volumes.measure(self.session.labelling.dataset)
-        self.proposals.show_rows(rows)
-        self.rounds.show_rows(rows)
-        self._show_readers()
+        self.tabs.show_rows(rows)
         if self.session.labelling is not None and not rows:
             self.status.show_message(presenter.EMPTY)
         self._update()
@@ -340,8 +320,7 @@ class DatasetWidget(Panel):
         mask = case.mask if case is not None else None
         if mask is not self.legend.layer:
             self.legend.show_layer(mask)
-            if self.tabs.currentWidget() is self.readers:
-                self._show_readers()
+            self.tabs.case_changed()
         self.tools.refresh()
         self._update()
         if case is not None:

@@ -1,6 +1,6 @@
 """Layout of rows, notes and collapsible sections."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt
@@ -130,12 +130,13 @@ class Section(QCollapsible):
 class FittedTabs(QTabWidget):
     """Tabs as high as the page that is shown; Qt's are as high as the highest one.
 
-    All pages but the first join the tabs after the dock has opened, as the content of a `Section`.
+    All pages but the first join the tabs after the dock has opened, as the content of a `Section`;
+    those of `add_later` are made only then.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._pages: list[QWidget] = []
+        self._pages: list[QWidget | Callable[[], QWidget]] = []
         self.currentChanged.connect(self.fit)
         after_opening(self, self.join)
 
@@ -144,28 +145,41 @@ class FittedTabs(QTabWidget):
         self._pages.append(page)
         return int(super().addTab(page if len(self._pages) == 1 else _holder(QVBoxLayout()), title))
 
+    def add_later(self, make: Callable[[], QWidget], title: str) -> int:
+        """Add a page that is made when it is needed, or after the dock has opened."""
+        self._pages.append(make)
+        return int(super().addTab(_holder(QVBoxLayout()), title))
+
     def indexOf(self, page: QWidget) -> int:
         """Return the place of a page, or of what holds it; -1 if it is none."""
         return self._pages.index(page) if page in self._pages else int(super().indexOf(page))
 
     def currentWidget(self) -> QWidget | None:
         """Return the page that is shown."""
-        return self._pages[self.currentIndex()] if self._pages else None
+        return self._page(self.currentIndex()) if self._pages else None
 
     def setCurrentWidget(self, page: QWidget) -> None:
         """Show a page."""
+        self.join()
         self.setCurrentIndex(self.indexOf(page))
 
-    def join(self, pages: Iterable[QWidget] | None = None) -> None:
+    def join(self, indices: Iterable[int] | None = None) -> None:
         """Take pages, or all of them, into the dock."""
-        for page in self._pages if pages is None else pages:
+        for index in range(self.count()) if indices is None else indices:
+            page = self._page(index)
             if page.parent() is None:
-                self.widget(self.indexOf(page)).layout().addWidget(page)
+                self.widget(index).layout().addWidget(page)
+
+    def _page(self, index: int) -> QWidget:
+        page = self._pages[index]
+        if not isinstance(page, QWidget):
+            page = self._pages[index] = page()
+        return page
 
     def fit(self, _: int = 0) -> None:
         """Adapt to the page that is shown."""
         if page := self.currentWidget():
-            self.join([page])
+            self.join([self.currentIndex()])
             page.show()
         for index in range(self.count()):
             shown = index == self.currentIndex()

@@ -42,8 +42,9 @@ from napari_graphflow.system.processes import NO_CONSOLE, child_environment
 
 NAME = "The segmentation process"
 LOG_BYTES = 1 << 20
-#: Seconds that a cancelled request may take to end; then the process is killed.
-CANCEL_TIMEOUT = 2.0
+#: Seconds that a cancelled request may take to end; then the process is killed, so that the window
+#: says "cancelled" within one second, even while PyTorch starts or a large window is computed.
+CANCEL_TIMEOUT = 0.8
 
 
 @dataclass
