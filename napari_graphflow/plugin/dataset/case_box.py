@@ -20,6 +20,7 @@ from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.open_case import OpenCase
 from napari_graphflow.plugin.dataset.presenter import BUTTONS, Button
 from napari_graphflow.plugin.dataset.proposals_presenter import worst_places
+from napari_graphflow.plugin.widgets.hints import set_hint
 from napari_graphflow.plugin.widgets.keys import with_key
 from napari_graphflow.plugin.widgets.layout import note, row
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
@@ -74,7 +75,7 @@ class CaseBox(QWidget):
             self.difficulty.addButton(button, level)
             levels.append(button)
         self.comment = QLineEdit()
-        self.comment.setPlaceholderText("Comment")
+        set_hint(self.comment, "Comment")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)

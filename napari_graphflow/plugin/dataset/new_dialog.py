@@ -34,6 +34,7 @@ from napari_graphflow.plugin.dataset import new_presenter as presenter
 from napari_graphflow.plugin.dataset.new_presenter import Structure
 from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.background import Background
+from napari_graphflow.plugin.widgets.hints import set_hint
 from napari_graphflow.plugin.widgets.layout import Rows, browse_button, row
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
@@ -63,11 +64,11 @@ class NewDatasetDialog(QDialog):
         self._timer.setInterval(_TICK_MS)
         self._timer.timeout.connect(self._tick)
         self.images, self.masks, self.where = QLineEdit(), QLineEdit(), QLineEdit()
-        self.images.setPlaceholderText("folder with a file or a DICOM folder per scan")
-        self.masks.setPlaceholderText("optional: folder with masks of the same names")
-        self.where.setPlaceholderText("where the folder of the dataset is created")
+        set_hint(self.images, "folder with a file or a DICOM folder per scan")
+        set_hint(self.masks, "optional: folder with masks of the same names")
+        set_hint(self.where, "where the folder of the dataset is created")
         self.name = QLineEdit()
-        self.name.setPlaceholderText("name of the dataset")
+        set_hint(self.name, "name of the dataset")
         self.pick_images, self.pick_masks, self.pick_where = (
             browse_button(f"Choose the {what}")
             for what in ("folder of images", "folder of masks", "place of the dataset")

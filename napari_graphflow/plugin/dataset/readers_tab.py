@@ -22,6 +22,7 @@ from napari_graphflow.plugin.dataset import readers_presenter as presenter
 from napari_graphflow.plugin.dataset.differences import show_differences, show_reader
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.dataset.tables import fill, table
+from napari_graphflow.plugin.widgets.hints import set_hint
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 
@@ -41,7 +42,7 @@ class ReadersTab(QWidget):
         self._rows: list[Agreement] = []
         self.reader, self.given = QLineEdit(presenter.known_reader()), QLineEdit()
         self.reader.setToolTip("Drafts and the log are kept under this name.")
-        self.given.setPlaceholderText("everybody")
+        set_hint(self.given, "everybody")
         self.given.setToolTip("Names with commas. The case then comes next for these readers only.")
         self.text = note()
         self.first, self.second = QComboBox(), QComboBox()
@@ -100,7 +101,7 @@ class ReadersTab(QWidget):
         labelling = self._session.labelling
         name = found.name if found is not None and labelling is not None else ""
         if labelling is not None:
-            self.reader.setPlaceholderText(labelling.reader)
+            set_hint(self.reader, labelling.reader)
         if name != self._case:
             self._rows = []
             self.table.setRowCount(0)

@@ -25,6 +25,7 @@ from napari_graphflow.plugin.dataset.taking import TakeMask
 from napari_graphflow.plugin.dataset.volumes import Volumes
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
+from napari_graphflow.plugin.widgets.hints import set_hint
 from napari_graphflow.plugin.widgets.keys import KEYS, Keys, problem_text, with_key
 from napari_graphflow.plugin.widgets.layout import folded, note, row, shrinkable
 from napari_graphflow.plugin.widgets.legend import Legend
@@ -50,7 +51,7 @@ class DatasetWidget(Panel):
         self.counts = note()
         self.bar = CountsBar()
         self.search = QLineEdit()
-        self.search.setPlaceholderText("Search")
+        set_hint(self.search, "Search")
         self.search.setClearButtonEnabled(True)
         self.filter = QComboBox()
         shrinkable(self.filter)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_graphflow.config.preprocessing import HIDDEN
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
+from napari_graphflow.plugin.widgets.hints import set_hint
 from napari_graphflow.plugin.widgets.layout import Rows, note, shrinkable
 from napari_graphflow.plugin.widgets.words import CHOICES, setting_title
 
@@ -223,7 +224,7 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     widget = LineEdit(value="", **keywords)
     widget.value = _shown(value, field.annotation, widget)
     if _optional(field.annotation) or get_origin(annotation) is tuple:
-        widget.native.setPlaceholderText("automatic")
+        set_hint(widget.native, "automatic")
     return widget
 
 

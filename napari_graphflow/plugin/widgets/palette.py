@@ -8,6 +8,8 @@ from napari.utils.theme import get_theme
 TEXT_CONTRAST, SYMBOL_CONTRAST = 4.5, 3.0
 #: Name of lists with coloured texts.
 LIST = "graphflow-list"
+#: Role of fields with a hint.
+HINTED = "hinted"
 #: What has a frame while it has the focus; napari shows that of few.
 _FRAMED = (
     "QPushButton", "QToolButton", "QComboBox", "QLineEdit", "QAbstractSpinBox", "QListView",
@@ -72,6 +74,11 @@ def colours_of(theme: str) -> Colours:
     return DARK if luminance(background) < 0.2 else LIGHT
 
 
+def hint_colour(letters: str) -> str:
+    """Return the colour of a hint in a field, for that of its letters as ``#rrggbb``."""
+    return DARK.note if luminance(letters) > 0.5 else LIGHT.note
+
+
 def luminance(colour: str) -> float:
     """Return the relative luminance (WCAG 2.2) of a colour ``#rrggbb``, from 0 to 1."""
     parts = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
@@ -97,7 +104,7 @@ def style_sheet(theme: str) -> str:
         "fail": f"color: {colours.fail};",
     }
     labels = [f'QLabel[graphflow="{role}"] {{ {style} }}' for role, style in roles.items()]
-    # napari's lists are brighter, too bright for coloured letters.
+    # napari's lists and fields are brighter, too bright for coloured letters.
     field = get_theme(theme).foreground.as_hex(format="long")
     focus = f"border: 1px solid {colours.active};"
     framed = ", ".join(f"{kind}:focus" for kind in _FRAMED)
@@ -105,6 +112,7 @@ def style_sheet(theme: str) -> str:
         [
             *labels,
             f"QListView#{LIST} {{ background-color: {field}; }}",
+            f'QLineEdit[graphflow="{HINTED}"] {{ background-color: {field}; }}',
             f"{framed} {{ {focus} }}",
             "QCheckBox:focus, QRadioButton:focus { text-decoration: underline; }",
         ]
