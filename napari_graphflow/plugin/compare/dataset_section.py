@@ -32,7 +32,7 @@ from napari_graphflow.plugin.compare.side_choice import SideChoice
 from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.later import Later
-from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, scaled, shrinkable
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DatasetSection(QWidget):
         self.plot = Later(_box_plot)
         self.cases = QTableWidget()
         self.cases.verticalHeader().hide()
-        self.cases.verticalHeader().setDefaultSectionSize(22)
+        self.cases.verticalHeader().setDefaultSectionSize(scaled(22))
         self.cases.setShowGrid(False)
         self.cases.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.cases.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_graphflow.evaluation.comparison import Row
 from napari_graphflow.evaluation.metrics import RULE, TOLERANCE
+from napari_graphflow.plugin.widgets.layout import scaled
 from napari_graphflow.plugin.widgets.words import in_words
 
 _ROWS_SHOWN = 12
@@ -32,7 +33,7 @@ class ComparisonTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__()
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
+        self.verticalHeader().setDefaultSectionSize(scaled(22))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -13,6 +13,7 @@ from napari_graphflow.labelling.statuses import STATUSES, Status
 from napari_graphflow.plugin.dataset import presenter
 from napari_graphflow.plugin.dataset.pictures import SIZE, Picture
 from napari_graphflow.plugin.dataset.volumes import Measured
+from napari_graphflow.plugin.widgets.layout import scaled
 
 HEADERS = ("Case", "Status", "Structures", "Unsure of", "Reader", "Changed")
 _SORT_BY_STATUS = {status: number for number, status in enumerate(STATUSES)}
@@ -170,7 +171,7 @@ class CaseTable(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(28)
+        self.verticalHeader().setDefaultSectionSize(scaled(28))
         self.setIconSize(QSize(SIZE, SIZE))
         header = self.horizontalHeader()
         header.setSectionsClickable(True)
@@ -178,7 +179,7 @@ class CaseTable(QTableView):
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for column, width in enumerate((124, 98, 110, 90, 80, 110)):
-            header.resizeSection(column, width)
+            header.resizeSection(column, scaled(width))
         header.setStretchLastSection(True)
         header.sortIndicatorChanged.connect(model.sort)
         header.setSortIndicator(0, Qt.SortOrder.AscendingOrder)

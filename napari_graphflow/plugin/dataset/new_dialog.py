@@ -35,7 +35,7 @@ from napari_graphflow.plugin.dataset.new_presenter import Structure
 from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.hints import set_hint
-from napari_graphflow.plugin.widgets.layout import Rows, browse_button, row
+from napari_graphflow.plugin.widgets.layout import Rows, browse_button, row, scaled
 from napari_graphflow.plugin.widgets.panel import StatusLine
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 
@@ -205,7 +205,7 @@ class NewDatasetDialog(QDialog):
 
         height = self.structures.horizontalHeader().sizeHint().height() + 4
         height += sum(self.structures.rowHeight(line) for line in range(len(found)))
-        self.structures.setFixedHeight(min(height, 170))
+        self.structures.setFixedHeight(min(height, scaled(170)))
 
     def entered(self) -> list[Structure]:
         """Return the structures as entered."""

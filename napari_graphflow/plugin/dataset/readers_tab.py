@@ -23,7 +23,7 @@ from napari_graphflow.plugin.dataset.differences import show_differences, show_r
 from napari_graphflow.plugin.dataset.session import CaseSession
 from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.widgets.hints import set_hint
-from napari_graphflow.plugin.widgets.layout import Rows, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, scaled, shrinkable
 from napari_graphflow.plugin.widgets.panel import Panel
 
 
@@ -52,7 +52,7 @@ class ReadersTab(QWidget):
         self.layers = QPushButton("As layers")
         self.layers.setToolTip("Open both masks, locked. Compare then takes them as A and B.")
         self.table = table(presenter.HEADERS)
-        self.table.setFixedHeight(130)
+        self.table.setFixedHeight(scaled(130))
         self.table.setToolTip("Click a row to see the slice where they differ most.")
         self.method = QComboBox()
         self.method.addItems(["STAPLE", "majority"])

@@ -36,7 +36,7 @@ from napari_graphflow.plugin.dataset.job_bar import JobBar
 from napari_graphflow.plugin.dataset.tables import fill, table
 from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.docks import show_dock
-from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, shrinkable
+from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, scaled, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 from napari_graphflow.plugin.widgets.panel import Panel, PrimaryButton
 from napari_graphflow.runners import runner
@@ -95,11 +95,11 @@ class RoundsTab(QWidget):
         self.bar = JobBar(panel)
         self._model = Path()
         self.list = table(presenter.HEADERS)
-        self.list.setFixedHeight(120)
+        self.list.setFixedHeight(scaled(120))
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.scores = table(presenter.SCORES)
-        self.scores.setFixedHeight(150)
+        self.scores.setFixedHeight(scaled(150))
         self.details = folded("By structure and case", self.scores)
         self._waited: set[int] = set()
         self._scored: list[tuple[str, str, str, str]] = []

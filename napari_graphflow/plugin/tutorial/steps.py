@@ -65,8 +65,9 @@ _TEACHER = Step(
 _STUDENT = Step(
     "Distil a student",
     "When the teacher is done, choose it under Teacher, and ENet under Student. The unlabelled "
-    "cases are used, too. Under Advanced set “teacher min dice” to 0, because a teacher of 300 "
-    "steps may miss small structures and then is refused. Press “Start distillation”.",
+    "cases are used, too. Under Advanced set “smallest Dice of the teacher” to 0, because a "
+    "teacher of 300 steps may miss small structures and then is refused. Press “Start "
+    "distillation”.",
     "Distil",
     "teacher",
 )
@@ -91,14 +92,14 @@ _PROPOSE = Step(
     "On the tab Proposals choose the student and press the button. The cases without a mask get "
     "proposals, which you accept, correct or reject.",
     "Dataset",
-    "proposals.button",
+    "tabs.proposals.button",
 )
 _ROUND = Step(
     "Learn from what you corrected",
     "A round trains a teacher and a student on all finished masks, and says on cases held back "
     "whether the new student is better.",
     "Dataset",
-    "rounds.button",
+    "tabs.rounds.button",
 )
 
 TUTORIALS: dict[str, Tutorial] = {

@@ -27,7 +27,7 @@ from napari_graphflow.plugin.viewer.default_reader import is_default, set_defaul
 from napari_graphflow.plugin.viewer.layers import placed_volumes
 from napari_graphflow.plugin.viewer.part_layers import Opened, open_part
 from napari_graphflow.plugin.viewer.record import recorded
-from napari_graphflow.plugin.widgets.layout import Rows, note, row
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, scaled
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
@@ -183,7 +183,7 @@ class VolumeWidget(Panel):
                 self.table.setItem(index, column, item)
         rows = min(6, len(parts))
         head = self.table.horizontalHeader().sizeHint().height()
-        self.table.setFixedHeight(rows * ROW_HEIGHT + head + 4)
+        self.table.setFixedHeight(rows * scaled(ROW_HEIGHT) + head + 4)
         if len(parts) == 1:
             self.table.selectRow(0)
         self._selected()
@@ -261,7 +261,7 @@ def _table() -> QTableWidget:
     table = QTableWidget(0, len(COLUMNS))
     table.setHorizontalHeaderLabels(COLUMNS)
     table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    table.verticalHeader().setDefaultSectionSize(scaled(ROW_HEIGHT))
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

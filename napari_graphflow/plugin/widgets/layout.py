@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from html import escape
 
+from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygon
 from qtpy.QtWidgets import (
@@ -27,6 +28,13 @@ from napari_graphflow.plugin.widgets.palette import SYMBOL_GREY
 
 #: Qt's value for an unlimited height.
 MAX_HEIGHT = 2**24 - 1
+#: Size of napari's font for which sizes in pixels are written.
+_FONT_SIZE = 9
+
+
+def scaled(pixels: int) -> int:
+    """Return a size in pixels for the size of napari's font, if that is larger than usual."""
+    return round(pixels * max(1.0, get_settings().appearance.font_size / _FONT_SIZE))
 
 
 class Rows(QGridLayout):

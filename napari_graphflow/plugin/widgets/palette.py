@@ -94,8 +94,16 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def style_sheet(theme: str) -> str:
-    """Return the style of a dock: roles of labels (see `set_role`), lists, and the focus."""
+def style_sheet(theme: str, font_size: int) -> str:
+    """Return the style of a dock: roles of labels (see `set_role`), lists, sizes, and the focus.
+
+    Parameters
+    ----------
+    theme
+        Name of a theme of napari.
+    font_size
+        Size of napari's letters in points, which its own style gives to labels and buttons only.
+    """
     colours = colours_of(theme)
     roles = {
         "note": f"color: {colours.note};",
@@ -107,9 +115,11 @@ def style_sheet(theme: str) -> str:
     # napari's lists and fields are brighter, too bright for coloured letters.
     field = get_theme(theme).foreground.as_hex(format="long")
     focus = f"border: 1px solid {colours.active};"
+    small = f"QLineEdit, QAbstractItemView, QHeaderView {{ font-size: {font_size}pt; }}"
     framed = ", ".join(f"{kind}:focus" for kind in _FRAMED)
     return "\n".join(
         [
+            small,
             *labels,
             f"QListView#{LIST} {{ background-color: {field}; }}",
             f'QLineEdit[graphflow="{HINTED}"] {{ background-color: {field}; }}',

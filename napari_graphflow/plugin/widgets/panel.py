@@ -28,13 +28,13 @@ from napari_graphflow.plugin.viewer.session import start_session
 from napari_graphflow.plugin.widgets.background import Background
 from napari_graphflow.plugin.widgets.keys import KeyButton
 from napari_graphflow.plugin.widgets.later import import_in_thread
-from napari_graphflow.plugin.widgets.layout import set_role
+from napari_graphflow.plugin.widgets.layout import scaled, set_role
 from napari_graphflow.plugin.widgets.palette import colours_of, style_sheet
 from napari_graphflow.plugin.widgets.tab_order import focus_on, next_control
 from napari_graphflow.plugin.widgets.words import Message
 
 #: Width of a dock in pixels at the size of napari's font.
-WIDTH, FONT_SIZE = 340, 9
+WIDTH = 340
 NOT_A_DEVICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -62,12 +62,13 @@ class Panel(QScrollArea):
         self._placed = False
         self._restyle()
         viewer.events.theme.connect(self._restyle)
+        get_settings().appearance.events.font_size.connect(self._restyle)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         # Expanding, so that napari adds no stretch below.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setMinimumWidth(_width())
+        self.setMinimumWidth(scaled(WIDTH))
         body = QWidget()
         # A narrow dock squeezes the rows instead of cutting them off at the right.
         body.setMinimumWidth(1)
@@ -81,7 +82,7 @@ class Panel(QScrollArea):
 
     def _restyle(self, _: Any = None) -> None:
         self.colours = colours_of(self.viewer.theme)
-        self.setStyleSheet(style_sheet(self.viewer.theme))
+        self.setStyleSheet(style_sheet(self.viewer.theme, get_settings().appearance.font_size))
         self.themed.emit(self.colours)
 
     @property
@@ -91,7 +92,7 @@ class Panel(QScrollArea):
 
     def sizeHint(self) -> QSize:
         """Return the default width and the height of all rows."""
-        return QSize(_width(), self.widget().sizeHint().height())
+        return QSize(scaled(WIDTH), self.widget().sizeHint().height())
 
     def event(self, event: QEvent) -> bool:
         """Release resources when the dock is closed: napari then removes its content."""
@@ -138,6 +139,7 @@ class Panel(QScrollArea):
         """Stop background work."""
         self.closing.emit()
         self.background.stop()
+        get_settings().appearance.events.font_size.disconnect(self._restyle)
 
     def fail(self, error: Exception) -> None:
         """Show a `UserError` once: in the status line, or as a notification if that is hidden.
@@ -158,12 +160,6 @@ class Panel(QScrollArea):
     def colour(self, name: str) -> str:
         """Return a colour of napari's current theme, such as ``current`` or ``text``."""
         return str(getattr(get_theme(self.viewer.theme), name).as_hex())
-
-
-def _width() -> int:
-    """Return the width of a dock, in which the rows fit at the size of the font."""
-    size = get_settings().appearance.font_size
-    return round(WIDTH * max(1.0, size / FONT_SIZE))
 
 
 class StatusLine(QLabel):

@@ -42,13 +42,25 @@ def as_text(text: str) -> str:
 
 #: Settings whose names are jargon or too short.
 _SETTINGS = {
+    "answers": "teacher's answers",
+    "checkpoint_minutes": "minutes between checkpoints",
+    "confidence": "least probability of an answer",
+    "curves": "curves for other programs",
+    "cutmix": "share of mixed patches (CutMix)",
     "dims": "dimensions",
     "ema_decay": "averaging of the weights",
     "grad_clip": "limit of the gradient",
+    "init": "start from the model",
     "labels_only": "share of steps with labels only",
+    "labelled": "labelled cases used",
     "paraphraser_steps": "steps to compress the teacher",
+    "patience": "stop after ... validations without gain",
     "precision": "precision of numbers",
+    "teacher_min_dice": "smallest Dice of the teacher",
+    "unlabelled": "use unlabelled cases",
+    "test_images": "use test images, without masks",
     "validate_every": "validate every ... steps",
+    "warmup": "steps of warm-up",
 }
 #: Choices whose names are jargon.
 CHOICES = {
