@@ -67,10 +67,12 @@ def test_the_table_shows_dice_and_volumes_of_two_masks(
     compare.b.choose(masks[1])
     click_compare(qtbot, compare)
     # |A| = 64, |B| = 48 + 64, intersection 48; a voxel has 1 mm³.
-    liver, lesion = table(compare)
-    assert liver[:2] == ["liver", f"{2 * 48 / (64 + 112):.3f}"]
+    name, liver, *lesion = table(compare)
+    assert name == ["liver"]
+    assert liver[:2] == ["A to B", f"{2 * 48 / (64 + 112):.3f}"]
     assert liver[-1] == "0.06 · 0.11"
-    assert lesion == ["lesion", "0.000", "0.000", "missed", "missed", "0.00 · 0.00"]
+    assert lesion[0] == ["lesion"]
+    assert lesion[1] == ["A to B", "0.000", "0.000", "missed", "missed", "0.00 · 0.00"]
     assert "81 of 640 voxels differ" in compare.status.text()
 
 
@@ -80,7 +82,7 @@ def test_clicking_a_row_shows_the_slice_that_differs_most(
     compare.a.choose(masks[0])
     compare.b.choose(masks[1])
     click_compare(qtbot, compare)
-    for index, slice_ in ((0, 6), (1, 8)):
+    for index, slice_ in ((0, 6), (1, 6), (2, 8), (3, 8)):
         where = compare.table.visualItemRect(compare.table.item(index, 0)).center()
         qtbot.mouseClick(compare.table.viewport(), Qt.MouseButton.LeftButton, pos=where)
         assert viewer.dims.current_step[0] == slice_
@@ -133,7 +135,7 @@ def test_a_reference_adds_rows_and_an_outline_and_masks_flicker_and_stand_side_b
         compare.table.horizontalHeaderItem(column).text()
         for column in range(compare.table.columnCount())
     ]
-    assert headers == ["structure", "Dice", "NSD", "HD95", "ASSD", "ml", "error"]
+    assert headers == ["", "Dice", "NSD", "HD95", "ASSD", "ml", "error"]
     name, first, second = table(compare)[:3]
     assert name == ["liver"]
     assert first == ["A", "1.000", "1.000", "0.0", "0.00", "0.06", "+0 %"]
@@ -274,7 +276,7 @@ def test_two_models_are_run_and_compared(
     assert compare.b.layer().name == f"two · {image.name}"
     assert compare.a.layer().data.shape == image.data.shape
     assert not compare.image.isVisible()
-    assert [line[0] for line in table(compare)] == ["organ", "lesion"]
+    assert [line[0] for line in table(compare)] == ["organ", "A to B", "lesion", "A to B"]
     assert "voxels differ" in compare.status.text()
 
 

@@ -50,7 +50,7 @@ def test_two_models_segment_an_image_and_are_compared_by_clicks(
 
     _, compare = viewer.window.add_plugin_dock_widget("napari-graphflow", "Compare")
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: compare.table.rowCount() == 2, timeout=SLOW_MS)
+    qtbot.waitUntil(lambda: compare.table.rowCount() == 4, timeout=SLOW_MS)
     assert "voxels differ" in compare.status.text()
     viewer.window.remove_dock_widget("all")
 

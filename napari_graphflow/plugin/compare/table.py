@@ -55,21 +55,21 @@ class ComparisonTable(QTableWidget):
             What each mask is called.
         """
         referenced = any(row.scores for row in rows)
-        titles = ["structure", *_METRICS, unit, *(["error"] if referenced else [])]
+        titles = ["", *_METRICS, unit, *(["error"] if referenced else [])]
         self.structures = []
         lines: list[list[str]] = []
         # They are in ml; without a voxel size, a voxel counts as 1 mm³.
         factor = 1000 if unit == "voxels" else 1
         for index, row in enumerate(rows):
             sizes = [_volume(volume * factor) for volume in row.volumes]
+            found = [[in_words(row.name)]]
             if referenced:
-                found = [[in_words(row.name)]]
                 found += [
                     [title, *_cells(scores), size, _percent(scores["relative_volume_error"])]
                     for title, scores, size in zip(headings, row.scores, sizes, strict=False)
                 ]
             else:
-                found = [[in_words(row.name), *_cells(row.agreement), " · ".join(sizes[:2])]]
+                found.append(["A to B", *_cells(row.agreement), " · ".join(sizes[:2])])
             lines += found
             self.structures += [index] * len(found)
         self.setColumnCount(len(titles))
@@ -92,8 +92,8 @@ class ComparisonTable(QTableWidget):
         header = self.horizontalHeader()
         header.setMinimumSectionSize(20)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        if referenced:  # the names above the masks have the whole width
-            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        # The names above the masks have the whole width.
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         shown = range(min(len(lines), _ROWS_SHOWN))
         height = header.sizeHint().height() + sum(self.rowHeight(index) for index in shown)
         self.setFixedHeight(height + 4 + self.horizontalScrollBar().sizeHint().height())
