@@ -13,16 +13,15 @@ ORDER = ("teacher", "alone", "logits", "dist", "graph_flow")
 
 def table(results: Path) -> str:
     """Return the table of all rows of a folder."""
-    dice: dict[tuple[str, str], list[float]] = defaultdict(list)
+    dice: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for result in read_results(results):
         _, network, kind, _ = result["row"].split("-")
-        dice[network, kind].append(result["summary"]["mean"]["dice_score"]["mean"])
-    known = sorted(dice, key=lambda key: (key[0] != "nnunet", key[0], ORDER.index(key[1])))
-    lines = [
-        (network, kind, spread(dice[network, kind]), str(len(dice[network, kind])))
-        for network, kind in known
-    ]
-    return markdown([("network", "trained", "mean Dice", "seeds"), *lines])
+        words = result.get("command", "").split()
+        length = words[words.index("--steps") + 1] if "--steps" in words else ""
+        dice[network, length, kind].append(result["summary"]["mean"]["dice_score"]["mean"])
+    known = sorted(dice, key=lambda key: (key[0] != "nnunet", *key[:2], ORDER.index(key[2])))
+    lines = [(*key, spread(dice[key]), str(len(dice[key]))) for key in known]
+    return markdown([("network", "steps", "trained", "mean Dice", "seeds"), *lines])
 
 
 if __name__ == "__main__":

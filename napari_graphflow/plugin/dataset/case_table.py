@@ -193,7 +193,7 @@ class CaseTable(QTableView):
 
     def make_room(self, wanted: bool) -> None:
         """Leave room for the open case, in a low window."""
-        height = 124 if wanted else 180
+        height = scaled(124 if wanted else 180)
         if height != self.minimumHeight():
             self.setMinimumHeight(height)
             self.updateGeometry()

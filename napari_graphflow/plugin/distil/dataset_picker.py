@@ -46,7 +46,6 @@ class DatasetPicker(QWidget):
         self.findings = QLabel()
         self.findings.setWordWrap(True)
         self.findings.setTextFormat(Qt.TextFormat.PlainText)
-        self.findings.setStyleSheet("font-size: 9pt;")
         self.details = folded("Data check", self.findings)
         line = QHBoxLayout()
         line.setSpacing(4)
