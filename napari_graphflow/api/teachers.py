@@ -57,7 +57,7 @@ def import_teacher(
         return model
     chosen = options.dataset
     dataset = chosen if isinstance(chosen, Dataset) else Dataset.open(Path(chosen))
-    with removed_if_poor(model.folder, "Or keep it with min_dice=0."):
+    with removed_if_poor(model.folder, "To keep it: min_dice=0."):
         scores = score_saved(model.card, model.folder, dataset, min_dice, device)
         refuse_poor(model.card.name, scores, min_dice)
     return model

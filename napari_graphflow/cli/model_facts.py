@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from napari_graphflow.cli.models import models
 from napari_graphflow.cli.options import Flag, Json
@@ -40,7 +40,7 @@ def show(model: Path, /, *, json: Json = False) -> None:
     if json:
         print_json(facts)
         return
-    table = Table(show_header=False, box=None)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None)
     for name, value in facts.items():
         if value not in (None, "", [], {}):
             table.add_row(name.replace("_", " "), _text(value))

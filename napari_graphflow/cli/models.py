@@ -158,7 +158,7 @@ def import_model(
             print_json(result)
         return 0
     bound = 0.0 if force else MIN_TEACHER_DICE
-    with removed_if_poor(folder, "Or keep it with --force."):
+    with removed_if_poor(folder, "To keep it: --force."):
         scores = _scored(found, folder, dataset, bound)
         if not json:
             output.print(str(scores), soft_wrap=True)

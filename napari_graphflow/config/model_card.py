@@ -35,6 +35,8 @@ _LARGEST_NUMBER = 4096
 _MOST_MEMBERS = 100
 #: Voxels; with fewer, an image would have more windows than can be computed.
 _SMALLEST_PATCH = 64
+#: Voxels; a window of more takes gigabytes before a network has computed anything.
+_LARGEST_PATCH = 2**28
 
 
 class TeacherRecord(Frozen):
@@ -305,6 +307,8 @@ class ModelCard(Frozen):
             raise ValueError("classes must have the numbers 0, 1, 2, ...; the background is 0")
         if math.prod(self.patch_size) < _SMALLEST_PATCH:
             raise ValueError(f"a patch must have at least {_SMALLEST_PATCH} voxels")
+        if math.prod(self.patch_size) > _LARGEST_PATCH:
+            raise ValueError(f"a patch must have at most {_LARGEST_PATCH:.0e} voxels")
         too_large = [one for one in _integers(self.arguments) if abs(one) > _LARGEST_NUMBER]
         if too_large:
             raise ValueError(f"arguments has the number {too_large[0]}, which is too large")

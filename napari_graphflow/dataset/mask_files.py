@@ -42,6 +42,15 @@ def has_masks(folder: Path) -> bool:
     return any(prediction_of_case(one) if one.is_dir() else is_mask(one) for one in listing(folder))
 
 
+def is_nnunet_training(folder: Path) -> bool:
+    """Whether a folder is that of a training by nnU-Net v2.
+
+    Its predictions have ``plans.json`` and ``dataset.json`` beside them, too, but no folds.
+    """
+    described = all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
+    return described and (any(folder.glob("fold_*")) or not has_masks(folder))
+
+
 def match_masks(
     folder: Path,
     cases: Sequence[str],

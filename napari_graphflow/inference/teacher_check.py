@@ -56,6 +56,13 @@ def score_saved(
             progress(step.step, step.total)
 
 
+#: What can be done about a poor model that is no longer there.
+_AGAIN = (
+    "Correct the table of its classes or its card, and import it again; or keep it, and correct "
+    "preprocessing in its model.json."
+)
+
+
 @contextmanager
 def removed_if_poor(folder: Path, otherwise: str) -> Iterator[None]:
     """Remove a model that was just imported if it is refused, and say so.
@@ -65,11 +72,11 @@ def removed_if_poor(folder: Path, otherwise: str) -> Iterator[None]:
     folder
         The model.
     otherwise
-        How to keep it all the same if it is poor, as a sentence.
+        How to keep it if it is poor, as a sentence.
     """
     try:
         yield
     except UserError as error:
         shutil.rmtree(folder)
-        remedy = f"{error.remedy} {otherwise}" if error.code == "poor_model" else error.remedy
+        remedy = f"{_AGAIN} {otherwise}" if error.code == "poor_model" else error.remedy
         raise UserError(f"The model was not kept. {error.text}", remedy, error.code) from None

@@ -160,6 +160,56 @@ def test_what_cannot_be_rebuilt_is_refused(
     assert not (tmp_path / "teacher").exists()
 
 
+def of_2d(**settings: Any) -> Any:
+    return lambda plans: plans["configurations"]["2d"].update(settings)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (of_2d(patch_size=[1 << 20, 1 << 20]), "a patch must have at most"),
+        (of_2d(spacing=["x", 1]), "could not convert string"),
+        (of_2d(inherits_from="2d"), "recursion"),
+        (lambda plans: plans.update(transpose_forward=[0, 0, 1]), "axes must name"),
+        (lambda plans: plans["configurations"]["2d"]["architecture"]["arch_kwargs"].update(
+            n_stages=10**9), "1000000000 stages, not 2 to 16"),
+        (lambda plans: plans["configurations"]["2d"]["architecture"]["arch_kwargs"].update(
+            nonlin_kwargs={"negative_slope": 0.3}), "a negative slope of 0.3"),
+    ],
+)  # fmt: skip
+def test_plans_with_wrong_numbers_are_refused_before_anything_is_allocated(
+    results: Path, tmp_path: Path, damage: Any, words: str
+) -> None:
+    plans = json.loads((results / "plans.json").read_text("utf-8"))
+    damage(plans)
+    (results / "plans.json").write_text(json.dumps(plans), "utf-8")
+    with pytest.raises(UserError, match=words):
+        import_teacher(results, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_another_configuration_than_that_of_the_training_is_refused(
+    results: Path, tmp_path: Path
+) -> None:
+    path = results / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    torch.save(checkpoint | {"init_args": {"configuration": "2d"}}, path)
+    with pytest.raises(UserError, match="were trained as 2d, not as 2d_lowres"):
+        import_teacher(results, tmp_path / "teacher", ImportOptions(configuration="2d_lowres"))
+
+
+def test_a_region_that_is_not_named_is_part_of_the_one_around_it(
+    results: Path, tmp_path: Path
+) -> None:
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+    change(results / "dataset.json", labels=labels, regions_class_order=[1, 2, 3])
+    options = ImportOptions(classes={"tumour": ["whole"], "active": ["enhancing"]})
+    card = import_teacher(results, tmp_path / "teacher", options).card
+    assert card.mapping == {
+        "background": "background", "whole": "tumour", "core": "tumour", "enhancing": "active",
+    }  # fmt: skip
+
+
 def test_overlapping_regions_are_painted_in_their_order() -> None:
     """The label is that of the last region whose sigmoid is above 0.5, as in nnU-Net."""
     from napari_graphflow.networks.taps import Head

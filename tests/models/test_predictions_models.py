@@ -45,6 +45,7 @@ def test_117_names_become_the_two_classes_of_the_table(
 
 def test_probabilities_of_nnunet_are_kept(blobs: Path, tmp_path: Path) -> None:
     masks = write_probabilities(blobs, tmp_path / "masks")
+    (masks / "plans.json").write_text("{}", "utf-8")  # as nnUNetv2_predict does
     teacher = import_teacher(masks, tmp_path / "teacher", ImportOptions(dataset=blobs))
     soft = read(teacher.folder, blobs, 3)
     expected = np.stack([np.where(truth(blobs, 3)[0] == k, 0.8, 0.1) for k in range(3)])
@@ -151,6 +152,62 @@ def test_a_structure_that_one_case_lacks_is_refused(blobs: Path, tmp_path: Path)
     (masks / "blob_4" / "Liver.nii.gz").unlink()
     with pytest.raises(UserError, match="blob_4 have no mask of Liver, which others have"):
         import_teacher(masks, tmp_path / "t", ImportOptions(dataset=blobs, classes=TABLE))
+
+
+def test_names_that_differ_in_upper_and_lower_case_are_the_same(
+    masks: Path, blobs: Path, tmp_path: Path
+) -> None:
+    names = json.loads((masks / "dataset.json").read_text("utf-8"))["labels"]
+    lower = {name.lower(): value for name, value in names.items()}
+    (masks / "blob_1.labels.json").write_text(json.dumps(lower), "utf-8")
+    teacher = import_teacher(masks, tmp_path / "t", ImportOptions(dataset=blobs, classes=TABLE))
+    assert np.array_equal(read(teacher.folder, blobs, 1), truth(blobs, 1)[0])
+
+
+def test_a_case_whose_names_lack_a_structure_is_refused(
+    masks: Path, blobs: Path, tmp_path: Path
+) -> None:
+    names = {"organ": 5, "cyst_left": 77, "cyst_right": 78}
+    (masks / "blob_3.labels.json").write_text(json.dumps(names), "utf-8")
+    with pytest.raises(UserError, match="names of blob_3 lack Liver, which others have"):
+        import_teacher(masks, tmp_path / "t", ImportOptions(dataset=blobs, classes=TABLE))
+
+
+def test_a_structure_that_is_there_twice_or_a_mask_of_several_is_refused(
+    blobs: Path, tmp_path: Path
+) -> None:
+    masks = write_many_names(blobs, tmp_path / "masks", per_structure=True)
+    options = ImportOptions(dataset=blobs, classes=TABLE)
+    labels, image = truth(blobs, 1)
+    write_mask(masks / "blob_1" / "Liver.nii.gz", labels, image)
+    with pytest.raises(UserError, match=r"blob_1: Liver\.nii\.gz holds the values 1 and 2"):
+        import_teacher(masks, tmp_path / "t", options)
+    write_mask(masks / "blob_2" / "Liver.nrrd", labels, image)
+    with pytest.raises(UserError, match="blob_2 has Liver twice"):
+        import_teacher(masks, tmp_path / "t", options)
+    assert not (tmp_path / "t").exists()
+
+
+def test_names_of_regions_are_those_that_are_painted(blobs: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    for number in range(6):
+        labels, image = truth(blobs, number)
+        painted = np.array([0, 2, 1], np.uint8)[labels]
+        write_mask(masks / f"blob_{number}.nii.gz", painted, image)
+    labels_of = {"background": 0, "organ": [1, 2], "lesion": [1]}
+    content = {"labels": labels_of, "regions_class_order": [2, 1]}
+    (masks / "dataset.json").write_text(json.dumps(content), "utf-8")
+    teacher = import_teacher(masks, tmp_path / "t", ImportOptions(dataset=blobs))
+    assert np.array_equal(read(teacher.folder, blobs, 1), truth(blobs, 1)[0])
+
+
+def test_an_absurd_value_of_a_name_allocates_nothing(
+    masks: Path, blobs: Path, tmp_path: Path
+) -> None:
+    content = json.loads((masks / "dataset.json").read_text("utf-8"))
+    content["labels"]["absurd"] = 10**15
+    (masks / "dataset.json").write_text(json.dumps(content), "utf-8")
+    import_teacher(masks, tmp_path / "t", ImportOptions(dataset=blobs, classes=TABLE))
 
 
 def test_answers_of_another_grid_or_changed_ones_are_refused(

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.mask_files import has_masks
+from napari_graphflow.dataset.mask_files import has_masks, is_nnunet_training
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
 from napari_graphflow.models.importing.graph import graph_card, import_graph, is_graph, valid_card
 from napari_graphflow.models.importing.module import import_module, module_card
-from napari_graphflow.models.importing.nnunet import is_nnunet, read_nnunet
+from napari_graphflow.models.importing.nnunet import read_nnunet, regions_inside
 from napari_graphflow.models.importing.predictions import read_predictions
 from napari_graphflow.models.saved import Model, import_state, read_state
 from napari_graphflow.system.destinations import saying_what_stands
@@ -93,11 +93,13 @@ def import_teacher(
             card = described(graph_card(path, options.card), options)
             return import_graph(path, card, out, trust=options.trust)
         card, state = _read(path, options)
-        return import_state(state, described(card, options), out)
+        inside = regions_inside(path) if card.regions and options.card is None else {}
+        return import_state(state, described(card, options, inside), out, source=path)
 
 
 def _is_predictions(path: Path) -> bool:
-    return path.is_dir() and not is_nnunet(path) and not is_bundle(path) and has_masks(path)
+    known = is_nnunet_training(path) or is_bundle(path)
+    return path.is_dir() and not known and has_masks(path)
 
 
 def _import_predictions(path: Path, out: Path, options: ImportOptions) -> GivenTeacher:
@@ -129,7 +131,7 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if options.card is not None:
         return _given_card(options.card, path), read_state(path)
-    if path.is_dir() and is_nnunet(path):
+    if path.is_dir() and is_nnunet_training(path):
         return read_nnunet(path, options.folds, options.configuration, mirror=options.mirror)
     if path.is_dir() and is_bundle(path):
         return read_bundle(path)
@@ -148,14 +150,15 @@ def _given_card(given: ModelCard | Mapping[str, Any] | Path, path: Path) -> Mode
     return read_config(ModelCard, Path(given))
 
 
-def described(card: ModelCard, options: ImportOptions) -> ModelCard:
-    """Return a card with the chosen name, classes, licence and source."""
+def described(
+    card: ModelCard, options: ImportOptions, inside: Mapping[str, Sequence[str]] | None = None
+) -> ModelCard:
+    """Return a card with the chosen name, classes, licence and source; see `map_classes`."""
     updates: dict[str, object] = {"name": options.name} if options.name else {}
     card, dataset = _with_source(card, options), _dataset(options)
     if options.classes is not None or dataset is not None:
         known = sorted(card.classes, key=card.classes.__getitem__)
-        classes, mapping = map_classes(
-            known, options.classes or {}, None if dataset is None else dataset.classes
-        )
+        wanted = None if dataset is None else dataset.classes
+        classes, mapping = map_classes(known, options.classes or {}, wanted, inside or {})
         updates |= {"classes": classes, "mapping": mapping}
     return ModelCard.model_validate(card.model_copy(update=updates).model_dump())

@@ -24,7 +24,7 @@ def read_table(entries: Sequence[str]) -> dict[str, list[str]]:
     for entry in entries:
         name, equals, sources = entry.partition("=")
         name = name.strip()
-        if not name or name in table:
+        if not name or name.lower() in (one.lower() for one in table):
             raise UserError(
                 f"{entry!r} {'repeats a class' if name else 'names no class'}.",
                 "Write NAME=OTHER,OTHER once for each class.",
@@ -35,7 +35,10 @@ def read_table(entries: Sequence[str]) -> dict[str, list[str]]:
 
 
 def map_classes(
-    known: Sequence[str], table: Mapping[str, Sequence[str]], wanted: Mapping[str, int] | None
+    known: Sequence[str],
+    table: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, int] | None,
+    inside: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Return the classes of a model, and the class of each of the teacher's.
 
@@ -48,6 +51,9 @@ def map_classes(
     wanted
         Classes of the dataset; those without an entry in `table` have the name of a teacher's
         class. Default: those of the table, in its order.
+    inside
+        The regions that contain a region, the smallest first: one that is not named is part of the
+        first of them that is. Default: the teacher's classes exclude each other.
 
     Returns
     -------
@@ -90,10 +96,19 @@ def map_classes(
                     "Name each of its classes once.",
                 )
             mapping[own] = used[own] = name
+    mapping |= _enclosed(inside or {}, used)
     same = [mapping[name] for name in known[1:]] == [
         name for name in sorted(classes, key=classes.__getitem__) if classes[name]
     ]
     return classes, {} if same and len(known) == len(classes) else mapping
+
+
+def _enclosed(inside: Mapping[str, Sequence[str]], used: Mapping[str, str]) -> dict[str, str]:
+    """Return the class of each region that is not named, but lies in one that is."""
+    named = {
+        name: [used[one] for one in regions if one in used] for name, regions in inside.items()
+    }
+    return {name: found[0] for name, found in named.items() if found and name not in used}
 
 
 def _unknown(source: str, name: str, known: list[str]) -> str:

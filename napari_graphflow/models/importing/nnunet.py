@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_graphflow.config.model_card import ModelCard, Purpose
 from napari_graphflow.config.preprocessing import Intensity, NnUNetSteps, Preprocessing
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import modality_of_channels
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.importing.files import read_json, refuse_large
@@ -35,6 +36,8 @@ _SCHEMES: dict[str, Intensity] = {
     "RGBTo01Normalization": "range",
 }
 _RESAMPLING = "resample_data_or_seg_to_shape"
+#: Negative slope of a leaky ReLU, and stages of the largest network.
+_SLOPE, _MOST_STAGES = 0.01, 16
 _ACTIVATIONS = {"LeakyReLU": "leaky", "ReLU": "relu"}
 _REMEDY = "Import a model that nnU-Net v2 trained with its default planner."
 
@@ -44,11 +47,6 @@ class Labels(NamedTuple):
 
     classes: dict[str, int]
     regions: tuple[int, ...] = ()
-
-
-def is_nnunet(folder: Path) -> bool:
-    """Whether a folder is that of a training by nnU-Net v2."""
-    return (folder / PLANS).is_file() and (folder / DATASET).is_file()
 
 
 def read_nnunet(
@@ -74,22 +72,24 @@ def read_nnunet(
     """
     plans, dataset = read_json(folder / PLANS), read_json(folder / DATASET)
     checkpoints = [read_checkpoint(path) for path in _checkpoint_files(folder, folds)]
-    name = configuration or _configuration_of(folder, checkpoints[0])
+    name = _configuration_of(folder, checkpoints[0], configuration)
+    axes = checkpoints[0].get("inference_allowed_mirroring_axes") or ()
+    updates: dict[str, Any] = {
+        "mirror": axes if mirror else (),
+        "trained_mirrored": axes,
+        "members": len(checkpoints),
+    }
     try:
         card = _card(folder, plans, dataset, name)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        card = ModelCard.model_validate(card.model_dump() | updates)
+    except KeyError as error:
+        raise UserError(f"{PLANS} or {DATASET} in {folder} lacks {error}.", _REMEDY) from None
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
-            f"{PLANS} or {DATASET} in {folder} is not complete ({error}).", _REMEDY
+            f"{PLANS} or {DATASET} in {folder} is not valid: {first_problem(error)}.", _REMEDY
         ) from None
     weights = [_weights(one, card.arguments["features_per_stage"]) for one in checkpoints]
-    axes = checkpoints[0].get("inference_allowed_mirroring_axes")
-    updates: dict[str, Any] = {
-        "mirror": tuple(axes) if mirror and axes else (),
-        "trained_mirrored": tuple(axes or ()),
-    }
-    if len(weights) > 1:
-        updates["members"] = len(weights)
-    return card.model_copy(update=updates), _joined(weights)
+    return card, _joined(weights)
 
 
 def _joined(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -107,6 +107,8 @@ def _checkpoint_files(folder: Path, folds: Sequence[str]) -> list[Path]:
     names = [f"fold_{fold}" for fold in folds] or sorted(
         path.name for path in folder.glob("fold_*") if path.is_dir()
     )
+    if not folds and len(names) > 1:  # as nnU-Net
+        names = [name for name in names if name != "fold_all"]
     found = []
     for name in names:
         present = [folder / name / file for file in CHECKPOINTS if (folder / name / file).is_file()]
@@ -150,10 +152,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return found
 
 
-def _configuration_of(folder: Path, checkpoint: Mapping[str, Any]) -> str:
+def _configuration_of(folder: Path, checkpoint: Mapping[str, Any], wanted: str) -> str:
     arguments = checkpoint.get("init_args")
     named = arguments.get("configuration") if isinstance(arguments, Mapping) else None
-    return str(named or folder.name.rpartition("__")[2])
+    if wanted and named and wanted != named:
+        raise UserError(
+            f"The networks in {folder} were trained as {named}, not as {wanted}.",
+            f"Leave out --configuration, or choose the results folder of {wanted}.",
+        )
+    return str(wanted or named or folder.name.rpartition("__")[2])
 
 
 def _card(folder: Path, plans: dict[str, Any], dataset: dict[str, Any], name: str) -> ModelCard:
@@ -181,7 +188,7 @@ def _card(folder: Path, plans: dict[str, Any], dataset: dict[str, Any], name: st
             f"Import a model with {' or '.join(CLASSES)}.",
         )
     channels = dataset.get("channel_names") or dataset["modality"]
-    labels = _labels(dataset)
+    labels = labels_of(dataset)
     patch = tuple(settings["patch_size"])
     return ModelCard(
         name=str(plans.get("dataset_name") or folder.parent.name),
@@ -218,16 +225,36 @@ def _median_spacing(plans: dict[str, Any]) -> tuple[float, ...] | None:
     return tuple(float(spacing[axis]) for axis in np.argsort(plans["transpose_forward"]))
 
 
-def _labels(dataset: dict[str, Any]) -> Labels:
+def labels_of(dataset: Mapping[str, Any]) -> Labels:
     """Return the classes without the ignore label, which no network returns."""
     labels = {name: value for name, value in dataset["labels"].items() if name != "ignore"}
     order = dataset.get("regions_class_order")
     if not order:
         classes = {name: int(value) for name, value in labels.items()}
         return Labels(classes)
-    regions = [name for name in labels if name != "background"]
+    regions = [name for name, value in labels.items() if value not in (0, [0])]
+    if len(regions) != len(order):
+        raise ValueError(f"{len(regions)} regions, but {len(order)} numbers in regions_class_order")
     painted = dict(zip(regions, map(int, order), strict=True))
     return Labels({"background": 0, **painted}, tuple(painted.values()))
+
+
+def regions_inside(folder: Path) -> dict[str, list[str]]:
+    """Return the regions that contain the voxels painted as a region, the smallest first."""
+    dataset = read_json(folder / DATASET)
+    painted = {name: value for name, value in labels_of(dataset).classes.items() if value}
+    parts = {
+        name: set(value if isinstance(value, list) else [value])
+        for name, value in dataset["labels"].items()
+        if name in painted
+    }
+    return {
+        name: sorted(
+            (one for one in parts if one != name and value in parts[one]),
+            key=lambda one: len(parts[one]),
+        )
+        for name, value in painted.items()
+    }
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -239,6 +266,8 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         for name in ("squeeze_excitation", "stochastic_depth_p", "disable_default_stem")
         if options.get(name)
     ]
+    slope = (options.get("nonlin_kwargs") or {}).get("negative_slope", _SLOPE)
+    odd += [f"a negative slope of {slope}"] * (activation == "LeakyReLU" and slope != _SLOPE)
     block = str(options.get("block") or "BasicBlockD").rpartition(".")[2]
     kind = re.fullmatch(r"(Instance|Batch)Norm[23]d", norm)
     if kind is None or activation not in _ACTIVATIONS or odd or block != "BasicBlockD":
@@ -249,6 +278,8 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
             _REMEDY,
         )
     stages = int(options["n_stages"])
+    if not 2 <= stages <= _MOST_STAGES:
+        raise ValueError(f"{stages} stages, not 2 to {_MOST_STAGES}")
     counts = "n_blocks_per_stage" if "n_blocks_per_stage" in options else "n_conv_per_stage"
     return {
         "features_per_stage": _each(options["features_per_stage"], stages),

@@ -4,10 +4,10 @@ A mask per case (its names beside it, inside it, or in a ``dataset.json``), a fo
 mask per structure, as TotalSegmentator writes them, or nnU-Net's masks with ``CASE.npz`` beside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,16 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import described_names, read_class_names
 from napari_graphflow.imaging.files import read_labels
 from napari_graphflow.imaging.formats.endings import READ, split_ending
+from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.imaging.segments import is_segmentation
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.classes import map_classes
+from napari_graphflow.models.importing.files import read_json
+from napari_graphflow.models.importing.nnunet import labels_of
 from napari_graphflow.system.files import listing, replace_file, written_aside
 
+T = TypeVar("T")
 #: Smallest share of voxels in which probabilities and the mask beside them have the same class.
 _SAME = 0.99
 #: Largest deviation of a probability from 0 to 1, and of their sum from 1.
@@ -48,9 +53,10 @@ class _Source:
     path
         A mask, or a folder with a mask per structure.
     values
-        Value of each structure by its name, with the background; of a folder, 0 for all.
+        Value of each structure by its name in lower case, with the background; of a folder, 0 for
+        all.
     files
-        Mask of each structure, if the path is a folder.
+        Mask of each structure by its name in lower case, if the path is a folder.
     soft
         File of probabilities, if there is one.
     """
@@ -88,11 +94,14 @@ def read_predictions(
     stems = {split_ending(one.name, READ)[0] for one in listing(folder)}
     cases = [one for one in dataset.cases if one in needed or one.name in stems]
     paths, _ = match_masks(folder, [case.name for case in cases], prediction_of_case)
-    sources = {case: _source(path, folder, dataset) for case, path in paths.items()}
-    known = dict.fromkeys(["background", *(n for one in sources.values() for n in one.values)])
-    classes, mapping = map_classes(list(known), table, dataset.classes)
+    spelled = {"background": "background"}
+    sources = {case: _source(path, folder, dataset, spelled) for case, path in paths.items()}
+    known = list(spelled.values())
+    classes, mapping = map_classes(known, table, dataset.classes)
     own = [classes[mapping[one]] for one in known] if mapping else range(len(classes))
-    indices = dict(zip(known, own, strict=True))
+    indices = dict(zip(spelled, own, strict=True))
+    for named, source in sources.items():
+        _require_names(source, named, [spelled[one] for one, index in indices.items() if index])
     image: Volume | None = None
     with written_aside(out) as aside:
         aside.mkdir(parents=True)
@@ -119,18 +128,61 @@ def read_predictions(
     return GivenTeacher(card, out, Answers.open(out))
 
 
-def _source(path: Path, folder: Path, dataset: Dataset) -> _Source:
+def _source(path: Path, folder: Path, dataset: Dataset, spelled: dict[str, str]) -> _Source:
+    """Return what there is for a case; its names are added to `spelled`, by their lower case."""
     if path.is_dir():
-        masks = [one for one in listing(path) if is_mask(one)]
-        files = {split_ending(one.name, READ)[0]: one for one in masks}
+        masks = [(split_ending(one.name, READ)[0], one) for one in listing(path) if is_mask(one)]
+        files = _by_lower(masks, path, spelled)
         return _Source(path, {"background": 0} | dict.fromkeys(files, 0), files)
-    names = read_class_names(path) or described_names(folder / "dataset.json")
+    names = read_class_names(path) or _beside(folder)
     stored = {one: dataset.values[index] for one, index in dataset.classes.items()}
-    values = {"background": 0} | {
-        one: value for one, value in (names or stored).items() if value and one != "ignore"
-    }
+    listed = [(one, value) for one, value in (names or stored).items() if value and one != "ignore"]
+    values = {"background": 0} | _by_lower(listed, path, spelled)
     soft = path.with_name(f"{split_ending(path.name, READ)[0]}.npz")
     return _Source(path, values, soft=soft if soft.is_file() else None)
+
+
+def _by_lower(named: Iterable[tuple[str, T]], path: Path, spelled: dict[str, str]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, one in named:
+        if name.lower() in found:
+            raise UserError(
+                f"{path} has {name} twice, by different endings or upper and lower case.",
+                "Keep one of them.",
+            )
+        found[spelled.setdefault(name.lower(), name).lower()] = one
+    return found
+
+
+def _beside(folder: Path) -> dict[str, int]:
+    """Return the names in ``dataset.json``, of regions in the order in which they are painted."""
+    path = folder / "dataset.json"
+    content = read_json(path) if path.is_file() else {}
+    if not content.get("regions_class_order"):
+        return described_names(path)
+    try:
+        return labels_of(content).classes
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is not valid: {error}.", "Copy the file again.") from None
+
+
+def _require_names(source: _Source, case: str, names: Sequence[str]) -> None:
+    """Refuse a case without the name of a structure, which would become background in silence.
+
+    Masks with segments of their own may lack one that is not in the image.
+    """
+    missing = [name for name in names if name.lower() not in source.values]
+    if not missing or (source.path.is_file() and is_segmentation(source.path)):
+        return
+    if source.path.is_dir():
+        raise UserError(
+            f"The predictions of {case} have no mask of {missing[0]}, which others have.",
+            "Predict the case again, with all structures.",
+        )
+    raise UserError(
+        f"The names of {case} lack {missing[0]}, which others have.",
+        f"Add it to the names of {source.path.name}, with a value that its mask need not hold.",
+    )
 
 
 def _answer(
@@ -144,15 +196,21 @@ def _answer(
     except UserError as error:
         raise error.of_case(case.name) from None
     values = {value: indices[name] for name, value in source.values.items()}
-    if unknown := sorted(set(np.unique(mask).tolist()) - set(values)):
+    present = np.unique(mask)
+    if unknown := sorted(set(present.tolist()) - set(values)):
+        if unknown == [IGNORE]:
+            raise UserError(
+                f"The prediction of {case.name} has voxels without a class: the value {IGNORE} or "
+                "negative ones.",
+                "Predict a class in each voxel, or write the background there.",
+            )
         raise UserError(
             f"The prediction of {case.name} holds the value {unknown[0]}, which has no name.",
             f"Write the names to {source.path.name}.labels.json, or to a dataset.json beside it.",
         )
-    lookup = np.zeros(max(values) + 1, np.uint8)
-    lookup[list(values)] = list(values.values())
     if source.soft is None:
-        labels: NDArray[np.uint8] = lookup[mask]
+        own = np.array([values[value] for value in present.tolist()], np.uint8)
+        labels: NDArray[np.uint8] = own[np.searchsorted(present, mask)]
         return labels
     soft = _probabilities(source, case, image, mask)
     grouped = np.zeros((classes, *image.shape), np.float32)
@@ -169,15 +227,17 @@ def _painted(
     for name, index in indices.items():
         if not index:
             continue
-        if name not in source.files:
-            raise UserError(
-                f"The predictions of {case.name} have no mask of {name}, which others have.",
-                "Predict the case again, with all structures.",
-            )
         try:
-            labels[read_labels(source.files[name], image).array > 0] = index
+            mask = read_labels(source.files[name], image).array
         except UserError as error:
             raise error.of_case(case.name) from None
+        if len(values := np.unique(mask[mask > 0])) > 1:
+            raise UserError(
+                f"{case.name}: {source.files[name].name} holds the values {values[0]} and "
+                f"{values[1]}, so that it is not the mask of one structure.",
+                f"Name a mask of several structures like its case, in {source.path.parent}.",
+            )
+        labels[mask > 0] = index
     return labels
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.dataset.mask_files import has_masks
+from napari_graphflow.dataset.mask_files import has_masks, is_nnunet_training
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.failures import Failure
 
@@ -22,8 +22,7 @@ MASKS_NEED_A_DATASET = UserError(
 
 def is_foreign(folder: Path) -> bool:
     """Whether a folder is the results folder of a training by nnU-Net v2, or a MONAI bundle."""
-    trained = all((folder / name).is_file() for name in ("plans.json", "dataset.json"))
-    return trained or (folder / "configs" / "metadata.json").is_file()
+    return is_nnunet_training(folder) or (folder / "configs" / "metadata.json").is_file()
 
 
 def is_predictions(folder: Path) -> bool:
