@@ -265,8 +265,9 @@ class CompareWidget(Panel):
             return
         if reference not in self.viewer.layers:
             reference = None
-        self._views.show(a, b, reference, differs)
-        self._show_views()
+        with self._cases.changing():
+            self._views.show(a, b, reference, differs)
+            self._show_views()
         self._update()
         # Last, so that it is read even if another case is shown by now.
         self._say(line)

@@ -183,6 +183,13 @@ class Cases:
         self._emit()
         return layer
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Add and show several layers of an open case as one change, announced at the end."""
+        with self._quiet():
+            yield
+        self._emit()
+
     def set_visible(self, layer: Layer, visible: bool) -> None:
         """Show or hide a layer of an open case; at once, or when its case is shown again."""
         if layer in self._away:
@@ -217,8 +224,8 @@ class Cases:
     def _image(self, key: str, near: Layer | None) -> Image | None:
         images = [layer for layer in self.layers(key) if isinstance(layer, Image)]
         images = [layer for layer in images if is_image(layer)]
-        if near in images:
-            return near
+        if near in images or len(images) == 1:
+            return near if near in images else images[0]
         return max(
             reversed(images),
             key=lambda one: (one.visible, near is not None and same_place(near, one)),

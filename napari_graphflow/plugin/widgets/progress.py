@@ -16,6 +16,8 @@ from napari_graphflow.plugin.widgets.words import Progress, as_text, progress_te
 CANCELLING = "cancelling …"
 #: Seconds of waiting from which they are counted in the bar.
 COUNTED_S = 2
+#: Least seconds between two numbers in the bar: with it Qt paints all that lies behind it.
+SHOWN_S = 0.2
 
 
 class ProgressRow(QWidget):
@@ -26,6 +28,7 @@ class ProgressRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._text, self._since = "", 0.0
+        self._shown_at = 0.0
         self.bar = WordsBar()
         self.bar.setMinimumHeight(20)
         self.cancel = QPushButton("✕")
@@ -76,7 +79,12 @@ class ProgressRow(QWidget):
         self.show()
 
     def advance(self, done: int, total: int, eta_s: float | None, words: str = "") -> None:
-        """Show how many of `total` steps are done."""
+        """Show how many of `total` steps are done, a few times a second."""
+        now = time.monotonic()
+        going_on = self.isVisible() and not self._text and total == self.bar.maximum()
+        if going_on and done < total and now - self._shown_at < SHOWN_S:
+            return
+        self._shown_at = now
         self._text = ""
         self._seconds.stop()
         self.bar.setRange(0, max(total, 1))
