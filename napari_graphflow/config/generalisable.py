@@ -25,6 +25,10 @@ LEAST_MASK_DICE = 0.5
 LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
 
 
+#: What a code is read from: each channel of a map by itself, or the whole map.
+Codes = Literal["channels", "map"]
+
+
 class GeneralisableOptions(Frozen):
     """Options of generalisable distillation. Values marked (ours) are not from the paper.
 
@@ -33,7 +37,7 @@ class GeneralisableOptions(Frozen):
     preset
         ``faithful`` keeps to what is known of the paper: cross-entropy of the unchanged patches
         alone, codes of 512 numbers. ``recommended`` (ours): cross-entropy and Dice loss, half of
-        them on a view with changed intensities, and codes of 128 numbers.
+        them on a view with changed intensities, and codes of 128 numbers of the whole map.
     intra_weight
         Weight alpha of the star graph, from a patch to its views: how similar each view's code is
         to that of the unchanged patch (0.1 is ours; 0 disables it).
@@ -69,6 +73,10 @@ class GeneralisableOptions(Frozen):
     code_length
         Numbers in a code, a multiple of 8. Default: 512 in the preset faithful, as published, and
         128 in recommended (ours).
+    codes
+        What a code is read from: ``channels``, one number per channel, as published, or ``map``
+        (ours), all cells of the map together, which thin structures need. Default: channels in the
+        preset faithful, map in recommended.
     student_init
         The student before the last stage: ``warm`` trains it alone first (ours), ``scratch``
         starts again with random weights once its codes are aligned.
@@ -88,7 +96,7 @@ class GeneralisableOptions(Frozen):
         run.
     learning_rate
         Initial learning rate of the stages before the last (ours); ten times this for the
-        perceptron of the mask auto-encoder.
+        perceptron of the mask auto-encoder that reads channels, twice for one that reads the map.
     """
 
     name: Literal["generalisable"] = "generalisable"
@@ -105,6 +113,7 @@ class GeneralisableOptions(Frozen):
     cross_temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     view_share: Annotated[float, Field(ge=0, le=1)] | None = None
     code_length: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] | None = None
+    codes: Codes | None = None
     student_init: Literal["warm", "scratch"] = "warm"
     student: Path | None = None
     stages: Path | None = None
@@ -117,6 +126,12 @@ class GeneralisableOptions(Frozen):
     def length(self) -> int:
         """Numbers in a code."""
         return self.code_length or {"recommended": 128, "faithful": 512}[self.preset]
+
+    @property
+    def read(self) -> Codes:
+        """What a code is read from."""
+        default: dict[str, Codes] = {"recommended": "map", "faithful": "channels"}
+        return self.codes or default[self.preset]
 
     @property
     def share(self) -> float:

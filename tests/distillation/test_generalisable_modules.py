@@ -14,12 +14,16 @@ from napari_graphflow.distillation.generalisable.alignment import (
 )
 from napari_graphflow.distillation.generalisable.autoencoder import (
     MaskAutoencoder,
-    RowPerceptron,
     cross_entropy,
     feature_error,
     first_phase_loss,
     one_hot,
     second_phase_loss,
+)
+from napari_graphflow.distillation.generalisable.perceptrons import (
+    MapPerceptron,
+    RowPerceptron,
+    make_perceptron,
 )
 
 IGNORE = 255
@@ -81,10 +85,40 @@ def test_without_mixers_permuted_channels_give_the_permuted_code() -> None:
     assert not torch.allclose(mixed.code(features[:, order]), mixed.code(features)[:, order])
 
 
+def test_a_code_of_the_whole_map_says_where_a_structure_lies() -> None:
+    """One number per channel cannot, if all channels are read alike and show the same."""
+    maps = torch.eye(12)[:, None].expand(12, 8, 12)  # one cell of each, in all channels
+    errors = {}
+    for kind in ("channels", "map"):
+        torch.manual_seed(0)
+        perceptron = make_perceptron(kind, 8, (3, 4))
+        optimiser = torch.optim.Adam(perceptron.parameters(), 1e-2)
+        for _ in range(150):
+            loss = feature_error(perceptron.expand(perceptron.reduce(maps)), maps)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        errors[kind] = float(loss.detach())
+    assert errors["map"] < 0.05 < 0.5 < errors["channels"]
+
+
+@torch.no_grad()
+def test_the_perceptron_of_the_whole_map_is_its_formula() -> None:
+    torch.manual_seed(0)
+    net, rows = MapPerceptron(5, 6), random(2, 5, 6)
+    gelu, codes = torch.nn.functional.gelu, net.reduce(rows)
+    thin = rows.transpose(1, 2) @ net.mix_in.weight.T + net.mix_in.bias
+    first, _, last = net.down
+    hidden = gelu(thin.reshape(2, -1) @ first.weight.T + first.bias)
+    torch.testing.assert_close(codes, hidden @ last.weight.T + last.bias)
+    assert net.expand(codes).shape == (2, 5, 6)
+
+
+@pytest.mark.parametrize("kind", ["channels", "map"])
 @pytest.mark.parametrize("size", [(4, 4), (2, 3), (9, 7), (1, 1), (3, 4, 5), (16, 16, 16)])
 @torch.no_grad()
-def test_codes_and_headers_take_bottlenecks_of_any_size(size: tuple[int, ...]) -> None:
-    net = AlignmentNetwork(5, 8, (4,) * len(size))
+def test_codes_and_headers_take_bottlenecks_of_any_size(size: tuple[int, ...], kind: str) -> None:
+    net = AlignmentNetwork(5, 8, (4,) * len(size), kind)
     codes, expanded = net(random(2, 5, *size))
     assert codes.shape == (2, 8)
     assert expanded.shape == (2, 5, *size)

@@ -8,19 +8,19 @@ codes, nor change their number), and the losses.
 """
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from monai.networks.layers import Conv
 from torch import Tensor, nn
 
+from napari_graphflow.config.generalisable import Codes
 from napari_graphflow.distillation.generalisable.autoencoder import (
-    RowPerceptron,
     cross_entropy,
     feature_error,
     pooled,
     resized,
 )
+from napari_graphflow.distillation.generalisable.perceptrons import make_perceptron
 
 #: Most cells along an axis to which a bottleneck is pooled.
 MOST_CELLS = {2: 16, 3: 8}
@@ -39,10 +39,18 @@ class AlignmentNetwork(nn.Module):
         Cells along each axis to which the bottleneck is pooled.
     mixed
         Whether channels are mixed; without, the code has one number per channel.
+    codes
+        What the perceptron reads: each channel by itself, or the whole map.
     """
 
     def __init__(
-        self, channels: int, code_length: int, grid: Sequence[int], *, mixed: bool = True
+        self,
+        channels: int,
+        code_length: int,
+        grid: Sequence[int],
+        codes: Codes = "channels",
+        *,
+        mixed: bool = True,
     ) -> None:
         super().__init__()
         self.grid, dims = tuple(grid), len(grid)
@@ -51,7 +59,7 @@ class AlignmentNetwork(nn.Module):
         if mixed:
             self.mix_in = Conv[Conv.CONV, dims](channels, code_length, kernel_size=1)
             self.mix_out = Conv[Conv.CONV, dims](code_length, channels, kernel_size=1)
-        self.perceptron = RowPerceptron(prod(self.grid))
+        self.perceptron = make_perceptron(codes, code_length, self.grid)
 
     def code(self, features: Tensor) -> Tensor:
         """Return the codes (B, d) of bottlenecks (B, C, *cells) of any size."""

@@ -1,16 +1,16 @@
-"""Mask auto-encoder: one number per channel that says what a mask looks like.
+"""Mask auto-encoder: a few numbers, the code, that say what a mask looks like.
 
 The paper pre-trains a semantic auto-encoder whose codes regularise those of the segmentation
 networks. Its layers are known: four stages of residual blocks with selective kernels, a small
 perceptron shared by all channels from the cells of a map to one number and back, and a decoder
 of three transposed convolutions without activation. Our own reading: its input is the mask (the
 only thing that is the same object on every scanner), one channel per class in -1 and +1; its
-losses; its width; pooling to a fixed grid, for patches of any size; standardised codes.
+losses; its width; pooling to a fixed grid, for patches of any size; standardised codes; and, where
+wanted, codes of the whole map (see :class:`~.perceptrons.MapPerceptron`).
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,8 @@ from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_graphflow.config.generalisable import Codes
+from napari_graphflow.distillation.generalisable.perceptrons import make_perceptron
 from napari_graphflow.networks.fanet import stage
 from napari_graphflow.networks.layers import LINEAR, batch_norm, channel_dropout, doubling, max_pool
 from napari_graphflow.networks.taps import crop, pad
@@ -27,30 +29,6 @@ from napari_graphflow.networks.taps import crop, pad
 EPSILON = 1e-4
 #: Stride of the deepest map.
 STRIDE = 8
-HIDDEN = 64
-
-
-class RowPerceptron(nn.Module):
-    """The same small perceptron on every channel: cells to one number, or back.
-
-    ``down: z_c = w2 . GELU(W1 F_c + b1) + b2``, ``up: F_c = V2 GELU(v1 z_c + a1) + a2``, with 64
-    hidden units.
-    """
-
-    def __init__(self, cells: int) -> None:
-        super().__init__()
-        self.down = nn.Sequential(nn.Linear(cells, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, 1))
-        self.up = nn.Sequential(nn.Linear(1, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, cells))
-
-    def reduce(self, rows: Tensor) -> Tensor:
-        """Return (B, C) of rows (B, C, cells)."""
-        codes: Tensor = self.down(rows)
-        return codes[..., 0]
-
-    def expand(self, codes: Tensor) -> Tensor:
-        """Return (B, C, cells) of codes (B, C)."""
-        rows: Tensor = self.up(codes[..., None])
-        return rows
 
 
 class Reconstruction(NamedTuple):
@@ -85,12 +63,21 @@ class MaskAutoencoder(nn.Module):
         Numbers in a code: channels of the deepest stage, a multiple of 8.
     grid
         Cells along each axis to which the deepest map is pooled before the perceptron.
+    codes
+        What the perceptron reads: each channel by itself, or the whole map.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, classes: int, dims: int, code_length: int, grid: Sequence[int]) -> None:
+    def __init__(
+        self,
+        classes: int,
+        dims: int,
+        code_length: int,
+        grid: Sequence[int],
+        codes: Codes = "channels",
+    ) -> None:
         super().__init__()
         self.classes, self.dims, self.grid = classes, dims, tuple(grid)
         widths = [code_length // 8 * 2**level for level in range(4)]
@@ -98,7 +85,7 @@ class MaskAutoencoder(nn.Module):
             stage(dims, inputs, outputs) for inputs, outputs in pairwise([classes, *widths])
         )
         self.pool = max_pool(dims)
-        self.perceptron = RowPerceptron(prod(self.grid))
+        self.perceptron = make_perceptron(codes, code_length, self.grid)
         self.norm = batch_norm(dims, code_length)
         self.decoder = nn.Sequential(
             *(doubling(dims, a, b, bias=True) for a, b in pairwise(reversed(widths))),

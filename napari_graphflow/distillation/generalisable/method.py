@@ -82,11 +82,11 @@ class Generalisable(Method):
     def _build(self, shapes: PairShapes) -> None:
         self.shapes = shapes
         _, classes, *size = shapes.teacher.logits
-        length = self.options.length
+        length, codes = self.options.length, self.options.read
         cells = [max(2, -(-n // STRIDE)) for n in size]
-        self.autoencoder = MaskAutoencoder(classes, len(size), length, grid_of(cells))
+        self.autoencoder = MaskAutoencoder(classes, len(size), length, grid_of(cells), codes)
         self.teacher_alignment, self.student_alignment = (
-            AlignmentNetwork(channels, length, grid_of(cells))
+            AlignmentNetwork(channels, length, grid_of(cells), codes)
             for _, channels, *cells in (
                 shapes.teacher.taps[BOTTLENECK],
                 shapes.student.taps[BOTTLENECK],

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from napari_graphflow.distillation.method import Material
 
 WEIGHT_DECAY, POWER, CLIP = 2e-4, 0.9, 5.0
-#: The perceptron of the mask auto-encoder is small and learns too slowly otherwise: after 150 steps
+#: The perceptron that reads channels is small and learns too slowly otherwise: after 150 steps
 #: at 1e-3 its features had 1.3 of their variance as error, at 1e-2 0.8.
-CODES_RATE = 10.0
+CODES_RATE = {"channels": 10.0, "map": 2.0}
 #: Share of the steps of the alignment networks with unchanged intensities.
 CLEAN = 0.2
 
@@ -129,7 +129,7 @@ class Stages:
                 auto.header,
                 self._second_phase,
                 self._finish_codes,
-                rate=CODES_RATE,
+                rate=CODES_RATE[method.options.read],
             ),
             Stage(
                 "student",
