@@ -28,6 +28,7 @@ TASK = TASKS["hippocampus"]
 SCHEDULE = ("--learning-rate", "3e-3", "--batch-size", "2")
 STUDENTS = {"enet": (), "plain_conv_unet": ("--width", "8")}
 KINDS = {
+    "hard": ("--method", "logits", "--answers", "hard"),
     "dist": ("--method", "dist"),
     "logits": ("--method", "logits", "--logits.weight", "10"),
     "graph_flow": ("--method", "graph_flow", "--graph-flow.paraphraser-steps", "0"),
