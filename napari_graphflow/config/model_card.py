@@ -242,6 +242,16 @@ class ModelCard(Frozen):
         return tuple(tuple(i for i, one in enumerate(names) if one == name) for name in by_index)
 
     @property
+    def paints_late(self) -> bool:
+        """Whether regions are painted when windows are merged and resampled, as nnU-Net does."""
+        return bool(self.regions) and self.preprocessing.nnunet is not None
+
+    @property
+    def engine_outputs(self) -> int:
+        """Number of channels of what an engine computes: of the classes, or of the regions."""
+        return self.outputs if self.paints_late else len(self.classes)
+
+    @property
     def is_predictions(self) -> bool:
         """Whether it has no network, but answers for the cases of a dataset."""
         return self.network == PREDICTIONS

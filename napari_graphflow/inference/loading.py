@@ -95,7 +95,7 @@ def in_torch(model: "Model") -> LoadedModel:
     describe: Describe | None = None
     if source is not None:
         describe = partial(_describe, model.module, card.patch_size)
-    engine = TorchEngine(model.module, card.dims)
+    engine = TorchEngine(model.for_engine if card.paints_late else model.module, card.dims)
     return LoadedModel(card, engine, source, describe, model.folder)
 
 

@@ -157,8 +157,8 @@ def segment(
         "cancelled": cancelled,
     }
     if card.preprocessing.nnunet is not None:
-        logits = logits_array(engine, array, card.patch_size, len(card.classes), **way)
-        labels = spline_labels(logits, prepared, card.preprocessing, soft)
+        logits = logits_array(engine, array, card.patch_size, card.engine_outputs, **way)
+        labels = spline_labels(logits, prepared, card, soft)
     else:
         labels = label_array(
             engine,

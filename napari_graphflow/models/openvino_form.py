@@ -50,12 +50,13 @@ def convert(model: Model) -> OpenVinoForm:
     """
     openvino = import_openvino()
     card, multiples = model.card, model.multiples
+    plain = model.for_engine
     network = to_openvino(model)
     # Another size along the last axis, where one that was fixed by tracing would show.
     size = padded_size(card.patch_size, multiples)
     other = (*size[:-1], size[-1] + max(multiples[-1], 8))
     windows = [noise(card.in_channels, shape) for shape in (size, other)]
-    parity = _compare(network, model.adapter, windows)
+    parity = _compare(network, plain, windows)
     if parity.probability_difference > TOLERANCE or parity.equal_labels < EQUAL:
         raise UserError(
             f"The OpenVINO form of {card.name} differs from PyTorch: by up to "
@@ -67,7 +68,7 @@ def convert(model: Model) -> OpenVinoForm:
         weights=weights_hash(model.folder),
         version=str(openvino.__version__).split("-")[0],
         dims=card.dims,
-        classes=len(card.classes),
+        classes=card.engine_outputs,
         multiple=multiples,
         parity=parity,
     )
@@ -107,7 +108,7 @@ def to_openvino(model: Model) -> Any:
     UserError
         If OpenVINO is not installed, or has no equivalent of an operation.
     """
-    network = plain_logits(model.adapter)
+    network = plain_logits(model.for_engine)
     try:
         return traced(network, example_window(model))
     except UserError:

@@ -4,6 +4,7 @@ Loading a model never runs code: weights are safetensors, and foreign checkpoint
 ``weights_only=True`` or rejected.
 """
 
+import copy
 import os
 import re
 import stat
@@ -50,6 +51,15 @@ class Model:
         """The network with its padding, as it is loaded."""
         assert isinstance(self.module, TapAdapter)
         return self.module
+
+    @property
+    def for_engine(self) -> TapAdapter:
+        """The network as an engine runs it, see `ModelCard.paints_late`."""
+        if not self.card.paints_late:
+            return self.adapter
+        plain = copy.copy(self.adapter)
+        plain.head = Head()
+        return plain
 
     @property
     def multiples(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from napari_graphflow.imaging.preprocessing import prepare, restore_maps
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.inference.predict import segment
-from napari_graphflow.models.importing import import_teacher
+from napari_graphflow.models.importing import ImportOptions, import_teacher
 
 ARGUMENTS = {
     "spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8, 8, 16],
@@ -125,6 +125,23 @@ def test_statistics_over_all_channels_are_refused(bundle: Path, tmp_path: Path) 
         ({"preprocessing": {"transforms": [{"_target_": "CropForegroundd"}]}}, "CropForegroundd"),
         ({"preprocessing": {"transforms": ["$evil()"]}}, "not plain data"),
         ({"postprocessing": {"transforms": [{"sigmoid": True}]}}, "separate sigmoids"),
+        ({"postprocessing": {"transforms": [{"_target_": "MapLabelValued"}]}}, "after the network"),
+        (
+            {
+                "preprocessing": {
+                    "transforms": [{"_target_": "mine.Orientationd", "axcodes": "RAS"}]
+                }
+            },
+            "mine.Orientationd",
+        ),
+        (
+            {"preprocessing": {"transforms": [{"_target_": "Orientationd", "axcodes": "XYZ"}]}},
+            "not an orientation",
+        ),
+        ({"preprocessing": {"transforms": [{**TRANSFORMS[2], "b_min": 1}]}}, "not valid"),
+        ({"inferer": {"roi_size": [10**6, 10**6]}}, "a patch must have at most"),
+        ({"inferer": {"roi_size": [17, 19]}}, "cannot process its window of 17 x 19"),
+        ({"network_def": {"_target_": "UNet", **ARGUMENTS, "in_channels": 10**9}}, "in_channels"),
     ],
 )
 def test_what_would_run_code_or_has_no_equivalent_is_refused(
@@ -134,6 +151,29 @@ def test_what_would_run_code_or_has_no_equivalent_is_refused(
     with pytest.raises(UserError, match=words):
         import_teacher(bundle, tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()
+
+
+def test_a_spacing_along_other_axes_than_those_of_the_network_is_refused(
+    bundle: Path, tmp_path: Path
+) -> None:
+    step = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 0.7, 1.1]}
+    network = {"_target_": "UNet", **ARGUMENTS, "spatial_dims": 3}
+    weights = UNet(**ARGUMENTS | {"spatial_dims": 3}).state_dict()
+    torch.save(weights, bundle / "models" / "model.pt")
+    inferer = {"roi_size": [16, 16, 16]}
+    first, *rest = TRANSFORMS
+    write(bundle, network_def=network, inferer=inferer,
+          preprocessing={"transforms": [first, step, *rest]})  # fmt: skip
+    with pytest.raises(UserError, match="resamples before it turns the image"):
+        import_teacher(bundle, tmp_path / "teacher")
+
+
+def test_largest_parts_are_kept_as_in_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    step = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1]}
+    write(bundle, postprocessing={"transforms": [step]})
+    assert import_teacher(bundle, tmp_path / "teacher").card.largest_part == ("spleen",)
+    options = ImportOptions(classes={"both": ["spleen", "tumour"]})
+    assert import_teacher(bundle, tmp_path / "both", options).card.largest_part == ()
 
 
 def test_voxels_are_those_of_monais_spacing(bundle: Path, tmp_path: Path, monkeypatch) -> None:

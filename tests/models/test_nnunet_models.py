@@ -12,13 +12,20 @@ from export_cases import save
 
 from napari_graphflow.cli import main
 from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.export.folder import export_model
 from napari_graphflow.export.nnunet import write_nnunet
+from napari_graphflow.imaging.preprocessing import prepare
+from napari_graphflow.imaging.volume import Volume
+from napari_graphflow.inference.loading import in_torch
+from napari_graphflow.inference.spline_labels import spline_labels
 from napari_graphflow.models.importing import ImportOptions, import_teacher
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.networks import build
 
+IDENTITY = tuple(np.eye(3).ravel().tolist())
+STORED = Preprocessing(orientation="stored", axes=("z", "y", "x"))
 STEPS = {"intensity": "ct_window", "window": (-100.0, 300.0), "spacing": (0.0, 1.5, 1.0)}
 
 
@@ -208,6 +215,25 @@ def test_a_region_that_is_not_named_is_part_of_the_one_around_it(
     assert card.mapping == {
         "background": "background", "whole": "tumour", "core": "tumour", "enhancing": "active",
     }  # fmt: skip
+
+
+def test_regions_are_painted_after_windows_are_merged(results: Path, tmp_path: Path) -> None:
+    """Engines return the logits of regions; classes are those of the network's own head."""
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+    change(results / "dataset.json", labels=labels, regions_class_order=[1, 3, 2])
+    options = ImportOptions(classes={"tumour": ["whole"], "active": ["enhancing"]})
+    model = import_teacher(results, tmp_path / "teacher", options)
+    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    (raw,) = in_torch(model).engine.compute([image.numpy()], "logits")
+    with torch.no_grad():
+        expected = model.module(image).logits.softmax(1)[0].numpy()
+        assert np.allclose(raw, model.adapter.module(image).numpy(), atol=0.01)
+    image = Volume(np.ones((1, 32, 32), np.float32), (1.0, 1.5, 1.0), (0.0,) * 3, IDENTITY)
+    prepared = prepare(image, STORED)
+    soft = np.zeros((3, 1, 32, 32), np.float32)
+    found = spline_labels(raw[0][:, None], prepared, model.card, soft)
+    assert np.allclose(soft[:, 0], expected, atol=1e-3)
+    assert (found[0] == expected.argmax(0)).mean() > 0.99
 
 
 def test_overlapping_regions_are_painted_in_their_order() -> None:

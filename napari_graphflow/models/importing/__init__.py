@@ -160,5 +160,7 @@ def described(
         known = sorted(card.classes, key=card.classes.__getitem__)
         wanted = None if dataset is None else dataset.classes
         classes, mapping = map_classes(known, options.classes or {}, wanted, inside or {})
-        updates |= {"classes": classes, "mapping": mapping}
+        same = classes if not mapping else {one for one in classes if mapping.get(one) == one}
+        parts = tuple(one for one in card.largest_part if one in same)
+        updates |= {"classes": classes, "mapping": mapping, "largest_part": parts}
     return ModelCard.model_validate(card.model_copy(update=updates).model_dump())

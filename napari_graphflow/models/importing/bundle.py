@@ -10,10 +10,10 @@ from torch import Tensor
 
 from napari_graphflow.config.model_card import ModelCard, Purpose
 from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.config.settings import first_problem
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.importing.files import read_json, refuse_large
-from napari_graphflow.models.saved import read_state
-from napari_graphflow.networks import build
+from napari_graphflow.models.saved import build_network, read_state
 from napari_graphflow.networks.automatic_taps import find_taps, total_stride
 from napari_graphflow.networks.monai_any import SEGMENTATION
 
@@ -22,6 +22,9 @@ WEIGHTS = ("models/model.safetensors", "models/model.pt")
 #: Transforms that change neither grid nor intensities.
 _PLAIN = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "ToTensord",
           "CastToTyped", "ToDeviced"}  # fmt: skip
+#: Transforms after the network that keep the class of each voxel.
+_AFTER = {"Activationsd", "AsDiscreted", "Invertd", "SaveImaged"}
+_LARGEST = "KeepLargestConnectedComponentd"
 #: Transforms with statistics of the image, here always of each channel.
 _STATISTICS = {"ScaleIntensityd", "ScaleIntensityRangePercentilesd", "NormalizeIntensityd"}
 _REMEDY = "Import its weights with a card that describes it: --card."
@@ -42,6 +45,18 @@ def read_bundle(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         preprocessing has no equivalent here.
     """
     metadata, config = read_json(folder / METADATA), read_json(folder / INFERENCE)
+    try:
+        return _read(folder, metadata, config)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise UserError(
+            f"The configuration of the bundle {folder.name} is not valid: {first_problem(error)}.",
+            _REMEDY,
+        ) from None
+
+
+def _read(
+    folder: Path, metadata: dict[str, Any], config: dict[str, Any]
+) -> tuple[ModelCard, dict[str, Tensor]]:
     class_name, arguments = _network(config)
     dims = arguments.pop("spatial_dims", 3)
     channels = arguments.pop("in_channels", None)
@@ -56,26 +71,42 @@ def read_bundle(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     refuse_large(path)
     state = read_state(path)
     patch = _patch(config, metadata, dims)
-    example = torch.zeros(1, channels, *patch)
-    plain = build(f"monai:{class_name}", channels, outputs, dims, **arguments | {"multiple": 1})
-    arguments["multiple"] = math.gcd(total_stride(plain, example), *patch)
-    network = build(f"monai:{class_name}", channels, outputs, dims, **arguments)
+    classes = _classes(metadata, config, outputs)
     card = ModelCard(
         name=str(metadata.get("name") or folder.name),
         role="teacher",
         network=f"monai:{class_name}",
-        arguments=arguments,
+        arguments=arguments | {"multiple": 1},
         dims=dims,
         in_channels=channels,
-        classes=_classes(metadata, config, outputs),
-        taps=find_taps(network, example),
+        classes=classes,
         patch_size=patch,
         windows="patch",
+        largest_part=_largest_parts(config, classes),
         overlap=_overlap(config),
         preprocessing=_preprocessing(config, dims, channels),
         purpose=_purpose(metadata, folder),
     )
-    return card, state
+    return _with_taps(card), state
+
+
+def _with_taps(card: ModelCard) -> ModelCard:
+    """Return a card with the stride and the taps of its network, of which the sizes are checked."""
+    example = torch.zeros(1, card.in_channels, *card.patch_size)
+    network = build_network(card)
+    try:
+        multiple = math.gcd(total_stride(network, example), *card.patch_size)
+        network.multiple = multiple
+        taps = find_taps(network, example)
+    except (RuntimeError, ValueError) as error:
+        size = " x ".join(map(str, card.patch_size))
+        raise UserError(
+            f"The network of this bundle cannot process its window of {size} voxels "
+            f"({type(error).__name__}).",
+            _REMEDY,
+        ) from None
+    arguments = card.arguments | {"multiple": multiple}
+    return card.model_copy(update={"arguments": arguments, "taps": taps})
 
 
 def _network(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -142,13 +173,37 @@ def _patch(config: dict[str, Any], metadata: dict[str, Any], dims: int) -> tuple
     return tuple(sides[:dims])
 
 
-def _classes(metadata: dict[str, Any], config: dict[str, Any], outputs: int) -> dict[str, int]:
+def _after(config: dict[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the transforms after the network."""
     after = config.get("postprocessing")
-    steps = after.get("transforms", []) if isinstance(after, Mapping) else []
-    if outputs < 2 or any(isinstance(one, Mapping) and one.get("sigmoid") for one in steps):
+    listed = after.get("transforms", []) if isinstance(after, Mapping) else []
+    return [one for one in listed if isinstance(one, Mapping) and not one.get("_disabled_")]
+
+
+def _largest_parts(config: dict[str, Any], classes: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the structures of which the bundle keeps only the largest part."""
+    kept: set[int] = set()
+    for step in _after(config):
+        if _transform(step) == _LARGEST:
+            labels = _value(step.get("applied_labels"), config)
+            labels = list(classes.values()) if labels is None else labels
+            kept |= set(labels if isinstance(labels, list) else [labels])
+    return tuple(name for name, index in classes.items() if index and index in kept)
+
+
+def _classes(metadata: dict[str, Any], config: dict[str, Any], outputs: int) -> dict[str, int]:
+    steps = _after(config)
+    if outputs < 2 or any(one.get("sigmoid") or one.get("threshold") for one in steps):
         raise UserError(
             "The outputs of this bundle are separate sigmoids, not classes of a softmax.", _REMEDY
         )
+    for one in steps:
+        name, each = _transform(one), one.get("independent", True) is True
+        if name not in _PLAIN | _AFTER and not (name == _LARGEST and each):
+            raise UserError(
+                f"The transform {name} after the network of this bundle has no equivalent here.",
+                _REMEDY,
+            )
     found = _described(metadata, "outputs")
     names = found.get("channel_def") or {}
     named = {index: str(names.get(str(index)) or f"class {index}") for index in range(1, outputs)}
@@ -174,7 +229,7 @@ def _preprocessing(config: dict[str, Any], dims: int, channels: int) -> Preproce
             raise UserError(f"{INFERENCE} has a transform that is not plain data.", _REMEDY)
         if transform.get("_disabled_"):
             continue
-        name = str(transform.get("_target_", "")).rpartition(".")[2]
+        name = _transform(transform)
         if name in _PLAIN:
             continue
         options = {key: one for key, one in transform.items() if key not in ("_target_", "keys")}
@@ -187,11 +242,22 @@ def _preprocessing(config: dict[str, Any], dims: int, channels: int) -> Preproce
             raise UserError(
                 f"The transform {name} of this bundle lacks {error}.", _REMEDY
             ) from None
+        pixels = found.get("spacing", ())
+        if "orientation" in steps and len(set(pixels)) > 1:
+            raise UserError("This bundle resamples before it turns the image, which has no "
+                            "equivalent here.", _REMEDY)  # fmt: skip
         if found["intensity"] != "none" and "intensity" in steps:
             raise UserError("This bundle scales intensities twice, which has no equivalent here.",
                             _REMEDY)  # fmt: skip
         found |= steps
     return Preprocessing(**found)
+
+
+def _transform(definition: Mapping[str, Any]) -> str:
+    """Return the name of a transform of MONAI; with its package if it is of another one."""
+    target = str(definition.get("_target_", ""))
+    package, _, name = target.rpartition(".")
+    return name if f"{package}.".startswith(("monai.transforms.", ".")) else target
 
 
 def _steps(name: str, options: dict[str, Any], dims: int) -> dict[str, Any]:
