@@ -317,8 +317,10 @@ class ModelCard(Frozen):
             raise ValueError("classes must have the numbers 0, 1, 2, ...; the background is 0")
         if math.prod(self.patch_size) < _SMALLEST_PATCH:
             raise ValueError(f"a patch must have at least {_SMALLEST_PATCH} voxels")
-        if math.prod(self.patch_size) > _LARGEST_PATCH:
-            raise ValueError(f"a patch must have at most {_LARGEST_PATCH:.0e} voxels")
+        if math.prod(self.patch_size) * self.in_channels > _LARGEST_PATCH:
+            raise ValueError(
+                f"a patch must have at most {_LARGEST_PATCH:.0e} voxels in all channels"
+            )
         too_large = [one for one in _integers(self.arguments) if abs(one) > _LARGEST_NUMBER]
         if too_large:
             raise ValueError(f"arguments has the number {too_large[0]}, which is too large")

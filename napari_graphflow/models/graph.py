@@ -51,6 +51,13 @@ class GraphNetwork(nn.Module):
         padding = [n for e in reversed(extra) for n in (0, e)]
         images = functional.pad(x.detach().float().cpu(), padding, mode="replicate").numpy()
         answers = torch.cat([torch.from_numpy(self._run(one[None])) for one in images])
+        small = any(n < side for n, side in zip(answers.shape[2:], sides, strict=False))
+        if answers.ndim != x.ndim or small:
+            raise UserError(
+                f"The network answers with an array of shape {tuple(answers.shape)} for one of "
+                f"{tuple(images.shape)}.",
+                "Export it so that its first output is (batch, class, *size of the image).",
+            )
         return crop(as_logits(answers, self._output), sides).to(x.device)
 
     def _run(self, image: Any) -> Any:

@@ -123,6 +123,10 @@ class Answers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.network(x)
+        if self.kind == "sigmoids":
+            return logits.sigmoid()
+        if self.kind == "classes last":
+            return logits.moveaxis(1, -1)
         return logits.softmax(1) if self.kind == "probabilities" else logits[:, 1:2]
 
 
@@ -133,6 +137,17 @@ def test_probabilities_are_recognised(tmp_path: Path) -> None:
     with torch.no_grad():
         found, expected = model.module(image).logits.softmax(1), Small()(image).softmax(1)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [("sigmoids", "a separate sigmoid"), ("classes last", r"shape \(1, 16, 16, 16, 3\)")],
+)
+def test_answers_that_are_no_logits_are_refused(tmp_path: Path, kind: str, sentence: str) -> None:
+    path = export(tmp_path / "from", "model.xml", Answers(kind))
+    with pytest.raises(UserError, match=sentence):
+        import_teacher(path, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,9 @@ def tried(network: Any, card: ModelCard) -> ModelCard:
         fixed = other.shape[2:] != torch.Size(small)
     arguments: dict[str, Any] = {FIXED: fixed}
     found = raw(whole) if fixed else other
-    if found.ndim != card.dims + 2:
+    if not torch.isfinite(found).all():
         raise UserError(
-            f"The network answers with an array of shape {tuple(found.shape)}.",
-            "Export it so that its first output is (batch, class, *size of the image).",
+            "The network answers with NaN or infinite numbers.", "Export it again, from its logits."
         )
     if found.shape[1] == 1 and card.outputs == 2:
         arguments[OUTPUT] = "sigmoid"
@@ -178,6 +177,11 @@ def tried(network: Any, card: ModelCard) -> ModelCard:
         )
     elif found.min() >= 0 and float((found.sum(1) - 1).abs().max()) < _ROUNDING:
         arguments[OUTPUT] = "probabilities"
+    elif found.min() >= 0 and found.max() <= 1:
+        raise UserError(
+            "The network answers with a separate sigmoid for each class.",
+            "Export it without its last sigmoid.",
+        )
     windows = "patch" if fixed else card.windows
     card = card.model_copy(update={"arguments": arguments, "windows": windows})
     adapted(network, card)(whole)
