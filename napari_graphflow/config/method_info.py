@@ -17,6 +17,8 @@ class MethodInfo(NamedTuple):
         Whether it compares feature maps of a decoder, which some networks lack.
     answers_only
         Whether class probabilities of the teacher are all it needs.
+    taps
+        Taps that it always compares.
     """
 
     title: str
@@ -26,3 +28,4 @@ class MethodInfo(NamedTuple):
     options: type[Any]
     decoder: bool = False
     answers_only: bool = False
+    taps: tuple[str, ...] = ()

@@ -273,6 +273,7 @@ METHODS: dict[str, MethodInfo] = {
         f"{_METHODS}.graph_flow.method:GraphFlow",
         GraphFlowOptions,
         decoder=True,
+        taps=("encoder", "decoder"),
     ),
     "emkd": MethodInfo(
         "EMKD",
@@ -281,6 +282,7 @@ METHODS: dict[str, MethodInfo] = {
         "Prediction maps, importance maps and region affinity (EMKD, IEEE TMI 2021).",
         f"{_METHODS}.emkd.method:EMKD",
         EMKDOptions,
+        taps=("lo", "hi"),
     ),
     "logits": MethodInfo(
         "Logits distillation (soft labels)",
@@ -317,6 +319,7 @@ METHODS: dict[str, MethodInfo] = {
         "Squared activations summed over channels (Zagoruyko and Komodakis, ICLR 2017).",
         f"{_METHODS}.attention:AttentionTransfer",
         AttentionOptions,
+        taps=("lo", "hi"),
     ),
     "generalisable": MethodInfo(
         "Generalisable distillation",
@@ -327,6 +330,7 @@ METHODS: dict[str, MethodInfo] = {
         "options say which values are ours. Also try Augmentation, which may help as much.",
         f"{_METHODS}.generalisable.method:Generalisable",
         GeneralisableOptions,
+        taps=("bottleneck",),
     ),
 }
 

@@ -21,6 +21,8 @@ _VERY_DIFFERENT = 2.5
 #: No image in Hounsfield units has a smaller range of values than this.
 _SMALLEST_CT_RANGE = 100
 _PHOTOGRAPH = "RGB"
+#: Networks of which the card lists all taps.
+_TAPS_ON_CARD = ("nnunet:", "monai:")
 _CHOOSE = "Choose another model or another image."
 #: Why predictions segment no image.
 NO_NETWORK = "it is a folder of predictions, which can teach but segments no other image"
@@ -237,6 +239,13 @@ def reason_not_to_pair(
         return (
             f"{what} needs feature maps, and this teacher has class probabilities only; methods "
             f"for it are {', '.join(able[:-1])} and {able[-1]}, without taps"
+        )
+    wanted = METHODS[method].taps or ((tap,) if tap != "none" else ())
+    missing = [one for one in wanted if one not in card.taps]
+    if missing and card.network.startswith(_TAPS_ON_CARD):
+        return (
+            f"{METHODS[method].title} needs the tap {missing[0]}, and this teacher has "
+            f"{', '.join(card.taps) or 'none'}; “models taps” names further ones"
         )
     if not METHODS[method].decoder:
         return None

@@ -218,6 +218,19 @@ def test_a_method_that_compares_decoders_refuses_networks_without_one(
     assert reason_not_to_pair("logits", card(network=teacher), student) is None
 
 
+def test_a_teacher_from_elsewhere_without_the_taps_of_a_method_is_refused() -> None:
+    foreign = card(network="nnunet:PlainConvUNet").model_copy(
+        update={"taps": {"encoder": "encoder.stages.2", "lo": "encoder.stages.1"}}
+    )
+    for method, tap in (("graph_flow", "decoder"), ("emkd", "hi"), ("generalisable", "bottleneck")):
+        reason = reason_not_to_pair(method, foreign, "enet")
+        assert reason is not None
+        assert f"needs the tap {tap}, and this teacher has encoder, lo" in reason
+    assert reason_not_to_pair("logits", foreign, "enet") is None
+    assert reason_not_to_pair("channel_wise", foreign, "enet", "lo") is None
+    assert reason_not_to_pair("channel_wise", foreign, "enet", "hi") is not None
+
+
 def test_a_distillation_that_cannot_run_is_refused_before_anything_is_read() -> None:
     with pytest.raises(UserError, match="does not fit: it is 3D, and the student is 2D"):
         refuse_distillation(card(), dataset("CT"), "graph_flow", "enet", 2, whole=True)

@@ -16,7 +16,7 @@ from napari_graphflow.dataset.compatibility import modality_of_channels
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.importing.files import read_json, refuse_large
 from napari_graphflow.networks.ensemble import MEMBER
-from napari_graphflow.networks.nnunet import CLASSES
+from napari_graphflow.networks.nnunet import CLASSES, cumulated, taps_at
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -81,6 +81,9 @@ def read_nnunet(
     }
     try:
         card = _card(folder, plans, dataset, name)
+        strides = cumulated(card.arguments["strides"], card.dims)
+        first = MEMBER.format(0) if len(checkpoints) > 1 else ""
+        updates["taps"] = {name: f"{first}{path}" for name, path in taps_at(strides).items()}
         card = ModelCard.model_validate(card.model_dump() | updates)
     except KeyError as error:
         raise UserError(f"{PLANS} or {DATASET} in {folder} lacks {error}.", _REMEDY) from None
