@@ -22,6 +22,8 @@ from napari_graphflow.system.events import TeacherScored
 from napari_graphflow.system.failures import explain
 from napari_graphflow.system.folders import models_root
 
+#: Mean Dice below which a cause is looked for, although the model is good enough to teach.
+_WEAK = 0.7
 models = App(name="models", help="Saved models.")
 
 
@@ -163,6 +165,7 @@ def import_model(
         if not json:
             output.print(str(scores), soft_wrap=True)
         refuse_poor(found.name, scores, bound)
+    _say_cause(scores)
     if json:
         print_json(result | {"dice": scores.dice, "mean": scores.mean})
     return 0
@@ -272,7 +275,8 @@ def check(
     """Score a model on validation cases of a dataset before it teaches; exit code 1 if it is poor.
 
     A low score of a good network means that its card states another orientation, order of axes or
-    scaling than it was trained with: others are compared on one case, and a better one is named.
+    scaling than it was trained with: below 0.7, others are compared on one case, and a better one
+    is named.
 
     Parameters
     ----------
@@ -292,7 +296,14 @@ def check(
     except UserError as error:
         console.print(str(error), style="yellow", soft_wrap=True)
         return 1
+    _say_cause(scores)
     return 0
+
+
+def _say_cause(scores: TeacherScored) -> None:
+    """Say with which settings a model that is good enough would be better."""
+    if scores.cause:
+        console.print(scores.cause, style="yellow", soft_wrap=True)
 
 
 @models.command
@@ -330,6 +341,6 @@ def _scored(
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         return score_saved(
-            card, model, Dataset.open(folder), bound, device,
+            card, model, Dataset.open(folder), bound and max(bound, _WEAK), device,
             lambda done, total: bar.update(task, total=total, completed=done),
         )  # fmt: skip

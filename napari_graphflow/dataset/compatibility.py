@@ -242,7 +242,8 @@ def reason_not_to_pair(
         )
     wanted = METHODS[method].taps or ((tap,) if tap != "none" else ())
     missing = [one for one in wanted if one not in card.taps]
-    if missing and card.network.startswith(_TAPS_ON_CARD):
+    listed = card.taps or card.network.startswith("monai:")
+    if missing and listed and card.network.startswith(_TAPS_ON_CARD):
         return (
             f"{METHODS[method].title} needs the tap {missing[0]}, and this teacher has "
             f"{', '.join(card.taps) or 'none'}; “models taps” names further ones"

@@ -17,6 +17,7 @@ from napari_graphflow.dataset.cases import Dataset, read_case
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.loading import load_for_inference
 from napari_graphflow.models.importing import ImportOptions, import_teacher
+from napari_graphflow.system.events import TeacherScored
 
 TABLE = {"organ": ["LIVER"], "lesion": ["cyst_left", "Cyst_Right"]}
 
@@ -96,6 +97,27 @@ def test_the_command_imports_scores_and_checks(
     assert "predictions" in capsys.readouterr().out
     assert code_of("models", "remove", str(teacher), "--yes") == 0
     assert not teacher.exists()
+
+
+def test_a_model_that_could_be_better_with_other_settings_is_kept_and_the_cause_is_named(
+    masks: Path, blobs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    bounds = []
+
+    def score(card, folder, dataset, bound, *more) -> TeacherScored:
+        bounds.append(bound)
+        cause = "The likely cause: intensity." if bound else ""
+        return TeacherScored(dice={"organ": 0.5}, mean=0.5, cases=1, available=1, split="val",
+                             cause=cause)  # fmt: skip
+
+    monkeypatch.setattr("napari_graphflow.inference.teacher_check.score_saved", score)
+    teacher = tmp_path / "teacher"
+    assert run(masks, blobs, teacher) == 0
+    assert code_of("models", "check", str(teacher), "--dataset", str(blobs)) == 0
+    assert capsys.readouterr().err.count("The likely cause: intensity.") == 2
+    command = ["models", "check", str(teacher), "--dataset", str(blobs)]
+    assert code_of(*command, "--min-dice", "0") == 0
+    assert bounds == [0.7, 0.7, 0]
 
 
 def test_the_result_as_json_holds_the_scores_and_nothing_else(
