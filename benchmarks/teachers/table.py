@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from rows import markdown, put_table, read_results, spread  # noqa: E402
 
-ORDER = ("teacher", "alone", "hard", "logits", "dist", "graph_flow")
+ORDER = ("teacher", "alone", "logits", "dist", "graph_flow")
 
 
 def table(results: Path) -> str:

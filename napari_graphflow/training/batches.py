@@ -61,11 +61,15 @@ class TrainingCase:
 
 
 class Patch(NamedTuple):
-    """A patch (C, *patch) of a case, its labels (*patch), and the teacher's answers (K, *patch)."""
+    """A patch (C, *patch) of a case, its labels (*patch), and the teacher's answers (K, *patch).
+
+    `inside` (*patch) is true where the patch lies in the image, and not in its padding.
+    """
 
     image: NDArray[np.float32]
     labels: NDArray[np.uint8] | None
     answers: NDArray[np.float32] | None
+    inside: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,16 @@ class Batch:
         (B, C, *patch), float32.
     labels
         (L, *patch), int64, of the first L <= B patches; `IGNORE` outside the image.
+    inside
+        (B, *patch), boolean: where a patch is not padding. No network has learnt what lies outside
+        of images, so that a teacher's answers there are worth nothing.
     answers
         (B, K, *patch), probabilities of a teacher that has answers instead of a network.
     """
 
     images: Tensor
     labels: Tensor
+    inside: Tensor
     answers: Tensor | None = None
 
 
@@ -206,8 +214,9 @@ class Batches:
         labels = torch.stack([labels for _, labels in drawn if labels is not None])
         together = torch.stack(patches)
         channels = len(self.labelled[0].image)
-        answers = together[:, channels:].contiguous() if together.shape[1] > channels else None
-        return Batch(together[:, :channels].contiguous(), labels, answers)
+        images, answers = together[:, :channels], together[:, channels:-1].contiguous()
+        inside = together[:, -1] > 0.5
+        return Batch(images.contiguous(), labels, inside, answers if answers.numel() else None)
 
     def _unlabelled_patches(self, step: int, labelled: list[Tensor]) -> list[Tensor]:
         if not self.unlabelled:
@@ -232,19 +241,22 @@ class Batches:
         return np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
 
     def _patch(self, cases: Sequence[TrainingCase], stream: str) -> tuple[Tensor, Tensor | None]:
-        """Return an augmented patch (C + K, *patch), the answers last, and its labels."""
+        """Return an augmented patch (C + K + 1, *patch) and its labels.
+
+        After the image are the answers, and where the patch is not padding.
+        """
         random = self._random(stream)
         case = cases[int(random.integers(len(cases)))]
         patch = cut_patch(case, self.patch_size, random, self.classes)
-        sample = {"image": torch.from_numpy(patch.image)}
-        if patch.labels is not None:
-            sample["labels"] = torch.from_numpy(patch.labels[None].astype(np.float32))
+        labels = np.zeros_like(patch.inside) if patch.labels is None else patch.labels
+        moved = np.stack([labels.astype(np.float32), patch.inside.astype(np.float32)])
+        sample = {"image": torch.from_numpy(patch.image), "labels": torch.from_numpy(moved)}
         if patch.answers is not None:
             sample["answers"] = torch.from_numpy(patch.answers)
         self.augment.set_random_state(seed=int(random.integers(2**31)))
         sample = self.augment(sample)
         parts = [torch.as_tensor(sample[key]) for key in ("image", "answers") if key in sample]
-        augmented = torch.cat(parts).contiguous()
+        augmented = torch.cat([*parts, torch.as_tensor(sample["labels"])[1:]]).contiguous()
         if patch.labels is None:
             return augmented, None
         return augmented, torch.as_tensor(sample["labels"])[0].long().contiguous()
@@ -332,6 +344,7 @@ def cut_patch(
     )
     pad = [(max(-a, 0), max(a + s - n, 0)) for a, s, n in zip(start, size, spatial, strict=True)]
     image = np.pad(case.image[(slice(None), *inner)], [(0, 0), *pad], mode="edge")
+    inside = np.pad(np.ones([side.stop - side.start for side in inner], bool), pad)
     labels = None
     if case.labels is not None:
         labels = np.pad(case.labels[inner], pad, constant_values=IGNORE)
@@ -343,11 +356,13 @@ def cut_patch(
         answers = np.pad(part.astype(np.float32), [(0, 0), *pad], mode="edge")
     if len(size) > len(patch_size):
         image, labels = image[:, 0], None if labels is None else labels[0]
+        inside = inside[0]
         answers = None if answers is None else answers[:, 0]
     return Patch(
         np.ascontiguousarray(image),
         labels,
         None if answers is None else np.ascontiguousarray(answers),
+        inside,
     )
 
 

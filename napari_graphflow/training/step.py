@@ -60,10 +60,12 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
             warm, teacher_output = _warm_up(run), _teacher_output(run, batch, images)
         n, confidence = len(labels), run.config.confidence
         answers = teacher_output.logits[n:]
+        inside = fabric.to_device(batch.inside)
         weight = teacher_weights(labels != IGNORE, answers, run.method.by_certainty, confidence)
+        weight = weight * inside
         if run.config.answers == "hard" and len(answers):
             weight[n:] = 0  # in the terms of the method, which are soft
-            pseudo_labels = hard_answers(answers, confidence)
+            pseudo_labels = hard_answers(answers, confidence).masked_fill(~inside[n:], IGNORE)
             terms["pseudo_labels"] = warm * supervised(output.logits[n:].float(), pseudo_labels)
         found = run.method.terms(output, teacher_output, weight)
         found |= run.method.labelled_terms(output.first(n), teacher_output.first(n), labels)

@@ -72,7 +72,7 @@ def test_emkd_uses_every_term_and_labels_for_region_affinity_only(
 
     def unannotated(batches: Batches, step: int, **options: bool) -> Batch:
         batch = plain(batches, step, **options)
-        return Batch(batch.images, torch.full_like(batch.labels, IGNORE))
+        return Batch(batch.images, torch.full_like(batch.labels, IGNORE), batch.inside)
 
     monkeypatch.setattr(Batches, "__call__", unannotated)
     scores = metrics(list(distill(config, tmp_path / "none")))

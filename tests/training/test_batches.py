@@ -16,7 +16,7 @@ from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, 
 def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
     image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
     labels = np.zeros(shape, np.uint8)
-    labels[15:18, 3:6, 20:25] = 1
+    labels[(slice(15, 18), slice(3, 6), slice(20, 25))[: len(shape)]] = 1
     foreground = np.argwhere(labels > 0)
     return TrainingCase("a", image, labels if labelled else None, foreground if labelled else None)
 
@@ -24,7 +24,7 @@ def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
 def test_patches_are_cut_at_valid_positions_and_half_around_foreground():
     full, hits = case(), 0
     for seed in range(100):
-        image, labels, _ = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
+        image, labels, *_ = cut_patch(full, (8, 8, 8), np.random.default_rng(seed))
         z, y, x = np.unravel_index(int(image[0, 0, 0, 0]), full.image.shape[1:])
         np.testing.assert_array_equal(image, full.image[:, z : z + 8, y : y + 8, x : x + 8])
         np.testing.assert_array_equal(labels, full.labels[z : z + 8, y : y + 8, x : x + 8])
@@ -34,10 +34,10 @@ def test_patches_are_cut_at_valid_positions_and_half_around_foreground():
 
 def test_small_images_are_padded_with_the_ignore_label():
     small = case((20, 24, 28))
-    image, labels, _ = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
+    image, labels, *_ = cut_patch(small, (32, 8, 8), np.random.default_rng(0))
     assert image.shape == (1, 32, 8, 8)
     assert (labels == IGNORE).sum() == 12 * 64
-    flat, mask, _ = cut_patch(small, (32, 32), np.random.default_rng(0))
+    flat, mask, *_ = cut_patch(small, (32, 32), np.random.default_rng(0))
     assert flat.shape == (1, 32, 32)
     assert mask.shape == (32, 32)
 
@@ -118,3 +118,21 @@ def test_an_error_in_a_batch_is_raised_in_its_own_step() -> None:
         ahead(1)
     assert ahead(2, labelled_only=True) == "2 True"
     ahead.close()
+
+
+def test_padding_of_unlabelled_patches_is_marked_also_where_patches_are_mixed():
+    image = np.ones((1, 6, 8), np.float32)
+    small = TrainingCase("a", image, None, None)
+    labelled = case((20, 24))
+    batches = Batches([labelled], [small], (12, 12), 2, seed=0, strength="none")
+    batch = batches(0)
+    assert batch.inside.shape == (4, 12, 12)
+    assert batch.inside[:2].all()
+    assert (batch.labels != IGNORE).all()
+    assert batch.inside[2:].sum((1, 2)).tolist() == [6 * 8, 6 * 8]
+    for one in batch.inside[2:]:  # a box in one piece
+        rows, columns = one.any(1), one.any(0)
+        assert (one == rows[:, None] & columns).all()
+    moved = Batches([labelled], [small], (12, 12), 2, seed=0, strength="strong", cutmix=1.0)(0)
+    assert moved.inside.dtype == torch.bool
+    assert moved.images.shape == (4, 1, 12, 12) and moved.answers is None

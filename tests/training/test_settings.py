@@ -11,7 +11,7 @@ from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.system.events import Warned
 from napari_graphflow.training import averaging, loop
 from napari_graphflow.training.loop import distill, train
-from napari_graphflow.training.step import hard_answers
+from napari_graphflow.training.step import hard_answers, supervised_loss
 
 
 def test_the_average_follows_the_weights_with_its_decay():
@@ -97,6 +97,31 @@ def test_hard_answers_replace_the_soft_ones_of_unlabelled_patches(
     assert not weights[1][1].any()
     total = sum(hard[f"loss/{name}"] for name in ("supervised", "logits", "pseudo_labels"))
     assert hard["loss/total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_a_teacher_is_not_asked_about_the_padding_of_small_images(
+    blobs, teacher, tmp_path, monkeypatch
+):
+    weights, pseudo, terms = [], [], LogitsDistillation.terms
+
+    def watched(method, student, teacher, weight):
+        weights.append(weight)
+        return terms(method, student, teacher, weight)
+
+    def loss(logits, labels, weights=None):
+        pseudo.append(labels)
+        return supervised_loss(logits, labels, weights)
+
+    monkeypatch.setattr(LogitsDistillation, "terms", watched)
+    monkeypatch.setattr("napari_graphflow.training.step.supervised_loss", loss)
+    size = {"patch_size": (16, 16, 64)}  # the images have fewer voxels along the last axis
+    first_losses(blobs, teacher, tmp_path / "hard", answers="hard", **size)
+    first_losses(blobs, teacher, tmp_path / "soft", **size)
+    labelled, unlabelled = pseudo[:2]
+    padding = (labelled == IGNORE)[0, 0, 0]
+    assert 0 < padding.sum() < 64
+    assert (unlabelled == IGNORE)[0, 0, 0].sum() == padding.sum()
+    assert ((weights[1][1] == 0) == (unlabelled[0] == IGNORE)).all()
 
 
 def test_a_confidence_leaves_out_uncertain_voxels(blobs, teacher, tmp_path):
