@@ -1,6 +1,7 @@
 """A network of one's own, an object in Python, as a teacher."""
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,23 @@ def test_a_network_that_a_trace_does_not_know_at_other_sizes_runs_in_windows(
 ) -> None:
     model = gf.import_teacher(Wrapped(decides), tmp_path / "teacher", options())
     assert (model.card.windows, model.card.arguments["fixed"]) == ("patch", True)
+
+
+class ByValue(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, 2 * x, 3 * x], 1) * (1 if x.mean() > 0 else -1)
+
+
+def test_a_network_that_decides_by_the_values_of_the_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="answers otherwise"):
+        gf.import_teacher(ByValue(), tmp_path / "teacher", options())
+
+
+def test_a_network_that_cannot_be_copied_is_refused(tmp_path: Path) -> None:
+    network = Own()
+    network.lock = threading.Lock()
+    with pytest.raises(UserError, match="holds what cannot be copied"):
+        gf.import_teacher(network, tmp_path / "teacher", options())
 
 
 @pytest.mark.parametrize(

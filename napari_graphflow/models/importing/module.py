@@ -7,6 +7,7 @@ its answers alone.
 """
 
 import copy
+import pickle
 from collections.abc import Mapping
 from math import gcd
 from pathlib import Path
@@ -77,7 +78,13 @@ def import_module(module: nn.Module, card: ModelCard, out: Path) -> Model:
     UserError
         If the network does not run as its card says, or what is saved would answer otherwise.
     """
-    network = copy.deepcopy(_plain(module)).cpu().float().eval()
+    try:
+        network = copy.deepcopy(_plain(module)).cpu().float().eval()
+    except (TypeError, RuntimeError, NotImplementedError, pickle.PicklingError) as error:
+        raise UserError(
+            f"{card.name} holds what cannot be copied: {error}.",
+            "Pass its weights in a file, or a network without it.",
+        ) from None
     if card.network != GRAPH:
         built = loaded_network(network.state_dict(), card, Path(card.name))
         reference = TapAdapter(network, {}, built.multiple)
@@ -121,7 +128,7 @@ def _of_graph(graph: Any, network: nn.Module, card: ModelCard) -> float:
     output = str(card.arguments.get(OUTPUT, "logits"))
     reference = TapAdapter(_Answers(network, output), {}, saved.multiple)
     reference.head = saved.head
-    images = _images(card, saved)[: 1 if card.arguments[FIXED] else None]
+    images = _images(card, saved)[: 2 if card.arguments[FIXED] else None]
     return max(_difference(saved, reference, one) for one in images)
 
 
@@ -160,13 +167,12 @@ def _converted(network: nn.Module, card: ModelCard) -> Any:
 
 
 def _images(card: ModelCard, network: TapAdapter) -> list[Tensor]:
-    """Return a patch, and an image with another last side, of which a trace knows nothing."""
+    """Return a patch, and what a trace knows nothing of: negative values, another last side."""
     size = padded_size(card.patch_size, network.multiple)
     multiple = network.multiple if isinstance(network.multiple, int) else network.multiple[-1]
-    return [
-        noise(card.in_channels, shape)
-        for shape in (card.patch_size, (*size[:-1], size[-1] + max(multiple, 8)))
-    ]
+    other = (*size[:-1], size[-1] + max(multiple, 8))
+    patch = noise(card.in_channels, card.patch_size)
+    return [patch, patch - 1, noise(card.in_channels, other)]
 
 
 @torch.no_grad()
