@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from napari_graphflow.imaging.preprocessing import prepare
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.inference.loading import in_torch
 from napari_graphflow.inference.spline_labels import spline_labels
-from napari_graphflow.models.importing import ImportOptions, import_teacher
+from napari_graphflow.models.importing import ImportOptions, files, import_teacher, nnunet
 from napari_graphflow.models.saved import load_model
 from napari_graphflow.networks import build
 
@@ -93,6 +95,24 @@ def test_a_checkpoint_that_would_run_code_is_refused(results: Path, tmp_path: Pa
         import_teacher(results, tmp_path / "teacher")
     assert not (tmp_path / "attacked").exists()
     assert not (tmp_path / "teacher").exists()
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_any_model_is_refused(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results / "fold_0" / "checkpoint_final.pth"
+    torch.save({"network_weights": {"a": torch.zeros(1_000_000)}}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    largest = 100_000
+    assert path.stat().st_size < largest
+    monkeypatch.setattr(nnunet, "refuse_large", partial(files.refuse_large, largest=largest))
+    with pytest.raises(UserError, match="more than any model"):
+        import_teacher(results, tmp_path / "teacher")
 
 
 def test_numpy_numbers_in_a_checkpoint_are_read(results: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.models.given import GivenTeacher
 from napari_graphflow.models.importing.bundle import is_bundle, read_bundle
 from napari_graphflow.models.importing.classes import map_classes
+from napari_graphflow.models.importing.files import refuse_large
 from napari_graphflow.models.importing.graph import graph_card, import_graph, is_graph, valid_card
 from napari_graphflow.models.importing.module import import_module, module_card
 from napari_graphflow.models.importing.nnunet import read_nnunet, regions_inside
@@ -130,6 +131,7 @@ def _read(path: Path, options: ImportOptions) -> tuple[ModelCard, dict[str, Tens
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if options.card is not None:
+        refuse_large(path)
         return _given_card(options.card, path), read_state(path)
     if path.is_dir() and is_nnunet_training(path):
         return read_nnunet(path, options.folds, options.configuration, mirror=options.mirror)

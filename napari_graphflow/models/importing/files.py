@@ -1,5 +1,6 @@
 """Files of strangers: sizes are bounded before anything is allocated."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ LARGEST, LARGEST_JSON = 8 * 2**30, 64 * 2**20
 
 
 def refuse_large(path: Path, largest: int = LARGEST) -> None:
-    """Refuse a file that is missing, or larger than any model.
+    """Refuse a file that is missing, or that is or unpacks to more than any model.
 
     Raises
     ------
@@ -21,12 +22,21 @@ def refuse_large(path: Path, largest: int = LARGEST) -> None:
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
-    if path.stat().st_size > largest:
+    size = max(path.stat().st_size, _unpacked(path))
+    if size > largest:
         raise UserError(
-            f"{path} has {path.stat().st_size / 2**30:.1f} GB, more than any model that can be "
-            "used.",
+            f"{path} has {size / 2**30:.1f} GB, more than any model that can be used.",
             "Check that it is the file of a model.",
         )
+
+
+def _unpacked(path: Path) -> int:
+    """Return the bytes in an archive, such as a checkpoint of PyTorch; 0 for other files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(one.file_size for one in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return 0
 
 
 def read_json(path: Path) -> dict[str, Any]:
