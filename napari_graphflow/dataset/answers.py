@@ -178,13 +178,15 @@ def read_array(path: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
                 else np.lib.format.read_array_header_2_0
             )
             found, _, dtype = header(file)
-        if found == shape and dtype.kind in "uif":
+        if dtype.kind not in "uif":
+            raise ValueError("no numbers")
+        if found == shape:
             with np.load(path, allow_pickle=False) as arrays:
                 array: NDArray[Any] = arrays[name]
                 return array
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.error):
         raise UserError(
-            f"{path} is damaged, or has no array {name!r}.", "Write it again."
+            f"{path} is damaged, or has no numbers {name!r}.", "Write it again."
         ) from None
     raise UserError(
         f"{path.name} holds {name} of shape {found}, but the image needs {shape}.",

@@ -59,6 +59,15 @@ def test_probabilities_in_another_orientation_than_their_mask_are_refused(
     masks = write_probabilities(blobs, tmp_path / "masks", turned=True)
     with pytest.raises(UserError, match=r"axes have another order.*Remove the .npz"):
         import_teacher(masks, tmp_path / "teacher", ImportOptions(dataset=blobs))
+    # A structure of a few voxels in another place, which is less than a percent of the image.
+    labels, image = truth(blobs, 0)
+    small = np.zeros_like(labels)
+    small[2, 3, 4:7] = 1
+    write_mask(masks / "blob_0.nii.gz", small, image)
+    turned = np.stack([np.where(small[::-1] == k, 0.8, 0.1) for k in range(3)])
+    np.savez_compressed(masks / "blob_0.npz", probabilities=turned)
+    with pytest.raises(UserError, match="in 0% of the voxels of structures only"):
+        import_teacher(masks, tmp_path / "teacher", ImportOptions(dataset=blobs))
     assert not (tmp_path / "teacher").exists()
 
 

@@ -38,8 +38,9 @@ from napari_graphflow.models.importing.nnunet import labels_of
 from napari_graphflow.system.files import listing, replace_file, written_aside
 
 T = TypeVar("T")
-#: Smallest share of voxels in which probabilities and the mask beside them have the same class.
-_SAME = 0.99
+#: Smallest share of the voxels of structures in which probabilities and the mask beside them have
+#: the same class; the background alone would hide any other order of axes.
+_SAME = 0.9
 #: Largest deviation of a probability from 0 to 1, and of their sum from 1.
 _ROUNDING = 0.01
 
@@ -264,11 +265,13 @@ def _probabilities(
             "Remove the .npz files to teach with the masks alone.",
         )
     values = np.array([source.values[name] for name in names])
-    share = float((values[soft.argmax(0)] == mask).mean())
+    hard = values[soft.argmax(0)]
+    inside = (hard > 0) | (mask > 0)
+    share = float((hard[inside] == mask[inside]).mean()) if inside.any() else 1.0
     if share < _SAME:
         raise UserError(
             f"The probabilities of {case.name} are those of its mask in {share:.0%} of the voxels "
-            "only: their axes have another order.",
+            "of structures only: their axes have another order.",
             "Remove the .npz files to teach with the masks alone.",
         )
     return soft
