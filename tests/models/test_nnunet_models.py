@@ -115,6 +115,15 @@ def test_a_checkpoint_that_unpacks_to_more_than_any_model_is_refused(
         import_teacher(results, tmp_path / "teacher")
 
 
+@pytest.mark.parametrize("weights", [[1], {"a": "x"}, {5: torch.zeros(1)}])
+def test_a_checkpoint_without_tensors_by_name_is_refused(
+    results: Path, tmp_path: Path, weights: Any
+) -> None:
+    torch.save({"network_weights": weights}, results / "fold_0" / "checkpoint_final.pth")
+    with pytest.raises(UserError, match="is not a checkpoint of nnU-Net v2"):
+        import_teacher(results, tmp_path / "teacher")
+
+
 def test_numpy_numbers_in_a_checkpoint_are_read(results: Path, tmp_path: Path) -> None:
     path = results / "fold_0" / "checkpoint_final.pth"
     checkpoint = torch.load(path, weights_only=True)

@@ -150,7 +150,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "files that could run code are rejected.",
             "Copy the file again, or ask for it from whoever trained the model.",
         ) from None
-    if not isinstance(found, dict) or not isinstance(found.get("network_weights"), Mapping):
+    weights = found.get("network_weights") if isinstance(found, dict) else None
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(one, Tensor) for name, one in weights.items()
+    ):
         raise UserError(f"{path} is not a checkpoint of nnU-Net v2.", _REMEDY)
     return found
 
