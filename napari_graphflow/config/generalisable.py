@@ -87,8 +87,8 @@ class GeneralisableOptions(Frozen):
         Folder of a student that was distilled with this method: its mask auto-encoder is used
         again, and with the same teacher also the teacher's alignment network (ours).
     autoencoder_steps
-        Steps of each of the two phases of the mask auto-encoder (ours). Default: a fifth of the
-        steps of the run.
+        Steps of each of the two phases of the mask auto-encoder (ours); four times as many of the
+        second for codes of the whole map. Default: a fifth of the steps of the run.
     student_steps
         Steps of the student that is trained alone (ours). Default: 4/3 of the steps of the run.
     alignment_steps

@@ -252,6 +252,11 @@ class ModelCard(Frozen):
         return self.outputs if self.paints_late else len(self.classes)
 
     @property
+    def pads_with_zeros(self) -> bool:
+        """Whether images smaller than a window are padded with zeros, else with edge values."""
+        return self.windows != "whole"
+
+    @property
     def is_predictions(self) -> bool:
         """Whether it has no network, but answers for the cases of a dataset."""
         return self.network == PREDICTIONS

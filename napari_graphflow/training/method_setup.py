@@ -35,6 +35,7 @@ from napari_graphflow.training.batches import (
 from napari_graphflow.training.parallel import broadcast_module, teacher_forward
 from napari_graphflow.training.state import Plan, Run
 from napari_graphflow.training.step import supervised_loss
+from napari_graphflow.training.teacher import padded_for
 
 #: Largest side of the image with which the shapes of two networks are compared.
 TRIAL_SIDE = 64
@@ -223,7 +224,8 @@ def prepare(run: Run) -> Iterator[Event]:
     def output(step: int) -> Output:
         # As in training, random numbers depend only on seed and step.
         torch.manual_seed(run.config.seed * 1_000_003 + step)
-        return _teacher_output(run, run.batches(step).images)
+        batch = run.batches(step)
+        return _teacher_output(run, padded_for(run.plan.teacher, batch.images, batch.inside))
 
     events = run.method.prepare(
         output,

@@ -17,7 +17,7 @@ from napari_graphflow.training.batches import Batch
 from napari_graphflow.training.gradients import gradient_norms
 from napari_graphflow.training.parallel import forward_gathered, precision_of, teacher_forward
 from napari_graphflow.training.state import Run
-from napari_graphflow.training.teacher import output_of
+from napari_graphflow.training.teacher import output_of, padded_for
 
 MAXIMUM_GRADIENT_NORM = 5.0
 
@@ -57,10 +57,10 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     teacher_output = None
     if isinstance(run.config, DistillationConfig) and run.method and not last:
         with maybe_recording(run.teacher, runs_networks) as teacher_recorded:
-            warm, teacher_output = _warm_up(run), _teacher_output(run, batch, images)
+            inside = fabric.to_device(batch.inside)
+            warm, teacher_output = _warm_up(run), _teacher_output(run, batch, images, inside)
         n, confidence = len(labels), run.config.confidence
         answers = teacher_output.logits[n:]
-        inside = fabric.to_device(batch.inside)
         weight = teacher_weights(labels != IGNORE, answers, run.method.by_certainty, confidence)
         weight = weight * inside
         if run.config.answers == "hard" and len(answers):
@@ -138,8 +138,9 @@ def hard_answers(logits: Tensor, confidence: float = 0.0) -> Tensor:
     return logits.argmax(1).masked_fill(~is_confident(logits, confidence), IGNORE)
 
 
-def _teacher_output(run: Run, batch: Batch, images: Tensor) -> Output:
+def _teacher_output(run: Run, batch: Batch, images: Tensor, inside: Tensor) -> Output:
     if run.teacher is not None:
+        images = padded_for(run.plan.teacher, images, inside)
         return teacher_forward(run.teacher, images, run.fabric)
     assert batch.answers is not None
     return output_of(run.fabric.to_device(batch.answers))

@@ -79,3 +79,19 @@ def check_teacher(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+
+
+def padded_for(teacher: Model | GivenTeacher | None, images: Tensor, inside: Tensor) -> Tensor:
+    """Return patches padded as the teacher's own windows are, with zeros or with edge values.
+
+    With edge values, an nnU-Net finds structures at the edges of images that it does not find in
+    its own padding.
+
+    Parameters
+    ----------
+    images, inside
+        (B, C, *patch), and where they are not padding, (B, *patch).
+    """
+    if not isinstance(teacher, Model) or not teacher.card.pads_with_zeros:
+        return images
+    return images.where(inside[:, None], 0)

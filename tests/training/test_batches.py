@@ -1,16 +1,21 @@
 """Patches and batches: position, padding, and dependence on seed and step only."""
 
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.run import ScannerAugmentation
 from napari_graphflow.imaging.labels import IGNORE
+from napari_graphflow.models.saved import Model
 from napari_graphflow.training.ahead import BatchesAhead
 from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, spread_patches
+from napari_graphflow.training.teacher import padded_for
 
 
 def case(shape=(20, 24, 28), labelled=True) -> TrainingCase:
@@ -136,3 +141,18 @@ def test_padding_of_unlabelled_patches_is_marked_also_where_patches_are_mixed():
     moved = Batches([labelled], [small], (12, 12), 2, seed=0, strength="strong", cutmix=1.0)(0)
     assert moved.inside.dtype == torch.bool
     assert moved.images.shape == (4, 1, 12, 12) and moved.answers is None
+
+
+def test_padding_is_zero_for_a_teacher_that_pads_so():
+    card = ModelCard(
+        name="t", role="teacher", network="unet", dims=2, in_channels=1, patch_size=(8, 8), preprocessing={},
+        classes={"background": 0, "organ": 1}, width=8,
+    )  # fmt: skip
+    images, inside = torch.ones(1, 1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool)
+    inside[:, 1:3] = True
+    for windows, value in (("whole", 1), ("patch", 0), ("even", 0)):
+        teacher = Model(card.model_copy(update={"windows": windows}), nn.Identity(), Path())
+        padded = padded_for(teacher, images, inside)
+        assert (padded[:, :, 1:3] == 1).all()
+        assert (padded[:, :, [0, 3]] == value).all()
+    assert padded_for(None, images, inside) is images

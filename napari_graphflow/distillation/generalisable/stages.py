@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 WEIGHT_DECAY, POWER, CLIP = 2e-4, 0.9, 5.0
 #: The perceptron that reads channels is small and learns too slowly otherwise: after 150 steps
 #: at 1e-3 its features had 1.3 of their variance as error, at 1e-2 0.8.
-CODES_RATE = {"channels": 10.0, "map": 2.0}
+CODES_RATE = {"channels": 10.0, "map": 1.0}
+#: The perceptron of the whole map has more to learn, and each step is cheap: only it is trained.
+#: Dice of vessels from their codes after 300, 600 and 1200 steps of 8 patches: 0.36, 0.40, 0.49.
+CODES_TIMES = {"channels": 1, "map": 4}
 #: Share of the steps of the alignment networks with unchanged intensities.
 CLEAN = 0.2
 
@@ -49,7 +52,7 @@ CLEAN = 0.2
 class Stage:
     """One stage: what it trains, for how long, and what is measured at its end.
 
-    `rate` is its learning rate in units of that of the options.
+    `rate` is its learning rate, and `times` its length, in units of those of the options.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Stage:
     losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
     finish: Callable[[bool], Iterator[Event]]
     rate: float = 1.0
+    times: int = 1
 
     @property
     def text(self) -> str:
@@ -130,6 +134,7 @@ class Stages:
                 self._second_phase,
                 self._finish_codes,
                 rate=CODES_RATE[method.options.read],
+                times=CODES_TIMES[method.options.read],
             ),
             Stage(
                 "student",
@@ -199,7 +204,7 @@ class Stages:
 
     def _train(self, stage: Stage) -> Iterator[Event]:
         method, material = self.method, self.material
-        total = method.options.steps_of(stage.steps, method.config.steps)
+        total = stage.times * method.options.steps_of(stage.steps, method.config.steps)
         yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
         parameters = stage.parameters()
         for parameter in parameters:

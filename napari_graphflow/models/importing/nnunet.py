@@ -143,7 +143,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ]
     try:
         with torch.serialization.safe_globals(types):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds, pickle.UnpicklingError among them
         raise UserError(
             f"{path} is damaged, or holds more than tensors and numbers ({type(error).__name__}); "
