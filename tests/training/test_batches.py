@@ -145,8 +145,8 @@ def test_padding_of_unlabelled_patches_is_marked_also_where_patches_are_mixed():
 
 def test_padding_is_zero_for_a_teacher_that_pads_so():
     card = ModelCard(
-        name="t", role="teacher", network="unet", dims=2, in_channels=1, patch_size=(8, 8), preprocessing={},
-        classes={"background": 0, "organ": 1}, width=8,
+        name="t", role="teacher", network="unet", dims=2, in_channels=1, patch_size=(8, 8),
+        classes={"background": 0, "organ": 1}, width=8, preprocessing={},
     )  # fmt: skip
     images, inside = torch.ones(1, 1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool)
     inside[:, 1:3] = True
