@@ -51,7 +51,7 @@ class MapPerceptron(Perceptron):
 
     ``down: z = W2 GELU(W1 (A F) + b1) + b2``, ``up: F = B (V2 GELU(V1 z + a1) + a2)``. One number
     per channel, by a perceptron that all channels share, cannot say where a thin structure lies: of
-    vessels, it kept a Dice of 0.04 where this one keeps 0.49.
+    vessels, it kept a Dice of 0.03 where this one keeps 0.44 (`mask_codes.py` of the benchmark).
     """
 
     def __init__(self, channels: int, cells: int) -> None:
