@@ -19,12 +19,17 @@ class NetworkInfo(NamedTuple):
         Whether it has a decoder.
     path
         Import path of the function that builds it, of a network of another package.
+    windows
+        How images are cut, as in a model's card. With instance normalisation and a large field of
+        view a network learns where in its window it is, and finds false structures at the end of a
+        larger one; so its windows are those of its training, as in nnU-Net.
     """
 
     role: Role
     text: str
     decoder: bool = True
     path: str = ""
+    windows: Literal["whole", "even"] = "whole"
 
 
 NETWORKS: dict[str, NetworkInfo] = {
@@ -52,7 +57,9 @@ NETWORKS: dict[str, NetworkInfo] = {
     ),
     "erfnet": NetworkInfo("student", "ERFNet: factorised convolutions, 2.1 M parameters in 2D"),
     "plain_conv_unet": NetworkInfo(
-        "student", "Plain U-Net: a narrow one, 0.36 M parameters in 2D, that nnU-Net can run"
+        "student",
+        "Plain U-Net: a narrow one, 0.36 M parameters in 2D, that nnU-Net can run",
+        windows="even",
     ),
     "enet": NetworkInfo("student", "ENet: the smallest, 0.35 M parameters in 2D"),
 }
@@ -109,6 +116,11 @@ def network_title(name: str) -> str:
 def usual_role(name: str) -> Role:
     """Return the usual role of a network; networks of MONAI are teachers."""
     return NETWORKS[name].role if name in NETWORKS else "teacher"
+
+
+def windows_of(name: str) -> Literal["whole", "even"]:
+    """Return how images are cut for a network."""
+    return NETWORKS[name].windows if name in NETWORKS else "whole"
 
 
 def students() -> list[str]:

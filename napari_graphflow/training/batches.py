@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -177,6 +177,9 @@ class Batches:
         Augmentation for other scanners and sites.
     classes
         Number of classes, for the answers of the cases.
+    zeros
+        Whether small images are padded with zeros, as the network's windows are; else with edge
+        values.
     """
 
     def __init__(
@@ -191,6 +194,8 @@ class Batches:
         cutmix: float = 0.0,
         scanner: ScannerAugmentation = "none",
         classes: int = 0,
+        *,
+        zeros: bool = False,
     ) -> None:
         if not labelled:
             raise UserError(
@@ -203,6 +208,7 @@ class Batches:
         self.seed = seed
         self.cutmix = cutmix
         self.classes = classes
+        self.zeros = zeros
         self.augment = augmentation(len(patch_size), mirror, strength, scanner)
 
     def __call__(self, step: int, *, labelled_only: bool = False) -> Batch:
@@ -247,7 +253,7 @@ class Batches:
         """
         random = self._random(stream)
         case = cases[int(random.integers(len(cases)))]
-        patch = cut_patch(case, self.patch_size, random, self.classes)
+        patch = cut_patch(case, self.patch_size, random, self.classes, zeros=self.zeros)
         labels = np.zeros_like(patch.inside) if patch.labels is None else patch.labels
         moved = np.stack([labels.astype(np.float32), patch.inside.astype(np.float32)])
         sample = {"image": torch.from_numpy(patch.image), "labels": torch.from_numpy(moved)}
@@ -311,7 +317,12 @@ def _spread(
 
 
 def cut_patch(
-    case: TrainingCase, patch_size: tuple[int, ...], random: np.random.Generator, classes: int = 0
+    case: TrainingCase,
+    patch_size: tuple[int, ...],
+    random: np.random.Generator,
+    classes: int = 0,
+    *,
+    zeros: bool = False,
 ) -> Patch:
     """Cut a random patch, with probability 0.5 around a foreground voxel; pad small images.
 
@@ -343,7 +354,8 @@ def cut_patch(
         slice(max(a, 0), min(a + s, n)) for a, s, n in zip(start, size, spatial, strict=True)
     )
     pad = [(max(-a, 0), max(a + s - n, 0)) for a, s, n in zip(start, size, spatial, strict=True)]
-    image = np.pad(case.image[(slice(None), *inner)], [(0, 0), *pad], mode="edge")
+    mode: Literal["constant", "edge"] = "constant" if zeros else "edge"
+    image = np.pad(case.image[(slice(None), *inner)], [(0, 0), *pad], mode=mode)
     inside = np.pad(np.ones([side.stop - side.start for side in inner], bool), pad)
     labels = None
     if case.labels is not None:

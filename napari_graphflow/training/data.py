@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_graphflow.config.model_card import ModelCard, Provenance, Purpose, TeacherRecord
-from napari_graphflow.config.networks import usual_role
+from napari_graphflow.config.networks import usual_role, windows_of
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.answers import ReadsAnswers
@@ -232,6 +232,7 @@ def make_card(
         in_channels=data.channels,
         classes=dataset.classes,
         patch_size=data.patch_size,
+        windows=windows_of(config.network),
         trained_mirrored=tuple(sorted(mirror_axes(config, data))),
         preprocessing=data.preprocessing,
         provenance=Provenance(

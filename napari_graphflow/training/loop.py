@@ -200,6 +200,7 @@ def _set_up(plan: Plan) -> Run:
         config.cutmix if isinstance(config, DistillationConfig) else 0.0,
         config.scanner_augmentation,
         len(plan.card.classes),
+        zeros=plan.card.pads_with_zeros,
     )
     parameters = list(network.parameters())
     method = set_up_method(plan, network, batches)

@@ -71,6 +71,7 @@ def segmented(network: nn.Module, case: TrainingCase, card: ModelCard) -> NDArra
         case.image.shape[1:],
         len(card.classes),
         whole=card.windows == "whole",
+        even=card.windows == "even",
     )
 
 

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.run import ScannerAugmentation
+from napari_graphflow.config.run import ScannerAugmentation, TrainingConfig
 from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.models.saved import Model
+from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.models.saved import Model, load_model
 from napari_graphflow.training.ahead import BatchesAhead
 from napari_graphflow.training.batches import Batches, TrainingCase, cut_patch, spread_patches
+from napari_graphflow.training.loop import train
 from napari_graphflow.training.teacher import padded_for
 
 
@@ -45,6 +47,25 @@ def test_small_images_are_padded_with_the_ignore_label():
     flat, mask, *_ = cut_patch(small, (32, 32), np.random.default_rng(0))
     assert flat.shape == (1, 32, 32)
     assert mask.shape == (32, 32)
+
+
+def test_small_images_are_padded_with_zeros_for_a_network_whose_windows_are():
+    small = TrainingCase("a", np.full((1, 6, 8), 7, np.float32), None, None)
+    for zeros, value in ((False, 7), (True, 0)):
+        patch = cut_patch(small, (12, 12), np.random.default_rng(0), zeros=zeros)
+        assert patch.inside.sum() == 6 * 8
+        assert (patch.image[0][patch.inside] == 7).all()
+        assert (patch.image[0][~patch.inside] == value).all()
+
+
+def test_a_plain_network_is_trained_and_run_in_windows_of_one_size(blobs, tmp_path):
+    config = TrainingConfig(
+        dataset=blobs, network="plain_conv_unet", width=4, patch_size=(16, 16, 48), steps=1,
+        validate_every=1, device="cpu",
+    )  # fmt: skip
+    list(train(config, tmp_path))
+    card = load_model(JobPaths(tmp_path).model).card
+    assert card.windows == "even" and card.pads_with_zeros
 
 
 def test_spread_patches_cover_every_case_evenly_and_are_not_augmented():
