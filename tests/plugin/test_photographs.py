@@ -138,7 +138,7 @@ def test_masks_of_a_photograph_are_compared_and_saved_in_pixels(
     qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=10_000)
     last = compare.table.columnCount() - 1
     assert compare.table.horizontalHeaderItem(last).text() == "px"
-    assert compare.table.item(0, last).text() == "12.0 · 12.0"
+    assert compare.table.item(1, last).text() == "12.0 · 12.0"
     assert "in px" in compare.table.horizontalHeaderItem(last - 1).toolTip()
     viewer.window.remove_dock_widget("all")
 
