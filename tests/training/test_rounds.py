@@ -58,8 +58,8 @@ def test_a_round_trains_teacher_student_and_student_alone_and_judges_them(
     class Noted(Batches):
         """Notes the labelled patches of each training in the order of the steps."""
 
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
             drawn.append([])
 
         def __call__(self, step: int, **options: Any) -> Any:
