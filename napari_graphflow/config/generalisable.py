@@ -96,7 +96,7 @@ class GeneralisableOptions(Frozen):
         run.
     learning_rate
         Initial learning rate of the stages before the last (ours); ten times this for the
-        perceptron of the mask auto-encoder that reads channels, twice for one that reads the map.
+        perceptron of the mask auto-encoder if it reads channels.
     """
 
     name: Literal["generalisable"] = "generalisable"

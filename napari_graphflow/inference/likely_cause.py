@@ -132,10 +132,11 @@ def _overlaps(
     found: NDArray[Any], reference: NDArray[Any], values: list[int]
 ) -> NDArray[np.float64]:
     """Return the Dice of each value of one mask with each of another, in one pass."""
-    joint = np.zeros(1 << 16, np.int64)
+    side = max(256, max(values) + 1)  # the reference has the ignore label, too
+    joint = np.zeros(side**2, np.int64)
     for a, b in zip(found, reference, strict=True):  # slice by slice, for the memory
-        joint += np.bincount((a.astype(np.intp) * 256 + b).ravel(), minlength=len(joint))
-    table = joint.reshape(256, 256)
+        joint += np.bincount((a.astype(np.intp) * side + b).ravel(), minlength=len(joint))
+    table = joint.reshape(side, side)
     totals = table.sum(1)[values, None] + table.sum(0)[values]
     dice: NDArray[np.float64] = 2 * table[np.ix_(values, values)] / np.maximum(totals, 1)
     return dice

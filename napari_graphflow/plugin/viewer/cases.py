@@ -224,8 +224,10 @@ class Cases:
     def _image(self, key: str, near: Layer | None) -> Image | None:
         images = [layer for layer in self.layers(key) if isinstance(layer, Image)]
         images = [layer for layer in images if is_image(layer)]
-        if near in images or len(images) == 1:
-            return near if near in images else images[0]
+        if near in images:
+            return near
+        if len(images) == 1:
+            return images[0]
         return max(
             reversed(images),
             key=lambda one: (one.visible, near is not None and same_place(near, one)),
