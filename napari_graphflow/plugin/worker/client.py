@@ -44,7 +44,7 @@ NAME = "The segmentation process"
 LOG_BYTES = 1 << 20
 #: Seconds that a cancelled request may take to end; then the process is killed, so that the window
 #: says "cancelled" within one second, even while PyTorch starts or a large window is computed.
-CANCEL_TIMEOUT = 0.8
+CANCEL_TIMEOUT = 0.6
 
 
 @dataclass
