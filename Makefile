@@ -113,7 +113,7 @@ demo: setup
 
 # A site in site/, checked for broken links; its reference is made from the commands and docstrings.
 docs: setup
-	$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	$(BIN)/python -c 'import mkdocstrings_handlers.python' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup

@@ -168,7 +168,7 @@ class Ours(Timed):
         mask = layers[1]
         second = self.viewer.add_labels(
             np.roll(mask.data, 3, axis=2), name="moved", scale=mask.scale,
-            translate=mask.translate, affine=mask.affine,
+            translate=mask.translate, affine=mask.affine, units=mask.units,
         )  # fmt: skip
         self.compare.a.choose(mask)
         self.compare.b.choose(second)

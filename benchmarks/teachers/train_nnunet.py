@@ -2,8 +2,9 @@
 
     python benchmarks/teachers/train_nnunet.py --raw RAW --out RESULTS [--seeds 0]
 
-The network is nnU-Net's own plan with a quarter of its channels, trained for fewer steps and by
-Adam, so that a CPU finishes. ``RESULTS/seed_0`` and so on are its results folders.
+The network is nnU-Net's own plan with fewer channels (it has 32 at full resolution), trained for
+fewer steps and by Adam, so that a CPU finishes. ``RESULTS/seed_0`` and so on are its results
+folders.
 """
 
 import argparse
@@ -15,8 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-WIDTHS = (8, 16, 32, 64, 128, 128, 128, 128)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -24,6 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--configurations", nargs="*", default=["3d_fullres"])
+    parser.add_argument("--width", type=int, default=8, help="channels at full resolution")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--steps", type=int, default=50, help="of each epoch")
     options = parser.parse_args()
@@ -52,7 +52,10 @@ def train(seed: int, configuration: str, folders: dict[str, Path], options: obje
         content = json.loads(plans.read_text())
         for one in content["configurations"].values():
             network = one["architecture"]["arch_kwargs"]
-            network["features_per_stage"] = WIDTHS[: network["n_stages"]]
+            widths = [
+                min(options.width * 2**i, 16 * options.width) for i in range(network["n_stages"])
+            ]
+            network["features_per_stage"] = widths
             one["batch_size"] = min(one["batch_size"], 2 if one["patch_size"][2:] else 12)
         plans.write_text(json.dumps(content, indent=1))
     torch.manual_seed(seed)

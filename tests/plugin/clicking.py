@@ -21,7 +21,7 @@ def question() -> QMessageBox | None:
 
 def answer(qtbot: QtBot, text: str) -> str:
     """Click a button of the open question, and return what was asked."""
-    qtbot.waitUntil(lambda: question() is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: question() is not None)
     box = question()
     assert box is not None
     asked = str(box.text())

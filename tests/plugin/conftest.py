@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import napari.settings
@@ -21,8 +22,16 @@ from napari_graphflow.plugin.worker.requests import dispatcher
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+LONGEST_WAIT_MS = 20_000
 MakeModel = Callable[..., Path]
 WriteScan = Callable[..., Path]
+
+
+@pytest.fixture
+def qtbot(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> QtBot:
+    """Wait long enough for what runs in the background of a slow or busy computer."""
+    monkeypatch.setattr(qtbot, "waitUntil", partial(qtbot.waitUntil, timeout=LONGEST_WAIT_MS))
+    return qtbot
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def box(viewer: Viewer, qtbot: QtBot):
             widgets = QApplication.topLevelWidgets()
             return [one for one in widgets if one.objectName() == "graphflow-restore"]
 
-        qtbot.waitUntil(lambda: bool(asked()), timeout=10_000)
+        qtbot.waitUntil(lambda: bool(asked()))
         (found,) = asked()
         (button,) = [one for one in found.buttons() if one.text().replace("&", "") == text]
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)

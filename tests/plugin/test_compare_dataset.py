@@ -78,14 +78,14 @@ def test_two_folders_of_masks_are_compared_as_a_job(
         assert combo.currentText() == f"masks: {name}"
     section.split.setCurrentText("val")
     click(qtbot, section.button)
-    qtbot.waitUntil(lambda: bool(submitted), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(submitted))
     config = submitted[0].config
     assert isinstance(config, ComparisonConfig)
     assert (config.a, config.b) == (tmp_path / "anna", tmp_path / "ben")
     assert (config.dataset, config.split) == (tiny_dataset, "val")
     with submitted[0].writing():
         submitted[0].write_status(Status(state="cancelled"))
-    qtbot.waitUntil(section.button.isEnabled, timeout=10_000)
+    qtbot.waitUntil(section.button.isEnabled)
 
 
 def test_a_finished_comparison_opens_a_case_at_its_worst_slice(

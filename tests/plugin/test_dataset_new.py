@@ -65,21 +65,21 @@ def test_255_is_ignored_or_a_structure_as_the_user_says(
         sitk.WriteImage(sitk.GetImageFromArray(mask), str(path))
     dialog = open_dialog(qtbot, dock)
     choose(qtbot, monkeypatch, dialog.pick_images, scans / "images")
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     assert not dialog.meaning.isVisible()
     choose(qtbot, monkeypatch, dialog.pick_masks, scans / "masks")
-    qtbot.waitUntil(dialog.meaning.isVisible, timeout=9000)
+    qtbot.waitUntil(dialog.meaning.isVisible)
     assert dialog.meaning.currentText() == "255 means not annotated"
     assert dialog.structures.item(2, 1).text() == "ignore"
     dialog.meaning.setCurrentIndex(1)
     dialog.meaning.activated.emit(1)
     assert dialog.structures.item(2, 1).text() == "structure 255"
     dialog.structures.item(2, 1).setText("border")
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     click(qtbot, dialog.create)
-    qtbot.waitUntil(dialog.finish.isVisible, timeout=20_000)
+    qtbot.waitUntil(dialog.finish.isVisible)
     click(qtbot, dialog.finish)
-    qtbot.waitUntil(lambda: len(dock.rows) == 6, timeout=20_000)
+    qtbot.waitUntil(lambda: len(dock.rows) == 6)
     folder = dock.dataset.folder()
     assert folder is not None
     made = Dataset.open(folder)
@@ -100,10 +100,10 @@ def test_a_folder_becomes_a_dataset_by_clicks(
 ) -> None:
     dialog = open_dialog(qtbot, dock)
     choose(qtbot, monkeypatch, dialog.pick_images, scans / "images")
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     choose(qtbot, monkeypatch, dialog.pick_masks, scans / "masks")
-    qtbot.waitUntil(lambda: dialog.structures.rowCount() == 2, timeout=9000)
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.structures.rowCount() == 2)
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     assert dialog.pairs.rowCount() == 6
     assert dialog.pairs.item(0, 2).text() == "p0.nii.gz"
     assert dialog.pairs.item(5, 2).text() == "no mask"
@@ -113,10 +113,10 @@ def test_a_folder_becomes_a_dataset_by_clicks(
     dialog.structures.item(0, 1).setText("organ")
     dialog.structures.item(1, 1).setText("lesion")
     click(qtbot, dialog.create)
-    qtbot.waitUntil(dialog.finish.isVisible, timeout=20_000)
+    qtbot.waitUntil(dialog.finish.isVisible)
     assert dialog.findings.rowCount() > 0
     click(qtbot, dialog.finish)
-    qtbot.waitUntil(lambda: len(dock.rows) == 6, timeout=20_000)
+    qtbot.waitUntil(lambda: len(dock.rows) == 6)
     assert dock.dataset.combo.currentText() == "study"
     dataset = Dataset.open(scans / "datasets" / "study")
     assert dataset.classes == {"background": 0, "organ": 1, "lesion": 2}
@@ -129,13 +129,13 @@ def test_images_without_masks_become_a_dataset_with_named_structures(
 ) -> None:
     dialog = open_dialog(qtbot, dock)
     choose(qtbot, monkeypatch, dialog.pick_images, scans / "images")
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     click(qtbot, dialog.add)
     dialog.structures.item(0, 1).setText("kidney")
     click(qtbot, dialog.create)
-    qtbot.waitUntil(dialog.finish.isVisible, timeout=20_000)
+    qtbot.waitUntil(dialog.finish.isVisible)
     click(qtbot, dialog.finish)
-    qtbot.waitUntil(lambda: len(dock.rows) == 6, timeout=20_000)
+    qtbot.waitUntil(lambda: len(dock.rows) == 6)
     assert list(Dataset.open(scans / "datasets" / "study").classes) == [
         "background", "kidney", "structure 2",
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_folder_without_images_is_refused_in_words(
     (scans / "empty").mkdir()
     dialog = open_dialog(qtbot, dock)
     choose(qtbot, monkeypatch, dialog.pick_images, scans / "empty")
-    qtbot.waitUntil(lambda: "contains no images" in dialog.status.text(), timeout=9000)
+    qtbot.waitUntil(lambda: "contains no images" in dialog.status.text())
     assert not dialog.create.isEnabled()
     click(qtbot, dialog.cancel)
 
@@ -160,9 +160,9 @@ def test_an_existing_folder_is_not_overwritten(
     (scans / "datasets" / "study" / "thesis.txt").write_text("x", "utf-8")
     dialog = open_dialog(qtbot, dock)
     choose(qtbot, monkeypatch, dialog.pick_images, scans / "images")
-    qtbot.waitUntil(lambda: dialog.create.isEnabled(), timeout=9000)  # noqa: PLW0108
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
     click(qtbot, dialog.create)
-    qtbot.waitUntil(lambda: "is not an empty folder" in dialog.status.text(), timeout=9000)
+    qtbot.waitUntil(lambda: "is not an empty folder" in dialog.status.text())
     click(qtbot, dialog.cancel)
 
 

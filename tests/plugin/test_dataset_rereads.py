@@ -38,15 +38,15 @@ def folder(tmp_path: Path) -> Path:
 def dock(viewer: Viewer, folder: Path, qtbot: QtBot) -> Iterator[DatasetWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
     widget.dataset.choose(folder)
-    qtbot.waitUntil(lambda: bool(widget.rows), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(widget.rows))
     widget.tabs.setCurrentWidget(widget.tabs.readers)
     yield widget
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.background.busy())
     viewer.window.remove_dock_widget("all")
 
 
 def drawn_again(qtbot: QtBot, dock: DatasetWidget) -> OpenCase:
-    qtbot.waitUntil(dock.tabs.readers.again.isEnabled, timeout=20_000)
+    qtbot.waitUntil(dock.tabs.readers.again.isEnabled)
     assert dock.tabs.readers.again.text() == "Draw again (1 case)"
     assert dock.tabs.readers.share.value() == 100
     click(qtbot, dock.tabs.readers.again)
@@ -65,12 +65,12 @@ def test_an_accepted_case_is_drawn_again_from_an_empty_mask_and_stays_as_it_is(
     stored = box(0)
     case.mask.data = stored if case.loaded.turn is None else case.loaded.turn.apply(stored)
     dock.session.finish(lambda: None)
-    qtbot.waitUntil(lambda: AGREEMENT in dock.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: AGREEMENT in dock.status.text())
     assert contents(folder, "labelling") == before
     labelling = Labelling(folder, "Ada")
     assert labelling.facts("scan_2").status == "labelled"
     assert [entry.what for entry in labelling.entries()][-1] == "reread"
-    qtbot.waitUntil(lambda: not dock.tabs.readers.again.isEnabled(), timeout=20_000)
+    qtbot.waitUntil(lambda: not dock.tabs.readers.again.isEnabled())
 
 
 def test_an_unfinished_second_reading_is_kept_and_becomes_no_draft(
@@ -81,7 +81,7 @@ def test_an_unfinished_second_reading_is_kept_and_becomes_no_draft(
     dock.session.act("flag")
     assert "is drawn again" in dock.status.text()
     dock.open("scan_0")
-    qtbot.waitUntil(lambda: "it is kept as" in dock.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "it is kept as" in dock.status.text())
     labelling = Labelling(folder, dock.session.labelling.reader)
     assert list(labelling.paths.readers("scan_2")) == []
     np.testing.assert_array_equal(labelling.open_case("scan_2").labels, box(0))
@@ -94,7 +94,7 @@ def test_the_differences_of_two_readers_are_shown_as_a_layer(
     qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.editable)
     dock.tabs.setCurrentIndex(0)
     dock.tabs.setCurrentWidget(dock.tabs.readers)
-    qtbot.waitUntil(dock.tabs.readers.compare.isEnabled, timeout=20_000)
+    qtbot.waitUntil(dock.tabs.readers.compare.isEnabled)
     case = dock.session.case
     assert case is not None
     dock.tabs.readers.first.setCurrentText("Ada")
@@ -102,7 +102,7 @@ def test_the_differences_of_two_readers_are_shown_as_a_layer(
     for _ in range(2):  # the second comparison replaces the layer
         dock.status.info("")
         click(qtbot, dock.tabs.readers.compare)
-        qtbot.waitUntil(lambda: "were compared" in dock.status.text(), timeout=20_000)
+        qtbot.waitUntil(lambda: "were compared" in dock.status.text())
     (layer,) = [one for one in viewer.layers if one.name.startswith("differences of Ada and Ben")]
     expected = agreement(Labelling(folder), "scan_3", ("Ada", "Ben"))[1]
     turn = case.loaded.turn

@@ -24,9 +24,9 @@ def folder(tmp_path: Path) -> Path:
 def dock(viewer: Viewer, folder: Path, qtbot: QtBot) -> Iterator[DatasetWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
     widget.dataset.choose(folder)
-    qtbot.waitUntil(lambda: bool(widget.rows), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(widget.rows))
     yield widget
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.background.busy())
     viewer.window.remove_dock_widget("all")
 
 

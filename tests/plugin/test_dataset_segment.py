@@ -35,7 +35,7 @@ def docks(
 
 
 def wait(qtbot: QtBot, condition: Callable[[], bool]) -> None:
-    qtbot.waitUntil(condition, timeout=20_000)
+    qtbot.waitUntil(condition)
 
 
 def test_segment_saves_the_mask_of_a_case_where_training_finds_it(

@@ -67,12 +67,12 @@ def test_a_click_chooses_what_is_painted(qtbot: QtBot, legend: Legend) -> None:
 
 
 def test_volumes_are_in_ml_and_follow_edits_and_undo(qtbot: QtBot, legend: Legend) -> None:
-    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.4 ml", timeout=5000)
+    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.4 ml")
     assert legend.layer is not None
     legend.layer.data_setitem((np.array([0] * 50), np.arange(50) // 20, np.arange(50) % 20), 1)
-    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.5 ml", timeout=5000)
+    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.5 ml")
     legend.layer.undo()
-    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.4 ml", timeout=5000)
+    qtbot.waitUntil(lambda: legend.sizes[1].text() == "0.4 ml")
 
 
 def test_the_eye_hides_a_structure_and_shows_it_again(qtbot: QtBot, legend: Legend) -> None:
@@ -126,7 +126,7 @@ def test_fill_between_slices_is_one_undo_step_and_spares_locked_structures(
     start = layer.data.copy()
     click(qtbot, legend.locks[2])
     click(qtbot, tools.buttons["between"])
-    qtbot.waitUntil(lambda: bool((layer.data[3] == 1).all(where=start[2] == 1)), timeout=5000)
+    qtbot.waitUntil(lambda: bool((layer.data[3] == 1).all(where=start[2] == 1)))
     assert layer.data[4, 9, 9] == 2
     layer.undo()
     assert np.array_equal(layer.data, start)
@@ -138,7 +138,7 @@ def test_copying_the_slice_above_says_what_changed(
     layer = legend.layer
     assert layer is not None
     click(qtbot, tools.buttons["above"])
-    qtbot.waitUntil(lambda: "100 voxels of liver changed" in panel.status.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "100 voxels of liver changed" in panel.status.text())
     assert np.array_equal(layer.data[1], layer.data[2])
 
 

@@ -26,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
 def dock(viewer: Viewer, folder: Path, qtbot: QtBot) -> Iterator[DatasetWidget]:
     _, widget = viewer.window.add_plugin_dock_widget("napari-graphflow", "Dataset")
     widget.dataset.choose(folder)
-    qtbot.waitUntil(lambda: bool(widget.rows), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(widget.rows))
     yield widget
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.background.busy())
     viewer.window.remove_dock_widget("all")
 
 
@@ -64,7 +64,7 @@ def test_an_object_of_another_program_becomes_the_chosen_structure_and_is_credit
     assert viewer.layers.selection.active is mask
     assert not dock.take.isVisible()
     click(qtbot, dock.box.buttons["finish"])
-    qtbot.waitUntil(lambda: "saved as finished" in dock.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "saved as finished" in dock.status.text())
     saved = [one for one in Labelling(folder).entries() if one.what == "save"]
     assert [one.source for one in saved] == ["nnInteractive"]
 
@@ -128,7 +128,7 @@ def test_the_program_is_credited_after_the_mask_was_put_away_as_a_draft(
     qtbot.waitUntil(lambda: dock.session.case is not None and dock.session.case.name == "scan_1")
     opened(qtbot, dock)
     click(qtbot, dock.box.buttons["finish"])
-    qtbot.waitUntil(lambda: "saved as finished" in dock.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "saved as finished" in dock.status.text())
     saved = [one for one in Labelling(folder).entries() if one.what == "save"]
     assert [one.source for one in saved] == ["nnInteractive"]
 

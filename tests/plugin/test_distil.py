@@ -57,8 +57,8 @@ def start(qtbot: QtBot, widget: DistilWidget) -> tuple[JobsWidget, Job]:
     show_dock(widget.viewer, "Distil")
     click(qtbot, widget.button)
     assert not widget.button.isEnabled()
-    qtbot.waitUntil(lambda: len(list_jobs()) > len(before), timeout=20_000)
-    qtbot.waitUntil(widget.button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(lambda: len(list_jobs()) > len(before))
+    qtbot.waitUntil(widget.button.isEnabled)
     assert widget.status.text().startswith("✓ Job started")
     (job,) = set(list_jobs()) - set(before)
     jobs = find_dock(widget.viewer, "Jobs")
@@ -196,7 +196,7 @@ def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     short(widget, width="8")
     jobs, job = start(qtbot, widget)
     qtbot.waitUntil(lambda: job.status().state == "done", timeout=SLOW_MS)
-    qtbot.waitUntil(jobs.details.use.isVisible, timeout=5000)
+    qtbot.waitUntil(jobs.details.use.isVisible)
     assert jobs.details.curves.series("dice")[0] == [2.0, 4.0]
     assert len(jobs.details.curves.series("loss/total")[0]) == 4
 
@@ -208,7 +208,7 @@ def test_a_teacher_and_then_a_student_are_trained_by_clicks(
     widget.method_forms["graph_flow"].put_fields(paraphraser_steps=2)
     _, student = start(qtbot, widget)
     qtbot.waitUntil(lambda: student.status().state == "done", timeout=SLOW_MS)
-    qtbot.waitUntil(jobs.details.use.isVisible, timeout=5000)
+    qtbot.waitUntil(jobs.details.use.isVisible)
     assert (
         jobs.details.curves.series("loss/vertices")[0]
         or (jobs.details.curves.series("loss/vertex")[0])
@@ -239,7 +239,7 @@ def test_a_running_job_is_listed_and_cancelled_by_another_window(
     assert again.status.text() == "Cancelling …"
     assert not again.details.cancel.isEnabled()
     qtbot.waitUntil(lambda: job.status().state == "cancelled", timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: again.status.text().startswith("Cancelled"), timeout=5000)
+    qtbot.waitUntil(lambda: again.status.text().startswith("Cancelled"))
     assert not again.details.progress.isVisible()
     assert again.details.pause.text() == "Resume (P)"
 
@@ -254,7 +254,7 @@ def test_a_killed_job_is_reported_and_can_be_resumed(
     qtbot.waitUntil(lambda: job.status().run.step > 3, timeout=SLOW_MS)
     os.kill(job.status().process.pid, signal.SIGKILL)
     qtbot.waitUntil(lambda: not job.status().active, timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: "killed by the system" in jobs.status.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "killed by the system" in jobs.status.text())
     assert "Traceback" not in jobs.status.text()
     assert not job.model.exists()
     assert not list(job.folder.rglob("*.tmp"))
@@ -271,7 +271,7 @@ def test_a_failed_job_shows_its_error(
     click(qtbot, add_distil().show_jobs)
     jobs = find_dock(viewer, "Jobs")
     qtbot.waitUntil(lambda: job.status().state == "failed", timeout=SLOW_MS)
-    qtbot.waitUntil(lambda: jobs.status.text().startswith("✕"), timeout=5000)
+    qtbot.waitUntil(lambda: jobs.status.text().startswith("✕"))
     assert "gone" in jobs.status.text()
     click(qtbot, jobs.details.log)
 

@@ -20,7 +20,6 @@ from napari_graphflow.jobs.store import list_jobs
 from napari_graphflow.plugin.widgets.docks import show_dock
 
 MakeModel = Callable[..., Path]
-SOON_MS = 5000
 
 
 def change_card(folder: Path, **changes: Any) -> Path:

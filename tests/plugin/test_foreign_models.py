@@ -24,7 +24,7 @@ from napari_graphflow.plugin.widgets.model_picker import ModelPicker
 def add(qtbot: QtBot, picker: ModelPicker, *, file: bool = False) -> None:
     """Add a model from a folder, the first entry of the menu, or from a file."""
     click(qtbot, picker.browse)
-    qtbot.waitUntil(picker.sources.isVisible, timeout=5000)
+    qtbot.waitUntil(picker.sources.isVisible)
     for _ in range(1 + file):
         qtbot.keyClick(picker.sources, Qt.Key.Key_Down)
     qtbot.keyClick(picker.sources, Qt.Key.Key_Return)
@@ -60,7 +60,7 @@ def test_a_results_folder_is_imported_and_chosen(
 
     monkeypatch.setattr(subprocess, "run", run)
     add(qtbot, dock.model)
-    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "foreign", timeout=5000)
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "foreign")
     assert calls == [["models", "import", str(results), "--json"]]
     assert dock.model.browse.isEnabled()
 
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_imported_is_refused_in_words(
     shown: list[str] = []
     monkeypatch.setattr(SegmentWidget, "fail", lambda self, error: shown.append(str(error)))
     add(qtbot, dock.model)
-    qtbot.waitUntil(lambda: bool(shown), timeout=5000)
+    qtbot.waitUntil(lambda: bool(shown))
     assert shown == ["It is a cascade. Import 2d."]
     assert dock.model.folder() is None
 
@@ -106,7 +106,7 @@ def test_a_program_of_pytorch_is_opened_only_after_a_question(
     assert dock.model.folder() is None and calls == [[str(file), "--json"]]
     add(qtbot, dock.model, file=True)
     answer(qtbot, "Open it")
-    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs", timeout=5000)
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs")
     assert calls[1:] == [[str(file), "--json"], [str(file), "--json", "--trust"]]
 
 
@@ -150,14 +150,14 @@ def test_masks_teach_after_their_classes_are_named(
         found = QApplication.topLevelWidgets()
         return [one for one in found if one.objectName() == NAME and one.isVisible()]
 
-    qtbot.waitUntil(lambda: bool(dialogs()), timeout=5000)
+    qtbot.waitUntil(lambda: bool(dialogs()))
     fields = dialogs()[0].findChildren(QLineEdit)
     assert [field.text() for field in fields] == ["organ", "lesion"]
     fields[0].setText("liver")
     fields[1].setText("cyst_left, cyst_right")
     (ok,) = [one for one in dialogs()[0].findChildren(QPushButton) if "OK" in one.text()]
     click(qtbot, ok)
-    qtbot.waitUntil(lambda: dock.teacher.combo.currentText() == "foreign", timeout=5000)
+    qtbot.waitUntil(lambda: dock.teacher.combo.currentText() == "foreign")
     dataset = ["--json", "--dataset", str(blobs)]
     table = ["--classes", "organ=liver", "lesion=cyst_left, cyst_right"]
     assert calls.commands == [[str(masks), *dataset], [str(masks), *dataset, *table]]
@@ -194,9 +194,9 @@ def test_a_network_without_a_card_is_imported_after_its_images_are_described(
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(file), ""))
     add(qtbot, dock.model, file=True)
     found = QApplication.topLevelWidgets
-    qtbot.waitUntil(lambda: any(isinstance(one, CardDialog) for one in found()), timeout=5000)
+    qtbot.waitUntil(lambda: any(isinstance(one, CardDialog) for one in found()))
     (dialog,) = [one for one in found() if isinstance(one, CardDialog)]
-    qtbot.waitUntil(dialog.isVisible, timeout=5000)
+    qtbot.waitUntil(dialog.isVisible)
     (ok,) = [one for one in dialog.findChildren(QPushButton) if "OK" in one.text()]
     click(qtbot, ok)
     assert "Name each class once, and at least one." in dialog.problem.text()
@@ -208,7 +208,7 @@ def test_a_network_without_a_card_is_imported_after_its_images_are_described(
     dialog.form.put_fields(patch_size=(96, 96, 32))
     dialog.form.part("preprocessing").put_fields(orientation="RAS", intensity="ct_window")
     click(qtbot, ok)
-    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs", timeout=5000)
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "lungs")
     (card,) = cards
     assert card.classes == {"background": 0, "lung": 1, "nodule": 2}
     assert (card.name, card.patch_size) == ("lungs", (96, 96, 32))
@@ -231,7 +231,7 @@ def test_a_poor_model_is_kept_only_after_a_question(
     assert dock.model.folder() is None
     add(qtbot, dock.model)
     answer(qtbot, "Keep it")
-    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "poor", timeout=5000)
+    qtbot.waitUntil(lambda: dock.model.combo.currentText() == "poor")
 
 
 def test_masks_are_refused_where_no_dataset_is_chosen(

@@ -139,7 +139,7 @@ def test_the_dock_draws_the_latest_graphs_of_the_chosen_job(
     later = GRAPHS.model_copy(update={"step": 80})
     job.events_file.write_bytes(event_line(GRAPHS) + event_line(later))
     view.refresh()
-    qtbot.waitUntil(view.details.graphs.isVisible, timeout=5000)
+    qtbot.waitUntil(view.details.graphs.isVisible)
     plot = view.details.graphs.widget()
     assert plot.text.text().startswith("Step 80.")
     assert len(drawn(plot)) == 4

@@ -61,7 +61,7 @@ def test_a_job_finished_by_another_process_is_announced(
     view.choose(new_job(tmp_path, "ours"))
     notification_manager.records.clear()
     put(job, Status(state="done", run=RunReport(best=0.912), process=Process(launched=1.0)))
-    qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
+    qtbot.waitUntil(lambda: "0.912" in row_of(view, job))
     assert notifications() == ["theirs is done."]
 
 
@@ -78,9 +78,9 @@ def test_a_temporarily_unreadable_job_is_not_announced_as_ended(
     notification_manager.records.clear()
     content = job.status_file.read_text()
     job.status_file.write_text("{")
-    qtbot.waitUntil(lambda: "0.912" not in row_of(view, job), timeout=5000)
+    qtbot.waitUntil(lambda: "0.912" not in row_of(view, job))
     job.status_file.write_text(content)
-    qtbot.waitUntil(lambda: "0.912" in row_of(view, job), timeout=5000)
+    qtbot.waitUntil(lambda: "0.912" in row_of(view, job))
     assert notifications() == []
 
 
@@ -110,7 +110,7 @@ def test_a_resume_request_is_obeyed_while_no_job_is_queued(
     job = new_job(tmp_path, "first", Status(state="paused"))
     view.choose(job)
     job.request_file("resume").touch()
-    qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)
+    qtbot.waitUntil(lambda: job.status().state != "paused")
 
 
 def test_moving_and_starting_jobs_do_not_block_the_window(
@@ -133,14 +133,14 @@ def test_moving_and_starting_jobs_do_not_block_the_window(
     for button in (widget.button, view.details.up, view.details.down):
         name = "Distil" if button is widget.button else "Jobs"
         dock = show_dock(viewer, name)
-        qtbot.waitUntil(button.isEnabled, timeout=5000)
+        qtbot.waitUntil(button.isEnabled)
         dock.status.info("")
         before = time.perf_counter()
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         assert time.perf_counter() - before < 1
         assert not button.isEnabled()
         status = dock.status.text
-        qtbot.waitUntil(partial(contains, status, "is locked by another"), timeout=20_000)
+        qtbot.waitUntil(partial(contains, status, "is locked by another"))
         assert button.isEnabled()
 
 

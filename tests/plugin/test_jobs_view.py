@@ -55,15 +55,15 @@ def test_queued_jobs_are_moved_and_cancelled_by_clicks(
     click(qtbot, view.details.up)
     assert view.status.text() == "Moving …"
     assert not view.details.up.isEnabled()
-    qtbot.waitUntil(view.details.up.isEnabled, timeout=20_000)
+    qtbot.waitUntil(view.details.up.isEnabled)
     assert waiting(first.folder.parent) == [b, a]
     assert view.status.text() == "Queued for the CPU (1 of 2)."
     click(qtbot, view.details.down)
-    qtbot.waitUntil(view.details.up.isEnabled, timeout=20_000)
+    qtbot.waitUntil(view.details.up.isEnabled)
     assert waiting(first.folder.parent) == [a, b]
     click(qtbot, view.details.cancel)
-    qtbot.waitUntil(lambda: b.status().state == "cancelled", timeout=20_000)
-    qtbot.waitUntil(lambda: view.status.text() == "Cancelled.", timeout=5000)
+    qtbot.waitUntil(lambda: b.status().state == "cancelled")
+    qtbot.waitUntil(lambda: view.status.text() == "Cancelled.")
     assert not view.details.up.isVisible()
 
 
@@ -73,7 +73,7 @@ def test_the_checkpoint_button_requests_a_checkpoint(
     job = running_job(tmp_path)
     view.choose(job)
     qtbot.waitUntil(lambda: job.status().state == "running", timeout=60_000)
-    qtbot.waitUntil(view.details.checkpoint.isVisible, timeout=5000)
+    qtbot.waitUntil(view.details.checkpoint.isVisible)
     assert "On the CPU." in view.status.text()
     click(qtbot, view.details.checkpoint)
     assert job.requests() == {"checkpoint_now"}
@@ -113,12 +113,12 @@ def test_resume_is_requested_once_and_shown_as_pending(
     assert not view.details.pause.isEnabled()
     view.choose(here)
     click(qtbot, view.details.pause)
-    qtbot.waitUntil(lambda: submitted == [here], timeout=5000)
-    qtbot.waitUntil(view.details.pause.isEnabled, timeout=5000)
+    qtbot.waitUntil(lambda: submitted == [here])
+    qtbot.waitUntil(view.details.pause.isEnabled)
     view.choose(there)
     assert not view.details.pause.isEnabled()
     answer.set()
-    qtbot.waitUntil(view.details.pause.isEnabled, timeout=5000)
+    qtbot.waitUntil(view.details.pause.isEnabled)
     assert view.status.text() == "Paused."
     assert submitted == [here, there]
 
@@ -238,8 +238,8 @@ def test_a_job_is_removed_after_a_question_that_names_it(
     assert failed.folder.is_dir()
     click(qtbot, view.details.remove)
     answer(qtbot, "Remove")
-    qtbot.waitUntil(lambda: not failed.folder.exists(), timeout=10_000)
-    qtbot.waitUntil(lambda: view.jobs() == [kept], timeout=10_000)
+    qtbot.waitUntil(lambda: not failed.folder.exists())
+    qtbot.waitUntil(lambda: view.jobs() == [kept])
 
 
 def test_a_job_from_elsewhere_is_resumed_only_after_a_question(
@@ -250,11 +250,11 @@ def test_a_job_from_elsewhere_is_resumed_only_after_a_question(
     view.refresh()
     view.choose(job)
     click(qtbot, view.details.pause)
-    qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: question() is not None)
     assert f"reads {tmp_path / 'private'}" in question().text()
     answer(qtbot, "Cancel")
     assert job.status().state == "paused"
     click(qtbot, view.details.pause)
-    qtbot.waitUntil(lambda: question() is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: question() is not None)
     answer(qtbot, "Trust it")
-    qtbot.waitUntil(lambda: job.status().state != "paused", timeout=20_000)
+    qtbot.waitUntil(lambda: job.status().state != "paused")

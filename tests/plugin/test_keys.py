@@ -61,7 +61,7 @@ def test_a_key_changed_in_the_preferences_is_shown_and_works_at_once(
     settings.next = "Q"
     qtbot.waitUntil(lambda: dock.next.text() == "Open next (Q)")
     dock.dataset.choose(make_dataset(tmp_path / "scans"))
-    qtbot.waitUntil(dock.next.isEnabled, timeout=20_000)
+    qtbot.waitUntil(dock.next.isEnabled)
     pressed: list[bool] = []
     dock.next.clicked.connect(pressed.append)
     window = viewer.window._qt_window
@@ -70,8 +70,8 @@ def test_a_key_changed_in_the_preferences_is_shown_and_works_at_once(
     assert not pressed
     qtbot.keyClick(window, Qt.Key.Key_Q)
     assert len(pressed) == 1
-    qtbot.waitUntil(lambda: dock.session.case is not None, timeout=20_000)
-    qtbot.waitUntil(lambda: not dock.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: dock.session.case is not None)
+    qtbot.waitUntil(lambda: not dock.background.busy())
     settings.next = "P"
     assert dock.next.text() == "Open next (N)"
     assert "P is a key of napari" in dock.status.text()

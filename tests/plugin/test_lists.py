@@ -23,7 +23,6 @@ from napari_graphflow.system.events import ModelSaved
 
 MakeModel = Callable[..., Path]
 Docks = tuple[SegmentWidget, DistilWidget, CompareWidget]
-SOON_MS = 5000
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_the_first_model_appears_in_every_list_without_opening_it(
     segment, distil, _ = docks
     assert segment.model.combo.currentText() == "no model yet"
     make_model("first", role="teacher", network="unet")
-    qtbot.waitUntil(lambda: all(lists(docks, "first")), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: all(lists(docks, "first")))
     assert segment.model.combo.currentText() == "first"
     assert distil.teacher.folder() is None, "a teacher was chosen by nobody"
 
@@ -59,13 +58,13 @@ def test_a_removed_model_vanishes_and_the_choice_is_kept(
 ) -> None:
     segment, *_ = docks
     old, chosen = make_model("old"), make_model("chosen")
-    qtbot.waitUntil(lambda: all(lists(docks, "old")), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: all(lists(docks, "old")))
     segment.model.choose(chosen)
     shutil.rmtree(old)
-    qtbot.waitUntil(lambda: not any(lists(docks, "old")), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: not any(lists(docks, "old")))
     assert segment.model.folder() == chosen
     shutil.rmtree(chosen)
-    qtbot.waitUntil(lambda: segment.model.folder() is None, timeout=SOON_MS)
+    qtbot.waitUntil(lambda: segment.model.folder() is None)
     assert segment.model.card() is None
     assert not segment.button.isEnabled()
 
@@ -74,14 +73,14 @@ def test_an_open_list_is_not_changed_under_the_pointer(
     docks: Docks, qtbot: QtBot, make_model: MakeModel
 ) -> None:
     make_model("first")
-    qtbot.waitUntil(lambda: all(lists(docks, "first")), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: all(lists(docks, "first")))
     combo = docks[0].model.combo
     combo.showPopup()
     make_model("second")
-    qtbot.waitUntil(lambda: lists(docks, "second")[1], timeout=SOON_MS)
+    qtbot.waitUntil(lambda: lists(docks, "second")[1])
     assert entries(combo) == ["first"]
     combo.hidePopup()
-    qtbot.waitUntil(lambda: "second" in entries(combo), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: "second" in entries(combo))
 
 
 def test_nothing_is_refreshed_while_napari_is_hidden(
@@ -94,7 +93,7 @@ def test_nothing_is_refreshed_while_napari_is_hidden(
     qtbot.wait(2500)
     assert not any(lists(docks, "pelvis"))
     window.show()
-    qtbot.waitUntil(lambda: all(lists(docks, "pelvis")), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: all(lists(docks, "pelvis")))
 
 
 def test_nothing_is_read_once_the_docks_are_closed(
@@ -102,7 +101,7 @@ def test_nothing_is_read_once_the_docks_are_closed(
 ) -> None:
     show_dock(viewer, "Compare")
     before = folder_watch().looked_at
-    qtbot.waitUntil(lambda: folder_watch().looked_at > before, timeout=SOON_MS)
+    qtbot.waitUntil(lambda: folder_watch().looked_at > before)
     viewer.window.remove_dock_widget("all")
     last = folder_watch().looked_at
     qtbot.wait(2500)
@@ -114,15 +113,15 @@ def test_a_dataset_is_listed_and_counted_again_when_it_changes(
 ) -> None:
     picker = docks[1].dataset
     remember("datasets", tiny_dataset)  # as the command line or another window does
-    qtbot.waitUntil(lambda: "blobs" in entries(picker.combo), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: "blobs" in entries(picker.combo))
     assert picker.folder() is None
     picker.combo.setCurrentIndex(entries(picker.combo).index("blobs"))
-    qtbot.waitUntil(lambda: "2 labelled · 3 unlabelled" in picker.counts.text(), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: "2 labelled · 3 unlabelled" in picker.counts.text())
     masks = tiny_dataset / "labelsTr"
     shutil.copy(masks / "blob_001.nii.gz", masks / "blob_004.nii.gz")
-    qtbot.waitUntil(lambda: "3 labelled · 2 unlabelled" in picker.counts.text(), timeout=SOON_MS)
+    qtbot.waitUntil(lambda: "3 labelled · 2 unlabelled" in picker.counts.text())
     shutil.rmtree(tiny_dataset)
-    qtbot.waitUntil(lambda: picker.folder() is None, timeout=SOON_MS)
+    qtbot.waitUntil(lambda: picker.folder() is None)
 
 
 def open_from_menu(menu: QMenu, text: str) -> None:

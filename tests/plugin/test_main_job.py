@@ -52,6 +52,9 @@ def test_two_models_segment_an_image_and_are_compared_by_clicks(
     qtbot.mouseClick(compare.button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: compare.table.rowCount() == 4, timeout=SLOW_MS)
     assert "voxels differ" in compare.status.text()
+    # The models that made the masks can be compared on a dataset without choosing them again.
+    sides = {compare.dataset.a.path(), compare.dataset.b.path()}
+    assert sides == {teacher, student}
     viewer.window.remove_dock_widget("all")
 
 

@@ -68,7 +68,7 @@ def begin(viewer: Viewer, worker: Worker, qtbot: QtBot, scan: Path) -> SegmentWi
     viewer.open(str(scan), plugin="napari-graphflow")
     widget.model.refresh()
     click(qtbot, widget.button)
-    qtbot.waitUntil(lambda: bool(worker.sent), timeout=5000)
+    qtbot.waitUntil(lambda: bool(worker.sent))
     return widget
 
 
@@ -81,7 +81,7 @@ def running(
 
 
 def ended(qtbot: QtBot, widget: SegmentWidget) -> None:
-    qtbot.waitUntil(lambda: not widget.running, timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.running)
 
 
 def test_an_answer_after_the_window_was_closed_is_dropped(
@@ -101,7 +101,7 @@ def test_an_answer_after_the_window_was_closed_is_dropped(
         qtbot.wait(100)
         worker.progress()
         worker.finish()
-        qtbot.waitUntil(lambda: not dispatcher().busy, timeout=5000)
+        qtbot.waitUntil(lambda: not dispatcher().busy)
         qtbot.wait(100)
     assert raised == []
 

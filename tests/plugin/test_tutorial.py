@@ -29,7 +29,7 @@ def test_each_step_shows_its_button(viewer, qtbot):
                 target = attrgetter(step.target)(find_dock(viewer, step.dock))
                 assert isinstance(target, QWidget)
                 assert target.graphicsEffect() is not None
-                qtbot.waitUntil(target.isVisible)
+                qtbot.waitUntil(lambda shown=target: not shown.visibleRegion().isEmpty())
             else:
                 assert not dock.show_me.isEnabled()
             if dock.forward.isEnabled():
@@ -68,9 +68,9 @@ def test_the_results_of_nnunet_are_copied_and_become_the_teacher(viewer, qtbot, 
     assert str(results) in dock.status.text()
     distil = show_dock(viewer, "Distil")
     distil.dataset.choose(home / "tutorial" / "abdomen")
-    qtbot.waitUntil(distil.dataset.checked, timeout=20_000)
+    qtbot.waitUntil(distil.dataset.checked)
     distil.teacher.choose(results)
     qtbot.waitUntil(lambda: distil.teacher.folder() is not None, timeout=60_000)
     assert read_model_card(distil.teacher.folder()).network == "nnunet:PlainConvUNet"
-    qtbot.waitUntil(distil.button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(distil.button.isEnabled)
     assert "distillation" in distil.button.text()

@@ -39,7 +39,7 @@ class Walk:
         click(self.qtbot, self.tutorial.show_me)
         dock = find_dock(self.viewer, self.tutorial.step.dock)
         target = attrgetter(self.tutorial.step.target)(dock)
-        self.until(target.isVisible)
+        self.until(lambda: not target.visibleRegion().isEmpty())
         return dock, target
 
     def job_of(self, button: Any, minutes: float = 10) -> Job:

@@ -25,12 +25,12 @@ def widget(viewer: Viewer) -> VolumeWidget:
 
 def inspect(widget: VolumeWidget, qtbot: QtBot, path: Path) -> None:
     widget.inspect(path)
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.background.busy())
 
 
 def click_open(widget: VolumeWidget, qtbot: QtBot) -> None:
     qtbot.mouseClick(widget.button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.background.busy())
 
 
 def cells(widget: VolumeWidget, row: int) -> list[str]:
@@ -87,8 +87,8 @@ def test_a_valid_file_opens_at_once_and_a_damaged_or_missing_one_is_reported(
 ) -> None:
     scan = write_scan()
     widget.inspect(scan)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
-    qtbot.waitUntil(lambda: not widget.background.busy(), timeout=20_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)
+    qtbot.waitUntil(lambda: not widget.background.busy())
     assert "12 × 20 × 24 voxels of 2.5 × 0.7 × 0.8\u00a0mm" in widget.facts.text()
     scan.write_bytes(scan.read_bytes()[:-500])
     inspect(widget, qtbot, scan)
@@ -107,7 +107,7 @@ def test_class_names_are_read_and_written_with_a_mask(
     names = '{"labels": {"background": 0, "Größe": 2}}'
     path.with_name("mask.nii.gz.labels.json").write_text(names, "utf-8")
     widget.inspect(path)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1)
     (layer,) = viewer.layers
     assert isinstance(layer, Labels) and "Größe" in set(layer.features["name"])
     out = tmp_path / "out.nrrd"
@@ -143,16 +143,12 @@ def test_ct_gets_window_presets_and_other_images_percentiles(
 
 
 def test_orientation_letters_follow_the_displayed_axes_and_the_camera(
-    viewer: Viewer, write_scan
+    viewer: Viewer, qtbot: QtBot, write_scan
 ) -> None:
-    letters = show_orientation_letters(viewer)
-
-    def shown() -> list[str]:
-        return [one.text for one in letters.overlays.values() if one.visible]
-
+    shown = show_orientation_letters(viewer).shown
     assert shown() == []
     viewer.open(str(write_scan()), plugin="napari-graphflow")
-    assert shown() == ["A", "P", "R", "L"]
+    qtbot.waitUntil(lambda: shown() == ["A", "P", "R", "L"])
     viewer.dims.order = (1, 0, 2)  # coronal, head at the top
     assert shown() == ["S", "I", "R", "L"]
     viewer.dims.order = (2, 0, 1)

@@ -111,7 +111,7 @@ class DatasetSection(QWidget):
         self._update()
 
     def choose(self, a: Path | None, b: Path | None) -> None:
-        """Take over the models that are chosen above; None for a mask."""
+        """Take over the models that are chosen above, or made the masks; None for other masks."""
         self._above = (a, b)
         self._update()
 

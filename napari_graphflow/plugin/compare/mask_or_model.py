@@ -14,6 +14,7 @@ from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.compare.presenter import cost
 from napari_graphflow.plugin.viewer.cases import Cases, cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
+from napari_graphflow.plugin.viewer.edits import maker_of
 from napari_graphflow.plugin.viewer.layer_facts import reason_not_to_fit_layer
 from napari_graphflow.plugin.viewer.layers import is_mask
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
@@ -51,6 +52,12 @@ class MaskOrModelCombo(LayerCombo):
         """Return the folder of the chosen model, or None if no model is chosen."""
         found = self.currentData()
         return Path(found) if isinstance(found, str) else None
+
+    def maker(self) -> Path | None:
+        """Return the folder of the chosen model, or of the model that made the chosen mask."""
+        mask = self.layer()
+        made_by = maker_of(mask) if isinstance(mask, Labels) else ""
+        return Path(made_by) if made_by else self.model()
 
     def choose_model(self, folder: Path) -> None:
         """Choose a model that is listed."""

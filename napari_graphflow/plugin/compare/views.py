@@ -35,28 +35,46 @@ class ComparisonViews:
         #: The side that flicker shows alone, if any.
         self.flickering = ""
 
-    def show(self, a: Labels, b: Labels, reference: Labels | None, differs: NDArray[Any]) -> None:
-        """Replace the layers by those of another comparison, all hidden at first."""
+    def show(
+        self,
+        a: Labels,
+        b: Labels,
+        reference: Labels | None,
+        differs: NDArray[Any],
+        *,
+        outlines: bool,
+        disagreement: bool,
+    ) -> None:
+        """Replace the layers by those of another comparison; see `update`."""
         self.remove()
         self._masks, self._reference = (a, b), reference
+        # Shown from the start, because napari takes as long to show a layer as to add it.
+        shown = self._shown(outlines=outlines, disagreement=disagreement)
         colours = [COLOURS["A"], COLOURS["B"], "#ff4fb0"]
         table = class_table(DISAGREEMENT)
-        self._layers["disagreement"] = self._add(differs, "disagreement", colours, a, table)
+        self._layers["disagreement"] = self._add(
+            differs, "disagreement", colours, a, shown["disagreement"], table
+        )
         outlined = {"A": a, "B": b} | ({} if reference is None else {"reference": reference})
         for title, layer in outlined.items():
             name = f"outline {title}: {layer.name}"
-            self._layers[title] = self._add(voxels(layer), name, [COLOURS[title]], a)
+            self._layers[title] = self._add(voxels(layer), name, [COLOURS[title]], a, shown[title])
+        self.update(outlines=outlines, disagreement=disagreement)
 
-    def update(self, *, outlines: bool, disagreement: bool, reference: bool) -> None:
-        """Show what is wanted; without outlines the masks themselves."""
-        wanted = {
+    def _shown(self, *, outlines: bool, disagreement: bool) -> dict[str, bool]:
+        """Return which of the layers are shown."""
+        return {
             "disagreement": disagreement,
             "A": outlines and self.flickering in ("", "A"),
             "B": outlines and self.flickering in ("", "B"),
-            "reference": reference,
+            "reference": True,
         }
+
+    def update(self, *, outlines: bool, disagreement: bool) -> None:
+        """Show what is wanted; without outlines the masks themselves."""
+        shown = self._shown(outlines=outlines, disagreement=disagreement)
         for title, layer in self._layers.items():
-            self._cases.set_visible(layer, wanted[title])
+            self._cases.set_visible(layer, shown[title])
         if self._reference is not None:
             self._cases.set_visible(self._reference, False)  # its outline is shown
         if self._layers:
@@ -85,9 +103,9 @@ class ComparisonViews:
                 self._copies.append(self._copy(image))
             if "reference" in self._layers:
                 one = self._layers["reference"]
-                again = self._add(one.data, "outline reference (B)", [COLOURS["reference"]], one)
+                name, colours = "outline reference (B)", [COLOURS["reference"]]
+                again = self._add(one.data, name, colours, one, visible=True)
                 again.metadata[PANEL] = 1
-                again.visible = True
                 self._copies.append(again)
         self._cases.side_by_side = wanted
 
@@ -122,6 +140,7 @@ class ComparisonViews:
         name: str,
         colours: list[str],
         like: Labels,
+        visible: bool,
         features: Mapping[str, Any] | None = None,
     ) -> Labels:
         contour = features is None
@@ -132,7 +151,7 @@ class ComparisonViews:
             colormap=CyclicLabelColormap(colors=["transparent", *colours]),
             metadata={DERIVED: like.name},
             opacity=1.0 if contour else 0.6,
-            visible=False,
+            visible=visible,
             features=features,
         )
         layer.contour = int(contour)

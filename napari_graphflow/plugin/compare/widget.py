@@ -266,18 +266,19 @@ class CompareWidget(Panel):
         if reference not in self.viewer.layers:
             reference = None
         with self._cases.changing():
-            self._views.show(a, b, reference, differs)
-            self._show_views()
+            self._views.show(a, b, reference, differs, **self._wanted())
         self._update()
         # Last, so that it is read even if another case is shown by now.
         self._say(line)
 
+    def _wanted(self) -> dict[str, bool]:
+        return {
+            "outlines": self.contours.isChecked(),
+            "disagreement": self.disagreement.isChecked(),
+        }
+
     def _show_views(self) -> None:
-        self._views.update(
-            outlines=self.contours.isChecked(),
-            disagreement=self.disagreement.isChecked(),
-            reference=True,
-        )
+        self._views.update(**self._wanted())
 
     def _outlines_changed(self) -> None:
         self._views.flickering = ""
@@ -321,7 +322,7 @@ class CompareWidget(Panel):
         rows = self._result.rows if self._result is not None else ()
         self.worst.setVisible(ours and any(one.scores for one in rows))
         self.costs.setVisible(ours and bool(self.costs.text()))
-        self.dataset.choose(self.a.model(), self.b.model())
+        self.dataset.choose(self.a.maker(), self.b.maker())
         text = guidance(
             shown=bool(self.image.key()) or not self.viewer.layers,
             advice=self._cases.advice(),

@@ -194,7 +194,7 @@ class Cases:
         """Show or hide a layer of an open case; at once, or when its case is shown again."""
         if layer in self._away:
             self._away[layer] = visible
-        elif layer in self._layers():
+        elif layer in self._layers() and layer.visible != visible:
             layer.visible = visible
 
     @property

@@ -3,6 +3,9 @@
 Layers are shown in LPS orientation, so their axes z, y, x point to superior (S), posterior (P) and
 left (L), or to the nearest of these for oblique volumes. There are no letters around an image of
 unknown directions, such as a photograph, a microscopic stack or a scan that was turned in napari.
+
+The first letters of a viewer appear one after the other, just after their scan: napari takes a
+tenth of a second to make and to draw the first text of an overlay.
 """
 
 from typing import Any
@@ -13,6 +16,7 @@ from napari import Viewer
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Layer
 from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
 
 from napari_graphflow.plugin.viewer.placement import DERIVED
 from napari_graphflow.plugin.viewer.record import recorded
@@ -22,16 +26,28 @@ from napari_graphflow.plugin.viewer.world import world_matrix
 AXIS_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
 #: Legible on the background of the overlay in each of napari's themes.
 COLOURS = {"dark": "#f2d45c", "light": "#7a4d00"}
+#: Between two of the first letters, so that each is drawn on its own.
+_STEP_MS = 40
 _PLACES = ("top_center", "bottom_center", "middle_left", "middle_right")
 _letters: "WeakKeyDictionary[Viewer, OrientationLetters]" = WeakKeyDictionary()
 
 
 class OrientationLetters:
-    """The four letters of one viewer, which is referenced weakly."""
+    """The four letters of one viewer, which is referenced weakly.
+
+    Attributes
+    ----------
+    texts
+        The letters at the top, bottom, left and right; empty where there is none.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = ref(viewer)
-        self._shown: tuple[str, ...] = ()
+        self.texts: tuple[str, ...] = ("",) * len(_PLACES)
+        self._made = 0
+        self._timer = QTimer()
+        self._timer.setInterval(_STEP_MS)
+        self._timer.timeout.connect(self._make_next)
         self.overlays = {place: TextOverlay(position=place, font_size=14) for place in _PLACES}
         for place, overlay in self.overlays.items():
             viewer.canvas.overlays[f"graphflow_{place}"] = overlay
@@ -87,15 +103,32 @@ class OrientationLetters:
         viewer = self._viewer()
         if viewer is None:
             return
-        texts = self._texts(viewer)
-        if texts == self._shown:  # setting an overlay is slow, also to what it is
+        texts = self._current(viewer)
+        if texts == self.texts:  # setting an overlay is slow, also to what it is
             return
-        self._shown = texts
-        for overlay, text in zip(self.overlays.values(), texts, strict=True):
+        self.texts = texts
+        overlays = list(self.overlays.values())
+        for overlay, text in zip(overlays[: self._made], texts, strict=False):
             overlay.text = text
             overlay.visible = bool(text)
+        if any(texts) and self._made < len(overlays):
+            self._timer.start()
 
-    def _texts(self, viewer: Viewer) -> tuple[str, str, str, str]:
+    def _make_next(self) -> None:
+        """Show the next letter that has not been shown yet."""
+        overlays = list(self.overlays.values())
+        if self._viewer() is not None and any(self.texts) and self._made < len(overlays):
+            overlays[self._made].text = self.texts[self._made]
+            overlays[self._made].visible = True
+            self._made += 1
+        else:
+            self._timer.stop()
+
+    def shown(self) -> list[str]:
+        """Return the letters in view."""
+        return [one.text for one in self.overlays.values() if one.visible]
+
+    def _current(self, viewer: Viewer) -> tuple[str, str, str, str]:
         if not self._has_orientation(viewer):
             return "", "", "", ""
         down, right = (AXIS_ENDS[axis] for axis in viewer.dims.displayed)
