@@ -72,9 +72,9 @@ class ComparisonViews:
 
     def update(self, *, outlines: bool, disagreement: bool) -> None:
         """Show what is wanted; without outlines the masks themselves."""
-        shown = self._shown(outlines=outlines, disagreement=disagreement)
+        wanted = self._shown(outlines=outlines, disagreement=disagreement)
         for title, layer in self._layers.items():
-            self._cases.set_visible(layer, shown[title])
+            self._cases.set_visible(layer, wanted[title])
         if self._reference is not None:
             self._cases.set_visible(self._reference, False)  # its outline is shown
         if self._layers:
