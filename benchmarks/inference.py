@@ -9,11 +9,9 @@ of docs/speed.md; ``--missing`` measures those that are not there. One round of 
 12 minutes on two quiet cores: half a minute each for the small ones, one for the U-Nets, three for
 the CT of 300 slices and one to two for the other CTs.
 
-Volumes and weights are random where neither changes the time. The time of resampling depends on
-where the classes lie, so the networks of those rows have learnt to find organs (phantom.py). Each
-measurement runs in a separate process, after one small volume that loads and compiles everything;
-the ways take turns within each round. Seconds are the minimum over rounds, because other programs
-can only add time.
+Volumes and weights are random: neither changes the time of a network. Each measurement runs in a
+separate process, after one small volume that loads and compiles everything; the ways take turns
+within each round. Seconds are the minimum over rounds, because other programs can only add time.
 
 ``product``: `napari_graphflow.inference.predict.segment`, from the stored image to the mask in its
 grid. ``openvino``: the same network on the same windows, nothing else. ``monai``: the same network
@@ -38,8 +36,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
-from phantom import phantom, teach
 from volume_reading import peak
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -68,10 +64,6 @@ class Row:
     patch: tuple[int, ...]
     spacing: float = 1.0
 
-    @property
-    def resampled(self) -> bool:
-        return self.spacing != 1
-
 
 MR, SLICES, CT = (96, 192, 192), (60, 256, 256), (300, 512, 512)
 ROWS = {
@@ -97,17 +89,15 @@ def write_model(row: Row, folder: Path) -> None:
 
     from napari_graphflow.config.model_card import ModelCard
     from napari_graphflow.config.preprocessing import Preprocessing
-    from napari_graphflow.imaging.preprocessing import prepare
     from napari_graphflow.models.openvino_form import convert
     from napari_graphflow.models.saved import load_model, save_model
     from napari_graphflow.networks import build
 
     torch.manual_seed(0)
     names = ["background", *(f"organ {index}" for index in range(1, row.classes))]
-    spacing = (row.spacing,) * 3 if row.resampled else None
-    network = build(row.network, 1, row.classes, row.dims)
+    spacing = (row.spacing,) * 3 if row.spacing != 1 else None
     card = ModelCard(
-        name="benchmark",
+        name="random",
         role="student",
         network=row.network,
         dims=row.dims,
@@ -116,36 +106,18 @@ def write_model(row: Row, folder: Path) -> None:
         patch_size=row.patch,
         preprocessing=Preprocessing(intensity="ct_window", spacing=spacing),
     )
-    if row.resampled:
-        patch = row.patch if row.dims == 2 else (32, 32, 32)
-        organs, labels = phantom(grid(row), row.classes)
-        seen = prepare(volume(organs), Preprocessing(intensity="ct_window")).array[0]
-        found = teach(network, seen, labels, patch)
-        print(f"trained: {found:.0%} of organ voxels are right", file=sys.stderr)
-    save_model(folder, card, network)
+    save_model(folder, card, build(row.network, 1, row.classes, row.dims))
     convert(load_model(folder))
 
 
-def grid(row: Row, shape: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """Return the shape of a volume, by default that of the row, on the grid of the network."""
-    return tuple(round(n / row.spacing) for n in shape or row.shape)
-
-
-def volume(array: NDArray[np.int16]) -> Any:
+def image(shape: tuple[int, int, int]) -> Any:
     from napari_graphflow.imaging.volume import Volume
 
+    random = np.random.default_rng(0)
+    array = np.empty(shape, np.int16)
+    for index in range(len(array)):
+        array[index] = random.normal(0, 300, shape[1:])
     return Volume(array, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
-
-
-def image(row: Row, shape: tuple[int, int, int]) -> Any:
-    if row.resampled:
-        array, _ = phantom(shape, row.classes)
-    else:
-        random = np.random.default_rng(0)
-        array = np.empty(shape, np.int16)
-        for index in range(len(array)):
-            array[index] = random.normal(0, 300, shape[1:])
-    return volume(array)
 
 
 def small(row: Row) -> tuple[int, int, int]:
@@ -159,11 +131,11 @@ def measure(row: Row, way: str, folder: Path) -> None:
     begun = time.perf_counter()
     ways = {"product": product, "openvino": raw_openvino, "monai": raw_monai, "beside": product}
     run = ways[way](row, folder)
-    run(image(row, small(row)))
+    run(image(small(row)))
     start = time.perf_counter() - begun
-    scan, before = image(row, row.shape), peak()
+    volume, before = image(row.shape), peak()
     started = time.perf_counter()
-    run(scan)
+    run(volume)
     seconds = time.perf_counter() - started
     voxels = 4 * int(np.prod(row.shape))
     found = {"seconds": seconds, "volumes": (peak() - before) / voxels, "start_s": start}
@@ -179,11 +151,11 @@ def product(row: Row, folder: Path) -> Any:
     return lambda volume: segment(model, volume).labels.array
 
 
-def windows_of(row: Row, shape: tuple[int, ...] | None = None) -> Any:
+def windows_of(row: Row, volume: Any) -> Any:
     from napari_graphflow.inference.whole_volume import OVERLAP, window_size
     from napari_graphflow.inference.windows import plan_windows
 
-    shape = grid(row, shape)
+    shape = tuple(round(n / row.spacing) for n in volume.shape)
     slices = row.dims == 2
     size = window_size(shape[slices:], row.patch)
     return plan_windows(shape, (1, *size) if slices else size, OVERLAP, 0 if slices else None)
@@ -199,7 +171,7 @@ def raw_openvino(row: Row, folder: Path) -> Any:
     core = openvino.Core()
 
     def run(volume: Any) -> None:
-        windows = windows_of(row, volume.shape)
+        windows = windows_of(row, volume)
         network = core.read_model(folder / "openvino" / "model.xml")
         shape = [1, 1, *form.padded_size(windows.size[-row.dims :])]
         network.reshape(shape)
@@ -226,7 +198,7 @@ def raw_monai(row: Row, folder: Path) -> Any:
     @torch.inference_mode()
     def run(volume: Any) -> None:
         x = torch.from_numpy(prepare(volume, model.card.preprocessing).array)
-        size = windows_of(row, volume.shape).size[-row.dims :]
+        size = windows_of(row, volume).size[-row.dims :]
         inferer = SlidingWindowInferer(size, 8 if row.dims == 2 else 2, 0.5, "gaussian")
         batches = x.movedim(1, 0).split(8) if row.dims == 2 else [x[None]]
         for batch in batches:
@@ -275,7 +247,7 @@ def run(names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
             }
             yield {
                 "row": name,
-                "windows": len(windows_of(row).positions),
+                "windows": len(windows_of(row, image(row.shape)).positions),
                 **{f"{way}_s": round(value, 3) for way, value in seconds.items()},
                 "times_openvino": round(seconds["product"] / seconds["openvino"], 2),
                 "of_monai": round(seconds["product"] / seconds["monai"], 2),
