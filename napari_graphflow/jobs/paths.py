@@ -65,7 +65,7 @@ class JobPaths:
         self.model = self.artifacts / "model"
         self.preview = self.artifacts / "preview.png"
         self.report = self.artifacts / "comparison.html"
-        self.study = self.artifacts / "comparison.json"
+        self.study = self.artifacts / "study.json"  # the report has comparison.json beside it
         self.preview_case = folder / "preview_case"
         self.cases_file = folder / "cases.json"
         self.manifest = folder / "manifest.json"

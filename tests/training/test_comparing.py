@@ -54,14 +54,15 @@ def test_a_comparison_finds_the_student_alone_and_gives_a_verdict(
     (dataset / "sites.csv").write_text("\n".join(("case,site", *rows)))
     describe_dataset(JobPaths(pair).model, blobs, "cpu")
     config = ComparisonConfig(a=teacher, b=pair, dataset=dataset, split="train", device="cpu")
-    study = tmp_path / "study.json"
-    list(compare_on_dataset(config, tmp_path / "out.html", study))
-    found = read_config(Study, study)
+    job = JobPaths(tmp_path / "job")
+    job.artifacts.mkdir(parents=True)
+    list(compare_on_dataset(config, job.report, job.study))
+    found = read_config(Study, job.study)  # as the window does
     assert [side.role for side in found.sides] == ["teacher", "student", "alone"]
     assert all(side.cost.seconds > 0 and side.cost.peak_bytes == 5 for side in found.sides)
-    data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    data = json.loads(job.report.with_suffix(".json").read_text("utf-8"))
     assert "without distillation it would keep" in data["verdict"]
-    page = (tmp_path / "out.html").read_text("utf-8")
+    page = job.report.read_text("utf-8")
     assert "variation map" not in page and "features change most" in page
     assert page.count("data:image/png;base64,") >= 2
     assert not any(case in page for case in found.cases), "cases are numbered"
