@@ -14,6 +14,7 @@ from typing import TypeVar
 from napari_graphflow import __version__
 from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
+from napari_graphflow.config.model_card import read_model_card
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.config.settings import Frozen, with_paths
 from napari_graphflow.errors import UserError
@@ -128,13 +129,20 @@ def _title(config: JobConfig) -> str:
     if isinstance(config, RoundConfig):
         return f"round {config.number} on {config.dataset.name}"
     if isinstance(config, ComparisonConfig):
-        return f"{config.a.name} and {config.b.name} compared on {config.dataset.name}"
+        return f"{_name(config.a)} and {_name(config.b)} compared on {config.dataset.name}"
     if isinstance(config, ProposalConfig):
-        return f"masks by {config.model.name} for {config.dataset.name}"
+        return f"masks by {_name(config.model)} for {config.dataset.name}"
     if isinstance(config, DistillationConfig):
         method = config.method.name.replace("_", " ")
-        return f"{method}: {config.teacher.name} to {config.network} on {config.dataset.name}"
+        return f"{method}: {_name(config.teacher)} to {config.network} on {config.dataset.name}"
     return f"{config.network} on {config.dataset.name}"
+
+
+def _name(model: Path) -> str:
+    """Return the name of a model, which in a job lies in a folder ``model``, or of a folder."""
+    with suppress(UserError, OSError):
+        return read_model_card(model).name
+    return model.name
 
 
 def _new_folder(root: Path, name: str) -> Path:

@@ -14,6 +14,9 @@ from typing import get_args
 import pytest
 from job_cases import new_job
 
+from napari_graphflow.config.comparison import ComparisonConfig
+from napari_graphflow.config.model_card import ModelCard
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs import store
@@ -49,6 +52,20 @@ def test_a_new_job_stores_its_settings_with_absolute_paths(
     assert again.title == "graph flow: big to enet on liver"
     assert again.status().state == "created"
     assert again.spec["versions"]["python"]
+
+
+def test_a_job_is_titled_by_the_names_of_its_models(tmp_path: Path) -> None:
+    models = [JobPaths(tmp_path / name).model for name in ("first", "second")]
+    for folder, name in zip(models, ("large", "small"), strict=True):
+        folder.mkdir(parents=True)
+        card = ModelCard(
+            name=name, role="student", network="enet", dims=3, in_channels=1,
+            classes={"background": 0, "organ": 1}, patch_size=(8, 8, 8),
+            preprocessing=Preprocessing(intensity="zscore"),
+        )  # fmt: skip
+        (folder / "model.json").write_text(card.model_dump_json(), "utf-8")
+    config = ComparisonConfig(a=models[0], b=models[1], dataset=tmp_path / "liver")
+    assert store.create("compare", config).title == "large and small compared on liver"
 
 
 def test_jobs_are_listed_newest_first_and_other_folders_skipped(tmp_path: Path) -> None:

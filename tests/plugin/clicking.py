@@ -12,6 +12,11 @@ def click(qtbot: QtBot, button: QWidget) -> None:
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
+def in_view(widget: QWidget) -> bool:
+    """Whether any part of a widget can be seen: its dock is in front and scrolled to it."""
+    return not widget.visibleRegion().isEmpty()
+
+
 def question() -> QMessageBox | None:
     """Return the open question of this plugin, or None."""
     boxes = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMessageBox)]

@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 import pytest
-from clicking import click
+from clicking import click, in_view
 from qtpy.QtWidgets import QWidget
 
 from napari_graphflow.config.model_card import read_model_card
@@ -14,9 +14,13 @@ from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
 from napari_graphflow.plugin.widgets.recent import recent
 from napari_graphflow.plugin.widgets.saved_models import listed_datasets
 
+#: As a person needs at least; Qt keeps a dock behind that is raised while another is being added.
+PAUSE_MS = 300
+
 
 def test_each_step_shows_its_button(viewer, qtbot):
     dock = show_dock(viewer, "Tutorial")
+    viewer.window._qt_window.resize(1000, 500)  # where most buttons are out of view
     for number, tutorial in enumerate(TUTORIALS.values()):
         dock.tutorial.setCurrentIndex(number)
         for place, step in enumerate(tutorial.steps):
@@ -24,16 +28,18 @@ def test_each_step_shows_its_button(viewer, qtbot):
             assert dock.count.text() == f"Step {place + 1} of {len(tutorial.steps)}"
             if step.dock:
                 dock.parent().raise_()
-                qtbot.waitUntil(dock.show_me.isVisible)
+                qtbot.waitUntil(lambda: in_view(dock.show_me))
                 click(qtbot, dock.show_me)
                 target = attrgetter(step.target)(find_dock(viewer, step.dock))
                 assert isinstance(target, QWidget)
                 assert target.graphicsEffect() is not None
-                qtbot.waitUntil(lambda shown=target: not shown.visibleRegion().isEmpty())
+                qtbot.waitUntil(lambda shown=target: in_view(shown))
+                qtbot.wait(PAUSE_MS)
             else:
                 assert not dock.show_me.isEnabled()
             if dock.forward.isEnabled():
                 dock.parent().raise_()
+                qtbot.waitUntil(lambda: in_view(dock.forward))
                 click(qtbot, dock.forward)
         assert not dock.forward.isEnabled()
     # Without a case the dock Dataset holds these outside of its window.

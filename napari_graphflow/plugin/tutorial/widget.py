@@ -1,9 +1,11 @@
 """The dock Tutorial: one step after the other, and the button that each is about."""
 
+from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QComboBox,
@@ -23,7 +25,9 @@ from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryBu
 from napari_graphflow.plugin.widgets.recent import remember
 
 #: Milliseconds for which a button is highlighted.
-HIGHLIGHTED = 4000
+HIGHLIGHTED_MS = 4000
+#: Milliseconds after which a section that was opened has its height.
+LAID_OUT_MS = 50
 
 
 class TutorialWidget(Panel):
@@ -110,9 +114,17 @@ def reveal(target: QWidget) -> None:
             tabs.setCurrentWidget(child)
         if isinstance(parent, Section):
             parent.expand(animate=False)
+        child = parent
+    # Once the open section has its height.
+    _after(target, LAID_OUT_MS, partial(_scroll_to, target))
+
+
+def _scroll_to(target: QWidget) -> None:
+    parent = target.parentWidget()
+    while parent is not None:
         if isinstance(parent, QScrollArea):
             parent.ensureWidgetVisible(target)
-        child = parent
+        parent = parent.parentWidget()
 
 
 def highlight(target: QWidget, colour: str) -> None:
@@ -120,8 +132,13 @@ def highlight(target: QWidget, colour: str) -> None:
     effect = QGraphicsColorizeEffect(target)
     effect.setColor(QColor(colour))
     target.setGraphicsEffect(effect)
-    # A child of the effect, so that it ends with it.
-    timer = QTimer(effect)
+    _after(effect, HIGHLIGHTED_MS, effect.deleteLater)  # which takes it off the widget
+
+
+def _after(owner: QObject, milliseconds: int, function: Callable[[], None]) -> None:
+    """Call a function later, unless its owner is gone by then."""
+    timer = QTimer(owner)
     timer.setSingleShot(True)
-    timer.timeout.connect(effect.deleteLater)  # which takes it off the widget
-    timer.start(HIGHLIGHTED)
+    timer.timeout.connect(function)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start(milliseconds)
