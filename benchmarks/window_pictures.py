@@ -69,6 +69,7 @@ class Window(FilmedWindow):
     def scenes(self, home: Path) -> Iterator[str]:
         """Bring about what is to be seen, one thing after the other, by clicks; name each."""
         from napari_graphflow.dataset.samples import sample_dataset
+        from napari_graphflow.plugin.tutorial.widget import reveal
 
         yield from self.segment()
         distil = self.show("Distil")
@@ -91,9 +92,13 @@ class Window(FilmedWindow):
         compare.beside.click()
         yield "compare_beside"
         compare.beside.click()
-        compare.whole.expand(animate=False)
+        for side, name in ((compare.a, "teacher"), (compare.b, "student")):
+            side.choose_model(home / "models" / f"abdomen_{name}")
         compare.dataset.dataset.choose(sample_dataset("abdomen"))
-        compare.ensureWidgetVisible(compare.dataset)
+        compare.dataset.button.click()
+        self.until(lambda: not compare.dataset.report.isHidden(), 300)
+        reveal(compare.dataset.report)
+        self.rest(1)
         yield "compare_dataset"
         compare.whole.collapse(animate=False)
         self.unfold(compare, "Maps of the networks")

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -381,3 +382,10 @@ def weights_hash(folder: Path) -> str:
     found = (name for name in (ANSWERS, GRAPH_FILES[1]) if (folder / name).is_file())
     with open_regular(folder / next(found, WEIGHTS)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_of_model(folder: Path) -> str:
+    """Return the name of a model, whose folder in a job is ``model``; of other folders, theirs."""
+    with suppress(UserError, OSError):
+        return read_model_card(folder).name
+    return folder.name

@@ -14,7 +14,7 @@ from typing import TypeVar
 from napari_graphflow import __version__
 from napari_graphflow.config.comparison import ComparisonConfig
 from napari_graphflow.config.labelling import ProposalConfig, RoundConfig
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import name_of_model
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.config.settings import Frozen, with_paths
 from napari_graphflow.errors import UserError
@@ -126,23 +126,17 @@ def find_job(name: str, root: Path | None = None) -> Job:
 def _title(config: JobConfig) -> str:
     if config.name:
         return config.name
+    dataset = config.dataset.name
     if isinstance(config, RoundConfig):
-        return f"round {config.number} on {config.dataset.name}"
+        return f"round {config.number} on {dataset}"
     if isinstance(config, ComparisonConfig):
-        return f"{_name(config.a)} and {_name(config.b)} compared on {config.dataset.name}"
+        return f"{name_of_model(config.a)} and {name_of_model(config.b)} compared on {dataset}"
     if isinstance(config, ProposalConfig):
-        return f"masks by {_name(config.model)} for {config.dataset.name}"
+        return f"masks by {name_of_model(config.model)} for {dataset}"
     if isinstance(config, DistillationConfig):
         method = config.method.name.replace("_", " ")
-        return f"{method}: {_name(config.teacher)} to {config.network} on {config.dataset.name}"
-    return f"{config.network} on {config.dataset.name}"
-
-
-def _name(model: Path) -> str:
-    """Return the name of a model, which in a job lies in a folder ``model``, or of a folder."""
-    with suppress(UserError, OSError):
-        return read_model_card(model).name
-    return model.name
+        return f"{method}: {name_of_model(config.teacher)} to {config.network} on {dataset}"
+    return f"{config.network} on {dataset}"
 
 
 def _new_folder(root: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_graphflow.evaluation.comparison import DISAGREEMENT, compare_masks
 from napari_graphflow.plugin.compare.widget import CompareWidget
+from napari_graphflow.plugin.widgets.palette import LIGHT
 
 SLOW_START_MS = 300_000
 SPACING = (2.0, 1.0, 0.5)
@@ -238,6 +239,9 @@ def test_variation_maps_have_the_geometry_of_the_image(
     qtbot.waitUntil(section.button.isEnabled, timeout=SLOW_START_MS)
     plots = section.matrix.widget().ci.items
     assert len(plots) == 2  # no difference, because they have other numbers of channels
+    viewer.theme = "light"
+    colours = {plot.getAxis("left").textPen().color().name() for plot in plots}
+    assert colours == {LIGHT.note}
 
 
 def test_2d_masks_are_measured_in_square_millimetres() -> None:

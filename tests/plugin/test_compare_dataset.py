@@ -20,6 +20,7 @@ from napari_graphflow.jobs.status import Status
 from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.compare.side_choice import FOLDER
 from napari_graphflow.plugin.compare.widget import CompareWidget
+from napari_graphflow.plugin.widgets.palette import DARK, LIGHT
 
 WORST = 7
 
@@ -99,6 +100,11 @@ def test_a_finished_comparison_opens_a_case_at_its_worst_slice(
     section.results.activated.emit(0)
     assert "teacher's Dice" in section.verdict.text()
     assert section.plot.isVisible()
+    viewer.theme = "light"
+    axis = section.plot.widget().getAxis("bottom")
+    assert axis.textPen().color().name() == LIGHT.note
+    viewer.theme = "dark"
+    assert axis.textPen().color().name() == DARK.note
     assert [section.cases.item(0, column).text() for column in range(3)] == [
         "blob_003", "0.750", "0.750",
     ]  # fmt: skip

@@ -5,6 +5,9 @@ import pyqtgraph as pg
 
 from napari_graphflow.evaluation.charts import SIDE_COLOURS
 from napari_graphflow.evaluation.study import Study
+from napari_graphflow.plugin.widgets.palette import Colours
+from napari_graphflow.plugin.widgets.plots import colour_axes, see_through
+from napari_graphflow.plugin.widgets.words import in_words
 
 HEIGHT = 150
 
@@ -13,11 +16,16 @@ class BoxPlot(pg.PlotWidget):
     """Draws the scores of a comparison on a dataset."""
 
     def __init__(self) -> None:
-        super().__init__(background=None)
+        super().__init__()
+        see_through(self)
         self.setFixedHeight(HEIGHT)
         self.setMouseEnabled(x=False, y=False)
         self.setMenuEnabled(False)
         self.hideButtons()
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        colour_axes(self.getPlotItem(), colours)
 
     def show_study(self, study: Study) -> None:
         """Draw one box per structure and side."""
@@ -32,7 +40,7 @@ class BoxPlot(pg.PlotWidget):
                 if values:
                     x = index + (number - (count - 1) / 2) * 0.25
                     self._box(x, values, pen)
-        self.getAxis("bottom").setTicks([list(enumerate(names))])
+        self.getAxis("bottom").setTicks([list(enumerate(map(in_words, names)))])
 
     def _box(self, x: float, values: list[float], pen: "pg.QtGui.QPen") -> None:
         """Draw quartiles, median, whiskers and the values themselves."""

@@ -69,7 +69,7 @@ class DatasetSection(QWidget):
         shrinkable(self.results)
         self.verdict = note()
         self.verdict.setStyleSheet("font-weight: 600;")
-        self.plot = Later(_box_plot)
+        self.plot = Later(_box_plot, panel)
         self.cases = QTableWidget()
         self.cases.verticalHeader().hide()
         self.cases.verticalHeader().setDefaultSectionSize(scaled(22))

@@ -91,7 +91,7 @@ class HeatmapSection(QWidget):
         self.button = QPushButton("Show maps")
         self.progress = ProgressRow()
         self.notes = note(CAPTION)
-        self.matrix = Later(_matrix_plot)
+        self.matrix = Later(_matrix_plot, panel)
         self.matrix.hide()
         self.maps = MapBox(panel.viewer)
         rows = Rows()

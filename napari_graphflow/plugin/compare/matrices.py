@@ -7,6 +7,9 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 
+from napari_graphflow.plugin.widgets.palette import DARK, Colours
+from napari_graphflow.plugin.widgets.plots import colour_axes, see_through
+
 HEIGHT = 170
 #: Most ticks along an axis, and most lines of a tooltip.
 TICKS, SHOWN = 8, 24
@@ -17,9 +20,21 @@ class MatrixPlot(pg.GraphicsLayoutWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setBackground(None)
+        self._colours = DARK
+        self._plots: dict[str, pg.PlotItem] = {}
+        see_through(self)
         self.setFixedHeight(HEIGHT)
         self.ci.layout.setContentsMargins(0, 0, 0, 0)
+
+    def set_colours(self, colours: Colours) -> None:
+        """Draw in the colours of a theme."""
+        self._colours = colours
+        for title, plot in self._plots.items():
+            self._colour(plot, title)
+
+    def _colour(self, plot: pg.PlotItem, title: str) -> None:
+        plot.setTitle(title, color=self._colours.note)
+        colour_axes(plot, self._colours)
 
     def fill(self, matrices: Mapping[str, NDArray[Any]], names: Sequence[str]) -> None:
         """Draw the matrices.
@@ -33,9 +48,11 @@ class MatrixPlot(pg.GraphicsLayoutWidget):
             Names of the columns, and of the rows.
         """
         self.clear()
+        self._plots = {}
         map_ = pg.colormap.get("CET-D1A")
         for column, (title, matrix) in enumerate(matrices.items()):
-            plot = self.addPlot(row=0, col=column, title=title)
+            plot = self._plots[title] = self.addPlot(row=0, col=column)
+            self._colour(plot, title)
             plot.setMenuEnabled(False)
             plot.hideButtons()
             plot.setMouseEnabled(x=False, y=False)

@@ -7,6 +7,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog
 from superqt.utils import signals_blocked
 
+from napari_graphflow.config.model_card import name_of_model
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.layout import LabellingPaths
@@ -50,7 +51,7 @@ class SideChoice(QComboBox):
             self._list(self.currentData() or "")
 
     def _list(self, chosen: str) -> None:
-        above = self._above.name if self._above is not None else "no model"
+        above = name_of_model(self._above) if self._above is not None else "no model"
         with signals_blocked(self):
             self.clear()
             self.addItem(f"{self._letter} above: {above}", "")
@@ -80,5 +81,7 @@ def rounds_of(dataset: Path | None) -> list[tuple[str, Path]]:
         with suppress(UserError, OSError):
             one = read_config(Round, path)
             if one.model and Path(one.model).is_dir():
-                found.append((f"round {one.number}: {Path(one.model).name}", Path(one.model)))
+                found.append(
+                    (f"round {one.number}: {name_of_model(Path(one.model))}", Path(one.model))
+                )
     return found

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_graphflow.plugin.jobs.presenter import Level, curve_title
 from napari_graphflow.plugin.widgets.palette import DARK, Colours
+from napari_graphflow.plugin.widgets.plots import colour_axes, see_through
 from napari_graphflow.system.events import Event, Metric
 
 HEIGHT = 230
@@ -34,10 +35,7 @@ class Curves(QWidget):
         self._drawn = -math.inf
         self._colours = DARK
         self._canvas = pg.GraphicsLayoutWidget()
-        self._canvas.setBackground(None)
-        # Otherwise it keeps the background of the theme in which it was made.
-        self._canvas.viewport().setAutoFillBackground(False)
-        self._canvas.setStyleSheet("background: transparent; border: none;")
+        see_through(self._canvas)
         self._canvas.setFixedHeight(HEIGHT)
         self._canvas.ci.layout.setContentsMargins(0, 0, 0, 0)
         self._canvas.ci.layout.setSpacing(2)
@@ -70,9 +68,7 @@ class Curves(QWidget):
         self._colours = colours
         for plot, title in ((self._dice, "Dice"), (self._loss, "Loss")):
             plot.getAxis("left").setLabel(title, color=colours.note)
-            for side in ("left", "bottom"):
-                plot.getAxis(side).setPen(pg.mkPen(colours.groove))
-                plot.getAxis(side).setTextPen(pg.mkPen(colours.note))
+            colour_axes(plot, colours)
         self._paint()
 
     def show_levels(self, levels: Sequence[Level]) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_graphflow.plugin.widgets.layout import note
 from napari_graphflow.plugin.widgets.palette import DARK, Colours
+from napari_graphflow.plugin.widgets.plots import see_through
 from napari_graphflow.system.events import CodeGraph, CodeGraphs
 
 HEIGHT = 250
@@ -39,10 +40,7 @@ class GraphPlot(QWidget):
         self._colours = DARK
         self._shown: CodeGraphs | None = None
         self.canvas = pg.GraphicsLayoutWidget()
-        self.canvas.setBackground(None)
-        # Otherwise it keeps the background of the theme in which it was made.
-        self.canvas.viewport().setAutoFillBackground(False)
-        self.canvas.setStyleSheet("background: transparent; border: none;")
+        see_through(self.canvas)
         self.canvas.setFixedHeight(HEIGHT)
         self.canvas.ci.layout.setContentsMargins(0, 0, 0, 0)
         self.canvas.ci.layout.setSpacing(2)

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari_graphflow.plugin.widgets.palette import Colours
+    from napari_graphflow.plugin.widgets.panel import Panel
 
 W = TypeVar("W", bound=QWidget)
 #: Modules whose import takes a tenth of a second or more.
@@ -22,11 +26,15 @@ class Later(QWidget, Generic[W]):
     ----------
     make
         Imports what it needs, and makes the widget.
+    panel
+        The dock whose theme a plot follows, by its `set_colours`.
     """
 
-    def __init__(self, make: Callable[[], W]) -> None:
+    def __init__(self, make: Callable[[], W], panel: "Panel | None" = None) -> None:
         super().__init__()
-        self._make = make
+        self._make, self._panel = make, panel
+        if panel is not None:
+            panel.themed.connect(self._set_colours)
         self.made: W | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -36,7 +44,13 @@ class Later(QWidget, Generic[W]):
         if self.made is None:
             self.made = self._make()
             self.layout().addWidget(self.made)
+            if self._panel is not None:
+                self._set_colours(self._panel.colours)
         return self.made
+
+    def _set_colours(self, colours: "Colours") -> None:
+        if self.made is not None:
+            self.made.set_colours(colours)
 
 
 def import_in_thread() -> None:
