@@ -151,7 +151,7 @@ def _on_dataset(
     except ValidationError as error:
         raise UserError(f"{first_problem(error)}.") from None
     with tempfile.TemporaryDirectory() as folder, progress_bar() as bar:
-        study = Path(folder) / "study.json"
+        study = Path(folder) / "comparison.json"
         task = bar.add_task("starting", total=None)
         run: Iterable[events.Event] = compare_on_dataset(config, report, study)
         for event in run:

@@ -95,7 +95,9 @@ def test_two_processes_give_the_same_model_as_one(blobs: Path) -> None:
     expected, found = reported(alone), reported(together)
     assert found.keys() == expected.keys()
     for key in expected:
-        assert found[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-4), key
+        # A gradient jumps where rounding decides which of two equal voxels is a maximum.
+        rel = 1e-2 if key[0].startswith("gradient/") else 1e-3
+        assert found[key] == pytest.approx(expected[key], rel=rel, abs=1e-4), key
     # Outputs, not weights: a bias before a normalisation has no effect, and its gradient is only
     # rounding error, which Adam scales up to full steps.
     image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
