@@ -8,6 +8,7 @@ The first letters of a viewer appear one after the other, just after their scan:
 tenth of a second to make and to draw the first text of an overlay.
 """
 
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -45,7 +46,7 @@ class OrientationLetters:
         self._viewer = ref(viewer)
         self.texts: tuple[str, ...] = ("",) * len(_PLACES)
         self._made = 0
-        self._timer = QTimer()
+        self._timer = QTimer(viewer.window._qt_window)  # noqa: SLF001 ends with the window
         self._timer.setInterval(_STEP_MS)
         self._timer.timeout.connect(self._make_next)
         self.overlays = {place: TextOverlay(position=place, font_size=14) for place in _PLACES}
@@ -112,7 +113,8 @@ class OrientationLetters:
             overlay.text = text
             overlay.visible = bool(text)
         if any(texts) and self._made < len(overlays):
-            self._timer.start()
+            with suppress(RuntimeError):  # the window is closed
+                self._timer.start()
 
     def _make_next(self) -> None:
         """Show the next letter that has not been shown yet."""
