@@ -4,11 +4,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rows import markdown, spread
+from rows import Kinds, markdown, spread
 
 Result = dict[str, Any]
-#: Kind of a row -> seed -> its result, of one task and student.
-Kinds = dict[str, dict[str, Result]]
 COLUMNS = {
     "test Dice": ("dice_score", 4),
     "VOE": ("volume_overlap_error", 4),

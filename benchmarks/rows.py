@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import wilcoxon
+
 #: Suffix of the kind of a model that was retrained with a different result.
 AGAIN = "_again"
+#: Kind of a row -> seed -> its result, of one task and student.
+Kinds = dict[str, dict[str, dict[str, Any]]]
 START, END = "<!-- table: made by table.py -->", "<!-- end of table -->"
 
 
@@ -142,3 +146,23 @@ def spread(values: Sequence[float], digits: int = 4) -> str:
     """Format the mean and, for several values, the sample standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def dice_by_case(kinds: Kinds, kind: str, seeds: list[str]) -> dict[str, float]:
+    """Return the Dice of each test case, averaged over classes and seeds."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for case, classes in kinds[kind][seed]["cases"].items():
+            found.setdefault(case, []).extend(v or 0.0 for v in classes.values())
+    return {case: statistics.mean(values) for case, values in found.items()}
+
+
+def difference(kinds: Kinds, kind: str, other: str) -> str:
+    """Write the paired difference in points of Dice, and the p-value of Wilcoxon's test."""
+    seeds = sorted(set(kinds.get(kind, {})) & set(kinds.get(other, {})))
+    if kind == other or not seeds:
+        return ""
+    ours, theirs = (dice_by_case(kinds, one, seeds) for one in (kind, other))
+    pairs = [ours[case] - theirs[case] for case in ours if case in theirs]
+    p = float(wilcoxon(pairs).pvalue) if any(pairs) else 1.0
+    return f"{100 * statistics.mean(pairs):+.1f} (p {'< 0.001' if p < 0.001 else f'{p:.3f}'})"

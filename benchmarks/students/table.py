@@ -1,16 +1,13 @@
 """Render the results of ``run.py`` as tables, into ``README.md`` between its two marks."""
 
-import statistics
 import sys
 from pathlib import Path
-
-from scipy.stats import wilcoxon
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from method_plots import plot_kinds  # noqa: E402
-from method_tables import Kinds, by_student, table  # noqa: E402
-from rows import AGAIN, markdown, put_table, read_results  # noqa: E402
+from method_tables import by_student, table  # noqa: E402
+from rows import AGAIN, Kinds, difference, markdown, put_table, read_results  # noqa: E402
 
 TITLES = {
     "teacher": "teacher",
@@ -39,26 +36,6 @@ TITLES |= {
 }
 #: What every method is compared with, case by case.
 AGAINST = ("alone", "logits", "dist")
-
-
-def dice_by_case(kinds: Kinds, kind: str, seeds: list[str]) -> dict[str, float]:
-    """Return the Dice of each test case, averaged over classes and seeds."""
-    found: dict[str, list[float]] = {}
-    for seed in seeds:
-        for case, classes in kinds[kind][seed]["cases"].items():
-            found.setdefault(case, []).extend(v or 0.0 for v in classes.values())
-    return {case: statistics.mean(values) for case, values in found.items()}
-
-
-def difference(kinds: Kinds, kind: str, other: str) -> str:
-    """Write the paired difference in points of Dice, and the p-value of Wilcoxon's test."""
-    seeds = sorted(set(kinds.get(kind, {})) & set(kinds.get(other, {})))
-    if kind == other or not seeds:
-        return ""
-    ours, theirs = (dice_by_case(kinds, one, seeds) for one in (kind, other))
-    pairs = [ours[case] - theirs[case] for case in ours if case in theirs]
-    p = float(wilcoxon(pairs).pvalue) if any(pairs) else 1.0
-    return f"{100 * statistics.mean(pairs):+.1f} (p {'< 0.001' if p < 0.001 else f'{p:.3f}'})"
 
 
 def paired(kinds: Kinds) -> str:
