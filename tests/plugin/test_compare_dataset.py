@@ -87,6 +87,7 @@ def test_two_folders_of_masks_are_compared_as_a_job(
     with submitted[0].writing():
         submitted[0].write_status(Status(state="cancelled"))
     qtbot.waitUntil(section.button.isEnabled)
+    assert compare.status.text() == "The comparison was cancelled."
 
 
 def test_a_finished_comparison_opens_a_case_at_its_worst_slice(

@@ -48,6 +48,7 @@ def test_a_click_exports_the_chosen_model_and_shows_the_comparison(
 def test_what_cannot_be_exported_is_shown_in_one_sentence(line: ExportRow, qtbot: QtBot) -> None:
     line.kind.setCurrentIndex(line.kind.findData("nnunet"))
     click(qtbot, line.button)
+    assert line.status.text() == "small: exporting and comparing …"
     qtbot.waitUntil(lambda: not line.running, timeout=SLOW_START_MS)
     assert line.status.text().startswith("✕ ")
     assert "Traceback" not in line.status.text()

@@ -175,8 +175,10 @@ class DatasetSection(QWidget):
         if status.state == "done":
             self._list()
             self._load(job.folder)
+        elif status.state == "cancelled":
+            self._panel.status.info("The comparison was cancelled.")
         else:
-            self._panel.status.fail(f"The comparison {status.state}. {status.failure or ''}")
+            self._panel.status.fail(str(status.failure or "The comparison stopped unexpectedly."))
         self._update()
 
     def _cancel(self) -> None:

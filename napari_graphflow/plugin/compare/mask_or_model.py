@@ -57,7 +57,7 @@ class MaskOrModelCombo(LayerCombo):
         """Return the folder of the chosen model, or of the model that made the chosen mask."""
         mask = self.layer()
         made_by = maker_of(mask) if isinstance(mask, Labels) else ""
-        return Path(made_by) if made_by else self.model()
+        return Path(made_by) if made_by and Path(made_by).is_dir() else self.model()
 
     def choose_model(self, folder: Path) -> None:
         """Choose a model that is listed."""

@@ -1,6 +1,7 @@
 """The export of the chosen model, in a process of its own."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 from superqt import QCollapsible
 
 from napari_graphflow.config.exports import EXPORTS, ExportParity
+from napari_graphflow.config.model_card import name_of_model
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.layout import folded, row, shrinkable
 from napari_graphflow.plugin.widgets.model_picker import ModelPicker
@@ -70,10 +72,12 @@ class ExportRow(QWidget):
         parent = QFileDialog.getExistingDirectory(self, "Folder in which to write the export")
         if not parent or model is None:
             return
-        self._out = Path(parent) / f"{model.name}-{kind}"
+        name = name_of_model(model)
+        folder = re.sub(r"[^\w.-]+", "-", name)
+        self._out = Path(parent) / f"{folder}-{kind}"
         arguments = ["export", str(model), "--to", kind, "--out", str(self._out), "--json"]
         self._process.start(sys.executable, ["-m", "napari_graphflow", *arguments])
-        self.status.info(f"{model.name}: exporting and comparing …")
+        self.status.info(f"{name}: exporting and comparing …")
         self.update_button()
 
     def _finished(self) -> None:
