@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_cases import write_series
 from napari import Viewer
+from napari.components import ViewerModel
 from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -160,6 +161,13 @@ def test_orientation_letters_follow_the_displayed_axes_and_the_camera(
     viewer.dims.ndisplay = 2
     viewer.layers.clear()
     assert shown() == []
+
+
+def test_a_viewer_without_a_window_has_letters_too(qtbot: QtBot, write_scan) -> None:
+    viewer = ViewerModel()
+    shown = show_orientation_letters(viewer).shown
+    viewer.open(str(write_scan()), plugin="napari-graphflow")
+    qtbot.waitUntil(lambda: shown() == ["A", "P", "R", "L"])
 
 
 def test_volumes_of_any_orientation_are_displayed_in_lps(viewer: Viewer, tmp_path: Path) -> None:

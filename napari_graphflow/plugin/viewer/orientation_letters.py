@@ -46,7 +46,8 @@ class OrientationLetters:
         self._viewer = ref(viewer)
         self.texts: tuple[str, ...] = ("",) * len(_PLACES)
         self._made = 0
-        self._timer = QTimer(viewer.window._qt_window)  # noqa: SLF001 ends with the window
+        window = getattr(viewer, "window", None)  # a model of a viewer has none
+        self._timer = QTimer(window and window._qt_window)  # noqa: SLF001 ends with the window
         self._timer.setInterval(_STEP_MS)
         self._timer.timeout.connect(self._make_next)
         self.overlays = {place: TextOverlay(position=place, font_size=14) for place in _PLACES}
