@@ -1,8 +1,9 @@
 """Shared parts of the docks: tabs, closing, background work, formatting."""
 
+import itertools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 from clicking import click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget
 
 from napari_graphflow.errors import UserError
@@ -115,6 +117,26 @@ def test_background_results_and_errors_reach_the_callbacks(qtbot: QtBot, qapp: o
     assert results[0] == 42
     assert str(results[1]) == "It is broken. Mend it."
     assert not background.busy()
+    background.stop()
+
+
+def test_the_window_responds_between_the_steps_of_a_result(qtbot: QtBot, qapp: object) -> None:
+    background = Background(qapp)
+    seen: list[object] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: seen.append("tick"))
+
+    def steps(result: int) -> Iterator[None]:
+        for one in range(result):
+            seen.append((one, background.busy()))
+            yield
+
+    background.run(lambda: 3, steps, seen.append)
+    timer.start(1)
+    qtbot.waitUntil(lambda: not background.busy())
+    timer.stop()
+    at = [seen.index((one, False)) for one in range(3)]
+    assert all("tick" in seen[start:end] for start, end in itertools.pairwise(at))
     background.stop()
 
 

@@ -1,6 +1,6 @@
 """The layers of a comparison: outlines, disagreement, reference; flicker and side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from napari.components import ViewerModel
@@ -41,25 +41,36 @@ class ComparisonViews:
         b: Labels,
         reference: Labels | None,
         differs: NDArray[Any],
-        *,
-        outlines: bool,
-        disagreement: bool,
-    ) -> None:
-        """Replace the layers by those of another comparison; see `update`."""
+        wanted: Callable[[], Mapping[str, bool]],
+    ) -> Iterator[None]:
+        """Replace the layers by those of another comparison, one in each step.
+
+        Parameters
+        ----------
+        a, b, reference
+            The masks.
+        differs
+            Where they differ, in their grid.
+        wanted
+            Returns the keywords of `update`.
+        """
         self.remove()
         self._masks, self._reference = (a, b), reference
-        # Shown from the start, because napari takes as long to show a layer as to add it.
-        shown = self._shown(outlines=outlines, disagreement=disagreement)
         colours = [COLOURS["A"], COLOURS["B"], "#ff4fb0"]
         table = class_table(DISAGREEMENT)
-        self._layers["disagreement"] = self._add(
-            differs, "disagreement", colours, a, shown["disagreement"], table
-        )
+        # Shown from the start, because napari takes as long to show a layer as to add it.
+        shown = self._shown(**wanted())["disagreement"]
+        self._layers["disagreement"] = self._add(differs, "disagreement", colours, a, shown, table)
+        yield
         outlined = {"A": a, "B": b} | ({} if reference is None else {"reference": reference})
         for title, layer in outlined.items():
-            name = f"outline {title}: {layer.name}"
-            self._layers[title] = self._add(voxels(layer), name, [COLOURS[title]], a, shown[title])
-        self.update(outlines=outlines, disagreement=disagreement)
+            if a not in self._viewer.layers:
+                self.remove()
+                return
+            name, shown = f"outline {title}: {layer.name}", self._shown(**wanted())[title]
+            self._layers[title] = self._add(voxels(layer), name, [COLOURS[title]], a, shown)
+            yield
+        self.update(**wanted())
 
     def _shown(self, *, outlines: bool, disagreement: bool) -> dict[str, bool]:
         """Return which of the layers are shown."""

@@ -1,5 +1,6 @@
 """*Compare*: masks or models, by scores, outlines and slice by slice."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ class CompareWidget(Panel):
         self.column.addWidget(self.status)
         self.column.addWidget(self.table)
         self.column.addWidget(self.units)
+        jumps = (self.worst, self.worst_pair, self.next_place)
+        self._result_buttons = (*jumps, self.flicker, self.beside)
         self.column.addLayout(row(self.next_place, self.flicker, stretch=-1))
         self.column.addLayout(row(self.worst_pair, self.beside, stretch=-1))
         self.column.addWidget(self.worst)
@@ -197,7 +200,7 @@ class CompareWidget(Panel):
         truth = None if reference is None else np.asarray(voxels(reference))
         names = class_names(layers[1]) | class_names(layers[0])
         spacing = voxel_size(layers[0])
-        self.button.setEnabled(False)
+        enabled(False, (self.button, *self._result_buttons))
         case = self._cases.name(self._cases.key(layers[0]))
         self._say(Message(f"{case}: comparing …"))
 
@@ -249,9 +252,9 @@ class CompareWidget(Panel):
         rows: list[Row],
         differs: NDArray[np.uint8],
         worst: list[Place],
-    ) -> None:
-        self._views.remove()
+    ) -> Iterator[None]:
         self.beside.setChecked(False)
+        yield from self._views.show(a, b, reference, differs, self._wanted)
         key = self._cases.key(a)
         line = compared(self._cases.name(key), differs, _units(a), self._runs.cautions)
         self._result = Comparison(key, a, b, rows, line, worst)
@@ -263,10 +266,6 @@ class CompareWidget(Panel):
             self._result = None
             self._update()
             return
-        if reference not in self.viewer.layers:
-            reference = None
-        with self._cases.changing():
-            self._views.show(a, b, reference, differs, **self._wanted())
         self._update()
         # Last, so that it is read even if another case is shown by now.
         self._say(line)
@@ -316,8 +315,8 @@ class CompareWidget(Panel):
         ready = a is not None and b is not None and a != b and not missing
         misfit = self.a.misfit() or self.b.misfit()
         self.button.setEnabled(ready and idle and not misfit and not self.background.busy())
-        buttons = (self.worst, self.worst_pair, self.next_place, self.flicker, self.beside)
-        for widget in (self.table, self.units, *buttons):
+        enabled(not self.background.busy(), self._result_buttons)
+        for widget in (self.table, self.units, *self._result_buttons):
             widget.setVisible(ours)
         rows = self._result.rows if self._result is not None else ()
         self.worst.setVisible(ours and any(one.scores for one in rows))

@@ -183,13 +183,6 @@ class Cases:
         self._emit()
         return layer
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Add and show several layers of an open case as one change, announced at the end."""
-        with self._quiet():
-            yield
-        self._emit()
-
     def set_visible(self, layer: Layer, visible: bool) -> None:
         """Show or hide a layer of an open case; at once, or when its case is shown again."""
         if layer in self._away:

@@ -1,7 +1,8 @@
 """Run functions on a background thread and return their results to the Qt thread."""
 
 import atexit
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -30,8 +31,9 @@ class Background(QObject):
         self._thread: Thread | None = None
         self._stopped = False
         self._waiting: list[
-            tuple[Future[Any], Callable[[Any], None], Callable[[Exception], None]]
+            tuple[Future[Any], Callable[[Any], Iterator[None] | None], Callable[[Exception], None]]
         ] = []
+        self._steps: deque[Iterator[None]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(20)
         self._timer.timeout.connect(self._poll)
@@ -39,10 +41,14 @@ class Background(QObject):
     def run(
         self,
         function: Callable[[], Any],
-        done: Callable[[Any], None],
+        done: Callable[[Any], Iterator[None] | None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Call `function`, then `done` with its result or `failed` with its exception."""
+        """Call `function`, then `done` with its result or `failed` with its exception.
+
+        What `done` may return are steps, each of which is one turn of Qt's loop, so that the window
+        responds between two of them.
+        """
         if self._stopped:
             return
         future: Future[Any] = Future()
@@ -60,6 +66,7 @@ class Background(QObject):
         for future, _, _ in self._waiting:
             future.cancel()
         self._waiting = []
+        self._steps.clear()
         self._tasks.put(None)
 
     def finish(self, timeout: float) -> None:
@@ -71,18 +78,32 @@ class Background(QObject):
                 self._poll()
 
     def busy(self) -> bool:
-        """Whether a result is pending."""
-        return bool(self._waiting)
+        """Whether a result, or a step of one, is pending."""
+        return bool(self._waiting or self._steps)
 
     def _poll(self) -> None:
+        if self._steps:
+            self._take_step()
+        else:
+            self._report()
+        if not self.busy():
+            self._timer.stop()
+
+    def _take_step(self) -> None:
+        steps = self._steps.popleft()  # during the last one nothing is pending any more
+        with suppress(StopIteration):
+            next(steps)
+            self._steps.appendleft(steps)
+
+    def _report(self) -> None:
         finished = [entry for entry in self._waiting if entry[0].done()]
         self._waiting = [entry for entry in self._waiting if not entry[0].done()]
-        if not self._waiting:
-            self._timer.stop()
         for future, done, failed in finished:
             error = future.exception()
             if error is None:
-                done(future.result())
+                steps = done(future.result())
+                if steps is not None:
+                    self._steps.append(steps)
             elif isinstance(error, Exception):
                 failed(error)
 
