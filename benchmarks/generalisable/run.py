@@ -75,6 +75,7 @@ ON_BEST = {
     "without_views": (*OURS, "--generalisable.view-share", "0"),
     "mse_edges": (*OURS, "--generalisable.edge-loss", "mse"),
     "skip_drop": (*OURS, "--generalisable.skip-drop", "0.5"),
+    "gin_views": (*OURS, "--generalisable.view-kinds", "gin"),
     "batch_nodes": (*OURS, "--generalisable.inter-nodes", "batch"),
 }
 FAITHFUL = (*OURS, "--generalisable.preset", "faithful")

@@ -18,7 +18,7 @@ from napari_graphflow.dataset.checks import check as check_dataset
 from napari_graphflow.dataset.checks import check_record
 from napari_graphflow.dataset.findings import Finding, counted
 from napari_graphflow.dataset.importing import EmptySlices, import_dataset
-from napari_graphflow.dataset.splits import NNUNET, OWN, draw_folds, has_splits, read_json
+from napari_graphflow.dataset.splits import NNUNET, OWN, draw_folds, has_splits
 from napari_graphflow.errors import UserError
 from napari_graphflow.system.files import replace_file
 
@@ -36,6 +36,7 @@ def import_(
     name: str = "",
     classes: tuple[str, ...] = (),
     empty_slices: EmptySlices = "background",
+    site_folders: Flag = False,
     config_file: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -62,6 +63,10 @@ def import_(
     empty_slices
         What the empty slices of masks mean that are drawn in some slices only, such as every
         fourth: background, or ignore, which leaves them out of training and scores.
+    site_folders
+        The folders in the folder of images, and in that of masks, are sites (hospitals, scanners),
+        each with the files of its cases. The names of the cases then begin with the site, and a run
+        can train on some sites only.
     """
     with progress_bar() as bar:
         task = bar.add_task("importing", total=None)
@@ -73,6 +78,7 @@ def import_(
             splits=splits or None,
             classes=_classes(classes),
             empty_slices=empty_slices,
+            site_folders=site_folders,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     findings = [*check_record(dataset), *dataset.findings]
@@ -194,8 +200,7 @@ def folds(
             "To use folds instead, repeat the command with --overwrite; the file is kept.",
         )
     names = sorted(case.name for case in dataset.cases if case.label and case.split != "test")
-    known = read_json(folder / "dataset.json").get("patients")
-    drawn = draw_folds(names, number, known)
+    drawn = draw_folds(names, number, dataset.record.get("patients"))
     for name in (OWN, NNUNET):
         if (folder / name).exists():
             places = (folder / f"{name}.{number}" for number in count(1))

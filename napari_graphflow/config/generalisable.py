@@ -27,6 +27,8 @@ LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
 
 #: What a code is read from: each channel of a map by itself, or the whole map.
 Codes = Literal["channels", "map"]
+#: How the views of a patch are made.
+ViewKinds = Literal["typed", "gin"]
 
 
 class GeneralisableOptions(Frozen):
@@ -50,6 +52,10 @@ class GeneralisableOptions(Frozen):
     views
         Number K of views of each patch, of a different kind each: contrast, blur, noise, and
         uneven brightness (4 as drawn in the paper; their kinds are ours).
+    view_kinds
+        ``typed``, one kind of change per view as above, or ``gin`` (ours): random convolutions
+        blended with the patch (Ouyang et al., IEEE TMI 2022), also for the alignment networks and
+        the supervised loss on a view.
     temperature
         Softmax temperature of the edges of the graphs (0.1 is ours).
     edge_loss
@@ -105,6 +111,7 @@ class GeneralisableOptions(Frozen):
     inter_weight: Annotated[float, Field(ge=0)] = 0.1
     cross_weight: Annotated[float, Field(ge=0)] = 1.0
     views: Annotated[int, Field(ge=3, le=16)] = 4
+    view_kinds: ViewKinds = "typed"
     temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
     edge_loss: Literal["kl", "mse"] = "kl"
     inter_nodes: Literal["views", "batch"] = "views"

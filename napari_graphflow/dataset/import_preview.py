@@ -29,13 +29,17 @@ class ImportPreview:
 
 
 def preview_import(
-    images: Path, masks: Path | None, progress: Progress | None = None
+    images: Path,
+    masks: Path | None,
+    progress: Progress | None = None,
+    *,
+    site_folders: bool = False,
 ) -> ImportPreview:
     """Pair images and masks and read the values of the masks, without writing anything.
 
     Parameters
     ----------
-    images, masks, progress
+    images, masks, progress, site_folders
         As for `import_dataset`.
 
     Raises
@@ -43,7 +47,7 @@ def preview_import(
     UserError
         If the folders cannot be imported.
     """
-    sources, record = find_sources(images, masks, None)
+    sources, record = find_sources(images, masks, None, site_folders=site_folders)
     labelled = sum(source.mask is not None for source in sources)
     known = choose_classes(survey_masks(sources, Steps(progress, labelled)), None)
     named = dict(zip(known.names, known.values, strict=True)) if labelled else {}

@@ -31,6 +31,7 @@ from napari_graphflow.dataset.case import SPLITS
 from napari_graphflow.dataset.cases import Dataset, to_indices
 from napari_graphflow.dataset.classes import Classes, Survey, choose_classes, read_mask
 from napari_graphflow.dataset.findings import some_of
+from napari_graphflow.dataset.sites import write_sites
 from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.dataset.sparse import find_sparse, without_empty_slices
 from napari_graphflow.errors import UserError
@@ -61,6 +62,7 @@ def import_dataset(
     mask_suffix: str = "",
     empty_slices: EmptySlices = "background",
     colours: Mapping[str, str] | None = None,
+    site_folders: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Import a folder of images and a folder of masks as a dataset in the nnU-Net v2 raw layout.
@@ -93,6 +95,10 @@ def import_dataset(
         fourth: ``background``, or ``ignore``.
     colours
         Colour of each class, such as ``#e6594c``, for display only.
+    site_folders
+        Whether the folders in `images` and in `masks` are sites (hospitals, scanners), each with
+        the files of its cases. The names of the cases then begin with the site, and ``sites.csv``
+        is written.
     progress
         Called with the number of finished steps and the total.
 
@@ -109,7 +115,11 @@ def import_dataset(
         )
     given_splits = read_splits(splits)
     sources, record = find_sources(
-        Path(images), None if masks is None else Path(masks), given_splits, mask_suffix
+        Path(images),
+        None if masks is None else Path(masks),
+        given_splits,
+        mask_suffix,
+        site_folders=site_folders,
     )
     advance = Steps(progress, sum(source.mask is not None for source in sources) + len(sources))
     survey = survey_masks(sources, advance)
@@ -123,8 +133,11 @@ def import_dataset(
             temporary.mkdir()
             writer = _Writer(temporary, mapping, sources, empty_slices)
             _for_each(sources, writer.write, advance)
-            shown = {"colours": dict(colours)} if colours else {}
-            writer.describe(name or out.name, {**record, **writer.notes()} | shown)
+            notes = {**record, **writer.notes()} | ({"colours": dict(colours)} if colours else {})
+            if site_folders:
+                notes["patients"] = {one.name: one.patient for one in sources}
+                write_sites(temporary, {one.name: one.site for one in sources})
+            writer.describe(name or out.name, notes)
             _verify(temporary, sources)
     return Dataset.open(out)
 

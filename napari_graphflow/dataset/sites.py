@@ -61,6 +61,12 @@ def read_sites(folder: Path) -> dict[str, str]:
     return sites
 
 
+def write_sites(folder: Path, sites: Mapping[str, str]) -> None:
+    """Write ``sites.csv`` with the site of each case."""
+    with (Path(folder) / FILE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("case", "site"), *sites.items()])
+
+
 def with_sites(cases: Iterable[Case], sites: Mapping[str, str]) -> tuple[Case, ...]:
     """Return the cases with their sites."""
     return tuple(replace(case, site=sites.get(case.name, "")) for case in cases)
@@ -73,7 +79,17 @@ def about_sites(cases: Sequence[Case]) -> list[Finding]:
         return []
     names = listed([f"{site} ({number})" for site, number in sorted(counts.items())])
     remedy = "Name the sources to train on these only; the others are then only reported."
-    return [Finding("info", "", f"Cases of {counted(len(counts), 'site')}: {names}.", remedy)]
+    found = [Finding("info", "", f"Cases of {counted(len(counts), 'site')}: {names}.", remedy)]
+    at: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        if case.site and case.name.startswith(f"{case.site}_"):
+            at[case.name.removeprefix(f"{case.site}_")].add(case.site)
+    if same := sorted(name for name, some in at.items() if len(some) > 1):
+        text = f"{counted(len(same), 'name')} {are(len(same))} used at several sites"
+        text += f" ({some_of(same)}), for different patients."
+        remedy = "If they are the same patients, correct “patients” in dataset.json."
+        found.append(Finding("info", "", text, remedy))
+    return found
 
 
 def of_sources(

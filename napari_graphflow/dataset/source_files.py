@@ -16,6 +16,7 @@ Kind = Literal["image", "mask"]
 #: Files beside images and masks: voxels of a header, and descriptions.
 _BESIDE = (*(end for one in FORMATS.values() for end in one.data), ".raw", ".zraw", ".json")
 _CONVERT = "Convert them to NIfTI, NRRD or MetaImage."
+_CHOOSE_ONE = "Choose one of these folders or, if each is a site, import them as sites."
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,35 @@ def find_files(folder: Path, kind: Kind) -> SourceFiles:
     _add_nested(found, folder, nested, kind, alone)
     if not found.files:
         raise _nothing(folder, kind, found)
+    return found
+
+
+def find_files_of_sites(folder: Path, kind: Kind) -> SourceFiles:
+    """List the images or masks in the folders of a folder, each of which is a site.
+
+    Names begin with the site, because two hospitals may number their patients alike.
+
+    Raises
+    ------
+    UserError
+        If there is no folder with images in it, or as for `find_files`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.", "Check the path.")
+    found = SourceFiles()
+    for path in listing(folder):
+        if not path.is_dir():
+            found.unused[path.name] = "in no folder of a site"
+            continue
+        inside = find_files(path, kind)
+        for name, file in inside.files.items():
+            _add(found, folder, f"{path.name}_{name}", file)
+        found.unused.update({f"{path.name}/{name}": why for name, why in inside.unused.items()})
+    if not found.files:
+        raise UserError(
+            f"The folder {folder} contains no folders of sites.",
+            f"Put the {kind}s of each site into a folder with its name.",
+        )
     return found
 
 
@@ -120,10 +150,13 @@ def _nothing(folder: Path, kind: Kind, found: SourceFiles) -> UserError:
         )
     if found.unused:
         reasons = sorted(set(found.unused.values()))
+        folders = all((folder / name).is_dir() for name in found.unused)
         return UserError(
             f"The folder {folder} contains no {kind}s that can be used: "
             f"{some_of(list(found.unused))} ({'; '.join(reasons)}).",
-            _CONVERT,
+            _CHOOSE_ONE
+            if folders and any("contains no" not in one for one in reasons)
+            else _CONVERT,
         )
     return UserError(
         f"The folder {folder} contains no {kind}s.",

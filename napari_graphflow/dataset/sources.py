@@ -14,7 +14,7 @@ from napari_graphflow.dataset.names import (
     patients,
     without_words,
 )
-from napari_graphflow.dataset.source_files import SourceFiles, find_files
+from napari_graphflow.dataset.source_files import SourceFiles, find_files, find_files_of_sites
 from napari_graphflow.dataset.splits import case_name, draw_patients, fold_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import split_channel
@@ -40,10 +40,17 @@ class Source:
     images: tuple[Path, ...]
     mask: Path | None
     split: Split
+    site: str = ""
+    patient: str = ""
 
 
 def find_sources(
-    images: Path, masks: Path | None, splits: Mapping[str, Split] | None, mask_suffix: str = ""
+    images: Path,
+    masks: Path | None,
+    splits: Mapping[str, Split] | None,
+    mask_suffix: str = "",
+    *,
+    site_folders: bool = False,
 ) -> tuple[list[Source], dict[str, list[str]]]:
     """Match images and masks by name, and assign a split to each case.
 
@@ -55,8 +62,9 @@ def find_sources(
         Names of images (``left_out``), masks (``masks_without_image``) and other files
         (``not_used``, with the reason) that are not imported.
     """
-    shown = find_files(images, "image")
-    given = SourceFiles() if masks is None else find_files(masks, "mask")
+    find = find_files_of_sites if site_folders else find_files
+    shown = find(images, "image")
+    given = SourceFiles() if masks is None else find(masks, "mask")
     mask_files = given.files
     if mask_suffix:
         mask_files = {
@@ -74,7 +82,12 @@ def find_sources(
         )
     channels = _join_channels(shown.files, {*mask_files, *(splits or {})})
     matched = _match(channels, mask_files)
-    chosen = _draw_splits(channels, matched) if splits is None else dict(splits)
+    sites = {
+        name: composed(files[0].relative_to(images).parts[0]) if site_folders else ""
+        for name, files in channels.items()
+    }
+    patient = _patients(sites)
+    chosen = _draw_splits(patient, matched) if splits is None else dict(splits)
     missing = sorted(set(chosen) - set(channels))
     if missing:
         raise UserError(
@@ -97,7 +110,7 @@ def find_sources(
         ],
     }
     sources = [
-        Source(name, tuple(files), matched.get(name), chosen[name])
+        Source(name, tuple(files), matched.get(name), chosen[name], sites[name], patient[name])
         for name, files in channels.items()
         if name in chosen
     ]
@@ -237,12 +250,21 @@ def _match(cases: Mapping[str, Any], masks: Mapping[str, Path]) -> dict[str, Pat
     return matched
 
 
-def _draw_splits(cases: Iterable[str], matched: Mapping[str, Path]) -> dict[str, Split]:
+def _patients(sites: Mapping[str, str]) -> dict[str, str]:
+    """Return the patient of each case; equal names at two sites are two patients."""
+    found: dict[str, str] = {}
+    for site in sorted({*sites.values()}):
+        start = f"{site}_" if site else ""
+        names = patients(name.removeprefix(start) for name, one in sites.items() if one == site)
+        found |= {f"{start}{name}": f"{start}{one}" for name, one in names.items()}
+    return found
+
+
+def _draw_splits(patient: Mapping[str, str], matched: Mapping[str, Path]) -> dict[str, Split]:
     """Draw a fifth of the patients with masks for test and for validation; train on the rest.
 
     All cases of a patient are on one side, also those without a mask.
     """
-    patient = patients(cases)
     labelled = {patient[name] for name in matched}
     test = len(labelled) // _SHARE
     val = max(test, int(len(labelled) > 1))

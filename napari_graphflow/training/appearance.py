@@ -26,9 +26,9 @@ from monai.transforms import (
     Transform,
 )
 from torch import Tensor
-from torch.nn import functional
 
 from napari_graphflow.config.run import ScannerAugmentation
+from napari_graphflow.networks.random_convolutions import GIN, RANDCONV, blended
 
 IMAGE = ("image",)
 #: Keys of a sample that are moved and deformed together.
@@ -104,55 +104,24 @@ def _bigaug(dims: int) -> list[Transform]:
 
 
 class RandomNetwork(Randomizable, MapTransform):  # type: ignore[misc]
-    """Replace an image by a blend of itself and the output of random convolutions.
+    """Replace an image by a blend of itself and the output of random convolutions."""
 
-    The output is scaled to the Frobenius norm of the image, less its mean, so that the range of
-    intensities stays.
-
-    Parameters
-    ----------
-    layers
-        Number of convolutions; LeakyReLU between them.
-    kernels
-        Sides of the kernels, one of which is drawn for each layer.
-    hidden
-        Channels between the layers.
-    """
-
-    def __init__(self, layers: int, kernels: Sequence[int], hidden: int = 2) -> None:
+    def __init__(self, layers: int, kernels: Sequence[int]) -> None:
         MapTransform.__init__(self, IMAGE)
-        self.layers, self.kernels, self.hidden = layers, tuple(kernels), hidden
+        self.layers, self.kernels = layers, tuple(kernels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         return {**data, "image": self.blended(torch.as_tensor(data["image"]))}
 
     def blended(self, image: Tensor) -> Tensor:
         """Return the blend for an image (C, *spatial)."""
-        dims, channels = image.ndim - 1, len(image)
-        convolve = functional.conv2d if dims == 2 else functional.conv3d
-        mean = image.mean()
-        x = (image - mean)[None].float()
-        for number in range(self.layers):
-            inputs = channels if number == 0 else self.hidden
-            outputs = channels if number == self.layers - 1 else self.hidden
-            side = int(self.R.choice(self.kernels))
-            shape = (outputs, inputs, *[side] * dims)
-            weight = self.R.standard_normal(shape) / np.sqrt(inputs * side**dims)
-            if number:
-                x = functional.leaky_relu(x)
-            x = convolve(x, torch.from_numpy(weight.astype(np.float32)), padding="same")
-        share = float(self.R.uniform())
-        other = x[0] - x[0].mean()
-        blend = share * other + (1 - share) * (image - mean)
-        norm = (image - mean).norm() / blend.norm().clamp_min(1e-6)
-        result: Tensor = blend * norm + mean
-        return result
+        return blended(image, self.R, self.layers, self.kernels)
 
 
 _KINDS: dict[ScannerAugmentation, Callable[[int], list[Transform]]] = {
     "none": lambda dims: [],
     "scale": _scale,
     "bigaug": _bigaug,
-    "gin": lambda dims: [RandomNetwork(4, (1, 3))],
-    "randconv": lambda dims: [RandomNetwork(1, (1, 3, 5, 7))],
+    "gin": lambda dims: [RandomNetwork(*GIN)],
+    "randconv": lambda dims: [RandomNetwork(*RANDCONV)],
 }

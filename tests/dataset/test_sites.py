@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from import_cases import mask_of, scan
 from training_cases import training
 
 from napari_graphflow.cli import main
 from napari_graphflow.dataset.cases import Dataset
-from napari_graphflow.dataset.sites import FILE, read_sites
+from napari_graphflow.dataset.checks import check
+from napari_graphflow.dataset.importing import import_dataset
+from napari_graphflow.dataset.sites import FILE, of_sources, read_sites
 from napari_graphflow.errors import UserError
+from napari_graphflow.imaging.files import write_volume
 from napari_graphflow.inference.evaluate import evaluate_split
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.training.loop import train
@@ -143,3 +147,65 @@ def test_the_command_line_trains_on_sources_and_lists_scores_by_site(
     with pytest.raises(SystemExit) as ended:
         main(["train", "--dataset", str(two_sites), "--sources", "C", "--dims", "3"])
     assert ended.value.code == 2
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path) -> tuple[Path, Path]:
+    """Folders of images and masks with two hospitals that number their patients alike."""
+    images, masks = tmp_path / "scans", tmp_path / "masks"
+    for place, (site, count) in enumerate((("hospital 1", 4), ("hospital 2", 3))):
+        (images / site).mkdir(parents=True)
+        (masks / site).mkdir(parents=True)
+        for number in range(count):
+            volume = scan(10 * place + number)
+            write_volume(images / site / f"0{number}.nii.gz", volume)
+            if number != 2:
+                write_volume(masks / site / f"0{number}.nii.gz", mask_of(volume, 1))
+    return images, masks
+
+
+def test_folders_of_sites_are_imported_with_their_sites(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, masks = hospitals
+    (images / "notes.txt").write_text("x", "utf-8")
+    out = tmp_path / "data"
+    command = ["datasets", "import", "--images", str(images), "--masks", str(masks)]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--out", str(out), "--site-folders"])
+    assert ended.value.code == 0
+    dataset = Dataset.open(out)
+    assert {case.name: (case.site, case.label is not None) for case in dataset.cases} == {
+        f"{site}_0{number}": (site, number != 2)
+        for site, count in (("hospital 1", 4), ("hospital 2", 3))
+        for number in range(count)
+    }
+    assert len(dataset.labelled("test")) == 1 and len(dataset.labelled("val")) == 1
+    said = " ".join(one.text for one in [*dataset.findings, *check(dataset)])
+    assert "3 names are used at several sites (00, 01, 02), for different patients." in said
+    assert "notes.txt (in no folder of a site)" in " ".join(dataset.record["not_used"])
+    assert "in several splits" not in said  # hospital 1 is no patient
+    used, _ = of_sources(dataset.cases, ["hospital 1"], dataset.record["patients"])
+    assert {case.site for case in used} == {"hospital 1"}
+    with pytest.raises(SystemExit) as ended:
+        main(["datasets", "folds", str(out), "--number", "4", "--overwrite"])
+    assert ended.value.code == 0
+
+
+def test_an_image_of_one_hospital_never_gets_the_mask_of_another(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, masks = hospitals
+    (masks / "hospital 2" / "00.nii.gz").unlink()
+    dataset = import_dataset(images, masks, tmp_path / "data", site_folders=True)
+    labels = {case.name: case.label is not None for case in dataset.cases}
+    assert labels["hospital 1_00"] and not labels["hospital 2_00"]
+
+
+def test_without_folders_of_sites_nothing_is_imported(
+    hospitals: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, _ = hospitals
+    with pytest.raises(UserError, match="contains no folders of sites"):
+        import_dataset(images / "hospital 1", None, tmp_path / "data", site_folders=True)
+    assert not (tmp_path / "data").exists()

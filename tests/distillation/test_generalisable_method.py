@@ -188,6 +188,25 @@ def test_views_change_intensities_by_kind_and_seed_only(
     assert torch.corrcoef(both)[0, 1] > 0.5
 
 
+def test_views_of_random_convolutions_differ_by_place_and_keep_mean_and_spread() -> None:
+    images = torch.rand(2, 1, 24, 20, generator=torch.Generator().manual_seed(0))
+    first, second = (view(images, kind, 5, "views", 7, kinds="gin") for kind in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, view(images, 0, 5, "views", 7, kinds="gin"))
+    for changed in (*first, *second):
+        assert changed.mean() == pytest.approx(0.5, abs=0.1)
+    assert first.std().item() == pytest.approx(images.std().item(), rel=0.05)
+
+
+def test_all_views_of_a_method_are_of_its_kind() -> None:
+    typed, gin = Bench(), Bench(view_kinds="gin")
+    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    seed = gin.method.config.seed
+    for place, made in enumerate(gin.method._views(images, "views", 3).split(2)):
+        assert torch.equal(made, view(images, place, seed, "views", 3, kinds="gin"))
+    assert not torch.equal(gin.method._views(images, 0), typed.method._views(images, 0))
+
+
 def test_views_do_not_draw_from_the_random_numbers_of_torch() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -1,6 +1,7 @@
 """A dataset is made from folders by clicks; nothing is written before *Create*."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,31 @@ def test_255_is_ignored_or_a_structure_as_the_user_says(
     assert list(made.classes) == ["background", "class_1", "class_4", "border"]
     assert made.ignore is None
     assert made.record["colours"]["border"] == presenter.colour(2)
+
+
+def test_folders_of_sites_are_imported_by_a_tick(
+    qtbot: QtBot, dock: DatasetWidget, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("images", "masks"):
+        for site in ("north", "south"):
+            shutil.copytree(scans / part, scans / "sites" / part / site)
+    dialog = open_dialog(qtbot, dock)
+    choose(qtbot, monkeypatch, dialog.pick_images, scans / "sites" / "images")
+    qtbot.waitUntil(lambda: "contains 6 images" in dialog.status.text())
+    assert "if each is a site, import them as sites" in dialog.status.text()
+    choose(qtbot, monkeypatch, dialog.pick_masks, scans / "sites" / "masks")
+    qtbot.waitUntil(lambda: dialog.sites.isEnabled())  # noqa: PLW0108
+    click(qtbot, dialog.sites)
+    assert dialog.sites.isChecked()
+    qtbot.waitUntil(lambda: dialog.create.isEnabled())  # noqa: PLW0108
+    assert [dialog.pairs.item(line, 0).text() for line in (0, 6)] == ["north_p0", "south_p0"]
+    click(qtbot, dialog.create)
+    qtbot.waitUntil(dialog.finish.isVisible)
+    click(qtbot, dialog.finish)
+    qtbot.waitUntil(lambda: len(dock.rows) == 12)
+    folder = dock.dataset.folder()
+    assert folder is not None
+    assert {case.site for case in Dataset.open(folder).cases} == {"north", "south"}
 
 
 def test_the_meaning_of_a_value_is_taken_back() -> None:

@@ -1,6 +1,7 @@
 """*Distil* in a real window with real jobs."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,17 +13,20 @@ import pytest
 from clicking import click
 from napari import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QGuiApplication
+from qtpy.QtTest import QTest
 from superqt import QCollapsible
 
 from napari_graphflow.config.methods import METHODS, EMKDOptions
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.run import PRESETS, DistillationConfig
+from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.networks import build
+from napari_graphflow.plugin.distil.presenter import command
 from napari_graphflow.plugin.distil.widget import DistilWidget
 from napari_graphflow.plugin.jobs.widget import JobsWidget
 from napari_graphflow.plugin.widgets.docks import find_dock, show_dock
@@ -148,6 +152,34 @@ def test_the_configuration_matches_the_chosen_options(
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     assert (widget.config().method.name, widget.config().network) == ("logits", "enet")
+
+
+def test_the_sites_to_learn_from_are_chosen_and_the_others_only_scored(
+    add_distil: AddDistil, qtbot: QtBot, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    widget = add_distil()
+    choose(qtbot, widget, tiny_dataset)
+    assert not widget.sites.isVisible()
+    folder = tmp_path / "hospitals"
+    shutil.copytree(tiny_dataset, folder)
+    cases = sorted(case.name for case in Dataset.open(folder).cases)
+    rows = [f"{name},{'north' if i % 2 else 'south'}" for i, name in enumerate(cases)]
+    (folder / "sites.csv").write_text("\n".join(["case,site", *rows]), "utf-8")
+    choose(qtbot, widget, folder)
+    assert widget.sites.isVisible() and widget.sites.text() == "all sites"
+    assert widget.config().sources == ()
+    QTimer.singleShot(200, lambda: QTest.keyClick(widget.sites.list, Qt.Key.Key_Down))
+    QTimer.singleShot(400, lambda: QTest.keyClick(widget.sites.list, Qt.Key.Key_Return))
+    click(qtbot, widget.sites)  # the list stays open until a site is ticked
+    (learnt,) = widget.config().sources
+    (other,) = {"north", "south"} - {learnt}
+    assert widget.sites.text() == learnt
+    said = widget.sites.text_below.text()
+    assert said == f"{len(cases) // 2} images of {other}: never used for training, only scored."
+    assert f"--sources {learnt}" in command(widget.choices(), widget.config())
+    left = next(one for one in widget.sites.list.actions() if one.isChecked())
+    left.trigger()  # the last site cannot be removed
+    assert widget.config().sources == (learnt,)
 
 
 def test_starting_on_an_unreachable_cluster_shows_an_error(

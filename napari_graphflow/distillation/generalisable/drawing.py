@@ -9,7 +9,7 @@ from napari_graphflow.distillation.generalisable.losses import (
     intra_edges,
     nodes_of_batch,
 )
-from napari_graphflow.distillation.generalisable.views import KINDS
+from napari_graphflow.distillation.generalisable.views import NAMES
 from napari_graphflow.system.events import MOST_NODES, CodeGraph, CodeGraphs
 
 #: Most patches over which the edges are averaged, or which are nodes.
@@ -32,7 +32,8 @@ def graphs_of(
     """
     if not (teacher.isfinite().all() and student.isfinite().all()):
         return None
-    views = _names(options.views, [KINDS[k % len(KINDS)] for k in range(options.views)])
+    kinds = NAMES[options.view_kinds]
+    views = _names(options.views, [kinds[k % len(kinds)] for k in range(options.views)])
     nodes = views
     if options.inter_nodes == "batch":
         nodes = tuple(f"patch {number}" for number in range(1, len(teacher) + 1))

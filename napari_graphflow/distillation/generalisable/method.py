@@ -153,7 +153,11 @@ class Generalisable(Method):
     def _views(self, images: Tensor, *names: object) -> Tensor:
         """Return the K views of each image, (K B, C, *spatial)."""
         kinds = range(self.options.views)
-        return torch.cat([view(images, kind, self.config.seed, *names) for kind in kinds])
+        return torch.cat([self.view(images, kind, *names) for kind in kinds])
+
+    def view(self, images: Tensor, kind: int, *names: object) -> Tensor:
+        """Return a view of each image, of a kind by number, from the random numbers of `names`."""
+        return view(images, kind, self.config.seed, *names, kinds=self.options.view_kinds)
 
     def _codes_of(self, role: str, encoded: Encoded, views: Tensor) -> Tensor:
         """Return the codes (B, K + 1, d) of a recorded pass and of views, which are encoded."""
@@ -200,9 +204,9 @@ class Generalisable(Method):
         self, network: torch.nn.Module, images: Tensor, labels: Tensor, *names: object
     ) -> Tensor:
         """Return the supervised loss of one view of each image, its kind drawn for the step."""
-        seed = self.config.seed
-        kind = int(random_stream(seed, "kind", *names).integers(self.options.views))
-        changed = view(images, kind, seed, "augmented", *names)
+        random = random_stream(self.config.seed, "kind", *names)
+        kind = int(random.integers(self.options.views))
+        changed = self.view(images, kind, "augmented", *names)
         adapter = adapter_of(network)
         with frozen_statistics(adapter):
             return self.base(adapter.logits(changed).float(), labels)

@@ -27,7 +27,7 @@ from napari_graphflow.distillation.generalisable.gates import (
     measure_codes,
     measure_reliance,
 )
-from napari_graphflow.distillation.generalisable.views import random_stream, view
+from napari_graphflow.distillation.generalisable.views import random_stream
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.networks.bottleneck import adapter_of, encode
@@ -292,7 +292,7 @@ class Stages:
         with torch.no_grad(), frozen(network):
             if random.random() >= CLEAN:
                 kind = int(random.integers(method.options.views))
-                images = view(images, kind, method.config.seed, "alignment", step)
+                images = method.view(images, kind, "alignment", step)
             encoded = encode(network, images)
             auto = method.autoencoder
             wanted = auto.standardised(one_hot(labels, auto.classes, IGNORE))

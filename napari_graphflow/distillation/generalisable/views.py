@@ -2,7 +2,8 @@
 
 The paper draws four augmented copies of an image, without saying how they are made. Our own
 reading: each changes intensities in one way only, so that the k-th view of any image is of the
-same kind: contrast, blur, noise, uneven brightness. All strengths are relative to the range or the
+same kind: contrast, blur, noise, uneven brightness; or, where wanted, all are made by random
+convolutions. All strengths are relative to the range or the
 deviation of the image, so that they do not depend on how it was normalised.
 """
 
@@ -15,10 +16,14 @@ from monai.networks.layers import GaussianFilter
 from torch import Tensor
 from torch.nn import functional
 
+from napari_graphflow.config.generalisable import ViewKinds
 from napari_graphflow.networks.layers import LINEAR
+from napari_graphflow.networks.random_convolutions import GIN, blended
 
 Random = np.random.Generator
 KINDS = ("contrast", "blur", "noise", "uneven brightness")
+#: Names of the kinds of views, which repeat.
+NAMES: dict[ViewKinds, tuple[str, ...]] = {"typed": KINDS, "gin": ("random convolutions",)}
 
 
 def random_stream(seed: int, *names: object) -> Random:
@@ -27,7 +32,9 @@ def random_stream(seed: int, *names: object) -> Random:
     return np.random.default_rng([seed, zlib.crc32(text.encode())])
 
 
-def view(images: Tensor, kind: int, seed: int, *names: object) -> Tensor:
+def view(
+    images: Tensor, kind: int, seed: int, *names: object, kinds: ViewKinds = "typed"
+) -> Tensor:
     """Return a view of each image.
 
     Parameters
@@ -38,8 +45,11 @@ def view(images: Tensor, kind: int, seed: int, *names: object) -> Tensor:
         Number of the view from 0; the kinds repeat after the fourth.
     seed, names
         The random numbers are a function of these, of the kind and of the image's place.
+    kinds
+        ``typed``, or ``gin`` for random convolutions.
     """
-    make = (contrast, blur, noise, bias_field)[kind % len(KINDS)]
+    typed = (contrast, blur, noise, bias_field)
+    make = typed[kind % len(typed)] if kinds == "typed" else random_convolutions
     made = [
         make(image.float(), random_stream(seed, *names, kind, place))
         for place, image in enumerate(images)
@@ -99,6 +109,11 @@ def bias_field(image: Tensor, random: Random) -> Tensor:
     )[0]
     shift = float(random.uniform(-0.2, 0.2)) * _deviation(image)
     return (image - low) * field + low + shift
+
+
+def random_convolutions(image: Tensor, random: Random) -> Tensor:
+    """Blend with the output of a shallow random network (GIN)."""
+    return blended(image, random, *GIN)
 
 
 def _range(image: Tensor) -> tuple[Tensor, Tensor]:

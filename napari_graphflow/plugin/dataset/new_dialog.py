@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
+    QCheckBox,
     QColorDialog,
     QComboBox,
     QDialog,
@@ -73,6 +74,11 @@ class NewDatasetDialog(QDialog):
             browse_button(f"Choose the {what}")
             for what in ("folder of images", "folder of masks", "place of the dataset")
         )
+        self.sites = QCheckBox("Each folder in it is a site")
+        self.sites.setToolTip(
+            "A hospital or a scanner, with the files of its cases; the folder of masks has the "
+            "same folders. A student can then learn from some sites and be scored on the others."
+        )
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.pairs = table(presenter.PAIRS)
@@ -103,6 +109,7 @@ class NewDatasetDialog(QDialog):
         self.pick_where.clicked.connect(partial(self._pick, self.where, "Place of the dataset"))
         self.images.editingFinished.connect(self.look)
         self.masks.editingFinished.connect(self.look)
+        self.sites.toggled.connect(self.look)
         self.name.textChanged.connect(self._update)
         self.where.textChanged.connect(self._update)
         self.meaning.activated.connect(self._choose_meaning)
@@ -112,12 +119,13 @@ class NewDatasetDialog(QDialog):
         self.cancel.clicked.connect(self.reject)
         self.progress.cancelled.connect(self._stop_work)
         self.finish.clicked.connect(self.accept)
-        self._looked: tuple[str, str] = ("", "")
+        self._looked: tuple[str, str, bool] = ("", "", False)
         self._update()
 
     def look(self) -> None:
         """Pair images and masks of the chosen folders, without writing anything."""
-        chosen = (self.images.text().strip(), self.masks.text().strip())
+        sites = self.sites.isChecked()
+        chosen = (self.images.text().strip(), self.masks.text().strip(), sites)
         if not chosen[0] or chosen == self._looked:
             return
         self._looked, self._preview = chosen, None
@@ -128,7 +136,9 @@ class NewDatasetDialog(QDialog):
         if not self.where.text():
             self.where.setText(str(images.parent / "datasets"))
         self._work(
-            lambda progress: preview_import(images, masks, progress), self._show, "Reading masks …"
+            lambda progress: preview_import(images, masks, progress, site_folders=sites),
+            self._show,
+            "Reading masks …",
         )
 
     def done(self, result: int) -> None:
@@ -144,6 +154,7 @@ class NewDatasetDialog(QDialog):
     def _first_page(self) -> QWidget:
         page, rows = QWidget(), Rows()
         rows.add("Images", row(self.images, self.pick_images))
+        rows.add("", row(self.sites, QWidget(), stretch=1))
         rows.add("Masks", row(self.masks, self.pick_masks))
         rows.add("Name", self.name)
         rows.add("Place", row(self.where, self.pick_where))
@@ -247,7 +258,7 @@ class NewDatasetDialog(QDialog):
         except UserError as error:
             self.status.fail(str(error))
             return
-        images, masks = self._looked
+        images, masks, sites = self._looked
         name = self.name.text().strip()
 
         def make(progress: Callable[[int, int], None]) -> tuple[Dataset, list[Finding]]:
@@ -258,6 +269,7 @@ class NewDatasetDialog(QDialog):
                 name=name,
                 classes=classes,
                 colours=presenter.colours(entered),
+                site_folders=sites,
                 progress=progress,
             )
             return dataset, check(dataset)
@@ -315,7 +327,7 @@ class NewDatasetDialog(QDialog):
         else:
             raise error
         if self._preview is None:
-            self._looked = ("", "")
+            self._looked = ("", "", False)
 
     def _stop_work(self) -> None:
         self._stop = True
@@ -335,7 +347,8 @@ class NewDatasetDialog(QDialog):
         masks = ready and bool(self._preview and self._preview.classes)
         for button in (self.add, self.drop):
             button.setEnabled(idle and ready and not masks)
-        for widget in (self.pick_images, self.pick_masks, self.images, self.masks):
+        given = (self.pick_images, self.pick_masks, self.images, self.masks, self.sites)
+        for widget in given:
             widget.setEnabled(idle)
         if not ready and idle and not self.status.text():
             self.status.info("Choose the folder of images.")

@@ -1,6 +1,7 @@
 """State and messages of a chosen dataset and its data check, without Qt."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -54,6 +55,11 @@ class CheckedDataset:
     def dims(self) -> int:
         """2 for 2D images and 3 for volumes."""
         return axes_of(self.dataset)
+
+    @property
+    def sites(self) -> dict[str, int]:
+        """Number of cases of each known site."""
+        return dict(Counter(case.site for case in self.dataset.cases if case.site))
 
     @property
     def ready(self) -> bool:

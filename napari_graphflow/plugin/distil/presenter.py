@@ -1,5 +1,6 @@
 """Presenter of *Distil*: what is shown, enabled and started for the user's choices; without Qt."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from napari_graphflow.config.networks import (
 from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset, reason_not_to_pair
+from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.folder import RunKind
@@ -59,6 +61,8 @@ class Choices:
         Names of the network to train and of the method.
     also_alone
         Whether the student is also trained without its teacher, for comparison.
+    sources
+        Sites to learn from; empty for all.
     runner, workers
         Where the job runs, and the number of worker processes requested from a cluster.
     starting, measuring
@@ -72,6 +76,7 @@ class Choices:
     network: str = ""
     method: MethodName = "graph_flow"
     also_alone: bool = False
+    sources: tuple[str, ...] = ()
     runner: RunnerName = "local"
     workers: int = 1
     starting: bool = False
@@ -119,8 +124,10 @@ class Shown:
         Label of the list of networks and its tooltip.
     networks
         Title and name of each available network.
-    shows_method, shows_workers
+    shows_method, shows_workers, shows_sites
         Whether these are shown.
+    sites_title, sites_text
+        The sites to learn from, and what becomes of the others.
     method_text, method_tip
         Description of the method and its tooltip.
     start_text
@@ -136,6 +143,9 @@ class Shown:
     networks: tuple[tuple[str, str], ...]
     shows_method: bool
     shows_workers: bool
+    shows_sites: bool
+    sites_title: str
+    sites_text: str
     method_text: str
     method_tip: str
     start_text: str
@@ -150,6 +160,7 @@ def present(choices: Choices) -> Shown:
     method = METHODS[choices.method]
     names = teachers() if training else students()
     alone = training and usual_role(choices.network) == "student"
+    sites = {} if choices.dataset is None else choices.dataset.sites
     return Shown(
         network_label="Network" if training else "Student",
         network_tip=(
@@ -161,6 +172,9 @@ def present(choices: Choices) -> Shown:
         networks=tuple((_sized(name, choices.dims), name) for name in names),
         shows_method=not training,
         shows_workers=choices.shares_batches,
+        shows_sites=len(sites) > 1,
+        sites_title=_sites_title(sites, choices.sources),
+        sites_text=_about_other_sites(sites, choices.sources),
         method_text=method.text,
         method_tip=method.tip,
         start_text=(
@@ -196,6 +210,7 @@ def config(choices: Choices, entered: TrainingConfig) -> TrainingConfig:
         "dataset": choices.folder,
         "network": network,
         "dims": choices.dims,
+        "sources": choices.sources,
     }
     if card is None:
         dataset = choices.dataset.dataset.name if choices.dataset else ""
@@ -240,6 +255,20 @@ def efforts() -> dict[Effort, EffortChoice]:
 def estimated(found: Estimate) -> tuple[str, dict[str, Any]]:
     """Describe an estimate; return also the form values with which the run fits into memory."""
     return str(found), {} if found.fits else asdict(found.setting)
+
+
+def _sites_title(sites: Mapping[str, int], sources: Sequence[str]) -> str:
+    if not sources:
+        return "all sites"
+    return listed(sources) if len(sources) < 3 else f"{len(sources)} of {len(sites)} sites"
+
+
+def _about_other_sites(sites: Mapping[str, int], sources: Sequence[str]) -> str:
+    others = [site for site in sites if site not in sources]
+    if not sources or not others:
+        return ""
+    images = counted(sum(sites[site] for site in others), "image")
+    return f"{images} of {listed(others)}: never used for training, only scored."
 
 
 def _ready(choices: Choices) -> bool:

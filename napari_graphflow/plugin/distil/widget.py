@@ -25,6 +25,7 @@ from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
+from napari_graphflow.plugin.distil.site_choice import SiteChoice
 from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background, LastingBackground
@@ -44,7 +45,7 @@ from napari_graphflow.system.devices import Device, devices
 
 TRAIN_FIRST = "train a teacher first"
 #: Fields with their own widgets above the form, or that follow from them.
-ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone"}
+ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone", "sources"}
 #: Settings that a distillation has from its teacher, or only a training has.
 DISTILLED = {"preprocessing", "self_training"}
 
@@ -58,6 +59,7 @@ class DistilWidget(Panel):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
         self.dataset = DatasetPicker(self)
+        self.sites, self.sites_label = SiteChoice(self), QLabel("Learn from")
         self.teacher = ModelPicker(self, optional=TRAIN_FIRST, empty=TRAIN_FIRST, prefer="teacher")
         self.network = QComboBox()
         shrinkable(self.network)
@@ -117,6 +119,8 @@ class DistilWidget(Panel):
         rows = Rows()
         rows.add("Dataset", self.dataset)
         rows.add("", self.dataset.counts)
+        rows.add(self.sites_label, self.sites)
+        rows.add("", self.sites.text_below)
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
         rows.add(self.network_label, self.network)
@@ -142,6 +146,7 @@ class DistilWidget(Panel):
         self.column.addWidget(note(NOT_A_DEVICE))
 
         self.dataset.dataset_changed.connect(self._dataset_changed)
+        self.sites.sites_changed.connect(self._update)
         self.teacher.model_changed.connect(self._update)
         self.network.currentIndexChanged.connect(self._network_changed)
         self.method.currentIndexChanged.connect(self._update)
@@ -175,6 +180,7 @@ class DistilWidget(Panel):
             network=str(self.network.currentData()),
             method=self.method.currentData(),
             also_alone=self.alone.isChecked(),
+            sources=self.sites.sources(),
             runner=self.runner.currentData(),
             workers=self.workers.value(),
             starting=self._starting,
@@ -294,6 +300,11 @@ class DistilWidget(Panel):
         self.method_text.setText(shown.method_text)
         self.method_text.setToolTip(shown.method_tip)
         self.method.setToolTip(shown.method_tip)
+        for widget in (self.sites, self.sites_label):
+            widget.setVisible(shown.shows_sites)
+        self.sites.setText(shown.sites_title)
+        self.sites.text_below.setText(shown.sites_text)
+        self.sites.text_below.setVisible(bool(shown.sites_text))
         for kind, form in self.forms.items():
             form.setVisible(kind == choices.kind)
         for name, form in self.method_forms.items():
@@ -304,6 +315,8 @@ class DistilWidget(Panel):
 
     def _dataset_changed(self) -> None:
         chosen = self.dataset.dataset
+        if chosen is not None:
+            self.sites.offer(chosen.sites)
         self.teacher.judge_for_dataset(None if chosen is None else chosen.dataset)
         self._update()
 

@@ -1,0 +1,62 @@
+"""Choose the sites that a run learns from; the others are only scored."""
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QMenu, QToolButton, QWidget
+
+from napari_graphflow.plugin.widgets.layout import note
+
+
+class SiteChoice(QToolButton):
+    """A button with a list of sites to tick.
+
+    Attributes
+    ----------
+    text_below
+        What becomes of the other sites, for the layout of the caller.
+    """
+
+    sites_changed = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.setToolTip(
+            "Sites (hospitals, scanners) whose images are learnt from. Images of the others are "
+            "never used for training or for choosing weights; Compare and the report score them."
+        )
+        self.list = QMenu(self)
+        self.setMenu(self.list)
+        self.text_below = note()
+        self._images: dict[str, int] = {}
+
+    def offer(self, images: Mapping[str, int]) -> None:
+        """List sites with their numbers of images; keep what is ticked if they are the same."""
+        if dict(images) == self._images:
+            return
+        self._images = dict(images)
+        self.list.clear()
+        for site, count in self._images.items():
+            action = QAction(f"{site} ({count})".replace("&", "&&"), self.list)
+            action.setCheckable(True)
+            action.setChecked(True)
+            action.setData(site)
+            action.toggled.connect(self._toggled)
+            self.list.addAction(action)
+        self.sites_changed.emit()
+
+    def sources(self) -> tuple[str, ...]:
+        """Return the ticked sites; empty if these are all."""
+        ticked = [one.data() for one in self.list.actions() if one.isChecked()]
+        return () if len(ticked) == len(self._images) else tuple(ticked)
+
+    def _toggled(self, ticked: bool) -> None:
+        actions = self.list.actions()
+        if not ticked and not any(one.isChecked() for one in actions):
+            last = self.sender()
+            assert isinstance(last, QAction)
+            last.setChecked(True)  # without a site there is nothing to learn from
+            return
+        self.sites_changed.emit()
