@@ -175,7 +175,9 @@ def test_the_sites_to_learn_from_are_chosen_and_the_others_only_scored(
     (other,) = {"north", "south"} - {learnt}
     assert widget.sites.text() == learnt
     said = widget.sites.text_below.text()
-    assert said == f"{len(cases) // 2} images of {other}: never used for training, only scored."
+    assert f"{len(cases) // 2} images of {other}: never used for training, only scored." in said
+    learnt_from = [one for one in Dataset.open(folder).labelled("train") if one.site == learnt]
+    assert said.startswith(f"{len(learnt_from)} labelled · ")
     assert f"--sources {learnt}" in command(widget.choices(), widget.config())
     left = next(one for one in widget.sites.list.actions() if one.isChecked())
     left.trigger()  # the last site cannot be removed

@@ -14,6 +14,7 @@ from napari_graphflow.config.networks import students, teachers
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.findings import Finding
+from napari_graphflow.dataset.sites import with_sites
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.memory import Setting
@@ -49,6 +50,18 @@ def findings(**numbers: int) -> str:
 @pytest.fixture
 def dataset(tiny_dataset: Path) -> CheckedDataset:
     return CheckedDataset(Dataset.open(tiny_dataset))
+
+
+def test_a_site_without_masks_cannot_be_learnt_from_alone(choices: Choices) -> None:
+    assert choices.dataset is not None
+    sites = with_sites(
+        choices.dataset.dataset.cases,
+        {case.name: "north" if case.label else "south" for case in choices.dataset.dataset.cases},
+    )
+    opened = replace(choices.dataset, dataset=replace(choices.dataset.dataset, cases=sites))
+    only = present(replace(choices, dataset=opened, sources=("south",)))
+    assert not only.start and only.message.text.startswith("south has no labelled training case")
+    assert present(replace(choices, dataset=opened, sources=("north",))).start
 
 
 @pytest.fixture

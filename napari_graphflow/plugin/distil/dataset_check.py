@@ -61,6 +61,14 @@ class CheckedDataset:
         """Number of cases of each known site."""
         return dict(Counter(case.site for case in self.dataset.cases if case.site))
 
+    def cases_of(self, sources: Sequence[str]) -> tuple[int, int]:
+        """Numbers of labelled and unlabelled training cases of some sites."""
+        labelled, unlabelled = self.dataset.labelled("train"), self.dataset.unlabelled("train")
+        return (
+            sum(case.site in sources for case in labelled),
+            sum(case.site in sources for case in unlabelled),
+        )
+
     @property
     def ready(self) -> bool:
         """Whether training can start: there are labelled cases and no known errors."""

@@ -174,7 +174,7 @@ def present(choices: Choices) -> Shown:
         shows_workers=choices.shares_batches,
         shows_sites=len(sites) > 1,
         sites_title=_sites_title(sites, choices.sources),
-        sites_text=_about_other_sites(sites, choices.sources),
+        sites_text=_about_sites(choices),
         method_text=method.text,
         method_tip=method.tip,
         start_text=(
@@ -263,16 +263,34 @@ def _sites_title(sites: Mapping[str, int], sources: Sequence[str]) -> str:
     return listed(sources) if len(sources) < 3 else f"{len(sources)} of {len(sites)} sites"
 
 
-def _about_other_sites(sites: Mapping[str, int], sources: Sequence[str]) -> str:
-    others = [site for site in sites if site not in sources]
-    if not sources or not others:
+def _about_sites(choices: Choices) -> str:
+    """Say what is learnt from, and what becomes of the images of the other sites."""
+    if choices.dataset is None or not choices.sources:
         return ""
+    labelled, unlabelled = choices.dataset.cases_of(choices.sources)
+    sites = choices.dataset.sites
+    others = [site for site in sites if site not in choices.sources]
     images = counted(sum(sites[site] for site in others), "image")
-    return f"{images} of {listed(others)}: never used for training, only scored."
+    return (
+        f"{labelled} labelled · {unlabelled} unlabelled there. {images} of {listed(others)}: "
+        "never used for training, only scored."
+    )
 
 
 def _ready(choices: Choices) -> bool:
-    return choices.dataset is not None and choices.dataset.ready and choices.misfit is None
+    dataset = choices.dataset
+    return dataset is not None and dataset.ready and not _lacking(choices) and not choices.misfit
+
+
+def _lacking(choices: Choices) -> str:
+    """Say that the sites to learn from have no mask; empty if they have one."""
+    if (
+        choices.dataset is None
+        or not choices.sources
+        or choices.dataset.cases_of(choices.sources)[0]
+    ):
+        return ""
+    return f"{listed(choices.sources)} has no labelled training case. Learn from another site, too."
 
 
 def _message(choices: Choices) -> Message:
@@ -281,7 +299,10 @@ def _message(choices: Choices) -> Message:
     if choices.card is not None and choices.misfit:
         text = f"The teacher {choices.card.name} does not fit: {choices.misfit}."
         return Message(text, "warn")
-    return Message(choices.dataset.obstacle if choices.dataset is not None else "")
+    lacking = _lacking(choices)
+    if choices.dataset is None or choices.dataset.obstacle or not lacking:
+        return Message(choices.dataset.obstacle if choices.dataset is not None else "")
+    return Message(lacking, "warn")
 
 
 def _sized(name: str, dims: int) -> str:

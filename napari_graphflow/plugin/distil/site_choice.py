@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from napari_graphflow.plugin.widgets.layout import note
 
 
-class SiteChoice(QToolButton):
+class SiteChoice(QPushButton):
     """A button with a list of sites to tick.
 
     Attributes
@@ -22,7 +22,6 @@ class SiteChoice(QToolButton):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.setToolTip(
             "Sites (hospitals, scanners) whose images are learnt from. Images of the others are "
             "never used for training or for choosing weights; Compare and the report score them."
