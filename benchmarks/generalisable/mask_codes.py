@@ -27,7 +27,7 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
 from napari_graphflow.distillation.generalisable.stages import (
     CLIP,
     CODES_RATE,
-    CODES_TIMES,
+    FITTED,
     POWER,
     WEIGHT_DECAY,
 )
@@ -69,8 +69,8 @@ def main() -> None:
 
         train(net, net.convolutions(), first, options.steps, RATE)
         whole = dice(net, shown, from_code=False)
-        steps = CODES_TIMES[codes] * options.steps
-        train(net, net.header(), second, steps, RATE * CODES_RATE[codes])
+        fit(net, training, np.random.default_rng(7))
+        train(net, net.header(), second, options.steps, RATE * CODES_RATE[codes])
         kept = dice(net, shown, from_code=True)
         print(
             f"{codes}: Dice {whole:.3f} from the deepest map, {kept:.3f} from the code", flush=True
@@ -96,6 +96,15 @@ def train(
         loss_of().backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimiser.step()
+
+
+@torch.no_grad()
+def fit(net: MaskAutoencoder, masks: list[NDArray[np.int64]], random: np.random.Generator) -> None:
+    """Begin with principal components, as a stage of a run does."""
+    net.eval()
+    count = range(FITTED // BATCH)
+    drawn = (one_hot(patches(masks, BATCH, random), 2, IGNORE) for _ in count)
+    net.fit(torch.cat([net.features(one) for one in drawn]))
 
 
 def patches(masks: list[NDArray[np.int64]], count: int, random: np.random.Generator) -> Tensor:

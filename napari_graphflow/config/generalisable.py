@@ -81,7 +81,8 @@ class GeneralisableOptions(Frozen):
         128 in recommended (ours).
     codes
         What a code is read from: ``channels``, one number per channel, as published, or ``map``
-        (ours), all cells of the map together, which thin structures need. Default: channels in the
+        (ours), all cells of the map together, which thin structures need; these codes begin as its
+        principal components. Default: channels in the
         preset faithful, map in recommended.
     student_init
         The student before the last stage: ``warm`` trains it alone first (ours), ``scratch``
@@ -93,8 +94,8 @@ class GeneralisableOptions(Frozen):
         Folder of a student that was distilled with this method: its mask auto-encoder is used
         again, and with the same teacher also the teacher's alignment network (ours).
     autoencoder_steps
-        Steps of each of the two phases of the mask auto-encoder (ours); four times as many of the
-        second for codes of the whole map. Default: a fifth of the steps of the run.
+        Steps of each of the two phases of the mask auto-encoder (ours). Default: a fifth of the
+        steps of the run.
     student_steps
         Steps of the student that is trained alone (ours). Default: 4/3 of the steps of the run.
     alignment_steps

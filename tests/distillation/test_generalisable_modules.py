@@ -22,8 +22,10 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
 )
 from napari_graphflow.distillation.generalisable.perceptrons import (
     MapPerceptron,
+    PrincipalMap,
     RowPerceptron,
     make_perceptron,
+    principal_axes,
 )
 
 IGNORE = 255
@@ -112,6 +114,50 @@ def test_the_perceptron_of_the_whole_map_is_its_formula() -> None:
     hidden = gelu(thin.reshape(2, -1) @ first.weight.T + first.bias)
     torch.testing.assert_close(codes, hidden @ last.weight.T + last.bias)
     assert net.expand(codes).shape == (2, 5, 6)
+
+
+@torch.no_grad()
+def test_a_principal_code_is_its_formula_and_keeps_maps_of_few_components() -> None:
+    net = PrincipalMap(5, 6)
+    parts = random(3, 5, 6)
+    rows = 2 + torch.einsum("nk,kcm->ncm", random(40, 3), parts)
+    net.fit(rows)
+    codes = net.reduce(rows)
+    thin = rows.transpose(1, 2) @ net.mix_in.weight.T + net.mix_in.bias
+    torch.testing.assert_close(
+        codes, thin.reshape(40, -1) @ net.down.weight.T + net.down.bias, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(net.expand(codes), rows, rtol=1e-3, atol=1e-3)
+    # All variance is kept, and no number of the code has nearly all or nearly none of it.
+    kept = codes.var(0, unbiased=False)
+    assert kept.sum() == pytest.approx(rows.var(0, unbiased=False).sum().item(), rel=1e-3)
+    assert kept.max() < 0.8 * kept.sum() and kept.min() > 1e-3 * kept.sum()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [3, 50])
+def test_principal_axes_are_those_of_a_singular_value_decomposition(count: int) -> None:
+    rows = random(count, 8) * torch.arange(1, 9)
+    axes, mean = principal_axes(rows, 4)
+    torch.testing.assert_close(mean, rows.mean(0))
+    _, values, wanted = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    few = min(4, count - 1)  # three rows vary along two axes only
+    torch.testing.assert_close(
+        (axes[:few] @ wanted[:few].T).abs(), torch.eye(few), atol=1e-4, rtol=0
+    )
+    assert not axes[few:].any()
+    assert values[few - 1] > 0
+
+
+@torch.no_grad()
+def test_a_fitted_auto_encoder_normalises_without_a_change() -> None:
+    torch.manual_seed(0)
+    auto = MaskAutoencoder(3, 2, 16, (2, 2), "map").eval()
+    features = auto.features(one_hot(labels(64, 16, 16, classes=3), 3, IGNORE))
+    auto.fit(features)
+    expanded = auto.expand(auto.codes(features), (2, 2))
+    torch.testing.assert_close(auto.norm(expanded), expanded, rtol=1e-3, atol=1e-4)
+    assert feature_error(expanded, features) < 0.9
 
 
 @pytest.mark.parametrize("kind", ["channels", "map"])

@@ -6,11 +6,12 @@ perceptron shared by all channels from the cells of a map to one number and back
 of three transposed convolutions without activation. Our own reading: its input is the mask (the
 only thing that is the same object on every scanner), one channel per class in -1 and +1; its
 losses; its width; pooling to a fixed grid, for patches of any size; standardised codes; and, where
-wanted, codes of the whole map (see :class:`~.perceptrons.MapPerceptron`).
+wanted, codes of the whole map (see :class:`~.perceptrons.PrincipalMap`).
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_graphflow.config.generalisable import Codes
-from napari_graphflow.distillation.generalisable.perceptrons import make_perceptron
+from napari_graphflow.distillation.generalisable.perceptrons import (
+    Perceptron,
+    PrincipalMap,
+    RowPerceptron,
+)
 from napari_graphflow.networks.fanet import stage
 from napari_graphflow.networks.layers import LINEAR, batch_norm, channel_dropout, doubling, max_pool
 from napari_graphflow.networks.taps import crop, pad
@@ -85,7 +90,10 @@ class MaskAutoencoder(nn.Module):
             stage(dims, inputs, outputs) for inputs, outputs in pairwise([classes, *widths])
         )
         self.pool = max_pool(dims)
-        self.perceptron = make_perceptron(codes, code_length, self.grid)
+        cells = prod(self.grid)
+        self.perceptron: Perceptron = (
+            RowPerceptron(cells) if codes == "channels" else PrincipalMap(code_length, cells)
+        )
         self.norm = batch_norm(dims, code_length)
         self.decoder = nn.Sequential(
             *(doubling(dims, a, b, bias=True) for a, b in pairwise(reversed(widths))),
@@ -129,6 +137,23 @@ class MaskAutoencoder(nn.Module):
     def standardised(self, masks: Tensor) -> Tensor:
         """Return codes (B, C) with the mean and deviation of the training masks removed."""
         return (self.codes(self.features(masks)) - self.mean) / (self.deviation + EPSILON)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Begin codes of the whole map with the principal components of maps (N, C, *grid).
+
+        The normalisation begins as one that changes nothing.
+        """
+        if not isinstance(self.perceptron, PrincipalMap):
+            return
+        self.perceptron.fit(features.flatten(2))
+        expanded = self.expand(self.codes(features), self.grid)
+        axes = [axis for axis in range(expanded.ndim) if axis != 1]
+        mean, variance = expanded.mean(axes), expanded.var(axes, unbiased=False)
+        assert isinstance(self.norm, nn.BatchNorm2d | nn.BatchNorm3d)
+        given = {"running_mean": mean, "running_var": variance, "bias": mean}
+        given["weight"] = (variance + self.norm.eps).sqrt()
+        self.norm.load_state_dict(given, strict=False)
 
     def convolutions(self) -> list[nn.Parameter]:
         """Return what the first phase trains: encoder and decoder."""

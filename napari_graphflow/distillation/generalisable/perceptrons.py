@@ -1,8 +1,9 @@
-"""Perceptrons from a map to a code and back: of each channel by itself, or of the whole map."""
+"""From a map to a code and back: of each channel by itself, or of the whole map."""
 
 from collections.abc import Sequence
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from napari_graphflow.config.generalisable import Codes
@@ -49,9 +50,7 @@ class RowPerceptron(Perceptron):
 class MapPerceptron(Perceptron):
     """A perceptron on all cells of the whole map, whose channels are mixed to a few (ours).
 
-    ``down: z = W2 GELU(W1 (A F) + b1) + b2``, ``up: F = B (V2 GELU(V1 z + a1) + a2)``. One number
-    per channel, by a perceptron that all channels share, cannot say where a thin structure lies: of
-    vessels, it kept a Dice of 0.03 where this one keeps 0.44 (`mask_codes.py` of the benchmark).
+    ``down: z = W2 GELU(W1 (A F) + b1) + b2``, ``up: F = B (V2 GELU(V1 z + a1) + a2)``.
     """
 
     def __init__(self, channels: int, cells: int) -> None:
@@ -74,6 +73,73 @@ class MapPerceptron(Perceptron):
         thin: Tensor = self.up(codes).unflatten(1, (self.cells, THIN))
         rows: Tensor = self.mix_out(thin)
         return rows.transpose(1, 2)
+
+
+class PrincipalMap(Perceptron):
+    """A linear code of all cells of the whole map, which begins as its principal components (ours).
+
+    ``down: z = W (A F) + b``, ``up: F = B (V z + a) + c``. One number per channel, by a perceptron
+    that all channels share, cannot say where a thin structure lies: see `mask_codes.py` of the
+    benchmark.
+    """
+
+    def __init__(self, channels: int, cells: int) -> None:
+        super().__init__()
+        self.cells, self.thin = cells, min(THIN, channels)
+        self.mix_in = nn.Linear(channels, self.thin)
+        self.mix_out = nn.Linear(self.thin, channels)
+        self.down = nn.Linear(self.thin * cells, channels)
+        self.up = nn.Linear(channels, self.thin * cells)
+
+    def reduce(self, rows: Tensor) -> Tensor:
+        codes: Tensor = self.down(self.mix_in(rows.transpose(1, 2)).flatten(1))
+        return codes
+
+    def expand(self, codes: Tensor) -> Tensor:
+        thin: Tensor = self.up(codes).unflatten(1, (self.cells, self.thin))
+        rows: Tensor = self.mix_out(thin)
+        return rows.transpose(1, 2)
+
+    @torch.no_grad()
+    def fit(self, rows: Tensor) -> None:
+        """Begin with the principal components of maps (N, C, cells): of channels, then of cells.
+
+        The code is rotated, so that each number has about the same share of their variance;
+        standardised codes would otherwise weigh the last component as much as the first.
+        """
+        mixed = rows.transpose(1, 2)
+        axes, mean = principal_axes(mixed.flatten(0, 1), self.thin)
+        _set(self.mix_in, axes, -axes @ mean)
+        _set(self.mix_out, axes.T, mean)
+        axes, mean = principal_axes(self.mix_in(mixed).flatten(1), self.down.out_features)
+        turns = torch.linalg.qr(
+            torch.randn(2 * [len(axes)], generator=torch.Generator().manual_seed(0))
+        ).Q.to(axes)
+        axes = turns @ axes
+        _set(self.down, axes, -axes @ mean)
+        _set(self.up, axes.T, mean)
+
+
+def principal_axes(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return orthonormal axes (count, n) of most variance, and the mean, of rows (N, n).
+
+    Where the rows do not vary along as many axes, the last ones are 0.
+    """
+    mean = rows.mean(0)
+    centred = (rows - mean).double()
+    few = len(rows) < rows.shape[1]
+    values, vectors = torch.linalg.eigh(centred @ centred.T if few else centred.T @ centred)
+    found = (vectors.T @ centred if few else vectors.T).flip(0)[:count]
+    norm = found.norm(dim=1, keepdim=True)
+    varies = values.flip(0)[:count, None] > 1e-10 * values[-1].clamp_min(1e-30)
+    axes = torch.zeros(count, rows.shape[1], dtype=torch.float64, device=rows.device)
+    axes[: len(found)] = torch.where(varies, found / norm.clamp_min(1e-30), 0.0)
+    return axes.to(rows.dtype), mean
+
+
+def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
 
 
 def make_perceptron(codes: Codes, channels: int, grid: Sequence[int]) -> Perceptron:

@@ -19,6 +19,7 @@ from napari_graphflow.distillation.generalisable.alignment import (
 from napari_graphflow.distillation.generalisable.autoencoder import (
     first_phase_loss,
     one_hot,
+    pooled,
     second_phase_loss,
 )
 from napari_graphflow.distillation.generalisable.gates import (
@@ -41,8 +42,9 @@ WEIGHT_DECAY, POWER, CLIP = 2e-4, 0.9, 5.0
 #: The perceptron that reads channels is small and learns too slowly otherwise: after 150 steps
 #: at 1e-3 its features had 1.3 of their variance as error, at 1e-2 0.8.
 CODES_RATE = {"channels": 10.0, "map": 1.0}
-#: The perceptron of the whole map has more to learn, and each step is cheap: only it is trained.
-CODES_TIMES = {"channels": 1, "map": 4}
+#: Training patches from whose maps the principal components of codes of the whole map are found,
+#: and the most numbers in these maps, which take 256 MB.
+FITTED, MOST_NUMBERS = 2048, 2**26
 #: Share of the steps of the alignment networks with unchanged intensities.
 CLEAN = 0.2
 
@@ -51,7 +53,7 @@ CLEAN = 0.2
 class Stage:
     """One stage: what it trains, for how long, and what is measured at its end.
 
-    `rate` is its learning rate, and `times` its length, in units of those of the options.
+    `rate` is its learning rate, in units of that of the options.
     """
 
     name: str
@@ -60,7 +62,6 @@ class Stage:
     losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
     finish: Callable[[bool], Iterator[Event]]
     rate: float = 1.0
-    times: int = 1
 
     @property
     def text(self) -> str:
@@ -133,7 +134,6 @@ class Stages:
                 self._second_phase,
                 self._finish_codes,
                 rate=CODES_RATE[method.options.read],
-                times=CODES_TIMES[method.options.read],
             ),
             Stage(
                 "student",
@@ -203,8 +203,10 @@ class Stages:
 
     def _train(self, stage: Stage) -> Iterator[Event]:
         method, material = self.method, self.material
-        total = stage.times * method.options.steps_of(stage.steps, method.config.steps)
+        total = method.options.steps_of(stage.steps, method.config.steps)
         yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
+        if stage.name == "codes" and self._saved is None and method.options.read == "map":
+            self._fit_codes(total)
         parameters = stage.parameters()
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -261,6 +263,19 @@ class Stages:
         auto.norm.train()
         masks = one_hot(labels, auto.classes, IGNORE)
         return {"loss": second_phase_loss(auto, masks, labels)}
+
+    @torch.no_grad()
+    def _fit_codes(self, steps: int) -> None:
+        """Begin with the principal components of the maps of the patches that the stage sees."""
+        auto, found, count = self.method.autoencoder.eval(), [], 0
+        for step in range(steps):
+            _, labels = self.material.patches(step)
+            features = auto.features(one_hot(labels, auto.classes, IGNORE))
+            found.append(pooled(features, auto.grid))
+            count += len(labels)
+            if count >= min(FITTED, MOST_NUMBERS // found[0][0].numel()):
+                break
+        auto.fit(torch.cat(found))
 
     def _student_loss(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         """Return the supervised loss of the last stage, without the teacher."""
