@@ -1,7 +1,7 @@
 """How well masks of vessels are kept by the codes of the mask auto-encoder, by what a code reads.
 
 The two phases of the auto-encoder alone, on 64 x 64 patches of the masks of HRF: Dice of held-out
-patches, decoded from the deepest map itself and from the code. Five minutes on one core::
+patches, decoded from the deepest map itself and from the code. Four minutes on one core::
 
     python benchmarks/generalisable/mask_codes.py --data DIR
 """
