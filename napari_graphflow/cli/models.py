@@ -243,6 +243,13 @@ def list_models(folder: Path | None = None, /, *, json: Json = False) -> None:
     if json:
         print_json(found)
         return
+    if not found:
+        output.print(
+            f"No models in {root}. To list those of another folder, name it: "
+            "napari-graphflow models list FOLDER",
+            soft_wrap=True,
+        )
+        return
     table = Table(
         "name", "role", "kind", "network", "axes", "parameters", "on a CPU", "s a window",
         "in PyTorch", box=None,

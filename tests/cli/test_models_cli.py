@@ -35,3 +35,11 @@ def test_a_converted_model_is_listed_with_its_engine_and_seconds(
 def test_a_missing_model_or_folder_is_refused_with_exit_code_2(tmp_path: Path) -> None:
     assert run("models", "convert", tmp_path / "none") == 2
     assert run("models", "list", tmp_path / "none") == 2
+
+
+def test_an_empty_list_says_which_folder_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("models", "list", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert str(tmp_path) in said and "models list FOLDER" in said
