@@ -168,9 +168,17 @@ def test_the_sites_to_learn_from_are_chosen_and_the_others_only_scored(
     choose(qtbot, widget, folder)
     assert widget.sites.isVisible() and widget.sites.text() == "all sites"
     assert widget.config().sources == ()
-    QTimer.singleShot(200, lambda: QTest.keyClick(widget.sites.list, Qt.Key.Key_Down))
-    QTimer.singleShot(400, lambda: QTest.keyClick(widget.sites.list, Qt.Key.Key_Return))
-    click(qtbot, widget.sites)  # the list stays open until a site is ticked
+    menu = widget.sites.list
+
+    def untick() -> None:
+        assert menu.isVisible()
+        place = menu.actionGeometry(menu.actions()[0]).center()
+        QTest.mouseMove(menu, place)
+        QTest.mouseClick(menu, Qt.MouseButton.LeftButton, pos=place)
+
+    QTimer.singleShot(500, untick)
+    click(qtbot, widget.sites)
+    qtbot.waitUntil(lambda: widget.config().sources != ())
     (learnt,) = widget.config().sources
     (other,) = {"north", "south"} - {learnt}
     assert widget.sites.text() == learnt
@@ -179,9 +187,13 @@ def test_the_sites_to_learn_from_are_chosen_and_the_others_only_scored(
     learnt_from = [one for one in Dataset.open(folder).labelled("train") if one.site == learnt]
     assert said.startswith(f"{len(learnt_from)} labelled · ")
     assert f"--sources {learnt}" in command(widget.choices(), widget.config())
+    widget.sites.offer(folder, {"north": 40, "south": 40})  # cases were added
+    assert widget.config().sources == (learnt,)
     left = next(one for one in widget.sites.list.actions() if one.isChecked())
     left.trigger()  # the last site cannot be removed
     assert widget.config().sources == (learnt,)
+    widget.sites.offer(tmp_path / "another", {"north": 40, "south": 40})
+    assert widget.config().sources == ()
 
 
 def test_starting_on_an_unreachable_cluster_shows_an_error(

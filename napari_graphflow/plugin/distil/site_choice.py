@@ -1,6 +1,7 @@
 """Choose the sites that a run learns from; the others are only scored."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
@@ -29,18 +30,22 @@ class SiteChoice(QPushButton):
         self.list = QMenu(self)
         self.setMenu(self.list)
         self.text_below = note()
-        self._images: dict[str, int] = {}
+        self._dataset: Path | None = None
 
-    def offer(self, images: Mapping[str, int]) -> None:
-        """List sites with their numbers of images; keep what is ticked if they are the same."""
-        if dict(images) == self._images:
-            return
-        self._images = dict(images)
+    def offer(self, dataset: Path, images: Mapping[str, int]) -> None:
+        """List the sites of a dataset with their numbers of images, all ticked.
+
+        Those that the user has left out stay so, also when the dataset got further cases.
+        """
+        same = dataset == self._dataset
+        out = {one.data() for one in self.list.actions() if same and not one.isChecked()}
+        ticked = {site: site not in out or not set(images) - out for site in images}
+        self._dataset = dataset
         self.list.clear()
-        for site, count in self._images.items():
+        for site, count in images.items():
             action = QAction(f"{site} ({count})".replace("&", "&&"), self.list)
             action.setCheckable(True)
-            action.setChecked(True)
+            action.setChecked(ticked[site])
             action.setData(site)
             action.toggled.connect(self._toggled)
             self.list.addAction(action)
@@ -48,8 +53,9 @@ class SiteChoice(QPushButton):
 
     def sources(self) -> tuple[str, ...]:
         """Return the ticked sites; empty if these are all."""
-        ticked = [one.data() for one in self.list.actions() if one.isChecked()]
-        return () if len(ticked) == len(self._images) else tuple(ticked)
+        actions = self.list.actions()
+        ticked = [one.data() for one in actions if one.isChecked()]
+        return () if len(ticked) == len(actions) else tuple(ticked)
 
     def _toggled(self, ticked: bool) -> None:
         actions = self.list.actions()

@@ -316,7 +316,7 @@ class DistilWidget(Panel):
     def _dataset_changed(self) -> None:
         chosen = self.dataset.dataset
         if chosen is not None:
-            self.sites.offer(chosen.sites)
+            self.sites.offer(chosen.dataset.folder, chosen.sites)
         self.teacher.judge_for_dataset(None if chosen is None else chosen.dataset)
         self._update()
 
