@@ -1,24 +1,28 @@
-"""How well masks of vessels are kept by the codes of the mask auto-encoder, by what a code reads.
+"""How well masks are kept by the codes of the mask auto-encoder, by what a code reads.
 
-The two phases of the auto-encoder alone, on 64 x 64 patches of the masks of HRF: Dice of held-out
-patches, decoded from the deepest map itself and from the code. Four minutes on one core::
+The two phases of the auto-encoder alone, on patches of masks: Dice of held-out patches, decoded
+from the deepest map itself and from the code. Vessels (HRF), then two structures in 3D::
 
     python benchmarks/generalisable/mask_codes.py --data DIR
+    python benchmarks/generalisable/mask_codes.py --data DIR --task hippocampus --codes map
 """
 
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from napari_graphflow.distillation.generalisable.alignment import mean_dice
 from napari_graphflow.distillation.generalisable.autoencoder import (
+    STRIDE,
     MaskAutoencoder,
     first_phase_loss,
     one_hot,
@@ -33,44 +37,86 @@ from napari_graphflow.distillation.generalisable.stages import (
 )
 from napari_graphflow.imaging.labels import IGNORE
 
-SIDE, BATCH, LENGTH, RATE = 64, 8, 128, 1e-3
+LENGTH, RATE = 128, 1e-3
 HELD_OUT = 32
+
+
+@dataclass(frozen=True)
+class Task:
+    """The masks, how many of them train, their classes, and the patches that are cut of them."""
+
+    masks: str
+    suffix: str
+    labelled: int | None
+    classes: int
+    side: tuple[int, ...]
+    batch: int
+
+    def read(self, data: Path, part: str) -> list[NDArray[np.int64]]:
+        """Read the masks of a part of the split."""
+        names = json.loads((data / "splits.json").read_text())[self.masks][part]
+        paths = [data / self.masks / "masks" / f"{name}{self.suffix}" for name in names]
+        arrays = [sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in paths]
+        return [np.minimum(array, self.classes - 1).astype(np.int64) for array in arrays]
+
+    def patches(
+        self, masks: list[NDArray[np.int64]], count: int, random: np.random.Generator
+    ) -> Tensor:
+        """Return random patches (count, *side); masks that are smaller are padded."""
+        cut = []
+        for _ in range(count):
+            mask = masks[random.integers(len(masks))]
+            short = [max(0, want - have) for want, have in zip(self.side, mask.shape, strict=True)]
+            mask = np.pad(mask, [(one // 2, one - one // 2) for one in short])
+            starts = [
+                int(random.integers(have - want + 1))
+                for want, have in zip(self.side, mask.shape, strict=True)
+            ]
+            cut.append(mask[tuple(map(slice, starts, np.add(starts, self.side)))])
+        return torch.from_numpy(np.stack(cut))
+
+
+TASKS = {
+    "hrf": Task("hrf_quarter", ".png", None, 2, (64, 64), 8),
+    "hippocampus": Task("hippocampus_msd", ".nii.gz", 12, 3, (32, 48, 32), 2),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300, help="of the first phase")
+    parser.add_argument("--task", choices=TASKS, default="hrf")
+    parser.add_argument("--steps", type=int, default=300, help="of each phase")
     parser.add_argument("--codes", nargs="*", default=["channels", "map"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    split = json.loads((options.data / "splits.json").read_text())["hrf_quarter"]
-    training, held_out = (
-        [_mask(options.data / "hrf_quarter" / "masks" / f"{name}.png") for name in split[part]]
-        for part in ("train", "val")
-    )
-    shown = patches(held_out, HELD_OUT, np.random.default_rng(5))
+    task = TASKS[options.task]
+    training = task.read(options.data, "train")[: task.labelled]
+    held_out = task.read(options.data, "val")
+    shown = task.patches(held_out, HELD_OUT, np.random.default_rng(5))
     for codes in options.codes:
         torch.manual_seed(0)
-        cells = SIDE // 8
-        net = MaskAutoencoder(2, 2, LENGTH, (cells, cells), codes)
+        cells = tuple(one // STRIDE for one in task.side)
+        net = MaskAutoencoder(task.classes, len(task.side), LENGTH, cells, codes)
         random = np.random.default_rng(0)
 
-        def first(net: MaskAutoencoder = net, random: np.random.Generator = random) -> Tensor:
-            net.train()
-            labels = patches(training, BATCH, random)
-            return first_phase_loss(net, one_hot(labels, 2, IGNORE), labels)
-
-        def second(net: MaskAutoencoder = net, random: np.random.Generator = random) -> Tensor:
+        def loss_of(
+            phase: Callable[[MaskAutoencoder, Tensor, Tensor], Tensor],
+            trained: Callable[[], torch.nn.Module],
+            net: MaskAutoencoder = net,
+            random: np.random.Generator = random,
+        ) -> Tensor:
             net.eval()
-            net.norm.train()
-            labels = patches(training, BATCH, random)
-            return second_phase_loss(net, one_hot(labels, 2, IGNORE), labels)
+            trained().train()
+            labels = task.patches(training, task.batch, random)
+            return phase(net, one_hot(labels, task.classes, IGNORE), labels)
 
-        train(net, net.convolutions(), first, options.steps, RATE)
+        first = partial(loss_of, first_phase_loss, lambda net=net: net)
+        train(net.convolutions(), net, first, options.steps, RATE)
         whole = dice(net, shown, from_code=False)
-        fit(net, training, np.random.default_rng(7))
-        train(net, net.header(), second, options.steps, RATE * CODES_RATE[codes])
+        fit(net, partial(task.patches, training, task.batch, np.random.default_rng(7)))
+        second = partial(loss_of, second_phase_loss, lambda net=net: net.norm)
+        train(net.header(), net, second, options.steps, RATE * CODES_RATE[codes])
         kept = dice(net, shown, from_code=True)
         print(
             f"{codes}: Dice {whole:.3f} from the deepest map, {kept:.3f} from the code", flush=True
@@ -78,13 +124,13 @@ def main() -> None:
 
 
 def train(
-    net: MaskAutoencoder,
     parameters: list[torch.nn.Parameter],
+    net: MaskAutoencoder,
     loss_of: Callable[[], Tensor],
     steps: int,
     rate: float,
 ) -> None:
-    """Train some of the parameters, as a stage of a run does."""
+    """Train some of the parameters of the auto-encoder, as a stage of a run does."""
     net.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -99,37 +145,24 @@ def train(
 
 
 @torch.no_grad()
-def fit(net: MaskAutoencoder, masks: list[NDArray[np.int64]], random: np.random.Generator) -> None:
+def fit(net: MaskAutoencoder, draw: Callable[[], Tensor]) -> None:
     """Begin with principal components, as a stage of a run does."""
     net.eval()
-    count = range(FITTED // BATCH)
-    drawn = (one_hot(patches(masks, BATCH, random), 2, IGNORE) for _ in count)
-    net.fit(torch.cat([net.features(one) for one in drawn]))
-
-
-def patches(masks: list[NDArray[np.int64]], count: int, random: np.random.Generator) -> Tensor:
-    """Return random patches (count, SIDE, SIDE)."""
-    cut = []
-    for _ in range(count):
-        mask = masks[random.integers(len(masks))]
-        y, x = (int(random.integers(side - SIDE + 1)) for side in mask.shape)
-        cut.append(mask[y : y + SIDE, x : x + SIDE])
-    return torch.from_numpy(np.stack(cut))
+    maps: list[Tensor] = []
+    while sum(map(len, maps)) < FITTED:
+        maps.append(net.features(one_hot(draw(), net.classes, IGNORE)))
+    net.fit(torch.cat(maps))
 
 
 @torch.no_grad()
 def dice(net: MaskAutoencoder, labels: Tensor, *, from_code: bool) -> float:
     """Return the Dice of masks that are decoded from their codes, or from the map itself."""
     net.eval()
-    masks = one_hot(labels, 2, IGNORE)
+    masks = one_hot(labels, net.classes, IGNORE)
     size = labels.shape[1:]
     logits = net(masks).logits if from_code else net.decode(net.features(masks), size)
     both, total = mean_dice(logits, labels)
-    return float(2 * both / total)
-
-
-def _mask(path: Path) -> NDArray[np.int64]:
-    return (np.asarray(Image.open(path).convert("L")) > 127).astype(np.int64)
+    return float((2 * both / total).mean())
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import EntryPoint, distributions
 
 from napari_graphflow.config.method_info import MethodInfo
+
+_GROUPS = "napari_graphflow."
 
 
 def network_entries(taken: Collection[str]) -> Iterator[EntryPoint]:
@@ -34,13 +35,22 @@ def method_entries(taken: Collection[str]) -> Iterator[tuple[str, MethodInfo]]:
 
 
 @cache
-def _installed(path: tuple[str, ...]) -> Any:
-    """Read the entry points of all packages, of which there may be hundreds, once."""
-    return entry_points()
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of the packages that extend this one.
+
+    `importlib.metadata.entry_points` parses those of all packages, hundreds of them.
+    """
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for package in distributions():
+        if _GROUPS in (package.read_text("entry_points.txt") or ""):
+            found.setdefault(package.name, tuple(package.entry_points))
+    return tuple(entry for entries in found.values() for entry in entries)
 
 
 def _free(group: str, taken: Collection[str]) -> Iterator[EntryPoint]:
-    for entry in _installed(tuple(sys.path)).select(group=f"napari_graphflow.{group}"):
+    for entry in _installed(tuple(sys.path)):
+        if entry.group != _GROUPS + group:
+            continue
         if entry.name in taken or not entry.name.isidentifier():
             _warn(entry, "is left out: its name is in use, or is not a Python name")
         else:

@@ -36,8 +36,8 @@ from napari_graphflow.dataset.sources import Source, find_sources, read_splits
 from napari_graphflow.dataset.sparse import find_sparse, without_empty_slices
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_volume, write_labels, write_volume
-from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import FLAT, FORMATS, suffix
+from napari_graphflow.imaging.formats.reading import sniff
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.volume import Volume
 from napari_graphflow.system.destinations import WriteError, require_writable, saying_what_stands

@@ -6,7 +6,6 @@ from pathlib import Path
 from napari_graphflow.dataset.findings import counted, some_of
 from napari_graphflow.dataset.names import composed
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom.series import has_dicom, list_series
 from napari_graphflow.imaging.formats.endings import READ, split_ending
 from napari_graphflow.system.files import listing
 
@@ -18,6 +17,8 @@ _INNER = "segmentations"
 
 def segmentation(folder: Path) -> Path | None:
     """Return the only DICOM segmentation in a folder, or None."""
+    from napari_graphflow.imaging.dicom.series import has_dicom, list_series  # slow to import
+
     series = list_series(folder) if has_dicom(folder) else []
     found = [one.files[0] for one in series if one.is_segmentation]
     return found[0] if len(found) == 1 else None

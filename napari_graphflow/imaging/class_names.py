@@ -7,7 +7,6 @@ from typing import Any
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ, split_ending
-from napari_graphflow.imaging.segments import is_segmentation, segment_names
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.regular_file import read_regular
 
@@ -32,6 +31,8 @@ def read_class_names(path: Path) -> dict[str, int]:
     UserError
         If the names or the named segments cannot be read.
     """
+    from napari_graphflow.imaging.segments import is_segmentation, segment_names
+
     names = names_in(names_file(path))
     if not names:
         names = names_in(path.with_name(split_ending(path.name, READ)[0] + _NAMES_SUFFIX))

@@ -2,6 +2,8 @@
 
 Conventions: arrays are indexed z, y, x (or y, x); `spacing` follows the array's axes;
 `origin` and `direction` are SimpleITK's: physical coordinates x, y, z in mm, LPS.
+
+The formats are imported at their first use: every dock imports this module while it opens.
 """
 
 from collections.abc import Mapping
@@ -14,16 +16,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.class_names import names_file, write_class_names
-from napari_graphflow.imaging.dicom.reading import read_dicom
-from napari_graphflow.imaging.formats import load
 from napari_graphflow.imaging.formats.endings import FORMATS
-from napari_graphflow.imaging.formats.loaded import (
-    Geometry,
-    Loaded,
-    check_spacing,
-    with_value_warnings,
-)
-from napari_graphflow.imaging.formats.writing import write
 from napari_graphflow.imaging.grid import embed_in_grid, lacks_one_slice, shape_error
 from napari_graphflow.imaging.labels import as_labels, inverted_warning
 from napari_graphflow.imaging.masks import only_mask
@@ -34,7 +27,6 @@ from napari_graphflow.imaging.paths import (
     user_errors,
     written_with,
 )
-from napari_graphflow.imaging.segments import is_segmentation, read_segments
 from napari_graphflow.imaging.volume import Volume
 
 
@@ -55,6 +47,10 @@ def read_volume(path: Pathlike, *, series: str = "", resample: bool = False) -> 
     UserError
         If the path does not exist, or the image is damaged or not supported.
     """
+    from napari_graphflow.imaging.dicom.reading import read_dicom
+    from napari_graphflow.imaging.formats.loaded import check_spacing, with_value_warnings
+    from napari_graphflow.imaging.formats.reading import load
+
     path = existing_path(path)
     with user_errors(path):
         if (kind := kind_of(path)) == "DICOM":
@@ -73,6 +69,9 @@ def write_volume(path: Pathlike, volume: Volume, *, overwrite: bool = True) -> N
         If the format cannot store the voxels and the geometry without loss, or the file cannot be
         written. An existing file is then unchanged.
     """
+    from napari_graphflow.imaging.formats.loaded import Geometry, Loaded
+    from napari_graphflow.imaging.formats.writing import write
+
     path = Path(path)
     if path.exists() and not overwrite:
         raise UserError(f"{path.name} already exists.", "Choose another name.")
@@ -106,6 +105,10 @@ def read_labels(
     UserError
         If the values are not labels, segments overlap, or the mask is not on the grid of `like`.
     """
+    from napari_graphflow.imaging.dicom.reading import read_dicom
+    from napari_graphflow.imaging.formats.reading import load
+    from napari_graphflow.imaging.segments import is_segmentation, read_segments
+
     path = existing_path(path)
     if is_segmentation(path):
         mask, _ = only_mask(read_segments(path, like), path.name)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import HEADERS, VOXELS, split_ending, suffix
 from napari_graphflow.system.destinations import write_error
 
@@ -26,6 +25,8 @@ def existing_path(path: Pathlike) -> Path:
 
 def kind_of(path: Path) -> str:
     """Return the format of a file; a folder can only contain DICOM."""
+    from napari_graphflow.imaging.formats.reading import sniff  # slow to import
+
     return "DICOM" if path.is_dir() else sniff(path)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.formats import load
 from napari_graphflow.imaging.formats.nrrd_metaimage import read_key_values
+from napari_graphflow.imaging.formats.reading import load
 from napari_graphflow.imaging.formats.voxels import EXPORT_AGAIN
 from napari_graphflow.imaging.labels import as_labels
 from napari_graphflow.imaging.masks import Mask, distinct, without_overlap

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.event_log import read_events
 from napari_graphflow.jobs.paths import JobPaths
-from napari_graphflow.system.events import Metric
 
 
 def model_folder(path: Path) -> Path | None:
@@ -43,6 +41,10 @@ def is_control(model: Path) -> bool:
 
 def training_curve(model: Path) -> tuple[tuple[int, float], ...]:
     """Return step and validation Dice of a model's training, while its job is there."""
+    # Imported here, because every list of models imports this module.
+    from napari_graphflow.jobs.event_log import read_events
+    from napari_graphflow.system.events import Metric
+
     folder, name = model.parent.parent, "dice"
     if model != JobPaths(folder).model:
         return ()

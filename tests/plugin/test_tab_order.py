@@ -31,8 +31,12 @@ def focusable(dock: Panel) -> list[QWidget]:
         and (one.focusPolicy() & Qt.FocusPolicy.TabFocus) == Qt.FocusPolicy.TabFocus
         and not (isinstance(one, QRadioButton) and not one.isChecked())
     ]
-    assert all(one.height() > 0 and one.width() > 0 for one in found)
     return found
+
+
+def laid_out(dock: Panel) -> bool:
+    """Whether all of them have their sizes: what an unfolded section makes is laid out later."""
+    return all(one.height() > 0 and one.width() > 0 for one in focusable(dock))
 
 
 def walk(qtbot: QtBot, dock: Panel, first: QWidget) -> list[QWidget]:
@@ -68,6 +72,7 @@ def test_tab_reaches_every_control_from_top_to_bottom(
     QApplication.setActiveWindow(window)
     window.resize(1280, 1400)
     qtbot.wait(250)
+    qtbot.waitUntil(lambda: laid_out(dock))
     wanted = focusable(dock)
     top = min(wanted, key=lambda one: (place(dock, one).y() // ROW, place(dock, one).x()))
     seen = walk(qtbot, dock, top)

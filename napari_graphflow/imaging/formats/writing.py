@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging import itk as sitk
-from napari_graphflow.imaging.formats import load, sniff
 from napari_graphflow.imaging.formats.endings import FLAT, WRITTEN, suffix
 from napari_graphflow.imaging.formats.loaded import Geometry, Loaded, pixel_grid
 from napari_graphflow.imaging.formats.pictures import write_image_2d
+from napari_graphflow.imaging.formats.reading import load, sniff
 from napari_graphflow.imaging.formats.voxels import format_bytes
 
 _OTHER = "Choose NIfTI (.nii.gz), NRRD (.nrrd) or MetaImage (.mha)."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
 from napari_graphflow.config.model_card import ModelCard, read_model_card
@@ -16,6 +16,8 @@ from napari_graphflow.evaluation.metrics import TOLERANCE
 from napari_graphflow.evaluation.study import Role, role_of
 from napari_graphflow.jobs.trained import alone_beside
 from napari_graphflow.plugin.viewer.edits import maker_of
+from napari_graphflow.plugin.viewer.placement import same_place
+from napari_graphflow.plugin.viewer.world import grid_shape
 from napari_graphflow.plugin.widgets.words import Message, count_text, in_words
 
 _HEADINGS: dict[Role, str] = {"teacher": "Teacher", "student": "Student", "alone": "Alone"}
@@ -138,3 +140,30 @@ def guidance(*, shown: bool, advice: str, chosen: bool, different: bool, image: 
     if not different:
         return "Choose two different masks or models."
     return "" if image else "Open the image on which to run the models."
+
+
+def check_grid(a: Layer, b: Layer) -> None:
+    """Refuse layers whose voxels are not at the same places.
+
+    Raises
+    ------
+    UserError
+        If their shapes or places differ.
+    """
+    if grid_shape(a) != grid_shape(b):
+        shapes = " and ".join("x".join(map(str, grid_shape(layer))) for layer in (a, b))
+        raise UserError(
+            f"{a.name} and {b.name} have different shapes ({shapes} {units(a)}).",
+            "Choose layers of the same image.",
+        )
+    if not same_place(a, b):
+        raise UserError(
+            f"{a.name} and {b.name} have the same shape but lie differently in napari, so their "
+            "voxels cannot be compared.",
+            "Choose layers of the same image, or reset the transform of the one that was moved.",
+        )
+
+
+def units(layer: Layer) -> str:
+    """Return what the points of a layer are called."""
+    return "voxels" if layer.ndim == 3 else "pixels"

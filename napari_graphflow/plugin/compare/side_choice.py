@@ -11,7 +11,6 @@ from napari_graphflow.config.model_card import name_of_model
 from napari_graphflow.config.settings import read_config
 from napari_graphflow.errors import UserError
 from napari_graphflow.labelling.layout import LabellingPaths
-from napari_graphflow.labelling.rounds import Round
 from napari_graphflow.plugin.widgets.layout import shrinkable
 
 FOLDER = "a folder of masks …"
@@ -76,6 +75,8 @@ def rounds_of(dataset: Path | None) -> list[tuple[str, Path]]:
     """Return the rounds of a dataset that have a model, the newest first."""
     if dataset is None:
         return []
+    from napari_graphflow.labelling.rounds import Round
+
     found = []
     for path in sorted(LabellingPaths(dataset, "").rounds.glob("[0-9]*.json"), reverse=True):
         with suppress(UserError, OSError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -14,8 +14,6 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 from napari_graphflow.errors import UserError
 from napari_graphflow.evaluation.comparison import Place, Row, compare_masks, places
 from napari_graphflow.plugin.compare import presenter
-from napari_graphflow.plugin.compare.dataset_section import DatasetSection
-from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
 from napari_graphflow.plugin.compare.mask_or_model import (
     MaskOrModelCombo,
     ModelRuns,
@@ -26,16 +24,20 @@ from napari_graphflow.plugin.compare.table import ComparisonTable
 from napari_graphflow.plugin.compare.views import COLOURS, ComparisonViews
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_names
-from napari_graphflow.plugin.viewer.placement import same_place
-from napari_graphflow.plugin.viewer.world import grid_shape, voxel_size, voxels
+from napari_graphflow.plugin.viewer.world import voxel_size, voxels
 from napari_graphflow.plugin.widgets.keys import KeyButton, button_keys
+from napari_graphflow.plugin.widgets.later import Later
 from napari_graphflow.plugin.widgets.layer_combo import LayerCombo
-from napari_graphflow.plugin.widgets.layout import Rows, folded, note, row, swatch
+from napari_graphflow.plugin.widgets.layout import Rows, note, row, swatch
 from napari_graphflow.plugin.widgets.legend import voxel_unit
 from napari_graphflow.plugin.widgets.panel import NOT_A_DEVICE, Panel, PrimaryButton, enabled
 from napari_graphflow.plugin.widgets.progress import ProgressRow
 from napari_graphflow.plugin.widgets.shown_image import ShownImage
 from napari_graphflow.plugin.widgets.words import Message
+
+if TYPE_CHECKING:
+    from napari_graphflow.plugin.compare.dataset_section import DatasetSection
+    from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
 
 
 class CompareWidget(Panel):
@@ -76,8 +78,7 @@ class CompareWidget(Panel):
         self.table = ComparisonTable()
         self.units = note()
         self.costs = note()
-        self.heatmap = HeatmapSection(self)
-        self.dataset = DatasetSection(self)
+        self._maps, self._dataset = Later(self._make_maps), Later(self._make_dataset)
         self._views = ComparisonViews(napari_viewer, self._cases)
         self._result: Comparison | None = None
         self._line = Message("")
@@ -105,9 +106,9 @@ class CompareWidget(Panel):
         self.column.addLayout(row(self.worst_pair, self.beside, stretch=-1))
         self.column.addWidget(self.worst)
         self.column.addWidget(self.costs)
-        self.whole = folded("A whole dataset", self.dataset)
+        self.whole = self._dataset.folded("A whole dataset")
         self.column.addWidget(self.whole)
-        self.column.addWidget(folded("Maps of the networks", self.heatmap))
+        self.column.addWidget(self._maps.folded("Maps of the networks"))
         self.column.addStretch(1)
         self.column.addWidget(note(NOT_A_DEVICE))
 
@@ -143,8 +144,31 @@ class CompareWidget(Panel):
         super().released()
         self._protect(None)
         self._runs.release()
-        self.heatmap.release()
-        self.dataset.release()
+        for section in (self._maps.made, self._dataset.made):
+            if section is not None:
+                section.release()
+
+    @property
+    def heatmap(self) -> "HeatmapSection":
+        """The maps of the networks, made when they are first unfolded."""
+        return self._maps.widget()
+
+    @property
+    def dataset(self) -> "DatasetSection":
+        """The comparison on a whole dataset, made when it is first unfolded."""
+        return self._dataset.widget()
+
+    def _make_dataset(self) -> "DatasetSection":
+        from napari_graphflow.plugin.compare.dataset_section import DatasetSection
+
+        section = DatasetSection(self)
+        section.choose(self.a.maker(), self.b.maker())
+        return section
+
+    def _make_maps(self) -> "HeatmapSection":
+        from napari_graphflow.plugin.compare.heatmaps import HeatmapSection
+
+        return HeatmapSection(self)
 
     def _protect(self, layer: Layer | None) -> None:
         """Lock a layer against painting while it is the reference."""
@@ -166,7 +190,7 @@ class CompareWidget(Panel):
         present = [layer for layer in (*sides, reference) if isinstance(layer, Labels)]
         try:
             for other in [*present[1:], *([image] if to_run and present and image else [])]:
-                _check_grid(present[0], other)
+                presenter.check_grid(present[0], other)
         except UserError as error:
             self._failed(shown.name, error)
             return
@@ -256,7 +280,7 @@ class CompareWidget(Panel):
         self.beside.setChecked(False)
         yield from self._views.show(a, b, reference, differs, self._wanted)
         key = self._cases.key(a)
-        line = compared(self._cases.name(key), differs, _units(a), self._runs.cautions)
+        line = compared(self._cases.name(key), differs, presenter.units(a), self._runs.cautions)
         self._result = Comparison(key, a, b, rows, line, worst)
         self._at = -1
         self.table.fill(rows, voxel_unit(a)[1], headings)
@@ -321,7 +345,8 @@ class CompareWidget(Panel):
         rows = self._result.rows if self._result is not None else ()
         self.worst.setVisible(ours and any(one.scores for one in rows))
         self.costs.setVisible(ours and bool(self.costs.text()))
-        self.dataset.choose(self.a.maker(), self.b.maker())
+        if self._dataset.made is not None:
+            self._dataset.made.choose(self.a.maker(), self.b.maker())
         text = guidance(
             shown=bool(self.image.key()) or not self.viewer.layers,
             advice=self._cases.advice(),
@@ -363,7 +388,7 @@ class CompareWidget(Panel):
             self.viewer.dims.order = tuple(range(self.viewer.dims.ndim))
             axis = self.viewer.dims.ndim - 3
             self.viewer.dims.set_point(axis, layer.data_to_world((place.slice, 0, 0))[0])
-        self._say(presenter.where(place, layer.ndim, _units(layer), more))
+        self._say(presenter.where(place, layer.ndim, presenter.units(layer), more))
 
 
 def _check(text: str, tip: str, *, on: bool = True) -> QCheckBox:
@@ -371,22 +396,3 @@ def _check(text: str, tip: str, *, on: bool = True) -> QCheckBox:
     box.setToolTip(tip)
     box.setChecked(on)
     return box
-
-
-def _check_grid(a: Layer, b: Layer) -> None:
-    if grid_shape(a) != grid_shape(b):
-        shapes = " and ".join("x".join(map(str, grid_shape(layer))) for layer in (a, b))
-        raise UserError(
-            f"{a.name} and {b.name} have different shapes ({shapes} {_units(a)}).",
-            "Choose layers of the same image.",
-        )
-    if not same_place(a, b):
-        raise UserError(
-            f"{a.name} and {b.name} have the same shape but lie differently in napari, so their "
-            "voxels cannot be compared.",
-            "Choose layers of the same image, or reset the transform of the one that was moved.",
-        )
-
-
-def _units(layer: Layer) -> str:
-    return "voxels" if layer.ndim == 3 else "pixels"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,12 +21,14 @@ from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset, reason_not_to_pair
 from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.estimate import Estimate
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.plugin.distil.dataset_check import CheckedDataset
 from napari_graphflow.plugin.widgets.command_line import job_command
 from napari_graphflow.plugin.widgets.words import Message, count_text
 from napari_graphflow.runners import RunnerName
+
+if TYPE_CHECKING:
+    from napari_graphflow.jobs.estimate import Estimate
 
 RUNNERS: dict[RunnerName, str] = {
     "local": "this computer",
@@ -252,7 +254,7 @@ def efforts() -> dict[Effort, EffortChoice]:
     }
 
 
-def estimated(found: Estimate) -> tuple[str, dict[str, Any]]:
+def estimated(found: "Estimate") -> tuple[str, dict[str, Any]]:
     """Describe an estimate; return also the form values with which the run fits into memory."""
     return str(found), {} if found.fits else asdict(found.setting)
 

@@ -1,8 +1,9 @@
 """*Distil*: train a teacher or distil it into a small student, as a job in its own process."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from qtpy.QtWidgets import (
@@ -18,10 +19,8 @@ from qtpy.QtWidgets import (
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.jobs.estimate import Estimate, estimate
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
-from napari_graphflow.jobs.store import create
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
@@ -42,6 +41,9 @@ from napari_graphflow.plugin.widgets.panel import (
 )
 from napari_graphflow.runners import RunnerName, runner
 from napari_graphflow.system.devices import Device, devices
+
+if TYPE_CHECKING:  # imported at the first estimate, which is after the dock has opened
+    from napari_graphflow.jobs.estimate import Estimate
 
 TRAIN_FIRST = "train a teacher first"
 #: Fields with their own widgets above the form, or that follow from them.
@@ -253,10 +255,10 @@ class DistilWidget(Panel):
         self.estimate.show()
         kind, closing = self.kind, self._closing.is_set
         self._background.run(
-            lambda: estimate(kind, config, cancelled=closing), self._measured, self._not_measured
+            lambda: _estimate(kind, config, closing), self._measured, self._not_measured
         )
 
-    def _measured(self, found: Estimate) -> None:
+    def _measured(self, found: "Estimate") -> None:
         self._set_measuring(False)
         text, entries = presenter.estimated(found)
         self.estimate.setText(text)
@@ -347,7 +349,15 @@ class DistilWidget(Panel):
             self.status.show_message(presenter.SET_AS_TEACHER)
 
 
+def _estimate(kind: RunKind, config: TrainingConfig, cancelled: Callable[[], bool]) -> "Estimate":
+    from napari_graphflow.jobs.estimate import estimate
+
+    return estimate(kind, config, cancelled=cancelled)
+
+
 def _submit(kind: RunKind, config: TrainingConfig, where: RunnerName, workers: int) -> Job:
+    from napari_graphflow.jobs.store import create
+
     engine = runner(where, workers)  # fails before a job exists that could not run
     job = create(kind, config)
     engine.submit(job)
@@ -355,9 +365,10 @@ def _submit(kind: RunKind, config: TrainingConfig, where: RunnerName, workers: i
 
 
 def _start(kind: type[Any]) -> Any:
-    # The paths have their own widgets, but the form needs a complete configuration.
+    # The paths have their own widgets, but the form needs a complete configuration. Defaults are
+    # valid, and pydantic prepares a validation in milliseconds for each class.
     teacher = {"teacher": Path()} if kind is DistillationConfig else {}
-    return kind(dataset=Path(), **teacher)
+    return kind.model_construct(dataset=Path(), **teacher)
 
 
 def _shown_fields(kind: type[Any]) -> list[str]:
@@ -367,6 +378,6 @@ def _shown_fields(kind: type[Any]) -> list[str]:
 
 
 def _method_form(name: str) -> ConfigForm[Any]:
-    options = METHODS[name].options()
+    options = METHODS[name].options.model_construct()
     fields = [field for field in type(options).model_fields if field != "name"]
     return ConfigForm(options, fields, f"Options of {METHODS[name].title}")

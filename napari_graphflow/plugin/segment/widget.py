@@ -48,7 +48,6 @@ from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.channels import volume_for
 from napari_graphflow.plugin.viewer.layers import is_mask, save_labels
-from napari_graphflow.plugin.viewer.opening import ask_for_image
 from napari_graphflow.plugin.viewer.placement import same_place, size_and_axes
 from napari_graphflow.plugin.viewer.preferences import after_opening, prefer_device
 from napari_graphflow.plugin.viewer.record import recorded
@@ -228,6 +227,8 @@ class SegmentWidget(Panel):
             self._write(layer, path)
 
     def _write(self, layer: Labels, path: Path) -> None:
+        from napari_graphflow.plugin.viewer.opening import ask_for_image  # it reads every format
+
         key = self._cases.key(layer)
         try:
             volume = save_labels(path, layer, choose=ask_for_image)

@@ -16,7 +16,6 @@ from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
 
 from napari_graphflow.errors import UserError
-from napari_graphflow.imaging.dicom_seg import write_segments
 from napari_graphflow.imaging.files import write_labels, write_volume
 from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.imaging.paths import refuse_replacing
@@ -243,6 +242,8 @@ def save_labels(
             "Saving a DICOM segmentation requires the DICOM series of its image.",
             "Open the series and paint on it, or choose another format.",
         )
+    from napari_graphflow.imaging.dicom_seg import write_segments
+
     write_segments(path, volume, source.path, names, series=source.series)
     return volume
 

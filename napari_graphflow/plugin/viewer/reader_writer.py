@@ -17,8 +17,8 @@ from npe2 import PluginManager
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.dicom.series import has_dicom
-from napari_graphflow.imaging.formats import sniff
 from napari_graphflow.imaging.formats.endings import READ
+from napari_graphflow.imaging.formats.reading import sniff
 from napari_graphflow.plugin.viewer.autosave import mark_saved
 from napari_graphflow.plugin.viewer.default_reader import PLUGIN, is_default
 from napari_graphflow.plugin.viewer.layers import save_image, save_labels

@@ -2,13 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from napari_graphflow.config.prediction import DEFAULTS, PredictionOptions
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.runners import RunnerName
+
+if TYPE_CHECKING:
+    from napari_graphflow.runners import RunnerName
 
 PROGRAM = "napari-graphflow"
 
@@ -30,7 +32,7 @@ def segment_command(
     return shlex.join([PROGRAM, *words])
 
 
-def job_command(config: TrainingConfig, runner: RunnerName = "local", workers: int = 1) -> str:
+def job_command(config: TrainingConfig, runner: "RunnerName" = "local", workers: int = 1) -> str:
     """Return the ``train`` or ``distill`` command with all options that are not the default."""
     kind = "distill" if isinstance(config, DistillationConfig) else "train"
     where = ["--runner", runner] if runner != "local" else []

@@ -8,6 +8,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_graphflow.plugin.widgets.layout import folded
 
 if TYPE_CHECKING:
     from napari_graphflow.plugin.widgets.palette import Colours
@@ -47,6 +50,12 @@ class Later(QWidget, Generic[W]):
             if self._panel is not None:
                 self._set_colours(self._panel.colours)
         return self.made
+
+    def folded(self, title: str) -> QCollapsible:
+        """Return a collapsed section that makes the widget when it is unfolded."""
+        section = folded(title, self)
+        section.toggled.connect(lambda _: self.widget())
+        return section
 
     def _set_colours(self, colours: "Colours") -> None:
         if self.made is not None:

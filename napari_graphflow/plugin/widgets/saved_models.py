@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.dataset.samples import sample_dataset, tutorial_copy
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.paths import JobPaths
 from napari_graphflow.jobs.trained import is_control
 from napari_graphflow.plugin.widgets.recent import recent
 from napari_graphflow.system.folders import jobs_root, models_root
+
+if TYPE_CHECKING:  # a list of datasets does without: cards come with all settings of a run
+    from napari_graphflow.config.model_card import ModelCard
 
 #: What changes in the folder of a dataset when cases, masks or classes do.
 _OF_DATASETS = (
@@ -19,18 +22,20 @@ _OF_DATASETS = (
 )  # fmt: skip
 
 
-def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
+def saved_models(prefer: str | None = None) -> "dict[Path, ModelCard]":
     """Return the cards of all saved models: the preferred role first, then the newest first.
 
     Students that a job trained alone are the last ones: they are there to be compared with.
     """
+    from napari_graphflow.config.model_card import read_model_card
+
     found: dict[Path, ModelCard] = {}
     for file, _ in sorted(_model_files().items(), key=lambda item: -item[1]):
         # Incomplete or of a later version: see `broken_models`.
         with suppress(UserError, OSError):
             found[file.parent] = read_model_card(file.parent)
 
-    def rank(item: tuple[Path, ModelCard]) -> tuple[bool, bool]:
+    def rank(item: "tuple[Path, ModelCard]") -> tuple[bool, bool]:
         folder, card = item
         return is_control(folder), prefer is not None and card.role != prefer
 
@@ -39,6 +44,8 @@ def saved_models(prefer: str | None = None) -> dict[Path, ModelCard]:
 
 def broken_models() -> dict[Path, str]:
     """Return the folders of models whose card cannot be read, with the reason as a clause."""
+    from napari_graphflow.config.model_card import read_model_card
+
     found = {}
     for file in _model_files():
         try:
