@@ -10,6 +10,7 @@ rows are not run again. A row is named ``TASK-KIND-SEED``.
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -48,16 +49,16 @@ class Task:
 TASKS = {
     "vessels": Task(
         shifts.vessels, "HRF", (*FLAT, "64", "64"),
-        ("--network", "unet", "--width", "16"), ("--network", "enet"), 1000,
+        ("--network", "unet", "--width", "16"), ("--network", "enet"), 500,
     ),
     "hippocampus": Task(
         shifts.hippocampus, "scanner",
         ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
-        ("--network", "unet"), ("--network", "enet"), 800,
+        ("--network", "unet"), ("--network", "enet"), 400,
     ),
     "phantom": Task(
         shifts.phantom, "one", (*FLAT, "64", "64"),
-        ("--network", "unet", "--width", "8"), ("--network", "enet", "--width", "8"), 1000,
+        ("--network", "unet", "--width", "8"), ("--network", "enet", "--width", "8"), 500,
     ),
 }  # fmt: skip
 
@@ -84,12 +85,12 @@ FAITHFUL = (*OURS, "--generalisable.preset", "faithful")
 class Benchmark:
     """The rows of one task."""
 
-    def __init__(self, name: str, data: Path, steps: int | None, results: Path) -> None:
+    def __init__(self, name: str, data: Path, steps: int | None, results: Path, work: Path) -> None:
         self.name, self.task, self.data, self.results = name, TASKS[name], data, results
-        self.steps = steps or self.task.steps
-        self.work = WORK / f"{name}-{self.steps}"
+        self.steps, self.root = steps or self.task.steps, work
+        self.work = work / f"{name}-{self.steps}"
         self.work.mkdir(parents=True, exist_ok=True)
-        self.dataset = self.task.dataset(data, WORK / name)
+        self.dataset = self.task.dataset(data, work / name)
 
     def kinds(self) -> list[str]:
         """Kinds of rows, in the order in which they need each other."""
@@ -146,20 +147,22 @@ class Benchmark:
             return
         print(f"== {name}", flush=True)
         model, seconds, command = self.model(kind, seed), None, ["(the model of row 1)"]
+        last = model.with_name(f"{model.name}-last")
         if not kind.endswith("_equal"):
             command = self.command(kind, seed)
             if not model.exists():
                 started = time.monotonic()
-                cli(*command, "--out", model)
+                job = json.loads(cli(*command, "--out", model, "--json"))
                 seconds = round(time.monotonic() - started, 1)
+                keep_last(Path(job["folder"]), model, last)
         dataset = self.dataset
         if kind.endswith("_equal"):
-            dataset = shifts.vessels(self.data, WORK / "vessels_equal", equal=True)
-        scores = json.loads(cli("evaluate", "--dataset", dataset, "--model", model, "--json"))
+            dataset = shifts.vessels(self.data, self.root / "vessels_equal", equal=True)
+        scores = _scores(model, dataset)
         result = {
             "row": name,
             "steps": self.steps,
-            "command": " ".join(["napari-graphflow", *command]).replace(f"{WORK}/", "work/"),
+            "command": " ".join(["napari-graphflow", *command]).replace(f"{self.root}/", "work/"),
             "teacher": teacher_of(command),
             "training_seconds": seconds,
             "validation_dice": validation_dice(model),
@@ -167,9 +170,34 @@ class Benchmark:
             "gap": site_gap_of(model, dataset, self.task.source),
             "sites": {site: _summary(scores, dataset, site) for site in scores["sites"]},
         }
+        if last.exists():
+            scores = _scores(last, dataset)
+            result["last"] = {site: _summary(scores, dataset, site) for site in scores["sites"]}
         aside = file.with_name(f".{file.name}")
         aside.write_text(json.dumps(result, indent=1) + "\n")
         aside.replace(file)
+
+
+def keep_last(job: Path, model: Path, last: Path) -> None:
+    """Make a model of the last weights of a job, beside the one of those best on the source."""
+    import torch
+    from safetensors.torch import save_file
+
+    from napari_graphflow.jobs.paths import JobPaths
+
+    saved = torch.load(JobPaths(job).last_checkpoint, map_location="cpu", weights_only=True)
+    shutil.copytree(model, last)
+    weights = {name: value.clone() for name, value in saved["student"].items()}
+    save_file(weights, last / "weights.safetensors")
+    shutil.rmtree(job)
+
+
+def _scores(model: Path, dataset: Path) -> dict[str, Any]:
+    """Score a model on the test cases of both sites."""
+    found: dict[str, Any] = json.loads(
+        cli("evaluate", "--dataset", dataset, "--model", model, "--json")
+    )
+    return found
 
 
 def teacher_of(command: list[str]) -> str | None:
@@ -226,11 +254,12 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of KIND-SEED")
     parser.add_argument("--steps", type=int, help="of every row, for a trial")
     parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--work", type=Path, default=WORK, help="datasets and models are kept here")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
     for task in options.tasks:
-        benchmark = Benchmark(task, options.data, options.steps, options.results)
+        benchmark = Benchmark(task, options.data, options.steps, options.results, options.work)
         for seed in SEEDS:
             for kind in benchmark.kinds():
                 if any(fnmatch(f"{kind}-{seed}", pattern) for pattern in options.rows):
