@@ -22,7 +22,7 @@ ROW = 14
 
 def focusable(dock: Panel) -> list[QWidget]:
     """Return what the Tab key should reach; arrow keys move within groups of radio buttons."""
-    found = [
+    return [
         one
         for one in dock.findChildren(QWidget)
         if one.isVisible()
@@ -31,7 +31,6 @@ def focusable(dock: Panel) -> list[QWidget]:
         and (one.focusPolicy() & Qt.FocusPolicy.TabFocus) == Qt.FocusPolicy.TabFocus
         and not (isinstance(one, QRadioButton) and not one.isChecked())
     ]
-    return found
 
 
 def laid_out(dock: Panel) -> bool:

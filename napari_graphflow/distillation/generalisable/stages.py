@@ -204,9 +204,9 @@ class Stages:
     def _train(self, stage: Stage) -> Iterator[Event]:
         method, material = self.method, self.material
         total = method.options.steps_of(stage.steps, method.config.steps)
-        yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
         if stage.name == "codes" and self._saved is None and method.options.read == "map":
-            self._fit_codes(total)
+            yield from self._fit_codes(total)
+        yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
         parameters = stage.parameters()
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -265,10 +265,12 @@ class Stages:
         return {"loss": second_phase_loss(auto, masks, labels)}
 
     @torch.no_grad()
-    def _fit_codes(self, steps: int) -> None:
+    def _fit_codes(self, steps: int) -> Iterator[Event]:
         """Begin with the principal components of the maps of the patches that the stage sees."""
+        yield Phase(kind="preparing", name=f"fitting {STAGES['codes']}")
         auto, found, count = self.method.autoencoder.eval(), [], 0
         for step in range(steps):
+            yield Progress(step=step, total=steps)
             _, labels = self.material.patches(step)
             features = auto.features(one_hot(labels, auto.classes, IGNORE))
             found.append(pooled(features, auto.grid))

@@ -41,7 +41,7 @@ class StageLog:
             case Phase(kind="preparing", name=name):
                 # A job with several trainings says which one it is.
                 own = name.rpartition(": ")[2]
-                title = own.removeprefix("training ").removeprefix("measuring ")
+                title = own.partition(" ")[2]  # without training, fitting or measuring
                 if title in STAGES.values():
                     self._reached = TITLES.index(title)
             case Phase(kind="training") if self._reached >= 0:
