@@ -30,7 +30,8 @@ def states(events: list[Event]) -> list[str]:
 
 TO_STUDENT = [
     Phase(kind="reading", name="reading the data"),
-    begun("masks"), begun("codes", "fitting"), begun("codes"), begun("codes", "measuring"), *gate(masks_dice=0.43),
+    begun("masks"), begun("codes", "fitting"), begun("codes"), begun("codes", "measuring"),
+    *gate(masks_dice=0.43),
     begun("student"), begun("student", "measuring"),
     *gate(teacher_bottleneck_reliance=0.31, student_bottleneck_reliance=0.2),
 ]  # fmt: skip
