@@ -204,7 +204,8 @@ def evaluate(
         "HD95 mm": "hausdorff_distance_95",
         "ASSD mm": "average_surface_distance",
     }
-    table = Table("class", *columns, "cases", "missed", box=None)
+    title = f"{dataset.resolve().name}, {split} cases"
+    table = Table("class", *columns, "cases", "missed", box=None, title=title)
     for name, metrics in scores["summary"].items():
         means = (f"{metrics[key]['mean']:.3f}" for key in columns.values())
         distance = metrics["hausdorff_distance_95"]

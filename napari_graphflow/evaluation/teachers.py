@@ -10,6 +10,8 @@ from napari_graphflow.system.events import TeacherScored
 MOST_CASES = 10
 #: A class with a smaller Dice in several cases is missed, if another one has a good Dice.
 _MISSED, _GOOD, _SEVERAL = 0.05, 0.5, 2
+#: Where a user finds the setting, in the window and on the command line.
+_SETTING = "smallest Dice of the teacher under Advanced, --teacher-min-dice; 0 turns the check off"
 
 
 def cases_to_score(dataset: Dataset) -> tuple[list[Case], TeacherScored]:
@@ -76,13 +78,13 @@ def refuse_poor(name: str, scores: TeacherScored, bound: float) -> None:
         raise UserError(
             f"{name} is too poor to teach: {listed}, and at least {bound:g} is required.{cause}",
             "Train it longer; or check orientation, axes, intensity and classes in its model.json; "
-            "or require less (teacher_min_dice; 0 turns the check off).",
+            f"or require less ({_SETTING}).",
             "poor_model",
         )
     listed = ", ".join(f"{name} {scores.dice[name]:.2f}" for name in missed_classes(scores))
     raise UserError(
         f"{name} finds other classes, but not these (mean Dice): {listed}.{cause}",
         "Small structures need longer training; the model.json of a model from elsewhere may have "
-        "its classes in another order; teacher_min_dice 0 turns the check off.",
+        f"its classes in another order. Or require less ({_SETTING}).",
         "poor_model",
     )
