@@ -1,8 +1,11 @@
 """Mask auto-encoder and alignment networks: shapes, parameters, what they can and cannot map."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from napari_graphflow.distillation.generalisable.alignment import (
     AlignmentNetwork,
@@ -20,6 +23,7 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
     one_hot,
     second_phase_loss,
 )
+from napari_graphflow.distillation.generalisable.gates import measure_reliance
 from napari_graphflow.distillation.generalisable.perceptrons import (
     MapPerceptron,
     PrincipalMap,
@@ -27,6 +31,8 @@ from napari_graphflow.distillation.generalisable.perceptrons import (
     make_perceptron,
     principal_axes,
 )
+from napari_graphflow.networks.taps import TapAdapter
+from napari_graphflow.system.events import Warned
 
 IGNORE = 255
 
@@ -255,3 +261,39 @@ def test_the_grid_is_that_of_the_bottleneck_up_to_a_limit() -> None:
     assert grid_of((16, 4)) == (16, 4)
     assert grid_of((64, 20)) == (16, 16)
     assert grid_of((4, 20, 20)) == (4, 8, 8)
+
+
+class FromSkip(nn.Module):
+    """Marks bright pixels; its bottleneck counts in as much as it is weighted."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.deep, self.weight = nn.AvgPool2d(2), weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = functional.interpolate(self.deep(x), scale_factor=2.0)
+        seen = (1 - self.weight) * x + self.weight * deep
+        return torch.cat([0.5 - seen, seen - 0.5], 1)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_network_that_does_not_use_its_bottleneck_is_said(weight: float) -> None:
+    # Two images with squares in other places, which lie in the cells of the bottleneck.
+    images = torch.zeros(2, 1, 8, 8)
+    images[0, :, :4, :4] = images[1, :, 4:, 4:] = 1.0
+    labels = images[:, 0].long()
+    measured: dict[str, float] = {}
+    events = list(
+        measure_reliance(
+            SimpleNamespace(measured=measured),  # type: ignore[arg-type]
+            SimpleNamespace(held_out=[(images, labels)]),  # type: ignore[arg-type]
+            "teacher",
+            TapAdapter(FromSkip(weight), {"bottleneck": "deep"}, multiple=2),
+        )
+    )
+    assert measured["teacher_bottleneck_reliance"] == weight
+    said = [event.text for event in events if isinstance(event, Warned)]
+    assert len(said) == (weight == 0)
+    assert all(
+        "hardly uses its bottleneck: its Dice of 1.00 changes by 0.000" in one for one in said
+    )

@@ -54,6 +54,12 @@ def test_each_stage_is_weak_if_its_numbers_are_below_what_is_wanted() -> None:
     assert states(events)[-1] == "done"
 
 
+def test_a_network_that_does_not_use_its_bottleneck_is_weak() -> None:
+    numbers = {"teacher_bottleneck_reliance": 0.0, "student_bottleneck_reliance": 0.2}
+    events = [begun("student"), *gate(**numbers)]
+    assert states([*events, begun("teacher_alignment")])[2] == "weak"
+
+
 def test_narrow_codes_are_weak_although_they_explain_those_of_the_masks() -> None:
     events = [*TO_STUDENT, *aligned("teacher", 0.9, 0.0, spread=0.1), begun("student_alignment")]
     assert states(events)[3] == "weak"

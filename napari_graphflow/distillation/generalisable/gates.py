@@ -12,6 +12,7 @@ from napari_graphflow.config.generalisable import (
     LARGEST_LOSS,
     LEAST_MASK_DICE,
     LEAST_R2,
+    LEAST_RELIANCE,
     LEAST_SPREAD,
 )
 from napari_graphflow.distillation.generalisable.alignment import (
@@ -81,6 +82,13 @@ def measure_reliance(
             before = here
     reliance = own.value() - shuffled.value()
     yield from _recorded(method, material, {f"{role}_bottleneck_reliance": reliance})
+    if reliance < LEAST_RELIANCE:
+        yield Warned(
+            code="gate",
+            text=f"The {role} hardly uses its bottleneck: its Dice of {own.value():.2f} changes by "
+            f"{reliance:.3f} with that of another image. This method teaches through the "
+            "bottleneck, so expect little of it. Choose another network, or logits distillation.",
+        )
 
 
 @torch.no_grad()
