@@ -1,6 +1,6 @@
 """Build a distillation method and train its own modules before the student."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import (
+    ModelCard,
     OutputShapes,
     PairShapes,
     read_model_card,
     weights_hash,
 )
+from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.dataset.findings import listed
 from napari_graphflow.distillation.method import Material, Method, build_method
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.given import GivenTeacher
@@ -39,6 +42,8 @@ from napari_graphflow.training.teacher import padded_for
 
 #: Largest side of the image with which the shapes of two networks are compared.
 TRIAL_SIDE = 64
+#: The parts of a preprocessing that masks undergo, too.
+GRID = ("spacing", "orientation", "grid", "axes", "size", "nnunet")
 #: Patches with which the stages of a method are measured, at least.
 FEWEST_MEASURED = 8
 
@@ -67,7 +72,7 @@ def check_pair(config: DistillationConfig, teacher: Model | GivenTeacher) -> Non
     sides = (min(side, TRIAL_SIDE) for side in patch)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
     build_method(config, _shapes(student, teacher.module, image))
-    given_weights(config, student, teacher.folder)
+    given_weights(config, student, teacher)
 
 
 def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | None:
@@ -117,7 +122,7 @@ def provide_material(run: Run) -> None:
         batch = run.batches(step, labelled_only=True)
         return run.fabric.to_device(batch.images), run.fabric.to_device(batch.labels)
 
-    student, stages = given_weights(config, run.network, run.plan.teacher.folder)
+    student, stages = given_weights(config, run.network, run.plan.teacher)
     method.use(
         Material(
             run.network,
@@ -133,7 +138,7 @@ def provide_material(run: Run) -> None:
 
 
 def given_weights(
-    config: DistillationConfig, student: nn.Module, teacher: Path
+    config: DistillationConfig, student: nn.Module, teacher: Model | GivenTeacher
 ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
     """Return the weights of a given student, or None, and those of given stages, maybe none.
 
@@ -155,10 +160,39 @@ def given_weights(
                 "another width, number of channels or number of classes.",
                 "Choose a model of the same network, or leave student empty to train one.",
             )
-    return weights, {} if options.stages is None else _given_stages(options, teacher)
+        _check_alike("student", options.student, teacher.card, Preprocessing.model_fields)
+    if options.stages is None:
+        return weights, {}
+    return weights, _given_stages(options, teacher, config.patch_size or teacher.card.patch_size)
 
 
-def _given_stages(options: GeneralisableOptions, teacher: Path) -> dict[str, Tensor]:
+def _check_alike(
+    setting: str, folder: Path, card: ModelCard, fields: Iterable[str], *, patches: bool = False
+) -> None:
+    """Refuse a given model that learnt other classes, or images that were prepared otherwise.
+
+    Its weights would load all the same, and mean something else.
+    """
+    given = read_model_card(folder)
+    differ = [
+        name
+        for name in fields
+        if getattr(given.preprocessing, name) != getattr(card.preprocessing, name)
+    ]
+    if given.classes != card.classes:
+        differ.append("classes")
+    if patches and given.patch_size != card.patch_size:
+        differ.append("patch_size")
+    if differ:
+        raise UserError(
+            f"The {setting} {folder} and this run differ in {listed(differ)}.",
+            f"Choose another, or leave {setting} empty to train.",
+        )
+
+
+def _given_stages(
+    options: GeneralisableOptions, teacher: Model | GivenTeacher, patch: tuple[int, ...]
+) -> dict[str, Tensor]:
     assert options.stages is not None
     made = read_model_card(options.stages).provenance
     run, path = made and made.run, options.stages / METHOD
@@ -168,7 +202,10 @@ def _given_stages(options: GeneralisableOptions, teacher: Path) -> dict[str, Ten
             f"{options.stages} was not distilled with this method, so that it has no stages.",
             "Choose a student of this method, or leave stages empty to train them.",
         )
-    same = made.teacher is not None and made.teacher.sha256 == weights_hash(teacher)
+    # Masks are oriented and resampled as their images are, and a code is one of a whole patch.
+    card = teacher.card.model_copy(update={"patch_size": patch})
+    _check_alike("stages", options.stages, card, GRID, patches=True)
+    same = made.teacher is not None and made.teacher.sha256 == weights_hash(teacher.folder)
     kept = ("autoencoder.", "teacher_alignment.") if same else ("autoencoder.",)
     return {name: x for name, x in load_file(path).items() if name.startswith(kept)}
 

@@ -212,6 +212,38 @@ def test_a_student_of_another_network_and_foreign_stages_are_refused(
         list(distill(config(stages=flat_teacher), tmp_path / "two"))
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"orientation": "RAS"}, "orientation"),
+        ({"axes": ("z", "x", "y")}, "axes"),
+        ({}, "classes"),
+        ({"patch_size": (32, 8)}, "patch_size"),
+    ],
+)
+def test_stages_of_other_grids_classes_or_patches_are_refused(
+    config: Config,
+    whole: tuple[Path, list[Event]],
+    tmp_path: Path,
+    changed: dict[str, Any],
+    said: str,
+) -> None:
+    # Their weights have the same shapes.
+    stages = tmp_path / "stages"
+    shutil.copytree(JobPaths(whole[0]).model, stages)
+    card = read_model_card(stages)
+    if said == "classes":
+        changed = {"classes": {f"other {name}": index for name, index in card.classes.items()}}
+    elif said in ("orientation", "axes"):
+        changed = {"preprocessing": card.preprocessing.model_copy(update=changed)}
+    (stages / "model.json").write_text(card.model_copy(update=changed).model_dump_json())
+    with pytest.raises(UserError, match=f"and this run differ in {said}."):
+        list(distill(config(stages=stages), tmp_path / "one"))
+    if said != "patch_size":
+        with pytest.raises(UserError, match=f"and this run differ in {said}."):
+            list(distill(config(student=stages), tmp_path / "two"))
+
+
 def test_a_network_without_a_bottleneck_tap_is_refused(config: Config) -> None:
     bare = OutputShapes(logits=(1, 2, 16, 16), taps={})
     with pytest.raises(UserError, match="The student has no tap bottleneck"):
