@@ -28,10 +28,10 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
     one_hot,
     second_phase_loss,
 )
+from napari_graphflow.distillation.generalisable.fitting import FITTED
 from napari_graphflow.distillation.generalisable.stages import (
     CLIP,
     CODES_RATE,
-    FITTED,
     POWER,
     WEIGHT_DECAY,
 )

@@ -25,11 +25,11 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
 )
 from napari_graphflow.distillation.generalisable.gates import measure_reliance
 from napari_graphflow.distillation.generalisable.perceptrons import (
-    MapPerceptron,
+    FittedMap,
     PrincipalMap,
     RowPerceptron,
-    make_perceptron,
     principal_axes,
+    ridge,
 )
 from napari_graphflow.networks.taps import TapAdapter
 from napari_graphflow.system.events import Warned
@@ -99,7 +99,7 @@ def test_a_code_of_the_whole_map_says_where_a_structure_lies() -> None:
     errors = {}
     for kind in ("channels", "map"):
         torch.manual_seed(0)
-        perceptron = make_perceptron(kind, 8, (3, 4))
+        perceptron = RowPerceptron(12) if kind == "channels" else FittedMap(8, 12, 8)
         optimiser = torch.optim.Adam(perceptron.parameters(), 1e-2)
         for _ in range(150):
             loss = feature_error(perceptron.expand(perceptron.reduce(maps)), maps)
@@ -111,15 +111,46 @@ def test_a_code_of_the_whole_map_says_where_a_structure_lies() -> None:
 
 
 @torch.no_grad()
-def test_the_perceptron_of_the_whole_map_is_its_formula() -> None:
+def test_a_fitted_code_begins_as_the_least_squares_solution() -> None:
     torch.manual_seed(0)
-    net, rows = MapPerceptron(5, 6), random(2, 5, 6)
-    gelu, codes = torch.nn.functional.gelu, net.reduce(rows)
-    thin = rows.transpose(1, 2) @ net.mix_in.weight.T + net.mix_in.bias
-    first, _, last = net.down
-    hidden = gelu(thin.reshape(2, -1) @ first.weight.T + first.bias)
-    torch.testing.assert_close(codes, hidden @ last.weight.T + last.bias)
-    assert net.expand(codes).shape == (2, 5, 6)
+    net, rows = FittedMap(5, 6, 3), random(400, 5, 6)
+    wanted = rows.flatten(1) @ random(30, 3) + 1
+    net.fit_to(rows, wanted)
+    codes = net.reduce(rows)
+    torch.testing.assert_close(codes, wanted, rtol=1e-2, atol=1e-2)
+    # Back: the best linear answer for the maps, by the normal equations.
+    ones = torch.cat([codes, torch.ones(400, 1)], 1).double()
+    best = ones @ torch.linalg.lstsq(ones, rows.flatten(1).double()).solution
+    torch.testing.assert_close(net.expand(codes).flatten(1).double(), best, rtol=1e-2, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_fitted_code_is_its_formula() -> None:
+    torch.manual_seed(0)
+    net, rows = FittedMap(5, 6, 3), random(2, 5, 6)
+    for weight in net.parameters():
+        weight.copy_(random(*weight.shape))
+    x = (rows.transpose(1, 2) @ net.mix_in.weight.T + net.mix_in.bias).reshape(2, -1)
+    first, _, last = net.more_down
+    hidden = functional.gelu(x @ first.weight.T + first.bias)
+    wanted = x @ net.down.weight.T + net.down.bias + hidden @ last.weight.T + last.bias
+    torch.testing.assert_close(net.reduce(rows), wanted)
+    assert net.expand(wanted).shape == (2, 5, 6)
+
+
+@torch.no_grad()
+def test_the_ridge_penalty_is_the_one_of_the_least_error_on_held_out_rows() -> None:
+    x, noise = random(40, 30), random(40, 1)
+    y = x[:, :1] + noise
+    weight, bias = ridge(x, y, (1e-9, 1.0))
+    plain, _ = ridge(x, y, (1e-9,))
+    shrunk, mean = ridge(x, y, (1.0,))
+    torch.testing.assert_close(weight, shrunk)
+    torch.testing.assert_close(bias, mean)
+    # The plain one is that of the normal equations.
+    centred = (x - x.mean(0)).double()
+    best = torch.linalg.lstsq(centred, (y - y.mean(0)).double()).solution.T
+    torch.testing.assert_close(plain.double(), best, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ codes, nor change their number), and the losses.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from monai.networks.layers import Conv
@@ -20,7 +21,11 @@ from napari_graphflow.distillation.generalisable.autoencoder import (
     pooled,
     resized,
 )
-from napari_graphflow.distillation.generalisable.perceptrons import make_perceptron
+from napari_graphflow.distillation.generalisable.perceptrons import (
+    FittedMap,
+    Perceptron,
+    RowPerceptron,
+)
 
 #: Most cells along an axis to which a bottleneck is pooled.
 MOST_CELLS = {2: 16, 3: 8}
@@ -38,7 +43,8 @@ class AlignmentNetwork(nn.Module):
     grid
         Cells along each axis to which the bottleneck is pooled.
     mixed
-        Whether channels are mixed; without, the code has one number per channel.
+        Whether channels are mixed before each is read by itself; without, the code has one number
+        per channel.
     codes
         What the perceptron reads: each channel by itself, or the whole map.
     """
@@ -56,10 +62,27 @@ class AlignmentNetwork(nn.Module):
         self.grid, dims = tuple(grid), len(grid)
         self.mix_in: nn.Module = nn.Identity()
         self.mix_out: nn.Module = nn.Identity()
+        cells = prod(self.grid)
+        if codes == "map":
+            self.perceptron: Perceptron = FittedMap(channels, cells, code_length)
+            return
         if mixed:
             self.mix_in = Conv[Conv.CONV, dims](channels, code_length, kernel_size=1)
             self.mix_out = Conv[Conv.CONV, dims](code_length, channels, kernel_size=1)
-        self.perceptron = make_perceptron(codes, code_length, self.grid)
+        self.perceptron = RowPerceptron(cells)
+
+    def fit(self, features: Tensor, codes: Tensor) -> None:
+        """Begin codes of the whole map as the least-squares solution.
+
+        Parameters
+        ----------
+        features
+            (N, C, *grid), pooled bottlenecks.
+        codes
+            (N, d), the codes of their masks.
+        """
+        if isinstance(self.perceptron, FittedMap):
+            self.perceptron.fit_to(features.float().flatten(2), codes)
 
     def code(self, features: Tensor) -> Tensor:
         """Return the codes (B, d) of bottlenecks (B, C, *cells) of any size."""

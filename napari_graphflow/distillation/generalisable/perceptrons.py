@@ -1,13 +1,12 @@
 """From a map to a code and back: of each channel by itself, or of the whole map."""
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from napari_graphflow.config.generalisable import Codes
-
+#: Candidates for the ridge penalty, and one that only keeps a solution from growing beyond bounds.
+PENALTIES, FEW = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2), 1e-6
 #: Hidden units of the perceptron that is shared by all channels, and of that of the whole map.
 HIDDEN, HIDDEN_OF_MAP = 64, 512
 #: Channels to which the whole map is mixed before its cells are read.
@@ -47,34 +46,6 @@ class RowPerceptron(Perceptron):
         return rows
 
 
-class MapPerceptron(Perceptron):
-    """A perceptron on all cells of the whole map, whose channels are mixed to a few (ours).
-
-    ``down: z = W2 GELU(W1 (A F) + b1) + b2``, ``up: F = B (V2 GELU(V1 z + a1) + a2)``.
-    """
-
-    def __init__(self, channels: int, cells: int) -> None:
-        super().__init__()
-        self.cells = cells
-        self.mix_in, self.mix_out = nn.Linear(channels, THIN), nn.Linear(THIN, channels)
-        inner = THIN * cells
-        self.down = nn.Sequential(
-            nn.Linear(inner, HIDDEN_OF_MAP), nn.GELU(), nn.Linear(HIDDEN_OF_MAP, channels)
-        )
-        self.up = nn.Sequential(
-            nn.Linear(channels, HIDDEN_OF_MAP), nn.GELU(), nn.Linear(HIDDEN_OF_MAP, inner)
-        )
-
-    def reduce(self, rows: Tensor) -> Tensor:
-        codes: Tensor = self.down(self.mix_in(rows.transpose(1, 2)).flatten(1))
-        return codes
-
-    def expand(self, codes: Tensor) -> Tensor:
-        thin: Tensor = self.up(codes).unflatten(1, (self.cells, THIN))
-        rows: Tensor = self.mix_out(thin)
-        return rows.transpose(1, 2)
-
-
 class PrincipalMap(Perceptron):
     """A linear code of all cells of the whole map, which begins as its principal components (ours).
 
@@ -83,13 +54,13 @@ class PrincipalMap(Perceptron):
     benchmark.
     """
 
-    def __init__(self, channels: int, cells: int) -> None:
+    def __init__(self, channels: int, cells: int, length: int | None = None) -> None:
         super().__init__()
         self.cells, self.thin = cells, min(THIN, channels)
         self.mix_in = nn.Linear(channels, self.thin)
         self.mix_out = nn.Linear(self.thin, channels)
-        self.down = nn.Linear(self.thin * cells, channels)
-        self.up = nn.Linear(channels, self.thin * cells)
+        self.down = nn.Linear(self.thin * cells, length or channels)
+        self.up = nn.Linear(length or channels, self.thin * cells)
 
     def reduce(self, rows: Tensor) -> Tensor:
         codes: Tensor = self.down(self.mix_in(rows.transpose(1, 2)).flatten(1))
@@ -107,17 +78,100 @@ class PrincipalMap(Perceptron):
         The code is rotated, so that each number has about the same share of their variance;
         standardised codes would otherwise weigh the last component as much as the first.
         """
-        mixed = rows.transpose(1, 2)
-        axes, mean = principal_axes(mixed.flatten(0, 1), self.thin)
-        _set(self.mix_in, axes, -axes @ mean)
-        _set(self.mix_out, axes.T, mean)
-        axes, mean = principal_axes(self.mix_in(mixed).flatten(1), self.down.out_features)
+        mixed = self._fit_channels(rows)
+        axes, mean = principal_axes(mixed, self.down.out_features)
         turns = torch.linalg.qr(
             torch.randn(2 * [len(axes)], generator=torch.Generator().manual_seed(0))
         ).Q.to(axes)
         axes = turns @ axes
         _set(self.down, axes, -axes @ mean)
         _set(self.up, axes.T, mean)
+
+    def _fit_channels(self, rows: Tensor) -> Tensor:
+        """Begin with the principal components of the channels; return the mixed maps (N, n)."""
+        channels = rows.transpose(1, 2)
+        axes, mean = principal_axes(channels.flatten(0, 1), self.thin)
+        _set(self.mix_in, axes, -axes @ mean)
+        _set(self.mix_out, axes.T, mean)
+        mixed: Tensor = self.mix_in(channels).flatten(1)
+        return mixed
+
+
+class FittedMap(PrincipalMap):
+    """From all cells of the whole map to a code that is given, and back (ours).
+
+    ``down: z = W x + b + W2 GELU(W1 x + b1)`` of the mixed map ``x = A F``, and ``up`` likewise.
+    W2 begins as 0, so that a network begins as the least-squares solution: of the codes from the
+    maps, with the ridge penalty that explains most of a held-out quarter, and of the maps from
+    these codes. Trained from random weights for 500 steps, codes of vessels explained 0.24 of the
+    masks' codes and the header cost 0.146 of Dice; the solution alone has 0.43 and 0.017.
+    """
+
+    def __init__(self, channels: int, cells: int, length: int) -> None:
+        super().__init__(channels, cells, length)
+        inner = self.thin * cells
+        self.more_down = _perceptron(inner, length)
+        self.more_up = _perceptron(length, inner)
+
+    def reduce(self, rows: Tensor) -> Tensor:
+        mixed = self.mix_in(rows.transpose(1, 2)).flatten(1)
+        codes: Tensor = self.down(mixed) + self.more_down(mixed)
+        return codes
+
+    def expand(self, codes: Tensor) -> Tensor:
+        thin = (self.up(codes) + self.more_up(codes)).unflatten(1, (self.cells, self.thin))
+        rows: Tensor = self.mix_out(thin)
+        return rows.transpose(1, 2)
+
+    @torch.no_grad()
+    def fit_to(self, rows: Tensor, codes: Tensor) -> None:
+        """Begin as the least-squares solution for maps (N, C, cells) and their codes (N, d)."""
+        mixed = self._fit_channels(rows)
+        weight, bias = ridge(mixed, codes)
+        _set(self.down, weight, bias)
+        found = mixed @ weight.T + bias
+        _set(self.up, *ridge(found, mixed, (FEW,)))
+
+
+def ridge(x: Tensor, y: Tensor, penalties: Sequence[float] = PENALTIES) -> tuple[Tensor, Tensor]:
+    """Return weight (m, n) and bias (m,) with the least squared error of y (N, m) from x (N, n).
+
+    Parameters
+    ----------
+    penalties
+        Candidates for the ridge penalty, in units of the largest squared singular value of x; the
+        one with the least error on a held-out quarter of the rows is used.
+    """
+    kept = len(x) - len(x) // 4
+    if len(penalties) > 1:
+        solve, errors = _ridge_of(x[:kept], y[:kept]), []
+        for penalty in penalties:
+            weight, bias = solve(penalty)
+            errors.append(float((x[kept:] @ weight.T + bias - y[kept:]).square().sum()))
+        penalties = [penalties[errors.index(min(errors))]]
+    return _ridge_of(x, y)(penalties[0])
+
+
+def _ridge_of(x: Tensor, y: Tensor) -> Callable[[float], tuple[Tensor, Tensor]]:
+    """Return the solution for each penalty; the decomposition is computed once."""
+    x_mean, y_mean = x.mean(0).double(), y.mean(0).double()
+    u, s, vh = torch.linalg.svd(x.double() - x_mean, full_matrices=False)
+    target = u.T @ (y.double() - y_mean)
+
+    def solve(penalty: float) -> tuple[Tensor, Tensor]:
+        shrunk = s / (s.square() + penalty * s.max().square()).clamp_min(1e-30)
+        weight = (vh.T @ (shrunk[:, None] * target)).T
+        return weight.to(x.dtype), (y_mean - weight @ x_mean).to(x.dtype)
+
+    return solve
+
+
+def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a perceptron whose answers begin as 0."""
+    last = nn.Linear(HIDDEN_OF_MAP, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, HIDDEN_OF_MAP), nn.GELU(), last)
 
 
 def principal_axes(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -140,9 +194,3 @@ def principal_axes(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
-
-
-def make_perceptron(codes: Codes, channels: int, grid: Sequence[int]) -> Perceptron:
-    """Return a perceptron for maps of `channels` on a grid of cells."""
-    cells = prod(grid)
-    return RowPerceptron(cells) if codes == "channels" else MapPerceptron(channels, cells)

@@ -19,9 +19,9 @@ from napari_graphflow.distillation.generalisable.alignment import (
 from napari_graphflow.distillation.generalisable.autoencoder import (
     first_phase_loss,
     one_hot,
-    pooled,
     second_phase_loss,
 )
+from napari_graphflow.distillation.generalisable.fitting import fit_alignment, fit_codes
 from napari_graphflow.distillation.generalisable.gates import (
     gate_alignment,
     gate_autoencoder,
@@ -42,9 +42,6 @@ WEIGHT_DECAY, POWER, CLIP = 2e-4, 0.9, 5.0
 #: The perceptron that reads channels is small and learns too slowly otherwise: after 150 steps
 #: at 1e-3 its features had 1.3 of their variance as error, at 1e-2 0.8.
 CODES_RATE = {"channels": 10.0, "map": 1.0}
-#: Training patches from whose maps the principal components of codes of the whole map are found,
-#: and the most numbers in these maps, which take 256 MB.
-FITTED, MOST_NUMBERS = 2048, 2**26
 #: Share of the steps of the alignment networks with unchanged intensities.
 CLEAN = 0.2
 
@@ -204,8 +201,8 @@ class Stages:
     def _train(self, stage: Stage) -> Iterator[Event]:
         method, material = self.method, self.material
         total = method.options.steps_of(stage.steps, method.config.steps)
-        if stage.name == "codes" and self._saved is None and method.options.read == "map":
-            yield from self._fit_codes(total)
+        if self._saved is None and method.options.read == "map":
+            yield from self._fit(stage, total)
         yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
         parameters = stage.parameters()
         for parameter in parameters:
@@ -264,20 +261,20 @@ class Stages:
         masks = one_hot(labels, auto.classes, IGNORE)
         return {"loss": second_phase_loss(auto, masks, labels)}
 
-    @torch.no_grad()
-    def _fit_codes(self, steps: int) -> Iterator[Event]:
-        """Begin with the principal components of the maps of the patches that the stage sees."""
-        yield Phase(kind="preparing", name=f"fitting {STAGES['codes']}")
-        auto, found, count = self.method.autoencoder.eval(), [], 0
-        for step in range(steps):
-            yield Progress(step=step, total=steps)
-            _, labels = self.material.patches(step)
-            features = auto.features(one_hot(labels, auto.classes, IGNORE))
-            found.append(pooled(features, auto.grid))
-            count += len(labels)
-            if count >= min(FITTED, MOST_NUMBERS // found[0][0].numel()):
-                break
-        auto.fit(torch.cat(found))
+    def _fit(self, stage: Stage, steps: int) -> Iterator[Event]:
+        """Begin codes of the whole map where least squares lead."""
+        method, material = self.method, self.material
+        auto = method.autoencoder
+        if stage.name == "codes":
+            yield from fit_codes(auto, material, steps, stage.text)
+        elif stage.name.endswith("_alignment"):
+            role = stage.name.removesuffix("_alignment")
+            aligned = method.get_submodule(stage.name)
+            network = material.teacher if role == "teacher" else material.student
+            assert isinstance(aligned, AlignmentNetwork)
+            yield from fit_alignment(
+                aligned, network, auto, material, self._seen, steps, stage.text
+            )
 
     def _student_loss(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         """Return the supervised loss of the last stage, without the teacher."""
@@ -305,18 +302,23 @@ class Stages:
         same code; a fifth of the steps leaves them as they are.
         """
         method, network = self.method, adapter_of(network)
-        random = random_stream(method.config.seed, "alignment", step)
         with torch.no_grad(), frozen(network):
-            if random.random() >= CLEAN:
-                kind = int(random.integers(method.options.views))
-                images = method.view(images, kind, "alignment", step)
-            encoded = encode(network, images)
+            encoded = encode(network, self._seen(images, step))
             auto = method.autoencoder
             wanted = auto.standardised(one_hot(labels, auto.classes, IGNORE))
         codes, expanded = aligned(encoded.bottleneck)
         with frozen(network):
             logits = encoded.decode(expanded)
         return alignment_losses(codes, wanted, expanded, encoded.bottleneck, logits, labels)
+
+    def _seen(self, images: Tensor, step: int) -> Tensor:
+        """Return the images of a step of an alignment network, most with other intensities."""
+        method = self.method
+        random = random_stream(method.config.seed, "alignment", step)
+        if random.random() < CLEAN:
+            return images
+        kind = int(random.integers(method.options.views))
+        return method.view(images, kind, "alignment", step)
 
     def _finish_codes(self, given: bool) -> Iterator[Event]:
         if not given:
