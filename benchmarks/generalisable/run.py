@@ -150,7 +150,8 @@ class Benchmark:
         last = model.with_name(f"{model.name}-last")
         if not kind.endswith("_equal"):
             command = self.command(kind, seed)
-            if not model.exists():
+            if not last.exists():
+                shutil.rmtree(model, ignore_errors=True)
                 started = time.monotonic()
                 job = json.loads(cli(*command, "--out", model, "--json"))
                 seconds = round(time.monotonic() - started, 1)
@@ -186,9 +187,12 @@ def keep_last(job: Path, model: Path, last: Path) -> None:
     from napari_graphflow.jobs.paths import JobPaths
 
     saved = torch.load(JobPaths(job).last_checkpoint, map_location="cpu", weights_only=True)
-    shutil.copytree(model, last)
+    aside = last.with_name(f".{last.name}")
+    shutil.rmtree(aside, ignore_errors=True)  # of a benchmark that was stopped here
+    shutil.copytree(model, aside)
     weights = {name: value.clone() for name, value in saved["student"].items()}
-    save_file(weights, last / "weights.safetensors")
+    save_file(weights, aside / "weights.safetensors")
+    aside.rename(last)
     shutil.rmtree(job)
 
 

@@ -4,11 +4,12 @@ Groups: ``napari_graphflow.networks``, each entry the function that builds a net
 ``napari_graphflow.methods``, each entry a `MethodInfo`.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distribution, distributions
 
 from napari_graphflow.config.method_info import MethodInfo
 
@@ -42,8 +43,11 @@ def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for package in distributions():
-        if _GROUPS in (package.read_text("entry_points.txt") or ""):
-            found.setdefault(package.name, tuple(package.entry_points))
+        text = package.read_text("entry_points.txt") or ""
+        # One that comes first hides others of its name, as from `import`.
+        if _GROUPS in text and distribution(package.name).read_text("entry_points.txt") == text:
+            name = re.sub(r"[-_.]+", "-", package.name).lower()
+            found.setdefault(name, tuple(package.entry_points))
     return tuple(entry for entries in found.values() for entry in entries)
 
 

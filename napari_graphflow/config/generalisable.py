@@ -23,8 +23,9 @@ LEAST_MASK_DICE = 0.5
 #: Least share of the variance of the masks' codes that the codes explain, largest loss of Dice by
 #: the header, least spread of the codes in units of that of the masks'.
 LEAST_R2, LARGEST_LOSS, LEAST_SPREAD = 0.5, 0.02, 0.3
-#: Least Dice that a network must lose with the bottleneck of another image.
-LEAST_RELIANCE = 0.01
+#: Least Dice that a network must lose with the bottleneck of another image, if it has at least
+#: the other Dice.
+LEAST_RELIANCE, LEAST_DICE = 0.01, 0.1
 
 
 #: What a code is read from: each channel of a map by itself, or the whole map.

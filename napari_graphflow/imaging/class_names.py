@@ -7,7 +7,6 @@ from typing import Any
 
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import READ, split_ending
-from napari_graphflow.imaging.paths import user_errors
 from napari_graphflow.system.files import parse_json, replace_file
 from napari_graphflow.system.regular_file import read_regular
 
@@ -24,16 +23,14 @@ def read_class_names(path: Path) -> dict[str, int]:
     """Read the class names of a mask; empty if there are none.
 
     They are read from ``NAME.labels.json`` next to the mask, NAME with or without its suffix, as
-    ``{"labels": {"background": 0, "liver": 1}}`` or ``{"liver": 1}``, from the segments or the
-    table of labels in the mask itself (see :mod:`~.formats.label_table`), or from
-    ``dataset.json`` if the mask is part of a dataset.
+    ``{"labels": {"background": 0, "liver": 1}}`` or ``{"liver": 1}``, from the
+    segments in the mask itself, or from ``dataset.json`` if the mask is part of a dataset.
 
     Raises
     ------
     UserError
         If the names or the named segments cannot be read.
     """
-    from napari_graphflow.imaging.formats.label_table import label_names
     from napari_graphflow.imaging.segments import is_segmentation, segment_names
 
     names = names_in(names_file(path))
@@ -41,9 +38,6 @@ def read_class_names(path: Path) -> dict[str, int]:
         names = names_in(path.with_name(split_ending(path.name, READ)[0] + _NAMES_SUFFIX))
     if not names and is_segmentation(path):
         names = {"background": 0} | segment_names(path)
-    if not names and path.is_file():
-        with user_errors(path):
-            names = _named(label_names(path), path)
     if not names and path.parent.name in _LABEL_FOLDERS:
         names = described_names(path.parent.parent / "dataset.json")
     return names
@@ -103,11 +97,7 @@ def _names(labels: Any, path: Path) -> dict[str, int]:
     # The Decathlon maps values to names, nnU-Net maps names to values.
     inverted = bool(labels) and all(key.isdigit() for key in labels)
     inverted = inverted and not all(str(one).isdigit() for one in labels.values())
-    return _named([(v, k) if inverted else (k, v) for k, v in labels.items()], path)
-
-
-def _named(pairs: Sequence[tuple[Any, Any]], path: Path) -> dict[str, int]:
-    """Check pairs of name and value, of which none may be there twice."""
+    pairs = [(v, k) if inverted else (k, v) for k, v in labels.items()]
     names: dict[str, int] = {}
     for name, value in pairs:
         whole = isinstance(value, int) and not isinstance(value, bool)

@@ -72,7 +72,7 @@ def check_pair(config: DistillationConfig, teacher: Model | GivenTeacher) -> Non
     sides = (min(side, TRIAL_SIDE) for side in patch)
     image = torch.zeros(1, teacher.card.in_channels, *sides)
     build_method(config, _shapes(student, teacher.module, image))
-    given_weights(config, student, teacher)
+    given_weights(config, student, teacher, patch)
 
 
 def set_up_method(plan: Plan, network: nn.Module, batches: Batches) -> Method | None:
@@ -122,7 +122,8 @@ def provide_material(run: Run) -> None:
         batch = run.batches(step, labelled_only=True)
         return run.fabric.to_device(batch.images), run.fabric.to_device(batch.labels)
 
-    student, stages = given_weights(config, run.network, run.plan.teacher)
+    # The patch may have become smaller for lack of memory.
+    student, stages = given_weights(config, run.network, run.plan.teacher, run.plan.data.patch_size)
     method.use(
         Material(
             run.network,
@@ -138,7 +139,10 @@ def provide_material(run: Run) -> None:
 
 
 def given_weights(
-    config: DistillationConfig, student: nn.Module, teacher: Model | GivenTeacher
+    config: DistillationConfig,
+    student: nn.Module,
+    teacher: Model | GivenTeacher,
+    patch: tuple[int, ...],
 ) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
     """Return the weights of a given student, or None, and those of given stages, maybe none.
 
@@ -163,7 +167,7 @@ def given_weights(
         _check_alike("student", options.student, teacher.card, Preprocessing.model_fields)
     if options.stages is None:
         return weights, {}
-    return weights, _given_stages(options, teacher, config.patch_size or teacher.card.patch_size)
+    return weights, _given_stages(options, teacher, patch)
 
 
 def _check_alike(

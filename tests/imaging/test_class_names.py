@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 
 from napari_graphflow.errors import UserError
@@ -73,46 +71,3 @@ def test_the_file_of_names_may_lack_the_suffix_of_the_mask(tmp_path: Path) -> No
     assert read_class_names(tmp_path / "a.nii.gz") == {"liver": 2}
     (tmp_path / "a.nii.gz.labels.json").write_text('{"liver": 3}')
     assert read_class_names(tmp_path / "a.nii.gz") == {"liver": 3}
-
-
-def labelled_mask(path: Path, table: str, code: int = 0) -> Path:
-    """Write a mask with an XML extension, as TotalSegmentator does with ``--ml``."""
-    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4))
-    head = '<?xml version="1.0" encoding="UTF-8"?> <CaretExtension><VolumeInformation Index="0">'
-    text = f"{head}<LabelTable>{table}</LabelTable></VolumeInformation></CaretExtension>"
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"a comment"))
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, text.encode()))
-    nibabel.save(image, path)
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-@pytest.mark.parametrize("code", [0, 30])
-def test_names_in_the_header_of_a_mask_are_read(tmp_path: Path, name: str, code: int) -> None:
-    table = "".join(
-        f'<Label Key="{key}" Red="1" Green="0" Blue="0" Alpha="1"><![CDATA[{structure}]]></Label>'
-        for key, structure in enumerate(["???", "spleen", "kidney_right"])
-    )
-    path = labelled_mask(tmp_path / name, table, code)
-    assert read_class_names(path) == {"spleen": 1, "kidney_right": 2}
-    path.with_name(f"{name}.labels.json").write_text('{"labels": {"liver": 1}}')
-    assert read_class_names(path) == {"liver": 1}, "names beside a mask come first"
-
-
-def test_a_table_in_the_header_that_names_two_labels_alike_is_refused(tmp_path: Path) -> None:
-    table = '<Label Key="1">liver</Label><Label Key="2">liver</Label>'
-    with pytest.raises(UserError, match="there twice"):
-        read_class_names(labelled_mask(tmp_path / "a.nii.gz", table))
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        '<Label Key="1">liver',
-        '<Label Key="one">liver</Label>',
-        '<!DOCTYPE x [<!ENTITY a "liver">]><Label Key="1">&a;</Label>',
-        "",
-    ],
-)
-def test_a_damaged_table_in_the_header_is_no_table(tmp_path: Path, table: str) -> None:
-    assert read_class_names(labelled_mask(tmp_path / "a.nii.gz", table)) == {}

@@ -35,7 +35,9 @@ def compare(viewer: Viewer) -> Iterator[CompareWidget]:
 def open_section(qtbot: QtBot, compare: CompareWidget) -> None:
     button = compare.whole.toggleButton()
     qtbot.waitUntil(button.isVisible)
+    assert compare._dataset.made is None, "it is made when it is unfolded"
     click(qtbot, button)
+    qtbot.waitUntil(lambda: compare._dataset.made is not None)
     qtbot.waitUntil(compare.dataset.isVisible)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_graphflow.config.generalisable import (
     LARGEST_LOSS,
+    LEAST_DICE,
     LEAST_MASK_DICE,
     LEAST_R2,
     LEAST_RELIANCE,
@@ -82,7 +83,8 @@ def measure_reliance(
             before = here
     reliance = own.value() - shuffled.value()
     yield from _recorded(method, material, {f"{role}_bottleneck_reliance": reliance})
-    if reliance < LEAST_RELIANCE:
+    # Of a network that finds next to nothing, this says nothing.
+    if reliance < LEAST_RELIANCE and own.value() >= LEAST_DICE:
         yield Warned(
             code="gate",
             text=f"The {role} hardly uses its bottleneck: its Dice of {own.value():.2f} changes by "

@@ -69,18 +69,6 @@ def is_header(start: bytes) -> bool:
     return _parse(start) is not None
 
 
-def read_start(path: Path) -> tuple[int, Literal["<", ">"], int] | None:
-    """Return size and byte order of the header of a single NIfTI file, and where its voxels start.
-
-    None for any other file, and for one of a pair.
-    """
-    parsed = _parse(peek(path))
-    if parsed is None or parsed[0]["magic"][:2] != b"n+":
-        return None
-    header, order = parsed
-    return header.dtype.itemsize, order, _start(header, one_file=True)[0]
-
-
 def read_header(path: Path) -> Stored:
     """Read the header of a NIfTI or Analyze file, single or a pair, compressed or not.
 

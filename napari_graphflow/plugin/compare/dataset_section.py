@@ -29,7 +29,6 @@ from napari_graphflow.jobs import queue
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.jobs.store import create, list_jobs
 from napari_graphflow.plugin.compare.side_choice import SideChoice
-from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.widgets.dataset_combo import DatasetCombo
 from napari_graphflow.plugin.widgets.later import Later
 from napari_graphflow.plugin.widgets.layout import Rows, note, row, scaled, shrinkable
@@ -106,7 +105,6 @@ class DatasetSection(QWidget):
         for side in (self.a, self.b):
             side.side_changed.connect(self._update)
         self._timer.timeout.connect(self._poll)
-        announce_ends(panel)
         self._list()
         self._update()
 

@@ -22,6 +22,7 @@ from napari_graphflow.plugin.compare.mask_or_model import (
 from napari_graphflow.plugin.compare.presenter import Comparison, compared, guidance
 from napari_graphflow.plugin.compare.table import ComparisonTable
 from napari_graphflow.plugin.compare.views import COLOURS, ComparisonViews
+from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.viewer.cases import cases_of
 from napari_graphflow.plugin.viewer.layers import class_names
 from napari_graphflow.plugin.viewer.world import voxel_size, voxels
@@ -125,6 +126,7 @@ class CompareWidget(Panel):
             "flicker": self.flicker,
         }
         places = ("worst", "next", "flicker")  # pressed while the eye is on the image
+        announce_ends(self)
         self._keys = button_keys(self, "compare_keys", buttons, self.status.warn, places)
         self.contours.toggled.connect(self._outlines_changed)
         self.disagreement.toggled.connect(self._show_views)

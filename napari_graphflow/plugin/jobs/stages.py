@@ -80,7 +80,7 @@ class StageLog:
             both = [found.get(f"{one}_bottleneck_reliance", 0.0) for one in ("teacher", "student")]
             return "Dice that depends on the deepest layer: teacher {:.2f}, student {:.2f}".format(
                 *both
-            ), min(both) >= LEAST_RELIANCE
+            ), not any(one < LEAST_RELIANCE for one in both)
         role = name.removesuffix("_alignment")
         if role != name and f"{role}_r2" in found:
             r2, spread = found[f"{role}_r2"], found[f"{role}_code_spread"]

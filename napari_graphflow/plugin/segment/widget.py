@@ -222,22 +222,21 @@ class SegmentWidget(Panel):
 
     def save_mask(self, path: Path) -> None:
         """Write the mask that is shown and selected with the geometry of its image."""
-        layer = self.mask_to_save()
-        if layer is not None:
+        if (layer := self.mask_to_save()) is not None:
             self._write(layer, path)
 
     def _write(self, layer: Labels, path: Path) -> None:
         from napari_graphflow.plugin.viewer.opening import ask_for_image  # it reads every format
 
-        key = self._cases.key(layer)
+        case = self._cases.name(self._cases.key(layer))
         try:
             volume = save_labels(path, layer, choose=ask_for_image)
             mark_saved(layer)
         except UserError as error:
-            self._report(self._cases.name(key), error)
-            return
-        self._result = saved(self._cases.name(key), layer.name, path.name, volume)
-        self.status.show_message(self._result)
+            self._report(case, error)
+        else:
+            self._result = saved(case, layer.name, path.name, volume)
+            self.status.show_message(self._result)
 
     def mask_to_save(self) -> Labels | None:
         """Return the mask of the shown case to save: the selected one, or the only visible one."""
