@@ -124,6 +124,20 @@ def test_disagreement_and_outlines_can_be_shown_and_hidden(
     assert len(viewer.layers) == count, "the layers of the first comparison were not replaced"
 
 
+def test_a_third_mask_of_the_case_is_hidden_below_the_outlines(
+    viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
+) -> None:
+    third = viewer.add_labels(masks[0].data.copy(), name="third")
+    compare.a.choose(masks[0])
+    compare.b.choose(masks[1])
+    click_compare(qtbot, compare)
+    qtbot.waitUntil(lambda: not masks[0].visible and not masks[1].visible)
+    assert not third.visible
+    third.visible = True  # it can be shown again, and stays so
+    qtbot.mouseClick(compare.disagreement, Qt.MouseButton.LeftButton)
+    assert third.visible
+
+
 def test_a_reference_adds_rows_and_an_outline_and_masks_flicker_and_stand_side_by_side(
     viewer: Viewer, masks: tuple[Labels, Labels], compare: CompareWidget, qtbot: QtBot
 ) -> None:

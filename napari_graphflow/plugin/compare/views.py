@@ -56,6 +56,11 @@ class ComparisonViews:
         """
         self.remove()
         self._masks, self._reference = (a, b), reference
+        for other in self._viewer.layers:
+            # Filled below the outlines, a third mask would be taken for one of the two.
+            third = isinstance(other, Labels) and other not in (a, b)
+            if third and self._cases.key(other) == self._cases.key(a):
+                self._cases.set_visible(other, visible=False)
         colours = [COLOURS["A"], COLOURS["B"], "#ff4fb0"]
         table = class_table(DISAGREEMENT)
         # Shown from the start, because napari takes as long to show a layer as to add it.
