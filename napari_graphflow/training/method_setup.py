@@ -190,7 +190,7 @@ def _check_alike(
     if differ:
         raise UserError(
             f"The {setting} {folder} and this run differ in {listed(differ)}.",
-            f"Choose another, or leave {setting} empty to train.",
+            f"Choose another, or leave {setting} empty, so that the run trains its own.",
         )
 
 
