@@ -3,13 +3,14 @@
     python benchmarks/generalisable/run.py --data DIR [--tasks phantom] [--steps 200] [--rows '*-0']
 
 DIR contains ``hrf_quarter``, ``chase_db1_part``, ``hippocampus_msd`` and ``splits.json``; the
-phantom needs none. Every row trains on the source only, is chosen on the source's validation cases
-(``best`` is the augmentation whose student is best there), and is scored on both sites. Finished
-rows are not run again. A row is named ``TASK-KIND-SEED``.
+phantom needs none. Every row trains on the source only, is chosen on the source's validation
+cases, and is scored on both sites; ``best`` is the augmentation of rows 2, 4 and 5 whose student is
+best on those cases. Finished rows are not run again. A row is named ``TASK-KIND-SEED``.
 """
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import shifts
@@ -58,7 +60,7 @@ TASKS = {
     ),
     "phantom": Task(
         shifts.phantom, "one", (*FLAT, "64", "64"),
-        ("--network", "unet", "--width", "8"), ("--network", "enet", "--width", "8"), 500,
+        ("--network", "erfnet"), ("--network", "enet", "--width", "8"), 400,
     ),
 }  # fmt: skip
 
@@ -80,17 +82,22 @@ ON_BEST = {
     "batch_nodes": (*OURS, "--generalisable.inter-nodes", "batch"),
 }
 FAITHFUL = (*OURS, "--generalisable.preset", "faithful")
+#: Rows whose mask auto-encoder or alignment of the teacher differs from that of the method's row.
+OTHER_STAGES = ("faithful", "generalisable", "gin_views")
+#: Models that are trained without a teacher, and their role. A half is where the method starts.
+TRAINED = {"teacher": "teacher", "alone": "student", "half": "student"}
 
 
 class Benchmark:
     """The rows of one task."""
 
-    def __init__(self, name: str, data: Path, steps: int | None, results: Path, work: Path) -> None:
-        self.name, self.task, self.data, self.results = name, TASKS[name], data, results
-        self.steps, self.root = steps or self.task.steps, work
-        self.work = work / f"{name}-{self.steps}"
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name, self.task, self.data = name, TASKS[name], options.data
+        self.results, self.threads = options.results, options.threads
+        self.steps, self.root = options.steps or self.task.steps, options.work
+        self.work = self.root / f"{name}-{self.steps}"
         self.work.mkdir(parents=True, exist_ok=True)
-        self.dataset = self.task.dataset(data, work / name)
+        self.dataset = self.task.dataset(self.data, self.root / name)
 
     def kinds(self) -> list[str]:
         """Kinds of rows, in the order in which they need each other."""
@@ -103,38 +110,55 @@ class Benchmark:
         return ["alone_none_equal", "teacher_none_equal"] if self.name == "vessels" else []
 
     def command(self, kind: str, seed: int) -> list[str]:
-        task = self.task
-        common = [
-            *("--dataset", str(self.dataset), "--sources", task.source, *task.common),
-            *("--steps", str(self.steps), "--validate-every", str(max(1, self.steps // 4))),
-            *("--seed", str(seed), "--learning-rate", "3e-3"),
-        ]
+        """Return the arguments of the row without ``--out``.
+
+        The generalisable method starts from a student that was trained alone. To give every student
+        the same number of steps, it and the distillation each take half of them.
+        """
         role, _, augmentation = kind.partition("_")
-        if role in ("teacher", "alone") and augmentation in AUGMENTATIONS:
-            network = task.teacher if role == "teacher" else task.student
-            more = ["--scanner-augmentation", augmentation]
-            named = {"teacher": "teacher", "alone": "student"}[role]
-            return ["train", *common, *network, "--role", named, *more]
+        if role in TRAINED:
+            task, named = self.task, TRAINED[role]
+            network = task.teacher if named == "teacher" else task.student
+            more = ["--role", named, "--scanner-augmentation", augmentation]
+            return ["train", *self.common(seed, half=role == "half"), *network, *more]
         best = "none" if kind == "faithful" else self.best(seed)
         self.run(f"teacher_{best}", seed)
-        teacher = self.model(f"teacher_{best}", seed)
         method = FAITHFUL if kind == "faithful" else ON_BEST[kind]
-        given: tuple[str, ...] = ()
-        if "generalisable" in method and self.model("generalisable", seed).exists():
-            # The stages before are the same.
-            given = ("--generalisable.stages", str(self.model("generalisable", seed)))
-        if kind in ("faithful", "without_views"):
-            given = ()
+        ours = method[: len(OURS)] == OURS
+        given: list[str] = []
+        if ours:
+            given += ["--generalisable.student", str(self.trained(f"half_{best}", seed))]
+            stages = self.model("generalisable", seed)
+            if kind not in OTHER_STAGES and stages.exists():
+                given += ["--generalisable.stages", str(stages)]
         return [
-            *("distill", *common, *task.student, "--teacher", str(teacher)),
+            *("distill", *self.common(seed, half=ours), *self.task.student),
+            *("--teacher", str(self.model(f"teacher_{best}", seed))),
             *("--scanner-augmentation", best, *method, *given),
         ]
 
+    def common(self, seed: int, *, half: bool) -> list[str]:
+        """Return the settings that all models share; `half` takes half of the steps."""
+        steps = max(1, self.steps // 2) if half else self.steps
+        return [
+            *("--dataset", str(self.dataset), "--sources", self.task.source, *self.task.common),
+            *("--steps", str(steps), "--validate-every", str(max(1, steps // 4))),
+            *("--seed", str(seed), "--learning-rate", "3e-3", "--threads", str(self.threads)),
+        ]
+
+    def trained(self, kind: str, seed: int) -> Path:
+        """Train a model that is no row, unless it exists."""
+        model = self.model(kind, seed)
+        if not model.exists():
+            print(f"== {self.name}-{kind}-{seed}, for the next row", flush=True)
+            cli(*self.command(kind, seed), "--out", model)
+        return model
+
     def best(self, seed: int) -> str:
         """Augmentation of the student that is best on the source's validation cases."""
-        for one in AUGMENTATIONS:
+        for one in AUGMENTATIONS[1:]:
             self.run(f"alone_{one}", seed)
-        found = {one: self.model(f"alone_{one}", seed) for one in AUGMENTATIONS}
+        found = {one: self.model(f"alone_{one}", seed) for one in AUGMENTATIONS[1:]}
         return max(found, key=lambda one: validation_dice(found[one]))
 
     def model(self, kind: str, seed: int) -> Path:
@@ -259,14 +283,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of every row, for a trial")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--work", type=Path, default=WORK, help="datasets and models are kept here")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each training")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
-    for task in options.tasks:
-        benchmark = Benchmark(task, options.data, options.steps, options.results, options.work)
-        for seed in SEEDS:
-            for kind in benchmark.kinds():
-                if any(fnmatch(f"{kind}-{seed}", pattern) for pattern in options.rows):
+    # A separate job folder: rows neither wait for other jobs of this user nor are listed with them.
+    with TemporaryDirectory() as home:
+        os.environ["GRAPHFLOW_HOME"] = home
+        for task in options.tasks:
+            benchmark = Benchmark(task, options)
+            for seed in SEEDS:
+                for kind in benchmark.kinds():
+                    if not any(fnmatch(f"{kind}-{seed}", pattern) for pattern in options.rows):
+                        continue
                     print(f"{task}-{kind}-{seed}") if options.list else benchmark.run(kind, seed)
 
 
