@@ -18,6 +18,8 @@ STAGES = {
     "teacher_alignment": "the alignment of the teacher",
     "student_alignment": "the alignment of the student",
 }
+#: Those of an auto-encoder of images, which are called otherwise.
+IMAGE_STAGES = {"masks": "the image auto-encoder", "codes": "the codes of images"}
 #: Dice below which an auto-encoder does not show what a mask looks like.
 LEAST_MASK_DICE = 0.5
 #: Least share of the variance of the masks' codes that the codes explain, largest loss of Dice by
@@ -87,6 +89,10 @@ class GeneralisableOptions(Frozen):
         (ours), all cells of the map together, which thin structures need; these codes begin as its
         principal components. Default: channels in the
         preset faithful, map in recommended.
+    teacher_tap, student_tap
+        Feature map from which the codes of a network are read, and which its header rebuilds: the
+        ``bottleneck``, as drawn, or another named tap such as ``decoder`` (ours). The skip
+        connections of a U-Net may leave nothing to its bottleneck.
     student_init
         The student before the last stage: ``warm`` trains it alone first (ours), ``scratch``
         starts again with random weights once its codes are aligned.
@@ -96,6 +102,9 @@ class GeneralisableOptions(Frozen):
     stages
         Folder of a student that was distilled with this method: its mask auto-encoder is used
         again, and with the same teacher also the teacher's alignment network (ours).
+    autoencoder_input
+        What the auto-encoder encodes: the ``mask``, the only thing that is the same object on every
+        scanner, or the ``image`` (both are ours: the paper does not say).
     autoencoder_steps
         Steps of each of the two phases of the mask auto-encoder (ours). Default: a fifth of the
         steps of the run.
@@ -125,9 +134,12 @@ class GeneralisableOptions(Frozen):
     view_share: Annotated[float, Field(ge=0, le=1)] | None = None
     code_length: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] | None = None
     codes: Codes | None = None
+    teacher_tap: str = "bottleneck"
+    student_tap: str = "bottleneck"
     student_init: Literal["warm", "scratch"] = "warm"
     student: Path | None = None
     stages: Path | None = None
+    autoencoder_input: Literal["mask", "image"] = "mask"
     autoencoder_steps: Annotated[int, Field(ge=1)] | None = None
     student_steps: Annotated[int, Field(ge=1)] | None = None
     alignment_steps: Annotated[int, Field(ge=1)] | None = None

@@ -71,10 +71,14 @@ class OutputShapes(Frozen):
 
 
 class PairShapes(Frozen):
-    """Output shapes of student and teacher; they determine the sizes of a method's modules."""
+    """Output shapes of student and teacher, and channels of an image.
+
+    They determine the sizes of a method's modules.
+    """
 
     student: OutputShapes
     teacher: OutputShapes
+    channels: int = 1
 
 
 def _integers(value: Any) -> Iterator[int]:

@@ -240,7 +240,7 @@ def reason_not_to_pair(
             f"{what} needs feature maps, and this teacher has class probabilities only; methods "
             f"for it are {', '.join(able[:-1])} and {able[-1]}, without taps"
         )
-    wanted = METHODS[method].taps or ((tap,) if tap != "none" else ())
+    wanted = (tap,) if tap != "none" else METHODS[method].taps
     missing = [one for one in wanted if one not in card.taps]
     listed = card.taps or card.network.startswith("monai:")
     if missing and listed and card.network.startswith(_TAPS_ON_CARD):

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.model_card import PairShapes
+from napari_graphflow.config.model_card import OutputShapes, PairShapes
+from napari_graphflow.config.networks import Role
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.bottleneck import Encoded
 from napari_graphflow.networks.taps import Output
 from napari_graphflow.system.events import Event
+
+ROLES: tuple[Role, Role] = ("student", "teacher")
 
 
 class Outputs(Protocol):
@@ -66,7 +69,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Pass:
-    """A step whose passes through both networks were recorded up to the bottleneck.
+    """A step whose passes through both networks were recorded up to a tap of each.
 
     Attributes
     ----------
@@ -107,15 +110,15 @@ class Method(nn.Module):
     adapters
         Modules that are trained together with the student by its optimiser; inference with the
         student does not need them.
-    runs_networks
-        Whether it runs the networks itself: :meth:`use` and :meth:`passes` are then called.
+    recorded
+        Tap up to which the pass of each network is recorded, by role, of a method that runs the
+        networks itself: :meth:`use` and :meth:`passes` are then called.
     measured
         Numbers by name that are saved with the student, such as those of stages.
     """
 
     weights: dict[str, float]
     by_certainty: bool = False
-    runs_networks: bool = False
     supervised_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
@@ -123,6 +126,7 @@ class Method(nn.Module):
         self.config, self.shapes = config, shapes
         self.adapters = nn.ModuleDict()
         self.measured: dict[str, float] = {}
+        self.recorded: dict[Role, str] = {}
 
     def use(self, material: Material) -> None:
         """Keep the networks and the patches of the run; called before anything else."""
@@ -209,9 +213,10 @@ class Method(nn.Module):
         self.adapters.requires_grad_(True).train()
 
 
-def check_taps(shapes: PairShapes, names: Iterable[str]) -> None:
-    """Raise a `UserError` if a network lacks one of the taps."""
-    for role, output in (("student", shapes.student), ("teacher", shapes.teacher)):
+def check_taps(shapes: PairShapes, names: Iterable[str], *roles: Role) -> None:
+    """Raise a `UserError` if a network, or one of these roles, lacks one of the taps."""
+    for role in roles or ROLES:
+        output: OutputShapes = getattr(shapes, role)
         if missing := sorted(set(names) - set(output.taps)):
             raise UserError(
                 f"The {role} has no tap {missing[0]}, which this method needs.",

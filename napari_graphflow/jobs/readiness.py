@@ -22,7 +22,7 @@ def check_run(config: TrainingConfig) -> None:
     dataset = Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         card = read_model_card(config.teacher)
-        tap = getattr(config.method, "tap", "none")
+        tap = getattr(config.method, "tap", getattr(config.method, "teacher_tap", "none"))
         whole = answers_whole_cases(card, config)
         refuse_distillation(
             card, dataset, config.method.name, config.network, config.dims, tap, whole=whole

@@ -5,7 +5,8 @@ module of the tap ``bottleneck``: what every module returned that ended before i
 same `forward` runs again, but those modules return what was recorded and the bottleneck returns
 the replacement. Skip connections are therefore exactly those of the recorded pass (same values,
 same dropout, same graph of gradients), nothing is computed twice, and batch statistics of the
-encoder are not updated a second time.
+encoder are not updated a second time. Any other named tap can take the place of the bottleneck, one
+of the decoder for example; it is called the bottleneck all the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,12 +41,15 @@ class Encoded:
         The image as it was given to the module.
     bottleneck
         (B, C, *cells), output of the module of the tap, not cropped to the unpadded image.
+    tap
+        Name of the tap.
     """
 
     network: TapAdapter
     image: Tensor
     padded: Tensor
     bottleneck: Tensor
+    tap: str = BOTTLENECK
     _returned: list[tuple[nn.Module, Any]] = field(default_factory=list)
 
     def decode(
@@ -74,7 +78,7 @@ class Encoded:
                 f"{tuple(bottleneck.shape)}.",
                 "Pass a feature map of the same shape.",
             )
-        module = _bottleneck(self.network)
+        module = _module_of(self.network, self.tap)
         queues: dict[nn.Module, list[Any]] = {}
         for layer, value in self._returned:
             kept = tree_map(_detached, value) if detach_skips else value
@@ -96,23 +100,31 @@ class Encoded:
                     layer.forward = original
 
 
-def encode(network: nn.Module, image: Tensor, *, update_statistics: bool = False) -> Encoded:
+def encode(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    tap: str = BOTTLENECK,
+    update_statistics: bool = False,
+) -> Encoded:
     """Run a network up to its bottleneck only.
 
     Parameters
     ----------
     image
         (B, C, *spatial).
+    tap
+        Name of the tap up to which it is run.
     update_statistics
         Whether batch normalisations in training update their running statistics.
 
     Raises
     ------
     UserError
-        If the network has no tap named ``bottleneck``.
+        If the network has no such tap.
     """
-    adapter = adapter_of(network)
-    with recording(network, until_bottleneck=True) as found:
+    adapter = adapter_of(network, tap)
+    with recording(network, tap, until_bottleneck=True) as found:
         padded = channels_last(pad(image, adapter.multiple))
         try:
             if update_statistics:
@@ -127,11 +139,11 @@ def encode(network: nn.Module, image: Tensor, *, update_statistics: bool = False
 
 @contextmanager
 def recording(
-    network: nn.Module, *, until_bottleneck: bool = False
+    network: nn.Module, tap: str = BOTTLENECK, *, until_bottleneck: bool = False
 ) -> Iterator[Callable[[Tensor], Encoded]]:
     """Record one pass of a network; afterwards, call the result with the image of that pass."""
-    adapter = adapter_of(network)
-    module, ancestors = _bottleneck(adapter), _ancestors(adapter)
+    adapter = adapter_of(network, tap)
+    module, ancestors = _module_of(adapter, tap), _ancestors(adapter, tap)
     returned: list[tuple[nn.Module, Any]] = []
     found: list[Tensor] = []
     depth = [0]
@@ -157,11 +169,11 @@ def recording(
     def encoded(image: Tensor) -> Encoded:
         if not found:
             raise UserError(
-                "The bottleneck of the network was not reached in its forward pass.",
-                "Name a layer that is run as the tap bottleneck when you import the model.",
+                f"The tap {tap} of the network was not reached in its forward pass.",
+                f"Name a layer that is run as the tap {tap} when you import the model.",
             )
         padded = channels_last(pad(image, adapter.multiple))
-        return Encoded(adapter, image, padded, found[0], returned)
+        return Encoded(adapter, image, padded, found[0], tap, returned)
 
     try:
         yield encoded
@@ -172,29 +184,29 @@ def recording(
 
 @contextmanager
 def maybe_recording(
-    network: nn.Module | None, wanted: bool
+    network: nn.Module | None, tap: str | None
 ) -> Iterator[Callable[[Tensor], Encoded] | None]:
-    """Record a pass as :func:`recording` does, or do nothing and give None."""
-    if not wanted or network is None:
+    """Record a pass as :func:`recording` does, or without a tap do nothing and give None."""
+    if tap is None or network is None:
         yield None
         return
-    with recording(network) as encoded:
+    with recording(network, tap) as encoded:
         yield encoded
 
 
-def adapter_of(network: nn.Module) -> TapAdapter:
+def adapter_of(network: nn.Module, tap: str = BOTTLENECK) -> TapAdapter:
     """Return the network inside the wrappers of Fabric.
 
     Raises
     ------
     UserError
-        If it has no tap named ``bottleneck``.
+        If it has no tap of this name.
     """
     inner = next((part for part in network.modules() if isinstance(part, TapAdapter)), None)
-    if inner is None or BOTTLENECK not in inner.taps:
+    if inner is None or tap not in inner.taps:
         named = ", ".join(inner.taps) if inner is not None else ""
         raise UserError(
-            "The network has no tap bottleneck, at which this method reads and replaces features.",
+            f"The network has no tap {tap}, at which this method reads and replaces features.",
             f"Named taps: {named or 'none'}. Name the missing tap when you import the model, or "
             "choose another network.",
         )
@@ -222,13 +234,13 @@ class _Reached(Exception):
     """The pass is at the bottleneck."""
 
 
-def _bottleneck(adapter: TapAdapter) -> nn.Module:
-    return adapter.module.get_submodule(adapter.taps[BOTTLENECK])
+def _module_of(adapter: TapAdapter, tap: str) -> nn.Module:
+    return adapter.module.get_submodule(adapter.taps[tap])
 
 
-def _ancestors(adapter: TapAdapter) -> set[nn.Module]:
-    """Return the modules that contain the bottleneck."""
-    parts = adapter.taps[BOTTLENECK].split(".")[:-1]
+def _ancestors(adapter: TapAdapter, tap: str) -> set[nn.Module]:
+    """Return the modules that contain that of a tap."""
+    parts = adapter.taps[tap].split(".")[:-1]
     inner = (".".join(parts[: count + 1]) for count in range(len(parts)))
     return {adapter.module, *(adapter.module.get_submodule(path) for path in inner)}
 

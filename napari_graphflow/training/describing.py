@@ -19,7 +19,7 @@ def describe_source(run: Run) -> Iterator[Event]:
 
     Validation cases first, because the student has not learnt them by heart.
     """
-    if run.method is None or not run.method.runs_networks:
+    if run.method is None or not run.method.recorded:
         return
     yield Phase(kind="converting", name="describing the images for the site check")
     data, codes, quantiles = run.plan.data, [], []

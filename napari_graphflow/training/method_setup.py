@@ -90,12 +90,13 @@ def _shapes(student: nn.Module, teacher: nn.Module | None, image: Tensor) -> Pai
     if teacher is None:
         own: Output = student(image.to(next(student.parameters()).device))
         answers = OutputShapes(logits=tuple(own.logits[:1].shape), taps={})
-        return PairShapes(student=own.shapes(), teacher=answers)
+        return PairShapes(student=own.shapes(), teacher=answers, channels=image.shape[1])
     # When a run starts again with a smaller setting, its teacher is on the GPU already.
     outputs: list[Output] = [
         network(image.to(next(network.parameters()).device)) for network in (student, teacher)
     ]
-    return PairShapes(student=outputs[0].shapes(), teacher=outputs[1].shapes())
+    student_shapes, teacher_shapes = (output.shapes() for output in outputs)
+    return PairShapes(student=student_shapes, teacher=teacher_shapes, channels=image.shape[1])
 
 
 def provide_material(run: Run) -> None:
@@ -107,7 +108,7 @@ def provide_material(run: Run) -> None:
         If the run has several processes.
     """
     method, config, data = run.method, run.config, run.plan.data
-    if method is None or not method.runs_networks or run.teacher is None:
+    if method is None or not method.recorded or run.teacher is None:
         return
     assert isinstance(run.plan.teacher, Model)
     assert isinstance(config, DistillationConfig)
@@ -200,8 +201,8 @@ def _given_stages(
     assert options.stages is not None
     made = read_model_card(options.stages).provenance
     run, path = made and made.run, options.stages / METHOD
-    by_this = isinstance(run, DistillationConfig) and isinstance(run.method, GeneralisableOptions)
-    if made is None or not by_this or not path.is_file():
+    before = run.method if isinstance(run, DistillationConfig) else None
+    if made is None or not isinstance(before, GeneralisableOptions) or not path.is_file():
         raise UserError(
             f"{options.stages} was not distilled with this method, so that it has no stages.",
             "Choose a student of this method, or leave stages empty to train them.",
@@ -209,7 +210,17 @@ def _given_stages(
     # Masks are oriented and resampled as their images are, and a code is one of a whole patch.
     card = teacher.card.model_copy(update={"patch_size": patch})
     _check_alike("stages", options.stages, card, GRID, patches=True)
+    if before.autoencoder_input != options.autoencoder_input:
+        raise UserError(
+            f"The auto-encoder of {options.stages} encodes the {before.autoencoder_input}, and "
+            f"this run's encodes the {options.autoencoder_input}.",
+            "Choose the same autoencoder_input, or leave stages empty to train them.",
+        )
     same = made.teacher is not None and made.teacher.sha256 == weights_hash(teacher.folder)
+    # An alignment network reads one tap, and learns from one kind of views.
+    same = same and all(
+        getattr(before, name) == getattr(options, name) for name in ("teacher_tap", "view_kinds")
+    )
     kept = ("autoencoder.", "teacher_alignment.") if same else ("autoencoder.",)
     return {name: x for name, x in load_file(path).items() if name.startswith(kept)}
 

@@ -47,8 +47,8 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     batch = run.batches(run.step, labelled_only=last)
     images, labels = fabric.to_device(batch.images), fabric.to_device(batch.labels)
     # The further passes of some methods start from the recorded ones.
-    runs_networks = run.method is not None and run.method.runs_networks and not last
-    with maybe_recording(run.student, runs_networks) as recorded:
+    taps = run.method.recorded if run.method is not None and not last else {}
+    with maybe_recording(run.student, taps.get("student")) as recorded:
         output = forward_gathered(run.student, images, fabric)
     own = run.method and run.method.supervised_loss
     supervised = own or partial(supervised_loss, weights=run.class_weights)
@@ -56,7 +56,7 @@ def make_step(run: Run, watched: bool) -> tuple[dict[str, float], dict[str, floa
     diagnostics: dict[str, float] = {}
     teacher_output = None
     if isinstance(run.config, DistillationConfig) and run.method and not last:
-        with maybe_recording(run.teacher, runs_networks) as teacher_recorded:
+        with maybe_recording(run.teacher, taps.get("teacher")) as teacher_recorded:
             inside = fabric.to_device(batch.inside)
             warm, teacher_output = _warm_up(run), _teacher_output(run, batch, images, inside)
         n, confidence = len(labels), run.config.confidence

@@ -227,6 +227,7 @@ def test_a_teacher_from_elsewhere_without_the_taps_of_a_method_is_refused() -> N
         assert reason is not None
         assert f"needs the tap {tap}, and this teacher has encoder, lo" in reason
     assert reason_not_to_pair("logits", foreign, "enet") is None
+    assert reason_not_to_pair("generalisable", foreign, "enet", "encoder") is None
     assert reason_not_to_pair("channel_wise", foreign, "enet", "lo") is None
     assert reason_not_to_pair("channel_wise", foreign, "enet", "hi") is not None
 

@@ -31,6 +31,7 @@ from napari_graphflow.distillation.generalisable.perceptrons import (
     principal_axes,
     ridge,
 )
+from napari_graphflow.networks.bottleneck import encode
 from napari_graphflow.networks.taps import TapAdapter
 from napari_graphflow.system.events import Warned
 
@@ -316,7 +317,11 @@ def test_a_network_that_does_not_use_its_bottleneck_is_said(weight: float) -> No
     measured: dict[str, float] = {}
     events = list(
         measure_reliance(
-            SimpleNamespace(measured=measured),  # type: ignore[arg-type]
+            SimpleNamespace(  # type: ignore[arg-type]
+                measured=measured,
+                recorded={"teacher": "bottleneck"},
+                encode=lambda role, network, images: encode(network, images),
+            ),
             SimpleNamespace(held_out=[(images, labels)]),  # type: ignore[arg-type]
             "teacher",
             TapAdapter(FromSkip(weight), {"bottleneck": "deep"}, multiple=2),
@@ -326,5 +331,5 @@ def test_a_network_that_does_not_use_its_bottleneck_is_said(weight: float) -> No
     said = [event.text for event in events if isinstance(event, Warned)]
     assert len(said) == (weight == 0)
     assert all(
-        "hardly uses its bottleneck: its Dice of 1.00 changes by 0.000" in one for one in said
+        "hardly uses its tap bottleneck: its Dice of 1.00 changes by 0.000" in one for one in said
     )

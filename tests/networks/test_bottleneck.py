@@ -40,6 +40,19 @@ def test_the_networks_own_bottleneck_decodes_to_its_own_logits(name: str, dims: 
     torch.testing.assert_close(net(x).logits.detach(), expected.logits)  # nothing stays patched
 
 
+@pytest.mark.parametrize("tap", ["encoder", "decoder", "decoder_2", "decoder_3"])
+@pytest.mark.parametrize("name", ["enet", "fanet", "unet", "unetpp"])
+def test_any_tap_can_take_the_place_of_the_bottleneck(name: str, tap: str) -> None:
+    net, x = network(name).eval(), image()
+    with torch.no_grad():
+        expected = net(x).logits
+        encoded = encode(net, x, tap=tap)
+        again = encoded.decode(encoded.bottleneck)
+        other = encoded.decode(encoded.bottleneck.flip(0) + 1)
+    torch.testing.assert_close(again, expected, rtol=0, atol=0)
+    assert not torch.equal(other, expected)
+
+
 @pytest.mark.parametrize("name", ["enet", "mobile_unet", "unet"])
 def test_another_bottleneck_decodes_to_other_logits(name: str) -> None:
     net, x = network(name).eval(), image()

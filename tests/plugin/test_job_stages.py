@@ -1,6 +1,6 @@
 """The stages of a generalisable distillation in the Jobs dock."""
 
-from napari_graphflow.config.generalisable import STAGES
+from napari_graphflow.config.generalisable import IMAGE_STAGES, STAGES
 from napari_graphflow.plugin.jobs.stage_list import StageList
 from napari_graphflow.plugin.jobs.stages import StageLog
 from napari_graphflow.system.events import Event, Metric, ModelSaved, Phase
@@ -54,6 +54,20 @@ def test_each_stage_is_weak_if_its_numbers_are_below_what_is_wanted() -> None:
     assert states(events)[-1] == "done"
 
 
+def test_stages_of_an_auto_encoder_of_images_say_so() -> None:
+    log = StageLog()
+    begin = [Phase(kind="preparing", name=f"training {IMAGE_STAGES[one]}") for one in IMAGE_STAGES]
+    for event in [*begin, *gate(images_r2=0.4), begun("student"), begun("teacher_alignment")]:
+        log.add(event)
+    for event in aligned("teacher", 0.61, 0.01):
+        log.add(event)
+    first, second, _, aligning, *_ = log.stages()
+    assert (first.title, first.state) == ("Image auto-encoder", "done")
+    assert (second.title, second.state) == ("Codes of images", "weak")
+    assert second.text == "images from their codes: R² 0.40"
+    assert aligning.text == "codes explain 0.61 of the images' codes; Dice lost 0.010"
+
+
 def test_a_network_that_does_not_use_its_bottleneck_is_weak() -> None:
     numbers = {"teacher_bottleneck_reliance": 0.0, "student_bottleneck_reliance": 0.2}
     events = [begun("student"), *gate(**numbers)]
@@ -91,7 +105,7 @@ def test_the_list_shows_signs_titles_and_numbers(qtbot) -> None:
     assert shown.text().splitlines() == [
         "✓ Mask auto-encoder",
         "! Codes of masks: masks from their codes: Dice 0.43",
-        "✓ Student alone: Dice that depends on the deepest layer: teacher 0.31, student 0.20",
+        "✓ Student alone: Dice that depends on the compared layer: teacher 0.31, student 0.20",
         "▶ Alignment of the teacher",
         "○ Alignment of the student",
         "○ Distillation",

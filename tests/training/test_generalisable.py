@@ -41,6 +41,7 @@ STAGES = [
     "the alignment of the teacher",
     "the alignment of the student",
 ]
+ROLES = ("teacher", "student")
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +174,11 @@ def test_a_student_from_scratch_starts_the_last_stage_with_its_first_weights(
     [
         {"preset": "faithful"},
         {"edge_loss": "mse", "inter_nodes": "batch", "detach_skips": True, "skip_drop": 0.5},
+        {"teacher_tap": "decoder", "student_tap": "decoder_2"},
+        {"autoencoder_input": "image"},
+        {"autoencoder_input": "image", "preset": "faithful"},
     ],
-    ids=["faithful", "ours"],
+    ids=["faithful", "ours", "decoder", "image", "faithful image"],
 )
 def test_every_choice_runs(config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
     events = list(distill(config(**changes), tmp_path))
@@ -183,6 +187,43 @@ def test_every_choice_runs(config: Config, tmp_path: Path, changes: dict[str, An
     assert len(drawn.nodes) == (2 if changes.get("inter_nodes") == "batch" else 4)
     found = metrics(events)
     assert ("loss/augmented" in found) == (changes.get("preset") != "faithful")
+
+
+def test_codes_are_read_from_the_chosen_taps(config: Config, tmp_path: Path) -> None:
+    list(distill(config(teacher_tap="decoder", student_tap="decoder_2"), tmp_path))
+    modules = load_file(JobPaths(tmp_path).model / "method.safetensors")
+    found = {name: modules[f"{name}_alignment.perceptron.mix_in.weight"].shape[1] for name in ROLES}
+    shapes = read_model_card(JobPaths(tmp_path).model).provenance
+    assert shapes is not None and shapes.shapes is not None
+    assert found == {
+        "teacher": shapes.shapes.teacher.taps["decoder"][1],
+        "student": shapes.shapes.student.taps["decoder_2"][1],
+    }
+
+
+def test_an_auto_encoder_of_images_is_measured_by_the_images_it_decodes(
+    config: Config, tmp_path: Path
+) -> None:
+    events = list(distill(config(autoencoder_input="image"), tmp_path))
+    assert trained(events)[:2] == ["the image auto-encoder", "the codes of images"]
+    card = read_model_card(JobPaths(tmp_path).model)
+    assert card.provenance is not None
+    measured = card.provenance.measured
+    assert measured["images_r2"] < 1 and "masks_dice" not in measured
+    with pytest.raises(UserError, match="encodes the image, and this run's encodes the mask"):
+        list(distill(config(stages=JobPaths(tmp_path).model), tmp_path / "other"))
+
+
+def test_an_alignment_network_of_another_tap_is_trained_again(
+    config: Config, whole: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    before = JobPaths(whole[0]).model
+    for number, changed in enumerate(({"teacher_tap": "encoder_3"}, {"view_kinds": "gin"})):
+        run = distill(config(stages=before, student=before, **changed), tmp_path / str(number))
+        assert trained(list(run)) == [
+            "the alignment of the teacher",
+            "the alignment of the student",
+        ]
 
 
 def test_volumes_are_distilled_too(blobs: Path, teacher: Path, tmp_path: Path) -> None:
@@ -248,6 +289,11 @@ def test_a_network_without_a_bottleneck_tap_is_refused(config: Config) -> None:
     bare = OutputShapes(logits=(1, 2, 16, 16), taps={})
     with pytest.raises(UserError, match="The student has no tap bottleneck"):
         build_method(config(), PairShapes(student=bare, teacher=bare))
+
+
+def test_a_tap_that_a_network_lacks_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="The teacher has no tap neck"):
+        list(distill(config(teacher_tap="neck"), tmp_path))
 
 
 def test_a_graph_of_a_batch_with_too_few_patches_is_refused(

@@ -4,9 +4,10 @@ The paper pre-trains a semantic auto-encoder whose codes regularise those of the
 networks. Its layers are known: four stages of residual blocks with selective kernels, a small
 perceptron shared by all channels from the cells of a map to one number and back, and a decoder
 of three transposed convolutions without activation. Our own reading: its input is the mask (the
-only thing that is the same object on every scanner), one channel per class in -1 and +1; its
-losses; its width; pooling to a fixed grid, for patches of any size; standardised codes; and, where
-wanted, codes of the whole map (see :class:`~.perceptrons.PrincipalMap`).
+only thing that is the same object on every scanner), one channel per class in -1 and +1, or by
+choice the image (:class:`ImageAutoencoder`), which its single channel fits as well; its losses; its
+width; pooling to a fixed grid, for patches of any size; standardised codes; and, where wanted,
+codes of the whole map (see :class:`~.perceptrons.PrincipalMap`).
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from napari_graphflow.distillation.generalisable.perceptrons import (
     PrincipalMap,
     RowPerceptron,
 )
+from napari_graphflow.imaging.labels import IGNORE
 from napari_graphflow.networks.fanet import stage
 from napari_graphflow.networks.layers import LINEAR, batch_norm, channel_dropout, doubling, max_pool
 from napari_graphflow.networks.taps import crop, pad
@@ -106,6 +108,18 @@ class MaskAutoencoder(nn.Module):
         self.register_buffer("mean", torch.zeros(code_length))
         self.register_buffer("deviation", torch.ones(code_length))
 
+    def sees(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return what it encodes of patches (B, C, *spatial) and their labels (B, *spatial)."""
+        return one_hot(labels, self.classes, IGNORE)
+
+    def first_loss(self, decoded: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+        """Return the error of what is decoded from the deepest map."""
+        return mask_loss(decoded, labels)
+
+    def second_loss(self, decoded: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+        """Return the error of what is decoded from a code."""
+        return cross_entropy(decoded, labels)
+
     def features(self, masks: Tensor) -> Tensor:
         """Return the deepest map (B, C, *cells) of masks (B, classes, *spatial)."""
         x = pad(masks, STRIDE)
@@ -164,16 +178,40 @@ class MaskAutoencoder(nn.Module):
         return [*self.perceptron.parameters(), *self.norm.parameters()]
 
 
-def first_phase_loss(autoencoder: MaskAutoencoder, masks: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy and Dice loss of the masks that are decoded from the deepest map itself."""
-    logits = autoencoder.decode(autoencoder.features(masks), masks.shape[2:])
-    return mask_loss(logits, labels)
+class ImageAutoencoder(MaskAutoencoder):
+    """Auto-encoder of images instead of masks (ours): `classes` is their number of channels.
+
+    Its codes say what an image looks like, on whichever scanner, and not what is to be segmented.
+    Both losses are the squared error in units of the variance of the images.
+    """
+
+    def sees(self, images: Tensor, labels: Tensor) -> Tensor:
+        return images.float()
+
+    def first_loss(self, decoded: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+        return feature_error(decoded, seen)
+
+    def second_loss(self, decoded: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+        return feature_error(decoded, seen)
 
 
-def second_phase_loss(autoencoder: MaskAutoencoder, masks: Tensor, labels: Tensor) -> Tensor:
-    """``|G' - G|^2 / Var(G) + CE(D(BN(G')), y)``: features and masks decoded from the code."""
-    found = autoencoder(masks)
-    return feature_error(found.expanded, found.features) + cross_entropy(found.logits, labels)
+def first_phase_loss(autoencoder: MaskAutoencoder, seen: Tensor, labels: Tensor) -> Tensor:
+    """Loss of the masks or images that are decoded from the deepest map itself.
+
+    Cross-entropy and Dice loss of masks.
+    """
+    decoded = autoencoder.decode(autoencoder.features(seen), seen.shape[2:])
+    return autoencoder.first_loss(decoded, seen, labels)
+
+
+def second_phase_loss(autoencoder: MaskAutoencoder, seen: Tensor, labels: Tensor) -> Tensor:
+    """Loss of the features and of the masks or images that are decoded from the code.
+
+    ``|G' - G|^2 / Var(G) + CE(D(BN(G')), y)`` of masks.
+    """
+    found = autoencoder(seen)
+    error = feature_error(found.expanded, found.features)
+    return error + autoencoder.second_loss(found.logits, seen, labels)
 
 
 def one_hot(labels: Tensor, classes: int, ignore: int) -> Tensor:

@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from napari_graphflow.distillation.generalisable.alignment import AlignmentNetwork
 from napari_graphflow.distillation.generalisable.autoencoder import (
     MaskAutoencoder,
-    one_hot,
     pooled,
 )
-from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.networks.bottleneck import adapter_of, encode
+from napari_graphflow.networks.bottleneck import adapter_of
 from napari_graphflow.networks.taps import evaluating
 from napari_graphflow.system.events import Event, Phase, Progress
 
 if TYPE_CHECKING:
+    from napari_graphflow.config.networks import Role
+    from napari_graphflow.distillation.generalisable.method import Generalisable
     from napari_graphflow.distillation.method import Material
 
 #: Most training patches, and most numbers in their maps, which take 256 MB.
@@ -28,34 +27,33 @@ FITTED, MOST_NUMBERS = 2048, 2**26
 
 @torch.no_grad()
 def fit_codes(auto: MaskAutoencoder, material: Material, steps: int, name: str) -> Iterator[Event]:
-    """Begin codes of masks with the principal components of their maps."""
+    """Begin codes of masks or images with the principal components of their maps."""
     yield Phase(kind="preparing", name=f"fitting {name}")
     auto.eval()
     maps: list[Tensor] = []
-    for step, _, labels in _patches(material, steps, maps):
+    for step, images, labels in _patches(material, steps, maps):
         yield Progress(step=step, total=steps)
-        maps.append(pooled(auto.features(one_hot(labels, auto.classes, IGNORE)), auto.grid))
+        maps.append(pooled(auto.features(auto.sees(images, labels)), auto.grid))
     auto.fit(torch.cat(maps))
 
 
 @torch.no_grad()
 def fit_alignment(
-    aligned: AlignmentNetwork,
-    network: nn.Module,
-    auto: MaskAutoencoder,
+    method: Generalisable,
     material: Material,
+    role: Role,
     seen: Callable[[Tensor, int], Tensor],
     steps: int,
     name: str,
 ) -> Iterator[Event]:
-    """Begin the codes of a network with those of the masks, by least squares.
+    """Begin the codes of a network with those of the auto-encoder, by least squares.
 
     Parameters
     ----------
-    aligned, network
-        The alignment network, and the network whose bottleneck it reads.
-    auto
-        The mask auto-encoder, which is trained.
+    method
+        The method, whose auto-encoder is trained.
+    material, role
+        The networks, and which one is aligned.
     seen
         Changes the intensities of the images of a step as the stage does.
     steps
@@ -64,15 +62,17 @@ def fit_alignment(
         The stage in words.
     """
     yield Phase(kind="preparing", name=f"fitting {name}")
-    network = adapter_of(network)
+    auto = method.autoencoder
+    aligned = method.teacher_alignment if role == "teacher" else method.student_alignment
+    network = adapter_of(material.teacher if role == "teacher" else material.student)
     maps: list[Tensor] = []
     codes: list[Tensor] = []
     for step, images, labels in _patches(material, steps, maps):
         yield Progress(step=step, total=steps)
         with evaluating(network):
-            features = encode(network, seen(images, step)).bottleneck
+            features = method.encode(role, network, seen(images, step)).bottleneck
         maps.append(pooled(features.float(), aligned.grid))
-        codes.append(auto.standardised(one_hot(labels, auto.classes, IGNORE)))
+        codes.append(auto.standardised(auto.sees(images, labels)))
     aligned.fit(torch.cat(maps), torch.cat(codes))
 
 

@@ -22,13 +22,13 @@ from napari_graphflow.distillation.generalisable.alignment import (
     r_squared,
     spread,
 )
-from napari_graphflow.distillation.generalisable.autoencoder import feature_error, one_hot
-from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.networks.bottleneck import Encoded, adapter_of, encode
+from napari_graphflow.distillation.generalisable.autoencoder import ImageAutoencoder, feature_error
+from napari_graphflow.networks.bottleneck import adapter_of
 from napari_graphflow.networks.taps import evaluating
 from napari_graphflow.system.events import Event, Metric, Progress, Warned
 
 if TYPE_CHECKING:
+    from napari_graphflow.config.networks import Role
     from napari_graphflow.distillation.generalisable.method import Generalisable
     from napari_graphflow.distillation.method import Material, Patches
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 def measure_codes(method: Generalisable, material: Material) -> Iterator[Event]:
     """Measure mean and deviation of the codes of the training masks."""
     auto, codes = method.autoencoder, []
-    for number, (_, labels) in enumerate(material.training, 1):
+    for number, (images, labels) in enumerate(material.training, 1):
         yield Progress(step=number, total=len(material.training))
-        codes.append(auto.codes(auto.features(one_hot(labels, auto.classes, IGNORE))))
+        codes.append(auto.codes(auto.features(auto.sees(images, labels))))
     joined = torch.cat(codes).double().cpu()
     auto.mean.copy_(joined.mean(0))
     auto.deviation.copy_(joined.std(0, unbiased=False))
@@ -47,12 +47,21 @@ def measure_codes(method: Generalisable, material: Material) -> Iterator[Event]:
 
 @torch.no_grad()
 def gate_autoencoder(method: Generalisable, material: Material) -> Iterator[Event]:
-    """Measure the Dice of masks that are decoded from their codes."""
-    auto, score = method.autoencoder, _Dice()
+    """Measure the Dice of masks, or R2 of images, that are decoded from their codes."""
+    auto, score, errors = method.autoencoder, _Dice(), []
+    of_images = isinstance(auto, ImageAutoencoder)
     patches = _held_out(material)
-    for number, (_, labels) in enumerate(patches, 1):
+    for number, (images, labels) in enumerate(patches, 1):
         yield Progress(step=number, total=len(patches))
-        score.add(auto(one_hot(labels, auto.classes, IGNORE)).logits, labels)
+        seen = auto.sees(images, labels)
+        decoded = auto(seen).logits
+        if of_images:
+            errors.append(feature_error(decoded, seen))
+        else:
+            score.add(decoded, labels)
+    if of_images:
+        yield from _gate_images(method, material, 1 - float(torch.stack(errors).mean()))
+        return
     dice = score.value()
     yield from _recorded(method, material, {"masks_dice": dice})
     if dice < LEAST_MASK_DICE:
@@ -63,9 +72,20 @@ def gate_autoencoder(method: Generalisable, material: Material) -> Iterator[Even
         )
 
 
+def _gate_images(method: Generalisable, material: Material, r2: float) -> Iterator[Event]:
+    yield from _recorded(method, material, {"images_r2": r2})
+    if not r2 > LEAST_R2:
+        yield Warned(
+            code="gate",
+            text=f"The image auto-encoder explains only {r2:.2f} of the variance of images (more "
+            f"than {LEAST_R2} is wanted), so that its codes say little about them. Train it longer "
+            "(autoencoder steps).",
+        )
+
+
 @torch.no_grad()
 def measure_reliance(
-    method: Generalisable, material: Material, role: str, network: nn.Module
+    method: Generalisable, material: Material, role: Role, network: nn.Module
 ) -> Iterator[Event]:
     """Measure how much Dice depends on the bottleneck: that of another image takes its place."""
     own, shuffled, network = _Dice(), _Dice(), adapter_of(network)
@@ -74,7 +94,7 @@ def measure_reliance(
     for number, (images, labels) in enumerate(patches, 1):
         yield Progress(step=number, total=len(patches))
         with evaluating(network):
-            encoded = encode(network, images)
+            encoded = method.encode(role, network, images)
             here = encoded.bottleneck
             other = here.roll(1, 0) if len(here) > 1 else before
             if other is not None and other.shape == here.shape:
@@ -87,9 +107,10 @@ def measure_reliance(
     if reliance < LEAST_RELIANCE and own.value() >= LEAST_DICE:
         yield Warned(
             code="gate",
-            text=f"The {role} hardly uses its bottleneck: its Dice of {own.value():.2f} changes by "
-            f"{reliance:.3f} with that of another image. This method teaches through the "
-            "bottleneck, so expect little of it. Choose another network, or logits distillation.",
+            text=f"The {role} hardly uses its tap {method.recorded[role]}: its Dice of "
+            f"{own.value():.2f} changes by {reliance:.3f} with that of another image. This method "
+            f"teaches through this tap, so expect little of it. Choose a tap of its decoder "
+            f"({role}_tap), another network, or logits distillation.",
         )
 
 
@@ -97,7 +118,7 @@ def measure_reliance(
 def gate_alignment(
     method: Generalisable,
     material: Material,
-    role: str,
+    role: Role,
     aligned: AlignmentNetwork,
     network: nn.Module,
 ) -> Iterator[Event]:
@@ -108,12 +129,12 @@ def gate_alignment(
     for number, (images, labels) in enumerate(patches, 1):
         yield Progress(step=number, total=len(patches))
         with evaluating(network):
-            encoded: Encoded = encode(network, images)
+            encoded = method.encode(role, network, images)
             code, expanded = aligned(encoded.bottleneck)
             own.add(encoded.decode(encoded.bottleneck), labels)
             through.add(encoded.decode(expanded), labels)
         codes.append(code)
-        wanted.append(auto.standardised(one_hot(labels, auto.classes, IGNORE)))
+        wanted.append(auto.standardised(auto.sees(images, labels)))
         errors.append(feature_error(expanded, encoded.bottleneck))
     z, target = torch.cat(codes), torch.cat(wanted)
     explained, loss = r_squared(z, target), own.value() - through.value()
@@ -126,11 +147,12 @@ def gate_alignment(
         "code_spread": width,
     }
     yield from _recorded(method, material, {f"{role}_{name}": n for name, n in numbers.items()})
+    whose = f"{method.options.autoencoder_input}s'"
     failed = {
-        f"its codes explain {explained:.2f} of the masks' codes (more than {LEAST_R2} is wanted)":
+        f"its codes explain {explained:.2f} of the {whose} codes (more than {LEAST_R2} is wanted)":
             not explained > LEAST_R2,
         f"its header costs {loss:.3f} of Dice (at most {LARGEST_LOSS})": not loss <= LARGEST_LOSS,
-        f"its codes hardly differ between images ({width:.2f} of the masks')":
+        f"its codes hardly differ between images ({width:.2f} of the {whose})":
             not width > LEAST_SPREAD,
     }  # fmt: skip
     if any(failed.values()):

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_graphflow.config.generalisable import GeneralisableOptions
 from napari_graphflow.config.model_card import PairShapes
+from napari_graphflow.config.networks import Role
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.distillation.generalisable.alignment import AlignmentNetwork, grid_of
 from napari_graphflow.distillation.generalisable.autoencoder import (
     STRIDE,
+    ImageAutoencoder,
     MaskAutoencoder,
     cross_entropy,
 )
@@ -27,10 +29,16 @@ from napari_graphflow.distillation.generalisable.losses import (
 )
 from napari_graphflow.distillation.generalisable.stages import Stages
 from napari_graphflow.distillation.generalisable.views import random_stream, view
-from napari_graphflow.distillation.method import Material, Method, Outputs, Pass, check_taps
+from napari_graphflow.distillation.method import (
+    ROLES,
+    Material,
+    Method,
+    Outputs,
+    Pass,
+    check_taps,
+)
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks.bottleneck import (
-    BOTTLENECK,
     Encoded,
     adapter_of,
     encode,
@@ -54,13 +62,13 @@ class Generalisable(Method):
     weights 0 the step is that of a supervised training, bit for bit.
     """
 
-    runs_networks = True
-
     def __init__(self, config: DistillationConfig, shapes: PairShapes) -> None:
         super().__init__(config, shapes)
         assert isinstance(config.method, GeneralisableOptions)
         self.options = config.method
-        check_taps(shapes, [BOTTLENECK])
+        self.recorded = {"student": self.options.student_tap, "teacher": self.options.teacher_tap}
+        for role in ROLES:
+            check_taps(shapes, [self.recorded[role]], role)
         self.weights = {
             "intra": self.options.intra_weight,
             "inter": self.options.inter_weight,
@@ -84,12 +92,16 @@ class Generalisable(Method):
         _, classes, *size = shapes.teacher.logits
         length, codes = self.options.length, self.options.read
         cells = [max(2, -(-n // STRIDE)) for n in size]
-        self.autoencoder = MaskAutoencoder(classes, len(size), length, grid_of(cells), codes)
+        of_masks = self.options.autoencoder_input == "mask"
+        auto, channels = (
+            (MaskAutoencoder, classes) if of_masks else (ImageAutoencoder, shapes.channels)
+        )
+        self.autoencoder = auto(channels, len(size), length, grid_of(cells), codes)
         self.teacher_alignment, self.student_alignment = (
             AlignmentNetwork(channels, length, grid_of(cells), codes)
             for _, channels, *cells in (
-                shapes.teacher.taps[BOTTLENECK],
-                shapes.student.taps[BOTTLENECK],
+                shapes.teacher.taps[self.recorded["teacher"]],
+                shapes.student.taps[self.recorded["student"]],
             )
         )
 
@@ -159,10 +171,14 @@ class Generalisable(Method):
         """Return a view of each image, of a kind by number, from the random numbers of `names`."""
         return view(images, kind, self.config.seed, *names, kinds=self.options.view_kinds)
 
-    def _codes_of(self, role: str, encoded: Encoded, views: Tensor) -> Tensor:
+    def encode(self, role: Role, network: nn.Module, images: Tensor) -> Encoded:
+        """Run a network up to its tap, without an update of running statistics."""
+        return encode(network, images, tap=self.recorded[role])
+
+    def _codes_of(self, role: Role, encoded: Encoded, views: Tensor) -> Tensor:
         """Return the codes (B, K + 1, d) of a recorded pass and of views, which are encoded."""
         aligned = self.teacher_alignment if role == "teacher" else self.student_alignment
-        others = encode(encoded.network, views).bottleneck
+        others = self.encode(role, encoded.network, views).bottleneck
         codes: Tensor = aligned.code(torch.cat([encoded.bottleneck, others]))
         shape = (self.options.views + 1, len(encoded.image))
         return torch.unflatten(codes, 0, shape).transpose(0, 1)
@@ -172,13 +188,16 @@ class Generalisable(Method):
         """Measure the graphs on the same few unaugmented patches and views each time."""
         if self.material is None or not (self.options.intra_weight or self.options.inter_weight):
             return
-        networks = {"teacher": self.material.teacher, "student": self.material.student}
+        networks: dict[Role, nn.Module] = {
+            "teacher": self.material.teacher,
+            "student": self.material.student,
+        }
         held_out = self.material.held_out
         images = next(iter(held_out if len(held_out) else self.material.training))[0][:MOST_DRAWN]
-        views, codes = self._views(images, "drawn"), {}
+        views, codes = self._views(images, "drawn"), dict[Role, Tensor]()
         for role, network in networks.items():
             with evaluating(adapter_of(network)):
-                codes[role] = self._codes_of(role, encode(network, images), views)
+                codes[role] = self._codes_of(role, self.encode(role, network, images), views)
         drawn = graphs_of(codes["teacher"], codes["student"], self.options, step)
         if drawn is not None:
             yield drawn
@@ -201,7 +220,7 @@ class Generalisable(Method):
         )
 
     def augmented(
-        self, network: torch.nn.Module, images: Tensor, labels: Tensor, *names: object
+        self, network: nn.Module, images: Tensor, labels: Tensor, *names: object
     ) -> Tensor:
         """Return the supervised loss of one view of each image, its kind drawn for the step."""
         random = random_stream(self.config.seed, "kind", *names)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from napari_graphflow.config.generalisable import STAGES
+from napari_graphflow.config.generalisable import IMAGE_STAGES, STAGES
+from napari_graphflow.config.networks import Role
 from napari_graphflow.distillation.generalisable.alignment import (
     AlignmentNetwork,
     alignment_losses,
 )
 from napari_graphflow.distillation.generalisable.autoencoder import (
     first_phase_loss,
-    one_hot,
     second_phase_loss,
 )
 from napari_graphflow.distillation.generalisable.fitting import fit_alignment, fit_codes
@@ -31,7 +31,7 @@ from napari_graphflow.distillation.generalisable.gates import (
 from napari_graphflow.distillation.generalisable.views import random_stream
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.labels import IGNORE
-from napari_graphflow.networks.bottleneck import adapter_of, encode
+from napari_graphflow.networks.bottleneck import adapter_of
 from napari_graphflow.system.events import Event, Metric, Phase, Progress
 
 if TYPE_CHECKING:
@@ -62,11 +62,6 @@ class Stage:
     losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
     finish: Callable[[bool], Iterator[Event]]
     rate: float = 1.0
-
-    @property
-    def text(self) -> str:
-        """The stage in words."""
-        return STAGES[self.name]
 
 
 class Stages:
@@ -104,7 +99,7 @@ class Stages:
                 yield from self._train(stage)
             method.requires_grad_(False).eval()
             material.student.eval()
-            yield Phase(kind="preparing", name=f"measuring {stage.text}")
+            yield Phase(kind="preparing", name=f"measuring {self._text(stage)}")
             yield from stage.finish(stage.name in given)
             self.number, self.done, self.optimiser, self._saved = number + 1, 0, None, None
         if self.initial is not None:
@@ -146,7 +141,7 @@ class Stages:
                 "teacher_alignment",
                 "alignment",
                 lambda: list(tan.parameters()),
-                lambda x, y, step: self._alignment(tan, teacher, x, y, step),
+                lambda x, y, step: self._alignment("teacher", tan, teacher, x, y, step),
                 lambda given: self._finish_alignment("teacher", tan, teacher),
                 rate=ALIGNMENT_RATE[method.options.read],
             ),
@@ -154,11 +149,16 @@ class Stages:
                 "student_alignment",
                 "alignment",
                 lambda: list(san.parameters()),
-                lambda x, y, step: self._alignment(san, student, x, y, step),
+                lambda x, y, step: self._alignment("student", san, student, x, y, step),
                 lambda given: self._finish_alignment("student", san, student),
                 rate=ALIGNMENT_RATE[method.options.read],
             ),
         ]
+
+    def _text(self, stage: Stage) -> str:
+        """Return the stage in words."""
+        of_images = self.method.options.autoencoder_input == "image"
+        return (STAGES | IMAGE_STAGES if of_images else STAGES)[stage.name]
 
     def _given(self) -> set[str]:
         """Return the names of the stages whose result is given."""
@@ -198,7 +198,7 @@ class Stages:
             wanted = {name: value.shape for name, value in module.state_dict().items()}
             if {name: value.shape for name, value in mine.items()} != wanted:
                 raise UserError(
-                    f"The given stages do not fit: {stage.text} has other layers or sizes.",
+                    f"The given stages do not fit: {self._text(stage)} has other layers or sizes.",
                     "Use the same classes, code length and patch size, or train the stages again.",
                 )
             module.load_state_dict(mine)
@@ -208,7 +208,7 @@ class Stages:
         total = method.options.steps_of(stage.steps, method.config.steps)
         if self._saved is None and method.options.read == "map":
             yield from self._fit(stage, total)
-        yield Phase(kind="preparing", name=f"training {stage.text}", steps=total)
+        yield Phase(kind="preparing", name=f"training {self._text(stage)}", steps=total)
         parameters = stage.parameters()
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -247,7 +247,7 @@ class Stages:
             for name, loss in self.pending.items():
                 if not isfinite(loss):
                     raise FloatingPointError(
-                        f"The loss ({name}) of {stage.text} became infinite or NaN at step "
+                        f"The loss ({name}) of {self._text(stage)} became infinite or NaN at step "
                         f"{self.done}."
                     )
                 yield Metric(name=f"{stage.name}/{name}", value=loss, step=self.done)
@@ -256,30 +256,23 @@ class Stages:
     def _first_phase(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         auto = self.method.autoencoder
         auto.train()
-        masks = one_hot(labels, auto.classes, IGNORE)
-        return {"loss": first_phase_loss(auto, masks, labels)}
+        return {"loss": first_phase_loss(auto, auto.sees(images, labels), labels)}
 
     def _second_phase(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         auto = self.method.autoencoder
         auto.eval()
         auto.norm.train()
-        masks = one_hot(labels, auto.classes, IGNORE)
-        return {"loss": second_phase_loss(auto, masks, labels)}
+        return {"loss": second_phase_loss(auto, auto.sees(images, labels), labels)}
 
     def _fit(self, stage: Stage, steps: int) -> Iterator[Event]:
         """Begin codes of the whole map where least squares lead."""
         method, material = self.method, self.material
         auto = method.autoencoder
         if stage.name == "codes":
-            yield from fit_codes(auto, material, steps, stage.text)
+            yield from fit_codes(auto, material, steps, self._text(stage))
         elif stage.name.endswith("_alignment"):
-            role = stage.name.removesuffix("_alignment")
-            aligned = method.get_submodule(stage.name)
-            network = material.teacher if role == "teacher" else material.student
-            assert isinstance(aligned, AlignmentNetwork)
-            yield from fit_alignment(
-                aligned, network, auto, material, self._seen, steps, stage.text
-            )
+            role: Role = "teacher" if stage.name == "teacher_alignment" else "student"
+            yield from fit_alignment(method, material, role, self._seen, steps, self._text(stage))
 
     def _student_loss(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         """Return the supervised loss of the last stage, without the teacher."""
@@ -295,6 +288,7 @@ class Stages:
 
     def _alignment(
         self,
+        role: Role,
         aligned: AlignmentNetwork,
         network: nn.Module,
         images: Tensor,
@@ -308,9 +302,9 @@ class Stages:
         """
         method, network = self.method, adapter_of(network)
         with torch.no_grad(), frozen(network):
-            encoded = encode(network, self._seen(images, step))
+            encoded = method.encode(role, network, self._seen(images, step))
             auto = method.autoencoder
-            wanted = auto.standardised(one_hot(labels, auto.classes, IGNORE))
+            wanted = auto.standardised(auto.sees(images, labels))
         codes, expanded = aligned(encoded.bottleneck)
         with frozen(network):
             logits = encoded.decode(expanded)
@@ -332,11 +326,11 @@ class Stages:
 
     def _finish_student(self, given: bool) -> Iterator[Event]:
         material = self.material
-        for role, network in (("teacher", material.teacher), ("student", material.student)):
-            yield from measure_reliance(self.method, material, role, network)
+        yield from measure_reliance(self.method, material, "teacher", material.teacher)
+        yield from measure_reliance(self.method, material, "student", material.student)
 
     def _finish_alignment(
-        self, role: str, aligned: AlignmentNetwork, network: nn.Module
+        self, role: Role, aligned: AlignmentNetwork, network: nn.Module
     ) -> Iterator[Event]:
         yield from gate_alignment(self.method, self.material, role, aligned, network)
 

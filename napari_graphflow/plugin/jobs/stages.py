@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from napari_graphflow.config.generalisable import (
+    IMAGE_STAGES,
     LARGEST_LOSS,
     LEAST_MASK_DICE,
     LEAST_R2,
@@ -17,6 +18,8 @@ from napari_graphflow.system.events import Event, Metric, ModelSaved, Phase
 StageState = Literal["waiting", "running", "done", "weak"]
 LAST = "the distillation"
 TITLES = (*STAGES.values(), LAST)
+#: Titles of stages of an auto-encoder of images, and of the same stages otherwise.
+_OF_IMAGES = {text: STAGES[name] for name, text in IMAGE_STAGES.items()}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class StageLog:
     def __init__(self) -> None:
         self._reached = -1
         self._ended = False
+        self._of_images = False
         self._numbers: dict[str, float] = {}
 
     def add(self, event: Event) -> None:
@@ -43,6 +47,8 @@ class StageLog:
                 # A job with several trainings says which one it is.
                 own = name.rpartition(": ")[2]
                 title = own.partition(" ")[2]  # without training, fitting or measuring
+                self._of_images |= title in _OF_IMAGES
+                title = _OF_IMAGES.get(title, title)
                 if title in STAGES.values():
                     self._reached = TITLES.index(title)
             case Phase(kind="training") if self._reached >= 0:
@@ -61,11 +67,13 @@ class StageLog:
         return [self._stage(number) for number in range(len(TITLES))]
 
     def _stage(self, number: int) -> Stage:
-        title = TITLES[number].removeprefix("the ")
+        name = [*STAGES, LAST][number]
+        title = (IMAGE_STAGES if self._of_images else {}).get(name, TITLES[number])
+        title = title.removeprefix("the ")
         title = f"{title[:1].upper()}{title[1:]}"
         if number > self._reached:
             return Stage(title, "waiting")
-        text, good = self._measured([*STAGES, LAST][number])
+        text, good = self._measured(name)
         if number == self._reached and not self._ended:
             return Stage(title, "running", text)
         return Stage(title, "done" if good else "weak", text)
@@ -76,16 +84,20 @@ class StageLog:
         if name == "codes" and "masks_dice" in found:
             dice = found["masks_dice"]
             return f"masks from their codes: Dice {dice:.2f}", dice >= LEAST_MASK_DICE
+        if name == "codes" and "images_r2" in found:
+            r2 = found["images_r2"]
+            return f"images from their codes: R² {r2:.2f}", r2 > LEAST_R2
         if name == "student" and "student_bottleneck_reliance" in found:
             both = [found.get(f"{one}_bottleneck_reliance", 0.0) for one in ("teacher", "student")]
-            return "Dice that depends on the deepest layer: teacher {:.2f}, student {:.2f}".format(
+            return "Dice that depends on the compared layer: teacher {:.2f}, student {:.2f}".format(
                 *both
             ), not any(one < LEAST_RELIANCE for one in both)
         role = name.removesuffix("_alignment")
         if role != name and f"{role}_r2" in found:
             r2, spread = found[f"{role}_r2"], found[f"{role}_code_spread"]
             loss = found[f"{role}_dice"] - found[f"{role}_dice_through_header"]
-            text = f"codes explain {r2:.2f} of the masks' codes; Dice lost {loss:.3f}"
+            whose = "images'" if self._of_images else "masks'"
+            text = f"codes explain {r2:.2f} of the {whose} codes; Dice lost {loss:.3f}"
             return text, r2 > LEAST_R2 and loss <= LARGEST_LOSS and spread > LEAST_SPREAD
         if name == LAST and "best" in found:
             return f"best Dice {found['best']:.3f}", True
