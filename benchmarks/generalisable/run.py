@@ -25,6 +25,7 @@ import shifts
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from chosen import METHODS  # noqa: E402
 from rows import cli, validation_dice  # noqa: E402
 
 SEEDS = (0, 1, 2)
@@ -67,10 +68,7 @@ TASKS = {
 OURS = ("--method", "generalisable")
 #: Kinds of rows on top of the best augmentation: rows 6, 7 and 9, and each term left out.
 ON_BEST = {
-    "logits": ("--method", "logits"),
-    "dist": ("--method", "dist"),
-    "graph_flow": ("--method", "graph_flow"),
-    "emkd": ("--method", "emkd"),
+    **{name: METHODS[name] for name in ("logits", "dist", "graph_flow", "emkd")},
     "generalisable": OURS,
     "without_intra": (*OURS, "--generalisable.intra-weight", "0"),
     "without_inter": (*OURS, "--generalisable.inter-weight", "0"),
@@ -82,8 +80,8 @@ ON_BEST = {
     "batch_nodes": (*OURS, "--generalisable.inter-nodes", "batch"),
 }
 FAITHFUL = (*OURS, "--generalisable.preset", "faithful")
-#: Rows whose mask auto-encoder or alignment of the teacher differs from that of the method's row.
-OTHER_STAGES = ("faithful", "generalisable", "gin_views")
+#: Rows whose mask auto-encoder differs from that of the method's row.
+OTHER_STAGES = ("faithful", "generalisable")
 #: Models that are trained without a teacher, and their role. A half is where the method starts.
 TRAINED = {"teacher": "teacher", "alone": "student", "half": "student"}
 

@@ -11,39 +11,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+from chosen import METHODS  # noqa: E402
 from tasks import SEEDS, TASKS, Command, base, run, steps, student_rows, teacher_row  # noqa: E402
-
-#: Settings of the logits term that `benchmarks/graph_flow` chose on validation cases.
-LOGITS = ("temperature", "1"), ("weight", "10")
-GRAPH = (
-    *("--method", "graph_flow", "--graph-flow.vertex-weight", "0.1"),
-    *("--graph-flow.edge-weight", "0.1", "--graph-flow.paraphraser-steps", "0"),
-    *("--graph-flow.peaks", "teacher", "--graph-flow.tap-pairs", "3"),
-)
-EMKD = (
-    *("--method", "emkd", "--emkd.prediction-weight", "10", "--emkd.temperature", "1"),
-    *("--emkd.importance-weight", "0.1", "--emkd.affinity-weight", "0.1"),
-)
-
-
-def _logits(group: str) -> tuple[str, ...]:
-    return tuple(word for name, value in LOGITS for word in (f"--{group}.{name}", value))
-
 
 #: Weights of DIST and channel-wise distillation that are tried with the first seed.
 WEIGHTS = ("1", "3", "10")
-METHODS: dict[str, tuple[str, ...]] = {
-    "logits": ("--method", "logits", *_logits("logits")),
-    "dist": ("--method", "dist", "--dist.weight", "3"),
-    "channel_wise": ("--method", "channel_wise", "--channel-wise.weight", "3"),
-    "graph_flow": (*GRAPH, *_logits("graph-flow.logits")),
-    "graph_flow_dist": (
-        *GRAPH,
-        *("--graph-flow.logits.loss", "dist", "--graph-flow.logits.weight", "3"),
-    ),
-    "emkd": EMKD,
-    "attention": ("--method", "attention"),
-}
 #: The recipe: parts on top of Graph Flow, each left out once.
 RECIPE: dict[str, tuple[str, ...]] = {
     "averaged": ("--ema-decay", "0.995"),
