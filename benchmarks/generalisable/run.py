@@ -111,7 +111,8 @@ class Benchmark:
         """Return the arguments of the row without ``--out``.
 
         The generalisable method starts from a student that was trained alone. To give every student
-        the same number of steps, it and the distillation each take half of them.
+        the same number of steps, it and the distillation each take half of them; so do the stages
+        that train other networks.
         """
         role, _, augmentation = kind.partition("_")
         if role in TRAINED:
@@ -125,6 +126,8 @@ class Benchmark:
         ours = method[: len(OURS)] == OURS
         given: list[str] = []
         if ours:
+            for stage in ("autoencoder", "alignment"):
+                given += [f"--generalisable.{stage}-steps", str(self.steps // 2)]
             given += ["--generalisable.student", str(self.trained(f"half_{best}", seed))]
             stages = self.model("generalisable", seed)
             if kind not in OTHER_STAGES and stages.exists():
