@@ -70,6 +70,11 @@ OURS = ("--method", "generalisable")
 ON_BEST = {
     **{name: METHODS[name] for name in ("logits", "dist", "graph_flow", "emkd")},
     "generalisable": OURS,
+    "views_only": (
+        *OURS,
+        *("--generalisable.intra-weight", "0", "--generalisable.inter-weight", "0"),
+        *("--generalisable.cross-weight", "0"),
+    ),
     "without_intra": (*OURS, "--generalisable.intra-weight", "0"),
     "without_inter": (*OURS, "--generalisable.inter-weight", "0"),
     "without_cross": (*OURS, "--generalisable.cross-weight", "0"),

@@ -26,12 +26,14 @@ TITLES = {
     "emkd": "EMKD, best augmentation",
     "faithful": "generalisable, faithful",
     "generalisable": "generalisable, best augmentation",
+    "views_only": "... its loss on views alone, without the teacher",
     "without_intra": "... without the star graph",
     "without_inter": "... without the complete graph",
     "without_cross": "... without cross distillation",
     "without_views": "... without the loss on views",
     "mse_edges": "... edges compared by their squares",
     "skip_drop": "... half of the teacher's skips dropped",
+    "gin_views": "... views by random convolutions",
     "batch_nodes": "... a graph of the batch",
 }  # fmt: skip
 ALONE = "alone_none"
