@@ -37,6 +37,14 @@ def _flat(value: Any) -> Any:
     return () if value is None else (value,)
 
 
+#: Kinds of scaling that use a setting; the others concern every kind.
+_USED_BY: dict[str, set[str]] = {
+    "window": {"ct_window"},
+    "percentiles": {"percentile", "zscore"},
+    "mean": {"mean_std"},
+    "std": {"mean_std"},
+}
+
 Dims = Annotated[Literal[2, 3], BeforeValidator(_number)]
 Intensity = Literal["ct_window", "percentile", "zscore", "range", "mean_std", "none"]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_flat)]
@@ -186,6 +194,21 @@ class Preprocessing(Frozen):
                 "mean, std, clip and channel_intensity are of another number of channels"
             )
         return self
+
+    def differences(self, other: "Preprocessing") -> list[str]:
+        """Return the names of the settings by which two preprocessings differ.
+
+        Settings that neither of them uses, such as the window of one that does not clip to it, are
+        left out.
+        """
+        kinds = {*(self.channel_intensity or (self.intensity,))}
+        kinds |= {*(other.channel_intensity or (other.intensity,))}
+        return [
+            name
+            for name in type(self).model_fields
+            if getattr(self, name) != getattr(other, name)
+            and not kinds.isdisjoint(_USED_BY.get(name, kinds))
+        ]
 
     @property
     def channels(self) -> int | None:

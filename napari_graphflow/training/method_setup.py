@@ -1,6 +1,6 @@
 """Build a distillation method and train its own modules before the student."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -172,18 +172,15 @@ def given_weights(
 
 
 def _check_alike(
-    setting: str, folder: Path, card: ModelCard, fields: Iterable[str], *, patches: bool = False
+    setting: str, folder: Path, card: ModelCard, fields: Collection[str], *, patches: bool = False
 ) -> None:
     """Refuse a given model that learnt other classes, or images that were prepared otherwise.
 
     Its weights would load all the same, and mean something else.
     """
     given = read_model_card(folder)
-    differ = [
-        name
-        for name in fields
-        if getattr(given.preprocessing, name) != getattr(card.preprocessing, name)
-    ]
+    differ = given.preprocessing.differences(card.preprocessing)
+    differ = [name for name in differ if name in fields]
     if given.classes != card.classes:
         differ.append("classes")
     if patches and given.patch_size != card.patch_size:

@@ -125,3 +125,16 @@ def test_a_model_for_other_dims_or_channels_is_refused():
         check_fits(flat, card.model_copy(update={"dims": 3, "in_channels": 1}))
     with pytest.raises(UserError, match="2 axes"):
         prepare(flat, Preprocessing(spacing=(1, 1, 1)))
+
+
+def test_settings_that_nothing_uses_make_no_difference():
+    one = Preprocessing()
+    assert one.differences(Preprocessing(window=(0, 80))) == []
+    assert one.differences(Preprocessing(percentiles=(1, 99))) == ["percentiles"]
+    assert one.differences(Preprocessing(orientation="RAS")) == ["orientation"]
+    clipped = Preprocessing(intensity="ct_window")
+    assert clipped.differences(Preprocessing(intensity="ct_window", window=(0, 80))) == ["window"]
+    assert one.differences(clipped) == ["intensity"]
+    mixed = Preprocessing(channel_intensity=("zscore", "ct_window"))
+    other = Preprocessing(channel_intensity=("zscore", "ct_window"), window=(0, 80))
+    assert mixed.differences(other) == ["window"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,8 +32,8 @@ def fit_codes(auto: MaskAutoencoder, material: Material, steps: int, name: str) 
     yield Phase(kind="preparing", name=f"fitting {name}")
     auto.eval()
     maps: list[Tensor] = []
-    for step, images, labels in _patches(material, steps, maps):
-        yield Progress(step=step, total=steps)
+    for progress, images, labels in _patches(material, steps, maps):
+        yield progress
         maps.append(pooled(auto.features(auto.sees(images, labels)), auto.grid))
     auto.fit(torch.cat(maps))
 
@@ -67,8 +68,8 @@ def fit_alignment(
     network = adapter_of(material.teacher if role == "teacher" else material.student)
     maps: list[Tensor] = []
     codes: list[Tensor] = []
-    for step, images, labels in _patches(material, steps, maps):
-        yield Progress(step=step, total=steps)
+    for progress, images, labels in _patches(material, steps, maps):
+        yield progress
         with evaluating(network):
             features = method.encode(role, network, seen(images, step)).bottleneck
         maps.append(pooled(features.float(), aligned.grid))
@@ -78,9 +79,12 @@ def fit_alignment(
 
 def _patches(
     material: Material, steps: int, maps: list[Tensor]
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+) -> Iterator[tuple[Progress, Tensor, Tensor]]:
     """Yield the patches of the steps until there are maps enough."""
+    total = steps
     for step in range(steps):
-        yield step, *material.patches(step)
-        if sum(map(len, maps)) >= min(FITTED, MOST_NUMBERS // maps[0][0].numel()):
+        yield Progress(step=step, total=total), *material.patches(step)
+        wanted = min(FITTED, MOST_NUMBERS // maps[0][0].numel())
+        total = min(steps, ceil(wanted / len(maps[0])))
+        if sum(map(len, maps)) >= wanted:
             return
