@@ -71,7 +71,7 @@ def fit_alignment(
     for progress, images, labels in _patches(material, steps, maps):
         yield progress
         with evaluating(network):
-            features = method.encode(role, network, seen(images, step)).bottleneck
+            features = method.encode(role, network, seen(images, progress.step)).bottleneck
         maps.append(pooled(features.float(), aligned.grid))
         codes.append(auto.standardised(auto.sees(images, labels)))
     aligned.fit(torch.cat(maps), torch.cat(codes))
