@@ -15,8 +15,10 @@ from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.method_info import MethodInfo
 from napari_graphflow.config.methods import METHODS, MethodName
+from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.recommended import Task, recommended_for
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
-from napari_graphflow.config.settings import first_problem
+from napari_graphflow.config.settings import first_problem, with_changes
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import RunKind
@@ -46,7 +48,19 @@ else:
         __base__=DistillationConfig,
         role=(Annotated[Literal["student"], Parameter(parse=False)], "student"),
         self_training=(Annotated[Literal["none"], Parameter(parse=False)], "none"),
-        method=(MethodName, Field("graph_flow", description="Distillation method.")),
+        method=(
+            MethodName | None,
+            Field(None, description="Distillation method. Default: graph_flow."),
+        ),
+        task=(
+            Task | None,
+            Field(
+                None,
+                description="Instead of a method: what is segmented, for the method and options "
+                "that were best on such images in our benchmarks. Options given with it replace "
+                "theirs.",
+            ),
+        ),
         **{name: _group(name, info) for name, info in METHODS.items()},
     )
 
@@ -61,7 +75,11 @@ def distillation(options: DistillOptions) -> DistillationConfig:
     """
     values = dict(options)
     given = {name: values.pop(name) for name in METHODS}
-    chosen = values.pop("method")
+    chosen, task = values.pop("method"), values.pop("task")
+    if chosen is not None and task is not None:
+        raise UserError("--task chooses the method itself.", "Remove --task or --method.")
+    best = recommended_for(task, read_model_card(options.teacher)) if task else None
+    chosen = chosen or (best.name if best else "graph_flow")
     for name, part in given.items():
         if part is not None and name != chosen:
             raise UserError(
@@ -69,9 +87,12 @@ def distillation(options: DistillOptions) -> DistillationConfig:
                 f"Remove them, or choose --method {name}.",
             )
     try:
-        return DistillationConfig(
-            **values, method=METHODS[chosen].options(**dict(given[chosen] or {}))
-        )
+        part = given[chosen]
+        if best is None:
+            method = METHODS[chosen].options(**dict(part or {}))
+        else:
+            method = with_changes(best, part.model_dump(exclude_unset=True) if part else {})
+        return DistillationConfig(**values, method=method)
     except ValidationError as error:
         raise UserError(f"{first_problem(error)}.") from None
 

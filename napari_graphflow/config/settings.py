@@ -1,7 +1,7 @@
 """Frozen settings, read from JSON files with readable error messages."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +71,22 @@ def with_paths(config: F, change: Callable[[Path], Path]) -> F:
         return with_paths(value, change) if isinstance(value, Frozen) else value
 
     return config.model_copy(update={name: changed(value) for name, value in config})
+
+
+def with_changes(config: F, changes: Mapping[str, Any]) -> F:
+    """Return settings in which some values are others; nested settings change in part.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a value is not allowed.
+    """
+    values = dict(config)
+    for name, value in changes.items():
+        inner = values[name]
+        nested = isinstance(inner, Frozen) and isinstance(value, Mapping)
+        values[name] = with_changes(inner, value) if nested else value
+    return type(config).model_validate(values)
 
 
 def paths_in(config: Frozen) -> list[Path]:

@@ -159,6 +159,14 @@ def test_invalid_input_gives_one_sentence_and_exit_code_2(models, blobs, tmp_pat
         "error: --batch-size: Input should be greater": [*distil, "--batch-size=-3"],
         "error: --emkd.power: Input should be less": [*distil, "--emkd.power", "90"],
         "--emkd.* are not options of the method graph_flow": [*distil, "--emkd.power", "2"],
+        "error: --task chooses the method itself": [
+            *distil,
+            *("--task", "organs", "--method", "emkd"),
+        ],
+        "--dist.* are not options of the method graph_flow.": [
+            *distil,
+            *("--task", "organs", "--dist.weight", "2"),
+        ],
         "error: patch_size has 2 numbers but dims is 3": [*distil, "--patch-size", "3", "4"],
         "error: Unknown option: --bach-size=3. Did you mean --batch-size?": [
             *distil,

@@ -16,10 +16,12 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QComboBox
 from superqt import QCollapsible
 
-from napari_graphflow.config.methods import METHODS, EMKDOptions
+from napari_graphflow.config.methods import METHODS, EMKDOptions, GraphFlowOptions
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
+from napari_graphflow.config.recommended import RECOMMENDED, recommended_for
 from napari_graphflow.config.run import PRESETS, DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.jobs import queue
@@ -53,6 +55,12 @@ def add_distil(viewer: Viewer) -> Iterator[AddDistil]:
 def choose(qtbot: QtBot, widget: DistilWidget, dataset: Path) -> None:
     widget.dataset.choose(dataset)
     qtbot.waitUntil(widget.dataset.checked, timeout=SLOW_MS)
+
+
+def pick(combo: QComboBox, value: str) -> None:
+    """Choose an entry of a list, as a user does."""
+    combo.setCurrentIndex(combo.findData(value))
+    combo.activated.emit(combo.currentIndex())
 
 
 def start(qtbot: QtBot, widget: DistilWidget) -> tuple[JobsWidget, Job]:
@@ -149,6 +157,19 @@ def test_the_configuration_matches_the_chosen_options(
     assert (config.teacher, config.dataset.name) == (teacher, "blobs")
     assert (config.network, config.dims, config.method.name) == ("mobile_unet", 3, "graph_flow")
     assert config.name == "Mobile U-Net from large"
+    # Volumes are taken for organs, until the user says otherwise.
+    assert widget.task.currentText() == "Organs in volumes"
+    assert config.method == recommended_for("organs")
+    assert widget.task.text_below.text() == RECOMMENDED["organs"].text
+    pick(widget.task, "lesions")
+    assert widget.config().method == recommended_for("lesions") != config.method
+    pick(widget.method, "logits")
+    assert widget.task.task() is None and widget.task.text_below.isHidden()
+    assert widget.config().method.name == "logits"
+    pick(widget.task, "vessels")
+    assert widget.config().method == recommended_for("vessels")
+    choose(qtbot, widget, tiny_dataset)
+    assert widget.task.task() == "vessels"
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     assert (widget.config().method.name, widget.config().network) == ("logits", "enet")
@@ -336,6 +357,7 @@ def test_every_method_is_listed_with_its_options(
     choose(qtbot, widget, tiny_dataset)
     widget.teacher.choose(make_model("large", role="teacher", network="unet"))
     assert [widget.method.itemData(i) for i in range(widget.method.count())] == list(METHODS)
+    widget.method_forms["graph_flow"].put(GraphFlowOptions())
     for index, (name, words) in enumerate(METHODS.items()):
         widget.method.setCurrentIndex(index)
         assert widget.config().method == words.options()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from napari_graphflow.config.methods import METHODS, MethodName
+from napari_graphflow.config.methods import METHODS, GraphFlowOptions, LogitsOptions, MethodName
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.networks import (
     PARAMETERS,
@@ -16,6 +16,7 @@ from napari_graphflow.config.networks import (
     teachers,
     usual_role,
 )
+from napari_graphflow.config.recommended import Task, recommended_for
 from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset, reason_not_to_pair
@@ -236,6 +237,11 @@ def command(choices: Choices, entered: TrainingConfig) -> str:
         As `config` does.
     """
     return job_command(config(choices, entered), choices.runner, choices.processes)
+
+
+def recommended(choices: Choices, task: Task | None) -> GraphFlowOptions | LogitsOptions | None:
+    """Return the options that are best for a task and this teacher; None without a task."""
+    return None if task is None else recommended_for(task, choices.card)
 
 
 class EffortChoice(NamedTuple):

@@ -25,6 +25,7 @@ from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.distil.site_choice import SiteChoice
+from napari_graphflow.plugin.distil.task_choice import TaskChoice
 from napari_graphflow.plugin.jobs.announcer import announce_ends
 from napari_graphflow.plugin.viewer.preferences import preferences
 from napari_graphflow.plugin.widgets.background import Background, LastingBackground
@@ -66,6 +67,7 @@ class DistilWidget(Panel):
         self.network = QComboBox()
         shrinkable(self.network)
         self.network_label = QLabel()
+        self.task, self.task_label = TaskChoice(self), QLabel("For")
         self.method = QComboBox()
         shrinkable(self.method, entry_as_tip=False)
         self.method_label = QLabel("Method")
@@ -126,6 +128,8 @@ class DistilWidget(Panel):
         rows.add("Teacher", self.teacher)
         rows.add("", self.teacher.about)
         rows.add(self.network_label, self.network)
+        rows.add(self.task_label, self.task)
+        rows.add("", self.task.text_below)
         rows.add(self.method_label, self.method)
         rows.add("", self.method_text)
         rows.add("Effort", row(*efforts, stretch=-1))
@@ -149,8 +153,10 @@ class DistilWidget(Panel):
 
         self.dataset.dataset_changed.connect(self._dataset_changed)
         self.sites.sites_changed.connect(self._update)
-        self.teacher.model_changed.connect(self._update)
+        self.teacher.model_changed.connect(self._recommend)
         self.network.currentIndexChanged.connect(self._network_changed)
+        self.task.task_changed.connect(self._recommend)
+        self.method.activated.connect(self.task.own)
         self.method.currentIndexChanged.connect(self._update)
         self.effort.buttonClicked.connect(self._effort_changed)
         self.runner.currentIndexChanged.connect(self._runner_changed)
@@ -297,8 +303,10 @@ class DistilWidget(Panel):
         self.network_label.setText(shown.network_label)
         self.network_label.setToolTip(shown.network_tip)
         self._list_networks(choices.kind, shown.networks)
-        for widget in (self.method, self.method_label, self.method_text, self.alone):
+        method = (self.task, self.task_label, self.method, self.method_label, self.method_text)
+        for widget in (*method, self.alone):
             widget.setVisible(shown.shows_method)
+        self.task.text_below.setVisible(shown.shows_method and self.task.task() is not None)
         self.method_text.setText(shown.method_text)
         self.method_text.setToolTip(shown.method_tip)
         self.method.setToolTip(shown.method_tip)
@@ -315,10 +323,18 @@ class DistilWidget(Panel):
         self.button.setEnabled(shown.start)
         self.status.show_message(shown.message)
 
+    def _recommend(self) -> None:
+        """Enter the method and options for what is segmented."""
+        if (found := presenter.recommended(self.choices(), self.task.task())) is not None:
+            self.method_forms[found.name].put(found)
+            self.method.setCurrentIndex(self.method.findData(found.name))
+        self._update()
+
     def _dataset_changed(self) -> None:
         chosen = self.dataset.dataset
         if chosen is not None:
             self.sites.offer(chosen.dataset.folder, chosen.sites)
+            self.task.suggest(chosen.dims)
         self.teacher.judge_for_dataset(None if chosen is None else chosen.dataset)
         self._update()
 

@@ -1,0 +1,83 @@
+"""The method and settings that the benchmarks support, by what is segmented."""
+
+from typing import Literal, NamedTuple
+
+from napari_graphflow.config.methods import GraphFlowOptions, LogitsOptions, SoftLabels
+from napari_graphflow.config.model_card import ModelCard
+
+Task = Literal["organs", "vessels", "lesions"]
+#: Weight of the comparison of class probabilities, alone or within Graph Flow.
+LOGITS_WEIGHT = 10.0
+#: Tap pairs of Graph Flow in the order in which it compares them.
+_PAIRS = (("encoder", "decoder"), ("encoder_2", "decoder_2"), ("encoder_3", "decoder_3"))
+
+
+class Recommended(NamedTuple):
+    """What is best for a task.
+
+    Attributes
+    ----------
+    title
+        What is segmented.
+    text
+        The evidence, in a sentence.
+    graph_weight
+        Weight of the vertices and of the edges.
+    """
+
+    title: str
+    text: str
+    graph_weight: float
+
+
+#: By the three networks and seeds of ``benchmarks/graph_flow``, and of ``benchmarks/students`` for
+#: organs. Weights were chosen on validation cases, the shares are those of test cases.
+RECOMMENDED: dict[Task, Recommended] = {
+    "organs": Recommended(
+        "Organs in volumes",
+        "Graph Flow closed 62 to 93 % of the gap to the teacher on the hippocampus, logits "
+        "distillation 55 to 78 %.",
+        0.1,
+    ),
+    "vessels": Recommended(
+        "Vessels in 2D images",
+        "Graph Flow closed 14 to 36 % of the gap to the teacher on vessels of the retina, logits "
+        "distillation 13 to 29 %.",
+        0.1,
+    ),
+    "lesions": Recommended(
+        "Lesions in 2D images",
+        "Graph Flow closed 19 to 61 % of the gap to the teacher on polyps, logits distillation 9 "
+        "to 23 %.",
+        1.0,
+    ),
+}
+
+
+def recommended_for(task: Task, card: ModelCard | None = None) -> GraphFlowOptions | LogitsOptions:
+    """Return the method's settings for a task.
+
+    Parameters
+    ----------
+    task
+        What is segmented.
+    card
+        The teacher, if it is known: one that has class probabilities only is distilled by them, and
+        fewer tap pairs are compared where its card lists some of them only.
+    """
+    if card is not None and not card.gives_features:
+        return LogitsOptions(weight=LOGITS_WEIGHT)
+    weight, taps = RECOMMENDED[task].graph_weight, card.taps if card is not None else {}
+    pairs = [pair for pair in _PAIRS if not taps or taps.keys() >= set(pair)]
+    return GraphFlowOptions(
+        vertex_weight=weight,
+        edge_weight=weight,
+        paraphraser_steps=0,
+        tap_pairs=max(1, len(pairs)),
+        logits=SoftLabels(weight=LOGITS_WEIGHT),
+    )
+
+
+def usual_task(dims: int) -> Task:
+    """Return what is most likely segmented in volumes or in 2D images."""
+    return "organs" if dims == 3 else "lesions"
