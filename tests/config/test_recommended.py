@@ -22,7 +22,11 @@ def with_taps(*names: str) -> ModelCard:
     return TEACHER.model_copy(update={"taps": dict.fromkeys(names, "layer")})
 
 
-@pytest.mark.parametrize("task", RECOMMENDED)
+def test_class_probabilities_alone_are_compared_for_vessels() -> None:
+    assert recommended_for("vessels") == LogitsOptions(weight=10)
+
+
+@pytest.mark.parametrize("task", ["organs", "lesions"])
 def test_graph_flow_is_recommended_with_the_settings_of_the_benchmarks(task) -> None:
     found = recommended_for(task)
     assert isinstance(found, GraphFlowOptions)
