@@ -129,7 +129,9 @@ class Benchmark:
         self.run(f"teacher_{best}", seed)
         method = FAITHFUL if kind == "faithful" else ON_BEST[kind]
         ours = method[: len(OURS)] == OURS
-        given: list[str] = []
+        # Weights chosen for longer schedules; a student that has learnt nothing yet is not taught
+        # small structures by class probabilities.
+        given = [] if ours else ["--warmup", str(self.steps // 2)]
         if ours:
             for stage in ("autoencoder", "alignment"):
                 given += [f"--generalisable.{stage}-steps", str(self.steps // 2)]
