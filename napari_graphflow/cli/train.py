@@ -16,7 +16,7 @@ from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.method_info import MethodInfo
 from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.model_card import read_model_card
-from napari_graphflow.config.recommended import Task, recommended_for
+from napari_graphflow.config.recommended import Task, recommended_for, warmup_for
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem, with_changes
 from napari_graphflow.errors import UserError
@@ -92,6 +92,8 @@ def distillation(options: DistillOptions) -> DistillationConfig:
             method = METHODS[chosen].options(**dict(part or {}))
         else:
             method = with_changes(best, part.model_dump(exclude_unset=True) if part else {})
+            if "warmup" not in options.model_fields_set:
+                values["warmup"] = warmup_for(options.steps)
         return DistillationConfig(**values, method=method)
     except ValidationError as error:
         raise UserError(f"{first_problem(error)}.") from None

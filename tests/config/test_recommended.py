@@ -8,7 +8,7 @@ from napari_graphflow.cli.train import DistillOptions, distillation
 from napari_graphflow.config.methods import GraphFlowOptions, LogitsOptions
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
-from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, usual_task
+from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, usual_task, warmup_for
 
 TEACHER = ModelCard(
     name="large", role="teacher", network="nnunet:PlainConvUNet", dims=3, in_channels=1,
@@ -61,4 +61,11 @@ def test_options_given_with_a_task_replace_its_own(tmp_path: Path) -> None:
     assert (method.vertex_weight, method.edge_weight, method.tap_pairs) == (1, 0.5, 3)
     assert (method.logits.loss, method.logits.weight) == ("dist", 10)
     plain = DistillOptions(dataset=Path("data"), teacher=tmp_path)
-    assert distillation(plain).method == GraphFlowOptions()
+    assert (distillation(plain).method, distillation(plain).warmup) == (GraphFlowOptions(), 0)
+    assert distillation(options).warmup == warmup_for(options.steps) > 0
+    own = DistillOptions(dataset=Path("data"), teacher=tmp_path, task="lesions", warmup=0)
+    assert distillation(own).warmup == 0
+
+
+def test_the_teacher_counts_fully_after_half_of_a_short_run() -> None:
+    assert [warmup_for(steps) for steps in (1, 300, 1600, 10_000)] == [0, 150, 800, 1000]

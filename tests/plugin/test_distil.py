@@ -21,7 +21,7 @@ from superqt import QCollapsible
 
 from napari_graphflow.config.methods import METHODS, EMKDOptions, GraphFlowOptions
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
-from napari_graphflow.config.recommended import RECOMMENDED, recommended_for
+from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, warmup_for
 from napari_graphflow.config.run import PRESETS, DistillationConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.jobs import queue
@@ -160,6 +160,7 @@ def test_the_configuration_matches_the_chosen_options(
     # Volumes are taken for organs, until the user says otherwise.
     assert widget.task.currentText() == "Organs in volumes"
     assert config.method == recommended_for("organs")
+    assert config.warmup == warmup_for(config.steps) == 1000
     assert widget.task.text_below.text() == RECOMMENDED["organs"].text
     pick(widget.task, "lesions")
     assert widget.config().method == recommended_for("lesions") != config.method

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.recommended import warmup_for
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
@@ -64,13 +65,11 @@ class DistilWidget(Panel):
         self.dataset = DatasetPicker(self)
         self.sites, self.sites_label = SiteChoice(self), QLabel("Learn from")
         self.teacher = ModelPicker(self, optional=TRAIN_FIRST, empty=TRAIN_FIRST, prefer="teacher")
-        self.network = QComboBox()
+        self.network, self.network_label = QComboBox(), QLabel()
         shrinkable(self.network)
-        self.network_label = QLabel()
         self.task, self.task_label = TaskChoice(self), QLabel("For")
-        self.method = QComboBox()
+        self.method, self.method_label = QComboBox(), QLabel("Method")
         shrinkable(self.method, entry_as_tip=False)
-        self.method_label = QLabel("Method")
         self.method_text = note()
         self.effort = QButtonGroup(self)
         self.effort_text = note(wrap=False)
@@ -168,7 +167,6 @@ class DistilWidget(Panel):
         self._keys = button_keys(self, "distil_keys", buttons, self.status.warn)
         announce_ends(self)
         self._effort_changed()
-        self._update()
         self._background, self._starts = Background(self), LastingBackground(self)
         self._closing = threading.Event()
         self._background.run(devices, self._offer_devices, lambda _: None)
@@ -294,8 +292,10 @@ class DistilWidget(Panel):
         chosen = presenter.efforts()[effort]
         for one in self.forms.values():
             one.put_fields(**chosen.entries)
+        self._warmup = warmup_for(chosen.entries["steps"])
         self.effort_text.setText(chosen.text)
         self.alone.setChecked(effort == "quick")
+        self._recommend()
 
     def _update(self) -> None:
         choices = self.choices()
@@ -328,6 +328,7 @@ class DistilWidget(Panel):
         if (found := presenter.recommended(self.choices(), self.task.task())) is not None:
             self.method_forms[found.name].put(found)
             self.method.setCurrentIndex(self.method.findData(found.name))
+            self.forms["distill"].put_fields(warmup=self._warmup)
         self._update()
 
     def _dataset_changed(self) -> None:
