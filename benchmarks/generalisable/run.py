@@ -34,6 +34,8 @@ WORK = HERE.parent / "work" / "generalisable"
 AUGMENTATIONS = ("none", "scale", "bigaug", "gin", "randconv")
 #: Share of cases below this Dice.
 POOR = 0.1
+#: Skip connections leave the bottleneck of a U-Net nothing to do.
+DECODER = ("--generalisable.teacher-tap", "decoder")
 FLAT = ("--dims", "2", "--batch-size", "8", "--patch-size")
 
 
@@ -48,17 +50,18 @@ class Task:
     student: tuple[str, ...]
     steps: int
     graph_flow: tuple[str, ...] = METHODS["graph_flow"]
+    ours: tuple[str, ...] = ()
 
 
 TASKS = {
     "vessels": Task(
         shifts.vessels, "HRF", (*FLAT, "64", "64"),
-        ("--network", "unet", "--width", "16"), ("--network", "enet"), 500,
+        ("--network", "unet", "--width", "16"), ("--network", "enet"), 500, ours=DECODER,
     ),
     "hippocampus": Task(
         shifts.hippocampus, "scanner",
         ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
-        ("--network", "unet"), ("--network", "enet"), 400,
+        ("--network", "unet"), ("--network", "enet"), 400, ours=DECODER,
     ),
     "phantom": Task(
         shifts.phantom, "one", (*FLAT, "64", "64"),
@@ -136,6 +139,7 @@ class Benchmark:
         # small structures by class probabilities.
         given = [] if ours else ["--warmup", str(self.steps // 2)]
         if ours:
+            given += self.task.ours
             for stage in ("autoencoder", "alignment"):
                 given += [f"--generalisable.{stage}-steps", str(self.steps // 2)]
             given += ["--generalisable.student", str(self.trained(f"half_{best}", seed))]
