@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clicking import click
 from napari import Viewer
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
+from superqt import QCollapsible
 
 from napari_graphflow.evaluation.comparison import DISAGREEMENT, compare_masks
 from napari_graphflow.plugin.compare.widget import CompareWidget
@@ -210,6 +212,18 @@ def test_a_renamed_layer_stays_selected(
     assert compare.a.layer() is masks[0]
     viewer.layers.remove(masks[0])
     assert compare.a.layer() is masks[1]
+
+
+def test_the_maps_of_the_networks_are_made_when_they_are_unfolded(
+    compare: CompareWidget, qtbot: QtBot
+) -> None:
+    sections = compare.findChildren(QCollapsible)
+    (section,) = [one for one in sections if one.text() == "Maps of the networks"]
+    assert compare._maps.made is None
+    qtbot.waitUntil(section.toggleButton().isVisible)
+    click(qtbot, section.toggleButton())
+    qtbot.waitUntil(lambda: compare._maps.made is not None)
+    qtbot.waitUntil(compare.heatmap.isVisible)
 
 
 def test_variation_maps_have_the_geometry_of_the_image(
