@@ -15,10 +15,11 @@ from napari_graphflow.cli.options import Json
 from napari_graphflow.cli.terminal import console, follow, output, print_json
 from napari_graphflow.config.method_info import MethodInfo
 from napari_graphflow.config.methods import METHODS, MethodName
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import ModelCard, read_model_card
 from napari_graphflow.config.recommended import Task, recommended_for, warmup_for
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import first_problem, with_changes
+from napari_graphflow.dataset.compatibility import tap_pairs_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.estimate import estimate as estimate_run
 from napari_graphflow.jobs.folder import RunKind
@@ -57,8 +58,8 @@ else:
             Field(
                 None,
                 description="Instead of a method: what is segmented, for the method and options "
-                "that were best on such images in our benchmarks. Options given with it replace "
-                "theirs.",
+                "that our benchmarks support on such images, with a warm-up. Options given with it "
+                "replace theirs.",
             ),
         ),
         **{name: _group(name, info) for name, info in METHODS.items()},
@@ -77,14 +78,18 @@ def distillation(options: DistillOptions) -> DistillationConfig:
     given = {name: values.pop(name) for name in METHODS}
     chosen, task = values.pop("method"), values.pop("task")
     if chosen is not None and task is not None:
-        raise UserError("--task chooses the method itself.", "Remove --task or --method.")
-    best = recommended_for(task, read_model_card(options.teacher)) if task else None
+        raise UserError(
+            "--task chooses the method itself.",
+            "Remove --task or --method, also from the file of --config.",
+        )
+    pairs = tap_pairs_of(_card_of(options.teacher), options.network) if task else 0
+    best = recommended_for(task, pairs) if task else None
     chosen = chosen or (best.name if best else "graph_flow")
     for name, part in given.items():
         if part is not None and name != chosen:
             raise UserError(
                 f"--{name.replace('_', '-')}.* are not options of the method {chosen}.",
-                f"Remove them, or choose --method {name}.",
+                f"Remove them, or choose --method {name}{' instead of --task' if task else ''}.",
             )
     try:
         part = given[chosen]
@@ -97,6 +102,12 @@ def distillation(options: DistillOptions) -> DistillationConfig:
         return DistillationConfig(**values, method=method)
     except ValidationError as error:
         raise UserError(f"{first_problem(error)}.") from None
+
+
+def _card_of(teacher: Path) -> ModelCard:
+    """Return the card of a teacher, or of the first one in a folder with one per fold."""
+    first = teacher / "fold_0"
+    return read_model_card(first if first.is_dir() else teacher)
 
 
 ModelCopy = Annotated[

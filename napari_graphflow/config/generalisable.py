@@ -18,7 +18,7 @@ STAGES = {
     "teacher_alignment": "the alignment of the teacher",
     "student_alignment": "the alignment of the student",
 }
-#: Those of an auto-encoder of images, which are called otherwise.
+#: Their names for an auto-encoder of images.
 IMAGE_STAGES = {"masks": "the image auto-encoder", "codes": "the codes of images"}
 #: Dice below which an auto-encoder does not show what a mask looks like.
 LEAST_MASK_DICE = 0.5

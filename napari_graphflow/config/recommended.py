@@ -3,14 +3,13 @@
 from typing import Literal, NamedTuple
 
 from napari_graphflow.config.methods import GraphFlowOptions, LogitsOptions, SoftLabels
-from napari_graphflow.config.model_card import ModelCard
 
 Task = Literal["organs", "vessels", "lesions"]
 #: Weight of the comparison of class probabilities, alone or within Graph Flow.
 LOGITS_WEIGHT = 10.0
 MOST_WARMUP = 1000
-#: Tap pairs of Graph Flow in the order in which it compares them.
-_PAIRS = (("encoder", "decoder"), ("encoder_2", "decoder_2"), ("encoder_3", "decoder_3"))
+#: Tap pairs of Graph Flow, at three strides.
+MOST_PAIRS = 3
 
 
 class Recommended(NamedTuple):
@@ -33,8 +32,8 @@ class Recommended(NamedTuple):
 
 #: By ``benchmarks/graph_flow``, three seeds of each network, and ``benchmarks/students``, of ENet
 #: on organs. Weights were chosen on validation cases; the shares are those of test cases, with
-#: exactly these settings. On vessels the best weights of the graph differ from network to network
-#: (0.02 to 1), and 0.1 was worse than none for ERFNet.
+#: these options of the method, most of them without a warm-up. On vessels the best weights of the
+#: graph differ from network to network (0.02 to 1), and 0.1 was worse than none for ERFNet.
 RECOMMENDED: dict[Task, Recommended] = {
     "organs": Recommended(
         "Organs in volumes",
@@ -57,26 +56,25 @@ RECOMMENDED: dict[Task, Recommended] = {
 }
 
 
-def recommended_for(task: Task, card: ModelCard | None = None) -> GraphFlowOptions | LogitsOptions:
+def recommended_for(task: Task, pairs: int = MOST_PAIRS) -> GraphFlowOptions | LogitsOptions:
     """Return the method's settings for a task.
 
     Parameters
     ----------
     task
         What is segmented.
-    card
-        The teacher, if it is known: one that has class probabilities only is distilled by them, and
-        fewer tap pairs are compared where its card lists some of them only.
+    pairs
+        Tap pairs of Graph Flow that both networks have; without any, class probabilities alone are
+        compared.
     """
-    weight, taps = RECOMMENDED[task].graph_weight, card.taps if card is not None else {}
-    if not weight or (card is not None and not card.gives_features):
+    weight = RECOMMENDED[task].graph_weight if pairs else 0.0
+    if not weight:
         return LogitsOptions(weight=LOGITS_WEIGHT)
-    pairs = [pair for pair in _PAIRS if not taps or taps.keys() >= set(pair)]
     return GraphFlowOptions(
         vertex_weight=weight,
         edge_weight=weight,
         paraphraser_steps=0,
-        tap_pairs=max(1, len(pairs)),
+        tap_pairs=pairs,
         logits=SoftLabels(weight=LOGITS_WEIGHT),
     )
 
@@ -88,8 +86,3 @@ def warmup_for(steps: int) -> int:
     structures: without a warm-up, ERFNet reached a Dice of 0.55 instead of 0.81 on the hippocampus.
     """
     return min(steps // 2, MOST_WARMUP)
-
-
-def usual_task(dims: int) -> Task:
-    """Return what is most likely segmented in volumes or in 2D images."""
-    return "organs" if dims == 3 else "lesions"

@@ -256,6 +256,15 @@ def reason_not_to_pair(
     return None
 
 
+def tap_pairs_of(card: ModelCard, network: str) -> int:
+    """Return how many tap pairs Graph Flow can compare of a teacher and a student; 0 if none."""
+    if reason_not_to_pair("graph_flow", card, network) is not None:
+        return 0
+    endings = ("", "_2", "_3")
+    pairs = [{f"encoder{ending}", f"decoder{ending}"} for ending in endings]
+    return sum(not card.taps or card.taps.keys() >= pair for pair in pairs)
+
+
 def refuse_distillation(
     card: ModelCard,
     dataset: Dataset,

@@ -194,16 +194,16 @@ def maybe_recording(
         yield encoded
 
 
-def adapter_of(network: nn.Module, tap: str = BOTTLENECK) -> TapAdapter:
+def adapter_of(network: nn.Module, tap: str | None = None) -> TapAdapter:
     """Return the network inside the wrappers of Fabric.
 
     Raises
     ------
     UserError
-        If it has no tap of this name.
+        If it has no taps, or none of this name.
     """
     inner = next((part for part in network.modules() if isinstance(part, TapAdapter)), None)
-    if inner is None or tap not in inner.taps:
+    if inner is None or tap not in (None, *inner.taps):
         named = ", ".join(inner.taps) if inner is not None else ""
         raise UserError(
             f"The network has no tap {tap}, at which this method reads and replaces features.",

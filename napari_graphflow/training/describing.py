@@ -9,6 +9,7 @@ from napari_graphflow.inference.site_check import (
     save_codes,
 )
 from napari_graphflow.jobs.paths import JobPaths
+from napari_graphflow.networks.bottleneck import BOTTLENECK, adapter_of
 from napari_graphflow.networks.taps import evaluating
 from napari_graphflow.system.events import Alive, Event, Phase
 from napari_graphflow.training.state import Run
@@ -21,6 +22,8 @@ def describe_source(run: Run) -> Iterator[Event]:
     """
     if run.method is None or not run.method.recorded:
         return
+    if BOTTLENECK not in adapter_of(run.result).taps:
+        return  # the site check reads it
     yield Phase(kind="converting", name="describing the images for the site check")
     data, codes, quantiles = run.plan.data, [], []
     cases = [*data.validation, *data.labelled, *data.unlabelled][:MOST_IMAGES]

@@ -206,7 +206,9 @@ def _given_stages(
         )
     # Masks are oriented and resampled as their images are, and a code is one of a whole patch.
     card = teacher.card.model_copy(update={"patch_size": patch})
-    _check_alike("stages", options.stages, card, GRID, patches=True)
+    of_images = options.autoencoder_input == "image"
+    fields: Collection[str] = Preprocessing.model_fields if of_images else GRID
+    _check_alike("stages", options.stages, card, fields, patches=True)
     if before.autoencoder_input != options.autoencoder_input:
         raise UserError(
             f"The auto-encoder of {options.stages} encodes the {before.autoencoder_input}, and "

@@ -8,7 +8,8 @@ from napari_graphflow.cli.train import DistillOptions, distillation
 from napari_graphflow.config.methods import GraphFlowOptions, LogitsOptions
 from napari_graphflow.config.model_card import ModelCard
 from napari_graphflow.config.preprocessing import Preprocessing
-from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, usual_task, warmup_for
+from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, warmup_for
+from napari_graphflow.dataset.compatibility import tap_pairs_of
 
 TEACHER = ModelCard(
     name="large", role="teacher", network="nnunet:PlainConvUNet", dims=3, in_channels=1,
@@ -18,8 +19,9 @@ TEACHER = ModelCard(
 TAPS = ("encoder", "decoder", "encoder_2", "decoder_2", "encoder_3", "decoder_3")
 
 
-def with_taps(*names: str) -> ModelCard:
-    return TEACHER.model_copy(update={"taps": dict.fromkeys(names, "layer")})
+def with_taps(*names: str, network: str = "nnunet:PlainConvUNet") -> ModelCard:
+    changes = {"taps": dict.fromkeys(names, "layer"), "network": network}
+    return TEACHER.model_copy(update=changes)
 
 
 def test_class_probabilities_alone_are_compared_for_vessels() -> None:
@@ -35,21 +37,25 @@ def test_graph_flow_is_recommended_with_the_settings_of_the_benchmarks(task) -> 
     assert "logits distillation" in RECOMMENDED[task].text
 
 
-def test_only_tap_pairs_that_the_teacher_has_are_compared() -> None:
-    for names, pairs in ((TAPS, 3), (TAPS[:4], 2), (TAPS[:3], 1), ((), 3)):
-        found = recommended_for("organs", with_taps(*names))
-        assert isinstance(found, GraphFlowOptions)
-        assert found.tap_pairs == pairs
-
-
-def test_a_teacher_without_feature_maps_is_distilled_by_its_probabilities(tmp_path) -> None:
-    answers = TEACHER.model_copy(update={"network": "predictions"})
-    assert not answers.gives_features
-    assert recommended_for("organs", answers) == LogitsOptions(weight=10)
-
-
-def test_volumes_are_taken_for_organs_and_images_for_lesions() -> None:
-    assert (usual_task(3), usual_task(2)) == ("organs", "lesions")
+@pytest.mark.parametrize(
+    ("card", "student", "pairs"),
+    [
+        (with_taps(*TAPS), "enet", 3),
+        (with_taps(*TAPS[:4]), "enet", 2),
+        (with_taps(*TAPS[:3]), "enet", 1),
+        (with_taps("lo", "hi"), "enet", 0),
+        (with_taps(network="monai:SegResNet"), "enet", 0),
+        (with_taps(network="predictions"), "enet", 0),
+        (with_taps(network="pspnet"), "enet", 0),
+        (with_taps(network="unet"), "enet", 3),
+        (with_taps(network="unet"), "mobilenet_v2", 0),
+    ],
+)
+def test_only_tap_pairs_of_both_networks_are_compared(card, student, pairs) -> None:
+    assert tap_pairs_of(card, student) == pairs
+    found = recommended_for("organs", pairs)
+    assert found.name == ("graph_flow" if pairs else "logits")
+    assert getattr(found, "tap_pairs", 0) == pairs
 
 
 def test_options_given_with_a_task_replace_its_own(tmp_path: Path) -> None:
@@ -63,6 +69,10 @@ def test_options_given_with_a_task_replace_its_own(tmp_path: Path) -> None:
     plain = DistillOptions(dataset=Path("data"), teacher=tmp_path)
     assert (distillation(plain).method, distillation(plain).warmup) == (GraphFlowOptions(), 0)
     assert distillation(options).warmup == warmup_for(options.steps) > 0
+    fold = DistillOptions(dataset=Path("data"), teacher=tmp_path.parent, task="lesions")
+    tmp_path.rename(tmp_path.with_name("fold_0"))
+    assert distillation(fold).method == recommended_for("lesions")
+    tmp_path.with_name("fold_0").rename(tmp_path)
     own = DistillOptions(dataset=Path("data"), teacher=tmp_path, task="lesions", warmup=0)
     assert distillation(own).warmup == 0
 

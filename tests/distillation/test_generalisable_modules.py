@@ -331,5 +331,6 @@ def test_a_network_that_does_not_use_its_bottleneck_is_said(weight: float) -> No
     said = [event.text for event in events if isinstance(event, Warned)]
     assert len(said) == (weight == 0)
     assert all(
-        "hardly uses its tap bottleneck: its Dice of 1.00 changes by 0.000" in one for one in said
+        "hardly uses its feature map bottleneck: its Dice of 1.00 changes by 0.000" in one
+        for one in said
     )

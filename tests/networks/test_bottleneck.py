@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from napari_graphflow.config.networks import NETWORKS
 from napari_graphflow.errors import UserError
 from napari_graphflow.networks import build
-from napari_graphflow.networks.bottleneck import encode, frozen_statistics, recording
+from napari_graphflow.networks.bottleneck import (
+    adapter_of,
+    encode,
+    frozen_statistics,
+    recording,
+)
 from napari_graphflow.networks.taps import TapAdapter
 
 every_network = pytest.mark.parametrize(
@@ -157,3 +162,13 @@ def test_a_replacement_of_another_shape_is_refused() -> None:
     encoded = encode(network("unet"), image())
     with pytest.raises(UserError, match="its replacement"):
         encoded.decode(encoded.bottleneck[:1])
+
+
+def test_a_network_without_the_tap_bottleneck_is_split_at_another() -> None:
+    net, x = network("unet").eval(), image()
+    net.use_taps({"decoder": net.taps["decoder"]})
+    assert adapter_of(net) is net
+    encoded = encode(net, x, tap="decoder")
+    assert torch.equal(encoded.decode(encoded.bottleneck), net(x).logits)
+    with pytest.raises(UserError, match="has no tap bottleneck"):
+        encode(net, x)

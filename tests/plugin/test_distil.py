@@ -19,7 +19,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox
 from superqt import QCollapsible
 
-from napari_graphflow.config.methods import METHODS, EMKDOptions, GraphFlowOptions
+from napari_graphflow.config.methods import METHODS, EMKDOptions, LogitsOptions
 from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.recommended import RECOMMENDED, recommended_for, warmup_for
 from napari_graphflow.config.run import PRESETS, DistillationConfig
@@ -164,13 +164,28 @@ def test_the_configuration_matches_the_chosen_options(
     assert widget.task.text_below.text() == RECOMMENDED["organs"].text
     pick(widget.task, "lesions")
     assert widget.config().method == recommended_for("lesions") != config.method
-    pick(widget.method, "logits")
-    assert widget.task.task() is None and widget.task.text_below.isHidden()
-    assert widget.config().method.name == "logits"
+    # What the user enters stays, whatever else is chosen.
+    widget.method_forms["graph_flow"].put_fields(edge_weight="0.7")
+    widget.forms["distill"].put_fields(warmup=7)
+    choose(qtbot, widget, tiny_dataset)
+    qtbot.mouseClick(widget.effort.buttons()[1], Qt.MouseButton.LeftButton)
+    widget.teacher.combo.setCurrentIndex(0)
+    widget.teacher.choose(teacher)
+    assert (widget.config().method.edge_weight, widget.config().warmup) == (0.7, 7)
+    widget.forms["distill"].put_fields(warmup=0, steps=40)
+    assert widget.config().warmup == 20
     pick(widget.task, "vessels")
     assert widget.config().method == recommended_for("vessels")
+    pick(widget.method, "logits")
+    assert widget.task.task() is None and widget.task.text_below.isHidden()
+    assert (widget.config().method, widget.config().warmup) == (LogitsOptions(), 0)
     choose(qtbot, widget, tiny_dataset)
-    assert widget.task.task() == "vessels"
+    assert widget.task.task() is None
+    pick(widget.task, "organs")
+    pick(widget.network, "mobilenet_v2")  # has no decoder
+    assert widget.config().method == recommended_for("organs", pairs=0)
+    assert "Graph Flow needs feature maps" in widget.task.text_below.text()
+    pick(widget.method, "graph_flow")
     widget.method.setCurrentIndex(widget.method.findData("logits"))
     widget.network.setCurrentIndex(widget.network.findData("enet"))
     assert (widget.config().method.name, widget.config().network) == ("logits", "enet")
@@ -358,7 +373,7 @@ def test_every_method_is_listed_with_its_options(
     choose(qtbot, widget, tiny_dataset)
     widget.teacher.choose(make_model("large", role="teacher", network="unet"))
     assert [widget.method.itemData(i) for i in range(widget.method.count())] == list(METHODS)
-    widget.method_forms["graph_flow"].put(GraphFlowOptions())
+    pick(widget.method, "graph_flow")
     for index, (name, words) in enumerate(METHODS.items()):
         widget.method.setCurrentIndex(index)
         assert widget.config().method == words.options()

@@ -108,7 +108,7 @@ class MaskAutoencoder(nn.Module):
         self.register_buffer("mean", torch.zeros(code_length))
         self.register_buffer("deviation", torch.ones(code_length))
 
-    def sees(self, images: Tensor, labels: Tensor) -> Tensor:
+    def input_of(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return what it encodes of patches (B, C, *spatial) and their labels (B, *spatial)."""
         return one_hot(labels, self.classes, IGNORE)
 
@@ -185,7 +185,7 @@ class ImageAutoencoder(MaskAutoencoder):
     Both losses are the squared error in units of the variance of the images.
     """
 
-    def sees(self, images: Tensor, labels: Tensor) -> Tensor:
+    def input_of(self, images: Tensor, labels: Tensor) -> Tensor:
         return images.float()
 
     def first_loss(self, decoded: Tensor, seen: Tensor, labels: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def fit_codes(auto: MaskAutoencoder, material: Material, steps: int, name: str) 
     maps: list[Tensor] = []
     for progress, images, labels in _patches(material, steps, maps):
         yield progress
-        maps.append(pooled(auto.features(auto.sees(images, labels)), auto.grid))
+        maps.append(pooled(auto.features(auto.input_of(images, labels)), auto.grid))
     auto.fit(torch.cat(maps))
 
 
@@ -73,7 +73,7 @@ def fit_alignment(
         with evaluating(network):
             features = method.encode(role, network, seen(images, progress.step)).bottleneck
         maps.append(pooled(features.float(), aligned.grid))
-        codes.append(auto.standardised(auto.sees(images, labels)))
+        codes.append(auto.standardised(auto.input_of(images, labels)))
     aligned.fit(torch.cat(maps), torch.cat(codes))
 
 

@@ -39,7 +39,7 @@ def measure_codes(method: Generalisable, material: Material) -> Iterator[Event]:
     auto, codes = method.autoencoder, []
     for number, (images, labels) in enumerate(material.training, 1):
         yield Progress(step=number, total=len(material.training))
-        codes.append(auto.codes(auto.features(auto.sees(images, labels))))
+        codes.append(auto.codes(auto.features(auto.input_of(images, labels))))
     joined = torch.cat(codes).double().cpu()
     auto.mean.copy_(joined.mean(0))
     auto.deviation.copy_(joined.std(0, unbiased=False))
@@ -53,7 +53,7 @@ def gate_autoencoder(method: Generalisable, material: Material) -> Iterator[Even
     patches = _held_out(material)
     for number, (images, labels) in enumerate(patches, 1):
         yield Progress(step=number, total=len(patches))
-        seen = auto.sees(images, labels)
+        seen = auto.input_of(images, labels)
         decoded = auto(seen).logits
         if of_images:
             errors.append(feature_error(decoded, seen))
@@ -107,9 +107,9 @@ def measure_reliance(
     if reliance < LEAST_RELIANCE and own.value() >= LEAST_DICE:
         yield Warned(
             code="gate",
-            text=f"The {role} hardly uses its tap {method.recorded[role]}: its Dice of "
+            text=f"The {role} hardly uses its feature map {method.recorded[role]}: its Dice of "
             f"{own.value():.2f} changes by {reliance:.3f} with that of another image. This method "
-            f"teaches through this tap, so expect little of it. Choose a tap of its decoder "
+            f"teaches through this map, so expect little of it. Choose one nearer to the output "
             f"({role}_tap), another network, or logits distillation.",
         )
 
@@ -134,7 +134,7 @@ def gate_alignment(
             own.add(encoded.decode(encoded.bottleneck), labels)
             through.add(encoded.decode(expanded), labels)
         codes.append(code)
-        wanted.append(auto.standardised(auto.sees(images, labels)))
+        wanted.append(auto.standardised(auto.input_of(images, labels)))
         errors.append(feature_error(expanded, encoded.bottleneck))
     z, target = torch.cat(codes), torch.cat(wanted)
     explained, loss = r_squared(z, target), own.value() - through.value()

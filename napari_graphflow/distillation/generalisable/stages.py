@@ -177,8 +177,7 @@ class Stages:
         material, method = self.material, self.method
         if stage.name == "masks" and not any(_shows_structure(y) for _, y in material.training):
             raise UserError(
-                "No mask of the training cases shows a structure, so that the mask auto-encoder "
-                "has nothing to learn.",
+                "No mask of the training cases shows a structure: there is nothing to learn.",
                 "Annotate a structure in at least one training case.",
             )
         if stage.name == "student":
@@ -256,13 +255,13 @@ class Stages:
     def _first_phase(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         auto = self.method.autoencoder
         auto.train()
-        return {"loss": first_phase_loss(auto, auto.sees(images, labels), labels)}
+        return {"loss": first_phase_loss(auto, auto.input_of(images, labels), labels)}
 
     def _second_phase(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         auto = self.method.autoencoder
         auto.eval()
         auto.norm.train()
-        return {"loss": second_phase_loss(auto, auto.sees(images, labels), labels)}
+        return {"loss": second_phase_loss(auto, auto.input_of(images, labels), labels)}
 
     def _fit(self, stage: Stage, steps: int) -> Iterator[Event]:
         """Begin codes of the whole map where least squares lead."""
@@ -304,7 +303,7 @@ class Stages:
         with torch.no_grad(), frozen(network):
             encoded = method.encode(role, network, self._seen(images, step))
             auto = method.autoencoder
-            wanted = auto.standardised(auto.sees(images, labels))
+            wanted = auto.standardised(auto.input_of(images, labels))
         codes, expanded = aligned(encoded.bottleneck)
         with frozen(network):
             logits = encoded.decode(expanded)

@@ -16,10 +16,14 @@ from napari_graphflow.config.networks import (
     teachers,
     usual_role,
 )
-from napari_graphflow.config.recommended import Task, recommended_for
-from napari_graphflow.config.run import PRESETS, Effort, TrainingConfig
+from napari_graphflow.config.recommended import RECOMMENDED, Task, recommended_for, warmup_for
+from napari_graphflow.config.run import PRESETS, DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
-from napari_graphflow.dataset.compatibility import reason_not_to_fit_dataset, reason_not_to_pair
+from napari_graphflow.dataset.compatibility import (
+    reason_not_to_fit_dataset,
+    reason_not_to_pair,
+    tap_pairs_of,
+)
 from napari_graphflow.dataset.findings import counted, listed
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
@@ -70,6 +74,8 @@ class Choices:
         Where the job runs, and the number of worker processes requested from a cluster.
     starting, measuring
         Whether a job is being started, or its time and memory estimated.
+    task
+        What is segmented; None for the user's own choice of a method.
     """
 
     folder: Path | None = None
@@ -84,6 +90,7 @@ class Choices:
     workers: int = 1
     starting: bool = False
     measuring: bool = False
+    task: Task | None = None
 
     @property
     def kind(self) -> RunKind:
@@ -131,6 +138,8 @@ class Shown:
         Whether these are shown.
     sites_title, sites_text
         The sites to learn from, and what becomes of the others.
+    task_text
+        Why the method is recommended; empty without a recommendation.
     method_text, method_tip
         Description of the method and its tooltip.
     start_text
@@ -149,6 +158,7 @@ class Shown:
     shows_sites: bool
     sites_title: str
     sites_text: str
+    task_text: str
     method_text: str
     method_tip: str
     start_text: str
@@ -178,6 +188,7 @@ def present(choices: Choices) -> Shown:
         shows_sites=len(sites) > 1,
         sites_title=_sites_title(sites, choices.sources),
         sites_text=_about_sites(choices),
+        task_text=why_recommended(choices),
         method_text=method.text,
         method_tip=method.tip,
         start_text=(
@@ -222,6 +233,8 @@ def config(choices: Choices, entered: TrainingConfig) -> TrainingConfig:
         changes |= {"teacher": choices.teacher, "also_alone": choices.also_alone}
         name = f"{network_title(network)} from {card.name}"
     changes["name"] = entered.name or name
+    if choices.task is not None and isinstance(entered, DistillationConfig) and not entered.warmup:
+        changes["warmup"] = warmup_for(entered.steps)
     try:
         return type(entered).model_validate(dict(entered) | changes)
     except ValidationError as error:
@@ -239,9 +252,21 @@ def command(choices: Choices, entered: TrainingConfig) -> str:
     return job_command(config(choices, entered), choices.runner, choices.processes)
 
 
-def recommended(choices: Choices, task: Task | None) -> GraphFlowOptions | LogitsOptions | None:
-    """Return the options that are best for a task and this teacher; None without a task."""
-    return None if task is None else recommended_for(task, choices.card)
+def recommended(choices: Choices) -> GraphFlowOptions | LogitsOptions | None:
+    """Return the options that the benchmarks support for what is segmented; None without a task."""
+    if choices.task is None or choices.card is None:
+        return None
+    return recommended_for(choices.task, tap_pairs_of(choices.card, choices.network))
+
+
+def why_recommended(choices: Choices) -> str:
+    """Return the evidence for the method, or why it is another one for these networks."""
+    found = recommended(choices)
+    if choices.task is None or found is None or choices.method != found.name:
+        return ""
+    if found.name == recommended_for(choices.task).name:
+        return RECOMMENDED[choices.task].text
+    return "Graph Flow needs feature maps that one of these networks does not give."
 
 
 class EffortChoice(NamedTuple):

@@ -3,7 +3,7 @@
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from napari_graphflow.config.recommended import RECOMMENDED, Task, usual_task
+from napari_graphflow.config.recommended import RECOMMENDED, Task
 from napari_graphflow.plugin.widgets.layout import note, shrinkable
 
 OWN = "Own choice of method"
@@ -22,15 +22,19 @@ class TaskChoice(QComboBox):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setToolTip("Sets the method and its options to those that were best on such images.")
+        self.setToolTip(
+            "Enters the method and options that our benchmarks support on such images. The "
+            "teacher's weight then rises over half of the steps, at most 1,000."
+        )
         shrinkable(self)
         self.text_below = note()
         self._touched = False
         for task, found in RECOMMENDED.items():
             self.addItem(found.title, task)
         self.addItem(OWN, None)
-        self.setCurrentIndex(self.count() - 1)
-        self.activated.connect(self._chosen)
+        self._choose(None)
+        self.currentIndexChanged.connect(lambda _: self.task_changed.emit())
+        self.activated.connect(self._touch)
 
     def task(self) -> Task | None:
         """Return what is segmented; None for the user's own choice of a method."""
@@ -38,20 +42,17 @@ class TaskChoice(QComboBox):
         return chosen
 
     def suggest(self, dims: int) -> None:
-        """Choose what is likely in volumes or in 2D images, unless the user has chosen."""
+        """Choose organs for volumes, unless the user has chosen; 2D images show all kinds."""
         if not self._touched:
-            self._choose(usual_task(dims))
+            self._choose("organs" if dims == 3 else None)
 
     def own(self) -> None:
         """The user chooses a method."""
-        self._touched = True
+        self._touch()
         self._choose(None)
 
-    def _chosen(self) -> None:
+    def _touch(self) -> None:
         self._touched = True
-        self._choose(self.task())
 
     def _choose(self, task: Task | None) -> None:
         self.setCurrentIndex(self.findData(task))
-        self.text_below.setText("" if task is None else RECOMMENDED[task].text)
-        self.task_changed.emit()

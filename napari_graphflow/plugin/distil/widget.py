@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.recommended import warmup_for
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
+from napari_graphflow.plugin.distil.forms import method_form, run_form
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.distil.site_choice import SiteChoice
 from napari_graphflow.plugin.distil.task_choice import TaskChoice
@@ -48,10 +49,6 @@ if TYPE_CHECKING:  # imported at the first estimate, which is after the dock has
     from napari_graphflow.jobs.estimate import Estimate
 
 TRAIN_FIRST = "train a teacher first"
-#: Fields with their own widgets above the form, or that follow from them.
-ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone", "sources"}
-#: Settings that a distillation has from its teacher, or only a training has.
-DISTILLED = {"preprocessing", "self_training"}
 
 
 class DistilWidget(Panel):
@@ -79,10 +76,10 @@ class DistilWidget(Panel):
             "can then say what distillation contributed."
         )
         self.forms: dict[str, ConfigForm[Any]] = {
-            "distill": ConfigForm(_start(DistillationConfig), _shown_fields(DistillationConfig)),
-            "train": ConfigForm(_start(TrainingConfig), _shown_fields(TrainingConfig)),
+            "distill": run_form(DistillationConfig),
+            "train": run_form(TrainingConfig),
         }
-        self.method_forms = {name: _method_form(name) for name in METHODS}
+        self.method_forms = {name: method_form(name) for name in METHODS}
         self.command = QPushButton("Copy")
         self.command.setToolTip("Copy the command line that starts the same job in a terminal.")
         self.runner = QComboBox()
@@ -107,6 +104,7 @@ class DistilWidget(Panel):
         self.show_jobs = KeyButton("Jobs")
         self.show_jobs.setToolTip("Show all jobs with their progress and curves.")
         self._starting = self._measuring = False
+        self._recommended: Any = None
 
         for name, known in METHODS.items():
             self.method.addItem(known.title, name)
@@ -154,6 +152,7 @@ class DistilWidget(Panel):
         self.sites.sites_changed.connect(self._update)
         self.teacher.model_changed.connect(self._recommend)
         self.network.currentIndexChanged.connect(self._network_changed)
+        self.network.activated.connect(self._recommend)
         self.task.task_changed.connect(self._recommend)
         self.method.activated.connect(self.task.own)
         self.method.currentIndexChanged.connect(self._update)
@@ -167,6 +166,7 @@ class DistilWidget(Panel):
         self._keys = button_keys(self, "distil_keys", buttons, self.status.warn)
         announce_ends(self)
         self._effort_changed()
+        self._update()
         self._background, self._starts = Background(self), LastingBackground(self)
         self._closing = threading.Event()
         self._background.run(devices, self._offer_devices, lambda _: None)
@@ -191,6 +191,7 @@ class DistilWidget(Panel):
             workers=self.workers.value(),
             starting=self._starting,
             measuring=self._measuring,
+            task=self.task.task(),
         )
 
     def released(self) -> None:
@@ -292,10 +293,8 @@ class DistilWidget(Panel):
         chosen = presenter.efforts()[effort]
         for one in self.forms.values():
             one.put_fields(**chosen.entries)
-        self._warmup = warmup_for(chosen.entries["steps"])
         self.effort_text.setText(chosen.text)
         self.alone.setChecked(effort == "quick")
-        self._recommend()
 
     def _update(self) -> None:
         choices = self.choices()
@@ -306,7 +305,8 @@ class DistilWidget(Panel):
         method = (self.task, self.task_label, self.method, self.method_label, self.method_text)
         for widget in (*method, self.alone):
             widget.setVisible(shown.shows_method)
-        self.task.text_below.setVisible(shown.shows_method and self.task.task() is not None)
+        self.task.text_below.setText(shown.task_text)
+        self.task.text_below.setVisible(bool(shown.task_text))
         self.method_text.setText(shown.method_text)
         self.method_text.setToolTip(shown.method_tip)
         self.method.setToolTip(shown.method_tip)
@@ -324,11 +324,19 @@ class DistilWidget(Panel):
         self.status.show_message(shown.message)
 
     def _recommend(self) -> None:
-        """Enter the method and options for what is segmented."""
-        if (found := presenter.recommended(self.choices(), self.task.task())) is not None:
+        """Enter what is recommended, once: later changes of the user stay."""
+        choices = self.choices()
+        found, before = presenter.recommended(choices), self._recommended
+        if choices.task is None and before is not None:
+            form = self.method_forms[before.name]
+            with suppress(UserError):  # what is not valid, the user has entered
+                if form.config() == before:
+                    form.put(type(before)())
+            self._recommended = None
+        elif found is not None and found != before:
             self.method_forms[found.name].put(found)
             self.method.setCurrentIndex(self.method.findData(found.name))
-            self.forms["distill"].put_fields(warmup=self._warmup)
+            self._recommended = found
         self._update()
 
     def _dataset_changed(self) -> None:
@@ -379,22 +387,3 @@ def _submit(kind: RunKind, config: TrainingConfig, where: RunnerName, workers: i
     job = create(kind, config)
     engine.submit(job)
     return job
-
-
-def _start(kind: type[Any]) -> Any:
-    # The paths have their own widgets, but the form needs a complete configuration. Defaults are
-    # valid, and pydantic prepares a validation in milliseconds for each class.
-    teacher = {"teacher": Path()} if kind is DistillationConfig else {}
-    return kind.model_construct(dataset=Path(), **teacher)
-
-
-def _shown_fields(kind: type[Any]) -> list[str]:
-    # A student uses the preprocessing of its teacher.
-    given = ASKED | (DISTILLED if kind is DistillationConfig else set())
-    return [name for name in kind.model_fields if name not in given]
-
-
-def _method_form(name: str) -> ConfigForm[Any]:
-    options = METHODS[name].options.model_construct()
-    fields = [field for field in type(options).model_fields if field != "name"]
-    return ConfigForm(options, fields, f"Options of {METHODS[name].title}")
