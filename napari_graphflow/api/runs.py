@@ -10,9 +10,16 @@ from napari_graphflow.api.apply import load_model
 from napari_graphflow.cli.terminal import follow
 from napari_graphflow.cli.train import copy_model
 from napari_graphflow.config.methods import METHODS
-from napari_graphflow.config.model_card import read_model_card
+from napari_graphflow.config.model_card import ModelCard, read_model_card
+from napari_graphflow.config.recommended import (
+    RECOMMENDED,
+    Task,
+    recommended_for,
+    warmup_for,
+)
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.config.settings import Frozen, first_problem
+from napari_graphflow.dataset.compatibility import tap_pairs_of
 from napari_graphflow.errors import UserError
 from napari_graphflow.inference.predict import LoadedModel
 from napari_graphflow.jobs.folder import RunKind
@@ -61,7 +68,8 @@ def distill(
     dataset: Pathlike,
     teacher: LoadedModel | Pathlike,
     *,
-    method: str | dict[str, Any] | Frozen = "graph_flow",
+    method: str | dict[str, Any] | Frozen | None = None,
+    task: Task | None = None,
     out: Pathlike | None = None,
     quiet: bool = False,
     **settings: Any,
@@ -75,7 +83,10 @@ def distill(
     teacher
         A loaded model, or the folder of one.
     method
-        Name of the method, or its options: ``{"name": "emkd", "power": 2}``.
+        Name of the method, or its options: ``{"name": "emkd", "power": 2}``. Default: Graph Flow.
+    task
+        Instead of a method: what is segmented, ``organs``, ``vessels`` or ``lesions``, for the
+        method and options that the benchmarks support on such images, with a warm-up.
     out, quiet
         As of :func:`train`.
     settings
@@ -95,7 +106,11 @@ def distill(
     """
     folder = teacher.folder if isinstance(teacher, LoadedModel) else Path(teacher)
     card = read_model_card(folder)
-    options = {"name": method} if isinstance(method, str) else method
+    if task is not None:
+        if method is not None:
+            raise UserError("A task chooses the method itself.", "Leave out task or method.")
+        method, settings = _recommended(task, card, settings)
+    options = {"name": method or "graph_flow"} if not method or isinstance(method, str) else method
     name = options.get("name") if isinstance(options, dict) else None
     if name is not None and name not in METHODS:
         raise UserError(f"{name!r} is not a method.", f"Choose {', '.join(METHODS)}.")
@@ -107,6 +122,18 @@ def distill(
         **{"dims": card.dims, **settings},
     )
     return _run("distill", config, out, quiet)
+
+
+def _recommended(
+    task: Task, card: ModelCard, settings: dict[str, Any]
+) -> tuple[Frozen, dict[str, Any]]:
+    """Return the options of the method for a task, and the settings with a warm-up."""
+    if task not in RECOMMENDED:
+        raise UserError(f"{task!r} is not a task.", f"Choose {', '.join(RECOMMENDED)}.")
+    fields = DistillationConfig.model_fields
+    network, steps = (settings.get(name, fields[name].default) for name in ("network", "steps"))
+    pairs = tap_pairs_of(card, network)
+    return recommended_for(task, pairs), {"warmup": warmup_for(steps), **settings}
 
 
 def _checked(kind: type[TrainingConfig], **settings: Any) -> TrainingConfig:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import napari_graphflow as gf
+from napari_graphflow.config.methods import GraphFlowOptions
 from napari_graphflow.config.model_card import ModelCard, Purpose
 from napari_graphflow.config.preprocessing import Preprocessing
+from napari_graphflow.config.recommended import recommended_for
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.files import read_labels, write_volume
 from napari_graphflow.imaging.volume import Volume, as_volume
@@ -109,6 +111,19 @@ def test_wrong_settings_of_a_run_are_refused_before_a_job_exists(blobs, folder, 
     with pytest.raises(UserError, match="not a valid network"):
         gf.train(blobs, network="enett")
     assert not (home / "jobs").exists()
+
+
+def test_a_task_enters_the_recommended_method_and_a_warm_up(blobs, folder, home, monkeypatch):
+    monkeypatch.setattr("napari_graphflow.api.runs._run", lambda kind, config, *_: config)
+    run = gf.distill(blobs, folder, task="lesions", network="enet", steps=300)
+    assert (run.method, run.warmup) == (recommended_for("lesions"), 150)
+    assert gf.distill(blobs, folder, task="organs", warmup=7, steps=300).warmup == 7
+    plain = gf.distill(blobs, folder)
+    assert (plain.method, plain.warmup) == (GraphFlowOptions(), 0)
+    with pytest.raises(UserError, match="'bones' is not a task"):
+        gf.distill(blobs, folder, task="bones")
+    with pytest.raises(UserError, match="chooses the method itself"):
+        gf.distill(blobs, folder, task="organs", method="logits")
 
 
 def test_all_names_are_there_and_no_others():

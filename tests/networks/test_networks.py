@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.networks import NETWORKS
+from napari_graphflow.config.networks import NETWORKS, PARAMETERS
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import import_state, load_model, read_state
@@ -356,3 +356,10 @@ def test_enet_receives_a_gradient_where_all_last_features_are_zero():
     logits = network(torch.rand(2, 1, 32, 32)).logits
     nn.functional.cross_entropy(logits, torch.ones(2, 32, 32, dtype=torch.int64)).backward()
     assert head.bias.grad[1] < 0 < head.bias.grad[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_listed_parameter_counts_match_the_networks(name: str, dims: int) -> None:
+    counted = sum(parameter.numel() for parameter in build(name, 1, 2, dims).parameters())
+    assert PARAMETERS[name][dims] == counted
