@@ -11,7 +11,7 @@ from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.distil.widget import ASKED
+from napari_graphflow.plugin.distil.forms import ASKED
 from napari_graphflow.plugin.widgets.config_form import ConfigForm, _part, field_descriptions
 
 KINDS: dict[type[Any], dict[str, Any]] = {
