@@ -109,8 +109,10 @@ def distill(
     if task is not None:
         if method is not None:
             raise UserError("A task chooses the method itself.", "Leave out task or method.")
-        method, settings = _recommended(task, card, settings)
-    options = {"name": method or "graph_flow"} if not method or isinstance(method, str) else method
+        method = _recommended(task, card, settings.get("network"))
+    elif method is None:
+        method = "graph_flow"
+    options = {"name": method} if isinstance(method, str) else method
     name = options.get("name") if isinstance(options, dict) else None
     if name is not None and name not in METHODS:
         raise UserError(f"{name!r} is not a method.", f"Choose {', '.join(METHODS)}.")
@@ -121,19 +123,17 @@ def distill(
         method=options,
         **{"dims": card.dims, **settings},
     )
+    if task is not None and "warmup" not in settings:
+        config = config.model_copy(update={"warmup": warmup_for(config.steps)})
     return _run("distill", config, out, quiet)
 
 
-def _recommended(
-    task: Task, card: ModelCard, settings: dict[str, Any]
-) -> tuple[Frozen, dict[str, Any]]:
-    """Return the options of the method for a task, and the settings with a warm-up."""
+def _recommended(task: Task, card: ModelCard, network: str | None) -> Frozen:
+    """Return the options of the method for a task; no network is the usual one."""
     if task not in RECOMMENDED:
         raise UserError(f"{task!r} is not a task.", f"Choose {', '.join(RECOMMENDED)}.")
-    fields = DistillationConfig.model_fields
-    network, steps = (settings.get(name, fields[name].default) for name in ("network", "steps"))
-    pairs = tap_pairs_of(card, network)
-    return recommended_for(task, pairs), {"warmup": warmup_for(steps), **settings}
+    usual: str = DistillationConfig.model_fields["network"].default
+    return recommended_for(task, tap_pairs_of(card, network or usual))
 
 
 def _checked(kind: type[TrainingConfig], **settings: Any) -> TrainingConfig:

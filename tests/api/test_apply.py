@@ -120,6 +120,8 @@ def test_a_task_enters_the_recommended_method_and_a_warm_up(blobs, folder, home,
     assert gf.distill(blobs, folder, task="organs", warmup=7, steps=300).warmup == 7
     plain = gf.distill(blobs, folder)
     assert (plain.method, plain.warmup) == (GraphFlowOptions(), 0)
+    with pytest.raises(UserError, match="steps"):
+        gf.distill(blobs, folder, task="organs", steps="many")
     with pytest.raises(UserError, match="'bones' is not a task"):
         gf.distill(blobs, folder, task="bones")
     with pytest.raises(UserError, match="chooses the method itself"):
