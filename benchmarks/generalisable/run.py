@@ -36,6 +36,9 @@ AUGMENTATIONS = ("none", "scale", "bigaug", "gin", "randconv")
 POOR = 0.1
 #: Skip connections leave the bottleneck of a U-Net nothing to do.
 DECODER = ("--generalisable.teacher-tap", "decoder")
+#: With equal weights ENet takes 400 steps to tell the two parts of the hippocampus apart (validation
+#: Dice 0.26, with these 0.75).
+BALANCED = ("--class-weights", "balanced")
 FLAT = ("--dims", "2", "--batch-size", "8", "--patch-size")
 
 
@@ -60,7 +63,7 @@ TASKS = {
     ),
     "hippocampus": Task(
         shifts.hippocampus, "scanner",
-        ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
+        (*("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"), *BALANCED),
         ("--network", "unet"), ("--network", "enet"), 400, ours=DECODER,
     ),
     "phantom": Task(
