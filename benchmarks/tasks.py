@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,6 +78,7 @@ TASKS = {
             "mobile_unet": ("--width", "8", *SHORT),
             "enet": SHORT,
             "erfnet": ("--width", "6", "--learning-rate", "3e-3", *steps(1600)),
+            "plain_conv_unet": ("--width", "8", *SHORT),
         },
     ),
     "hrf": Task(
@@ -86,6 +87,8 @@ TASKS = {
         STUDENTS | {"erfnet": ("--width", "8", "--learning-rate", "1e-3", *steps(1500))},
     ),
 }  # fmt: skip
+#: The same with twice the masks.
+TASKS["hippocampus24"] = replace(TASKS["hippocampus"], labelled=24)
 
 
 def base(task: Task, work: Path, seed: int, labelled: int | None = None) -> Command:

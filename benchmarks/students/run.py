@@ -22,8 +22,20 @@ RECIPE: dict[str, tuple[str, ...]] = {
     "cutmix": ("--cutmix", "0.5"),
     "augmentation": ("--augmentation", "strong"),
 }
-HARD = {"logits_hard": (*METHODS["logits"], "--answers", "hard")}
+#: What unlabelled cases are worth, and how to learn from them.
+ANSWERS = {
+    "logits_hard": (*METHODS["logits"], "--answers", "hard"),
+    "logits_labelled": (*METHODS["logits"], "--no-unlabelled"),
+    "graph_flow_labelled": (*METHODS["graph_flow"], "--no-unlabelled"),
+}
 TASK = "hippocampus"
+OTHERS = (
+    ("hippocampus24", "enet"),
+    ("hrf", "enet"),
+    (TASK, "erfnet"),
+    ("hrf", "erfnet"),
+    (TASK, "plain_conv_unet"),
+)
 
 
 def rows(work: Path) -> dict[str, Command]:
@@ -36,8 +48,8 @@ def rows(work: Path) -> dict[str, Command]:
     first = SEEDS[0]
     table |= student_rows(TASK, "enet", work, first, weights())
     for seed in SEEDS:
-        table |= student_rows(TASK, "enet", work, seed, recipe() | HARD)
-    for task, network in ((TASK, "erfnet"), ("hrf", "enet"), ("hrf", "erfnet")):
+        table |= student_rows(TASK, "enet", work, seed, recipe() | ANSWERS)
+    for task, network in OTHERS:
         for seed in SEEDS:
             table |= rows_of(task, network, work, seed, METHODS)
     return table
@@ -52,7 +64,8 @@ def rows_of(
     # The schedule is the end of a student's settings.
     total = LONGER * int(alone[alone.index("--steps") + 1])
     longer = [*alone[: -len(steps(1))], *steps(total)]
-    return table | {f"{task}-{network}-alone_longer-{seed}": longer}
+    more = {"alone_longer": longer, "alone_balanced": [*alone, "--class-weights", "balanced"]}
+    return table | {f"{task}-{network}-{kind}-{seed}": words for kind, words in more.items()}
 
 
 #: Times the steps with which the student alone takes about as long as with Graph Flow.
