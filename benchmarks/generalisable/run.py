@@ -37,7 +37,7 @@ POOR = 0.1
 #: Skip connections leave the bottleneck of a U-Net nothing to do.
 DECODER = ("--generalisable.teacher-tap", "decoder")
 #: With equal weights ENet does not tell the two parts of the hippocampus apart within 400 steps
-#: (validation Dice 0.26, with these 0.75).
+#: (validation Dice 0.26, with these 0.75); the U-Net is better with them (0.82 and 0.78).
 BALANCED = ("--class-weights", "balanced")
 FLAT = ("--dims", "2", "--batch-size", "8", "--patch-size")
 
@@ -63,8 +63,8 @@ TASKS = {
     ),
     "hippocampus": Task(
         shifts.hippocampus, "scanner",
-        (*("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"), *BALANCED),
-        ("--network", "unet"), ("--network", "enet"), 400, ours=DECODER,
+        ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
+        ("--network", "unet"), ("--network", "enet", *BALANCED), 400, ours=DECODER,
     ),
     "phantom": Task(
         shifts.phantom, "one", (*FLAT, "64", "64"),
