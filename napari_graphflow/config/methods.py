@@ -354,3 +354,9 @@ else:
 
 #: The options of any method, discriminated by `name`.
 MethodOptions = Annotated[AnyOptions, Field(discriminator="name")]
+
+
+def teacher_tap_of(options: AnyOptions) -> str:
+    """Return the feature map of the teacher that options name; ``none`` if they name none."""
+    found: str = getattr(options, "tap", getattr(options, "teacher_tap", "none"))
+    return found

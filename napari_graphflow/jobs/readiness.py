@@ -1,5 +1,6 @@
 """Refuse a run that would fail later, before a job exists or an image is read."""
 
+from napari_graphflow.config.methods import teacher_tap_of
 from napari_graphflow.config.model_card import answers_whole_cases, read_model_card
 from napari_graphflow.config.networks import require_network
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -22,7 +23,7 @@ def check_run(config: TrainingConfig) -> None:
     dataset = Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         card = read_model_card(config.teacher)
-        tap = getattr(config.method, "tap", getattr(config.method, "teacher_tap", "none"))
+        tap = teacher_tap_of(config.method)
         whole = answers_whole_cases(card, config)
         refuse_distillation(
             card, dataset, config.method.name, config.network, config.dims, tap, whole=whole

@@ -11,7 +11,7 @@ from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
-from napari_graphflow.plugin.distil.forms import ASKED
+from napari_graphflow.plugin.distil.forms import ASKED, method_form
 from napari_graphflow.plugin.widgets.config_form import ConfigForm, _part, field_descriptions
 
 KINDS: dict[type[Any], dict[str, Any]] = {
@@ -33,6 +33,14 @@ def make_form(kind: type[Any], **values: Any) -> ConfigForm[Any]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unchanged_form_returns_the_same_configuration(kind: type[Any]) -> None:
     assert make_form(kind).config() == kind(**KINDS[kind])
+
+
+@pytest.mark.usefixtures("qapp")
+@pytest.mark.parametrize("name", METHODS)
+def test_the_options_of_every_method_can_be_shown(name: str) -> None:
+    form = method_form(name)
+    form.make()
+    assert form.config() == METHODS[name].options()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

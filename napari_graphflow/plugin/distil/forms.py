@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.methods import METHODS, teacher_tap_of
 from napari_graphflow.config.run import DistillationConfig
+from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
 
 #: Fields with their own widgets above the form, or that follow from them.
@@ -29,3 +30,13 @@ def method_form(name: str) -> ConfigForm[Any]:
     options = METHODS[name].options.model_construct()
     fields = [field for field in type(options).model_fields if field != "name"]
     return ConfigForm(options, fields, f"Options of {METHODS[name].title}")
+
+
+def named_tap(method: str, form: ConfigForm[Any]) -> str:
+    """Return the feature map of the teacher that a method's form names; ``none`` if none."""
+    if not METHODS[method].options.model_fields.keys() & {"tap", "teacher_tap"}:
+        return "none"  # without a validation, which would delay the dock
+    try:
+        return teacher_tap_of(form.config())
+    except UserError:  # another entry is not valid, which is said at the start
+        return "none"

@@ -64,8 +64,9 @@ class Choices:
         Folder of the dataset, and the dataset itself once it is open.
     teacher, card
         Folder and card of the teacher; None while one is to be trained first.
-    network, method
-        Names of the network to train and of the method.
+    network, method, tap
+        Names of the network to train, of the method, and of the teacher's feature map that its
+        options name.
     also_alone
         Whether the student is also trained without its teacher, for comparison.
     sources
@@ -84,6 +85,7 @@ class Choices:
     card: ModelCard | None = None
     network: str = ""
     method: MethodName = "graph_flow"
+    tap: str = "none"
     also_alone: bool = False
     sources: tuple[str, ...] = ()
     runner: RunnerName = "local"
@@ -103,7 +105,7 @@ class Choices:
         if self.card is None or self.dataset is None:
             return None
         return reason_not_to_fit_dataset(self.card, self.dataset.dataset) or reason_not_to_pair(
-            self.method, self.card, self.network
+            self.method, self.card, self.network, self.tap
         )
 
     @property

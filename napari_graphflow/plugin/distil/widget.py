@@ -17,14 +17,14 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
-from napari_graphflow.config.methods import METHODS
+from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
-from napari_graphflow.plugin.distil.forms import method_form, run_form
+from napari_graphflow.plugin.distil.forms import method_form, named_tap, run_form
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.distil.site_choice import SiteChoice
 from napari_graphflow.plugin.distil.task_choice import TaskChoice
@@ -151,7 +151,7 @@ class DistilWidget(Panel):
         self.dataset.dataset_changed.connect(self._dataset_changed)
         self.sites.sites_changed.connect(self._update)
         self.teacher.model_changed.connect(self._recommend)
-        self.network.currentIndexChanged.connect(self._network_changed)
+        self.network.currentIndexChanged.connect(self._pair_changed)
         self.network.activated.connect(self._recommend)
         self.task.task_changed.connect(self._recommend)
         self.method.activated.connect(self.task.own)
@@ -160,6 +160,8 @@ class DistilWidget(Panel):
         self.runner.currentIndexChanged.connect(self._runner_changed)
         self.command.clicked.connect(self._copy)
         self.measure.clicked.connect(self._measure)
+        for form in self.method_forms.values():
+            form.entered.connect(self._pair_changed)
         self.button.clicked.connect(self.start)
         self.show_jobs.clicked.connect(lambda: show_dock(self.viewer, "Jobs"))
         buttons = {"start": self.button, "measure": self.measure, "jobs": self.show_jobs}
@@ -178,13 +180,15 @@ class DistilWidget(Panel):
 
     def choices(self) -> Choices:
         """Return what the user has chosen so far."""
+        method: MethodName = self.method.currentData()
         return Choices(
             folder=self.dataset.folder(),
             dataset=self.dataset.dataset,
             teacher=self.teacher.folder(),
             card=self.teacher.card(),
             network=str(self.network.currentData()),
-            method=self.method.currentData(),
+            method=method,
+            tap=named_tap(method, self.method_forms[method]),
             also_alone=self.alone.isChecked(),
             sources=self.sites.sources(),
             runner=self.runner.currentData(),
@@ -347,7 +351,7 @@ class DistilWidget(Panel):
         self.teacher.judge_for_dataset(None if chosen is None else chosen.dataset)
         self._update()
 
-    def _network_changed(self) -> None:
+    def _pair_changed(self) -> None:
         shown = presenter.present(self.choices())
         self.button.setText(shown.start_text)
         self.button.setEnabled(shown.start)

@@ -14,6 +14,7 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from magicgui.widgets.bases import ValueWidget
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -30,6 +31,8 @@ LARGEST = 2**31 - 1
 LABEL_WIDTH = 148
 #: Entered for an empty tuple, where an empty field means automatic.
 NOTHING = "none"
+#: Of a field that may be left out.
+AUTOMATIC = "automatic"
 
 
 class ConfigForm(QWidget, Generic[T]):
@@ -46,7 +49,14 @@ class ConfigForm(QWidget, Generic[T]):
         nested form under its summary; if it is optional, a check box shows that form.
     heading
         Text above the fields.
+
+    Attributes
+    ----------
+    entered
+        Emitted when a value has changed.
     """
+
+    entered = Signal()
 
     def __init__(self, config: T, fields: Collection[str], heading: str = "") -> None:
         super().__init__()
@@ -82,6 +92,7 @@ class ConfigForm(QWidget, Generic[T]):
             if part := _part(annotation):
                 form = ConfigForm(value or part(), _shown_fields(part), _summary(part))
                 self._forms[name] = form
+                form.entered.connect(self.entered)
                 if not _optional(annotation):
                     rows.add_wide(form)
                     continue
@@ -96,6 +107,7 @@ class ConfigForm(QWidget, Generic[T]):
             if isinstance(field, ComboBox):
                 shrinkable(field.native, entry_as_tip=False)
                 field.native.setMinimumContentsLength(6)
+            field.changed.connect(self._changed)
             field.tooltip = descriptions.get(name, "")
             label = QLabel(setting_title(name))
             label.setToolTip(field.tooltip)
@@ -167,6 +179,9 @@ class ConfigForm(QWidget, Generic[T]):
         self.make()
         return self._forms[name]
 
+    def _changed(self) -> None:
+        self.entered.emit()
+
     def _text(self, name: str, value: Any) -> Any:
         return _shown(value, type(self._config).model_fields[name].annotation, self._fields[name])
 
@@ -211,6 +226,8 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     keywords: dict[str, Any] = {"name": name}
     if get_origin(annotation) is Literal:
         choices = [(CHOICES.get(str(one), str(one)), one) for one in get_args(annotation)]
+        if _optional(field.annotation):
+            choices.insert(0, (AUTOMATIC, None))
         return ComboBox(choices=choices, value=value, **keywords)
     if name == "device":  # the available ones are detected in the background, see `offer`
         return ComboBox(choices=("auto", "cpu"), value=value, **keywords)
@@ -224,7 +241,7 @@ def _field_widget(name: str, field: FieldInfo, value: Any) -> ValueWidget:
     widget = LineEdit(value="", **keywords)
     widget.value = _shown(value, field.annotation, widget)
     if _optional(field.annotation) or get_origin(annotation) is tuple:
-        set_hint(widget.native, "automatic")
+        set_hint(widget.native, AUTOMATIC)
     return widget
 
 
