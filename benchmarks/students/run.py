@@ -9,6 +9,8 @@ again; ``README.md`` is generated from all of them. A row is named ``TASK-NETWOR
 import sys
 from pathlib import Path
 
+from napari_graphflow.config.run import PRESETS
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from chosen import METHODS  # noqa: E402
@@ -45,6 +47,7 @@ def rows(work: Path) -> dict[str, Command]:
         table |= rows_of(TASK, "enet", work, seed, METHODS)
     for seed in SEEDS:
         table |= self_trained(TASK, work, seed)
+        table |= efforts(work, seed)
     first = SEEDS[0]
     table |= student_rows(TASK, "enet", work, first, weights())
     for seed in SEEDS:
@@ -66,6 +69,23 @@ def rows_of(
     longer = [*alone[: -len(steps(1))], *steps(total)]
     more = {"alone_longer": longer, "alone_balanced": [*alone, "--class-weights", "balanced"]}
     return table | {f"{task}-{network}-{kind}-{seed}": words for kind, words in more.items()}
+
+
+def efforts(work: Path, seed: int) -> dict[str, Command]:
+    """Return students of the efforts of the window, with what is recommended for organs."""
+    table: dict[str, Command] = {}
+    for effort, preset in PRESETS.items():
+        kind = {effort: ("--task", "organs")}
+        alone, distilled = student_rows(TASK, "enet", work, seed, kind).items()
+        schedule = [word for name, value in preset.items() for word in (option(name), str(value))]
+        for name, words in ((f"{TASK}-enet-{effort}_alone-{seed}", alone[1]), distilled):
+            place = words.index("--steps")
+            table[name] = [*words[:place], *schedule, *words[place + len(schedule) :]]
+    return table
+
+
+def option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 #: Times the steps with which the student alone takes about as long as with Graph Flow.

@@ -29,6 +29,12 @@ TITLES = {
     "recipe_without_averaged": "the same without averaged weights",
     "recipe_without_cutmix": "the same without CutMix",
     "recipe_without_augmentation": "the same with the default augmentation",
+    "quick": "recommended for organs, effort Quick",
+    "quick_alone": "student alone, effort Quick",
+    "overnight": "recommended for organs, effort Overnight",
+    "overnight_alone": "student alone, effort Overnight",
+    "best": "recommended for organs, effort Best",
+    "best_alone": "student alone, effort Best",
     "soft_teacher": "teacher, self-trained with soft answers",
     "hard_teacher": "teacher, self-trained with hard answers",
 }
