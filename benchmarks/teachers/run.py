@@ -51,7 +51,7 @@ def rows(work: Path, length: int) -> dict[str, Command]:
     return table
 
 
-def write_raw(dataset: Path, raw: Path) -> None:
+def write_raw(dataset: Path, raw: Path, labelled: int = TASK.labelled) -> None:
     """Write the labelled cases of each seed as ``Dataset101_seed0`` and so on."""
     from napari_graphflow.dataset.cases import Dataset
     from napari_graphflow.training.planning import choose_labelled
@@ -59,7 +59,7 @@ def write_raw(dataset: Path, raw: Path) -> None:
     opened = Dataset.open(dataset)
     for seed in SEEDS:
         folder = raw / f"Dataset{101 + seed}_seed{seed}"
-        cases = choose_labelled(opened.labelled("train"), TASK.labelled, seed)
+        cases = choose_labelled(opened.labelled("train"), labelled, seed)
         for part in ("imagesTr", "labelsTr"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for case in cases:
