@@ -123,23 +123,37 @@ def _volume(folder: Path, name: str, seed: int | None) -> Callable[[Path, Path],
         )
         array = volume.array.astype(np.float32)
         if seed is not None:
-            array = another_scanner(array, np.random.default_rng([17, seed]))
+            array = another_scanner(array, np.random.default_rng([17, seed]), FAR)
         write_volume(to_image, volume.with_array(array))
         write_volume(to_mask, mask.with_array(mask.array.astype(np.uint8)))
 
     return write
 
 
-def another_scanner(image: Array, random: np.random.Generator) -> Array:
+class Scanner(NamedTuple):
+    """Ranges of the exponent of the grey values and of the blur in voxels, and two strengths."""
+
+    gamma: tuple[float, float] = (0.5, 0.7)
+    blur: tuple[float, float] = (0.6, 0.9)
+    bias: float = 0.4
+    noise: float = 0.05
+
+
+NEAR = Scanner()
+#: On the hippocampus, networks lose only 1 to 4 points of Dice with the one above.
+FAR = Scanner(gamma=(0.3, 0.45), blur=(1.0, 1.3), bias=0.5, noise=0.1)
+
+
+def another_scanner(image: Array, random: np.random.Generator, scanner: Scanner = NEAR) -> Array:
     """Change gamma, add a bias field, blur and add noise, as a scanner of another make might."""
     low, high = np.percentile(image, (1, 99))
-    x = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** random.uniform(0.5, 0.7)
-    coarse = random.uniform(0.6, 1.4, (3,) * image.ndim)
+    x = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** random.uniform(*scanner.gamma)
+    coarse = random.uniform(1 - scanner.bias, 1 + scanner.bias, (3,) * image.ndim)
     field = ndimage.zoom(
         coarse, [n / 3 for n in image.shape], order=1, grid_mode=True, mode="nearest"
     )
-    x = ndimage.gaussian_filter(x * field, random.uniform(0.6, 0.9))
-    x = x + random.normal(0, 0.05, x.shape)
+    x = ndimage.gaussian_filter(x * field, random.uniform(*scanner.blur))
+    x = x + random.normal(0, scanner.noise, x.shape)
     return (x * (high - low) + low).astype(np.float32)
 
 
