@@ -87,6 +87,15 @@ TASKS = {
         STUDENTS | {"erfnet": ("--width", "8", "--learning-rate", "1e-3", *steps(1500))},
     ),
 }  # fmt: skip
+#: The same images in their size.
+TASKS["kvasir256"] = replace(
+    TASKS["kvasir"],
+    common=(
+        *("--dims", "2", "--patch-size", "256", "256", "--batch-size", "4"),
+        *("--preprocessing.intensity", "range"),
+    ),
+    teacher=("unet", "--width", "16", "--augmentation", "strong", *steps(1500)),
+)
 #: The same with twice the masks.
 TASKS["hippocampus24"] = replace(TASKS["hippocampus"], labelled=24)
 

@@ -34,6 +34,7 @@ TASK = "hippocampus"
 OTHERS = (
     ("hippocampus24", "enet"),
     ("hrf", "enet"),
+    ("kvasir256", "enet"),
     (TASK, "erfnet"),
     ("hrf", "erfnet"),
     (TASK, "plain_conv_unet"),
