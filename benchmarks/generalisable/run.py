@@ -53,6 +53,8 @@ class Task:
     teacher: tuple[str, ...]
     student: tuple[str, ...]
     steps: int
+    #: Of the teacher, if it learns sooner.
+    teacher_steps: int | None = None
     graph_flow: tuple[str, ...] = METHODS["graph_flow"]
     ours: tuple[str, ...] = ()
 
@@ -65,11 +67,12 @@ TASKS = {
     "hippocampus": Task(
         shifts.hippocampus, "scanner",
         ("--dims", "3", "--batch-size", "2", "--patch-size", "32", "48", "32"),
-        ("--network", "unet"), ("--network", "enet", *BALANCED), 400, ours=DECODER,
+        ("--network", "unet"), ("--network", "enet", *BALANCED), 800, 400, ours=DECODER,
     ),
     "phantom": Task(
         shifts.phantom, "one", (*FLAT, "64", "64"),
-        ("--network", "erfnet"), ("--network", "enet", "--width", "8"), 400, ("--task", "lesions"),
+        ("--network", "erfnet"), ("--network", "enet", "--width", "8"), 400,
+        graph_flow=("--task", "lesions"),
     ),
 }  # fmt: skip
 
@@ -132,7 +135,9 @@ class Benchmark:
             task, named = self.task, TRAINED[role]
             network = task.teacher if named == "teacher" else task.student
             more = ["--role", named, "--scanner-augmentation", augmentation]
-            return ["train", *self.common(seed, half=role == "half"), *network, *more]
+            own = task.teacher_steps if role == "teacher" else None
+            steps = self.steps // 2 if role == "half" else own or self.steps
+            return ["train", *self.common(seed, steps), *network, *more]
         best = "none" if kind == "faithful" else self.best(seed)
         self.run(f"teacher_{best}", seed)
         method = FAITHFUL if kind == "faithful" else ON_BEST[kind]
@@ -151,17 +156,20 @@ class Benchmark:
             if kind not in OTHER_STAGES and stages.exists():
                 given += ["--generalisable.stages", str(stages)]
         return [
-            *("distill", *self.common(seed, half=ours), *self.task.student),
+            *(
+                "distill",
+                *self.common(seed, self.steps // 2 if ours else self.steps),
+                *self.task.student,
+            ),
             *("--teacher", str(self.model(f"teacher_{best}", seed))),
             *("--scanner-augmentation", best, *method, *given),
         ]
 
-    def common(self, seed: int, *, half: bool) -> list[str]:
-        """Return the settings that all models share; `half` takes half of the steps."""
-        steps = max(1, self.steps // 2) if half else self.steps
+    def common(self, seed: int, steps: int) -> list[str]:
+        """Return the settings that all models share."""
         return [
             *("--dataset", str(self.dataset), "--sources", self.task.source, *self.task.common),
-            *("--steps", str(steps), "--validate-every", str(max(1, steps // 4))),
+            *("--steps", str(max(1, steps)), "--validate-every", str(max(1, steps // 4))),
             *("--seed", str(seed), "--learning-rate", "3e-3", "--threads", str(self.threads)),
         ]
 
