@@ -11,6 +11,7 @@ import pytest
 from napari_graphflow.config.methods import METHODS
 from napari_graphflow.config.model_card import ModelCard, Preprocessing, Purpose
 from napari_graphflow.config.networks import students, teachers
+from napari_graphflow.config.recommended import REACHED
 from napari_graphflow.config.run import PRESETS, DistillationConfig, TrainingConfig
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.dataset.findings import Finding
@@ -229,6 +230,17 @@ def test_every_effort_is_listed_with_its_steps() -> None:
     assert list(efforts()) == list(PRESETS)
     assert efforts()["overnight"].text == "Overnight: 10,000 steps"
     assert efforts()["quick"].entries == PRESETS["quick"]
+
+
+def test_what_an_effort_reached_is_said_where_it_was_measured(with_teacher: Choices) -> None:
+    organs = replace(with_teacher, task="organs", effort="quick")
+    assert present(organs).effort_text == f"Quick: 300 steps. {REACHED['quick']}"
+    for other in (
+        replace(organs, task="lesions"), replace(organs, task=None),
+        replace(organs, teacher=None, card=None),
+    ):  # fmt: skip
+        assert present(other).effort_text == "Quick: 300 steps"
+    assert present(replace(organs, effort="best")).effort_text == "Best: 50,000 steps"
 
 
 def test_an_estimate_that_exceeds_memory_changes_the_form() -> None:

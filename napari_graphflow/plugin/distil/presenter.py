@@ -16,7 +16,13 @@ from napari_graphflow.config.networks import (
     teachers,
     usual_role,
 )
-from napari_graphflow.config.recommended import RECOMMENDED, Task, recommended_for, warmup_for
+from napari_graphflow.config.recommended import (
+    REACHED,
+    RECOMMENDED,
+    Task,
+    recommended_for,
+    warmup_for,
+)
 from napari_graphflow.config.run import PRESETS, DistillationConfig, Effort, TrainingConfig
 from napari_graphflow.config.settings import first_problem
 from napari_graphflow.dataset.compatibility import (
@@ -77,6 +83,8 @@ class Choices:
         Whether a job is being started, or its time and memory estimated.
     task
         What is segmented; None for the user's own choice of a method.
+    effort
+        Number of steps, by name.
     """
 
     folder: Path | None = None
@@ -93,6 +101,7 @@ class Choices:
     starting: bool = False
     measuring: bool = False
     task: Task | None = None
+    effort: Effort = "quick"
 
     @property
     def kind(self) -> RunKind:
@@ -140,8 +149,8 @@ class Shown:
         Whether these are shown.
     sites_title, sites_text
         The sites to learn from, and what becomes of the others.
-    task_text
-        Why the method is recommended; empty without a recommendation.
+    task_text, effort_text
+        Why the method is recommended, empty without a recommendation, and the steps.
     method_text, method_tip
         Description of the method and its tooltip.
     start_text
@@ -161,6 +170,7 @@ class Shown:
     sites_title: str
     sites_text: str
     task_text: str
+    effort_text: str
     method_text: str
     method_tip: str
     start_text: str
@@ -191,6 +201,7 @@ def present(choices: Choices) -> Shown:
         sites_title=_sites_title(sites, choices.sources),
         sites_text=_about_sites(choices),
         task_text=why_recommended(choices),
+        effort_text=_about_effort(choices),
         method_text=method.text,
         method_tip=method.tip,
         start_text=(
@@ -285,6 +296,14 @@ def efforts() -> dict[Effort, EffortChoice]:
         effort: EffortChoice(effort, f"{effort.capitalize()}: {preset['steps']:,} steps", preset)
         for effort, preset in PRESETS.items()
     }
+
+
+def _about_effort(choices: Choices) -> str:
+    """Return the steps, and what they reached where it was measured."""
+    steps = efforts()[choices.effort].text
+    measured = choices.kind == "distill" and choices.task == "organs"
+    reached = REACHED.get(choices.effort) if measured else None
+    return f"{steps}. {reached}" if reached else steps
 
 
 def estimated(found: "Estimate") -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graphflow.config.methods import METHODS, MethodName
-from napari_graphflow.config.run import DistillationConfig, Effort, TrainingConfig
+from napari_graphflow.config.run import DistillationConfig, TrainingConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
@@ -69,7 +69,7 @@ class DistilWidget(Panel):
         shrinkable(self.method, entry_as_tip=False)
         self.method_text = note()
         self.effort = QButtonGroup(self)
-        self.effort_text = note(wrap=False)
+        self.effort_text = note()
         self.alone = QCheckBox("Also train the student alone")
         self.alone.setToolTip(
             "Afterwards, with the same seed, batches and steps but without the teacher. Compare "
@@ -168,7 +168,6 @@ class DistilWidget(Panel):
         self._keys = button_keys(self, "distil_keys", buttons, self.status.warn)
         announce_ends(self)
         self._effort_changed()
-        self._update()
         self._background, self._starts = Background(self), LastingBackground(self)
         self._closing = threading.Event()
         self._background.run(devices, self._offer_devices, lambda _: None)
@@ -196,6 +195,7 @@ class DistilWidget(Panel):
             starting=self._starting,
             measuring=self._measuring,
             task=self.task.task(),
+            effort=self.effort.checkedButton().property("effort"),
         )
 
     def released(self) -> None:
@@ -293,12 +293,11 @@ class DistilWidget(Panel):
         self.workers.setVisible(presenter.present(self.choices()).shows_workers)
 
     def _effort_changed(self) -> None:
-        effort: Effort = self.effort.checkedButton().property("effort")
-        chosen = presenter.efforts()[effort]
+        effort = self.choices().effort
         for one in self.forms.values():
-            one.put_fields(**chosen.entries)
-        self.effort_text.setText(chosen.text)
+            one.put_fields(**presenter.efforts()[effort].entries)
         self.alone.setChecked(effort == "quick")
+        self._update()
 
     def _update(self) -> None:
         choices = self.choices()
@@ -311,6 +310,7 @@ class DistilWidget(Panel):
             widget.setVisible(shown.shows_method)
         self.task.text_below.setText(shown.task_text)
         self.task.text_below.setVisible(bool(shown.task_text))
+        self.effort_text.setText(shown.effort_text)
         self.method_text.setText(shown.method_text)
         self.method_text.setToolTip(shown.method_tip)
         self.method.setToolTip(shown.method_tip)
