@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from napari_graphflow.config.run import PRESETS
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from method_plots import plot_kinds  # noqa: E402
@@ -63,7 +65,8 @@ def main() -> None:
     for (task, network), kinds in groups.items():
         parts += [f"### {task}, {network}", table(kinds, TITLES), paired(kinds)]
     if groups:
-        shown = {kind: title for kind, title in TITLES.items() if "search" not in kind}
+        apart = ("search", *PRESETS)
+        shown = {k: title for k, title in TITLES.items() if not k.startswith(apart)}
         plot_kinds(groups, shown, HERE / "students.png")
         parts.append("![Test Dice by method](students.png)")
     put_table(HERE / "README.md", "\n\n".join(parts) or "No row has been run yet.")
