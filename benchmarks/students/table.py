@@ -8,8 +8,8 @@ from napari_graphflow.config.run import PRESETS
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from method_plots import plot_kinds  # noqa: E402
-from method_tables import by_student, table  # noqa: E402
-from rows import AGAIN, Kinds, difference, markdown, put_table, read_results  # noqa: E402
+from method_tables import by_student, mean, table  # noqa: E402
+from rows import AGAIN, Kinds, difference, markdown, put_table, read_results, spread  # noqa: E402
 
 TITLES = {
     "teacher": "teacher",
@@ -25,18 +25,12 @@ TITLES = {
     "graph_flow": "Graph Flow",
     "graph_flow_dist": "Graph Flow, DIST as its logits term",
     "logits_hard": "logits distillation, hard answers",
-    "logits_labelled": "logits distillation without unlabelled cases",
-    "graph_flow_labelled": "Graph Flow without unlabelled cases",
+    "logits_labelled": "logits distillation, labelled cases only",
+    "graph_flow_labelled": "Graph Flow, labelled cases only",
     "recipe": "Graph Flow with the whole recipe",
     "recipe_without_averaged": "the same without averaged weights",
     "recipe_without_cutmix": "the same without CutMix",
     "recipe_without_augmentation": "the same with the default augmentation",
-    "quick": "recommended for organs, effort Quick",
-    "quick_alone": "student alone, effort Quick",
-    "overnight": "recommended for organs, effort Overnight",
-    "overnight_alone": "student alone, effort Overnight",
-    "best": "recommended for organs, effort Best",
-    "best_alone": "student alone, effort Best",
     "soft_teacher": "teacher, self-trained with soft answers",
     "hard_teacher": "teacher, self-trained with hard answers",
 }
@@ -44,6 +38,15 @@ TITLES |= {
     f"search_{method}_{weight}": f"{title}, weight {weight}"
     for method, title in (("dist", "DIST"), ("channel_wise", "channel-wise distillation"))
     for weight in ("1", "10")
+}
+#: Students with the steps of the window's efforts, which have a table of their own.
+EFFORTS = {
+    kind: title
+    for effort in PRESETS
+    for kind, title in (
+        (effort, f"*{effort}*, recommended for organs"),
+        (f"{effort}_alone", f"*{effort}*, student alone"),
+    )
 }
 #: What every method is compared with, case by case.
 AGAINST = ("alone", "logits", "dist")
@@ -59,14 +62,35 @@ def paired(kinds: Kinds) -> str:
     return markdown(lines)
 
 
+def efforts(kinds: Kinds) -> str:
+    """Write the Dice of the students of each effort, and its share of that of their teacher."""
+    lines = [["effort", "seeds", "steps", "val. Dice", "test Dice", "of its teacher's", "min"]]
+    for kind, title in EFFORTS.items():
+        if not (rows := kinds.get(kind)):
+            continue
+        words = next(iter(rows.values()))["command"].split()
+        dice = [mean(row) for row in rows.values()]
+        teacher = [mean(row) for seed, row in kinds["teacher"].items() if seed in rows]
+        minutes = [row["training_seconds"] for row in rows.values() if row["training_seconds"]]
+        lines.append(
+            [
+                *(title, " ".join(sorted(rows)), words[words.index("--steps") + 1]),
+                spread([row["validation_dice"] for row in rows.values()]),
+                *(spread(dice), f"{100 * sum(dice) / sum(teacher):.0f} %"),
+                f"{sum(minutes) / len(minutes) / 60:.1f}" if minutes else "",
+            ]
+        )
+    return markdown(lines) if lines[1:] else ""
+
+
 def main() -> None:
     groups = by_student(read_results(HERE / "results"))
     parts = []
     for (task, network), kinds in groups.items():
         parts += [f"### {task}, {network}", table(kinds, TITLES), paired(kinds)]
+        parts += [found] if (found := efforts(kinds)) else []
     if groups:
-        apart = ("search", *PRESETS)
-        shown = {k: title for k, title in TITLES.items() if not k.startswith(apart)}
+        shown = {kind: title for kind, title in TITLES.items() if "search" not in kind}
         plot_kinds(groups, shown, HERE / "students.png")
         parts.append("![Test Dice by method](students.png)")
     put_table(HERE / "README.md", "\n\n".join(parts) or "No row has been run yet.")
