@@ -356,7 +356,7 @@ else:
 MethodOptions = Annotated[AnyOptions, Field(discriminator="name")]
 
 
-def teacher_tap_of(options: AnyOptions) -> str:
-    """Return the feature map of the teacher that options name; ``none`` if they name none."""
-    found: str = getattr(options, "tap", getattr(options, "teacher_tap", "none"))
-    return found
+def taps_of(options: AnyOptions) -> tuple[str, str]:
+    """Return the feature maps of teacher and student that options name; ``none`` if they do not."""
+    one = getattr(options, "tap", "none")
+    return getattr(options, "teacher_tap", one), getattr(options, "student_tap", one)

@@ -90,6 +90,13 @@ PARAMETERS: dict[str, dict[int, int]] = {
 }
 
 
+#: Feature maps of the built-in networks; not each has all of them.
+TAP_NAMES = (
+    *("bottleneck", "encoder", "decoder", "encoder_2", "decoder_2", "encoder_3", "decoder_3"),
+    *("lo", "hi"),
+)
+
+
 def require_network(name: str) -> None:
     """Check the name of a network, without building it.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_graphflow.config.methods import METHODS, MethodName
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.networks import NETWORKS, network_title
+from napari_graphflow.config.networks import NETWORKS, TAP_NAMES, network_title
 from napari_graphflow.dataset.cases import Dataset
 from napari_graphflow.errors import UserError
 from napari_graphflow.imaging.formats.endings import FLAT
@@ -23,6 +23,7 @@ _SMALLEST_CT_RANGE = 100
 _PHOTOGRAPH = "RGB"
 #: Networks of which the card lists all taps.
 _TAPS_ON_CARD = ("nnunet:", "monai:")
+_BUILT_IN = {name for name, info in NETWORKS.items() if not info.path}
 _CHOOSE = "Choose another model or another image."
 #: Why predictions segment no image.
 NO_NETWORK = "it is a folder of predictions, which can teach but segments no other image"
@@ -222,14 +223,18 @@ def reason_not_to_fit_dataset(card: ModelCard, dataset: Dataset) -> str | None:
 
 
 def reason_not_to_pair(
-    method: MethodName, card: ModelCard, network: str, tap: str = "none"
+    method: MethodName,
+    card: ModelCard,
+    network: str,
+    tap: str = "none",
+    student_tap: str = "none",
 ) -> str | None:
     """Return why a method cannot compare a teacher with a student, as a clause, or None.
 
     Parameters
     ----------
-    method, tap
-        Name of the method, and of the feature map that it compares as an option.
+    method, tap, student_tap
+        Name of the method, and of the feature maps of both networks that its options name.
     card, network
         Card of the teacher, and network of the student.
     """
@@ -248,6 +253,9 @@ def reason_not_to_pair(
             f"{METHODS[method].title} needs the tap {missing[0]}, and this teacher has "
             f"{', '.join(card.taps) or 'none'}; “models taps” names further ones"
         )
+    for name, one, own in ((card.network, tap, tuple(card.taps)), (network, student_tap, ())):
+        if name in _BUILT_IN and one not in ("none", *TAP_NAMES, *own):
+            return f"there is no tap {one}; taps are {', '.join(TAP_NAMES)}"
     if not METHODS[method].decoder:
         return None
     for name in (card.network, network):
@@ -272,6 +280,7 @@ def refuse_distillation(
     network: str,
     dims: int,
     tap: str = "none",
+    student_tap: str = "none",
     *,
     whole: bool = False,
 ) -> None:
@@ -279,8 +288,9 @@ def refuse_distillation(
 
     Parameters
     ----------
-    card, dataset, method, network, dims, tap
-        Teacher, dataset, method, student with its number of axes, and a tap of the method.
+    card, dataset, method, network, dims, tap, student_tap
+        Teacher, dataset, method, student with its number of axes, and the taps that the options of
+        the method name.
     whole
         Whether the teacher answers for whole cases.
 
@@ -290,7 +300,7 @@ def refuse_distillation(
         If the teacher does not fit the dataset, the dimensions, the method or the student.
     """
     reason = reason_not_to_fit_dataset(card, dataset)
-    reason = reason or reason_not_to_pair(method, card, network, tap)
+    reason = reason or reason_not_to_pair(method, card, network, tap, student_tap)
     if reason is None and whole and not (METHODS[method].answers_only and tap == "none"):
         other = f"it is {card.dims}D, and the student is {dims}D"
         other = other if card.dims != dims else "the student's preprocessing is another"

@@ -1,6 +1,6 @@
 """Refuse a run that would fail later, before a job exists or an image is read."""
 
-from napari_graphflow.config.methods import teacher_tap_of
+from napari_graphflow.config.methods import taps_of
 from napari_graphflow.config.model_card import answers_whole_cases, read_model_card
 from napari_graphflow.config.networks import require_network
 from napari_graphflow.config.run import DistillationConfig, TrainingConfig
@@ -23,11 +23,9 @@ def check_run(config: TrainingConfig) -> None:
     dataset = Dataset.of_run(config)
     if isinstance(config, DistillationConfig):
         card = read_model_card(config.teacher)
-        tap = teacher_tap_of(config.method)
         whole = answers_whole_cases(card, config)
-        refuse_distillation(
-            card, dataset, config.method.name, config.network, config.dims, tap, whole=whole
-        )
+        about = (config.method.name, config.network, config.dims, *taps_of(config.method))
+        refuse_distillation(card, dataset, *about, whole=whole)
         if card.is_predictions:
             scored = dataset.labelled("val") if config.teacher_min_dice else []
             unlabelled = dataset.unlabelled("train") if config.unlabelled else []

@@ -228,8 +228,22 @@ def test_a_teacher_from_elsewhere_without_the_taps_of_a_method_is_refused() -> N
         assert f"needs the tap {tap}, and this teacher has encoder, lo" in reason
     assert reason_not_to_pair("logits", foreign, "enet") is None
     assert reason_not_to_pair("generalisable", foreign, "enet", "encoder") is None
+    assert reason_not_to_pair("generalisable", foreign, "enet", "encoder", "decoder") is None
     assert reason_not_to_pair("channel_wise", foreign, "enet", "lo") is None
     assert reason_not_to_pair("channel_wise", foreign, "enet", "hi") is not None
+
+
+@pytest.mark.parametrize(
+    ("taps", "missing"),
+    [(("decoder", "encoder_2"), None), (("decodr", "lo"), "decodr"), (("hi", "up"), "up")],
+)
+def test_an_unknown_tap_of_a_network_of_ours_is_refused(
+    taps: tuple[str, str], missing: str | None
+) -> None:
+    reason = reason_not_to_pair("generalisable", card(network="unet"), "enet", *taps)
+    assert reason is None if missing is None else f"no tap {missing}; taps are b" in str(reason)
+    # Networks of a package may name others.
+    assert reason_not_to_pair("generalisable", card(network="theirs"), "theirs", "a", "b") is None
 
 
 def test_a_distillation_that_cannot_run_is_refused_before_anything_is_read() -> None:

@@ -38,13 +38,17 @@ def test_another_tap_of_the_teacher_can_be_entered(
     click(qtbot, sections["Advanced"].toggleButton())
     form = widget.method_forms["generalisable"]
     qtbot.waitUntil(form.isVisible)
-    field: QLineEdit = next(
-        one for one in form.findChildren(QLineEdit) if one.text() == "bottleneck"
-    )
+    field, of_student = (one for one in form.findChildren(QLineEdit) if one.text() == "bottleneck")
     for tap, fits in (("decoder", True), ("elsewhere", False), ("encoder", True)):
         field.clear()
         QTest.keyClicks(field, tap)
         assert widget.button.isEnabled() is fits
         assert ("needs the tap elsewhere" in widget.status.text()) is not fits
-    assert widget.config().method.teacher_tap == "encoder"
+    of_student.clear()
+    QTest.keyClicks(of_student, "decode")
+    assert "no tap decode; taps are" in widget.status.text()
+    QTest.keyClicks(of_student, "r")
+    assert widget.button.isEnabled()
+    method = widget.config().method
+    assert (method.teacher_tap, method.student_tap) == ("encoder", "decoder")
     viewer.window.remove_dock_widget("all")

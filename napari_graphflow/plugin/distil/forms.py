@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from napari_graphflow.config.methods import METHODS, teacher_tap_of
+from napari_graphflow.config.methods import METHODS, taps_of
 from napari_graphflow.config.run import DistillationConfig
 from napari_graphflow.errors import UserError
 from napari_graphflow.plugin.widgets.config_form import ConfigForm
@@ -12,6 +12,8 @@ from napari_graphflow.plugin.widgets.config_form import ConfigForm
 ASKED = {"dataset", "teacher", "network", "method", "dims", "role", "also_alone", "sources"}
 #: Settings that a distillation has from its teacher, or only a training has.
 DISTILLED = {"preprocessing", "self_training"}
+
+NO_TAPS = ("none", "none")
 
 
 def run_form(kind: type[Any]) -> ConfigForm[Any]:
@@ -32,11 +34,11 @@ def method_form(name: str) -> ConfigForm[Any]:
     return ConfigForm(options, fields, f"Options of {METHODS[name].title}")
 
 
-def named_tap(method: str, form: ConfigForm[Any]) -> str:
-    """Return the feature map of the teacher that a method's form names; ``none`` if none."""
+def named_taps(method: str, form: ConfigForm[Any]) -> tuple[str, str]:
+    """Return the feature maps of teacher and student that a method's form names, or ``none``."""
     if not METHODS[method].options.model_fields.keys() & {"tap", "teacher_tap"}:
-        return "none"  # without a validation, which would delay the dock
+        return NO_TAPS  # without a validation, which would delay the dock
     try:
-        return teacher_tap_of(form.config())
+        return taps_of(form.config())
     except UserError:  # another entry is not valid, which is said at the start
-        return "none"
+        return NO_TAPS

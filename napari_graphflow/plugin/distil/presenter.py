@@ -70,9 +70,9 @@ class Choices:
         Folder of the dataset, and the dataset itself once it is open.
     teacher, card
         Folder and card of the teacher; None while one is to be trained first.
-    network, method, tap
-        Names of the network to train, of the method, and of the teacher's feature map that its
-        options name.
+    network, method, taps
+        Names of the network to train, of the method, and of the feature maps of teacher and student
+        that its options name.
     also_alone
         Whether the student is also trained without its teacher, for comparison.
     sources
@@ -93,7 +93,7 @@ class Choices:
     card: ModelCard | None = None
     network: str = ""
     method: MethodName = "graph_flow"
-    tap: str = "none"
+    taps: tuple[str, str] = ("none", "none")
     also_alone: bool = False
     sources: tuple[str, ...] = ()
     runner: RunnerName = "local"
@@ -114,7 +114,7 @@ class Choices:
         if self.card is None or self.dataset is None:
             return None
         return reason_not_to_fit_dataset(self.card, self.dataset.dataset) or reason_not_to_pair(
-            self.method, self.card, self.network, self.tap
+            self.method, self.card, self.network, *self.taps
         )
 
     @property

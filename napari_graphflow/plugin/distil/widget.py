@@ -24,7 +24,7 @@ from napari_graphflow.jobs.folder import RunKind
 from napari_graphflow.jobs.job import Job
 from napari_graphflow.plugin.distil import presenter
 from napari_graphflow.plugin.distil.dataset_picker import DatasetPicker
-from napari_graphflow.plugin.distil.forms import method_form, named_tap, run_form
+from napari_graphflow.plugin.distil.forms import method_form, named_taps, run_form
 from napari_graphflow.plugin.distil.presenter import RUNNERS, Choices
 from napari_graphflow.plugin.distil.site_choice import SiteChoice
 from napari_graphflow.plugin.distil.task_choice import TaskChoice
@@ -187,7 +187,7 @@ class DistilWidget(Panel):
             card=self.teacher.card(),
             network=str(self.network.currentData()),
             method=method,
-            tap=named_tap(method, self.method_forms[method]),
+            taps=named_taps(method, self.method_forms[method]),
             also_alone=self.alone.isChecked(),
             sources=self.sites.sources(),
             runner=self.runner.currentData(),
