@@ -59,8 +59,8 @@ RECOMMENDED: dict[Task, Recommended] = {
 #: What the steps of an effort reached in ``benchmarks/students``: ENet on the hippocampus with 12
 #: masks, two seeds, and what is recommended for organs.
 REACHED: dict[Effort, str] = {
-    "quick": "For a first look: on the hippocampus an ENet kept 91 % of its teacher's Dice, without "
-    "a teacher 16 %.",
+    "quick": "For a first look: on the hippocampus an ENet kept 91 % of its teacher's Dice, "
+    "without a teacher 16 %.",
 }
 
 
