@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_graphflow.config.model_card import ModelCard
-from napari_graphflow.config.networks import NETWORKS, PARAMETERS
+from napari_graphflow.config.networks import NETWORKS, PARAMETERS, TAP_NAMES
 from napari_graphflow.config.preprocessing import Preprocessing
 from napari_graphflow.errors import UserError
 from napari_graphflow.models.saved import import_state, load_model, read_state
@@ -59,7 +59,9 @@ def test_logits_and_taps_have_the_expected_sizes(name, dims, channels):
     with torch.no_grad():
         output = network(x)
     assert output.logits.shape == (2, 3, *ODD[dims])
-    assert {"encoder", "encoder_2", "bottleneck", "lo", "hi"} <= output.taps.keys()
+    assert (
+        {"encoder", "encoder_2", "bottleneck", "lo", "hi"} <= output.taps.keys() <= set(TAP_NAMES)
+    )
     decoders = {"decoder", "decoder_2"} & output.taps.keys()
     assert len(decoders) == (0 if name in WITHOUT_DECODER else 2)
     for tap, features in output.taps.items():
